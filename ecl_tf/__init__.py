@@ -1,0 +1,26 @@
+"""Extracurricular learning: distil a Keras teacher into a small student.
+
+Both networks' outputs are distributions; samples are drawn beyond the training set;
+the student is matched to the teacher on them. `Distiller` does it.
+"""
+
+from ecl_tf import divergences, losses, metrics, outputs, samplers, teachers
+from ecl_tf.distiller import Distiller
+from ecl_tf.export import export_student, load_student
+from ecl_tf.teachers import Ensemble, Teacher
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Distiller",
+    "Ensemble",
+    "Teacher",
+    "divergences",
+    "export_student",
+    "load_student",
+    "losses",
+    "metrics",
+    "outputs",
+    "samplers",
+    "teachers",
+]

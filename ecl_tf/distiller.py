@@ -1,0 +1,525 @@
+"""Extracurricular learning as a Keras model."""
+
+import keras
+import tensorflow as tf
+
+from ecl_tf import divergences, export, features, outputs, samplers, symbolic, teachers
+from ecl_tf.finite import NonFiniteCount, StopOnNonFinite
+from ecl_tf.label_metrics import LabelMetrics
+from ecl_tf.samplers import random
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class Distiller(keras.Model):
+    """Trains a student to match a teacher's distribution beyond the training set.
+
+    A training step (1) samples inputs x~ beyond the training set, (2) evaluates the
+    output distributions of both networks there, and (3) minimises their divergence:
+
+        min E_{x~ ~ sampler} [ T^2 D( p_T(. | x~), p_S(. | x~) ) ]
+            + label_weight * E_{(x, y) ~ train} [ -log p_S(y | x) ]
+
+    The teacher labels the sampled input itself. It runs in inference mode, outside the
+    gradient tape, and is never trained, whatever its `trainable` says; it is left as it
+    was found. Each network runs once a step. With `label_weight` 0 no labels are needed.
+    With a label weight the unmodified rows are appended to the student's batch, unless
+    the sampler is `Empirical`, whose rows they are already.
+
+    Args:
+        student: a `keras.Model` giving raw outputs (logits; means and scales).
+        teacher: a `keras.Model`, a sequence of them (an ensemble), or an
+            `ecl_tf.Teacher`. Regressors that give points only: see `ecl_tf.outputs.Point`.
+        output: "categorical", "normal", "bernoulli", an `ecl_tf.outputs.Output`, or a
+            dict of them for networks with several named outputs.
+        sampler: an `ecl_tf.samplers.Sampler`; None is `Mixup(alpha=1.0)`, and
+            `Empirical()` makes it ordinary distillation.
+        divergence: "kl" (teacher to student), "reverse_kl", "jeffreys",
+            "jensen_shannon", or a function of two distributions.
+        temperature: T > 0, for categorical outputs.
+        label_weight: the weight >= 0 of the labels' negative log-likelihood.
+        feature_losses: a list of `keras.distillation.FeatureDistillation`, added to the
+            loss; needs a teacher that is a single functional model.
+        seed: integer; all of the sampler's randomness follows from it and the step.
+
+    Raises:
+        ValueError: if the networks don't fit each other or the output, or an argument
+            is out of its range.
+
+    Example:
+    >>> import numpy as np
+    >>> def network(width):
+    ...     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(width, "relu"),
+    ...                              keras.layers.Dense(3)])
+    >>> distiller = Distiller(network(4), network(32), output="categorical")
+    >>> distiller.compile("adam")
+    >>> history = distiller.fit(np.random.rand(64, 4).astype("float32"), verbose=0)
+    >>> sorted(history.history)
+    ['agreement', 'divergence', 'loss']
+
+    Reference: Pouransari et al., "Extracurricular Learning: Knowledge Transfer Beyond
+    Empirical Distribution", 2021, of which only the abstract was at hand: the three
+    sentences are its, the formulas are a reconstruction.
+    """
+
+    def __init__(
+        self,
+        student,
+        teacher,
+        *,
+        output="categorical",
+        sampler=None,
+        divergence="kl",
+        temperature=1.0,
+        label_weight=0.0,
+        feature_losses=None,
+        seed=0,
+        name="distiller",
+    ):
+        if not isinstance(student, keras.Model):
+            raise ValueError(f"The student must be a keras.Model; got {student!r}.")
+        # Loss scaling follows the distiller's dtype policy, so it must be the student's.
+        super().__init__(name=name, dtype=student.dtype_policy)
+        self.student = student
+        self.output_kind = outputs.get(output, symbolic.output_shape(student))
+        self.teacher = teachers.get(teacher, self.output_kind)
+        self.sampler = samplers.get(sampler)
+        self.divergence = divergences.get(divergence)
+        self.temperature = float(temperature)
+        self.label_weight = float(label_weight)
+        self.feature_losses = list(feature_losses or [])
+        self.seed = int(seed)
+        self._validate_arguments()
+        features.validate(self.feature_losses, self.teacher, self.student)
+        self._validate_networks()
+
+        student_layers = [loss.student_layer_name for loss in self.feature_losses]
+        self._run_student = features.runner(student, student_layers)
+        if self.feature_losses:
+            teacher_layers = [loss.teacher_layer_name for loss in self.feature_losses]
+            self._run_teacher_member = features.runner(self.teacher.members[0], teacher_layers)
+
+        self.step = self.add_weight(
+            shape=(),
+            dtype="int64",
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",
+            name="step",
+        )
+        self.loss_mean = keras.metrics.Mean(name="loss")
+        self.divergence_mean = keras.metrics.Mean(name="divergence")
+        self.label_loss_mean = keras.metrics.Mean(name="label_loss")
+        self.feature_loss_mean = keras.metrics.Mean(name="feature_loss")
+        self.closeness_means = [
+            keras.metrics.Mean(name=name) for name in _closeness_names(self.output_kind)
+        ]
+        self.non_finite = NonFiniteCount()
+        self._input_spec_of_fit = None
+        self.built = student.built
+
+    def _validate_arguments(self):
+        if not 0.0 < self.temperature < float("inf"):
+            raise ValueError(
+                f"temperature must be a positive number; got {self.temperature}. 1 leaves the "
+                "distributions as they are, larger values soften them."
+            )
+        if self.temperature != 1.0 and not self.output_kind.takes_temperature:
+            raise ValueError(
+                f"temperature={self.temperature} needs a categorical output; a "
+                f"{self.output_kind.family} one takes temperature=1."
+            )
+        if not 0.0 <= self.label_weight < float("inf"):
+            raise ValueError(f"label_weight must be a number >= 0; got {self.label_weight}.")
+        of_teacher = {id(variable) for variable in self.teacher.variables}
+        shared = [v.path for v in self.student.trainable_variables if id(v) in of_teacher]
+        if shared:
+            raise ValueError(
+                f"The student shares trainable weights with the teacher ({shared[0]!r} and "
+                f"{len(shared) - 1} more), so training it would change the teacher. Give it "
+                "weights of its own, e.g. with keras.models.clone_model."
+            )
+
+    def _validate_networks(self, inputs=None):
+        """Checks that both networks' outputs fit `output` and each other."""
+        student_shape = symbolic.output_shape(self.student, inputs)
+        if student_shape is not None:
+            self.output_kind.validate(student_shape, "student")
+        members = getattr(self.teacher, "members", [])
+        for member in members:
+            shape = symbolic.output_shape(member, inputs)
+            if shape is None:
+                continue
+            its_output = self.teacher.output_kind
+            its_output.validate(shape, "teacher")
+            if _families(its_output) != _families(self.output_kind):
+                raise ValueError(
+                    f"The teacher's output {its_output!r} is of another family than the "
+                    f"student's, {self.output_kind!r}; they must be the same to be matched."
+                )
+            if student_shape is None:
+                continue
+            sizes = its_output.event_size(shape), self.output_kind.event_size(student_shape)
+            if sizes[0] != sizes[1]:
+                raise ValueError(
+                    f"Teacher and student don't fit each other: the teacher "
+                    f"({member.name!r}) gives {sizes[0]} classes or target dimensions, the "
+                    f"student {sizes[1]}. Change the size of the student's last layer."
+                )
+
+    def compile(
+        self,
+        optimizer="adam",
+        loss=None,
+        metrics=None,
+        weighted_metrics=None,
+        teacher_metrics=False,
+        evaluate_teacher=True,
+        jit_compile=False,
+        **kwargs,
+    ):
+        """Configures the student's training, as `keras.Model.compile` does.
+
+        Args:
+            optimizer: the student's optimizer.
+            loss: must be None: the loss is the divergence.
+            metrics: metrics of the student against labels: a list, or a dict of lists
+                for several outputs. They see unmodified rows only. Keras's own get
+                probabilities or means (logits where they say `from_logits=True`).
+            weighted_metrics: the same, weighted by `sample_weight`.
+            teacher_metrics: whether `evaluate` and validation compute the same metrics
+                of the teacher, named `teacher_...`.
+            evaluate_teacher: False leaves the teacher out of `evaluate` and validation;
+                there are then no divergence and no loss, only the metrics.
+            jit_compile: whether XLA compiles the step. Unlike Keras's "auto" it means
+                the same on every machine.
+            **kwargs: as in `keras.Model.compile`.
+        """
+        if loss is not None:
+            raise ValueError(
+                "A Distiller's loss is the divergence from the teacher, so compile takes no "
+                "loss; use label_weight=... to learn from labels as well."
+            )
+        if teacher_metrics and not (evaluate_teacher and (metrics or weighted_metrics)):
+            raise ValueError(
+                "teacher_metrics=True needs metrics to compute, and evaluate_teacher=True."
+            )
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        self._label_metric_arguments = {
+            "metrics": metrics,
+            "weighted_metrics": weighted_metrics,
+            "teacher_metrics": teacher_metrics,
+            "evaluate_teacher": evaluate_teacher,
+        }
+        with self.distribute_strategy.scope():
+            self._label_metrics = LabelMetrics(self.output_kind, metrics, weighted_metrics)
+            self._teacher_metrics = LabelMetrics(
+                self.output_kind,
+                metrics if teacher_metrics else None,
+                weighted_metrics if teacher_metrics else None,
+                prefix="teacher_",
+            )
+        # Keras resets the metrics it finds among a model's attributes.
+        self._compiled = self._label_metrics.metrics + self._teacher_metrics.metrics
+        self._evaluate_teacher = evaluate_teacher
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        return {
+            **{key: value for key, value in config.items() if key not in ("loss", "loss_weights")},
+            **keras.saving.serialize_keras_object(self._label_metric_arguments),
+        }
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    @property
+    def trainable_weights(self):
+        """The student's: the teacher is never trained, whatever its `trainable` says."""
+        return self.student.trainable_weights
+
+    @property
+    def trainable_variables(self):
+        return self.student.trainable_variables
+
+    def call(self, inputs, training=None):
+        """Returns the student's raw output."""
+        return self.student(inputs, training=training)
+
+    def train_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+
+        # 1. Sample inputs beyond the training set.
+        samples = self.sampler(x, self._next_seed())
+
+        # 2. Evaluate both output distributions there.
+        teacher, teacher_features = self._teach(samples.inputs)
+        with tf.GradientTape() as tape:
+            student_inputs, rows = samples.inputs, samplers.row_count(samples.inputs)
+            append = self.label_weight > 0.0 and not isinstance(self.sampler, samplers.Empirical)
+            if append:
+                student_inputs = keras.tree.map_structure(
+                    lambda sampled, own: tf.concat([sampled, own], 0), samples.inputs, x
+                )
+            raw, student_features = self._run_student(student_inputs, training=True)
+            raw_sampled = _rows(raw, slice(0, rows)) if append else raw
+            raw_labelled = _rows(raw, slice(rows, None)) if append else raw
+            student_features = _rows(student_features, slice(0, rows))
+
+            # 3. Minimise their divergence.
+            loss = self._row_losses(
+                teacher,
+                self.output_kind(raw_sampled),
+                labels=y,
+                labelled=self.output_kind(raw_labelled),
+                sample_weight=sample_weight,
+                teacher_features=teacher_features,
+                student_features=student_features,
+            )
+            scaled = self.optimizer.scale_loss(tf.reduce_sum(loss) / _global_row_count(rows))
+        weights = self.trainable_weights
+        self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
+
+        teacher_parameters = self.teacher.output_kind.parameters(teacher)
+        self.non_finite.update_state(samples.inputs, teacher_parameters, raw, loss)
+        logs = self._results()
+        if y is not None and (append or self.sampler.keeps_rows):
+            unmodified = None if append else samples.unmodified
+            logs.update(self._label_metrics.update(y, raw_labelled, unmodified, sample_weight))
+        return logs
+
+    def test_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        raw, student_features = self._run_student(x, training=False)
+        logs = {}
+        if self._evaluate_teacher:
+            teacher, teacher_features = self._teach(x)
+            student = self.output_kind(raw)
+            self._row_losses(
+                teacher,
+                student,
+                labels=y,
+                labelled=student,
+                sample_weight=sample_weight,
+                teacher_features=teacher_features,
+                student_features=student_features,
+            )
+            logs = self._results()
+        if y is not None:
+            logs.update(self._label_metrics.update(y, raw, None, sample_weight))
+            if self._teacher_metrics.metrics:
+                teacher_raw = self.output_kind.raw(teacher)
+                logs.update(self._teacher_metrics.update(y, teacher_raw, None, sample_weight))
+        if not logs:
+            raise ValueError(
+                "There is nothing to evaluate: evaluate_teacher is False, and there are no "
+                "labels or no metrics."
+            )
+        return logs
+
+    def _next_seed(self):
+        """The seed of this step on this replica."""
+        seed = random.fold_in(self.seed, self.step.value)
+        self.step.assign_add(tf.ones((), tf.int64))
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return random.fold_in(seed, replica)
+
+    def _teach(self, inputs):
+        """The teacher's distribution (and features, where a loss needs them)."""
+        if not self.feature_losses:
+            return self.teacher.distribution(inputs), None
+        raw, its_features = self._run_teacher_member(inputs, training=False)
+        return self.teacher.output_kind.combine([raw]), its_features
+
+    def _row_losses(
+        self,
+        teacher,
+        student,
+        *,
+        labels,
+        labelled,
+        sample_weight,
+        teacher_features,
+        student_features,
+    ):
+        """The loss of every row, shape (batch,), all of its means updated."""
+        divergence = self.output_kind.divergence(
+            teacher, student, self.divergence, self.temperature
+        )
+        self.divergence_mean.update_state(divergence)
+        closeness = self.output_kind.compare(teacher, student)
+        for mean in self.closeness_means:
+            mean.update_state(closeness[mean.name])
+        loss = divergence
+        if self.label_weight > 0.0:
+            if labels is None:
+                raise ValueError(
+                    f"label_weight={self.label_weight} needs labels, but the data has none. "
+                    "Give (inputs, labels), or set label_weight=0."
+                )
+            label_loss = self.output_kind.negative_log_likelihood(labelled, labels)
+            self.label_loss_mean.update_state(label_loss)
+            loss += self.label_weight * label_loss
+        if sample_weight is not None:
+            loss *= tf.reshape(tf.cast(sample_weight, loss.dtype), tf.shape(loss))
+        for feature_loss in self.feature_losses:
+            value = feature_loss.compute_loss(
+                teacher_features[feature_loss.teacher_layer_name],
+                student_features[feature_loss.student_layer_name],
+            )
+            self.feature_loss_mean.update_state(value)
+            loss += tf.cast(value, loss.dtype)
+        for penalty in self.student.losses:
+            loss += tf.cast(penalty, loss.dtype)
+        self.loss_mean.update_state(loss)
+        return loss
+
+    def _results(self):
+        means = [self.loss_mean, self.divergence_mean, *self.closeness_means]
+        means += [self.label_loss_mean] if self.label_weight > 0.0 else []
+        means += [self.feature_loss_mean] if self.feature_losses else []
+        return {mean.name: mean.result() for mean in means}
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        **kwargs,
+    ):
+        """Trains the student; takes all that `keras.Model.fit` takes.
+
+        Labels may be left out: `fit(x)`, or a dataset of inputs alone.
+
+        Raises:
+            ValueError: before the first step, if the data is empty, the sampler can't
+                work on the inputs, or the networks don't fit them.
+            FloatingPointError: after a step that met NaN or Inf, naming the step and
+                where it came from.
+        """
+        self._validate_data(x, y)
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks.callbacks.insert(0, StopOnNonFinite())
+            callbacks.set_model(self)
+        else:
+            callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+            callbacks = [StopOnNonFinite(), *(c for c in callbacks if c is not None)]
+        before = int(self.step.numpy())
+        history = super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
+        if history.epoch and int(self.step.numpy()) == before:
+            raise ValueError(_EMPTY)
+        return history
+
+    def _validate_data(self, x, y):
+        """Checks the data's specs before anything is traced."""
+        element = _element_spec(x)
+        if element is None:
+            return  # Only its iteration would tell; the step's own checks remain.
+        if _is_empty(x):
+            raise ValueError(_EMPTY)
+        inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(element)
+        self._input_spec_of_fit = inputs
+        self.sampler.validate(inputs)
+        self._validate_networks(inputs)
+        if self.label_weight > 0.0 and labels is None and y is None:
+            raise ValueError(
+                f"label_weight={self.label_weight} needs labels, but the data has none. Give "
+                "(inputs, labels), or set label_weight=0."
+            )
+
+    def export(self, filepath, **kwargs):
+        """Writes the student alone as a SavedModel; see `ecl_tf.export.export_student`.
+
+        Args:
+            filepath: the directory to write.
+            **kwargs: only Keras's `format="tf_saved_model"` is accepted.
+        """
+        if kwargs.pop("format", "tf_saved_model") != "tf_saved_model" or kwargs:
+            raise ValueError("Distiller.export writes SavedModels: export(path).")
+        export.export_student(self.student, self.output_kind, filepath, self._input_spec_of_fit)
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "student": serialize(self.student),
+            "teacher": serialize(self.teacher),
+            "output": serialize(self.output_kind),
+            "sampler": serialize(self.sampler),
+            "divergence": self.divergence.__name__
+            if self.divergence.__name__ in divergences.DIVERGENCES
+            else serialize(self.divergence),
+            "temperature": self.temperature,
+            "label_weight": self.label_weight,
+            "feature_losses": [serialize(loss) for loss in self.feature_losses],
+            "seed": self.seed,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        for key in ("student", "teacher", "output", "sampler", "feature_losses", "divergence"):
+            if not isinstance(config[key], str):
+                config[key] = keras.saving.deserialize_keras_object(config[key])
+        return cls(**config)
+
+
+_EMPTY = (
+    "The data holds no rows, so there is nothing to train on. Look at the dataset's filter, "
+    "take and batch(drop_remainder=True): a batch larger than the data leaves none."
+)
+
+
+def _element_spec(x):
+    """Specs of one batch: of a dataset's element, or of arrays; None if not known."""
+    if isinstance(x, tf.data.Dataset):
+        return x.element_spec
+    leaves = keras.tree.flatten(x)
+    if leaves and all(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves):
+        return keras.tree.map_structure(
+            lambda leaf: tf.TensorSpec((None, *leaf.shape[1:]), tf.as_dtype(leaf.dtype)), x
+        )
+    return None
+
+
+def _is_empty(x):
+    if isinstance(x, tf.data.Dataset):
+        return int(x.cardinality()) == 0
+    return keras.tree.flatten(x)[0].shape[0] == 0
+
+
+def _families(output):
+    if isinstance(output, outputs.Joint):
+        return {name: _families(each) for name, each in output.outputs.items()}
+    return output.family
+
+
+def _closeness_names(output):
+    if isinstance(output, outputs.Joint):
+        return [
+            f"{name}_{closeness}"
+            for name, each in output.outputs.items()
+            for closeness in _closeness_names(each)
+        ]
+    return ["mean_error" if output.family == "normal" else "agreement"]
+
+
+def _rows(nest, index):
+    return keras.tree.map_structure(lambda tensor: tensor[index], nest)
+
+
+def _global_row_count(rows):
+    """The number of rows of this step on all replicas, as float32.
+
+    Dividing the sum over rows by it gives the same update on any number of replicas,
+    uneven batches included; dividing by the replica's own count does not.
+    """
+    rows = tf.cast(rows, tf.float32)
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return rows
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, rows)

@@ -1,0 +1,44 @@
+"""Runs a network once and returns its output together with inner features."""
+
+import keras
+
+from ecl_tf import symbolic, teachers
+
+
+def validate(feature_losses, teacher, student):
+    """Raises ValueError unless the feature losses fit the two networks."""
+    for loss in feature_losses:
+        if not isinstance(loss, keras.distillation.FeatureDistillation):
+            raise ValueError(
+                "feature_losses takes keras.distillation.FeatureDistillation objects; got "
+                f"{loss!r}. Outputs are matched by the divergence already."
+            )
+        if not isinstance(teacher, teachers.Ensemble) or len(teacher.members) != 1:
+            raise ValueError(
+                "feature_losses need a teacher that is a single Keras model: the members of "
+                "an ensemble have no features in common."
+            )
+        loss.validate_model_compatibility(teacher.members[0], student)
+
+
+def runner(model, layer_names):
+    """Returns a function (inputs, training) -> (raw output, {layer name: features}).
+
+    The features of the name None are the raw output itself.
+    """
+    names = sorted({name for name in layer_names if name is not None})
+    network = model
+    if names:
+        layers = {name: model.get_layer(name).output for name in names}
+        network = keras.Model(
+            symbolic.inputs_of(model),
+            {"features": layers, "output": symbolic.output_of(model)},
+        )
+
+    def run(inputs, training):
+        result = network(inputs, training=training)
+        if not names:
+            return result, {None: result}
+        return result["output"], {**result["features"], None: result["output"]}
+
+    return run

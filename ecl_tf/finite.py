@@ -1,0 +1,65 @@
+"""Stops training at the first NaN or Inf, and says where it came from."""
+
+import keras
+import tensorflow as tf
+
+SOURCES = ("the sampled inputs", "the teacher", "the student", "the loss")
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class NonFiniteCount(keras.metrics.Metric):
+    """Counts of steps with a value that is not finite, for each of `SOURCES`.
+
+    A metric, so that it needs no host inside the compiled step (where XLA drops
+    assertions), and so that several replicas' counts are summed.
+    """
+
+    def __init__(self, name="non_finite"):
+        super().__init__(name=name)
+        self.counts = self.add_variable((len(SOURCES),), initializer="zeros", name="counts")
+
+    def update_state(self, *values):
+        """Takes one nesting of tensors for each of `SOURCES`."""
+        bad = [
+            tf.reduce_any(
+                [
+                    tf.reduce_any(~tf.math.is_finite(tensor))
+                    for tensor in tf.nest.flatten(nest)
+                    if tensor.dtype.is_floating
+                ]
+                or [False]
+            )
+            for nest in values
+        ]
+        self.counts.assign_add(tf.cast(tf.stack(bad), tf.float32))
+
+    def result(self):
+        return tf.convert_to_tensor(self.counts)
+
+
+class StopOnNonFinite(keras.callbacks.Callback):
+    """Raises after the first step that met NaN or Inf, before other callbacks run.
+
+    `Distiller.fit` puts it before all other callbacks, so no checkpoint is written
+    over by weights that are not finite.
+    """
+
+    def on_train_batch_end(self, batch, logs=None):
+        counts = self.model.non_finite.counts.numpy()
+        if not counts.any():
+            return
+        last = int(self.model.step.numpy())
+        steps = self.model.steps_per_execution
+        where = f"step {last}" if steps == 1 else f"steps {last - steps + 1} to {last}"
+        # Values flow from the first source to the last: the first one is the cause.
+        source = next(name for name, count in zip(SOURCES, counts, strict=True) if count)
+        remedy = {
+            "the sampled inputs": "Look for NaN in the data, or in a custom sampler.",
+            "the teacher": "Look at its weights, and at its answers to extreme inputs.",
+            "the student": "A lower learning rate or gradient clipping may help.",
+            "the loss": "Look at the labels, the sample weights and the regularizers.",
+        }[source]
+        raise FloatingPointError(
+            f"Training stopped in {where} (counted from 1): {source} had NaN or Inf. No "
+            f"checkpoint was written since. {remedy}"
+        )

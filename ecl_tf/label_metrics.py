@@ -1,0 +1,113 @@
+"""The metrics given to `Distiller.compile`, computed against labels.
+
+Keras's own container can't be used here: it has no rows to leave out (labels hold on
+unmodified rows only), and gives every metric the raw output, where Keras's metrics
+expect probabilities or means.
+"""
+
+import keras
+import tensorflow as tf
+
+from ecl_tf import outputs
+
+
+class LabelMetrics:
+    """Named metrics of one network.
+
+    Args:
+        output: the student's `ecl_tf.outputs.Output`.
+        metrics: a list of names, functions or `keras.metrics.Metric`; for a joint
+            output a dict from output name to such a list. "accuracy" is the one that
+            fits the output.
+        weighted_metrics: the same, but weighted by `sample_weight`.
+        prefix: put before every metric's name; the metrics are copied then.
+
+    Raises:
+        ValueError: if the metrics don't fit the output, or two have one name.
+    """
+
+    def __init__(self, output, metrics=None, weighted_metrics=None, prefix=""):
+        self.output = output
+        self._entries = []  # (output name or None, metric, weighted)
+        for weighted, given in ((False, metrics), (True, weighted_metrics)):
+            for name, its_output, its_metrics in self._by_output(given):
+                for identifier in its_metrics:
+                    its_prefix = prefix + (f"{name}_" if name else "")
+                    metric = _resolve(identifier, its_output, its_prefix)
+                    self._entries.append((name, metric, weighted))
+        names = [metric.name for metric in self.metrics]
+        if len(set(names)) < len(names):
+            raise ValueError(f"Every metric needs a name of its own; got {names}.")
+
+    def _by_output(self, metrics):
+        if not metrics:
+            return []
+        if not isinstance(self.output, outputs.Joint):
+            if not isinstance(metrics, (list, tuple)):
+                raise ValueError(f"Expected a list of metrics; got {metrics!r}.")
+            return [(None, self.output, metrics)]
+        names = self.output.outputs
+        if not isinstance(metrics, dict) or not set(metrics) <= set(names):
+            raise ValueError(
+                f"With several outputs, metrics are a dict from the names {sorted(names)} to "
+                f"lists of metrics; got {metrics!r}."
+            )
+        return [
+            (name, names[name], given if isinstance(given, (list, tuple)) else [given])
+            for name, given in metrics.items()
+        ]
+
+    @property
+    def metrics(self):
+        return [metric for _, metric, _ in self._entries]
+
+    def update(self, labels, raw, rows=None, sample_weight=None):
+        """Updates all metrics.
+
+        Args:
+            labels: labels of the batch; a dict for joint outputs.
+            raw: raw outputs of the network.
+            rows: bool (batch,), the rows that count; all of them by default.
+            sample_weight: (batch,), for the weighted metrics.
+
+        Returns:
+            A dict of results by name.
+        """
+        mask = None if rows is None else tf.cast(rows, tf.float32)
+        for name, metric, weighted in self._entries:
+            output = self.output if name is None else self.output.outputs[name]
+            y_true, y_pred = (labels, raw) if name is None else (labels[name], raw[name])
+            if not _takes_raw_output(metric):
+                y_pred = output.prediction(y_pred)
+                if output.family == "normal":
+                    y_true = tf.reshape(y_true, tf.shape(y_pred))
+            weight = mask
+            if weighted and sample_weight is not None:
+                weight = sample_weight if mask is None else mask * sample_weight
+            metric.update_state(y_true, y_pred, sample_weight=weight)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+
+def _takes_raw_output(metric):
+    return getattr(metric, "takes_raw_output", False) or getattr(metric, "from_logits", False)
+
+
+def _resolve(identifier, output, prefix):
+    if identifier in ("accuracy", "acc"):
+        function = {"categorical": _accuracy, "bernoulli": keras.metrics.binary_accuracy}
+        if output.family not in function:
+            raise ValueError(f"A {output.family} output has no accuracy; use 'mae', say.")
+        return keras.metrics.MeanMetricWrapper(function[output.family], prefix + identifier)
+    metric = keras.metrics.get(identifier)
+    if not isinstance(metric, keras.metrics.Metric):
+        return keras.metrics.MeanMetricWrapper(metric, prefix + metric.__name__)
+    name = prefix + (identifier if isinstance(identifier, str) else metric.name)
+    if name == metric.name:
+        return metric
+    return type(metric).from_config({**metric.get_config(), "name": name})
+
+
+def _accuracy(y_true, y_pred):
+    if outputs.is_one_hot(y_true, y_pred):
+        return keras.metrics.categorical_accuracy(y_true, y_pred)
+    return keras.metrics.sparse_categorical_accuracy(y_true, y_pred)

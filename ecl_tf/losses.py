@@ -1,0 +1,46 @@
+"""The supervised loss, for teachers and for students trained without one (ERM)."""
+
+import keras
+
+from ecl_tf import outputs
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class NegativeLogLikelihood(keras.losses.Loss):
+    """-log p(y | x) in nats, where the network's raw output stands for p.
+
+    For categorical outputs this is cross-entropy, for normal ones the Gaussian
+    likelihood with a predicted scale. With it, plain `compile`/`fit` trains a network
+    whose output `Distiller` understands.
+
+    Args:
+        output: an `ecl_tf.outputs.Output`, its name, or a dict of them. "normal" needs
+            to be given as `ecl_tf.outputs.Normal(event_size)`.
+
+    Call with:
+        y_true: class indices (batch,), one-hot or soft rows (batch, K); or targets
+            (batch, d) for normal outputs.
+        y_pred: the raw output, (batch, K) or (batch, 2d).
+
+    Example:
+    >>> import math
+    >>> loss = NegativeLogLikelihood("categorical")
+    >>> math.isclose(float(loss([0], [[0.0, 0.0]])), math.log(2), rel_tol=1e-6)
+    True
+
+    Reference: Nix and Weigend, "Estimating the mean and variance of the target
+    probability distribution", 1994.
+    """
+
+    def __init__(
+        self, output, reduction="sum_over_batch_size", name="negative_log_likelihood", dtype=None
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.output = outputs.get(output)
+
+    def call(self, y_true, y_pred):
+        return self.output.negative_log_likelihood(self.output(y_pred), y_true)
+
+    def get_config(self):
+        output = keras.saving.serialize_keras_object(self.output)
+        return {**super().get_config(), "output": output}

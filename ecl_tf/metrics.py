@@ -1,0 +1,202 @@
+"""Metrics of predicted distributions; all take the network's raw output.
+
+Accuracy and its kin are Keras's own. Every metric here works in plain
+`compile`/`fit`, in `Distiller.compile`, and by itself.
+"""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from ecl_tf import outputs
+
+
+class _PerExampleMean(keras.metrics.Mean):
+    """The mean over examples of a value computed from labels and raw outputs."""
+
+    takes_raw_output = True
+
+    def __init__(self, output, name, dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.output = outputs.get(output)
+
+    def values(self, y_true, y_pred):
+        """Returns one value for each example, shape (batch,)."""
+        raise NotImplementedError
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        return super().update_state(self.values(y_true, y_pred), sample_weight)
+
+    def get_config(self):
+        output = keras.saving.serialize_keras_object(self.output)
+        return {**super().get_config(), "output": output}
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class NegativeLogLikelihood(_PerExampleMean):
+    """Mean of -log p(y | x) in nats: a proper score of the whole distribution.
+
+    Args:
+        output: an `ecl_tf.outputs.Output` or its name.
+
+    Example:
+    >>> metric = NegativeLogLikelihood(outputs.Normal(1))
+    >>> metric.update_state([[0.0]], [[0.0, 0.5407]])  # stddev 1
+    >>> round(float(metric.result()), 3)  # ln(2 pi) / 2
+    0.919
+
+    Reference: Gneiting and Raftery, "Strictly Proper Scoring Rules", 2007, section 4.
+    """
+
+    def __init__(self, output, name="nll", dtype=None):
+        super().__init__(output, name, dtype)
+
+    def values(self, y_true, y_pred):
+        return self.output.negative_log_likelihood(self.output(y_pred), y_true)
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class GaussianCoverage(_PerExampleMean):
+    """The share of targets inside the central interval of the predicted Gaussian.
+
+    The interval is mean +- z * stddev, z = Phi^-1((1 + level) / 2), for each target
+    dimension by itself. A calibrated network covers exactly `level`.
+
+    Args:
+        output: an `ecl_tf.outputs.Normal`.
+        level: the nominal share, between 0 and 1.
+
+    Raises:
+        ValueError: if `level` is not between 0 and 1, or the output is not normal.
+    """
+
+    def __init__(self, output, level=0.95, name="coverage", dtype=None):
+        super().__init__(output, name, dtype)
+        _require_normal(self)
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"GaussianCoverage's level must be between 0 and 1; got {level!r}.")
+        self.level = float(level)
+
+    def values(self, y_true, y_pred):
+        mean, stddev = self.output.moments(tf.cast(y_pred, tf.float32))
+        y_true = tf.reshape(tf.cast(y_true, tf.float32), tf.shape(mean))
+        z = tf.math.ndtri(0.5 * (1.0 + self.level))
+        inside = tf.abs(y_true - mean) <= z * stddev
+        return outputs.per_example(tf.cast(inside, tf.float32))
+
+    def get_config(self):
+        return {**super().get_config(), "level": self.level}
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class AngularError(_PerExampleMean):
+    """The mean angle between predicted and true directions, in degrees.
+
+    One target dimension is an angle in the plane, in radians; the error is the
+    shorter way round the circle. Two are pitch and yaw in radians (gaze), which stand
+    for the unit vector (-cos p sin y, -sin p, -cos p cos y); the error is the angle
+    between the vectors, by atan2(|a x b|, a . b): the arc cosine of a rounded dot
+    product is NaN for some identical vectors.
+
+    Args:
+        output: an `ecl_tf.outputs.Normal` with event size 1 or 2.
+
+    Raises:
+        ValueError: if the output is not normal or has another event size.
+
+    Example:
+    >>> metric = AngularError(outputs.Normal(1))
+    >>> metric.update_state([[math.pi - 0.01]], [[-math.pi + 0.01, 0.0]])
+    >>> round(float(metric.result()), 3)  # 0.02 radians
+    1.146
+    """
+
+    def __init__(self, output, name="angular_error", dtype=None):
+        super().__init__(output, name, dtype)
+        _require_normal(self)
+        if self.output.size not in (1, 2):
+            raise ValueError(
+                "AngularError takes one angle or (pitch, yaw), so an event size of 1 or 2; "
+                f"got {self.output!r}."
+            )
+
+    def values(self, y_true, y_pred):
+        predicted = self.output.prediction(y_pred)
+        y_true = tf.reshape(tf.cast(y_true, tf.float32), tf.shape(predicted))
+        if self.output.size == 1:
+            difference = (predicted - y_true)[..., 0]
+            angle = tf.abs(tf.atan2(tf.sin(difference), tf.cos(difference)))
+        else:
+            a, b = _gaze_vector(predicted), _gaze_vector(y_true)
+            angle = tf.atan2(tf.norm(tf.linalg.cross(a, b), axis=-1), tf.reduce_sum(a * b, -1))
+        return outputs.per_example(angle * (180.0 / math.pi))
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class ExpectedCalibrationError(keras.metrics.Metric):
+    """Expected calibration error of the predicted class, sum_b n_b/n |acc_b - conf_b|.
+
+    Examples are sorted into equally wide bins of confidence, the largest predicted
+    probability. 0 is calibrated; 0.1 says that confidence is off by 10 points.
+
+    Args:
+        bins: the number of bins.
+
+    Call with class indices (or one-hot rows) and logits.
+
+    Raises:
+        ValueError: if `bins` < 1.
+
+    Reference: Guo et al., "On Calibration of Modern Neural Networks", 2017, equation 3.
+    """
+
+    takes_raw_output = True
+
+    def __init__(self, bins=15, name="ece", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        if not isinstance(bins, int) or bins < 1:
+            raise ValueError(f"bins must be a whole number >= 1; got {bins!r}.")
+        self.bins = bins
+        # Of every bin: the weight of its examples, of the right ones, and the sum of
+        # their confidences.
+        self.totals = self.add_variable((3, bins), initializer="zeros", name="totals")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        logits = tf.cast(y_pred, tf.float32)
+        y_true = tf.convert_to_tensor(y_true)
+        if outputs.is_one_hot(y_true, logits):
+            y_true = tf.argmax(y_true, -1)
+        confidence = tf.reshape(tf.reduce_max(tf.nn.softmax(logits), -1), [-1])
+        predicted = tf.reshape(tf.argmax(logits, -1), [-1])
+        right = tf.equal(predicted, tf.reshape(tf.cast(y_true, tf.int64), [-1]))
+        # Bins are (lower, upper], as in the reference.
+        index = tf.cast(tf.math.ceil(confidence * self.bins), tf.int32) - 1
+        member = tf.one_hot(tf.clip_by_value(index, 0, self.bins - 1), self.bins)
+        if sample_weight is not None:
+            weight = tf.cast(sample_weight, tf.float32)
+            member *= tf.reshape(weight * tf.ones(tf.shape(y_true)[:1]), [-1, 1])
+        rows = tf.stack([tf.ones_like(confidence), tf.cast(right, tf.float32), confidence])
+        self.totals.assign_add(tf.matmul(rows, member))
+
+    def result(self):
+        count, right, confidence = tf.unstack(tf.convert_to_tensor(self.totals))
+        return tf.math.divide_no_nan(
+            tf.reduce_sum(tf.abs(right - confidence)), tf.reduce_sum(count)
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "bins": self.bins}
+
+
+def _require_normal(metric):
+    if not isinstance(metric.output, outputs.Normal):
+        raise ValueError(
+            f"{type(metric).__name__} needs an ecl_tf.outputs.Normal; got {metric.output!r}."
+        )
+
+
+def _gaze_vector(angles):
+    pitch, yaw = tf.unstack(angles, axis=-1)
+    horizontal = tf.cos(pitch)
+    return tf.stack([-horizontal * tf.sin(yaw), -tf.sin(pitch), -horizontal * tf.cos(yaw)], -1)

@@ -1,0 +1,646 @@
+"""How a raw network tensor becomes a distribution, and an ensemble of them one.
+
+This is the first of the method's three sentences: *model the output
+distributions of student and teacher*. Every class here maps a raw tensor of
+shape (batch..., size) to a `tensorflow_probability` distribution whose batch
+shape is (batch...), always in float32, whatever the network computes in: a KL
+divergence of 8e-5 is off by half in float16.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+# `tensorflow_probability` costs a second of import, and most scripts' `--help`
+# never needs it: it is imported in the functions that build distributions.
+
+_PACKAGE = "ecl_tf"
+_TINY = 1e-7
+
+
+class Uncertainty(NamedTuple):
+    """The two parts of a teacher's predictive uncertainty.
+
+    For categorical and Bernoulli outputs both are entropies in nats: the mean
+    entropy of the members, and the mutual information between the label and the
+    member. For normal outputs both are variances in squared target units, one
+    per event dimension: the mean variance of the members, and the variance of
+    their means. The two parts add up to the total of the combined distribution.
+    """
+
+    aleatoric: Any
+    epistemic: Any
+
+
+class Output:
+    """Base class: the kind of distribution that a network's raw tensor stands for.
+
+    Subclasses are small, stateless and serializable. `family` names the kind of
+    distribution, so that a teacher of one parametrisation (say points with a
+    measured spread) can teach a student of another (means and scales).
+    """
+
+    family: str = ""
+    takes_temperature = False
+
+    def __call__(self, raw):
+        """Returns the distribution of a raw tensor (batch..., size)."""
+        raise NotImplementedError
+
+    def validate(self, shape, network):
+        """Raises ValueError if a network's output `shape` can't be this output.
+
+        Args:
+            shape: the static shape of the raw tensor, batch dimension first.
+            network: "student" or "teacher", for the message.
+        """
+
+    def event_size(self, shape):
+        """The number of classes, labels or target dimensions for a raw `shape`."""
+        return shape[-1]
+
+    def combine(self, raws):
+        """Returns the one distribution of an ensemble's raw tensors.
+
+        Args:
+            raws: a list of M raw tensors, one per member.
+        """
+        raise NotImplementedError
+
+    def uncertainty(self, raws):
+        """Returns the ensemble's `Uncertainty`, aleatoric and epistemic parts."""
+        raise NotImplementedError
+
+    def raw(self, distribution):
+        """The inverse of `__call__`: the raw tensor that gives `distribution`."""
+        raise NotImplementedError
+
+    def divergence(self, teacher, student, divergence, temperature=1.0):
+        """Returns the divergence per example, shape (batch,).
+
+        Positions of dense predictions (any batch axis after the first) are
+        averaged.
+        """
+        del temperature
+        return per_example(divergence(teacher, student))
+
+    def negative_log_likelihood(self, distribution, labels):
+        """Returns -log p(labels) per example in nats, shape (batch,)."""
+        raise NotImplementedError
+
+    def compare(self, teacher, student):
+        """Returns named closenesses of two distributions, each of shape (batch,)."""
+        raise NotImplementedError
+
+    def prediction(self, raw):
+        """What Keras's own metrics compare with labels: probabilities, or means."""
+        raise NotImplementedError
+
+    def parameters(self, distribution):
+        """Returns the named parameters that an exported student answers with."""
+        raise NotImplementedError
+
+    def from_parameters(self, parameters):
+        """The inverse of `parameters`."""
+        raise NotImplementedError
+
+    def get_config(self):
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.get_config() == other.get_config()
+
+    def __hash__(self):
+        return hash((type(self).__name__, str(self.get_config())))
+
+    def __repr__(self):
+        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class Categorical(Output):
+    """One of K classes: raw logits (..., K) give p(k) = softmax(logits)_k.
+
+    An ensemble is the mean of its members' *probabilities*, taken in log space,
+    log p(k) = logsumexp_m log p_m(k) - log M. (The mean of the logits is another,
+    sharper distribution.) Labels are class indices (...,), or (soft) one-hot
+    rows (..., K).
+
+    Example:
+    >>> import numpy as np
+    >>> output = Categorical()
+    >>> print(output(np.log([[0.25, 0.75]])).probs_parameter().numpy())
+    [[0.25 0.75]]
+
+    Reference: tempering and its T^2 factor are Hinton, Vinyals and Dean,
+    "Distilling the Knowledge in a Neural Network", 2015, section 2.
+    """
+
+    family = "categorical"
+    takes_temperature = True
+
+    def __call__(self, raw):
+        from tensorflow_probability import distributions as tfd
+
+        return tfd.Categorical(logits=_float32(raw))
+
+    def validate(self, shape, network):
+        if len(shape) < 2 or (shape[-1] is not None and shape[-1] < 2):
+            raise ValueError(
+                f"The {network}'s output has shape {tuple(shape)}; a categorical "
+                "output needs one logit per class, (batch, classes) with at least 2 "
+                "classes. For a single yes/no logit use output='bernoulli'."
+            )
+
+    def combine(self, raws):
+        log_probabilities = tf.nn.log_softmax(_stack(raws), axis=-1)
+        return self(tf.reduce_logsumexp(log_probabilities, 0) - math.log(len(raws)))
+
+    def uncertainty(self, raws):
+        aleatoric = tf.reduce_mean(self(_stack(raws)).entropy(), 0)
+        total = self.combine(raws).entropy()
+        return Uncertainty(aleatoric, tf.maximum(total - aleatoric, 0.0))
+
+    def raw(self, distribution):
+        return distribution.logits_parameter()
+
+    def temper(self, distribution, temperature):
+        """Returns softmax(logits / T), Hinton et al. 2015, equation 1."""
+        return self(distribution.logits_parameter() / temperature)
+
+    def divergence(self, teacher, student, divergence, temperature=1.0):
+        """Returns T^2 * D(teacher^(1/T), student^(1/T)) per example.
+
+        T^2 keeps the gradient's size independent of T.
+        """
+        if temperature != 1.0:
+            teacher = self.temper(teacher, temperature)
+            student = self.temper(student, temperature)
+        return temperature**2 * per_example(divergence(teacher, student))
+
+    def negative_log_likelihood(self, distribution, labels):
+        logits = distribution.logits_parameter()
+        if is_one_hot(labels, logits):
+            loss = tf.nn.softmax_cross_entropy_with_logits(_float32(labels), logits)
+        else:
+            labels = tf.reshape(tf.cast(labels, tf.int64), tf.shape(logits)[:-1])
+            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        return per_example(loss)
+
+    def compare(self, teacher, student):
+        same = tf.equal(
+            tf.argmax(teacher.logits_parameter(), -1),
+            tf.argmax(student.logits_parameter(), -1),
+        )
+        return {"agreement": per_example(_float32(same))}
+
+    def prediction(self, raw):
+        return tf.nn.softmax(_float32(raw))
+
+    def parameters(self, distribution):
+        return {"probabilities": tf.nn.softmax(distribution.logits_parameter())}
+
+    def from_parameters(self, parameters):
+        return self(tf.math.log(_float32(parameters["probabilities"])))
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class Bernoulli(Output):
+    """K independent yes/no labels: raw logits (..., K) give p_k = sigmoid(logits_k).
+
+    The event is the row of K labels. An ensemble is the mean of its members'
+    probabilities, label by label, in log space. Labels are 0/1 rows (..., K).
+
+    Example:
+    >>> output = Bernoulli()
+    >>> float(output([[0.0, 0.0]]).prob([[1.0, 0.0]])[0])
+    0.25
+    """
+
+    family = "bernoulli"
+
+    def __call__(self, raw):
+        from tensorflow_probability import distributions as tfd
+
+        return tfd.Independent(tfd.Bernoulli(logits=_float32(raw)), 1)
+
+    def validate(self, shape, network):
+        if len(shape) < 2:
+            raise ValueError(
+                f"The {network}'s output has shape {tuple(shape)}; a Bernoulli output "
+                "needs one logit per label, (batch, labels)."
+            )
+
+    def combine(self, raws):
+        logits = _stack(raws)
+        yes = tf.reduce_logsumexp(tf.math.log_sigmoid(logits), 0)
+        no = tf.reduce_logsumexp(tf.math.log_sigmoid(-logits), 0)
+        return self(yes - no)
+
+    def uncertainty(self, raws):
+        entropy = self(_stack(raws)).distribution.entropy()
+        aleatoric = tf.reduce_mean(entropy, 0)
+        total = self.combine(raws).distribution.entropy()
+        return Uncertainty(
+            tf.reduce_sum(aleatoric, -1),
+            tf.reduce_sum(tf.maximum(total - aleatoric, 0.0), -1),
+        )
+
+    def raw(self, distribution):
+        return distribution.distribution.logits_parameter()
+
+    def negative_log_likelihood(self, distribution, labels):
+        # From logits for any labels in [0, 1]: finite where probabilities round to 0.
+        logits = self.raw(distribution)
+        labels = tf.reshape(_float32(labels), tf.shape(logits))
+        loss = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
+        return per_example(tf.reduce_sum(loss, -1))
+
+    def compare(self, teacher, student):
+        same = tf.equal(self.raw(teacher) > 0.0, self.raw(student) > 0.0)
+        return {"agreement": per_example(_float32(same))}
+
+    def prediction(self, raw):
+        return tf.sigmoid(_float32(raw))
+
+    def parameters(self, distribution):
+        return {"probabilities": tf.sigmoid(self.raw(distribution))}
+
+    def from_parameters(self, parameters):
+        probabilities = _float32(parameters["probabilities"])
+        return self(tf.math.log(probabilities) - tf.math.log1p(-probabilities))
+
+
+class _Gaussian(Output):
+    """What the two Gaussian parametrisations, `Normal` and `Point`, share."""
+
+    family = "normal"
+
+    def __init__(self, event_size, min_scale=1e-3):
+        if isinstance(event_size, bool) or int(event_size) != event_size or event_size < 1:
+            raise ValueError(
+                f"event_size must be a whole number of target dimensions, at least 1; "
+                f"got {event_size!r}."
+            )
+        if not min_scale > 0.0:
+            raise ValueError(
+                f"min_scale must be positive, got {min_scale!r}: without a floor one "
+                "confident row can make the divergence 1e11."
+            )
+        self.size = int(event_size)
+        self.min_scale = float(min_scale)
+
+    def event_size(self, shape):
+        del shape
+        return self.size
+
+    def moments(self, raw):
+        """Returns mean and standard deviation, each (..., d)."""
+        raise NotImplementedError
+
+    def __call__(self, raw):
+        return self._distribution(*self.moments(_float32(raw)))
+
+    def _distribution(self, mean, stddev):
+        from tensorflow_probability import distributions as tfd
+
+        return tfd.Independent(tfd.Normal(mean, stddev), 1)
+
+    def combine(self, raws):
+        means, stddevs = self.moments(_stack(raws))
+        variance = tf.reduce_mean(stddevs**2, 0) + tf.math.reduce_variance(means, 0)
+        stddev = tf.sqrt(tf.maximum(variance, self.min_scale**2))
+        return self._distribution(tf.reduce_mean(means, 0), stddev)
+
+    def uncertainty(self, raws):
+        means, stddevs = self.moments(_stack(raws))
+        return Uncertainty(tf.reduce_mean(stddevs**2, 0), tf.math.reduce_variance(means, 0))
+
+    def negative_log_likelihood(self, distribution, labels):
+        labels = tf.reshape(_float32(labels), tf.shape(distribution.mean()))
+        return per_example(-distribution.log_prob(labels))
+
+    def compare(self, teacher, student):
+        error = tf.abs(teacher.mean() - student.mean())
+        return {"mean_error": per_example(tf.reduce_mean(error, -1))}
+
+    def prediction(self, raw):
+        return self.moments(_float32(raw))[0]
+
+    def parameters(self, distribution):
+        return {"mean": distribution.mean(), "stddev": distribution.stddev()}
+
+    def from_parameters(self, parameters):
+        return self._distribution(_float32(parameters["mean"]), _float32(parameters["stddev"]))
+
+    def get_config(self):
+        return {"event_size": self.size, "min_scale": self.min_scale}
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class Normal(_Gaussian):
+    """A diagonal Gaussian over d dimensions: raw (..., 2d) is means, then scales.
+
+    mean = raw[..., :d] and stddev = min_scale + softplus(raw[..., d:]), both in
+    the target's units. An ensemble is the Gaussian with the mixture's first two
+    moments, mean = E_m[mean_m] and variance = E_m[variance_m] + Var_m[mean_m]. For
+    a Gaussian student the KL divergence from the mixture itself differs from that
+    by a constant, so nothing is lost.
+
+    Args:
+        event_size: d, the number of target dimensions.
+        min_scale: the smallest standard deviation, in the target's units. Choose
+            it well below the noise of the labels.
+
+    Raises:
+        ValueError: if `event_size` < 1 or `min_scale` <= 0.
+
+    Example:
+    >>> output = Normal(1, min_scale=0.5)
+    >>> print(output([[3.0, 0.0]]).stddev().numpy())  # 0.5 + ln 2
+    [[1.1931472]]
+
+    Reference: Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty
+    Estimation using Deep Ensembles", 2017, section 2.4.
+    """
+
+    def validate(self, shape, network):
+        if len(shape) < 2 or shape[-1] != 2 * self.size:
+            raise ValueError(
+                f"The {network}'s output has shape {tuple(shape)}; Normal(event_size="
+                f"{self.size}) needs a last dimension of {2 * self.size}: {self.size} "
+                "mean(s), then as many unconstrained scales."
+            )
+
+    def moments(self, raw):
+        mean, scale = tf.split(raw, 2, axis=-1)
+        return mean, self.min_scale + tf.nn.softplus(scale)
+
+    def raw(self, distribution):
+        excess = tf.maximum(distribution.stddev() - self.min_scale, _TINY)
+        # The inverse of softplus, log(exp(s) - 1), without overflow for large s.
+        scale = excess + tf.math.log(-tf.math.expm1(-excess))
+        return tf.concat([distribution.mean(), scale], axis=-1)
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class Point(_Gaussian):
+    """A teacher that gives points only: raw (..., d) is the mean of a Gaussian.
+
+    Its spread is `stddev`, given or measured (`ecl_tf.teachers.residual_stddev`),
+    and what an ensemble's members differ by: variance = stddev^2 + Var_m[mean_m].
+
+    Args:
+        event_size: d, the number of target dimensions.
+        stddev: standard deviation in the target's units, a number or one per
+            dimension; None takes the spread from the ensemble alone.
+        min_scale: the smallest standard deviation of the combined distribution.
+
+    Raises:
+        ValueError: if a `stddev` is not positive, or if there is none and only
+            one member to take it from.
+    """
+
+    def __init__(self, event_size, stddev=None, min_scale=1e-3):
+        super().__init__(event_size, min_scale)
+        if stddev is not None:
+            values = [float(value) for value in tf.nest.flatten(stddev)]
+            if len(values) not in (1, self.size) or not all(
+                0.0 < value < math.inf for value in values
+            ):
+                raise ValueError(
+                    f"stddev must be one positive number, or {self.size} of them (one "
+                    f"per target dimension); got {stddev!r}."
+                )
+            stddev = values if len(values) > 1 else values[0]
+        self.stddev = stddev
+
+    def validate(self, shape, network):
+        if len(shape) < 2 or shape[-1] != self.size:
+            raise ValueError(
+                f"The {network}'s output has shape {tuple(shape)}; Point(event_size="
+                f"{self.size}) needs a last dimension of {self.size}."
+            )
+
+    def moments(self, raw):
+        spread = 0.0 if self.stddev is None else self.stddev
+        return raw, tf.broadcast_to(_float32(spread), tf.shape(raw))
+
+    def __call__(self, raw):
+        return self.combine([raw])
+
+    def combine(self, raws):
+        if len(raws) == 1 and self.stddev is None:
+            raise ValueError(
+                "This teacher gives points and no spread, so it has no distribution to "
+                "match. Give one: ecl_tf.Ensemble([teacher], output=ecl_tf.outputs.Point("
+                f"{self.size}, stddev=...)), with the standard deviation in the target's "
+                "units, known or measured on held-out data by "
+                "ecl_tf.teachers.residual_stddev; or give an ensemble of two or more "
+                "models, whose disagreement is the spread."
+            )
+        return super().combine(raws)
+
+    def raw(self, distribution):
+        return distribution.mean()
+
+    def get_config(self):
+        return {**super().get_config(), "stddev": self.stddev}
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class Joint(Output):
+    """Several named outputs, each with a distribution of its own, independent.
+
+    Everything that the other outputs do with a tensor or a distribution, this one
+    does with a dict of them; divergences and likelihoods are summed with weights.
+    A dict given as `output` becomes a `Joint`.
+
+    Args:
+        outputs: dict from output name to `Output` (or its name).
+        weights: dict from output name to its weight in the loss; 1 by default.
+
+    Example:
+    >>> joint = Joint({"digit": "categorical", "angle": Normal(1)}, {"angle": 0.1})
+    >>> sorted(joint({"digit": [[0.0, 1.0]], "angle": [[0.0, 0.0]]}))
+    ['angle', 'digit']
+    """
+
+    family = "joint"
+
+    def __init__(self, outputs, weights=None):
+        if not outputs:
+            raise ValueError("A joint output needs at least one named output; got none.")
+        weights = dict(weights or {})
+        unknown = sorted(set(weights) - set(outputs))
+        if unknown or not all(weight >= 0 for weight in weights.values()):
+            raise ValueError(
+                f"weights must map output names {sorted(outputs)} to numbers >= 0; got {weights}."
+            )
+        self.outputs = {name: get(output) for name, output in outputs.items()}
+        self.weights = {name: float(weights.get(name, 1.0)) for name in outputs}
+
+    @property
+    def takes_temperature(self):  # type: ignore[override]
+        return any(output.takes_temperature for output in self.outputs.values())
+
+    def _map(self, function, *structures):
+        return {
+            name: function(output, *(structure[name] for structure in structures))
+            for name, output in self.outputs.items()
+        }
+
+    def _sum(self, function, *structures):
+        terms = self._map(function, *structures)
+        return tf.add_n([self.weights[name] * term for name, term in terms.items()])
+
+    def __call__(self, raw):
+        return self._map(lambda output, r: output(r), raw)
+
+    def validate(self, shape, network):
+        if not isinstance(shape, dict) or set(shape) != set(self.outputs):
+            found = sorted(shape) if isinstance(shape, dict) else "one unnamed tensor"
+            raise ValueError(
+                f"The {network}'s outputs are {found}; expected a dict with the names "
+                f"{sorted(self.outputs)} of `output`. Build the network with "
+                "keras.Model(inputs, {name: tensor, ...})."
+            )
+        for name, output in self.outputs.items():
+            output.validate(shape[name], f"{network} (output {name!r})")
+
+    def event_size(self, shape):
+        return self._map(lambda output, s: output.event_size(s), shape)
+
+    def combine(self, raws):
+        return {
+            name: output.combine([raw[name] for raw in raws])
+            for name, output in self.outputs.items()
+        }
+
+    def uncertainty(self, raws):
+        return {
+            name: output.uncertainty([raw[name] for raw in raws])
+            for name, output in self.outputs.items()
+        }
+
+    def raw(self, distribution):
+        return self._map(lambda output, d: output.raw(d), distribution)
+
+    def divergence(self, teacher, student, divergence, temperature=1.0):
+        return self._sum(
+            lambda output, p, q: output.divergence(p, q, divergence, temperature),
+            teacher,
+            student,
+        )
+
+    def negative_log_likelihood(self, distribution, labels):
+        return self._sum(
+            lambda output, d, y: output.negative_log_likelihood(d, y), distribution, labels
+        )
+
+    def compare(self, teacher, student):
+        closeness = self._map(lambda output, p, q: output.compare(p, q), teacher, student)
+        return _prefixed(closeness)
+
+    def prediction(self, raw):
+        return self._map(lambda output, r: output.prediction(r), raw)
+
+    def parameters(self, distribution):
+        return _prefixed(self._map(lambda output, d: output.parameters(d), distribution))
+
+    def from_parameters(self, parameters):
+        return {
+            name: output.from_parameters(
+                {
+                    key.removeprefix(f"{name}_"): value
+                    for key, value in parameters.items()
+                    if key.startswith(f"{name}_")
+                }
+            )
+            for name, output in self.outputs.items()
+        }
+
+    def get_config(self):
+        return {
+            "outputs": {
+                name: keras.saving.serialize_keras_object(output)
+                for name, output in self.outputs.items()
+            },
+            "weights": self.weights,
+        }
+
+
+def get(identifier, shape=None):
+    """Returns the `Output` that a string, dict, config or instance stands for.
+
+    Args:
+        identifier: "categorical", "bernoulli", "normal" (whose event size is half
+            of the last dimension of `shape`), an `Output`, a serialized `Output`,
+            or a dict from output names to any of these.
+        shape: the static shape(s) of the student's raw output, where known.
+
+    Raises:
+        ValueError: if the identifier is not one of these.
+    """
+    if isinstance(identifier, Output):
+        return identifier
+    if isinstance(identifier, dict):
+        if "class_name" in identifier:
+            return keras.saving.deserialize_keras_object(identifier)
+        return Joint(
+            {
+                name: get(value, shape.get(name) if isinstance(shape, dict) else None)
+                for name, value in identifier.items()
+            }
+        )
+    if identifier == "categorical":
+        return Categorical()
+    if identifier == "bernoulli":
+        return Bernoulli()
+    if identifier == "normal":
+        if shape is None or shape[-1] is None or shape[-1] % 2:
+            raise ValueError(
+                "output='normal' takes its event size from the student's last dimension "
+                "(twice the target's: means, then scales), which here is "
+                f"{'unknown' if shape is None else shape[-1]}. Use "
+                "ecl_tf.outputs.Normal(event_size)."
+            )
+        return Normal(shape[-1] // 2)
+    raise ValueError(
+        f"Unknown output {identifier!r}; expected 'categorical', 'normal', 'bernoulli', an "
+        "ecl_tf.outputs.Output, or a dict of them for a network with named outputs."
+    )
+
+
+def per_example(values):
+    """Averages every axis after the first: (batch, positions...) to (batch,)."""
+    if values.shape.rank is not None and values.shape.rank > 1:
+        return tf.reduce_mean(values, axis=list(range(1, values.shape.rank)))
+    return values
+
+
+def is_one_hot(labels, logits):
+    """Whether labels are (soft) one-hot rows (..., K) and not class indices."""
+    labels = tf.convert_to_tensor(labels)
+    return labels.shape.rank == logits.shape.rank and labels.shape[-1] == logits.shape[-1]
+
+
+def _float32(values):
+    return tf.cast(tf.convert_to_tensor(values), tf.float32)
+
+
+def _stack(raws):
+    return tf.stack([_float32(raw) for raw in raws])
+
+
+def _prefixed(nested):
+    return {
+        f"{name}_{key}": value for name, values in nested.items() for key, value in values.items()
+    }

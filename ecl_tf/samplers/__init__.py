@@ -1,0 +1,53 @@
+"""Samplers: approximations of the data distribution beyond the training set."""
+
+import keras
+
+from ecl_tf.samplers.choice import Choice
+from ecl_tf.samplers.mixing import CutMix, DirichletMixup, Mixup
+from ecl_tf.samplers.sampler import Empirical, Sampler, Samples, row_count
+from ecl_tf.samplers.vicinity import Augment, GaussianNoise
+
+__all__ = [
+    "Augment",
+    "Choice",
+    "CutMix",
+    "DirichletMixup",
+    "Empirical",
+    "GaussianNoise",
+    "Mixup",
+    "Sampler",
+    "Samples",
+    "get",
+    "row_count",
+]
+
+_SAMPLERS = {
+    cls.__name__: cls
+    for cls in (Augment, Choice, CutMix, DirichletMixup, Empirical, GaussianNoise, Mixup)
+}
+
+
+def get(identifier):
+    """Returns the `Sampler` that a name, config or instance stands for.
+
+    Args:
+        identifier: a `Sampler`; None, which is `Mixup(alpha=1.0)`; the class name of
+            one; or a config such as {"class_name": "Mixup", "config": {"alpha": 0.5}}.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    if identifier is None:
+        return Mixup(alpha=1.0)
+    if isinstance(identifier, Sampler):
+        return identifier
+    if isinstance(identifier, str):
+        identifier = {"class_name": identifier, "config": {}}
+    if isinstance(identifier, dict) and identifier.get("class_name") in _SAMPLERS:
+        return _SAMPLERS[identifier["class_name"]].from_config(identifier.get("config", {}))
+    if isinstance(identifier, dict) and "registered_name" in identifier:
+        return keras.saving.deserialize_keras_object(identifier)
+    raise ValueError(
+        f"Unknown sampler {identifier!r}; expected an ecl_tf.samplers.Sampler, one of the "
+        f"names {sorted(_SAMPLERS)}, or {{'class_name': name, 'config': {{...}}}}."
+    )

@@ -1,0 +1,84 @@
+"""A random choice between samplers, row by row."""
+
+import keras
+import tensorflow as tf
+
+from ecl_tf.samplers import random
+from ecl_tf.samplers.sampler import Sampler, per_row, row_count
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class Choice(Sampler):
+    """Each row is drawn by one of several samplers, chosen at random.
+
+    Every sampler runs on the whole batch and each row takes one's result, so shapes
+    are static and mixing partners may be any row. With `Empirical` among them a
+    fraction of the rows stays as it is.
+
+    Args:
+        samplers: a list of samplers (or their names or configs).
+        probabilities: one for each sampler, summing to 1; equal by default.
+
+    Raises:
+        ValueError: if there are no samplers, or if the probabilities are not one for
+            each sampler, negative, or don't sum to 1.
+
+    Example:
+    >>> half = Choice(["Empirical", "Mixup"], [0.5, 0.5])
+    >>> share = tf.reduce_mean(tf.cast(half(tf.zeros([1000, 1]), 0).unmodified, tf.float32))
+    >>> 0.4 < float(share) < 0.6
+    True
+    """
+
+    def __init__(self, samplers, probabilities=None):
+        from ecl_tf.samplers import get
+
+        if not samplers:
+            raise ValueError("Choice needs at least one sampler to choose from; got none.")
+        self.samplers = [get(sampler) for sampler in samplers]
+        if probabilities is None:
+            probabilities = [1.0 / len(self.samplers)] * len(self.samplers)
+        self.probabilities = [float(p) for p in probabilities]
+        total = sum(self.probabilities)
+        if (
+            len(self.probabilities) != len(self.samplers)
+            or min(self.probabilities) < 0.0
+            or abs(total - 1.0) > 1e-6
+        ):
+            raise ValueError(
+                f"Choice needs one probability >= 0 for each of its {len(self.samplers)} "
+                f"samplers, summing to 1; got {self.probabilities} with the sum {total:g}."
+            )
+
+    @property
+    def keeps_rows(self):  # type: ignore[override]
+        chosen = zip(self.samplers, self.probabilities, strict=True)
+        return any(sampler.keeps_rows for sampler, p in chosen if p > 0.0)
+
+    def validate(self, inputs):
+        for sampler in self.samplers:
+            sampler.validate(inputs)
+
+    def sample(self, inputs, seed):
+        choice_seed, *seeds = random.split(seed, 1 + len(self.samplers))
+        u = random.uniform(choice_seed, [row_count(inputs)])
+        result, lower = None, 0.0
+        for sampler, p, its_seed in zip(self.samplers, self.probabilities, seeds, strict=True):
+            samples = sampler.sample(inputs, its_seed)
+            if result is None:
+                result = samples
+            else:
+                chosen = u >= lower
+                result = keras.tree.map_structure(
+                    lambda new, old, c=chosen: tf.where(per_row(c, new), new, old),
+                    samples,
+                    result,
+                )
+            lower += p
+        return result
+
+    def get_config(self):
+        return {
+            "samplers": [keras.saving.serialize_keras_object(s) for s in self.samplers],
+            "probabilities": self.probabilities,
+        }

@@ -1,0 +1,133 @@
+"""The base class of all samplers, and the simplest of them."""
+
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from ecl_tf.samplers import random
+
+
+class Samples(NamedTuple):
+    """What a sampler returns.
+
+    Attributes:
+        inputs: the sampled inputs, with the structure, shapes and dtypes of the batch.
+        unmodified: bool of shape (batch,), true for rows that are as they were given,
+            so that their labels still hold.
+    """
+
+    inputs: Any
+    unmodified: Any
+
+
+class Sampler:
+    """Base class: a distribution over inputs that reaches beyond the training set.
+
+    This is the second of the method's sentences: *sample examples from an
+    approximation to the underlying data distribution*. A sampler is a pure function
+    of (inputs, seed): the same seed gives the same samples on any replica, after a
+    restart, and when a stored run is replayed.
+
+    Inputs may be one tensor or any nesting of them (a dict of an image and a head
+    pose), of any rank; every input of a row shares the row's partner and coefficient.
+
+    To write your own, implement `sample` with TensorFlow operations, all randomness
+    derived from `seed` by `ecl_tf.samplers.random`, and register the class with
+    `keras.saving.register_keras_serializable`.
+
+    Attributes:
+        keeps_rows: whether some rows may come back unmodified by design.
+    """
+
+    keeps_rows = False
+
+    def __call__(self, inputs, seed):
+        """Draws one sample for every row.
+
+        Args:
+            inputs: a tensor of shape (batch, ...), or a nesting of them.
+            seed: an integer, or an integer tensor of shape (2,).
+
+        Returns:
+            `Samples`.
+
+        Raises:
+            ValueError: if the sampler can't work on such inputs.
+        """
+        inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
+        self.validate(inputs)
+        return self.sample(inputs, random.seed_tensor(seed))
+
+    def validate(self, inputs):
+        """Raises ValueError if the sampler can't work on such inputs.
+
+        Args:
+            inputs: tensors, or anything that has their `shape` and `dtype`.
+        """
+
+    def sample(self, inputs, seed):
+        """Draws one sample for every row; `inputs` are valid tensors."""
+        raise NotImplementedError
+
+    def get_config(self):
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def __repr__(self):
+        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class Empirical(Sampler):
+    """The training examples themselves: with it, distillation is the ordinary kind.
+
+    Example:
+    >>> Empirical()([[1.0], [2.0]], seed=0).unmodified.numpy().tolist()
+    [True, True]
+    """
+
+    keeps_rows = True
+
+    def sample(self, inputs, seed):
+        del seed
+        return Samples(inputs, tf.ones([row_count(inputs)], tf.bool))
+
+
+def row_count(inputs):
+    """The number of rows: a Python integer where it is static, else a scalar tensor."""
+    first = keras.tree.flatten(inputs)[0]
+    return first.shape[0] if first.shape[0] is not None else tf.shape(first)[0]
+
+
+def per_row(values, like):
+    """Reshapes (batch,) values to broadcast over the rows of `like`, in its dtype."""
+    if values.dtype != tf.bool:
+        values = tf.cast(values, like.dtype)
+    return tf.reshape(values, tf.concat([tf.shape(values), [1] * (like.shape.rank - 1)], 0))
+
+
+def require_floating_point(sampler, inputs):
+    """Raises ValueError unless every input is floating point."""
+    for path, leaf in keras.tree.flatten_with_path(inputs):
+        if not tf.as_dtype(leaf.dtype).is_floating:
+            name = f" {'/'.join(map(str, path))!r}" if path else ""
+            raise ValueError(
+                f"{type(sampler).__name__} computes weighted sums of inputs, but input{name} "
+                f"is {tf.as_dtype(leaf.dtype).name}: rounding would corrupt it. Cast (and "
+                "scale) it in the input pipeline, e.g. "
+                "dataset.map(lambda x, y: (tf.cast(x, tf.float32) / 255, y))."
+            )
+
+
+def require_positive(sampler, **arguments):
+    """Raises ValueError unless every argument is a positive, finite number."""
+    for name, value in arguments.items():
+        if not (isinstance(value, (int, float)) and 0.0 < value < float("inf")):
+            raise ValueError(
+                f"{type(sampler).__name__}'s {name} must be a positive number; got {value!r}."
+            )

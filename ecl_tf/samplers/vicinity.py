@@ -1,0 +1,149 @@
+"""Samplers that change each row by itself: noise and augmentation."""
+
+import keras
+import tensorflow as tf
+
+from ecl_tf.samplers import random
+from ecl_tf.samplers.sampler import (
+    Sampler,
+    Samples,
+    require_floating_point,
+    require_positive,
+    row_count,
+)
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class GaussianNoise(Sampler):
+    """Samples from a Gaussian around each row: x~ = x + stddev * z, z ~ N(0, 1).
+
+    Args:
+        stddev: the noise's standard deviation in the inputs' units: one positive
+            number, or for named inputs a dict from each name to its own.
+
+    Raises:
+        ValueError: if a stddev is not positive, if their names are not the inputs', or
+            on inputs that are not floating point.
+
+    Reference: Chapelle et al., "Vicinal Risk Minimization", 2000, section 2.
+    """
+
+    def __init__(self, stddev):
+        for value in stddev.values() if isinstance(stddev, dict) else [stddev]:
+            require_positive(self, stddev=value)
+        self.stddev = stddev
+
+    def validate(self, inputs):
+        require_floating_point(self, inputs)
+        if isinstance(self.stddev, dict) and (
+            not isinstance(inputs, dict) or set(inputs) != set(self.stddev)
+        ):
+            found = sorted(inputs) if isinstance(inputs, dict) else "one unnamed input"
+            raise ValueError(
+                f"GaussianNoise has standard deviations for {sorted(self.stddev)}, but got "
+                f"{found}; give one for every input by name, or a single number."
+            )
+
+    def sample(self, inputs, seed):
+        leaves = keras.tree.flatten(inputs)
+        if isinstance(self.stddev, dict):
+            stddevs = keras.tree.flatten(self.stddev)
+        else:
+            stddevs = [self.stddev] * len(leaves)
+        noisy = [
+            x + tf.cast(stddev * random.normal(leaf_seed, tf.shape(x)), x.dtype)
+            for x, stddev, leaf_seed in zip(
+                leaves, stddevs, random.split(seed, len(leaves)), strict=True
+            )
+        ]
+        for x, before in zip(noisy, leaves, strict=True):
+            x.set_shape(before.shape)
+        unmodified = tf.zeros([row_count(inputs)], tf.bool)
+        return Samples(keras.tree.pack_sequence_as(inputs, noisy), unmodified)
+
+    def get_config(self):
+        return {"stddev": self.stddev}
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class Augment(Sampler):
+    """Rows changed by Keras preprocessing layers, such as `keras.layers.RandomFlip`.
+
+    The layers run in order, in training mode, and statelessly: in place of what their
+    seed generators hold they are given seeds derived from the sampler's. It compiles
+    under XLA where the layers do (flips and crops do, rotations and zooms do not).
+
+    Args:
+        layers: a Keras layer that keeps its input's shape, or a list of them.
+        key: for named inputs, the name of the one to change; the others stay.
+
+    Raises:
+        ValueError: if `layers` are not Keras layers, if one has trainable weights, or
+            if the inputs are named and `key` is none of the names.
+
+    Example:
+    >>> x = tf.reshape(tf.range(4.0), (1, 2, 2, 1))
+    >>> flip = Augment(keras.layers.RandomFlip("horizontal"))
+    >>> {tuple(flip(x, seed).inputs.numpy().ravel().tolist()) for seed in range(8)} == {
+    ...     (0.0, 1.0, 2.0, 3.0), (1.0, 0.0, 3.0, 2.0)}
+    True
+    """
+
+    def __init__(self, layers, key=None):
+        layers = list(layers) if isinstance(layers, (list, tuple)) else [layers]
+        if not layers or not all(isinstance(layer, keras.Layer) for layer in layers):
+            raise ValueError(f"Augment needs a Keras layer or a list of them; got {layers!r}.")
+        self.layers = layers
+        self.key = key
+
+    def validate(self, inputs):
+        if self.key is not None:
+            if not isinstance(inputs, dict) or self.key not in inputs:
+                found = sorted(inputs) if isinstance(inputs, dict) else "one unnamed input"
+                raise ValueError(f"Augment has key={self.key!r}, but the inputs are {found}.")
+        elif keras.tree.is_nested(inputs):
+            raise ValueError(
+                f"Augment changes one input, but got a {type(inputs).__name__} of them; name it with "
+                "Augment(layers, key=...)."
+            )
+
+    def sample(self, inputs, seed):
+        unmodified = tf.zeros([row_count(inputs)], tf.bool)
+        if self.key is None:
+            return Samples(self._augment(inputs, seed), unmodified)
+        changed = self._augment(inputs[self.key], seed)
+        return Samples({**inputs, self.key: changed}, unmodified)
+
+    def _augment(self, x, seed):
+        shape = x.shape
+        for number, layer in enumerate(self.layers):
+            if not layer.built:
+                layer.build(shape)
+            if layer.trainable_variables:
+                raise ValueError(f"Augment's layer {layer.name!r} has trainable weights.")
+            layer_seed = random.fold_in(seed, number)
+            states = [
+                tf.cast(random.fold_in(layer_seed, n), variable.dtype)
+                if "seed_generator_state" in variable.path
+                else variable.value
+                for n, variable in enumerate(layer.non_trainable_variables)
+            ]
+            x, _ = layer.stateless_call([], states, x, training=True)
+        if not shape.is_compatible_with(x.shape):
+            raise ValueError(
+                f"Augment's layers changed the input's shape from {tuple(shape)} to "
+                f"{tuple(x.shape)}; sampled inputs must have the shape of the batch. Resize "
+                "or crop in the input pipeline."
+            )
+        return x
+
+    def get_config(self):
+        return {
+            "layers": [keras.saving.serialize_keras_object(layer) for layer in self.layers],
+            "key": self.key,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        layers = [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]]
+        return cls(layers, config["key"])
