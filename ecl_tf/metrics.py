@@ -190,9 +190,10 @@ class ExpectedCalibrationError(keras.metrics.Metric):
 
 
 def _require_normal(metric):
-    if not isinstance(metric.output, outputs.Normal):
+    if metric.output.family != "normal":
         raise ValueError(
-            f"{type(metric).__name__} needs an ecl_tf.outputs.Normal; got {metric.output!r}."
+            f"{type(metric).__name__} needs an ecl_tf.outputs.Normal (or Point); got "
+            f"{metric.output!r}."
         )
 
 

@@ -61,6 +61,10 @@ class Output:
         """The number of classes, labels or target dimensions for a raw `shape`."""
         return shape[-1]
 
+    def raw_size(self, event_size):
+        """The last dimension of the raw tensor for a number of classes or targets."""
+        return event_size
+
     def combine(self, raws):
         """Returns the one distribution of an ensemble's raw tensors.
 
@@ -379,6 +383,9 @@ class Normal(_Gaussian):
                 "mean(s), then as many unconstrained scales."
             )
 
+    def raw_size(self, event_size):
+        return 2 * event_size
+
     def moments(self, raw):
         mean, scale = tf.split(raw, 2, axis=-1)
         return mean, self.min_scale + tf.nn.softplus(scale)
@@ -518,6 +525,9 @@ class Joint(Output):
     def event_size(self, shape):
         return self._map(lambda output, s: output.event_size(s), shape)
 
+    def raw_size(self, event_size):
+        return self._map(lambda output, size: output.raw_size(size), event_size)
+
     def combine(self, raws):
         return {
             name: output.combine([raw[name] for raw in raws])
@@ -577,13 +587,17 @@ class Joint(Output):
         }
 
 
+_OUTPUTS = {cls.__name__: cls for cls in (Categorical, Normal, Bernoulli, Point, Joint)}
+
+
 def get(identifier, shape=None):
     """Returns the `Output` that a string, dict, config or instance stands for.
 
     Args:
         identifier: "categorical", "bernoulli", "normal" (whose event size is half
-            of the last dimension of `shape`), an `Output`, a serialized `Output`,
-            or a dict from output names to any of these.
+            of the last dimension of `shape`), an `Output`, a config such as
+            {"class_name": "Normal", "config": {"event_size": 1}}, or a dict from output
+            names to any of these.
         shape: the static shape(s) of the student's raw output, where known.
 
     Raises:
@@ -592,6 +606,8 @@ def get(identifier, shape=None):
     if isinstance(identifier, Output):
         return identifier
     if isinstance(identifier, dict):
+        if identifier.get("class_name") in _OUTPUTS:
+            return _OUTPUTS[identifier["class_name"]].from_config(identifier.get("config", {}))
         if "class_name" in identifier:
             return keras.saving.deserialize_keras_object(identifier)
         return Joint(

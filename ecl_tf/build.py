@@ -1,0 +1,25 @@
+"""Calls the function that a configuration names, with clear errors."""
+
+import inspect
+
+
+def call_by_name(kind, functions, name, arguments, *positional):
+    """Calls `functions[name](*positional, **arguments)`.
+
+    Args:
+        kind: what the functions make, for the message ("network").
+        functions: dict from name to function.
+        name: the name that a configuration gives.
+        arguments: dict of keyword arguments that a configuration gives.
+        *positional: arguments that it does not give.
+
+    Raises:
+        ValueError: if there is no such name, or the function has no such argument.
+    """
+    if name not in functions:
+        raise ValueError(f"Unknown {kind} {name!r}; expected one of {sorted(functions)}.")
+    known = list(inspect.signature(functions[name]).parameters)[len(positional) :]
+    unknown = sorted(set(arguments) - set(known))
+    if unknown:
+        raise ValueError(f"The {kind} {name!r} has no arguments {unknown}; it takes {known}.")
+    return functions[name](*positional, **arguments)

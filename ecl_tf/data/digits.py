@@ -1,0 +1,112 @@
+"""scikit-learn's handwritten digits, the data set that travels with the project.
+
+1,797 real 8x8 grey images of ten digits (UCI "Optical Recognition of Handwritten
+Digits", test part, CC BY 4.0). They come with scikit-learn: no network is needed.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from ecl_tf.data.splits import Splits
+
+_PADDING = 2  # Pixels on each side, so that a rotated digit keeps its corners.
+
+
+def digits(train_size=900, validation_size=300, seed=0):
+    """Classification: image (8, 8, 1) in [0, 1] to digit, an integer from 0 to 9.
+
+    Args:
+        train_size: the number of training images, at most 1,200.
+        validation_size: the number of validation images; what neither takes and 1,797
+            holds is the test split, at least 597 of which the training size leaves.
+        seed: of the split, which is stratified by digit.
+
+    Returns:
+        `Splits` of examples (image, digit), with event size 10.
+
+    Raises:
+        ValueError: if the sizes leave no 200 images for the test.
+    """
+    images, labels = _load()
+    parts = _split(labels, train_size, validation_size, seed)
+    return Splits(
+        *(_dataset(images[part][..., None], labels[part]) for part in parts), event_size=10
+    )
+
+
+def rotated_digits(train_size=900, validation_size=300, copies=1, max_angle=90.0, seed=0):
+    """Regression: rotated image (12, 12, 1) in [0, 1] to its angle in radians, (1,).
+
+    Every image is padded and turned anticlockwise by an angle drawn uniformly between
+    -max_angle and max_angle degrees, by bilinear interpolation. The angle of a 0 is hard
+    to tell, and that of an 8 or a 1 is ambiguous near a right angle.
+
+    Args:
+        train_size: the number of training images, before copies.
+        validation_size: as in `digits`.
+        copies: how often each training image appears, each time with another angle.
+        max_angle: in degrees, between 0 and 180.
+        seed: of the split and of the angles.
+
+    Returns:
+        `Splits` of examples (image, angle), with event size 1. No image is in two
+        splits, whatever its angle.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+    """
+    if not 0.0 < max_angle <= 180.0 or copies < 1:
+        raise ValueError(
+            f"rotated_digits needs 0 < max_angle <= 180 and copies >= 1; got {max_angle} and "
+            f"{copies}."
+        )
+    images, labels = _load()
+    train, validation, test = _split(labels, train_size, validation_size, seed)
+    generator = np.random.default_rng(seed)
+    datasets = []
+    for part in (np.tile(train, copies), validation, test):
+        angles = generator.uniform(-max_angle, max_angle, len(part))
+        turned = np.stack([_rotate(images[i], a) for i, a in zip(part, angles, strict=True)])
+        datasets.append(_dataset(turned[..., None], np.radians(angles)[:, None].astype("float32")))
+    return Splits(*datasets, event_size=1)
+
+
+def _load():
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return (bunch.images / 16.0).astype("float32"), bunch.target.astype("int64")
+
+
+def _split(labels, train_size, validation_size, seed):
+    """Indices of the three parts; the test part depends on the seed alone."""
+    from sklearn.model_selection import train_test_split
+
+    development, test = train_test_split(
+        np.arange(len(labels)), test_size=597, random_state=seed, stratify=labels
+    )
+    if train_size < 10 or validation_size < 10 or train_size + validation_size > len(development):
+        raise ValueError(
+            f"train_size={train_size} and validation_size={validation_size} must be at least "
+            f"10 each, and at most {len(development)} together: the other {len(test)} of the "
+            f"{len(labels)} images are the test split."
+        )
+    rest, validation = train_test_split(
+        development, test_size=validation_size, random_state=seed, stratify=labels[development]
+    )
+    if train_size < len(rest):
+        rest, _ = train_test_split(
+            rest, train_size=train_size, random_state=seed, stratify=labels[rest]
+        )
+    return rest, validation, test
+
+
+def _rotate(image, angle):
+    from scipy import ndimage
+
+    padded = np.pad(image, _PADDING)
+    return ndimage.rotate(padded, angle, reshape=False, order=1).clip(0.0, 1.0)
+
+
+def _dataset(inputs, labels):
+    return tf.data.Dataset.from_tensor_slices((inputs, labels))

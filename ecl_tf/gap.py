@@ -1,0 +1,101 @@
+"""How results are scored: means, gap reduction, error reduction, with intervals.
+
+Scores of several seeds are compared seed by seed (paired), the teacher's score is one
+number. Errors (lower is better) and accuracies (higher is better) are treated alike.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+
+class Interval(NamedTuple):
+    """An estimate with the bounds of its confidence interval; NaN where undefined."""
+
+    value: float
+    low: float
+    high: float
+
+
+def mean(values, confidence=0.95):
+    """The mean over seeds with Student's t interval.
+
+    Args:
+        values: one score for each seed.
+        confidence: of the interval.
+
+    Returns:
+        `Interval`; with a single value its bounds are NaN.
+
+    Example:
+    >>> interval = mean([1.0, 2.0, 3.0])
+    >>> round(interval.value, 3), round(interval.low, 3), round(interval.high, 3)
+    (2.0, -0.484, 4.484)
+    """
+    values = np.asarray(values, float)
+    centre = float(values.mean())
+    if len(values) < 2:
+        return Interval(centre, math.nan, math.nan)
+    half = float(stats.sem(values) * stats.t.ppf(0.5 + confidence / 2, len(values) - 1))
+    return Interval(centre, centre - half, centre + half)
+
+
+def reduction(student, baseline, teacher, confidence=0.95):
+    """Gap reduction: the share of the baseline's gap to the teacher that is closed.
+
+        mean(student - baseline) / mean(teacher - baseline)
+
+    1 is the teacher's score, 0 the baseline's, negative is worse than the baseline.
+    The sign makes it the same for accuracies and errors. With `teacher=0` and errors
+    it is the relative error reduction. The interval is Fieller's for the ratio of two
+    paired means; it is exact for normal scores, and unbounded where the gap itself is
+    not clearly different from zero.
+
+    Args:
+        student: one score for each seed.
+        baseline: the baseline's score for the same seeds, in the same order.
+        teacher: the teacher's score.
+        confidence: of the interval.
+
+    Returns:
+        `Interval`. Its bounds are infinite where they are unbounded, and NaN for a
+        single seed.
+
+    Raises:
+        ValueError: if student and baseline have not the same number of scores.
+
+    Reference: Fieller, "Some Problems in Interval Estimation", 1954.
+    """
+    student, baseline = np.asarray(student, float), np.asarray(baseline, float)
+    if student.shape != baseline.shape:
+        raise ValueError(
+            f"Gap reduction compares seed by seed; got {student.shape} and {baseline.shape} "
+            "scores."
+        )
+    gain, gap = student - baseline, teacher - baseline
+    n, gain_mean, gap_mean = len(gain), gain.mean(), gap.mean()
+    if gap_mean == 0.0:
+        return Interval(math.nan, math.nan, math.nan)
+    value = float(gain_mean / gap_mean)
+    if n < 2:
+        return Interval(value, math.nan, math.nan)
+    # The ratios r for which a t test does not reject mean(gain - r * gap) = 0:
+    # a r^2 - 2 b r + c <= 0.
+    t2 = stats.t.ppf(0.5 + confidence / 2, n - 1) ** 2
+    (gain_var, covariance), (_, gap_var) = np.cov(gain, gap) / n
+    a = gap_mean**2 - t2 * gap_var
+    b = gap_mean * gain_mean - t2 * covariance
+    c = gain_mean**2 - t2 * gain_var
+    discriminant = b * b - a * c
+    if a <= 0.0 or discriminant < 0.0:
+        return Interval(value, -math.inf, math.inf)
+    root = math.sqrt(discriminant)
+    return Interval(value, float((b - root) / a), float((b + root) / a))
+
+
+def meets_teacher(baseline, teacher, higher_is_better):
+    """Whether the baseline leaves no gap, so that its reduction is undefined."""
+    gap = teacher - float(np.mean(baseline))
+    return gap <= 0.0 if higher_is_better else gap >= 0.0

@@ -1,0 +1,86 @@
+"""What every script needs around its experiment: flags and the work directory."""
+
+import json
+import os
+import pathlib
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "The experiment, e.g. configs/digits.py; change settings by --config.KEY=VALUE."
+)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Directory for all that is written. It decides what is resumed."
+)
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def claim(workdir, config):
+    """Makes the work directory this experiment's; returns its path.
+
+    Args:
+        workdir: the directory, new, empty, or of the same experiment.
+        config: the experiment's `ConfigDict`.
+
+    Raises:
+        ValueError: if the directory holds another experiment or other files.
+    """
+    path = pathlib.Path(workdir)
+    path.mkdir(parents=True, exist_ok=True)
+    record = path / "config.json"
+    wanted = json.loads(json.dumps(config.to_dict()))
+    if record.exists():
+        found = json.loads(record.read_text())
+        differing = sorted(_differing(found, wanted))
+        if differing:
+            raise ValueError(
+                f"The work directory {workdir} holds another experiment; these settings "
+                f"differ: {', '.join(differing)}. Choose another --workdir, or give the "
+                "same settings to continue it."
+            )
+    elif any(path.iterdir()):
+        raise ValueError(
+            f"The work directory {workdir} is not empty and holds no experiment (it has no "
+            "config.json). Choose a new --workdir."
+        )
+    else:
+        write_json(record, wanted)
+    return path
+
+
+def _differing(a, b, prefix=""):
+    """Yields the dotted names of the settings in which two configurations differ."""
+    for key in a.keys() | b.keys():
+        old, new = a.get(key), b.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differing(old, new, f"{prefix}{key}.")
+        elif old != new:
+            yield f"{prefix}{key} ({old!r} there, {new!r} here)"
+
+
+def write_json(path, content):
+    """Writes a file whole or not at all, whenever the process is killed."""
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "w") as file:
+        json.dump(content, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def verbosity():
+    """Keras's `verbose`: a moving bar in a terminal, a line an epoch in a log file."""
+    return 1 if sys.stdout.isatty() else 2
+
+
+def announce(message):
+    """Prints a line of progress at once, also into a pipe."""
+    print(message, flush=True)
+
+
+def describe(scores):
+    """One line of named scores."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
