@@ -114,7 +114,9 @@ class Distiller(keras.Model):
             keras.metrics.Mean(name=name) for name in _closeness_names(self.output_kind)
         ]
         self.non_finite = NonFiniteCount()
-        self._input_spec_of_fit = None
+        self._input_specs = None  # Of the last batch that was traced.
+        self._logged = {"train": [], "test": []}  # Names of what each step returns.
+        self._mode = "train"
         self.built = student.built
 
     def _validate_arguments(self):
@@ -224,6 +226,8 @@ class Distiller(keras.Model):
 
     def get_compile_config(self):
         config = super().get_compile_config()
+        if not self.compiled:
+            return config
         return {
             **{key: value for key, value in config.items() if key not in ("loss", "loss_weights")},
             **keras.saving.serialize_keras_object(self._label_metric_arguments),
@@ -248,10 +252,11 @@ class Distiller(keras.Model):
         return self.student(inputs, training=training)
 
     def train_step(self, data):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = _unpack(data)
+        self._input_specs = _specs(x)
 
         # 1. Sample inputs beyond the training set.
-        samples = self.sampler(x, self._next_seed())
+        samples = self.sampler(x, self._next_seed(x))
 
         # 2. Evaluate both output distributions there.
         teacher, teacher_features = self._teach(samples.inputs)
@@ -279,20 +284,24 @@ class Distiller(keras.Model):
             )
             scaled = self.optimizer.scale_loss(tf.reduce_sum(loss) / _global_row_count(rows))
         weights = self.trainable_weights
-        self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
+        gradients = tape.gradient(scaled, weights)
+        with tf.control_dependencies([scaled]):  # As in _next_seed.
+            self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
 
         teacher_parameters = self.teacher.output_kind.parameters(teacher)
-        self.non_finite.update_state(samples.inputs, teacher_parameters, raw, loss)
-        logs = self._results()
+        updated = [weight.value for weight in self.student.weights]
+        self.non_finite.update_state(samples.inputs, teacher_parameters, raw, loss, updated)
+        logged = self._means()
         if y is not None and (append or self.sampler.keeps_rows):
             unmodified = None if append else samples.unmodified
-            logs.update(self._label_metrics.update(y, raw_labelled, unmodified, sample_weight))
-        return logs
+            self._label_metrics.update(y, raw_labelled, unmodified, sample_weight)
+            logged += self._label_metrics.metrics
+        return self._log("train", logged)
 
     def test_step(self, data):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = _unpack(data)
         raw, student_features = self._run_student(x, training=False)
-        logs = {}
+        logged = []
         if self._evaluate_teacher:
             teacher, teacher_features = self._teach(x)
             student = self.output_kind(raw)
@@ -305,23 +314,54 @@ class Distiller(keras.Model):
                 teacher_features=teacher_features,
                 student_features=student_features,
             )
-            logs = self._results()
+            logged += self._means()
         if y is not None:
-            logs.update(self._label_metrics.update(y, raw, None, sample_weight))
+            self._label_metrics.update(y, raw, None, sample_weight)
+            logged += self._label_metrics.metrics
             if self._teacher_metrics.metrics:
                 teacher_raw = self.output_kind.raw(teacher)
-                logs.update(self._teacher_metrics.update(y, teacher_raw, None, sample_weight))
-        if not logs:
+                self._teacher_metrics.update(y, teacher_raw, None, sample_weight)
+                logged += self._teacher_metrics.metrics
+        if not logged:
             raise ValueError(
                 "There is nothing to evaluate: evaluate_teacher is False, and there are no "
                 "labels or no metrics."
             )
-        return logs
+        return self._log("test", logged)
 
-    def _next_seed(self):
+    def _log(self, mode, metrics):
+        self._logged[mode] = [metric.name for metric in metrics]
+        return {metric.name: metric.result() for metric in metrics}
+
+    @property
+    def metrics(self):
+        # By name: Keras keeps a loss mean of its own, which is never updated here.
+        return list({metric.name: metric for metric in super().metrics}.values())
+
+    def get_metrics_result(self):
+        """Returns what the last kind of step logged, over all replicas.
+
+        Keras takes these values in place of the step's own, which are one replica's, if
+        the names are the same.
+        """
+        results = {metric.name: metric.result() for metric in self.metrics}
+        return {name: results[name] for name in self._logged[self._mode]}
+
+    def evaluate(self, *args, **kwargs):
+        """Evaluates the student, as `keras.Model.evaluate` does."""
+        self._mode = "test"
+        try:
+            return super().evaluate(*args, **kwargs)
+        finally:
+            self._mode = "train"
+
+    def _next_seed(self, x):
         """The seed of this step on this replica."""
-        seed = random.fold_in(self.seed, self.step.value)
-        self.step.assign_add(tf.ones((), tf.int64))
+        # Nothing may count a step before its data is there: in a graph, operations that
+        # don't depend on the data also run when a dataset has come to its end.
+        with tf.control_dependencies(keras.tree.flatten(x)):
+            seed = random.fold_in(self.seed, self.step.value)
+            self.step.assign_add(tf.ones((), tf.int64))
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         return random.fold_in(seed, replica)
 
@@ -362,7 +402,7 @@ class Distiller(keras.Model):
             self.label_loss_mean.update_state(label_loss)
             loss += self.label_weight * label_loss
         if sample_weight is not None:
-            loss *= tf.reshape(tf.cast(sample_weight, loss.dtype), tf.shape(loss))
+            loss *= sample_weight
         for feature_loss in self.feature_losses:
             value = feature_loss.compute_loss(
                 teacher_features[feature_loss.teacher_layer_name],
@@ -375,11 +415,11 @@ class Distiller(keras.Model):
         self.loss_mean.update_state(loss)
         return loss
 
-    def _results(self):
+    def _means(self):
         means = [self.loss_mean, self.divergence_mean, *self.closeness_means]
         means += [self.label_loss_mean] if self.label_weight > 0.0 else []
         means += [self.feature_loss_mean] if self.feature_losses else []
-        return {mean.name: mean.result() for mean in means}
+        return means
 
     def fit(
         self,
@@ -402,6 +442,9 @@ class Distiller(keras.Model):
                 where it came from.
         """
         self._validate_data(x, y)
+        if self.built and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
         if isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks.callbacks.insert(0, StopOnNonFinite())
             callbacks.set_model(self)
@@ -421,11 +464,13 @@ class Distiller(keras.Model):
             return  # Only its iteration would tell; the step's own checks remain.
         if _is_empty(x):
             raise ValueError(_EMPTY)
-        inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(element)
-        self._input_spec_of_fit = inputs
+        inputs, labels = element, y
+        if isinstance(x, tf.data.Dataset):
+            inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(element)
         self.sampler.validate(inputs)
         self._validate_networks(inputs)
-        if self.label_weight > 0.0 and labels is None and y is None:
+        self.built = self.student.built
+        if self.label_weight > 0.0 and labels is None:
             raise ValueError(
                 f"label_weight={self.label_weight} needs labels, but the data has none. Give "
                 "(inputs, labels), or set label_weight=0."
@@ -440,7 +485,7 @@ class Distiller(keras.Model):
         """
         if kwargs.pop("format", "tf_saved_model") != "tf_saved_model" or kwargs:
             raise ValueError("Distiller.export writes SavedModels: export(path).")
-        export.export_student(self.student, self.output_kind, filepath, self._input_spec_of_fit)
+        export.export_student(self.student, self.output_kind, filepath, self._input_specs)
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object
@@ -449,9 +494,7 @@ class Distiller(keras.Model):
             "teacher": serialize(self.teacher),
             "output": serialize(self.output_kind),
             "sampler": serialize(self.sampler),
-            "divergence": self.divergence.__name__
-            if self.divergence.__name__ in divergences.DIVERGENCES
-            else serialize(self.divergence),
+            "divergence": divergences.name_of(self.divergence) or serialize(self.divergence),
             "temperature": self.temperature,
             "label_weight": self.label_weight,
             "feature_losses": [serialize(loss) for loss in self.feature_losses],
@@ -480,10 +523,29 @@ def _element_spec(x):
         return x.element_spec
     leaves = keras.tree.flatten(x)
     if leaves and all(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves):
-        return keras.tree.map_structure(
-            lambda leaf: tf.TensorSpec((None, *leaf.shape[1:]), tf.as_dtype(leaf.dtype)), x
-        )
+        return _specs(x)
     return None
+
+
+def _specs(x):
+    return keras.tree.map_structure(
+        lambda leaf: tf.TensorSpec((None, *leaf.shape[1:]), tf.as_dtype(leaf.dtype)), x
+    )
+
+
+def _unpack(data):
+    """Inputs, labels, and weights as float32 of shape (batch,)."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if sample_weight is not None:
+        if keras.tree.is_nested(sample_weight):
+            raise ValueError(
+                "sample_weight must be one weight for each row, shape (batch,); got a "
+                f"{type(sample_weight).__name__} of them. Weigh outputs with "
+                "ecl_tf.outputs.Joint(outputs, weights)."
+            )
+        rows = samplers.row_count(x)
+        sample_weight = tf.reshape(tf.cast(sample_weight, tf.float32), [rows])
+    return x, y, sample_weight
 
 
 def _is_empty(x):

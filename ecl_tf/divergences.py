@@ -122,11 +122,18 @@ def get(identifier):
     )
 
 
+def name_of(function):
+    """The name of one of `DIVERGENCES`, or None for another function."""
+    return next((name for name, known in DIVERGENCES.items() if known is function), None)
+
+
 def _discrete_jensen_shannon(log_p, log_q):
     """Over the last axis of two log-probability tensors."""
     log_m = tf.reduce_logsumexp(tf.stack([log_p, log_q]), 0) - math.log(2.0)
-    terms = tf.exp(log_p) * (log_p - log_m) + tf.exp(log_q) * (log_q - log_m)
-    return 0.5 * tf.reduce_sum(terms, -1)
+    # 0 log 0 = 0 for classes that one of them rules out.
+    p_terms = tf.math.multiply_no_nan(log_p - log_m, tf.exp(log_p))
+    q_terms = tf.math.multiply_no_nan(log_q - log_m, tf.exp(log_q))
+    return 0.5 * tf.reduce_sum(p_terms + q_terms, -1)
 
 
 def _log_no_and_yes(bernoulli):
@@ -141,7 +148,8 @@ def _kl_to_mixture(p, q):
     mean, stddev = p.mean(), p.stddev()
     dimensions = mean.shape[-1] if p.event_shape.rank else 1
     uniform = tfp.mcmc.sample_halton_sequence(dimensions, _POINTS, randomized=False)
-    points = tf.math.ndtri(uniform)
+    # TFP rounds some of the first points to exactly 0, where z would be infinite.
+    points = tf.math.ndtri(tf.clip_by_value(uniform, 0.5 / _POINTS, 1 - 0.5 / _POINTS))
     shape = [_POINTS] + [1] * (mean.shape.rank - p.event_shape.rank)
     points = tf.reshape(points, shape + ([dimensions] if p.event_shape.rank else []))
     samples = mean + stddev * points

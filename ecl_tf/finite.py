@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-SOURCES = ("the sampled inputs", "the teacher", "the student", "the loss")
+SOURCES = ("the sampled inputs", "the teacher", "the student", "the loss", "the update")
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -44,13 +44,16 @@ class StopOnNonFinite(keras.callbacks.Callback):
     over by weights that are not finite.
     """
 
+    def on_train_begin(self, logs=None):
+        self._steps_before = int(self.model.step.numpy())
+
     def on_train_batch_end(self, batch, logs=None):
         counts = self.model.non_finite.counts.numpy()
+        first, last = self._steps_before + 1, int(self.model.step.numpy())
+        self._steps_before = last
         if not counts.any():
             return
-        last = int(self.model.step.numpy())
-        steps = self.model.steps_per_execution
-        where = f"step {last}" if steps == 1 else f"steps {last - steps + 1} to {last}"
+        where = f"step {last}" if first == last else f"steps {first} to {last}"
         # Values flow from the first source to the last: the first one is the cause.
         source = next(name for name, count in zip(SOURCES, counts, strict=True) if count)
         remedy = {
@@ -58,6 +61,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
             "the teacher": "Look at its weights, and at its answers to extreme inputs.",
             "the student": "A lower learning rate or gradient clipping may help.",
             "the loss": "Look at the labels, the sample weights and the regularizers.",
+            "the update": "The student's weights overflowed: lower the learning rate.",
         }[source]
         raise FloatingPointError(
             f"Training stopped in {where} (counted from 1): {source} had NaN or Inf. No "

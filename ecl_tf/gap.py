@@ -71,8 +71,7 @@ def reduction(student, baseline, teacher, confidence=0.95):
     student, baseline = np.asarray(student, float), np.asarray(baseline, float)
     if student.shape != baseline.shape:
         raise ValueError(
-            f"Gap reduction compares seed by seed; got {student.shape} and {baseline.shape} "
-            "scores."
+            f"Gap reduction compares seed by seed; got {student.shape} and {baseline.shape} scores."
         )
     gain, gap = student - baseline, teacher - baseline
     n, gain_mean, gap_mean = len(gain), gain.mean(), gap.mean()

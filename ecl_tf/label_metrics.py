@@ -68,10 +68,8 @@ class LabelMetrics:
             labels: labels of the batch; a dict for joint outputs.
             raw: raw outputs of the network.
             rows: bool (batch,), the rows that count; all of them by default.
-            sample_weight: (batch,), for the weighted metrics.
+            sample_weight: float32 (batch,), for the weighted metrics.
 
-        Returns:
-            A dict of results by name.
         """
         mask = None if rows is None else tf.cast(rows, tf.float32)
         for name, metric, weighted in self._entries:
@@ -85,11 +83,10 @@ class LabelMetrics:
             if weighted and sample_weight is not None:
                 weight = sample_weight if mask is None else mask * sample_weight
             metric.update_state(y_true, y_pred, sample_weight=weight)
-        return {metric.name: metric.result() for metric in self.metrics}
 
 
 def _takes_raw_output(metric):
-    return getattr(metric, "takes_raw_output", False) or getattr(metric, "from_logits", False)
+    return getattr(metric, "takes_raw_output", False) or metric.get_config().get("from_logits")
 
 
 def _resolve(identifier, output, prefix):

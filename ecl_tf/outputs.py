@@ -158,7 +158,7 @@ class Categorical(Output):
     def validate(self, shape, network):
         if len(shape) < 2 or (shape[-1] is not None and shape[-1] < 2):
             raise ValueError(
-                f"The {network}'s output has shape {tuple(shape)}; a categorical "
+                f"The output of the {network} has shape {tuple(shape)}; a categorical "
                 "output needs one logit per class, (batch, classes) with at least 2 "
                 "classes. For a single yes/no logit use output='bernoulli'."
             )
@@ -238,7 +238,7 @@ class Bernoulli(Output):
     def validate(self, shape, network):
         if len(shape) < 2:
             raise ValueError(
-                f"The {network}'s output has shape {tuple(shape)}; a Bernoulli output "
+                f"The output of the {network} has shape {tuple(shape)}; a Bernoulli output "
                 "needs one logit per label, (batch, labels)."
             )
 
@@ -378,7 +378,7 @@ class Normal(_Gaussian):
     def validate(self, shape, network):
         if len(shape) < 2 or shape[-1] != 2 * self.size:
             raise ValueError(
-                f"The {network}'s output has shape {tuple(shape)}; Normal(event_size="
+                f"The output of the {network} has shape {tuple(shape)}; Normal(event_size="
                 f"{self.size}) needs a last dimension of {2 * self.size}: {self.size} "
                 "mean(s), then as many unconstrained scales."
             )
@@ -432,7 +432,7 @@ class Point(_Gaussian):
     def validate(self, shape, network):
         if len(shape) < 2 or shape[-1] != self.size:
             raise ValueError(
-                f"The {network}'s output has shape {tuple(shape)}; Point(event_size="
+                f"The output of the {network} has shape {tuple(shape)}; Point(event_size="
                 f"{self.size}) needs a last dimension of {self.size}."
             )
 
@@ -515,7 +515,7 @@ class Joint(Output):
         if not isinstance(shape, dict) or set(shape) != set(self.outputs):
             found = sorted(shape) if isinstance(shape, dict) else "one unnamed tensor"
             raise ValueError(
-                f"The {network}'s outputs are {found}; expected a dict with the names "
+                f"The outputs of the {network} are {found}; expected a dict with the names "
                 f"{sorted(self.outputs)} of `output`. Build the network with "
                 "keras.Model(inputs, {name: tensor, ...})."
             )

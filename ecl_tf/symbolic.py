@@ -7,14 +7,14 @@ import tensorflow as tf
 def inputs_of(model):
     """The nesting of symbolic inputs, or None for a subclassed or unbuilt model."""
     if isinstance(model, keras.Sequential):
-        return model.inputs[0] if model.inputs else None
+        return model.inputs[0] if getattr(model, "inputs", None) else None
     return model.input if getattr(model, "inputs", None) else None
 
 
 def output_of(model):
     """The nesting of symbolic outputs, or None for a subclassed or unbuilt model."""
     if isinstance(model, keras.Sequential):
-        return model.outputs[0] if model.outputs else None
+        return model.outputs[0] if getattr(model, "outputs", None) else None
     return model.output if getattr(model, "outputs", None) else None
 
 

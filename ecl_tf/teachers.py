@@ -98,8 +98,8 @@ class Ensemble(Teacher):
 
     @classmethod
     def from_config(cls, config):
-        members = [keras.saving.deserialize_keras_object(m) for m in config.pop("members")]
-        return cls(members, **config)
+        members = [keras.saving.deserialize_keras_object(m) for m in config["members"]]
+        return cls(**{**config, "members": members})
 
 
 def get(teacher, output):

@@ -8,7 +8,6 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment, e.g. configs/digits.py; change settings by --config.KEY=VALUE."
 )

@@ -24,9 +24,7 @@ class Splits:
     @property
     def input_shape(self):
         """The shape of one example's inputs, or the nesting of shapes."""
-        return tf.nest.map_structure(
-            lambda spec: tuple(spec.shape), self.train.element_spec[0]
-        )
+        return tf.nest.map_structure(lambda spec: tuple(spec.shape), self.train.element_spec[0])
 
 
 def training_batches(dataset, batch_size, seed):

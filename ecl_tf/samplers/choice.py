@@ -42,8 +42,8 @@ class Choice(Sampler):
         total = sum(self.probabilities)
         if (
             len(self.probabilities) != len(self.samplers)
-            or min(self.probabilities) < 0.0
-            or abs(total - 1.0) > 1e-6
+            or not all(p >= 0.0 for p in self.probabilities)
+            or not abs(total - 1.0) <= 1e-6
         ):
             raise ValueError(
                 f"Choice needs one probability >= 0 for each of its {len(self.samplers)} "

@@ -110,8 +110,13 @@ class CutMix(Sampler):
             inside_x = _interval(centre_x, side, image.shape[2] or tf.shape(image)[2])
             return (inside_y[:, :, None] & inside_x[:, None, :])[..., None]
 
-        first = next(leaf for leaf in keras.tree.flatten(inputs) if _is_image(leaf))
-        kept = 1.0 - tf.reduce_mean(tf.cast(box(first), tf.float32), [1, 2, 3])
+        # Of each image the share that its box leaves.
+        shares = [
+            1.0 - tf.reduce_mean(tf.cast(box(leaf), tf.float32), [1, 2, 3])
+            for leaf in keras.tree.flatten(inputs)
+            if _is_image(leaf)
+        ]
+        kept = shares[0]
 
         def mix(x):
             other = tf.gather(x, partner)
@@ -120,7 +125,8 @@ class CutMix(Sampler):
             c = per_row(kept, x)
             return c * x + (1 - c) * other
 
-        unmodified = tf.equal(partner, tf.range(rows)) | tf.equal(kept, 1.0)
+        uncut = tf.reduce_all(tf.equal(shares, 1.0), 0)
+        unmodified = tf.equal(partner, tf.range(rows)) | uncut
         return Samples(keras.tree.map_structure(mix, inputs), unmodified)
 
     def get_config(self):

@@ -55,6 +55,8 @@ class Sampler:
         Raises:
             ValueError: if the sampler can't work on such inputs.
         """
+        if not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(inputs)):
+            inputs = tf.convert_to_tensor(inputs)  # Nested lists of numbers.
         inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
         self.validate(inputs)
         return self.sample(inputs, random.seed_tensor(seed))

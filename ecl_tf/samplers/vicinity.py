@@ -71,7 +71,8 @@ class Augment(Sampler):
 
     The layers run in order, in training mode, and statelessly: in place of what their
     seed generators hold they are given seeds derived from the sampler's. It compiles
-    under XLA where the layers do (flips and crops do, rotations and zooms do not).
+    under XLA where the layers do (flips and crops do, rotations and zooms do not), but
+    the layers' own random floats are then others than without XLA.
 
     Args:
         layers: a Keras layer that keeps its input's shape, or a list of them.
@@ -103,8 +104,8 @@ class Augment(Sampler):
                 raise ValueError(f"Augment has key={self.key!r}, but the inputs are {found}.")
         elif keras.tree.is_nested(inputs):
             raise ValueError(
-                f"Augment changes one input, but got a {type(inputs).__name__} of them; name it with "
-                "Augment(layers, key=...)."
+                f"Augment changes one input, but got a {type(inputs).__name__} of them; name it "
+                "with Augment(layers, key=...)."
             )
 
     def sample(self, inputs, seed):
@@ -115,7 +116,7 @@ class Augment(Sampler):
         return Samples({**inputs, self.key: changed}, unmodified)
 
     def _augment(self, x, seed):
-        shape = x.shape
+        shape, dtype = x.shape, x.dtype
         for number, layer in enumerate(self.layers):
             if not layer.built:
                 layer.build(shape)
@@ -128,6 +129,7 @@ class Augment(Sampler):
                 else variable.value
                 for n, variable in enumerate(layer.non_trainable_variables)
             ]
+            x = tf.cast(x, layer.compute_dtype)
             x, _ = layer.stateless_call([], states, x, training=True)
         if not shape.is_compatible_with(x.shape):
             raise ValueError(
@@ -135,7 +137,7 @@ class Augment(Sampler):
                 f"{tuple(x.shape)}; sampled inputs must have the shape of the batch. Resize "
                 "or crop in the input pipeline."
             )
-        return x
+        return tf.cast(x if dtype.is_floating else tf.round(x), dtype)
 
     def get_config(self):
         return {
@@ -146,4 +148,4 @@ class Augment(Sampler):
     @classmethod
     def from_config(cls, config):
         layers = [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]]
-        return cls(layers, config["key"])
+        return cls(layers, config.get("key"))

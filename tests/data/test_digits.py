@@ -1,0 +1,122 @@
+"""The embedded data sets, against scikit-learn's and SciPy's own."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from sklearn.datasets import load_digits
+
+from ecl_tf import data
+
+
+def arrays(dataset):
+    inputs, labels = zip(*dataset.as_numpy_iterator(), strict=True)
+    return np.stack(inputs), np.stack(labels)
+
+
+def keys(images):
+    return [image.tobytes() for image in images]
+
+
+def test_digits_are_scikit_learns_in_three_disjoint_parts():
+    bunch = load_digits()
+    label_of = dict(zip(keys(bunch.images / 16), bunch.target, strict=True))
+    splits = data.digits(train_size=900, validation_size=300)
+    seen = []
+    for dataset in (splits.train, splits.validation, splits.test):
+        images, labels = arrays(dataset)
+        assert images.shape[1:] == (8, 8, 1) and images.dtype == np.float32
+        found = keys(images[..., 0].astype("float64"))
+        assert [label_of[key] for key in found] == labels.tolist()
+        seen += found
+    assert (len(set(seen)), len(seen)) == (1797, 1797)
+    assert splits.input_shape == (8, 8, 1) and splits.event_size == 10
+
+
+def test_sizes_and_stratification():
+    splits = data.digits(train_size=200, validation_size=300)
+    labels = [arrays(d)[1] for d in (splits.train, splits.validation, splits.test)]
+    assert [len(part) for part in labels] == [200, 300, 597]
+    share = np.bincount(load_digits().target) / 1797
+    for part in labels:
+        np.testing.assert_allclose(np.bincount(part) / len(part), share, atol=0.01)
+
+
+def test_the_test_split_does_not_depend_on_the_other_sizes():
+    a, b = (arrays(data.digits(train_size=n).test)[0] for n in (100, 900))
+    np.testing.assert_array_equal(a, b)
+
+
+def test_loading_is_deterministic_and_follows_the_seed():
+    first, again, other = (arrays(data.rotated_digits(100, seed=s).train) for s in (0, 0, 1))
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[1], again[1])
+    assert not np.array_equal(first[1], other[1])
+
+
+def test_rotated_digits_are_originals_turned_by_their_angle():
+    images, angles = arrays(data.rotated_digits(train_size=50, max_angle=90.0).train)
+    originals = np.pad(load_digits().images / 16, ((0, 0), (2, 2), (2, 2)))
+    assert images.shape == (50, 12, 12, 1) and angles.shape == (50, 1)
+    for image, angle in zip(images[:5], angles[:5], strict=True):
+        turned = ndimage.rotate(
+            originals, np.degrees(angle[0]), axes=(2, 1), reshape=False, order=1
+        )
+        distance = np.abs(turned - image[..., 0]).max((1, 2))
+        assert distance.min() < 1e-5
+
+
+def test_angles_are_uniform_in_radians():
+    angles = arrays(data.rotated_digits(900, copies=4, max_angle=60.0).train)[1]
+    assert angles.shape == (3600, 1)
+    assert np.abs(angles).max() <= np.radians(60.0)
+    assert angles.std() == pytest.approx(np.radians(120.0) / np.sqrt(12), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"train_size": 1000}, {"train_size": 5}, {"validation_size": 0}],
+)
+def test_impossible_sizes_are_refused(arguments):
+    with pytest.raises(ValueError, match="at most 1200"):
+        data.digits(**arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"max_angle": 0.0}, {"max_angle": 181.0}, {"copies": 0}])
+def test_impossible_rotations_are_refused(arguments):
+    with pytest.raises(ValueError, match="max_angle"):
+        data.rotated_digits(**arguments)
+
+
+def test_load_by_name():
+    assert data.load("digits", train_size=20).event_size == 10
+    with pytest.raises(ValueError, match=r"Unknown data set 'mnist'.*rotated_digits"):
+        data.load("mnist")
+    with pytest.raises(ValueError, match=r"no arguments \['size'\].*train_size"):
+        data.load("digits", size=3)
+
+
+def test_training_batches_are_endless_whole_shuffled_and_reproducible():
+    dataset = data.digits(train_size=100).train
+    runs = [
+        [images.numpy() for images, _ in data.training_batches(dataset, 32, seed).take(7)]
+        for seed in (3, 3, 4)
+    ]
+    assert all(batch.shape == (32, 8, 8, 1) for batch in runs[0])
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+    # 7 batches are 224 rows: every image twice, in another order.
+    counts = np.unique(keys(np.concatenate(runs[0])[:200]), return_counts=True)[1]
+    assert counts.tolist() == [2] * 100
+    assert not np.array_equal(np.concatenate(runs[0])[:100], np.concatenate(runs[0])[100:200])
+
+
+def test_a_batch_larger_than_the_data_is_refused():
+    with pytest.raises(ValueError, match="holds 20 examples"):
+        data.training_batches(data.digits(train_size=20).train, 32, 0)
+
+
+def test_evaluation_batches_keep_order_and_the_last_partial_batch():
+    dataset = data.digits(train_size=100).train
+    batches = [images.numpy() for images, _ in data.evaluation_batches(dataset, 64)]
+    assert [len(batch) for batch in batches] == [64, 36]
+    np.testing.assert_array_equal(np.concatenate(batches), arrays(dataset)[0])

@@ -1,0 +1,138 @@
+"""A random choice between samplers, row by row."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import scipy.stats
+import tensorflow as tf
+
+from ecl_tf.samplers import Augment, Choice, Empirical, Mixup, Sampler, Samples
+
+
+class Add(Sampler):
+    """Marks its rows: adds a number that tells which sampler drew them."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def sample(self, inputs, seed):
+        result = keras.tree.map_structure(lambda x: x + self.number, inputs)
+        return Samples(result, tf.zeros([tf.shape(keras.tree.flatten(inputs)[0])[0]], tf.bool))
+
+
+@pytest.mark.parametrize(
+    "probabilities",
+    [None, [0.2, 0.3, 0.5], [0.0, 0.4, 0.6], [0.4, 0.0, 0.6], [0.6, 0.4, 0.0], [1.0, 0.0, 0.0]],
+)
+def test_samplers_are_chosen_with_their_probabilities(probabilities):
+    choice = Choice([Add(0), Add(1), Add(2)], probabilities)
+    chosen = choice(tf.zeros((4000, 1)), seed=0).inputs.numpy().ravel()
+    counts = np.array([(chosen == number).sum() for number in range(3)])
+    assert counts.sum() == 4000
+    expected = 4000 * np.array(probabilities or [1 / 3] * 3)
+    assert np.all(counts[expected == 0] == 0)
+    possible = expected > 0
+    if possible.sum() > 1:
+        assert scipy.stats.chisquare(counts[possible], expected[possible]).pvalue > 1e-3
+
+
+def test_many_equal_probabilities_leave_no_sampler_out():
+    chosen = Choice([Add(n) for n in range(10)])(tf.zeros((4000, 1)), seed=1).inputs.numpy()
+    counts = np.bincount(chosen.ravel().astype(int), minlength=10)
+    assert scipy.stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_rows_are_chosen_independently():
+    chosen = Choice([Add(0), Add(1)])(tf.zeros((4000, 1)), seed=2).inputs.numpy().ravel()
+    assert abs(np.corrcoef(chosen[:-1], chosen[1:])[0, 1]) < 4 / math.sqrt(4000)
+
+
+def test_all_inputs_of_a_row_come_from_the_same_sampler():
+    inputs = {"image": tf.zeros((50, 3, 3, 1)), "head_pose": tf.zeros((50, 2))}
+    chosen = Choice([Add(0), Add(1)])(inputs, seed=0).inputs
+    image, pose = chosen["image"].numpy(), chosen["head_pose"].numpy()
+    np.testing.assert_array_equal(image, np.broadcast_to(image[:, :1, :1], image.shape))
+    np.testing.assert_array_equal(image[:, 0, 0, 0], pose[:, 0])
+    np.testing.assert_array_equal(image[:, 0, 0, 0], pose[:, 1])
+    assert set(pose[:, 0]) == {0.0, 1.0}
+
+
+def test_every_row_is_of_one_kind_and_the_unmodified_ones_are_the_empirical_ones():
+    rng = np.random.default_rng(0)
+    images = rng.normal(0, 1, (60, 4, 5, 1)).astype(np.float32)
+    inputs = {"image": images, "row": np.eye(60, dtype=np.float32)}
+    flip = Augment(keras.layers.RandomFlip("horizontal"), key="image")
+    samples = Choice([Empirical(), "Mixup", flip], [0.4, 0.3, 0.3])(inputs, seed=0)
+    image, row = samples.inputs["image"].numpy(), samples.inputs["row"].numpy()
+    own = np.diag(row)
+    mixed = own < 1
+    assert 5 < mixed.sum() < 35
+    expected = np.tensordot(row.astype(np.float64), images, 1)
+    np.testing.assert_allclose(image[mixed], expected[mixed], atol=1e-5)
+    same = (image == images).all((1, 2, 3)) & ~mixed
+    flipped = (image == images[:, :, ::-1]).all((1, 2, 3)) & ~mixed
+    np.testing.assert_array_equal(mixed.astype(int) + same + flipped, np.ones(60))
+    unmodified = samples.unmodified.numpy()
+    assert scipy.stats.binomtest(int(unmodified.sum()), 60, 0.4).pvalue > 1e-3
+    assert np.all(same[unmodified])
+    assert not np.any(unmodified & (mixed | flipped))
+
+
+def test_unmodified_rows_are_exactly_the_empirical_ones_beside_a_sampler_that_always_changes():
+    samples = Choice([Add(1), Empirical()], [0.7, 0.3])(tf.zeros((500, 1)), seed=0)
+    kept = samples.inputs.numpy().ravel() == 0
+    np.testing.assert_array_equal(samples.unmodified, kept)
+    assert scipy.stats.binomtest(int(kept.sum()), 500, 0.3).pvalue > 1e-3
+
+
+def test_one_sampler_and_nested_choices():
+    assert np.all(Choice([Add(3)])(tf.zeros((20, 1)), seed=0).inputs == 3)
+    nested = Choice([Add(0), Choice([Add(1), Add(2)])], [0.5, 0.5])
+    chosen = nested(tf.zeros((4000, 1)), seed=0).inputs.numpy().ravel()
+    counts = [(chosen == number).sum() for number in range(3)]
+    assert scipy.stats.chisquare(counts, [2000, 1000, 1000]).pvalue > 1e-3
+
+
+def test_two_samplers_of_a_kind_draw_different_numbers():
+    x = tf.eye(40)
+    first = Choice([Mixup(), Mixup()], [1.0, 0.0])(x, seed=0).inputs.numpy()
+    second = Choice([Mixup(), Mixup()], [0.0, 1.0])(x, seed=0).inputs.numpy()
+    assert not np.any(np.isclose(np.diag(first), np.diag(second), atol=1e-6))
+
+
+@pytest.mark.parametrize(
+    ("samplers", "probabilities", "keeps"),
+    [
+        (["Empirical", "Mixup"], None, True),
+        (["Empirical", "Mixup"], [0.0, 1.0], False),
+        (["Mixup", "CutMix"], None, False),
+        ([Choice(["Mixup", "Empirical"]), "Mixup"], None, True),
+    ],
+)
+def test_keeps_rows_if_a_chosen_sampler_does(samplers, probabilities, keeps):
+    assert Choice(samplers, probabilities).keeps_rows is keeps
+
+
+@pytest.mark.parametrize(
+    "probabilities",
+    [[0.5, 0.6], [0.5, 0.4], [1.0], [0.2, 0.3, 0.5], [-0.5, 1.5], [], [math.nan, 0.5]],
+    ids=str,
+)
+def test_probabilities_must_be_one_each_and_sum_to_one(probabilities):
+    with pytest.raises(ValueError, match="one probability >= 0 for each of its 2 samplers"):
+        Choice(["Empirical", "Mixup"], probabilities)
+
+
+@pytest.mark.parametrize("samplers", [[], None])
+def test_choice_needs_a_sampler(samplers):
+    with pytest.raises(ValueError, match="at least one sampler"):
+        Choice(samplers)
+
+
+def test_inputs_must_suit_all_samplers():
+    with pytest.raises(ValueError, match="CutMix"):
+        Choice(["Empirical", "CutMix"])(tf.zeros((4, 2)), seed=0)
+    with pytest.raises(ValueError, match="is uint8"):
+        Choice(["Empirical", "Mixup"])(tf.zeros((4, 2), tf.uint8), seed=0)

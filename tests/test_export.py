@@ -1,0 +1,319 @@
+"""The exported student answers alone, by name, as it did in memory."""
+
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.special import expit, softmax
+from tensorflow_probability import distributions as tfd
+
+from ecl_tf import Distiller, export_student, load_student, outputs, samplers
+
+SIZE = 4
+X = np.random.default_rng(0).normal(size=(64, SIZE)).astype("float32")
+
+
+def network(units=3, width=5, name="student"):
+    inputs = keras.Input((SIZE,), name="features")
+    hidden = keras.layers.Dense(width, "tanh")(inputs)
+    hidden = keras.layers.Dropout(0.5)(hidden)
+    return keras.Model(inputs, keras.layers.Dense(units)(hidden), name=name)
+
+
+def two_heads(width=5):
+    inputs = {"left": keras.Input((2,), name="left"), "right": keras.Input((2,), name="right")}
+    hidden = keras.layers.Dense(width, "tanh")(keras.layers.Concatenate()(list(inputs.values())))
+    heads = {"kind": keras.layers.Dense(3)(hidden), "place": keras.layers.Dense(4)(hidden)}
+    return keras.Model(inputs, heads)
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(3)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+def softplus(raw):
+    return np.log1p(np.exp(raw))
+
+
+def exported(student, output, path, teacher=None):
+    Distiller(student, teacher or keras.models.clone_model(student), output=output).export(path)
+    return load_student(path)
+
+
+JOINT = outputs.Joint({"kind": "categorical", "place": outputs.Normal(2)})
+
+
+@pytest.fixture(scope="module")
+def categorical(tmp_path_factory):
+    """A student, where it was exported, and its reloaded self."""
+    student, path = network(), tmp_path_factory.mktemp("categorical") / "student"
+    return student, path, exported(student, "categorical", path, network(3, 50, "teacher"))
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory):
+    student, path = two_heads(), tmp_path_factory.mktemp("joint") / "student"
+    return student, path, exported(student, JOINT, path)
+
+
+# Values.
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64])
+def test_any_batch_size_gives_the_students_own_answer(categorical, rows):
+    student, _, loaded = categorical
+    answer = loaded.parameters(X[:rows])
+    assert set(answer) == {"probabilities"}
+    expected = softmax(student.predict(X[:rows], verbose=0), -1)
+    np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
+
+
+def test_a_normal_student_answers_with_mean_and_stddev(tmp_path):
+    student = network(4)
+    loaded = exported(student, outputs.Normal(2, min_scale=0.5), tmp_path / "student")
+    answer = loaded.parameters(X)
+    raw = student.predict(X, verbose=0)
+    assert set(answer) == {"mean", "stddev"}
+    np.testing.assert_allclose(answer["mean"], raw[:, :2], atol=1e-5)
+    np.testing.assert_allclose(answer["stddev"], 0.5 + softplus(raw[:, 2:]), atol=1e-5)
+    distribution = loaded(X)
+    np.testing.assert_allclose(distribution.mean(), raw[:, :2], atol=1e-5)
+    np.testing.assert_allclose(distribution.stddev(), 0.5 + softplus(raw[:, 2:]), atol=1e-5)
+    assert tuple(distribution.batch_shape) == (64,)
+
+
+def test_a_bernoulli_student_answers_with_probabilities(tmp_path):
+    student = network(3)
+    loaded = exported(student, "bernoulli", tmp_path / "student")
+    expected = expit(student.predict(X, verbose=0))
+    np.testing.assert_allclose(loaded.parameters(X)["probabilities"], expected, atol=1e-5)
+    np.testing.assert_allclose(loaded(X).mean(), expected, atol=1e-5)
+
+
+def test_joint_outputs_answer_with_their_names_in_front(joint):
+    student, _, loaded = joint
+    x = {"left": X[:, :2], "right": X[:, 2:]}
+    raw = student.predict(x, verbose=0)
+    answer = loaded.parameters(x)
+    assert set(answer) == {"kind_probabilities", "place_mean", "place_stddev"}
+    kind = softmax(raw["kind"], -1)
+    np.testing.assert_allclose(answer["kind_probabilities"], kind, atol=1e-5)
+    np.testing.assert_allclose(answer["place_mean"], raw["place"][:, :2], atol=1e-5)
+    distributions = loaded(x)
+    assert set(distributions) == {"kind", "place"}
+    np.testing.assert_allclose(distributions["kind"].probs_parameter(), kind, atol=1e-5)
+    np.testing.assert_allclose(
+        distributions["place"].stddev(), 1e-3 + softplus(raw["place"][:, 2:]), atol=1e-5
+    )
+
+
+def test_the_reloaded_student_is_a_distribution(categorical):
+    student, _, loaded = categorical
+    distribution = loaded(X)
+    assert isinstance(distribution, tfd.Categorical)
+    assert isinstance(loaded.output, outputs.Categorical)
+    expected = softmax(student.predict(X, verbose=0), -1)
+    np.testing.assert_allclose(distribution.probs_parameter(), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        distribution.log_prob(np.ones(64, "int32")), np.log(expected[:, 1]), atol=1e-4
+    )
+
+
+def test_a_half_precision_student_answers_in_float32(tmp_path):
+    inputs = keras.Input((SIZE,), name="features")
+    student = keras.Model(inputs, keras.layers.Dense(3, dtype="mixed_float16")(inputs))
+    loaded = exported(student, "categorical", tmp_path / "student")
+    answer = loaded.parameters(X)["probabilities"]
+    assert answer.dtype == tf.float32
+    expected = softmax(student.predict(X, verbose=0).astype("float32"), -1)
+    np.testing.assert_allclose(answer, expected, atol=1e-5)
+
+
+def test_inputs_are_cast_to_what_the_student_takes(categorical):
+    student, _, loaded = categorical
+    expected = softmax(student.predict(X, verbose=0), -1)
+    got = loaded.parameters(X.astype("float64"))["probabilities"]
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+# Names.
+
+
+def test_a_single_input_keeps_its_name_but_need_not_be_named(categorical):
+    _, _, loaded = categorical
+    assert loaded.input_names == ["features"]
+    by_name = loaded.parameters({"features": X})["probabilities"]
+    np.testing.assert_array_equal(by_name, loaded.parameters(X)["probabilities"])
+
+
+def test_named_inputs_keep_their_names(joint):
+    assert joint[2].input_names == ["left", "right"]
+
+
+def test_a_list_of_inputs_is_fed_by_name(tmp_path):
+    left, right = keras.Input((2,), name="left"), keras.Input((2,), name="right")
+    joined = keras.layers.Concatenate()([left, right])
+    student = keras.Model([left, right], keras.layers.Dense(3)(joined))
+    loaded = exported(student, "categorical", tmp_path / "student")
+    assert loaded.input_names == ["left", "right"]
+    answer = loaded.parameters({"right": X[:, 2:], "left": X[:, :2]})["probabilities"]
+    expected = softmax(student.predict([X[:, :2], X[:, 2:]], verbose=0), -1)
+    np.testing.assert_allclose(answer, expected, atol=1e-5)
+
+
+def test_wrong_input_names_are_refused(joint):
+    loaded = joint[2]
+    with pytest.raises(ValueError, match=r"\['left', 'right'\]; got \['left', 'up'\]"):
+        loaded.parameters({"left": X[:, :2], "up": X[:, 2:]})
+    with pytest.raises(ValueError, match=r"\['left', 'right'\]; give a dict"):
+        loaded(X)
+
+
+# The directory.
+
+
+def test_plain_tensorflow_loads_the_serving_signature(categorical):
+    student, path, _ = categorical
+    signature = tf.saved_model.load(str(path)).signatures["serving_default"]
+    (spec,) = signature.structured_input_signature[1].values()
+    assert (spec.name, spec.shape.as_list(), spec.dtype) == ("features", [None, SIZE], tf.float32)
+    answer = signature(features=tf.constant(X))
+    assert set(answer) == {"probabilities"}
+    expected = softmax(student.predict(X, verbose=0), -1)
+    np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
+
+
+def test_the_teacher_is_not_in_it(categorical):
+    _, path, _ = categorical
+    stored = tf.train.list_variables(str(path / "variables" / "variables"))
+    shapes = {tuple(shape) for _, shape in stored if len(shape) == 2}
+    assert shapes == {(4, 5), (5, 3)}  # The teacher's are (4, 50) and (50, 3).
+
+
+def test_dropout_is_off(categorical):
+    _, _, loaded = categorical
+    first, again = (loaded.parameters(X)["probabilities"] for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+
+
+def test_a_directory_that_holds_no_student_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no exported student.*distiller\.export"):
+        load_student(tmp_path)
+    tf.saved_model.save(tf.Module(), str(tmp_path / "module"))
+    with pytest.raises(FileNotFoundError, match=r"tf\.saved_model\.load"):
+        load_student(tmp_path / "module")
+
+
+def test_a_trained_student_is_exported_as_trained(tmp_path):
+    student = network()
+    before = softmax(student.predict(X, verbose=0), -1)
+    distiller = Distiller(student, network(3, 50))
+    distiller.compile(keras.optimizers.SGD(1.0), run_eagerly=True)
+    distiller.fit(X, verbose=0)
+    distiller.export(tmp_path / "student")
+    answer = load_student(tmp_path / "student").parameters(X)["probabilities"].numpy()
+    np.testing.assert_allclose(answer, softmax(student.predict(X, verbose=0), -1), atol=1e-5)
+    assert np.abs(answer - before).max() > 1e-3
+
+
+def test_exporting_again_replaces_the_student(tmp_path):
+    student = network()
+    distiller = Distiller(student, network())
+    distiller.export(tmp_path / "student")
+    student.set_weights([2.0 * weight for weight in student.get_weights()])
+    distiller.export(tmp_path / "student")
+    answer = load_student(tmp_path / "student").parameters(X)["probabilities"]
+    np.testing.assert_allclose(answer, softmax(student.predict(X, verbose=0), -1), atol=1e-5)
+
+
+@pytest.mark.parametrize("arguments", [{"format": "onnx"}, {"verbose": True}])
+def test_other_formats_are_refused(arguments, tmp_path):
+    with pytest.raises(ValueError, match="SavedModel"):
+        Distiller(network(), network()).export(tmp_path / "student", **arguments)
+    assert not (tmp_path / "student").exists()
+
+
+# Students without symbolic inputs.
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return (X[:8],)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lambda: X[:8],
+        lambda: tf.data.Dataset.from_tensor_slices(X[:8]).batch(8),
+        lambda: Batches(),
+    ],
+    ids=["array", "dataset", "PyDataset"],
+)
+@pytest.mark.filterwarnings("ignore:.*shuffle=True")
+def test_a_subclassed_student_is_exported_after_fit(data, tmp_path):
+    distiller = Distiller(Subclassed(), network(), sampler=samplers.Empirical())
+    distiller.compile("sgd", run_eagerly=True)
+    distiller.fit(data(), verbose=0)
+    distiller.export(tmp_path / "student")
+    loaded = load_student(tmp_path / "student")
+    expected = softmax(distiller.student.predict(X, verbose=0), -1)
+    for rows in (1, 64):
+        answer = loaded.parameters(X[:rows])["probabilities"]
+        np.testing.assert_allclose(answer, expected[:rows], atol=1e-5)
+
+
+def test_a_subclassed_student_is_not_exported_before_fit(tmp_path):
+    with pytest.raises(ValueError, match=r"inputs of student .* not known.*Fit"):
+        Distiller(Subclassed(), network()).export(tmp_path / "student")
+    assert not (tmp_path / "student").exists()
+
+
+def test_the_specs_of_a_subclassed_students_inputs_can_be_given(tmp_path):
+    student = Subclassed()
+    specs = tf.TensorSpec((None, SIZE), tf.float32, "vector")
+    student(X[:1])
+    export_student(student, outputs.Categorical(), tmp_path / "student", specs)
+    loaded = load_student(tmp_path / "student")
+    assert loaded.input_names == ["vector"]
+    expected = softmax(student.predict(X, verbose=0), -1)
+    np.testing.assert_allclose(loaded.parameters(X)["probabilities"], expected, atol=1e-5)
+
+
+# Another program.
+
+
+def saved_model_cli(*arguments):
+    program = pathlib.Path(sys.executable).parent / "saved_model_cli"
+    run = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return run.stdout
+
+
+@pytest.mark.slow
+def test_saved_model_cli_shows_and_runs_it(joint, tmp_path):
+    student, path, _ = joint
+    its = ["--dir", str(path), "--tag_set", "serve", "--signature_def", "serving_default"]
+    shown = saved_model_cli("show", *its)
+    for name in ("left", "right", "kind_probabilities", "place_mean", "place_stddev"):
+        assert f"['{name}']" in shown
+
+    np.savez(tmp_path / "inputs.npz", left=X[:3, :2], right=X[:3, 2:])
+    inputs = ";".join(f"{name}={tmp_path}/inputs.npz[{name}]" for name in ("left", "right"))
+    saved_model_cli("run", *its, "--inputs", inputs, "--outdir", str(tmp_path))
+    raw = student.predict({"left": X[:3, :2], "right": X[:3, 2:]}, verbose=0)
+    answer = np.load(tmp_path / "kind_probabilities.npy")
+    np.testing.assert_allclose(answer, softmax(raw["kind"], -1), atol=1e-5)
+    np.testing.assert_allclose(np.load(tmp_path / "place_mean.npy"), raw["place"][:, :2], atol=1e-5)

@@ -1,0 +1,274 @@
+"""The metrics given to compile see probabilities, means or logits, and the right rows."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.special import expit, log_softmax, softmax
+from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+
+from ecl_tf import Distiller, outputs, samplers
+from ecl_tf.label_metrics import LabelMetrics
+
+RNG = np.random.default_rng(0)
+ROWS = 40
+LOGITS = (2 * RNG.normal(size=(ROWS, 3))).astype("float32")
+CLASSES = RNG.integers(0, 3, ROWS)
+YES = RNG.integers(0, 2, (ROWS, 3)).astype("float32")
+RAW_NORMAL = RNG.normal(size=(ROWS, 4)).astype("float32")
+TARGETS = RNG.normal(size=(ROWS, 2)).astype("float32")
+WEIGHTS = RNG.uniform(size=ROWS).astype("float32")
+KEPT = RNG.uniform(size=ROWS) < 0.5
+
+JOINT = outputs.Joint({"kind": "categorical", "place": outputs.Normal(2)})
+JOINT_LABELS = {"kind": CLASSES, "place": TARGETS}
+JOINT_RAW = {"kind": LOGITS, "place": RAW_NORMAL}
+
+
+def results(output, labels, raw, metrics, weighted=None, rows=None, sample_weight=None, **kwargs):
+    its = LabelMetrics(outputs.get(output, (None, 4)), metrics, weighted, **kwargs)
+    answer = its.update(labels, raw, rows, sample_weight)
+    return {name: float(value) for name, value in answer.items()}
+
+
+CORRECT = LOGITS.argmax(-1) == CLASSES
+
+
+@pytest.mark.parametrize("name", ["accuracy", "acc"])
+@pytest.mark.parametrize(
+    "labels",
+    [CLASSES, CLASSES[:, None], CLASSES.astype("uint8"), np.eye(3, dtype="float32")[CLASSES]],
+    ids=["indices", "column", "uint8", "one-hot"],
+)
+def test_accuracy_of_classes_takes_any_form_of_label(labels, name):
+    answer = results("categorical", labels, LOGITS, [name])
+    assert answer == {name: pytest.approx(accuracy_score(CLASSES, LOGITS.argmax(-1)))}
+
+
+def test_accuracy_of_yes_and_no_is_taken_at_a_probability_of_one_half():
+    answer = results("bernoulli", YES, LOGITS, ["accuracy"])
+    assert answer == {"accuracy": pytest.approx(((LOGITS > 0) == (YES > 0)).mean())}
+
+
+def test_accuracy_of_dense_predictions_counts_positions():
+    logits = LOGITS.reshape(8, 5, 3)
+    answer = results("categorical", CLASSES.reshape(8, 5), logits, ["accuracy"])
+    assert answer["accuracy"] == pytest.approx(CORRECT.mean())
+
+
+def test_regression_metrics_see_the_means():
+    answer = results("normal", TARGETS, RAW_NORMAL, ["mae", keras.metrics.RootMeanSquaredError()])
+    error = RAW_NORMAL[:, :2] - TARGETS
+    assert answer["mae"] == pytest.approx(np.abs(error).mean(), rel=1e-5)
+    assert answer["root_mean_squared_error"] == pytest.approx(np.sqrt((error**2).mean()), rel=1e-5)
+
+
+def test_targets_of_one_dimension_may_be_flat():
+    raw = RAW_NORMAL[:, :2]
+    its = LabelMetrics(outputs.Normal(1), ["mae"])
+    answer = its.update(TARGETS[:, 0], raw)
+    assert float(answer["mae"]) == pytest.approx(np.abs(raw[:, 0] - TARGETS[:, 0]).mean(), rel=1e-5)
+
+
+def test_classification_metrics_see_probabilities():
+    metrics = [keras.metrics.SparseCategoricalCrossentropy(name="nll")]
+    answer = results("categorical", CLASSES, LOGITS, metrics)
+    assert answer["nll"] == pytest.approx(log_loss(CLASSES, softmax(LOGITS, -1)), rel=1e-5)
+
+
+def test_metrics_from_logits_see_logits():
+    metrics = [keras.metrics.SparseCategoricalCrossentropy(name="nll", from_logits=True)]
+    # Logits so large that a probability taken first would have been clipped.
+    answer = results("categorical", CLASSES, 50 * LOGITS, metrics)
+    expected = -log_softmax(50 * LOGITS.astype("float64"), -1)[range(ROWS), CLASSES].mean()
+    assert answer["nll"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_metrics_may_ask_for_the_raw_output():
+    class LargestLogit(keras.metrics.Mean):
+        takes_raw_output = True
+
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            super().update_state(tf.reduce_max(y_pred, -1), sample_weight)
+
+    answer = results("categorical", CLASSES, LOGITS, [LargestLogit(name="largest")])
+    assert answer["largest"] == pytest.approx(LOGITS.max(-1).mean(), rel=1e-5)
+
+
+def test_area_under_the_curve_of_bernoulli_outputs():
+    # Of few distinct probabilities, all with thresholds between them, Keras's AUC is exact.
+    logits = np.round(LOGITS[:, :1])
+    answer = results("bernoulli", YES[:, :1], logits, [keras.metrics.AUC(2000, name="auc")])
+    assert answer["auc"] == pytest.approx(roc_auc_score(YES[:, 0], logits[:, 0]), abs=1e-4)
+
+
+def test_area_under_the_curve_from_logits_gets_logits():
+    # A sigmoid too many brings these two probabilities between the same two thresholds.
+    logits = np.log(np.array([[0.90], [0.91]]) / np.array([[0.10], [0.09]])).astype("float32")
+    metric = keras.metrics.AUC(from_logits=True, name="auc")
+    answer = results("bernoulli", np.array([[0.0], [1.0]]), logits, [metric])
+    assert answer["auc"] == pytest.approx(1.0)
+
+
+def test_functions_are_metrics_too():
+    def margin(y_true, y_pred):
+        ordered = tf.sort(y_pred, -1)
+        return ordered[:, -1] - ordered[:, -2]
+
+    probabilities = np.sort(softmax(LOGITS, -1), -1)
+    answer = results("categorical", CLASSES, LOGITS, [margin])
+    expected = (probabilities[:, -1] - probabilities[:, -2]).mean()
+    assert answer == {"margin": pytest.approx(expected, rel=1e-5)}
+
+
+# Rows and weights.
+
+
+def test_only_the_rows_that_count_count():
+    answer = results("categorical", CLASSES, LOGITS, ["accuracy"], rows=KEPT)
+    assert answer["accuracy"] == pytest.approx(CORRECT[KEPT].mean())
+    answer = results("normal", TARGETS, RAW_NORMAL, ["mae"], rows=KEPT)
+    expected = np.abs(RAW_NORMAL[:, :2] - TARGETS)[KEPT].mean()
+    assert answer["mae"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_no_row_that_counts_is_not_an_error():
+    assert results("categorical", CLASSES, LOGITS, ["accuracy"], rows=np.zeros(ROWS, bool)) == {
+        "accuracy": 0.0
+    }
+
+
+@pytest.mark.parametrize("rows", [None, KEPT], ids=["all", "kept"])
+@pytest.mark.parametrize(
+    "form",
+    [tf.constant, lambda w: tf.constant(w, tf.float64), lambda w: tf.constant(w[:, None])],
+    ids=["float32", "float64", "column"],
+)
+def test_only_weighted_metrics_use_the_sample_weights(rows, form):
+    weighted = keras.metrics.MeanMetricWrapper(keras.metrics.sparse_categorical_accuracy, "w")
+    answer = results(
+        "categorical",
+        CLASSES,
+        LOGITS,
+        ["accuracy"],
+        [weighted],
+        rows=rows,
+        sample_weight=form(WEIGHTS),
+    )
+    mask = np.ones(ROWS, bool) if rows is None else rows
+    assert answer["accuracy"] == pytest.approx(CORRECT[mask].mean())
+    expected = np.average(CORRECT[mask], weights=WEIGHTS[mask])
+    assert answer["w"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_weighted_metrics_without_weights_are_plain():
+    answer = results("categorical", CLASSES, LOGITS, None, ["accuracy"])
+    assert answer["accuracy"] == pytest.approx(CORRECT.mean())
+
+
+def test_metrics_add_up_over_batches():
+    its = LabelMetrics(outputs.Categorical(), ["accuracy"])
+    its.update(CLASSES[:30], LOGITS[:30])
+    answer = its.update(CLASSES[30:], LOGITS[30:])
+    assert float(answer["accuracy"]) == pytest.approx(CORRECT.mean())
+
+
+# Joint outputs.
+
+
+def test_joint_outputs_take_a_dict_of_metrics():
+    metrics = {"kind": ["accuracy", "sparse_categorical_crossentropy"], "place": "mae"}
+    answer = results(JOINT, JOINT_LABELS, JOINT_RAW, metrics, rows=KEPT)
+    nll = -log_softmax(LOGITS, -1)[range(ROWS), CLASSES]
+    assert answer == {
+        "kind_accuracy": pytest.approx(CORRECT[KEPT].mean()),
+        "kind_sparse_categorical_crossentropy": pytest.approx(nll[KEPT].mean(), rel=1e-4),
+        "place_mae": pytest.approx(np.abs(RAW_NORMAL[:, :2] - TARGETS)[KEPT].mean(), rel=1e-5),
+    }
+
+
+@pytest.mark.parametrize("metrics", [["accuracy"], {"colour": ["accuracy"]}])
+def test_joint_outputs_refuse_metrics_without_their_names(metrics):
+    with pytest.raises(ValueError, match=r"\['kind', 'place'\]"):
+        LabelMetrics(JOINT, metrics)
+
+
+# Names.
+
+
+@pytest.mark.parametrize(
+    ("metric", "name"),
+    [
+        ("mae", "mae"),
+        ("mse", "mse"),
+        (keras.metrics.MeanAbsoluteError(), "mean_absolute_error"),
+        (keras.metrics.MeanAbsoluteError(name="error"), "error"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "teacher_"])
+def test_metrics_keep_their_names_behind_the_prefix(metric, name, prefix):
+    answer = results("normal", TARGETS, RAW_NORMAL, [metric], prefix=prefix)
+    assert list(answer) == [prefix + name]
+
+
+def test_with_a_prefix_the_metric_is_a_copy():
+    given = keras.metrics.MeanAbsoluteError(name="error")
+    mine = LabelMetrics(outputs.Normal(2), [given])
+    copied = LabelMetrics(outputs.Normal(2), [given], prefix="teacher_")
+    copied.update(TARGETS, RAW_NORMAL)
+    assert float(mine.metrics[0].result()) == 0.0
+    assert float(copied.metrics[0].result()) > 0.0
+
+
+def test_a_copied_metric_keeps_its_settings():
+    given = keras.metrics.BinaryAccuracy(threshold=0.9, name="sure")
+    answer = results("bernoulli", YES, LOGITS, [given], prefix="teacher_")
+    expected = ((expit(LOGITS) > 0.9) == (YES > 0)).mean()
+    assert answer == {"teacher_sure": pytest.approx(expected)}
+
+
+@pytest.mark.parametrize(
+    ("output", "metrics", "weighted", "message"),
+    [
+        ("categorical", ["accuracy", "accuracy"], None, "name"),
+        ("categorical", ["accuracy"], ["accuracy"], "name"),
+        ("categorical", {"kind": ["accuracy"]}, None, "list"),
+        ("categorical", "accuracy", None, "list"),
+        ("normal", ["accuracy"], None, "mae"),
+        ("categorical", ["no_such_metric"], None, "no_such_metric"),
+    ],
+)
+def test_refuses(output, metrics, weighted, message):
+    with pytest.raises(ValueError, match=message):
+        LabelMetrics(outputs.get(output, (None, 4)), metrics, weighted)
+
+
+# As compile's arguments.
+
+
+def linear(seed):
+    rng = np.random.default_rng(seed)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.set_weights([rng.normal(size=(4, 3)), rng.normal(size=3)])
+    return model
+
+
+def test_a_distiller_weights_the_weighted_metrics():
+    student = linear(1)
+    x = RNG.normal(size=(ROWS, 4)).astype("float32")
+    right = (x @ student.get_weights()[0] + student.get_weights()[1]).argmax(-1) == CLASSES
+    distiller = Distiller(student, linear(2), sampler=samplers.Empirical())
+    weighted = keras.metrics.SparseCategoricalAccuracy(name="weighted")
+    distiller.compile(
+        keras.optimizers.SGD(0.0),
+        metrics=["accuracy"],
+        weighted_metrics=[weighted],
+        run_eagerly=True,
+    )
+    for logs in (
+        distiller.fit(x, CLASSES, sample_weight=WEIGHTS, batch_size=16, verbose=0).history,
+        distiller.evaluate(x, CLASSES, sample_weight=WEIGHTS, verbose=0, return_dict=True),
+    ):
+        assert float(np.squeeze(logs["accuracy"])) == pytest.approx(right.mean())
+        expected = np.average(right, weights=WEIGHTS)
+        assert float(np.squeeze(logs["weighted"])) == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,84 @@
+"""The inputs and outputs of models of every kind, known before they run."""
+
+import keras
+import pytest
+import tensorflow as tf
+
+from ecl_tf import symbolic
+
+
+class Subclassed(keras.Model):
+    def __init__(self, units=3):
+        super().__init__()
+        self.dense = keras.layers.Dense(units)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+class TwoHeads(Subclassed):
+    def call(self, inputs):
+        return {"kind": self.dense(inputs["left"]), "place": inputs["right"]}
+
+
+def sequential(*, built=True):
+    layers = [keras.layers.Dense(5), keras.layers.Dense(3)]
+    return keras.Sequential([keras.Input((4,)), *layers] if built else layers)
+
+
+def functional(structure):
+    left, right = keras.Input((4,), name="left"), keras.Input((2,), name="right")
+    joined = keras.layers.Concatenate()([left, right])
+    inputs = {"dict": {"left": left, "right": right}, "list": [left, right]}[structure]
+    outputs = {"dict": {"p": joined, "q": right}, "list": [joined, right]}[structure]
+    return keras.Model(inputs, outputs)
+
+
+def shapes(nest):
+    return keras.tree.map_structure(lambda tensor: tuple(tensor.shape), nest)
+
+
+def test_a_sequential_model_has_one_input_and_one_output():
+    model = sequential()
+    assert shapes(symbolic.inputs_of(model)) == (None, 4)
+    assert shapes(symbolic.output_of(model)) == (None, 3)
+    assert symbolic.output_shape(model) == (None, 3)
+
+
+def test_a_dict_stays_a_dict():
+    model = functional("dict")
+    assert set(symbolic.inputs_of(model)) == {"left", "right"}
+    assert tuple(symbolic.inputs_of(model)["right"].shape) == (None, 2)
+    assert symbolic.output_shape(model) == {"p": (None, 6), "q": (None, 2)}
+
+
+def test_a_list_stays_a_list_in_order():
+    model = functional("list")
+    assert [tuple(tensor.shape) for tensor in symbolic.inputs_of(model)] == [(None, 4), (None, 2)]
+    assert symbolic.output_shape(model) == [(None, 6), (None, 2)]
+
+
+@pytest.mark.parametrize("build", [Subclassed, lambda: sequential(built=False)])
+def test_models_without_symbolic_tensors_have_none(build):
+    model = build()
+    assert symbolic.inputs_of(model) is None
+    assert symbolic.output_of(model) is None
+    assert symbolic.output_shape(model) is None
+
+
+@pytest.mark.parametrize("build", [Subclassed, lambda: sequential(built=False)])
+def test_specs_of_the_inputs_tell_the_output_and_build_the_model(build):
+    model = build()
+    assert symbolic.output_shape(model, tf.TensorSpec((None, 4), tf.float32)) == (None, 3)
+    assert model.built
+    assert model.count_params() == (4 * 3 + 3 if isinstance(model, Subclassed) else 25 + 18)
+
+
+def test_specs_may_be_named():
+    specs = {"left": tf.TensorSpec((None, 4), tf.float32), "right": tf.TensorSpec((None, 2))}
+    assert symbolic.output_shape(TwoHeads(), specs) == {"kind": (None, 3), "place": (None, 2)}
+
+
+def test_a_known_output_needs_no_specs():
+    model = sequential()
+    assert symbolic.output_shape(model, tf.TensorSpec((7, 4), tf.float32)) == (None, 3)

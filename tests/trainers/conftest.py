@@ -1,0 +1,59 @@
+"""A tiny experiment, and a way to run a script's main in this process."""
+
+import importlib
+
+import pytest
+from absl import flags
+
+from configs import digits, rotated_digits
+
+
+def shrink(config):
+    config.seeds = 2
+    config.tuning_seeds = 1
+    config.data.train_size = 64
+    config.teacher.members = 2
+    config.kd.label_weights = (0.0,)
+    if config.output == "categorical":
+        config.kd.temperatures = (1.0, 4.0)
+    for section in (config.teacher, config.student):
+        section.network.width = 4
+        section.train.steps = 20
+        section.train.steps_per_execution = 10
+    config.student.train.epochs = 2
+    return config
+
+
+@pytest.fixture
+def digits_config():
+    return shrink(digits.get_config())
+
+
+@pytest.fixture
+def rotated_digits_config():
+    return shrink(rotated_digits.get_config())
+
+
+@pytest.fixture
+def run_script(monkeypatch):
+    """Runs trainers.NAME with a config object and other flags by keyword."""
+
+    def run(name, config, workdir, **others):
+        script = importlib.import_module(f"trainers.{name}")
+        from trainers import runtime
+
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
+        monkeypatch.setattr(runtime, "CONFIG", _Holder(config))
+        monkeypatch.setattr(runtime, "WORKDIR", _Holder(str(workdir)))
+        with monkeypatch.context() as context:
+            for flag, value in others.items():
+                context.setattr(flags.FLAGS, flag, value)
+            script.main([])
+
+    return run
+
+
+class _Holder:
+    def __init__(self, value):
+        self.value = value

@@ -1,0 +1,66 @@
+"""The work directory and the command line."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from ml_collections import ConfigDict
+
+from trainers import runtime
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_a_new_work_directory_is_claimed_and_its_own_experiment_continues(tmp_path):
+    config = ConfigDict({"a": 1, "nested": {"rates": (0.1, 0.2)}})
+    for _ in range(2):
+        assert runtime.claim(tmp_path / "run", config) == tmp_path / "run"
+    assert json.loads((tmp_path / "run/config.json").read_text())["nested"]["rates"] == [0.1, 0.2]
+
+
+def test_a_work_directory_of_another_experiment_is_refused_naming_the_settings(tmp_path):
+    runtime.claim(tmp_path / "run", ConfigDict({"a": 1, "nested": {"b": 2, "c": 3}}))
+    with pytest.raises(ValueError, match=r"another experiment.*nested\.b \(2 there, 5 here\)") as e:
+        runtime.claim(tmp_path / "run", ConfigDict({"a": 1, "nested": {"b": 5, "c": 3}}))
+    assert "nested.c" not in str(e.value)
+
+
+def test_a_directory_with_other_files_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(ValueError, match="not empty and holds no experiment"):
+        runtime.claim(tmp_path, ConfigDict({"a": 1}))
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "results.json"
+    runtime.write_json(path, {"old": 1})
+    with pytest.raises(TypeError):
+        runtime.write_json(path, {"new": object()})
+    assert json.loads(path.read_text()) == {"old": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--config=configs/digits.py", "--workdir=W", "--config.student.widht=3"], "widht"),
+        (["--config=configs/digits.py", "--workdir=W", "--config.seeds=many"], "seeds"),
+        (["--config=configs/digits.py"], "workdir"),
+    ],
+)
+def test_wrong_flags_end_with_their_name(tmp_path, arguments, message):
+    arguments = [argument.replace("=W", f"={tmp_path / 'w'}") for argument in arguments]
+    run = subprocess.run(
+        [sys.executable, "-m", "trainers.train_teacher", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode != 0
+    assert message in run.stderr + run.stdout
+    assert not (tmp_path / "w").exists()

@@ -1,0 +1,170 @@
+"""Each script, end to end, on a tiny experiment."""
+
+import csv
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import ecl_tf
+from trainers import compare, report
+
+ROOT = pathlib.Path(__file__).parents[2]
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.slow
+def test_train_teacher_distill_and_evaluate(run_script, digits_config, tmp_path, capsys):
+    run_script("train_teacher", digits_config, tmp_path)
+    members = sorted((tmp_path / "teacher").glob("*.keras"))
+    assert [path.name for path in members] == ["member_0.keras", "member_1.keras"]
+    before = [path.read_bytes() for path in members]
+    assert "ensemble: validation accuracy" in capsys.readouterr().out
+
+    # A second run keeps what is there.
+    run_script("train_teacher", digits_config, tmp_path)
+    assert "found in" in capsys.readouterr().out
+    assert [path.read_bytes() for path in members] == before
+
+    run_script("distill", digits_config, tmp_path)
+    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert {"loss", "divergence", "agreement", "val_loss"} <= set(rows[0])
+    assert [path.read_bytes() for path in members] == before
+    student = keras.models.load_model(tmp_path / "student.keras")
+    x = np.random.default_rng(0).random((7, 8, 8, 1), "float32")
+    served = ecl_tf.load_student(tmp_path / "export").parameters(x)["probabilities"]
+    np.testing.assert_allclose(served, keras.ops.softmax(student(x)), atol=1e-5)
+
+    capsys.readouterr()
+    run_script("distill", digits_config, tmp_path)
+    assert "nothing to train" in capsys.readouterr().out
+
+    run_script("evaluate", digits_config, tmp_path)
+    of_file = json.loads((tmp_path / "evaluation.json").read_text())["test"]
+    assert set(of_file) == {"teacher", "student"}
+    path = str(tmp_path / "export")
+    run_script("evaluate", digits_config, tmp_path, model=path)
+    of_export = json.loads((tmp_path / "evaluation.json").read_text())["test"][path]
+    assert of_export == pytest.approx(of_file["student"], abs=1e-5)
+
+
+@pytest.mark.parametrize("script", ["distill", "evaluate"])
+def test_a_missing_teacher_or_student_is_named(run_script, digits_config, tmp_path, script):
+    with pytest.raises(ValueError, match=r"(?s)no teacher in .*teacher.*trainers\.train_teacher"):
+        run_script(script, digits_config, tmp_path)
+
+
+def test_a_missing_model_is_named(run_script, digits_config, tmp_path):
+    with pytest.raises(ValueError, match=r"no model at .*nowhere.*trainers\.distill"):
+        run_script("evaluate", digits_config, tmp_path, model=str(tmp_path / "nowhere"))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    return tmp_path_factory.mktemp("compare")
+
+
+@pytest.mark.slow
+def test_compare_writes_results_table_plot_and_students(run_script, digits_config, tmp_path):
+    run_script("compare", digits_config, tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert list(results["final"]) == ["ERM", "standard KD", "tuned KD", "XCL"]
+    for method, keys in results["final"].items():
+        assert [results["runs"][key]["seed"] for key in keys] == [1, 2]
+        assert {results["runs"][key]["method"] for key in keys} == {method}
+    # Tuning seeds never met the test split, and are not the final ones.
+    tuning = [run for run in results["runs"].values() if "test" not in run]
+    assert {run["seed"] for run in tuning} == {0}
+    assert len(tuning) == 3 + 2 and len(results["runs"]) == 5 + 4 * 2
+    # The settings chosen are the best on validation data.
+    for method in ("ERM", "tuned KD"):
+        of_method = [run for run in tuning if run["method"] == method]
+        best = max(of_method, key=lambda r: (r["validation"]["accuracy"], -r["validation"]["nll"]))
+        assert results["runs"][results["final"][method][0]]["label"] == best["label"]
+    assert all(run["seconds"] > 0 for run in results["runs"].values())
+    assert (tmp_path / "plot.png").read_bytes().startswith(PNG)
+    table = (tmp_path / "table.md").read_text()
+    xcl = [100 * results["runs"][key]["test"]["accuracy"] for key in results["final"]["XCL"]]
+    assert f"| {np.mean(xcl):.2f} ± " in table
+
+    # Without the last run, the same command trains that one alone, to the same student.
+    key = results["final"]["XCL"][-1]
+    removed = results["runs"].pop(key)
+    others = {name: results.pop(name) for name in ("teacher", "final")}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    run_script("compare", digits_config, tmp_path)
+    again = json.loads((tmp_path / "results.json").read_text())
+    assert again["runs"][key]["test"] == removed["test"]
+    assert {name: again[name] for name in others} == others
+
+
+@pytest.mark.slow
+def test_compare_on_regression(run_script, rotated_digits_config, tmp_path):
+    run_script("compare", rotated_digits_config, tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert set(results["teacher"]) == {"angular_error", "nll", "coverage"}
+    standard = results["runs"][results["final"]["standard KD"][0]]
+    assert standard["output"]["class_name"] == "Point"
+    assert standard["output"]["config"]["stddev"] > 0.0
+    assert "squared error to the mean" in (tmp_path / "table.md").read_text()
+
+
+def results_of(xcl, kd, teacher):
+    runs, final = {}, {}
+    for method, values in {"ERM": kd, "standard KD": kd, "tuned KD": kd, "XCL": xcl}.items():
+        final[method] = [f"{method} {i}" for i in range(len(values))]
+        for key, value in zip(final[method], values, strict=True):
+            test = {"accuracy": value, "nll": 0.5, "ece": 0.01}
+            runs[key] = {"label": "x", "seconds": 1.0, "test": test}
+    return {
+        "score": "accuracy",
+        "higher_is_better": True,
+        "teacher": {"accuracy": teacher, "nll": 0.4, "ece": 0.01},
+        "teacher_weights": 5,
+        "student_weights": 2,
+        "student_steps": 10,
+        "runs": runs,
+        "final": final,
+    }
+
+
+def test_the_table_says_undefined_where_kd_meets_the_teacher():
+    table = report.table(results_of([0.9, 0.91], [0.9, 0.92], 0.9))
+    assert table.count("undefined: standard KD meets the teacher") == 1
+
+
+def test_the_table_with_one_seed_has_no_intervals():
+    table = report.table(results_of([0.83], [0.80], 0.86))
+    assert "| 50 % | 50 % |" in table and "±" not in table
+
+
+def test_the_table_admits_an_unbounded_interval():
+    table = report.table(results_of([0.81, 0.84, 0.82], [0.80, 0.86, 0.82], 0.83))
+    assert "(unbounded interval)" in table
+
+
+@pytest.mark.slow
+def test_a_script_runs_from_the_command_line(tmp_path):
+    command = [sys.executable, "-m", "trainers.train_teacher", "--config=configs/digits.py"]
+    options = ["--config.teacher.members=1", "--config.teacher.train.steps=20"]
+    run = subprocess.run(
+        [*command, f"--workdir={tmp_path / 'run'}", *options],
+        cwd=ROOT,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "[teacher 1/1]" in run.stdout
+    assert (tmp_path / "run/teacher/member_0.keras").exists()
+
+
+def test_final_seeds_are_apart_from_tuning_seeds(digits_config):
+    digits_config.seed, digits_config.tuning_seeds, digits_config.seeds = 7, 2, 3
+    assert [list(part) for part in compare.seeds(digits_config)] == [[7, 8], [9, 10, 11]]
