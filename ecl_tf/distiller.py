@@ -115,7 +115,8 @@ class Distiller(keras.Model):
         ]
         self.non_finite = NonFiniteCount()
         self._input_specs = None  # Of the last batch that was traced.
-        self._logged = {"train": [], "test": []}  # Names of what each step returns.
+        # Names of what each kind of step returns.
+        self._logged: dict[str, list[str]] = {"train": [], "test": []}
         self._mode = "train"
         self.built = student.built
 

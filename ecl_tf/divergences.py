@@ -114,7 +114,7 @@ def get(identifier):
     """
     if callable(identifier):
         return identifier
-    if identifier in DIVERGENCES:
+    if isinstance(identifier, str) and identifier in DIVERGENCES:
         return DIVERGENCES[identifier]
     raise ValueError(
         f"Unknown divergence {identifier!r}; expected one of {sorted(DIVERGENCES)}, or a "

@@ -14,8 +14,8 @@ class NegativeLogLikelihood(keras.losses.Loss):
     whose output `Distiller` understands.
 
     Args:
-        output: an `ecl_tf.outputs.Output`, its name, or a dict of them. "normal" needs
-            to be given as `ecl_tf.outputs.Normal(event_size)`.
+        output: an `ecl_tf.outputs.Output`, "categorical" or "bernoulli". A network with
+            several named outputs takes a dict of these losses in `compile`.
 
     Call with:
         y_true: class indices (batch,), one-hot or soft rows (batch, K); or targets

@@ -33,7 +33,7 @@ class _PerExampleMean(keras.metrics.Mean):
         return {**super().get_config(), "output": output}
 
 
-@keras.saving.register_keras_serializable("ecl_tf")
+@keras.saving.register_keras_serializable("ecl_tf", "NegativeLogLikelihoodMetric")
 class NegativeLogLikelihood(_PerExampleMean):
     """Mean of -log p(y | x) in nats: a proper score of the whole distribution.
 
@@ -79,7 +79,8 @@ class GaussianCoverage(_PerExampleMean):
         self.level = float(level)
 
     def values(self, y_true, y_pred):
-        mean, stddev = self.output.moments(tf.cast(y_pred, tf.float32))
+        distribution = self.output(y_pred)
+        mean, stddev = distribution.mean(), distribution.stddev()
         y_true = tf.reshape(tf.cast(y_true, tf.float32), tf.shape(mean))
         z = tf.math.ndtri(0.5 * (1.0 + self.level))
         inside = tf.abs(y_true - mean) <= z * stddev
@@ -174,8 +175,9 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         index = tf.cast(tf.math.ceil(confidence * self.bins), tf.int32) - 1
         member = tf.one_hot(tf.clip_by_value(index, 0, self.bins - 1), self.bins)
         if sample_weight is not None:
-            weight = tf.cast(sample_weight, tf.float32)
-            member *= tf.reshape(weight * tf.ones(tf.shape(y_true)[:1]), [-1, 1])
+            # One weight for each row holds for all of its positions.
+            weight = tf.reshape(tf.cast(sample_weight, tf.float32), [-1])
+            member *= tf.repeat(weight, tf.size(confidence) // tf.size(weight))[:, None]
         rows = tf.stack([tf.ones_like(confidence), tf.cast(right, tf.float32), confidence])
         self.totals.assign_add(tf.matmul(rows, member))
 

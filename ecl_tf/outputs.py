@@ -11,6 +11,7 @@ import math
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 # `tensorflow_probability` costs a second of import, and most scripts' `--help`
@@ -418,7 +419,7 @@ class Point(_Gaussian):
     def __init__(self, event_size, stddev=None, min_scale=1e-3):
         super().__init__(event_size, min_scale)
         if stddev is not None:
-            values = [float(value) for value in tf.nest.flatten(stddev)]
+            values = [float(value) for value in np.ravel(stddev)]
             if len(values) not in (1, self.size) or not all(
                 0.0 < value < math.inf for value in values
             ):

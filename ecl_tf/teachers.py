@@ -81,10 +81,17 @@ class Ensemble(Teacher):
         # One member that gives points without a spread is refused here, not in a step.
         if len(members) == 1 and isinstance(self.output_kind, outputs.Point):
             self.output_kind.combine([np.zeros((1, self.output_kind.size))])
+        sizes = []
         for member in members:
             shape = output_shape(member)
             if shape is not None:
                 self.output_kind.validate(shape, f"teacher {member.name!r}")
+                sizes.append(self.output_kind.event_size(shape))
+        if any(size != sizes[0] for size in sizes):
+            raise ValueError(
+                "The members of an ensemble must give the same number of classes or target "
+                f"dimensions; got {sizes}."
+            )
 
     def member_outputs(self, inputs):
         return [member(inputs, training=False) for member in self.members]

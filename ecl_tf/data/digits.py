@@ -29,9 +29,8 @@ def digits(train_size=900, validation_size=300, seed=0):
     """
     images, labels = _load()
     parts = _split(labels, train_size, validation_size, seed)
-    return Splits(
-        *(_dataset(images[part][..., None], labels[part]) for part in parts), event_size=10
-    )
+    train, validation, test = (_dataset(images[p][..., None], labels[p]) for p in parts)
+    return Splits(train, validation, test, event_size=10)
 
 
 def rotated_digits(train_size=900, validation_size=300, copies=1, max_angle=90.0, seed=0):
@@ -61,14 +60,18 @@ def rotated_digits(train_size=900, validation_size=300, copies=1, max_angle=90.0
             f"{copies}."
         )
     images, labels = _load()
-    train, validation, test = _split(labels, train_size, validation_size, seed)
+    parts = _split(labels, train_size, validation_size, seed)
     generator = np.random.default_rng(seed)
-    datasets = []
-    for part in (np.tile(train, copies), validation, test):
+
+    def turn(part):
         angles = generator.uniform(-max_angle, max_angle, len(part))
         turned = np.stack([_rotate(images[i], a) for i, a in zip(part, angles, strict=True)])
-        datasets.append(_dataset(turned[..., None], np.radians(angles)[:, None].astype("float32")))
-    return Splits(*datasets, event_size=1)
+        return _dataset(turned[..., None], np.radians(angles)[:, None].astype("float32"))
+
+    test, validation, train = (
+        turn(part) for part in (parts[2], parts[1], np.tile(parts[0], copies))
+    )
+    return Splits(train, validation, test, event_size=1)
 
 
 def _load():

@@ -1,5 +1,6 @@
 """The base class of all samplers, and the simplest of them."""
 
+import numbers
 from typing import Any, NamedTuple
 
 import keras
@@ -129,7 +130,7 @@ def require_floating_point(sampler, inputs):
 def require_positive(sampler, **arguments):
     """Raises ValueError unless every argument is a positive, finite number."""
     for name, value in arguments.items():
-        if not (isinstance(value, (int, float)) and 0.0 < value < float("inf")):
+        if not (isinstance(value, numbers.Real) and 0.0 < float(value) < float("inf")):
             raise ValueError(
                 f"{type(sampler).__name__}'s {name} must be a positive number; got {value!r}."
             )

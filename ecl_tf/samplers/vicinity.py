@@ -1,5 +1,7 @@
 """Samplers that change each row by itself: noise and augmentation."""
 
+import inspect
+
 import keras
 import tensorflow as tf
 
@@ -129,8 +131,9 @@ class Augment(Sampler):
                 else variable.value
                 for n, variable in enumerate(layer.non_trainable_variables)
             ]
-            x = tf.cast(x, layer.compute_dtype)
-            x, _ = layer.stateless_call([], states, x, training=True)
+            takes_training = "training" in inspect.signature(layer.call).parameters
+            mode = {"training": True} if takes_training else {}
+            x, _ = layer.stateless_call([], states, tf.cast(x, layer.compute_dtype), **mode)
         if not shape.is_compatible_with(x.shape):
             raise ValueError(
                 f"Augment's layers changed the input's shape from {tuple(shape)} to "
