@@ -14,7 +14,7 @@ def get_config():
             "data": {"name": "digits", "train_size": 200, "validation_size": 300, "seed": 0},
             "teacher": {
                 "members": 3,
-                "network": {"name": "convnet", "width": 32, "depth": 2},
+                "network": {"name": "convnet", "width": 16, "depth": 2},
                 "train": {
                     "steps": 600,
                     "batch_size": 64,
@@ -23,12 +23,12 @@ def get_config():
                 },
             },
             "student": {
-                "network": {"name": "convnet", "width": 8, "depth": 2},
+                "network": {"name": "mlp", "widths": (64, 64)},
                 "train": {
                     "steps": 2000,
                     "epochs": 10,
                     "batch_size": 64,
-                    "learning_rate": 5e-3,
+                    "learning_rate": 3e-3,
                     "steps_per_execution": 20,
                 },
             },
