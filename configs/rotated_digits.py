@@ -1,4 +1,11 @@
-"""placeholder"""
+"""The embedded regression: the angle of 500 scikit-learn digits, each turned four times.
+
+    python -m trainers.compare --config=configs/rotated_digits.py --workdir=runs/rotated_digits
+
+Expected: mean error of the teacher 4.1 degrees, ERM 5.8, standard KD 6.2,
+tuned KD 5.9, XCL 6.0 (no better); NLL 0.14, 0.21, -0.06, and XCL -0.83 (better).
+Time: 1 min 40 s on 2 CPU cores (30 trainings of a student).
+"""
 
 from ml_collections import ConfigDict
 
@@ -7,7 +14,7 @@ def get_config():
     return ConfigDict(
         {
             "seed": 0,
-            "seeds": 5,
+            "seeds": 5,  # Of the final runs.
             "tuning_seeds": 2,
             "output": {"class_name": "Normal", "config": {"event_size": 1, "min_scale": 0.01}},
             "score": "angular_error",

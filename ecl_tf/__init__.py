@@ -4,7 +4,7 @@ Both networks' outputs are distributions; samples are drawn beyond the training 
 the student is matched to the teacher on them. `Distiller` does it.
 """
 
-from ecl_tf import divergences, losses, metrics, outputs, samplers, teachers
+from ecl_tf import data, divergences, losses, metrics, models, outputs, samplers, teachers
 from ecl_tf.distiller import Distiller
 from ecl_tf.export import export_student, load_student
 from ecl_tf.teachers import Ensemble, Teacher
@@ -15,11 +15,13 @@ __all__ = [
     "Distiller",
     "Ensemble",
     "Teacher",
+    "data",
     "divergences",
     "export_student",
     "load_student",
     "losses",
     "metrics",
+    "models",
     "outputs",
     "samplers",
     "teachers",

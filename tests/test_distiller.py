@@ -938,3 +938,34 @@ def test_two_replicas_train_as_one_device_does_uneven_batches_included():
     evaluated = answer["evaluated"]
     np.testing.assert_allclose(evaluated["accuracy"], (after.argmax(-1) == y).mean(), rtol=1e-5)
     np.testing.assert_allclose(evaluated["loss"], kl(dense(x, teacher), after).mean(), rtol=1e-4)
+
+
+def test_row_weights_may_have_any_dtype_and_a_column():
+    """The weights of the last row are zero, so the loss is the mean over the others' sum."""
+    logits = np.array([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0]], "float32")
+
+    def loss_with(weights):
+        student = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, use_bias=False)])
+        teacher = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, use_bias=False)])
+        student.set_weights([np.eye(2)])
+        teacher.set_weights([2.0 * np.eye(2)])
+        its = Distiller(student, teacher, sampler=samplers.Empirical())
+        its.compile("sgd", run_eagerly=True)
+        return its.train_on_batch(logits, sample_weight=weights, return_dict=True)["loss"]
+
+    p, q = softmax(2 * logits, axis=1), softmax(logits, axis=1)
+    rows = (p * np.log(p / q)).sum(1)
+    expected = (0.5 * rows[0] + 2.0 * rows[1]) / 3
+    for weights in ([0.5, 2.0, 0.0], [[0.5], [2.0], [0.0]]):
+        for dtype in ("float32", "float64"):
+            loss = float(loss_with(np.array(weights, dtype)))
+            assert loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_weights_for_each_output_are_refused_with_the_remedy():
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    its = Distiller(network, keras.models.clone_model(network))
+    its.compile("sgd", run_eagerly=True)
+    x = tf.ones((4, 2))
+    with pytest.raises(ValueError, match=r"one weight for each row.*Joint"):
+        its.train_step((x, tf.zeros(4, tf.int64), {"a": tf.ones(4)}))

@@ -4,6 +4,7 @@ import importlib
 
 import pytest
 from absl import flags
+from absl.testing import flagsaver
 
 from configs import digits, rotated_digits
 
@@ -16,8 +17,11 @@ def shrink(config):
     config.kd.label_weights = (0.0,)
     if config.output == "categorical":
         config.kd.temperatures = (1.0, 4.0)
+        config.teacher.network.width = 4
+    else:
+        config.teacher.network.widths = (8,)
+    config.student.network.widths = (8,)
     for section in (config.teacher, config.student):
-        section.network.width = 4
         section.train.steps = 20
         section.train.steps_per_execution = 10
     config.student.train.epochs = 2
@@ -46,9 +50,7 @@ def run_script(monkeypatch):
             flags.FLAGS.mark_as_parsed()
         monkeypatch.setattr(runtime, "CONFIG", _Holder(config))
         monkeypatch.setattr(runtime, "WORKDIR", _Holder(str(workdir)))
-        with monkeypatch.context() as context:
-            for flag, value in others.items():
-                context.setattr(flags.FLAGS, flag, value)
+        with flagsaver.flagsaver(**others):
             script.main([])
 
     return run

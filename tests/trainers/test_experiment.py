@@ -17,8 +17,10 @@ def experiment(digits_config):
 
 def test_networks_are_built_from_the_configuration(experiment):
     # 3x3x1x4 + 4, 3x3x4x8 + 8, and 2x2x8 inputs of ten logits.
-    weights = experiment.network(experiment.config.student).count_params()
+    weights = experiment.network(experiment.config.teacher).count_params()
     assert weights == 40 + 296 + (32 * 10 + 10)
+    weights = experiment.network(experiment.config.student).count_params()
+    assert weights == (64 * 8 + 8) + (8 * 10 + 10)
 
 
 def test_a_normal_output_has_two_raw_values_for_each_target(rotated_digits_config):

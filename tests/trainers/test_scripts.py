@@ -65,11 +65,6 @@ def test_a_missing_model_is_named(run_script, digits_config, tmp_path):
         run_script("evaluate", digits_config, tmp_path, model=str(tmp_path / "nowhere"))
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    return tmp_path_factory.mktemp("compare")
-
-
 @pytest.mark.slow
 def test_compare_writes_results_table_plot_and_students(run_script, digits_config, tmp_path):
     run_script("compare", digits_config, tmp_path)

@@ -1,0 +1,32 @@
+"""The README's code runs, and its commands are those that are tested."""
+
+import pathlib
+import re
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_example_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(example, "README.md", "exec"), {})
+    assert "val_teacher_accuracy" in capsys.readouterr().out
+    assert (tmp_path / "student/saved_model.pb").exists()
+
+
+def test_ci_runs_the_readmes_test_command():
+    commands = [
+        line
+        for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+        for line in block.splitlines()
+    ]
+    (command,) = [line for line in commands if "pytest" in line]
+    assert command in (ROOT / ".ci/run").read_text().splitlines()
+
+
+def test_the_configs_and_scripts_that_are_named_exist():
+    for name in set(re.findall(r"configs/\w+\.py", README)):
+        assert (ROOT / name).exists()
+    for name in set(re.findall(r"-m trainers\.(\w+)", README)):
+        assert (ROOT / "trainers" / f"{name}.py").exists()
