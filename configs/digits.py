@@ -18,7 +18,7 @@ def get_config():
             "tuning_seeds": 2,
             "output": "categorical",
             "score": "accuracy",
-            "data": {"name": "digits", "train_size": 200, "validation_size": 300, "seed": 1},
+            "data": {"name": "digits", "train_size": 200, "validation_size": 300, "seed": 0},
             "teacher": {
                 "members": 3,
                 "network": {"name": "convnet", "width": 16, "depth": 2},

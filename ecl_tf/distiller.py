@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from ecl_tf import divergences, export, features, outputs, samplers, symbolic, teachers
+from ecl_tf import batches, divergences, export, features, outputs, samplers, symbolic, teachers
 from ecl_tf.finite import NonFiniteCount, StopOnNonFinite
 from ecl_tf.label_metrics import LabelMetrics
 from ecl_tf.samplers import random
@@ -111,7 +111,7 @@ class Distiller(keras.Model):
         self.label_loss_mean = keras.metrics.Mean(name="label_loss")
         self.feature_loss_mean = keras.metrics.Mean(name="feature_loss")
         self.closeness_means = [
-            keras.metrics.Mean(name=name) for name in _closeness_names(self.output_kind)
+            keras.metrics.Mean(name=name) for name in self.output_kind.closeness_names
         ]
         self.non_finite = NonFiniteCount()
         self._input_specs = None  # Of the last batch that was traced.
@@ -154,7 +154,7 @@ class Distiller(keras.Model):
                 continue
             its_output = self.teacher.output_kind
             its_output.validate(shape, "teacher")
-            if _families(its_output) != _families(self.output_kind):
+            if its_output.family != self.output_kind.family:
                 raise ValueError(
                     f"The teacher's output {its_output!r} is of another family than the "
                     f"student's, {self.output_kind!r}; they must be the same to be matched."
@@ -253,8 +253,8 @@ class Distiller(keras.Model):
         return self.student(inputs, training=training)
 
     def train_step(self, data):
-        x, y, sample_weight = _unpack(data)
-        self._input_specs = _specs(x)
+        x, y, sample_weight = batches.unpack(data)
+        self._input_specs = batches.specs(x)
 
         # 1. Sample inputs beyond the training set.
         samples = self.sampler(x, self._next_seed(x))
@@ -300,7 +300,7 @@ class Distiller(keras.Model):
         return self._log("train", logged)
 
     def test_step(self, data):
-        x, y, sample_weight = _unpack(data)
+        x, y, sample_weight = batches.unpack(data)
         raw, student_features = self._run_student(x, training=False)
         logged = []
         if self._evaluate_teacher:
@@ -460,10 +460,10 @@ class Distiller(keras.Model):
 
     def _validate_data(self, x, y):
         """Checks the data's specs before anything is traced."""
-        element = _element_spec(x)
+        element = batches.element_spec(x)
         if element is None:
             return  # Only its iteration would tell; the step's own checks remain.
-        if _is_empty(x):
+        if batches.is_empty(x):
             raise ValueError(_EMPTY)
         inputs, labels = element, y
         if isinstance(x, tf.data.Dataset):
@@ -516,59 +516,6 @@ _EMPTY = (
     "The data holds no rows, so there is nothing to train on. Look at the dataset's filter, "
     "take and batch(drop_remainder=True): a batch larger than the data leaves none."
 )
-
-
-def _element_spec(x):
-    """Specs of one batch: of a dataset's element, or of arrays; None if not known."""
-    if isinstance(x, tf.data.Dataset):
-        return x.element_spec
-    leaves = keras.tree.flatten(x)
-    if leaves and all(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves):
-        return _specs(x)
-    return None
-
-
-def _specs(x):
-    return keras.tree.map_structure(
-        lambda leaf: tf.TensorSpec((None, *leaf.shape[1:]), tf.as_dtype(leaf.dtype)), x
-    )
-
-
-def _unpack(data):
-    """Inputs, labels, and weights as float32 of shape (batch,)."""
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    if sample_weight is not None:
-        if keras.tree.is_nested(sample_weight):
-            raise ValueError(
-                "sample_weight must be one weight for each row, shape (batch,); got a "
-                f"{type(sample_weight).__name__} of them. Weigh outputs with "
-                "ecl_tf.outputs.Joint(outputs, weights)."
-            )
-        rows = samplers.row_count(x)
-        sample_weight = tf.reshape(tf.cast(sample_weight, tf.float32), [rows])
-    return x, y, sample_weight
-
-
-def _is_empty(x):
-    if isinstance(x, tf.data.Dataset):
-        return int(x.cardinality()) == 0
-    return keras.tree.flatten(x)[0].shape[0] == 0
-
-
-def _families(output):
-    if isinstance(output, outputs.Joint):
-        return {name: _families(each) for name, each in output.outputs.items()}
-    return output.family
-
-
-def _closeness_names(output):
-    if isinstance(output, outputs.Joint):
-        return [
-            f"{name}_{closeness}"
-            for name, each in output.outputs.items()
-            for closeness in _closeness_names(each)
-        ]
-    return ["mean_error" if output.family == "normal" else "agreement"]
 
 
 def _rows(nest, index):

@@ -43,8 +43,9 @@ class Output:
     measured spread) can teach a student of another (means and scales).
     """
 
-    family: str = ""
+    family: str | dict = ""
     takes_temperature = False
+    closeness_names: tuple[str, ...] = ("agreement",)
 
     def __call__(self, raw):
         """Returns the distribution of a raw tensor (batch..., size)."""
@@ -96,7 +97,7 @@ class Output:
         raise NotImplementedError
 
     def compare(self, teacher, student):
-        """Returns named closenesses of two distributions, each of shape (batch,)."""
+        """Returns a dict from `closeness_names` to closenesses of shape (batch,)."""
         raise NotImplementedError
 
     def prediction(self, raw):
@@ -287,6 +288,7 @@ class _Gaussian(Output):
     """What the two Gaussian parametrisations, `Normal` and `Point`, share."""
 
     family = "normal"
+    closeness_names = ("mean_error",)
 
     def __init__(self, event_size, min_scale=1e-3):
         if isinstance(event_size, bool) or int(event_size) != event_size or event_size < 1:
@@ -481,8 +483,6 @@ class Joint(Output):
     ['angle', 'digit']
     """
 
-    family = "joint"
-
     def __init__(self, outputs, weights=None):
         if not outputs:
             raise ValueError("A joint output needs at least one named output; got none.")
@@ -494,6 +494,18 @@ class Joint(Output):
             )
         self.outputs = {name: get(output) for name, output in outputs.items()}
         self.weights = {name: float(weights.get(name, 1.0)) for name in outputs}
+
+    @property
+    def family(self):  # type: ignore[override]
+        return {name: output.family for name, output in self.outputs.items()}
+
+    @property
+    def closeness_names(self):  # type: ignore[override]
+        return tuple(
+            f"{name}_{closeness}"
+            for name, output in self.outputs.items()
+            for closeness in output.closeness_names
+        )
 
     @property
     def takes_temperature(self):  # type: ignore[override]

@@ -1,0 +1,45 @@
+"""What a batch is made of, and what can be known of the data before the first one."""
+
+import keras
+import tensorflow as tf
+
+from ecl_tf import samplers
+
+
+def unpack(data):
+    """Inputs, labels, and weights as float32 of shape (batch,)."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if sample_weight is not None:
+        if keras.tree.is_nested(sample_weight):
+            raise ValueError(
+                "sample_weight must be one weight for each row, shape (batch,); got a "
+                f"{type(sample_weight).__name__} of them. Weigh outputs with "
+                "ecl_tf.outputs.Joint(outputs, weights)."
+            )
+        rows = samplers.row_count(x)
+        sample_weight = tf.reshape(tf.cast(sample_weight, tf.float32), [rows])
+    return x, y, sample_weight
+
+
+def specs(x):
+    """The nesting of `tf.TensorSpec` of inputs, with any number of rows."""
+    return keras.tree.map_structure(
+        lambda leaf: tf.TensorSpec((None, *leaf.shape[1:]), tf.as_dtype(leaf.dtype)), x
+    )
+
+
+def element_spec(x):
+    """Specs of one batch: of a dataset's element, or of arrays; None if not known."""
+    if isinstance(x, tf.data.Dataset):
+        return x.element_spec
+    leaves = keras.tree.flatten(x)
+    if leaves and all(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves):
+        return specs(x)
+    return None
+
+
+def is_empty(x):
+    """Whether a dataset of known length, or arrays, hold no rows."""
+    if isinstance(x, tf.data.Dataset):
+        return int(x.cardinality()) == 0
+    return keras.tree.flatten(x)[0].shape[0] == 0
