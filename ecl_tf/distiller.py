@@ -222,7 +222,7 @@ class Distiller(keras.Model):
                 prefix="teacher_",
             )
         # Keras resets the metrics it finds among a model's attributes.
-        self._compiled = self._label_metrics.metrics + self._teacher_metrics.metrics
+        self._tracked_metrics = self._label_metrics.metrics + self._teacher_metrics.metrics
         self._evaluate_teacher = evaluate_teacher
 
     def get_compile_config(self):

@@ -310,3 +310,10 @@ def test_a_valid_run_follows_a_refused_one():
 def test_a_teachers_class_that_is_not_finished_says_so():
     with pytest.raises(NotImplementedError):
         ecl_tf.Teacher("categorical").distribution(X)
+
+
+def test_an_augmentation_with_trainable_weights_is_refused_before_the_first_step():
+    its = distiller(sampler=samplers.Augment(keras.layers.Dense(SIZE)))
+    with raises_naming("Augment's layer", "trainable weights"):
+        its.fit(X, verbose=0)
+    assert int(its.step.numpy()) == 0

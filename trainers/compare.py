@@ -46,6 +46,10 @@ class Setting:
     label: str
     arguments: dict[str, Any]
 
+    def key(self, seed):
+        """The name of a run in results.json."""
+        return f"{self.method}, {self.label}, seed {seed}"
+
 
 def main(_):
     config = runtime.CONFIG.value
@@ -55,7 +59,8 @@ def main(_):
     tuning_seeds, final_seeds = seeds(config)
     to_tune = [erm_settings(experiment), kd_settings(experiment)]
     fixed = [standard_kd(experiment), xcl(experiment)]
-    total = len(tuning_seeds) * sum(map(len, to_tune)) + 4 * len(final_seeds)
+    total = len(tuning_seeds) * sum(map(len, to_tune))
+    total += len(to_tune + fixed) * len(final_seeds)
     runs = Runs(experiment, teacher, workdir, total)
 
     # All choices are made on validation data.
@@ -167,7 +172,7 @@ class Runs:
     def run(self, setting, seed):
         """Trains one student, or finds it done; returns its record."""
         self.done += 1
-        key = f"{setting.method}, {setting.label}, seed {seed}"
+        key = setting.key(seed)
         if key in self.results["runs"]:
             return self.results["runs"][key]
         runtime.announce(f"[run {self.done}/{self.total}] {key}")
@@ -213,7 +218,7 @@ class Runs:
             return
         final = {}
         for setting in settings:
-            keys = [f"{setting.method}, {setting.label}, seed {seed}" for seed in final_seeds]
+            keys = [setting.key(seed) for seed in final_seeds]
             final[setting.method] = keys
             for key in keys:
                 record = self.results["runs"][key]

@@ -110,24 +110,26 @@ class CutMix(Sampler):
             inside_x = _interval(centre_x, side, image.shape[2] or tf.shape(image)[2])
             return (inside_y[:, :, None] & inside_x[:, None, :])[..., None]
 
+        leaves = keras.tree.flatten(inputs)
+        boxes = [box(leaf) if _is_image(leaf) else None for leaf in leaves]
         # Of each image the share that its box leaves.
         shares = [
-            1.0 - tf.reduce_mean(tf.cast(box(leaf), tf.float32), [1, 2, 3])
-            for leaf in keras.tree.flatten(inputs)
-            if _is_image(leaf)
+            1.0 - tf.reduce_mean(tf.cast(inside, tf.float32), [1, 2, 3])
+            for inside in boxes
+            if inside is not None
         ]
-        kept = shares[0]
 
-        def mix(x):
+        def mix(x, inside):
             other = tf.gather(x, partner)
-            if _is_image(x):
-                return tf.where(box(x), other, x)
-            c = per_row(kept, x)
+            if inside is not None:
+                return tf.where(inside, other, x)
+            c = per_row(shares[0], x)
             return c * x + (1 - c) * other
 
+        mixed = [mix(leaf, inside) for leaf, inside in zip(leaves, boxes, strict=True)]
         uncut = tf.reduce_all(tf.equal(shares, 1.0), 0)
         unmodified = tf.equal(partner, tf.range(rows)) | uncut
-        return Samples(keras.tree.map_structure(mix, inputs), unmodified)
+        return Samples(keras.tree.pack_sequence_as(inputs, mixed), unmodified)
 
     def get_config(self):
         return {"alpha": self.alpha}

@@ -52,14 +52,12 @@ class GaussianNoise(Sampler):
             stddevs = keras.tree.flatten(self.stddev)
         else:
             stddevs = [self.stddev] * len(leaves)
-        noisy = [
-            x + tf.cast(stddev * random.normal(leaf_seed, tf.shape(x)), x.dtype)
-            for x, stddev, leaf_seed in zip(
-                leaves, stddevs, random.split(seed, len(leaves)), strict=True
-            )
-        ]
-        for x, before in zip(noisy, leaves, strict=True):
-            x.set_shape(before.shape)
+        noisy = []
+        for x, stddev, its_seed in zip(
+            leaves, stddevs, random.split(seed, len(leaves)), strict=True
+        ):
+            noise = tf.cast(stddev * random.normal(its_seed, tf.shape(x)), x.dtype)
+            noisy.append(tf.ensure_shape(x + noise, x.shape))
         unmodified = tf.zeros([row_count(inputs)], tf.bool)
         return Samples(keras.tree.pack_sequence_as(inputs, noisy), unmodified)
 
@@ -109,6 +107,15 @@ class Augment(Sampler):
                 f"Augment changes one input, but got a {type(inputs).__name__} of them; name it "
                 "with Augment(layers, key=...)."
             )
+        shape = (inputs if self.key is None else inputs[self.key]).shape
+        for layer in self.layers:
+            if not layer.built:
+                layer.build(shape)
+            if layer.trainable_variables:
+                raise ValueError(
+                    f"Augment's layer {layer.name!r} has trainable weights, which nothing would "
+                    "train. Use preprocessing layers, or make it part of the student."
+                )
 
     def sample(self, inputs, seed):
         unmodified = tf.zeros([row_count(inputs)], tf.bool)
@@ -120,10 +127,6 @@ class Augment(Sampler):
     def _augment(self, x, seed):
         shape, dtype = x.shape, x.dtype
         for number, layer in enumerate(self.layers):
-            if not layer.built:
-                layer.build(shape)
-            if layer.trainable_variables:
-                raise ValueError(f"Augment's layer {layer.name!r} has trainable weights.")
             layer_seed = random.fold_in(seed, number)
             states = [
                 tf.cast(random.fold_in(layer_seed, n), variable.dtype)
