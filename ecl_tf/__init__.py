@@ -4,7 +4,18 @@ Both networks' outputs are distributions; samples are drawn beyond the training 
 the student is matched to the teacher on them. `Distiller` does it.
 """
 
-from ecl_tf import data, divergences, losses, metrics, models, outputs, samplers, teachers
+from ecl_tf import (
+    data,
+    divergences,
+    losses,
+    metrics,
+    models,
+    outputs,
+    preprocessing,
+    pretrained,
+    samplers,
+    teachers,
+)
 from ecl_tf.distiller import Distiller
 from ecl_tf.export import export_student, load_student
 from ecl_tf.teachers import Ensemble, Teacher
@@ -23,6 +34,8 @@ __all__ = [
     "metrics",
     "models",
     "outputs",
+    "preprocessing",
+    "pretrained",
     "samplers",
     "teachers",
 ]

@@ -290,7 +290,7 @@ class _Gaussian(Output):
     family = "normal"
     closeness_names = ("mean_error",)
 
-    def __init__(self, event_size, min_scale=1e-3):
+    def __init__(self, event_size, min_scale=1e-3, target_mean=0.0, target_stddev=1.0):
         if isinstance(event_size, bool) or int(event_size) != event_size or event_size < 1:
             raise ValueError(
                 f"event_size must be a whole number of target dimensions, at least 1; "
@@ -303,6 +303,19 @@ class _Gaussian(Output):
             )
         self.size = int(event_size)
         self.min_scale = float(min_scale)
+        self.target_mean = self._per_dimension("target_mean", target_mean)
+        self.target_stddev = self._per_dimension("target_stddev", target_stddev, positive=True)
+
+    def _per_dimension(self, name, value, positive=False):
+        """A number, or a list of one for each target dimension."""
+        values = [float(each) for each in np.ravel(value)]
+        lowest = 0.0 if positive else -math.inf
+        if len(values) not in (1, self.size) or not all(lowest < v < math.inf for v in values):
+            raise ValueError(
+                f"{name} must be one {'positive' if positive else 'finite'} number, or "
+                f"{self.size} of them (one per target dimension); got {value!r}."
+            )
+        return values if len(values) > 1 else values[0]
 
     def event_size(self, shape):
         del shape
@@ -323,7 +336,8 @@ class _Gaussian(Output):
     def combine(self, raws):
         means, stddevs = self.moments(_stack(raws))
         variance = tf.reduce_mean(stddevs**2, 0) + tf.math.reduce_variance(means, 0)
-        stddev = tf.sqrt(tf.maximum(variance, self.min_scale**2))
+        floor = self.min_scale * _float32(self.target_stddev)
+        stddev = tf.sqrt(tf.maximum(variance, floor**2))
         return self._distribution(tf.reduce_mean(means, 0), stddev)
 
     def uncertainty(self, raws):
@@ -347,27 +361,41 @@ class _Gaussian(Output):
     def from_parameters(self, parameters):
         return self._distribution(_float32(parameters["mean"]), _float32(parameters["stddev"]))
 
+    def standardise(self, mean):
+        """The inverse of what `moments` does to the means: from the target's units."""
+        return (mean - _float32(self.target_mean)) / _float32(self.target_stddev)
+
     def get_config(self):
-        return {"event_size": self.size, "min_scale": self.min_scale}
+        return {
+            "event_size": self.size,
+            "min_scale": self.min_scale,
+            "target_mean": self.target_mean,
+            "target_stddev": self.target_stddev,
+        }
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class Normal(_Gaussian):
     """A diagonal Gaussian over d dimensions: raw (..., 2d) is means, then scales.
 
-    mean = raw[..., :d] and stddev = min_scale + softplus(raw[..., d:]), both in
-    the target's units. An ensemble is the Gaussian with the mixture's first two
+    mean = target_mean + target_stddev * raw[..., :d] and
+    stddev = target_stddev * (min_scale + softplus(raw[..., d:])), both in the target's
+    units. With the training targets' mean and standard deviation a network learns in
+    standardised units, and its distribution, its export and all metrics are in the
+    target's own; by default raw tensors are in those units, too. An ensemble is the Gaussian with the mixture's first two
     moments, mean = E_m[mean_m] and variance = E_m[variance_m] + Var_m[mean_m]. For
     a Gaussian student the KL divergence from the mixture itself differs from that
     by a constant, so nothing is lost.
 
     Args:
         event_size: d, the number of target dimensions.
-        min_scale: the smallest standard deviation, in the target's units. Choose
+        min_scale: the smallest standard deviation, in units of `target_stddev`. Choose
             it well below the noise of the labels.
+        target_mean: a number or one per dimension, in the target's units.
+        target_stddev: the same, positive.
 
     Raises:
-        ValueError: if `event_size` < 1 or `min_scale` <= 0.
+        ValueError: if `event_size` < 1, or `min_scale` or `target_stddev` <= 0.
 
     Example:
     >>> output = Normal(1, min_scale=0.5)
@@ -391,45 +419,45 @@ class Normal(_Gaussian):
 
     def moments(self, raw):
         mean, scale = tf.split(raw, 2, axis=-1)
-        return mean, self.min_scale + tf.nn.softplus(scale)
+        unit = _float32(self.target_stddev)
+        stddev = unit * (self.min_scale + tf.nn.softplus(scale))
+        return _float32(self.target_mean) + unit * mean, stddev
 
     def raw(self, distribution):
-        excess = tf.maximum(distribution.stddev() - self.min_scale, _TINY)
+        stddev = distribution.stddev() / _float32(self.target_stddev)
+        excess = tf.maximum(stddev - self.min_scale, _TINY)
         # The inverse of softplus, log(exp(s) - 1), without overflow for large s.
         scale = excess + tf.math.log(-tf.math.expm1(-excess))
-        return tf.concat([distribution.mean(), scale], axis=-1)
+        return tf.concat([self.standardise(distribution.mean()), scale], axis=-1)
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
 class Point(_Gaussian):
     """A teacher that gives points only: raw (..., d) is the mean of a Gaussian.
 
-    Its spread is `stddev`, given or measured (`ecl_tf.teachers.residual_stddev`),
+    mean = target_mean + target_stddev * raw, as in `Normal`; its spread is `stddev`, given or measured (`ecl_tf.teachers.residual_stddev`),
     and what an ensemble's members differ by: variance = stddev^2 + Var_m[mean_m].
 
     Args:
         event_size: d, the number of target dimensions.
         stddev: standard deviation in the target's units, a number or one per
             dimension; None takes the spread from the ensemble alone.
-        min_scale: the smallest standard deviation of the combined distribution.
+        min_scale: the smallest standard deviation of the combined distribution, in
+            units of `target_stddev`.
+        target_mean: as in `Normal`.
+        target_stddev: as in `Normal`.
 
     Raises:
         ValueError: if a `stddev` is not positive, or if there is none and only
             one member to take it from.
     """
 
-    def __init__(self, event_size, stddev=None, min_scale=1e-3):
-        super().__init__(event_size, min_scale)
+    def __init__(
+        self, event_size, stddev=None, min_scale=1e-3, target_mean=0.0, target_stddev=1.0
+    ):
+        super().__init__(event_size, min_scale, target_mean, target_stddev)
         if stddev is not None:
-            values = [float(value) for value in np.ravel(stddev)]
-            if len(values) not in (1, self.size) or not all(
-                0.0 < value < math.inf for value in values
-            ):
-                raise ValueError(
-                    f"stddev must be one positive number, or {self.size} of them (one "
-                    f"per target dimension); got {stddev!r}."
-                )
-            stddev = values if len(values) > 1 else values[0]
+            stddev = self._per_dimension("stddev", stddev, positive=True)
         self.stddev = stddev
 
     def validate(self, shape, network):
@@ -441,7 +469,8 @@ class Point(_Gaussian):
 
     def moments(self, raw):
         spread = 0.0 if self.stddev is None else self.stddev
-        return raw, tf.broadcast_to(_float32(spread), tf.shape(raw))
+        mean = _float32(self.target_mean) + _float32(self.target_stddev) * raw
+        return mean, tf.broadcast_to(_float32(spread), tf.shape(raw))
 
     def __call__(self, raw):
         return self.combine([raw])
@@ -459,7 +488,7 @@ class Point(_Gaussian):
         return super().combine(raws)
 
     def raw(self, distribution):
-        return distribution.mean()
+        return self.standardise(distribution.mean())
 
     def get_config(self):
         return {**super().get_config(), "stddev": self.stddev}

@@ -113,7 +113,7 @@ def get(teacher, output):
     """Returns the `Teacher` of a model, a sequence of models, or a teacher.
 
     Models that give d values where `output` is a `Normal(d)`, whose raw tensor has 2d,
-    are taken for point estimates.
+    are taken for point estimates in the target's own units.
 
     Args:
         teacher: what `Distiller` was given.
@@ -134,7 +134,8 @@ def _point_where_it_fits(output, shape):
         }
         return outputs.Joint(named, output.weights)
     if isinstance(output, outputs.Normal) and shape and shape[-1] == output.size:
-        return outputs.Point(output.size, min_scale=output.min_scale)
+        floor = output.min_scale * float(np.min(output.target_stddev))
+        return outputs.Point(output.size, min_scale=floor)
     return output
 
 

@@ -5,7 +5,8 @@
 trains the teacher ensemble, chooses the settings of ERM and of tuned KD on validation
 data, trains all methods with the same number of student steps, reads the test split
 once, and writes to WORKDIR: results.json, table.md, plot.png, and the students. A run
-that was stopped continues after its last finished training.
+that was stopped continues after its last finished training. With config.data.held_out="all"
+it does so for each of config.folds, in WORKDIR/FOLD, and averages their test scores.
 
 The methods:
     ERM          labels only; the best of plain, label smoothing and mixup
@@ -24,11 +25,12 @@ from typing import Any
 import keras
 from absl import app, flags
 
-from ecl_tf import outputs, teachers
-from trainers import report, runtime
-from trainers.experiment import Experiment, save_model, train_teacher
+from ecl_tf import data, outputs, teachers
+from trainers import report, runtime, teaching
+from trainers.experiment import Experiment, save_model
 
 flags.adopt_module_key_flags(runtime)
+flags.adopt_module_key_flags(teaching)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +56,38 @@ class Setting:
 def main(_):
     config = runtime.CONFIG.value
     workdir = runtime.claim(runtime.WORKDIR.value, config)
-    experiment = Experiment(config)
-    teacher = train_teacher(experiment, workdir)
-    tuning_seeds, final_seeds = seeds(config)
+    if config.data.get("held_out") == "all":
+        results = compare_folds(config, workdir)
+    else:
+        results = compare(Experiment(config), workdir)
+    runtime.write_json(workdir / "results.json", results)
+    table = report.table(results)
+    (workdir / "table.md").write_text(table)
+    report.plot(results, workdir / "plot.png")
+    runtime.announce(f"\n{table}\nWritten to {workdir}: results.json, table.md, plot.png")
+
+
+def compare_folds(config, workdir):
+    """Compares on every fold by itself; returns the averaged results."""
+    results = []
+    for number, fold in enumerate(config.folds):
+        runtime.announce(f"[fold {number + 1}/{len(config.folds)}] {fold}")
+        own = config.copy_and_resolve_references()
+        own.data.held_out = fold
+        directory = runtime.claim(workdir / fold, own)
+        results.append(compare(Experiment(own), directory))
+    return report.average(results)
+
+
+def compare(experiment, workdir):
+    """Runs the comparison, or what is left of it; returns the results."""
+    if experiment.splits.validation is experiment.splits.train:
+        raise ValueError(
+            "trainers.compare makes its choices on validation data, and this data set is split "
+            "without any. Hold some out, e.g. with --config.data.validation_persons=1."
+        )
+    teacher = teaching.train_teacher(experiment, workdir)
+    tuning_seeds, final_seeds = seeds(experiment.config)
     to_tune = [erm_settings(experiment), kd_settings(experiment)]
     fixed = [standard_kd(experiment), xcl(experiment)]
     total = len(tuning_seeds) * sum(map(len, to_tune))
@@ -70,12 +101,7 @@ def main(_):
         runs.run(setting, seed)
 
     runs.read_test(final, final_seeds)
-    results = runs.results
-    runtime.write_json(workdir / "results.json", results)
-    table = report.table(results)
-    (workdir / "table.md").write_text(table)
-    report.plot(results, workdir / "plot.png")
-    runtime.announce(f"\n{table}\nWritten to {workdir}: results.json, table.md, plot.png")
+    return runs.results
 
 
 def seeds(config):
@@ -118,7 +144,7 @@ def standard_kd(experiment):
         arguments = {"sampler": "Empirical", "temperature": 4.0, "label_weight": 1 / 9}
         return Setting("standard KD", "T = 4, 0.9 KL + 0.1 labels", arguments)
     # KL between normals of one and the same spread is the squared error of the means.
-    point = outputs.Point(experiment.output.size, stddev=1.0)
+    point = experiment.point_output(stddev=1.0)
     arguments = {"sampler": "Empirical", "output": point}
     return Setting("standard KD", "squared error to the mean", arguments)
 
@@ -206,10 +232,12 @@ class Runs:
         student = experiment.train_distilled(self.teacher, seed, **setting.arguments)
         output = setting.arguments.get("output", experiment.output)
         if isinstance(output, outputs.Point):
-            # A student of points has no spread of its own: measure it.
-            validation = experiment.splits.validation.batch(512)
-            stddev = teachers.residual_stddev(student, validation)
-            output = outputs.Point(output.size, stddev)
+            # A student of points has no spread of its own: measure it, in the target's units.
+            def points(inputs, training):
+                return output.prediction(student(inputs, training=training))
+
+            validation = data.evaluation_batches(experiment.splits.validation)
+            output = experiment.point_output(teachers.residual_stddev(points, validation))
         return student, output
 
     def read_test(self, settings, final_seeds):
@@ -229,6 +257,7 @@ class Runs:
         self.results["teacher"] = self.experiment.evaluate(self.teacher, "test")
         self.results["teacher_weights"] = self.teacher.count_params()
         self.results["student_weights"] = student.count_params()
+        runtime.write_json(self.path, self.results)
 
 
 if __name__ == "__main__":

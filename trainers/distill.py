@@ -2,30 +2,27 @@
 
     python -m trainers.distill --config=configs/digits.py --workdir=runs/digits
 
-takes the teacher from WORKDIR/teacher (see trainers.train_teacher) or --teacher, and
-writes WORKDIR/student.keras and WORKDIR/export, a SavedModel for serving. A run that was
+takes the teacher from WORKDIR/teacher (see trainers.train_teacher), from --teacher, or
+from config.teacher.pretrained, and writes WORKDIR/student.keras and WORKDIR/export, a SavedModel for serving. A run that was
 stopped continues from its last epoch.
 """
-
-import pathlib
 
 import keras
 from absl import app, flags
 
-from trainers import runtime
-from trainers.experiment import Experiment, load_teacher, save_model
+from ecl_tf import data
+from trainers import runtime, teaching
+from trainers.experiment import Experiment, save_model
 
 flags.adopt_module_key_flags(runtime)
-_TEACHER = flags.DEFINE_string(
-    "teacher", None, "Directory with the teacher's .keras files; WORKDIR/teacher by default."
-)
+flags.adopt_module_key_flags(teaching)
 
 
 def main(_):
     config = runtime.CONFIG.value
     workdir = runtime.claim(runtime.WORKDIR.value, config)
     experiment = Experiment(config)
-    teacher = load_teacher(experiment, pathlib.Path(_TEACHER.value or workdir / "teacher"))
+    teacher = teaching.load_teacher(experiment, workdir)
     path = workdir / "student.keras"
     if path.exists():
         runtime.announce(f"{path} is there already; nothing to train.")
@@ -46,7 +43,7 @@ def distill(experiment, teacher, workdir):
         experiment.batches(experiment.config.student, experiment.config.seed),
         epochs=train.steps // steps_per_epoch,
         steps_per_epoch=steps_per_epoch,
-        validation_data=experiment.splits.validation.batch(train.batch_size),
+        validation_data=data.evaluation_batches(experiment.splits.validation, train.batch_size),
         verbose=runtime.verbosity(),
         shuffle=False,
         callbacks=[

@@ -12,10 +12,11 @@ import keras
 from absl import app, flags
 
 import ecl_tf
-from trainers import runtime
-from trainers.experiment import Experiment, load_teacher
+from trainers import runtime, teaching
+from trainers.experiment import Experiment
 
 flags.adopt_module_key_flags(runtime)
+flags.adopt_module_key_flags(teaching)
 _MODEL = flags.DEFINE_string("model", None, "A .keras file or an exported student to score.")
 _SPLIT = flags.DEFINE_enum("split", "test", ["validation", "test"], "What to score it on.")
 
@@ -27,7 +28,7 @@ def main(_):
         models = {_MODEL.value: load_model(pathlib.Path(_MODEL.value))}
     else:
         models = {
-            "teacher": load_teacher(experiment, workdir / "teacher"),
+            "teacher": teaching.load_teacher(experiment, workdir),
             "student": load_model(workdir / "student.keras"),
         }
     results = {name: experiment.evaluate(model, _SPLIT.value) for name, model in models.items()}

@@ -4,9 +4,12 @@ import keras
 import tensorflow as tf
 
 import ecl_tf
-from ecl_tf import data, metrics, models, outputs, samplers
+from ecl_tf import data, metrics, models, outputs, preprocessing, samplers
 from ecl_tf.samplers import random
-from trainers import runtime
+from trainers import optimizers, runtime
+
+
+_SCORES = {"categorical": ["accuracy"], "normal": ["angular_error", "rmse"]}
 
 
 class Experiment:
@@ -22,13 +25,25 @@ class Experiment:
     def __init__(self, config):
         self.config = config
         self.splits = data.load(**config.data.to_dict())
-        self.output = outputs.get(_plain(config.output))
+        self.output = self._in_target_units(outputs.get(_plain(config.output)))
         self.score_name = config.score
-        if config.score not in self._metrics(self.output):
+        expected = _SCORES[self.output.family]
+        if config.score not in expected:
             raise ValueError(
                 f"config.score={config.score!r} does not fit the output {self.output!r}; "
-                f"expected one of {sorted(self._metrics(self.output))}."
+                f"expected one of {expected}."
             )
+
+    def _in_target_units(self, output):
+        """Lets networks learn in standardised units where the data set gives them."""
+        if output.family != "normal":
+            return output
+        units = {"target_mean": self.splits.target_mean, "target_stddev": self.splits.target_stddev}
+        return type(output).from_config({**output.get_config(), **units})
+
+    def point_output(self, stddev):
+        """The output of a regressor without scales, in the units of `self.output`."""
+        return self._in_target_units(outputs.Point(self.output.size, stddev))
 
     @property
     def higher_is_better(self):
@@ -37,15 +52,22 @@ class Experiment:
     def network(self, section, output=None):
         """A new network as config.teacher or config.student describes it."""
         output = self.output if output is None else output
-        return models.build(
-            input_shape=self.splits.input_shape,
+        network = section.network.to_dict()
+        layers = preprocessing.layers(network.pop("preprocessing", ()))
+        if layers:
+            train_inputs = data.evaluation_batches(self.splits.train).map(lambda x, y: x)
+            preprocessing.adapt(layers, train_inputs)
+        shape = self.splits.input_shape
+        model = models.build(
+            input_shape=preprocessing.output_shape(layers, shape),
             units=output.raw_size(self.splits.event_size),
-            **section.network.to_dict(),
+            **network,
         )
+        return preprocessing.with_preprocessing(model, layers, shape)
 
     def batches(self, section, seed):
         """Endless training batches for config.teacher or config.student."""
-        return data.training_batches(self.splits.train, section.train.batch_size, seed)
+        return data.training_batches(self.splits, section.train.batch_size, seed)
 
     def erm_batches(self, section, seed, label_smoothing=0.0, mixup_alpha=0.0):
         """Training batches whose labels are smoothed, or mixed along with the inputs."""
@@ -64,19 +86,12 @@ class Experiment:
             )
         return batches
 
-    def optimizer(self, section):
-        """Adam with a learning rate that falls to zero along a cosine."""
-        train = section.train
-        return keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(train.learning_rate, train.steps)
-        )
-
     def train_supervised(self, section, seed, **labels):
         """Trains a network on the labels alone (a teacher, or ERM); returns it."""
         keras.utils.set_random_seed(seed)
         model = self.network(section)
         model.compile(
-            self.optimizer(section),
+            optimizers.build(section.train, section.train.get("weight_decay", 0.0)),
             ecl_tf.losses.NegativeLogLikelihood(self.output),
             steps_per_execution=section.train.steps_per_execution,
             jit_compile=False,
@@ -91,8 +106,10 @@ class Experiment:
         output = self.output if output is None else output
         student = self.network(section, output)
         distiller = ecl_tf.Distiller(student, teacher, output=output, seed=seed, **arguments)
+        train = section.train
         distiller.compile(
-            self.optimizer(section), steps_per_execution=section.train.steps_per_execution
+            optimizers.build(train, train.get("distillation_weight_decay", 0.0)),
+            steps_per_execution=train.steps_per_execution,
         )
         return distiller
 
@@ -109,14 +126,22 @@ class Experiment:
     def evaluate(self, model, split, output=None):
         """Scores a model's raw outputs on a split ("validation" or "test").
 
+        Args:
+            model: a function from inputs to raw outputs, e.g. a Keras model.
+            split: the name of the split.
+            output: what the raw outputs stand for; by default a teacher's own output,
+                or else the experiment's.
+
         Returns:
             A dict from metric name to float: the score, `nll` and a calibration.
         """
-        measures = self._metrics(self.output if output is None else output)
+        output = getattr(model, "output_kind", self.output) if output is None else output
+        measures = self._metrics(output)
         for x, y in data.evaluation_batches(getattr(self.splits, split)):
             raw = model(x)
             for metric in measures.values():
-                metric.update_state(y, raw)
+                own = getattr(metric, "takes_raw_output", False)
+                metric.update_state(y, raw if own else output.prediction(raw))
         return {name: float(metric.result()) for name, metric in measures.items()}
 
     def _metrics(self, output):
@@ -126,47 +151,15 @@ class Experiment:
                 "nll": metrics.NegativeLogLikelihood(output),
                 "ece": metrics.ExpectedCalibrationError(),
             }
+        if self.score_name == "rmse":
+            error = keras.metrics.RootMeanSquaredError(name="rmse")
+        else:
+            error = metrics.AngularError(output)
         return {
-            "angular_error": metrics.AngularError(output),
+            error.name: error,
             "nll": metrics.NegativeLogLikelihood(output),
             "coverage": metrics.GaussianCoverage(output, level=0.95),
         }
-
-
-def train_teacher(experiment, workdir):
-    """Trains the members of the teacher that are not in the work directory yet.
-
-    Returns:
-        The `ecl_tf.Ensemble` of all members.
-    """
-    section = experiment.config.teacher
-    directory = workdir / "teacher"
-    directory.mkdir(exist_ok=True)
-    for number in range(section.members):
-        path = directory / f"member_{number}.keras"
-        if path.exists():
-            runtime.announce(f"[teacher {number + 1}/{section.members}] found in {path}")
-            continue
-        runtime.announce(f"[teacher {number + 1}/{section.members}]")
-        member = experiment.train_supervised(section, experiment.config.seed + number)
-        save_model(member, path)
-    return load_teacher(experiment, directory)
-
-
-def load_teacher(experiment, directory):
-    """The ensemble of the .keras files in a directory.
-
-    Raises:
-        ValueError: if there are none.
-    """
-    paths = sorted(directory.glob("*.keras"))
-    if not paths:
-        raise ValueError(
-            f"There is no teacher in {directory}: it holds no .keras file. Train one with "
-            "python -m trainers.train_teacher, or name another directory with --teacher."
-        )
-    members = [keras.models.load_model(path, compile=False) for path in paths]
-    return ecl_tf.Ensemble(members, experiment.output)
 
 
 def save_model(model, path):

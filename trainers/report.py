@@ -1,12 +1,14 @@
 """The table and the plot of what `trainers.compare` measured."""
 
 import math
+import statistics
 
 from ecl_tf import gap
 
 _TITLES = {
     "accuracy": "accuracy, %",
     "angular_error": "mean error, degrees",
+    "rmse": "RMSE",
     "nll": "NLL, nats",
     "ece": "ECE, %",
     "coverage": "coverage of 95 % intervals, %",
@@ -35,10 +37,37 @@ def table(results):
         rows.append([*row, f"{sum(seconds) / len(seconds):.1f}"])
     seeds = len(next(iter(results["final"].values())))
     lines = [header, ["---"] * len(header), *rows]
+    split = f"Test splits of {results['folds']} folds" if "folds" in results else "Test split"
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + (
-        f"\n\nTest split; mean of {seeds} seeds with 95 % interval; students of "
+        f"\n\n{split}; mean of {seeds} seeds with 95 % interval; students of "
         f"{results['student_weights']:,} weights, {results['student_steps']:,} steps each.\n"
     )
+
+
+def average(folds):
+    """Returns the mean over the folds of a cross-validation, as results of the same form.
+
+    Every seed's test scores are averaged over the folds, so that the intervals hold the
+    seeds' variation and not the persons'.
+    """
+    first = folds[0]
+    merged = {**first, "runs": {}, "final": {}, "folds": len(folds)}
+    merged["teacher"] = {m: statistics.fmean(fold["teacher"][m] for fold in folds) for m in first["teacher"]}
+    for method in first["final"]:
+        finals = [[fold["runs"][key] for key in fold["final"][method]] for fold in folds]
+        merged["final"][method] = []
+        for runs in zip(*finals, strict=True):
+            labels = sorted({run["label"] for run in runs})
+            key = f"{method}, seed {runs[0]['seed']}"
+            merged["final"][method].append(key)
+            merged["runs"][key] = {
+                "method": method,
+                "label": " or ".join(labels),
+                "seed": runs[0]["seed"],
+                "seconds": sum(run["seconds"] for run in runs),
+                "test": {m: statistics.fmean(run["test"][m] for run in runs) for m in runs[0]["test"]},
+            }
+    return merged
 
 
 def scores(results, method, metric):

@@ -7,8 +7,8 @@ writes WORKDIR/teacher/member_*.keras. Members that are there already are kept.
 
 from absl import app, flags
 
-from trainers import runtime
-from trainers.experiment import Experiment, train_teacher
+from trainers import runtime, teaching
+from trainers.experiment import Experiment
 
 flags.adopt_module_key_flags(runtime)
 
@@ -16,7 +16,7 @@ flags.adopt_module_key_flags(runtime)
 def main(_):
     workdir = runtime.claim(runtime.WORKDIR.value, runtime.CONFIG.value)
     experiment = Experiment(runtime.CONFIG.value)
-    teacher = train_teacher(experiment, workdir)
+    teacher = teaching.train_teacher(experiment, workdir)
     scores = [(member.name, member) for member in teacher.members] + [("ensemble", teacher)]
     for number, (name, model) in enumerate(scores):
         label = name if model is teacher else f"member {number}"

@@ -2,18 +2,36 @@
 
 from ecl_tf.build import call_by_name
 from ecl_tf.data.digits import digits, rotated_digits
+from ecl_tf.data.images import cifar10, cifar100, fashion_mnist, imagenet2012
+from ecl_tf.data.mpii_gaze import mpii_gaze
 from ecl_tf.data.splits import Splits, evaluation_batches, training_batches
+from ecl_tf.data.table import table
 
 __all__ = [
     "Splits",
+    "cifar10",
+    "cifar100",
     "digits",
     "evaluation_batches",
+    "fashion_mnist",
+    "imagenet2012",
     "load",
+    "mpii_gaze",
     "rotated_digits",
+    "table",
     "training_batches",
 ]
 
-_DATASETS = {function.__name__: function for function in (digits, rotated_digits)}
+_DATASETS = {
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "digits": digits,
+    "fashion_mnist": fashion_mnist,
+    "imagenet2012": imagenet2012,
+    "mpii_gaze": mpii_gaze,
+    "rotated_digits": rotated_digits,
+    "table": table,
+}
 
 
 def load(name, **arguments):

@@ -1,8 +1,22 @@
-"""What every data set is loaded as, and how it becomes batches."""
+"""What every data set is loaded as, and how it becomes batches.
+
+Images stay uint8 until they are batched; networks and samplers see them as float32 in
+[0, 1]. What fits into memory is read once and batched by gathering rows; what does not
+is streamed from its files through a bounded shuffle buffer.
+"""
 
 import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
 
+import keras
 import tensorflow as tf
+
+from ecl_tf.samplers import random
+
+# Examples, as they are stored: 8,192 JPEG files of ImageNet are 0.9 GB.
+SHUFFLE_BUFFER = 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,42 +28,127 @@ class Splits:
         validation: the same, for every choice that is made.
         test: the same, read once, after all choices are made.
         event_size: the number of classes or of target dimensions.
+        augment: None, or a function (batch of inputs, seed) -> batch of inputs that
+            varies the training inputs at random, before any sampler.
+        decode: None for what fits into memory. Else `train` holds encoded examples, and
+            this function (encoded inputs, seed) -> inputs decodes one of them, and may
+            vary it at random.
+        target_mean: mean of the training targets, one number for each dimension, for
+            networks to learn in standardised units (see `ecl_tf.outputs.Normal`).
+        target_stddev: their standard deviation.
     """
 
     train: tf.data.Dataset
     validation: tf.data.Dataset
     test: tf.data.Dataset
     event_size: int
+    augment: Callable[[Any, Any], Any] | None = None
+    decode: Callable[[Any, Any], Any] | None = None
+    target_mean: Any = 0.0
+    target_stddev: Any = 1.0
 
     @property
     def input_shape(self):
         """The shape of one example's inputs, or the nesting of shapes."""
-        return tf.nest.map_structure(lambda spec: tuple(spec.shape), self.train.element_spec[0])
+        # Of the validation data: training examples may still be encoded.
+        spec = self.validation.element_spec[0]
+        return tf.nest.map_structure(lambda leaf: tuple(leaf.shape), spec)
+
+    @functools.cached_property
+    def train_rows(self):
+        """The whole training split in memory: (inputs, labels), row by row."""
+        return in_memory(self.train)
 
 
-def training_batches(dataset, batch_size, seed):
+def in_memory(dataset):
+    """Returns a dataset of known length as one nest of tensors, row by row."""
+    return dataset.batch(max(int(dataset.cardinality()), 1)).get_single_element()
+
+
+def training_batches(splits, batch_size, seed):
     """Endless shuffled batches of a fixed size, for a number of steps.
 
-    Every pass is in another order; all orders follow from the seed.
+    Every pass is in another order and leaves out the rows beyond its last full batch;
+    orders, augmentation and random decoding all follow from the seed.
 
     Args:
-        dataset: a `tf.data.Dataset` of single examples, with a known size.
+        splits: the `Splits`.
         batch_size: rows of each batch.
-        seed: of the order.
+        seed: an integer.
+
+    Returns:
+        A `tf.data.Dataset` of batches (inputs, labels).
 
     Raises:
         ValueError: if the data holds less than one batch.
     """
-    size = int(dataset.cardinality())
-    if size < batch_size:
+    size = int(splits.train.cardinality())
+    if 0 <= size < batch_size:
         raise ValueError(
             f"The training data holds {size} examples, less than one batch of {batch_size}. "
             "Choose a smaller batch size."
         )
-    dataset = dataset.cache().shuffle(min(size, 100_000), seed=seed).repeat()
-    return dataset.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    make = _gathered if splits.decode is None else _streamed
+    batches = make(splits, batch_size, seed)
+    if splits.augment is not None:
+
+        def augment(step, batch):
+            x, *rest = batch
+            return splits.augment(x, random.fold_in(random.fold_in(seed, 1), step)), *rest
+
+        batches = batches.enumerate().map(augment, num_parallel_calls=tf.data.AUTOTUNE)
+    return _finished(batches)
 
 
 def evaluation_batches(dataset, batch_size=512):
     """Batches of one pass in order, the last one as large as it comes."""
-    return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    return _finished(dataset.batch(batch_size))
+
+
+def to_float(inputs):
+    """Images of uint8 become float32 in [0, 1]; other inputs stay as they are."""
+
+    def convert(leaf):
+        return tf.cast(leaf, tf.float32) / 255.0 if leaf.dtype == tf.uint8 else leaf
+
+    return keras.tree.map_structure(convert, inputs)
+
+
+def _finished(batches):
+    convert = batches.map(
+        lambda x, *rest: (to_float(x), *rest), num_parallel_calls=tf.data.AUTOTUNE
+    )
+    return convert.prefetch(tf.data.AUTOTUNE)
+
+
+def _gathered(splits, batch_size, seed):
+    """Batches gathered from memory by a permutation for each pass."""
+    rows = splits.train_rows
+    size = int(splits.train.cardinality())
+    steps = size // batch_size
+
+    def one_pass(number):
+        # The seed's own branch, apart from the augmentation's.
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(size), random.fold_in(random.fold_in(seed, 0), number)
+        )
+        order = tf.reshape(order[: steps * batch_size], [steps, batch_size])
+        return tf.data.Dataset.from_tensor_slices(order)
+
+    def gather(indices):
+        return keras.tree.map_structure(lambda leaf: tf.gather(leaf, indices), rows)
+
+    orders = tf.data.Dataset.range(tf.int64.max).flat_map(one_pass)
+    return orders.map(gather, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _streamed(splits, batch_size, seed):
+    """Batches decoded from a shuffled stream of encoded examples."""
+
+    def decode(number, example):
+        x, *rest = example
+        return splits.decode(x, random.fold_in(random.fold_in(seed, 0), number)), *rest
+
+    examples = splits.train.shuffle(SHUFFLE_BUFFER, seed=seed).repeat().enumerate()
+    examples = examples.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    return examples.batch(batch_size, drop_remainder=True)

@@ -1,19 +1,52 @@
 """Networks for teachers and students, built by name."""
 
 from ecl_tf.build import call_by_name
+from ecl_tf.models.applications import application
 from ecl_tf.models.networks import convnet, lenet, mlp
+from ecl_tf.models.plain import vgg
+from ecl_tf.models.preactivation import preactivation_resnet, wide_resnet
+from ecl_tf.models.residual import resnet
+from ecl_tf.models.shufflenet import shufflenet_v2
+from ecl_tf.models.transformer import vision_transformer
 
-__all__ = ["build", "convnet", "lenet", "mlp"]
+__all__ = [
+    "application",
+    "build",
+    "convnet",
+    "lenet",
+    "mlp",
+    "preactivation_resnet",
+    "resnet",
+    "shufflenet_v2",
+    "vgg",
+    "vision_transformer",
+    "wide_resnet",
+]
 
-_NETWORKS = {function.__name__: function for function in (convnet, lenet, mlp)}
+_NETWORKS = {
+    function.__name__: function
+    for function in (
+        application,
+        convnet,
+        lenet,
+        mlp,
+        preactivation_resnet,
+        resnet,
+        shufflenet_v2,
+        vgg,
+        vision_transformer,
+        wide_resnet,
+    )
+}
 
 
 def build(name, input_shape, units, **arguments):
     """Builds a network by its name; returns a functional `keras.Model`.
 
     Args:
-        name: "convnet", "lenet" or "mlp".
-        input_shape: shape of one example.
+        name: one of the functions of this package, "convnet" for example.
+        input_shape: shape of one example; for networks with several inputs a dict from
+            input name to shape, such as {"image": (36, 60, 1), "head_pose": (2,)}.
         units: the size of the raw output, `output.raw_size(event_size)`.
         **arguments: the network's own.
 

@@ -3,20 +3,28 @@
 import keras
 from keras import layers
 
+from ecl_tf.models.inputs import head, image_and_vectors, named_inputs
 
-def mlp(input_shape, units, widths=(64,)):
+
+def mlp(input_shape, units, widths=(64,), dropout=0.0):
     """A multilayer perceptron: dense ReLU layers of the given widths.
 
     Args:
-        input_shape: shape of one example, flattened first.
+        input_shape: shape of one example, or a dict of shapes; all inputs are flattened
+            and joined first, in the order of their names.
         units: the size of the raw output.
         widths: units of each hidden layer.
+        dropout: rate after each hidden layer.
     """
-    inputs = keras.Input(input_shape, name="inputs")
-    x = layers.Flatten()(inputs)
+    inputs = named_inputs(input_shape)
+    tensors = [inputs[name] for name in sorted(inputs)] if isinstance(inputs, dict) else [inputs]
+    flat = [layers.Flatten()(tensor) for tensor in tensors]
+    x = layers.Concatenate()(flat) if len(flat) > 1 else flat[0]
     for width in widths:
         x = layers.Dense(width, activation="relu")(x)
-    return keras.Model(inputs, layers.Dense(units)(x), name="mlp")
+        if dropout:
+            x = layers.Dropout(dropout)(x)
+    return keras.Model(inputs, head(x, [], units), name="mlp")
 
 
 def convnet(input_shape, units, width=16, depth=2):
@@ -26,7 +34,8 @@ def convnet(input_shape, units, width=16, depth=2):
     doubling from stage to stage, and one dense layer.
 
     Args:
-        input_shape: (height, width, channels) of one image.
+        input_shape: (height, width, channels) of one image, or a dict of the shapes of
+            one image and of vectors, which join the features before the last layer.
         units: the size of the raw output.
         width: filters of the first stage.
         depth: the number of stages.
@@ -34,53 +43,48 @@ def convnet(input_shape, units, width=16, depth=2):
     Raises:
         ValueError: if the images are too small for the depth.
     """
-    _require_image("convnet", input_shape)
-    if min(input_shape[:2]) < 2**depth:
+    inputs, image, vectors = image_and_vectors("convnet", input_shape)
+    if min(image.shape[1:3]) < 2**depth:
         raise ValueError(
             f"convnet halves the image {depth} times, so it needs at least {2**depth} pixels "
-            f"a side; got {tuple(input_shape)}. Use a smaller depth."
+            f"a side; got {image.shape[1:]}. Use a smaller depth."
         )
-    inputs = keras.Input(input_shape, name="inputs")
-    x = inputs
+    x = image
     for stage in range(depth):
         x = layers.Conv2D(width * 2**stage, 3, padding="same", activation="relu")(x)
         x = layers.MaxPooling2D()(x)
-    x = layers.Flatten()(x)
-    return keras.Model(inputs, layers.Dense(units)(x), name="convnet")
+    return keras.Model(inputs, head(layers.Flatten()(x), vectors, units), name="convnet")
 
 
 def lenet(input_shape, units, padding="valid"):
     """LeNet as it is commonly used: 20 and 50 filters of 5x5, 500 hidden units.
 
-    431,080 weights for 28x28 grey images and ten classes.
+    431,080 weights for 28x28 grey images and ten classes; 1,827,076 for 36x60 grey eyes
+    with a head pose of two angles and two units, the gaze network's usual size.
 
     Args:
-        input_shape: (height, width, channels) of one image.
+        input_shape: (height, width, channels) of one image, or a dict of the shapes of
+            one image and of vectors, which join the features before the last layer.
         units: the size of the raw output.
         padding: "valid" as published, for at least 16 pixels a side; "same" takes 4.
 
+    Raises:
+        ValueError: if the images are too small.
+
     Reference: LeCun et al., "Gradient-Based Learning Applied to Document Recognition",
-    1998, in the variant of the Caffe framework's example.
+    1998, in the variant of the Caffe framework's example; with head pose, Zhang et al.,
+    "Appearance-Based Gaze Estimation in the Wild", 2015.
     """
-    _require_image("lenet", input_shape)
+    inputs, image, vectors = image_and_vectors("lenet", input_shape)
     smallest = 16 if padding == "valid" else 4
-    if min(input_shape[:2]) < smallest:
+    if min(image.shape[1:3]) < smallest:
         raise ValueError(
             f"lenet with padding={padding!r} needs at least {smallest} pixels a side; got "
-            f"{tuple(input_shape)}. padding='same' needs 4."
+            f"{image.shape[1:]}. padding='same' needs 4."
         )
-    inputs = keras.Input(input_shape, name="inputs")
-    x = layers.Conv2D(20, 5, padding=padding)(inputs)
+    x = layers.Conv2D(20, 5, padding=padding)(image)
     x = layers.MaxPooling2D()(x)
     x = layers.Conv2D(50, 5, padding=padding)(x)
     x = layers.MaxPooling2D()(x)
     x = layers.Dense(500, activation="relu")(layers.Flatten()(x))
-    return keras.Model(inputs, layers.Dense(units)(x), name="lenet")
-
-
-def _require_image(name, input_shape):
-    if len(input_shape) != 3:
-        raise ValueError(
-            f"{name} takes images of shape (height, width, channels); got inputs of shape "
-            f"{tuple(input_shape)}. Use 'mlp' for vectors."
-        )
+    return keras.Model(inputs, head(x, vectors, units), name="lenet")

@@ -1,0 +1,69 @@
+"""Regression of a table: protein tertiary structure (UCI CASP), 9 numbers to a distance.
+
+    python -m trainers.compare --config=configs/casp.py --workdir=runs/casp \\
+        --config.data.path=casp.npz
+
+The table is an .npz file with arrays `x` (rows, 9) and `y` (rows,), or UCI's CASP.csv with
+--config.data.target=RMSD.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+    return ConfigDict(
+        {
+            "seed": 0,
+            "seeds": 5,  # Of the final runs.
+            "tuning_seeds": 2,
+            "output": {"class_name": "Normal", "config": {"event_size": 1, "min_scale": 0.1}},
+            "score": "rmse",
+            "data": {
+                "name": "table",
+                "path": "casp.npz",
+                "target": "y",
+                "validation_size": 0.1,
+                "test_size": 0.1,
+                "seed": 0,
+            },
+            "teacher": {
+                "members": 4,
+                "network": {
+                    "name": "mlp",
+                    "widths": (256, 256, 256, 256),
+                    "dropout": 0.1,
+                    "preprocessing": ("Normalization",),
+                },
+                "train": {
+                    "steps": 8000,
+                    "batch_size": 256,
+                    "optimizer": "AdamW",
+                    "learning_rate": 2e-3,
+                    "weight_decay": 0.1,
+                    "steps_per_execution": 50,
+                },
+            },
+            "student": {
+                "network": {
+                    "name": "mlp",
+                    "widths": (32, 32),
+                    "preprocessing": ("Normalization",),
+                },
+                "train": {
+                    "steps": 5000,
+                    "epochs": 10,
+                    "batch_size": 256,
+                    "learning_rate": 3e-3,
+                    "steps_per_execution": 50,
+                },
+            },
+            "erm": {"label_smoothing": 0.0, "mixup_alpha": 0.4},
+            "kd": {"label_weights": (0.0, 0.1, 1.0)},
+            "xcl": {
+                "sampler": {"class_name": "Mixup", "config": {"alpha": 1.0}},
+                "divergence": "kl",
+                "temperature": 1.0,
+                "label_weight": 0.0,
+            },
+        }
+    )

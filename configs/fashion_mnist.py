@@ -1,0 +1,66 @@
+"""Fashion-MNIST with few labels, sized for 2 CPU cores; the argument is the student.
+
+    python -m trainers.compare --config=configs/fashion_mnist.py:convnet --workdir=runs/convnet
+
+Students: convnet (default), mlp, resnet. The data comes through TFDS.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+_STUDENTS = {
+    "convnet": {"name": "convnet", "width": 8, "depth": 3},
+    "mlp": {"name": "mlp", "widths": (64, 64)},
+    "resnet": {"name": "preactivation_resnet", "depth": 8, "widths": (4, 8, 16)},
+}
+
+
+def get_config(student="convnet"):
+    return ConfigDict(
+        {
+            "seed": 0,
+            "seeds": 5,  # Of the final runs.
+            "tuning_seeds": 1,
+            "output": "categorical",
+            "score": "accuracy",
+            "data": {
+                "name": "fashion_mnist",
+                "train_size": 1000,
+                "validation_size": 5000,
+                "augment": False,
+                "seed": 0,
+                "data_dir": placeholder(str),
+            },
+            "teacher": {
+                "members": 3,
+                "network": {"name": "convnet", "width": 16, "depth": 3},
+                "train": {
+                    "steps": 1500,
+                    "batch_size": 64,
+                    "learning_rate": 1e-3,
+                    "steps_per_execution": 20,
+                },
+            },
+            "student": {
+                "network": _STUDENTS[student],
+                "train": {
+                    "steps": 3000,
+                    "epochs": 10,
+                    "batch_size": 64,
+                    "learning_rate": 3e-3,
+                    "steps_per_execution": 20,
+                },
+            },
+            "erm": {"label_smoothing": 0.1, "mixup_alpha": 0.4},
+            "kd": {"temperatures": (1.0, 2.0, 4.0, 8.0), "label_weights": (0.0, 0.1)},
+            "xcl": {
+                "sampler": {
+                    "class_name": "Choice",
+                    "config": {"samplers": ("Mixup", "CutMix"), "probabilities": (0.5, 0.5)},
+                },
+                "divergence": "kl",
+                "temperature": 1.0,
+                "label_weight": 0.0,
+            },
+        }
+    )

@@ -1,0 +1,113 @@
+"""Regression tables from a file that the configuration names."""
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from ecl_tf.data.splits import Splits
+
+
+def table(
+    path, inputs=None, target="y", train_size=None, validation_size=0.1, test_size=0.1, seed=0
+):
+    """Regression: a row of d numbers (d,) to its target (1,), both in their own units.
+
+    Args:
+        path: an .npz file whose arrays `inputs` (rows, d) and `target` (rows,) or (rows, e)
+            are read, or a .csv file whose first line names its columns.
+        inputs: of an .npz file, the array's name ("x" by default). Of a .csv file, the
+            columns' names; by default all but the target.
+        target: the name of the target's array or column, or a list of columns.
+        train_size: the number of training rows; None takes all that are left.
+        validation_size: the number of validation rows, or their share if below 1.
+        test_size: the same for the test.
+        seed: of the split.
+
+    Returns:
+        `Splits` of examples (row, target), float32, with the training targets' mean and
+        standard deviation.
+
+    Raises:
+        ValueError: if the file or a name in it is missing, a value is not finite, or the
+            sizes don't fit.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise ValueError(
+            f"There is no table at {str(path)!r}. Name an .npz or .csv file with "
+            "--config.data.path=FILE."
+        )
+    if path.suffix not in _READERS:
+        raise ValueError(f"A table is one of {sorted(_READERS)}; got {str(path)!r}.")
+    x, y = _READERS[path.suffix](path, inputs, target)
+    y = y.reshape(len(y), -1)
+    if x.ndim != 2 or len(x) != len(y):
+        raise ValueError(
+            f"Inputs of shape {x.shape} and targets of shape {y.shape} in {path} are no table; "
+            "expected (rows, columns) and as many targets."
+        )
+    bad = np.flatnonzero(~(np.isfinite(x).all(1) & np.isfinite(y).all(1)))
+    if len(bad):
+        raise ValueError(
+            f"{len(bad)} of the {len(x)} rows of {path} hold values that are missing or not "
+            f"finite, the first in row {bad[0]} (from 0). Remove or fill them."
+        )
+    order = np.random.default_rng(seed).permutation(len(x))
+    test, validation, train = _split(order, train_size, validation_size, test_size, path)
+
+    def dataset(part):
+        return tf.data.Dataset.from_tensor_slices((x[part], y[part]))
+
+    return Splits(
+        dataset(train),
+        dataset(validation),
+        dataset(test),
+        event_size=y.shape[1],
+        target_mean=y[train].mean(0, dtype="float64").tolist(),
+        target_stddev=y[train].std(0, dtype="float64").tolist(),
+    )
+
+
+def _split(order, train_size, validation_size, test_size, path):
+    held_out = [round(s * len(order)) if 0 < s < 1 else s for s in (test_size, validation_size)]
+    left = len(order) - sum(held_out)
+    train_size = left if train_size is None else train_size
+    if min(*held_out, train_size) < 1 or train_size > left:
+        raise ValueError(
+            f"test_size={test_size}, validation_size={validation_size} and train_size="
+            f"{train_size} must give at least one row each, and at most {len(order)} "
+            f"together: so many {path} has."
+        )
+    parts = np.split(order, np.cumsum([*held_out, train_size]))
+    return parts[:3]
+
+
+def _read_npz(path, inputs, target):
+    with np.load(path) as arrays:
+        names = ["x" if inputs is None else inputs, target]
+        _require(names, arrays.files, path)
+        return tuple(arrays[name].astype("float32") for name in names)
+
+
+def _read_csv(path, inputs, target):
+    with open(path, encoding="utf-8") as file:
+        columns = [name.strip().strip('"') for name in file.readline().split(",")]
+    targets = [target] if isinstance(target, str) else list(target)
+    if inputs is None:
+        inputs = [name for name in columns if name not in targets]
+    _require([*inputs, *targets], columns, path)
+    values = np.genfromtxt(path, delimiter=",", skip_header=1, dtype="float32", ndmin=2)
+    return tuple(values[:, [columns.index(name) for name in names]] for names in (inputs, targets))
+
+
+def _require(names, found, path):
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise ValueError(
+            f"{path} has no {missing}; it has {list(found)}. Name its arrays or columns with "
+            "--config.data.inputs and --config.data.target."
+        )
+
+
+_READERS = {".npz": _read_npz, ".csv": _read_csv}

@@ -1,0 +1,60 @@
+"""What several convolutional networks are made of."""
+
+from keras import layers
+
+
+def normalise(x, activate=True):
+    """Batch normalisation with the constants of the papers, and ReLU where wanted."""
+    # Keras's own momentum, 0.99, needs thousands of steps; students often train for fewer.
+    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
+    return layers.ReLU()(x) if activate else x
+
+
+def convolution(x, filters, size, strides=1, use_bias=False):
+    """A convolution with zeros around the image: `size // 2` on every side.
+
+    "same" padding is that for stride 1. For stride 2 it would depend on whether the
+    image's side is even, and shift the output by a pixel against a shortcut's.
+    """
+    x, padding = _pad(x, size, strides)
+    return layers.Conv2D(
+        filters,
+        size,
+        strides,
+        padding=padding,
+        use_bias=use_bias,
+        kernel_initializer="he_normal",
+    )(x)
+
+
+def depthwise_convolution(x, size, strides=1):
+    """The same with one filter per channel."""
+    x, padding = _pad(x, size, strides)
+    return layers.DepthwiseConv2D(
+        size, strides, padding=padding, use_bias=False, depthwise_initializer="he_normal"
+    )(x)
+
+
+def _pad(x, size, strides):
+    if strides == 1 or size == 1:
+        return x, "same"
+    return layers.ZeroPadding2D(size // 2)(x), "valid"
+
+
+def units_per_stage(name, depth, layers_outside):
+    """Returns n for a residual network of three stages of n units: depth = 6n + constant.
+
+    Args:
+        name: the network's name, for the message.
+        depth: the number of layers.
+        layers_outside: those that don't belong to the units.
+
+    Raises:
+        ValueError: if there is no such n.
+    """
+    if depth < 6 + layers_outside or (depth - layers_outside) % 6:
+        examples = [6 * n + layers_outside for n in (1, 2, 3)]
+        raise ValueError(
+            f"{name} has a depth of 6n + {layers_outside}: {examples} and so on; got {depth}."
+        )
+    return (depth - layers_outside) // 6

@@ -1,0 +1,262 @@
+"""Keras layers in front of a network, which adapt the inputs x to what it expects.
+
+Teacher and student see the same sampled x. Where they want another scale, resolution or
+layout of it, each has layers of its own, inside its own `keras.Model`: they are saved and
+exported with it.
+"""
+
+import inspect
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ecl_tf import symbolic
+
+# Layers that run code from a config: refused in Keras's safe mode.
+_RUN_CODE = ("Lambda", "TFSMLayer")
+
+
+def layers(preprocessing):
+    """Builds preprocessing layers from their description.
+
+    Args:
+        preprocessing: a sequence whose items are Keras layers, names of `keras.layers`
+            ("Normalization"), or configs such as {"class_name": "Rescaling",
+            "config": {"scale": 255.0}}; or a dict from input name to such a sequence.
+
+    Returns:
+        A list of layers, or a dict of lists. Layers are kept as they are.
+
+    Raises:
+        ValueError: if an item is none of these, or its layer can't be built.
+
+    Example:
+    >>> built = layers(["Flatten", {"class_name": "Rescaling", "config": {"scale": 255.0}}])
+    >>> [type(layer).__name__ for layer in built]
+    ['Flatten', 'Rescaling']
+    """
+    if _is_dict_of_sequences(preprocessing):
+        return {name: layers(each) for name, each in preprocessing.items()}
+    if isinstance(preprocessing, (str, dict, keras.Layer)):
+        preprocessing = [preprocessing]
+    return [_layer(item) for item in preprocessing or ()]
+
+
+def with_preprocessing(model, preprocessing, input_shape):
+    """Puts preprocessing layers in front of a network.
+
+    Args:
+        model: a `keras.Model` (or layer) of the preprocessed inputs.
+        preprocessing: as in `layers`; a dict if the inputs are a dict, in which names
+            left out stay as they are.
+        input_shape: the shape of one example of x, without the batch; a dict of shapes
+            for named inputs.
+
+    Returns:
+        A functional `keras.Model` of x whose inputs are named as the model's; the model
+        itself if there is no preprocessing.
+
+    Raises:
+        ValueError: if the preprocessing does not fit the inputs, or the model does not
+            fit what the layers give.
+
+    Example:
+    >>> network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    >>> with_preprocessing(network, ["Flatten"], (2, 2)).input_shape
+    (None, 2, 2)
+    """
+    built = layers(preprocessing)
+    if not any(built.values() if isinstance(built, dict) else built):
+        return model
+    return compose(model, built, input_shape)
+
+
+def compose(model, built, input_shape):
+    """Chains inputs, preprocessing layers and a network, also where there are no layers.
+
+    Args:
+        model: a `keras.Model` or layer.
+        built: the result of `layers`.
+        input_shape: as in `with_preprocessing`.
+    """
+    inputs = _inputs(model, input_shape)
+    if isinstance(inputs, dict):
+        built = built or {}
+        if not isinstance(built, dict) or set(built) - set(inputs):
+            raise ValueError(
+                f"The inputs are named {sorted(inputs)}, so preprocessing must be a dict from "
+                f"some of these names to sequences of layers; got {built!r}."
+            )
+        features = {name: _chain(x, built.get(name, ())) for name, x in inputs.items()}
+    else:
+        if isinstance(built, dict):
+            raise ValueError(
+                "preprocessing is a dict, for named inputs, but the inputs are one tensor of "
+                f"shape {tuple(input_shape)}; give a sequence of layers."
+            )
+        features = _chain(inputs, built)
+    try:
+        outputs = model(features)
+    except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+        shapes = keras.tree.map_structure(lambda tensor: tuple(tensor.shape[1:]), features)
+        raise ValueError(
+            f"The network {model.name!r} can't take inputs of shape {shapes} (one example, "
+            f"after preprocessing): {error}\nBring x to what it expects with preprocessing "
+            "layers, such as Rescaling, Resizing or Permute."
+        ) from error
+    return keras.Model(inputs, outputs, name=f"preprocessed_{model.name}")
+
+
+def output_shape(built, input_shape):
+    """The shape (or dict of shapes) of one example after the layers of `layers`."""
+    outputs = compose(keras.layers.Identity(), built, input_shape).output
+    return keras.tree.map_structure(lambda tensor: tuple(tensor.shape[1:]), outputs)
+
+
+def adapt(preprocessing, dataset):
+    """Sets the statistics of preprocessing layers from training inputs.
+
+    Each layer with an `adapt` method whose statistics are not given (`Normalization`
+    without a mean, say) is adapted on the outputs of the layers before it. Features that
+    are constant in the data are only centred by `Normalization`, not blown up.
+
+    Args:
+        preprocessing: as in `layers`.
+        dataset: a finite, batched `tf.data.Dataset` of training inputs (a tensor, or a dict
+            of them), or of (inputs, labels), of which the labels are not read.
+
+    Returns:
+        The layers, to be given to `with_preprocessing`: a list, or a dict of lists.
+
+    Raises:
+        ValueError: if the dataset is empty or without end, or has no input of a name.
+
+    Example:
+    >>> data = tf.data.Dataset.from_tensors([[1.0], [3.0]])
+    >>> (normalization,) = adapt(["Normalization"], data)
+    >>> print(normalization(np.array([[4.0]])).numpy())
+    [[2.]]
+    """
+    if not isinstance(dataset, tf.data.Dataset):
+        raise ValueError(f"adapt takes a batched tf.data.Dataset of inputs; got {dataset!r}.")
+    if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
+        raise ValueError("adapt reads the whole dataset, but this one has no end (repeat?).")
+    if next(iter(dataset), None) is None:
+        raise ValueError("adapt got an empty dataset; give it the training inputs.")
+    if isinstance(dataset.element_spec, tuple):
+        dataset = dataset.map(lambda inputs, *_: inputs)
+    built = layers(preprocessing)
+    if not isinstance(built, dict):
+        return _adapt(built, dataset)
+    names = dataset.element_spec if isinstance(dataset.element_spec, dict) else {}
+    if set(built) - set(names):
+        raise ValueError(
+            f"preprocessing is for the inputs {sorted(built)}; the dataset has {sorted(names)}."
+        )
+    return {
+        name: _adapt(each, dataset.map(lambda inputs, name=name: inputs[name]))
+        for name, each in built.items()
+    }
+
+
+def _adapt(built, dataset):
+    if isinstance(dataset.element_spec, dict):
+        raise ValueError(
+            f"The inputs are named {sorted(dataset.element_spec)}, so preprocessing must be a "
+            "dict from names to sequences of layers."
+        )
+    for layer in built:
+        if hasattr(layer, "adapt") and not _is_given(layer):
+            layer.adapt(dataset)
+            if isinstance(layer, keras.layers.Normalization):
+                _leave_constants(layer)
+        _call(layer, next(iter(dataset)))  # Built here, not in the graph of `map`.
+        dataset = dataset.map(lambda x, layer=layer: _call(layer, x))
+    return built
+
+
+def _is_given(layer):
+    """Whether a layer's statistics were arguments of its own."""
+    names = "input_mean", "input_bin_boundaries", "input_vocabulary"
+    return any(getattr(layer, name, None) is not None for name in names)
+
+
+def _leave_constants(normalization):
+    """Gives features without variance (but for rounding) the variance 1."""
+    mean = np.asarray(normalization.adapt_mean)
+    variance = np.asarray(normalization.adapt_variance)
+    constant = variance <= (1e-6 * mean) ** 2
+    normalization.adapt_variance.assign(np.where(constant, 1.0, variance))
+    normalization.finalize_state()
+
+
+def _is_dict_of_sequences(preprocessing):
+    return isinstance(preprocessing, dict) and "class_name" not in preprocessing
+
+
+def _layer(item):
+    if isinstance(item, keras.Layer):
+        return item
+    config = {"class_name": item, "config": {}} if isinstance(item, str) else item
+    if not isinstance(config, dict) or not isinstance(config.get("class_name"), str):
+        raise ValueError(
+            "A preprocessing layer is a Keras layer, a name such as 'Normalization', or a "
+            f"config such as {{'class_name': 'Rescaling', 'config': {{'scale': 255.0}}}}; "
+            f"got {item!r}."
+        )
+    name, arguments = config["class_name"], dict(config.get("config") or {})
+    if keras.config.dtype_policy().compute_dtype != "float32":
+        arguments.setdefault("dtype", "float32")  # Raw inputs may overflow float16.
+    cls = getattr(keras.layers, name, None)
+    own = isinstance(cls, type) and issubclass(cls, keras.Layer) and "module" not in config
+    try:
+        if own and name not in _RUN_CODE:
+            layer = getattr(keras.layers, name)(**arguments)
+        else:
+            module = {"module": "keras.layers", "registered_name": None} if own else {}
+            layer = keras.saving.deserialize_keras_object(
+                {**config, **module, "config": arguments}, safe_mode=True
+            )
+    except Exception as error:
+        if cls is None and ">" not in name and "module" not in config:
+            raise ValueError(
+                f"Unknown preprocessing layer {name!r}; expected the name of a layer in "
+                "keras.layers, such as 'Rescaling', 'Normalization', 'Resizing', "
+                "'CenterCrop', 'Permute', 'Reshape', 'Flatten', 'Discretization' or "
+                "'CategoryEncoding', or a config with the registered name of your own."
+            ) from error
+        raise ValueError(
+            f"The preprocessing layer {name!r} can't be built from {arguments}: {error}"
+        ) from error
+    if not isinstance(layer, keras.Layer):
+        raise ValueError(f"{name!r} is not a Keras layer; got {layer!r}.")
+    return layer
+
+
+def _inputs(model, input_shape):
+    """Symbolic inputs of x, named as the model's where it has names."""
+    if isinstance(input_shape, dict):
+        return {name: keras.Input(tuple(shape), name=name) for name, shape in input_shape.items()}
+    known = symbolic.inputs_of(model) if isinstance(model, keras.Model) else None
+    return keras.Input(tuple(input_shape), name=getattr(known, "name", None) or "inputs")
+
+
+def _chain(x, built):
+    for layer in built:
+        try:
+            x = _call(layer, x)
+        except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+            raise ValueError(
+                f"The preprocessing layer {layer.name!r} can't take inputs of shape "
+                f"{tuple(x.shape[1:])} (one example): {error}"
+            ) from error
+    return x
+
+
+def _call(layer, x):
+    # Image layers of Keras take themselves, and by the call context all layers after
+    # them, to be training when nobody says otherwise: model(x) would train on.
+    if "training" in inspect.signature(layer.call).parameters:
+        return layer(x, training=False)
+    return layer(x)

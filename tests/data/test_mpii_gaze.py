@@ -1,0 +1,549 @@
+"""MPIIGaze from archives that the tests write with SciPy; no real data is needed."""
+
+import importlib.util
+import math
+import pathlib
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from scipy.io import savemat
+
+from ecl_tf import data
+from ecl_tf.data.mpii_gaze_builder import PERSONS, MpiiGaze
+
+# Two days a person, the second with a single image.
+DAYS = {"day01": ["0001.jpg", "0002.jpg", "0005.jpg"], "day02": ["0001.jpg"]}
+# In no order of days, and one row twice, as for the person with too few images.
+LINES = [
+    "day02/0001.jpg right",
+    "day01/0005.jpg left",
+    "day01/0001.jpg right",
+    "day02/0001.jpg left",
+    "day01/0005.jpg left",
+]
+
+
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def day_contents(person, names, generator, pose=True):
+    """A day's file: the first row of every image holds the number of the person."""
+    eyes = {}
+    for side in ("left", "right"):
+        images = generator.integers(0, 256, (len(names), 36, 60), dtype=np.uint8)
+        images[:, 0] = PERSONS.index(person)
+        eyes[side] = {
+            "image": images,
+            "gaze": unit(generator.normal(size=(len(names), 3)) - [0.0, 0.0, 3.0]),
+        }
+        if pose:
+            eyes[side]["pose"] = generator.normal(scale=0.5, size=(len(names), 3))
+    return {"data": eyes, "filenames": np.array(names, dtype=object)[:, None]}
+
+
+def write_archive(root, seed=0, pose=True):
+    """Writes the layout of MPIIGaze below `root`; returns what the files hold."""
+    generator = np.random.default_rng(seed)
+    written = {}
+    for person in PERSONS:
+        directory = root / "Data/Normalized" / person
+        directory.mkdir(parents=True)
+        for day, names in DAYS.items():
+            written[person, day] = day_contents(person, names, generator, pose)
+            savemat(directory / f"{day}.mat", written[person, day])
+        path = list_path(root, person)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(LINES) + "\n")
+    return written
+
+
+def list_path(root, person="p00"):
+    return root / "Evaluation Subset/sample list for eye image" / f"{person}.txt"
+
+
+def day_path(root, person="p00", day="day01"):
+    return root / "Data/Normalized" / person / f"{day}.mat"
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """A manual directory, and what its files hold."""
+    directory = tmp_path_factory.mktemp("manual")
+    return directory, write_archive(directory / "MPIIGaze")
+
+
+@pytest.fixture(scope="module")
+def prepared(archive, tmp_path_factory):
+    """Where a copy is prepared: arguments of `mpii_gaze` that need no archive any more."""
+    data_dir = str(tmp_path_factory.mktemp("data"))
+    for config in ("evaluation_subset", "all_images"):
+        prepare(data_dir, archive[0], config)
+    return {"data_dir": data_dir, "manual_dir": "/nowhere"}
+
+
+@pytest.fixture
+def broken(archive, tmp_path):
+    """A copy of the archive, for a test to break."""
+    shutil.copytree(archive[0], tmp_path / "manual")
+    return tmp_path / "manual/MPIIGaze"
+
+
+def prepare(data_dir, manual_dir, config="evaluation_subset", **arguments):
+    builder = MpiiGaze(data_dir=str(data_dir), config=config)
+    download_config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
+    builder.download_and_prepare(download_config=download_config, **arguments)
+    return builder
+
+
+def arrays(dataset):
+    inputs, labels = zip(*dataset.as_numpy_iterator(), strict=True)
+    return {name: np.stack([i[name] for i in inputs]) for name in inputs[0]}, np.stack(labels)
+
+
+def persons_of(dataset):
+    return sorted({int(image[0, 0, 0]) for image in arrays(dataset)[0]["image"]})
+
+
+def rodrigues(vector):
+    """The rotation matrix I + sin(t) K + (1 - cos(t)) K^2, t the length of the vector."""
+    angle = math.sqrt(sum(v * v for v in vector))
+    x, y, z = vector / angle
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + math.sin(angle) * cross + (1.0 - math.cos(angle)) * cross @ cross
+
+
+def expected_example(contents, row, side):
+    """Image, gaze and head pose of a row, by hand."""
+    eye = contents["data"][side]
+    x, y, z = eye["gaze"][row]
+    gaze = [math.asin(-y), math.atan2(-x, -z)]
+    column = rodrigues(eye["pose"][row])[:, 2]
+    pose = [math.asin(column[1]), math.atan2(column[0], column[2])]
+    image = eye["image"][row]
+    if side == "right":
+        image = np.array([list(reversed(line)) for line in image])
+        gaze[1], pose[1] = -gaze[1], -pose[1]
+    return image[..., None], gaze, pose
+
+
+# TFDS's test case imports dill, which TFDS itself does not require.
+HAS_DILL = importlib.util.find_spec("dill") is not None
+
+
+@pytest.mark.skipif(not HAS_DILL, reason="pip install dill, and TFDS's own checks run too")
+def test_tfds_own_checks_are_not_left_out():
+    assert issubclass(EvaluationSubsetTest, tfds.testing.DatasetBuilderTestCase)
+
+
+if HAS_DILL:
+
+    class EvaluationSubsetTest(tfds.testing.DatasetBuilderTestCase):
+        """TFDS's own checks, with the evaluation lists."""
+
+        DATASET_CLASS = MpiiGaze
+        BUILDER_CONFIG_NAMES_TO_TEST = ("evaluation_subset",)
+        SPLITS = dict.fromkeys(PERSONS, len(LINES))
+
+        @classmethod
+        def setUpClass(cls):
+            directory = tempfile.TemporaryDirectory()
+            cls.addClassCleanup(directory.cleanup)
+            cls.EXAMPLE_DIR = directory.name
+            write_archive(pathlib.Path(directory.name) / "MPIIGaze")
+            super().setUpClass()
+
+    class AllImagesTest(EvaluationSubsetTest):
+        """TFDS's own checks, with all images of both eyes."""
+
+        BUILDER_CONFIG_NAMES_TO_TEST = ("all_images",)
+        SPLITS = dict.fromkeys(PERSONS, 8)
+
+
+def test_evaluation_rows_are_the_lists_lines_in_order(archive, prepared):
+    for held_out in ("p00", "p11"):
+        inputs, labels = arrays(data.mpii_gaze(held_out, **prepared).test)
+        assert len(labels) == len(LINES)
+        for index, line in enumerate(LINES):
+            day, name, side = line.replace("/", " ").split()
+            row = DAYS[day].index(name)
+            image, gaze, pose = expected_example(archive[1][held_out, day], row, side)
+            np.testing.assert_array_equal(inputs["image"][index], image)
+            np.testing.assert_allclose(labels[index], gaze, atol=1e-6)
+            np.testing.assert_allclose(inputs["head_pose"][index], pose, atol=1e-6)
+
+
+def test_all_images_are_both_eyes_of_all_rows(archive, prepared):
+    splits = data.mpii_gaze("p03", builder_config="all_images", **prepared)
+    inputs, labels = arrays(splits.test)
+    rows = [(d, r, s) for d in DAYS for r in range(len(DAYS[d])) for s in ("left", "right")]
+    assert len(labels) == len(rows)
+    for index, (day, row, side) in enumerate(rows):
+        image, gaze, pose = expected_example(archive[1]["p03", day], row, side)
+        np.testing.assert_array_equal(inputs["image"][index], image)
+        np.testing.assert_allclose(labels[index], gaze, atol=1e-6)
+        np.testing.assert_allclose(inputs["head_pose"][index], pose, atol=1e-6)
+
+
+# Vectors of gaze and the pitch and yaw that they stand for; None where there is no yaw.
+GAZES = [
+    ([0.0, 0.0, -1.0], (0.0, 0.0)),
+    ([0.0, -1.0, 0.0], (math.pi / 2, None)),
+    ([0.0, 0.6, -0.8], (-0.6435011, 0.0)),
+    ([-1.0, 0.0, 0.0], (0.0, math.pi / 2)),
+    ([math.sqrt(0.5), 0.0, -math.sqrt(0.5)], (0.0, -math.pi / 4)),
+    # Rounded to a little more than 1, where the arc sine alone would be NaN.
+    ([0.0, -1.0000001, 0.0], (math.pi / 2, None)),
+]
+# Rotation vectors of heads, and where the heads point.
+POSES = [
+    ([0.0, 0.0, 0.0], (0.0, 0.0)),
+    ([math.pi / 6, 0.0, 0.0], (-math.pi / 6, 0.0)),
+    ([0.0, math.pi / 3, 0.0], (0.0, math.pi / 3)),
+    ([0.0, 0.0, 1.0], (0.0, 0.0)),
+    ([-math.pi / 2, 0.0, 0.0], (math.pi / 2, None)),
+    ([0.0, -1.0, 0.0], (0.0, -1.0)),
+]
+
+
+def test_known_directions(broken, tmp_path):
+    names = [f"{row:04}.jpg" for row in range(len(GAZES))]
+    contents = day_contents("p00", names, np.random.default_rng(1))
+    for eye in contents["data"].values():
+        eye["gaze"] = np.array([vector for vector, _ in GAZES])
+        eye["pose"] = np.array([vector for vector, _ in POSES])
+    savemat(day_path(broken), contents)
+    where = {"data_dir": str(tmp_path / "data"), "manual_dir": str(broken.parent)}
+    inputs, labels = arrays(data.mpii_gaze(builder_config="all_images", **where).test)
+    for table, found in ((GAZES, labels), (POSES, inputs["head_pose"])):
+        for row, (_, (pitch, yaw)) in enumerate(table):
+            left, right = found[2 * row], found[2 * row + 1]
+            assert left[0] == pytest.approx(pitch, abs=1e-6)
+            assert right[0] == pytest.approx(pitch, abs=1e-6)
+            if yaw is not None:
+                assert left[1] == pytest.approx(yaw, abs=1e-6)
+                assert right[1] == pytest.approx(-yaw, abs=1e-6)
+
+
+def test_labels_stand_for_the_stored_directions(archive, prepared):
+    labels = arrays(data.mpii_gaze("p05", **prepared).test)[1]
+    index = LINES.index("day01/0005.jpg left")
+    p, y = labels[index]
+    vector = [-math.cos(p) * math.sin(y), -math.sin(p), -math.cos(p) * math.cos(y)]
+    stored = archive[1]["p05", "day01"]["data"]["left"]["gaze"][2]
+    np.testing.assert_allclose(vector, stored, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "validation_persons", "validation"),
+    [("p00", 1, [1]), ("p14", 1, [0]), ("p13", 3, [0, 1, 14]), ("p07", 13, None)],
+)
+def test_leave_one_person_out(prepared, held_out, validation_persons, validation):
+    splits = data.mpii_gaze(held_out, validation_persons=validation_persons, **prepared)
+    test = int(held_out[1:])
+    validation = validation or [p for p in range(15) if p not in (test, 6)]
+    train = [p for p in range(15) if p != test and p not in validation]
+    for dataset, persons in [
+        (splits.train, train),
+        (splits.validation, validation),
+        (splits.test, [test]),
+    ]:
+        assert persons_of(dataset) == persons
+        assert int(dataset.cardinality()) == len(persons) * len(LINES)
+        assert len(arrays(dataset)[1]) == len(persons) * len(LINES)
+    assert splits.event_size == 2
+    assert splits.input_shape == {"image": (36, 60, 1), "head_pose": (2,)}
+
+
+def test_every_fold_tests_another_person(prepared):
+    tested = [persons_of(data.mpii_gaze(person, **prepared).test) for person in PERSONS[::3]]
+    assert tested == [[0], [3], [6], [9], [12]]
+
+
+def test_the_published_protocol_trains_on_all_others(prepared):
+    splits = data.mpii_gaze("p02", validation_persons=0, **prepared)
+    assert splits.validation is splits.train
+    assert persons_of(splits.train) == [p for p in range(15) if p != 2]
+    assert persons_of(splits.test) == [2]
+
+
+def test_inputs_without_head_pose(prepared):
+    splits = data.mpii_gaze(head_pose=False, **prepared)
+    inputs, label = splits.train.element_spec
+    assert inputs == {"image": tf.TensorSpec((36, 60, 1), tf.uint8)}
+    assert label == tf.TensorSpec((2,), tf.float32)
+    with_pose = arrays(data.mpii_gaze(**prepared).train)
+    without = arrays(splits.train)
+    np.testing.assert_array_equal(without[0]["image"], with_pose[0]["image"])
+    np.testing.assert_array_equal(without[1], with_pose[1])
+
+
+def test_order_is_the_same_in_every_pass_and_preparation(archive, prepared, tmp_path):
+    again = {"data_dir": str(tmp_path), "manual_dir": str(archive[0])}
+    splits = data.mpii_gaze(**prepared)
+    passes = [arrays(d) for d in (splits.train, splits.train, data.mpii_gaze(**again).train)]
+    for inputs, labels in passes[1:]:
+        np.testing.assert_array_equal(inputs["image"], passes[0][0]["image"])
+        np.testing.assert_array_equal(labels, passes[0][1])
+
+
+def test_examples_equal_those_of_tfds_itself(prepared):
+    builder = MpiiGaze(data_dir=prepared["data_dir"])
+    expected = list(builder.as_dataset(split="p01+p02").as_numpy_iterator())
+    splits = data.mpii_gaze("p00", validation_persons=2, **prepared)
+    inputs, labels = arrays(splits.validation)
+    for name in ("image", "head_pose"):
+        np.testing.assert_array_equal(inputs[name], np.stack([e[name] for e in expected]))
+    np.testing.assert_array_equal(labels, np.stack([e["gaze"] for e in expected]))
+
+
+def test_tar_archive(archive, prepared, tmp_path):
+    (tmp_path / "manual").mkdir()
+    with tarfile.open(tmp_path / "manual/MPIIGaze.tar.gz", "w:gz") as file:
+        file.add(archive[0] / "MPIIGaze", "MPIIGaze")
+    splits = data.mpii_gaze(
+        data_dir=str(tmp_path / "data"),
+        manual_dir=str(tmp_path / "manual"),
+        builder_config="all_images",
+    )
+    expected = arrays(data.mpii_gaze(builder_config="all_images", **prepared).train)
+    inputs, labels = arrays(splits.train)
+    np.testing.assert_array_equal(inputs["image"], expected[0]["image"])
+    np.testing.assert_array_equal(labels, expected[1])
+
+
+def test_manual_directory_may_be_the_extracted_one(archive, tmp_path):
+    splits = data.mpii_gaze(data_dir=str(tmp_path), manual_dir=str(archive[0] / "MPIIGaze"))
+    assert len(arrays(splits.test)[1]) == len(LINES)
+
+
+def test_a_release_without_head_poses(tmp_path):
+    write_archive(tmp_path / "manual/MPIIGaze", pose=False)
+    where = {"data_dir": str(tmp_path / "data"), "manual_dir": str(tmp_path / "manual")}
+    with pytest.raises(ValueError, match=r"p00/day0.\.mat holds no data.\w+.pose.*without_pose"):
+        data.mpii_gaze(**where)
+    config = "evaluation_subset_without_pose"
+    with pytest.raises(ValueError, match="no head poses: set head_pose=False"):
+        data.mpii_gaze(builder_config=config, **where)
+    splits = data.mpii_gaze(builder_config=config, head_pose=False, **where)
+    assert splits.input_shape == {"image": (36, 60, 1)}
+    assert persons_of(splits.test) == [0]
+
+
+@pytest.mark.parametrize("names", ["cells in a row", "characters"])
+def test_other_forms_of_files(archive, broken, prepared, tmp_path, names):
+    """File names in other arrays; single rows that lost a dimension when they were saved."""
+    for day in DAYS:
+        contents = archive[1]["p00", day]
+        forms = {"cells in a row": np.array(DAYS[day], dtype=object), "characters": DAYS[day]}
+        squeezed = {
+            side: {name: np.squeeze(array) for name, array in eye.items()}
+            for side, eye in contents["data"].items()
+        }
+        savemat(day_path(broken, day=day), {"data": squeezed, "filenames": forms[names]})
+    where = {"data_dir": str(tmp_path / "data"), "manual_dir": str(broken.parent)}
+    inputs, labels = arrays(data.mpii_gaze(**where).test)
+    expected = arrays(data.mpii_gaze(**prepared).test)
+    np.testing.assert_array_equal(inputs["image"], expected[0]["image"])
+    np.testing.assert_array_equal(inputs["head_pose"], expected[0]["head_pose"])
+    np.testing.assert_array_equal(labels, expected[1])
+
+
+def test_mock_examples_need_no_data(tmp_path):
+    splits = data.load("mpii_gaze", mock_examples=7, data_dir=str(tmp_path / "none"))
+    for dataset in (splits.train, splits.validation, splits.test):
+        inputs, labels = arrays(dataset)
+        assert int(dataset.cardinality()) == len(labels) == 7
+        assert inputs["image"].dtype == np.uint8 and inputs["image"].shape == (7, 36, 60, 1)
+        assert inputs["head_pose"].shape == labels.shape == (7, 2)
+        assert len(np.unique(labels)) == 14
+    first, again = (arrays(splits.train)[1] for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("config", ["all_images", "evaluation_subset_without_pose"])
+def test_mock_examples_of_other_configurations(prepared, config):
+    splits = data.mpii_gaze(
+        builder_config=config, head_pose=False, mock_examples=2, data_dir=prepared["data_dir"]
+    )
+    assert splits.input_shape == {"image": (36, 60, 1)}
+    assert len(arrays(splits.train)[1]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"held_out": "p15"}, r"held_out is 'p15'; one of p00 to p14"),
+        ({"validation_persons": 14}, "validation_persons is 14; a whole number from 0 to 13"),
+        ({"validation_persons": 1.5}, "validation_persons is 1.5"),
+        ({"mock_examples": -1}, "mock_examples is -1"),
+        ({"builder_config": "faces"}, "builder_config is 'faces'; expected one of .*all_images"),
+    ],
+)
+def test_impossible_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        data.mpii_gaze(**arguments)
+
+
+def change(root, field, value, side="left", row=None):
+    """Changes an array of p00's first day, or one row of it."""
+    contents = day_contents("p00", DAYS["day01"], np.random.default_rng(1))
+    if row is None:
+        contents["data"][side][field] = value
+    else:
+        contents["data"][side][field][row] = value
+    savemat(day_path(root), contents)
+
+
+def rename(root, names):
+    contents = day_contents("p00", DAYS["day01"], np.random.default_rng(1))
+    savemat(day_path(root), contents | {"filenames": np.array(names, dtype=object)})
+
+
+def drop_right_eyes(root):
+    contents = day_contents("p00", DAYS["day01"], np.random.default_rng(1))
+    del contents["data"]["right"]
+    savemat(day_path(root), contents)
+
+
+def remove_days(root):
+    for day in DAYS:
+        day_path(root, day=day).unlink()
+
+
+BREAKS = {
+    "no person": (
+        lambda root: shutil.rmtree(root / "Data/Normalized/p06"),
+        r"Data/Normalized lacks the directories \['p06'\].*p00 to p14.*extract the whole",
+    ),
+    "no list": (lambda root: list_path(root, "p09").unlink(), r"p09\.txt is missing"),
+    "empty list": (lambda root: list_path(root).write_text("\n"), r"p00\.txt is empty"),
+    "malformed line": (
+        lambda root: list_path(root).write_text(LINES[0] + "\n\nday01/0001.jpg both\n"),
+        r"p00\.txt, line 3, is 'day01/0001.jpg both'; a line such as",
+    ),
+    "absent image": (
+        lambda root: list_path(root).write_text(LINES[0] + "\nday01/0003.jpg left\n"),
+        r"p00\.txt, line 2, names 0003.jpg.*p00/day01\.mat.*0 times",
+    ),
+    "ambiguous image": (
+        lambda root: rename(root, ["0005.jpg", "0001.jpg", "0005.jpg"]),
+        r"p00\.txt, line 2, names 0005.jpg.*p00/day01\.mat.*2 times",
+    ),
+    "absent day": (
+        lambda root: day_path(root).unlink(),
+        r"p00\.txt, line 2, names day01, but there is no .*p00/day01\.mat",
+    ),
+    "cut file": (
+        lambda root: day_path(root).write_bytes(day_path(root).read_bytes()[:3000]),
+        r"p00/day01\.mat can't be read.*MATLAB 5 file is expected: restore it",
+    ),
+    "other file": (
+        lambda root: day_path(root).write_text("<html>404</html>"),
+        r"p00/day01\.mat can't be read",
+    ),
+    "empty file": (lambda root: day_path(root).write_bytes(b""), r"p00/day01\.mat can't be read"),
+    "other variables": (
+        lambda root: savemat(day_path(root), {"x": 1}),
+        r"p00/day01\.mat holds no filenames",
+    ),
+    "no right eyes": (drop_right_eyes, r"p00/day01\.mat holds no data.right.image"),
+    "other size": (
+        lambda root: change(root, "image", np.zeros((3, 60, 36), np.uint8)),
+        r"day01\.mat: data.left.image is an array \(3, 60, 36\) of uint8; \(3, 36, 60\) of uint8",
+    ),
+    "other type": (
+        lambda root: change(root, "image", np.zeros((3, 36, 60)), "right"),
+        r"day01\.mat: data.right.image is .*float64; \(3, 36, 60\) of uint8",
+    ),
+    "too few gazes": (
+        lambda root: change(root, "gaze", np.zeros((2, 3))),
+        r"data.left.gaze is an array \(2, 3\) of float64; \(3, 3\) of numbers",
+    ),
+    "too few poses": (
+        lambda root: change(root, "pose", np.zeros((3, 2))),
+        r"data.left.pose is an array \(3, 2\)",
+    ),
+    "NaN in gaze": (
+        lambda root: change(root, "gaze", np.nan, row=2),
+        r"day01\.mat: data.left.gaze of 0005.jpg, row 3, is \[nan.*p00\.txt, line 2,.*unit vector",
+    ),
+    "no gaze": (
+        lambda root: change(root, "gaze", 0.0, "right", row=0),
+        r"data.right.gaze of 0001.jpg, row 1, is \[0.*line 3,.*a unit vector",
+    ),
+    "infinite pose": (
+        lambda root: change(root, "pose", np.inf, row=2),
+        r"data.left.pose of 0005.jpg, row 3, is \[inf.*line 2,.*finite rotation vector",
+    ),
+    "no data": (shutil.rmtree, r"holds neither MPIIGaze.tar.gz nor MPIIGaze/Data/Normalized"),
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_broken_archive_is_refused_with_its_file(broken, tmp_path, name):
+    break_, message = BREAKS[name]
+    (broken.parent / "note.txt").write_text("So that the manual directory is never empty.")
+    break_(broken)
+    with pytest.raises(ValueError, match=message):
+        data.mpii_gaze(data_dir=str(tmp_path / "data"), manual_dir=str(broken.parent))
+
+
+def test_all_images_refuse_broken_files(broken, tmp_path):
+    where = {"data_dir": str(tmp_path / "data"), "manual_dir": str(broken.parent)}
+    shutil.rmtree(broken / "Evaluation Subset")  # Not needed here.
+    change(broken, "gaze", np.nan, "right", row=1)
+    with pytest.raises(ValueError, match=r"day01\.mat: data.right.gaze of 0002.jpg, row 2, is"):
+        data.mpii_gaze(builder_config="all_images", **where)
+    remove_days(broken)
+    with pytest.raises(ValueError, match=r"p00 holds no file day\*\.mat"):
+        data.mpii_gaze(builder_config="all_images", **where)
+
+
+def test_a_mended_archive_is_prepared_after_a_failure(broken, tmp_path):
+    where = {"data_dir": str(tmp_path / "data"), "manual_dir": str(broken.parent)}
+    text = list_path(broken, "p10").read_text()
+    list_path(broken, "p10").write_text("")
+    with pytest.raises(ValueError, match=r"p10\.txt is empty"):
+        data.mpii_gaze(**where)
+    # Line ends and blank lines of other systems do no harm.
+    list_path(broken, "p10").write_bytes(text.replace("\n", "\r\n").encode() + b"\r\n")
+    assert len(arrays(data.mpii_gaze("p10", **where).test)[1]) == len(LINES)
+
+
+def test_broken_tar_archives_are_refused(tmp_path):
+    manual = tmp_path / "manual"
+    manual.mkdir()
+    where = {"data_dir": str(tmp_path / "data"), "manual_dir": str(manual)}
+    (manual / "MPIIGaze.tar.gz").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match=r"MPIIGaze\.tar\.gz can't be extracted.*download it"):
+        data.mpii_gaze(**where)
+    with tarfile.open(manual / "MPIIGaze.tar.gz", "w:gz") as file:
+        file.add(__file__, "MPIIGaze/readme.txt")
+    with pytest.raises(ValueError, match=r"holds no directory MPIIGaze/Data/Normalized"):
+        data.mpii_gaze(data_dir=str(tmp_path / "other"), manual_dir=str(manual))
+
+
+def test_without_data_tfds_tells_how_to_get_it(tmp_path):
+    with pytest.raises(AssertionError, match=r"(?s)does not exist or is empty.*Download MPIIGaze"):
+        data.mpii_gaze(data_dir=str(tmp_path), manual_dir=str(tmp_path / "nowhere"))
+
+
+def test_copies_in_another_format_are_refused(archive, tmp_path):
+    prepare(tmp_path, archive[0], file_format="array_record")
+    with pytest.raises(ValueError, match="prepared as array_record; tfrecord is expected"):
+        data.mpii_gaze(data_dir=str(tmp_path))
+
+
+@pytest.mark.slow
+def test_the_package_does_not_import_tfds():
+    code = "import sys, ecl_tf.data; assert 'tensorflow_datasets' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,84 @@
+"""The teacher of an experiment: trained here, found in a directory, or brought along."""
+
+import pathlib
+
+import keras
+from absl import flags
+
+import ecl_tf
+from ecl_tf import data, outputs, pretrained, symbolic, teachers
+from trainers import runtime
+from trainers.experiment import save_model
+
+TEACHER = flags.DEFINE_string(
+    "teacher", None, "Directory with the teacher's .keras files; WORKDIR/teacher by default."
+)
+
+
+def train_teacher(experiment, workdir):
+    """Trains the members of the teacher that are not in the work directory yet.
+
+    A teacher that --teacher or config.teacher.pretrained names is only loaded.
+
+    Returns:
+        The `ecl_tf.Ensemble` of all members.
+    """
+    section = experiment.config.teacher
+    if TEACHER.value is None and "pretrained" not in section:
+        directory = workdir / "teacher"
+        directory.mkdir(exist_ok=True)
+        for number in range(section.members):
+            path = directory / f"member_{number}.keras"
+            if path.exists():
+                runtime.announce(f"[teacher {number + 1}/{section.members}] found in {path}")
+                continue
+            runtime.announce(f"[teacher {number + 1}/{section.members}]")
+            member = experiment.train_supervised(section, experiment.config.seed + number)
+            save_model(member, path)
+    return load_teacher(experiment, workdir)
+
+
+def load_teacher(experiment, workdir):
+    """The ensemble of --teacher, of config.teacher.pretrained, or of the work directory.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    section = experiment.config.teacher
+    if TEACHER.value is None and "pretrained" in section:
+        return _ensemble(experiment, _pretrained(experiment, section.pretrained))
+    directory = pathlib.Path(TEACHER.value or workdir / "teacher")
+    paths = sorted(directory.glob("*.keras"))
+    if not paths:
+        raise ValueError(
+            f"There is no teacher in {directory}: it holds no .keras file. Train one with "
+            "python -m trainers.train_teacher, or name another directory with --teacher."
+        )
+    members = [keras.models.load_model(path, compile=False) for path in paths]
+    return _ensemble(experiment, members)
+
+
+def _pretrained(experiment, descriptions):
+    """Loads what config.teacher.pretrained describes: one model, or several."""
+    descriptions = descriptions if isinstance(descriptions, (list, tuple)) else [descriptions]
+    return [
+        pretrained.load(
+            input_shape=experiment.splits.input_shape,
+            output=experiment.output,
+            **dict(description),
+        )
+        for description in descriptions
+    ]
+
+
+def _ensemble(experiment, members):
+    """The members as one distribution; a lone point regressor's spread is measured."""
+    output = experiment.output
+    shape = symbolic.output_shape(members[0])
+    if output.family == "normal" and shape and shape[-1] == output.size:
+        stddev = None
+        if len(members) == 1:
+            validation = data.evaluation_batches(experiment.splits.validation)
+            stddev = teachers.residual_stddev(members, validation)
+        output = outputs.Point(output.size, stddev)
+    return ecl_tf.Ensemble(members, output)
