@@ -42,8 +42,12 @@ def main(_):
     table = generator.normal(size=(35_215, 10)).astype("float32")
     systems = {
         "casp": in_memory(table[:, :9], table[:, 9:], 1),
-        "fashion_mnist": in_memory(pixels(55_000, 28, 28, 1), generator.integers(10, size=55_000), 10),
-        "mpii_gaze": in_memory({"image": pixels(39_000, 36, 60, 1), "head_pose": angles}, angles, 2),
+        "fashion_mnist": in_memory(
+            pixels(55_000, 28, 28, 1), generator.integers(10, size=55_000), 10
+        ),
+        "mpii_gaze": in_memory(
+            {"image": pixels(39_000, 36, 60, 1), "head_pose": angles}, angles, 2
+        ),
         "cifar100": in_memory(
             pixels(45_000, 32, 32, 3),
             generator.integers(100, size=45_000),
@@ -72,7 +76,10 @@ def compare(name, splits):
     batches = data.training_batches(splits, section.train.batch_size, seed=0)
     iterator = iter(batches)
     student = train_function(config, splits, next(iterator))
-    pairs = [(rate(lambda n: read(iterator, n), section), rate(student, section)) for _ in range(RUNS + 1)]
+    pairs = [
+        (rate(lambda n: read(iterator, n), section), rate(student, section))
+        for _ in range(RUNS + 1)
+    ]
     pipeline, step = (statistics.median(column) for column in zip(*pairs[1:], strict=True))
     ratio = statistics.median(p / s for p, s in pairs[1:])
     print(
@@ -102,7 +109,7 @@ def train_function(config, splits, batch):
         jit_compile=False,
     )
     same = tf.data.Dataset.from_tensors(batch).repeat()
-    return lambda count: model.fit(same, steps_per_epoch=count, verbose=0)
+    return lambda count: model.fit(same, steps_per_epoch=count, verbose=0, shuffle=False)
 
 
 def rate(function, section):
@@ -138,8 +145,10 @@ def write_imagenet(directory, generator, count=10_000, distinct=50):
                 "label": tfds.features.ClassLabel(num_classes=1000),
                 "file_name": tfds.features.Text(),
             }
-            return self.dataset_info_from_configs(
-                features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label")
+            return tfds.core.DatasetInfo(
+                builder=self,
+                features=tfds.features.FeaturesDict(features),
+                supervised_keys=("image", "label"),
             )
 
         def _split_generators(self, dl_manager):
@@ -166,7 +175,9 @@ def measure_memory(splits, batch_size=128):
         for _ in range(steps):
             next(iterator)
             peak = max(peak, process.memory_info().rss - before)
-        print(f"imagenet, pass {number + 1}: at most {peak / 1e9:.2f} GB above the start", flush=True)
+        print(
+            f"imagenet, pass {number + 1}: at most {peak / 1e9:.2f} GB above the start", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def get_config():
             "student": {
                 "network": {
                     "name": "mlp",
-                    "widths": (32, 32),
+                    "widths": (64, 64),
                     "preprocessing": ("Normalization",),
                 },
                 "train": {

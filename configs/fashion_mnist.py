@@ -2,7 +2,8 @@
 
     python -m trainers.compare --config=configs/fashion_mnist.py:convnet --workdir=runs/convnet
 
-Students: convnet (default), mlp, resnet. The data comes through TFDS.
+Students: convnet (default), mlp, transformer. The data comes through TFDS. One teacher
+serves all students: --teacher=runs/convnet/teacher.
 """
 
 from ml_collections import ConfigDict
@@ -11,7 +12,13 @@ from ml_collections.config_dict import placeholder
 _STUDENTS = {
     "convnet": {"name": "convnet", "width": 8, "depth": 3},
     "mlp": {"name": "mlp", "widths": (64, 64)},
-    "resnet": {"name": "preactivation_resnet", "depth": 8, "widths": (4, 8, 16)},
+    "transformer": {
+        "name": "vision_transformer",
+        "patch_size": 7,
+        "width": 32,
+        "depth": 2,
+        "heads": 2,
+    },
 }
 
 
@@ -33,18 +40,19 @@ def get_config(student="convnet"):
             },
             "teacher": {
                 "members": 3,
-                "network": {"name": "convnet", "width": 16, "depth": 3},
+                "network": {"name": "convnet", "width": 32, "depth": 2},
+                "labels": {"mixup_alpha": 1.0},
                 "train": {
                     "steps": 1500,
                     "batch_size": 64,
-                    "learning_rate": 1e-3,
+                    "learning_rate": 3e-3,
                     "steps_per_execution": 20,
                 },
             },
             "student": {
                 "network": _STUDENTS[student],
                 "train": {
-                    "steps": 3000,
+                    "steps": 2000,
                     "epochs": 10,
                     "batch_size": 64,
                     "learning_rate": 3e-3,

@@ -382,10 +382,12 @@ class Normal(_Gaussian):
     stddev = target_stddev * (min_scale + softplus(raw[..., d:])), both in the target's
     units. With the training targets' mean and standard deviation a network learns in
     standardised units, and its distribution, its export and all metrics are in the
-    target's own; by default raw tensors are in those units, too. An ensemble is the Gaussian with the mixture's first two
-    moments, mean = E_m[mean_m] and variance = E_m[variance_m] + Var_m[mean_m]. For
-    a Gaussian student the KL divergence from the mixture itself differs from that
-    by a constant, so nothing is lost.
+    target's own; by default raw tensors are in those units, too.
+
+    An ensemble is the Gaussian with the mixture's first two moments, mean = E_m[mean_m]
+    and variance = E_m[variance_m] + Var_m[mean_m]. For a Gaussian student the KL
+    divergence from the mixture itself differs from that by a constant, so nothing is
+    lost.
 
     Args:
         event_size: d, the number of target dimensions.
@@ -435,8 +437,9 @@ class Normal(_Gaussian):
 class Point(_Gaussian):
     """A teacher that gives points only: raw (..., d) is the mean of a Gaussian.
 
-    mean = target_mean + target_stddev * raw, as in `Normal`; its spread is `stddev`, given or measured (`ecl_tf.teachers.residual_stddev`),
-    and what an ensemble's members differ by: variance = stddev^2 + Var_m[mean_m].
+    mean = target_mean + target_stddev * raw, as in `Normal`; its spread is `stddev`,
+    given or measured (`ecl_tf.teachers.residual_stddev`), and what an ensemble's members
+    differ by: variance = stddev^2 + Var_m[mean_m].
 
     Args:
         event_size: d, the number of target dimensions.
@@ -452,9 +455,7 @@ class Point(_Gaussian):
             one member to take it from.
     """
 
-    def __init__(
-        self, event_size, stddev=None, min_scale=1e-3, target_mean=0.0, target_stddev=1.0
-    ):
+    def __init__(self, event_size, stddev=None, min_scale=1e-3, target_mean=0.0, target_stddev=1.0):
         super().__init__(event_size, min_scale, target_mean, target_stddev)
         if stddev is not None:
             stddev = self._per_dimension("stddev", stddev, positive=True)

@@ -7,10 +7,10 @@ ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_example_runs(tmp_path, monkeypatch, capsys):
+def test_the_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    exec(compile(example, "README.md", "exec"), {})
+    examples = "".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+    exec(compile(examples, "README.md", "exec"), {})
     assert "val_teacher_accuracy" in capsys.readouterr().out
     assert (tmp_path / "student/saved_model.pb").exists()
 

@@ -3,8 +3,8 @@
     python -m trainers.distill --config=configs/digits.py --workdir=runs/digits
 
 takes the teacher from WORKDIR/teacher (see trainers.train_teacher), from --teacher, or
-from config.teacher.pretrained, and writes WORKDIR/student.keras and WORKDIR/export, a SavedModel for serving. A run that was
-stopped continues from its last epoch.
+from config.teacher.pretrained, and writes WORKDIR/student.keras and WORKDIR/export, a
+SavedModel for serving. A run that was stopped continues from its last epoch.
 """
 
 import keras

@@ -8,7 +8,6 @@ from ecl_tf import data, metrics, models, outputs, preprocessing, samplers
 from ecl_tf.samplers import random
 from trainers import optimizers, runtime
 
-
 _SCORES = {"categorical": ["accuracy"], "normal": ["angular_error", "rmse"]}
 
 
@@ -27,7 +26,7 @@ class Experiment:
         self.splits = data.load(**config.data.to_dict())
         self.output = self._in_target_units(outputs.get(_plain(config.output)))
         self.score_name = config.score
-        expected = _SCORES[self.output.family]
+        expected = _SCORES.get(str(self.output.family), [])
         if config.score not in expected:
             raise ValueError(
                 f"config.score={config.score!r} does not fit the output {self.output!r}; "

@@ -52,7 +52,9 @@ def average(folds):
     """
     first = folds[0]
     merged = {**first, "runs": {}, "final": {}, "folds": len(folds)}
-    merged["teacher"] = {m: statistics.fmean(fold["teacher"][m] for fold in folds) for m in first["teacher"]}
+    merged["teacher"] = {
+        m: statistics.fmean(fold["teacher"][m] for fold in folds) for m in first["teacher"]
+    }
     for method in first["final"]:
         finals = [[fold["runs"][key] for key in fold["final"][method]] for fold in folds]
         merged["final"][method] = []
@@ -65,7 +67,9 @@ def average(folds):
                 "label": " or ".join(labels),
                 "seed": runs[0]["seed"],
                 "seconds": sum(run["seconds"] for run in runs),
-                "test": {m: statistics.fmean(run["test"][m] for run in runs) for m in runs[0]["test"]},
+                "test": {
+                    m: statistics.fmean(run["test"][m] for run in runs) for m in runs[0]["test"]
+                },
             }
     return merged
 

@@ -33,7 +33,9 @@ def train_teacher(experiment, workdir):
                 runtime.announce(f"[teacher {number + 1}/{section.members}] found in {path}")
                 continue
             runtime.announce(f"[teacher {number + 1}/{section.members}]")
-            member = experiment.train_supervised(section, experiment.config.seed + number)
+            member = experiment.train_supervised(
+                section, experiment.config.seed + number, **dict(section.get("labels", {}))
+            )
             save_model(member, path)
     return load_teacher(experiment, workdir)
 

@@ -6,7 +6,7 @@ prepared by `ecl_tf.data.mpii_gaze_builder`, which says how to get them.
 
 import tensorflow as tf
 
-from ecl_tf.data.splits import Splits
+from ecl_tf.data.splits import Splits, in_memory
 
 _PARSED_TOGETHER = 256  # Records.
 
@@ -44,7 +44,8 @@ def mpii_gaze(
             configuration, not for any result.
 
     Returns:
-        `Splits` of examples (inputs, label), with event size 2. The inputs are
+        `Splits` of examples (inputs, label), with event size 2 and the training labels' mean
+        and standard deviation. The inputs are
         {"image": (36, 60, 1) uint8, "head_pose": (2,) float32}, the pose only if asked for.
         Label and pose are (pitch, yaw) in radians; `ecl_tf.metrics.AngularError` says
         which direction that is. Right eyes are mirrored to left.
@@ -91,7 +92,7 @@ def mpii_gaze(
                 lambda example: _example(example, head_pose)
             )
         # Three objects: a validation split that is the training split means none.
-        return Splits(random, random.take(-1), random.take(-1), event_size=2)
+        return _splits(random, random.take(-1), random.take(-1))
 
     builder = MpiiGaze(data_dir=data_dir, config=builder_config)
     builder.download_and_prepare(
@@ -99,7 +100,20 @@ def mpii_gaze(
     )
     train = _read(builder, train, head_pose)
     validation = _read(builder, validation, head_pose) if validation else train
-    return Splits(train, validation, _read(builder, [held_out], head_pose), event_size=2)
+    return _splits(train, validation, _read(builder, [held_out], head_pose))
+
+
+def _splits(train, validation, test):
+    gaze = in_memory(train.map(lambda inputs, label: label)).numpy()
+    mean, stddev = gaze.mean(0, dtype="float64"), gaze.std(0, dtype="float64")
+    return Splits(
+        train,
+        validation,
+        test,
+        event_size=2,
+        target_mean=mean.tolist(),
+        target_stddev=stddev.tolist(),
+    )
 
 
 def _read(builder, persons, head_pose):
