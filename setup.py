@@ -46,6 +46,7 @@ setup(
             "onnx>=1.23",
             "pytest>=9.0",
             "pytest-cov>=7.0",
+            "pytest-xdist>=3.8",
             "ruff>=0.15",
         ],
     },

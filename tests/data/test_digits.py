@@ -93,30 +93,3 @@ def test_load_by_name():
         data.load("mnist")
     with pytest.raises(ValueError, match=r"no arguments \['size'\].*train_size"):
         data.load("digits", size=3)
-
-
-def test_training_batches_are_endless_whole_shuffled_and_reproducible():
-    dataset = data.digits(train_size=100).train
-    runs = [
-        [images.numpy() for images, _ in data.training_batches(dataset, 32, seed).take(7)]
-        for seed in (3, 3, 4)
-    ]
-    assert all(batch.shape == (32, 8, 8, 1) for batch in runs[0])
-    np.testing.assert_array_equal(runs[0], runs[1])
-    assert not np.array_equal(runs[0], runs[2])
-    # 7 batches are 224 rows: every image twice, in another order.
-    counts = np.unique(keys(np.concatenate(runs[0])[:200]), return_counts=True)[1]
-    assert counts.tolist() == [2] * 100
-    assert not np.array_equal(np.concatenate(runs[0])[:100], np.concatenate(runs[0])[100:200])
-
-
-def test_a_batch_larger_than_the_data_is_refused():
-    with pytest.raises(ValueError, match="holds 20 examples"):
-        data.training_batches(data.digits(train_size=20).train, 32, 0)
-
-
-def test_evaluation_batches_keep_order_and_the_last_partial_batch():
-    dataset = data.digits(train_size=100).train
-    batches = [images.numpy() for images, _ in data.evaluation_batches(dataset, 64)]
-    assert [len(batch) for batch in batches] == [64, 36]
-    np.testing.assert_array_equal(np.concatenate(batches), arrays(dataset)[0])

@@ -147,7 +147,7 @@ def test_half_precision_computes(name, arguments, image):
     "name, shape, arguments, message",
     [
         ("alexnet", (8, 8, 1), {}, "Unknown network 'alexnet'"),
-        ("mlp", (8,), {"depth": 2}, r"no arguments \['depth'\]; it takes \['widths'\]"),
+        ("mlp", (8,), {"depth": 2}, r"no arguments \['depth'\]; it takes \['widths', 'dropout'\]"),
         ("convnet", (8,), {}, "Use 'mlp' for vectors"),
         ("convnet", (8, 8, 1), {"depth": 4}, "at least 16 pixels"),
         ("lenet", (8, 8, 1), {}, "padding='same' needs 4"),

@@ -1,0 +1,292 @@
+"""Batches against the rows that they are made of; nothing here reads a real data set."""
+
+import collections
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ecl_tf import data
+
+SIZE = 50  # Three whole batches of 16, two rows left over.
+
+
+def rows(inputs, labels=None):
+    labels = np.arange(SIZE) if labels is None else labels
+    return tf.data.Dataset.from_tensor_slices((inputs, labels))
+
+
+def numbered(inputs=None, **arguments):
+    """Splits whose labels are the numbers of their rows."""
+    inputs = np.arange(SIZE, dtype="float32")[:, None] if inputs is None else inputs
+    dataset = rows(inputs)
+    return data.Splits(dataset, dataset, dataset, event_size=1, **arguments)
+
+
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (SIZE, 3, 2, 1), dtype=np.uint8)
+
+
+def encoded(size=SIZE, **arguments):
+    """Splits whose training rows are strings, as files would be."""
+
+    def decode(text, seed):
+        # The seed takes the place of pixels, so that the tests can see it.
+        return {"number": tf.strings.to_number(text, tf.int32), "seed": seed}
+
+    train = rows(np.array([f"{n}" for n in range(size)]), np.arange(size))
+    validation = rows({"number": np.arange(3), "seed": np.zeros((3, 2), np.int32)}, np.arange(3))
+    arguments = {"decode": decode, **arguments}
+    return data.Splits(train, validation, validation, event_size=1, **arguments)
+
+
+def take(splits, count, batch_size=16, seed=0):
+    """`count` batches as NumPy arrays."""
+    batches = data.training_batches(splits, batch_size, seed).take(count)
+    return list(batches.as_numpy_iterator())
+
+
+def labels_of(batches):
+    return np.concatenate([labels for _, labels in batches])
+
+
+# From memory
+
+
+def test_training_batches_are_endless_whole_shuffled_and_reproducible():
+    splits = data.digits(train_size=100)
+    runs = [
+        [images.numpy() for images, _ in data.training_batches(splits, 20, seed).take(10)]
+        for seed in (3, 3, 4)
+    ]
+    assert all(batch.shape == (20, 8, 8, 1) for batch in runs[0])
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+    # 10 batches of 20 are 200 rows: every image twice, in another order.
+    keys = [image.tobytes() for image in np.concatenate(runs[0])]
+    assert set(collections.Counter(keys).values()) == {2}
+    assert keys[:100] != keys[100:]
+
+
+def test_every_pass_holds_each_row_at_most_once_in_another_order():
+    batches = take(numbered(), 12)
+    assert [len(labels) for _, labels in batches] == [16] * 12
+    passes = labels_of(batches).reshape(4, 48)
+    for one in passes:
+        assert len(set(one)) == 48
+        assert set(one) <= set(range(SIZE))
+    assert len({one.tobytes() for one in passes}) == 4
+    # What a pass leaves out is left to chance: not the same rows for ever.
+    assert len({frozenset(range(SIZE)) - frozenset(one) for one in passes}) > 1
+
+
+def test_every_row_is_as_likely_to_be_left_out():
+    passes = labels_of(take(numbered(), 3 * 400)).reshape(400, 48)
+    counts = np.bincount(passes.ravel(), minlength=SIZE)
+    # Binomial with 400 trials of 48/50: the standard deviation is 3.9.
+    np.testing.assert_allclose(counts, 400 * 48 / 50, atol=5 * 3.9)
+
+
+def test_the_first_place_of_a_pass_is_uniform():
+    firsts = labels_of(take(numbered(), 3 * 400)).reshape(400, 48)[:, 0]
+    # 8 rows a place are expected, with a standard deviation of 2.8.
+    assert np.bincount(firsts, minlength=SIZE).max() < 8 + 5 * 2.8
+
+
+def test_the_seed_alone_decides_the_order():
+    first, again, other = (labels_of(take(numbered(), 6, seed=s)) for s in (5, 5, 6))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    keras.utils.set_random_seed(123)
+    np.testing.assert_array_equal(labels_of(take(numbered(), 6, seed=5)), first)
+
+
+def test_reading_the_same_batches_twice_gives_the_same_order():
+    batches = data.training_batches(numbered(), 16, 0).take(4)
+    first, again = (labels_of(batches.as_numpy_iterator()) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+
+
+def test_a_batch_may_be_the_whole_data():
+    passes = [labels.tolist() for _, labels in take(numbered(), 3, batch_size=SIZE)]
+    assert all(sorted(one) == list(range(SIZE)) for one in passes)
+    assert passes[0] != passes[1]
+
+
+def test_nested_inputs_stay_together_with_their_labels():
+    images, poses = pixels(), np.random.default_rng(1).normal(size=(SIZE, 2)).astype("float32")
+    splits = numbered({"image": images, "pose": poses})
+    assert splits.input_shape == {"image": (3, 2, 1), "pose": (2,)}
+    for x, labels in take(splits, 4):
+        np.testing.assert_allclose(x["image"], images[labels] / 255, rtol=1e-6)
+        np.testing.assert_array_equal(x["pose"], poses[labels])
+
+
+def test_bytes_become_floats_from_0_to_1():
+    every = np.arange(256, dtype=np.uint8)[:, None]
+    ((x, labels),) = take(data.Splits(*[rows(every, np.arange(256))] * 3, 1), 1, 256)
+    assert x.dtype == np.float32
+    np.testing.assert_allclose(x[:, 0], labels / 255, rtol=1e-6)
+    assert (x.min(), x.max()) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_other_inputs_stay_as_they_are(dtype):
+    values = np.random.default_rng(0).normal(100, 300, (SIZE, 4)).astype(dtype)
+    for x, labels in [*take(numbered(values), 3), *data.evaluation_batches(rows(values), 16)]:
+        assert x.dtype == dtype
+        np.testing.assert_array_equal(x, values[labels])
+
+
+def test_labels_of_bytes_are_no_images():
+    splits = data.Splits(*[rows(pixels(), np.arange(SIZE, dtype=np.uint8))] * 3, 1)
+    (_, labels), *_ = take(splits, 1)
+    assert labels.dtype == np.uint8
+
+
+def test_shapes_are_static():
+    (x, labels), *_ = data.training_batches(numbered(pixels()), 16, 0).take(1)
+    spec = data.training_batches(numbered(pixels()), 16, 0).element_spec
+    assert tuple(spec[0].shape)[1:] == x.shape[1:] and tuple(spec[1].shape)[1:] == labels.shape[1:]
+
+
+# Augmentation
+
+
+def show_seed(x, seed):
+    assert x.dtype == tf.uint8  # Before the conversion.
+    return {"image": x, "seed": tf.convert_to_tensor(seed)}
+
+
+def test_augmentation_sees_bytes_and_another_seed_every_step():
+    images = pixels()
+    splits = numbered(images, augment=show_seed)
+    runs = [take(splits, 20, seed=seed) for seed in (0, 0, 1)]
+    seeds = [[tuple(x["seed"]) for x, _ in run] for run in runs]
+    assert seeds[0] == seeds[1]
+    assert len(set(seeds[0] + seeds[2])) == 40
+    for x, labels in runs[0]:
+        np.testing.assert_allclose(x["image"], images[labels] / 255, rtol=1e-6)
+
+
+def test_augmentation_does_not_change_the_order():
+    plain, augmented = (
+        labels_of(take(numbered(pixels(), augment=augment), 6)) for augment in (None, show_seed)
+    )
+    np.testing.assert_array_equal(plain, augmented)
+
+
+def test_validation_is_never_augmented():
+    splits = numbered(pixels(), augment=lambda x, seed: x * 0)
+    batches = data.evaluation_batches(splits.validation)
+    np.testing.assert_allclose(next(iter(batches))[0], pixels() / 255, rtol=1e-6)
+
+
+# Streamed
+
+
+def test_a_stream_holds_each_example_once_a_pass_in_another_order():
+    splits = encoded()
+    batches = take(splits, 25, batch_size=10)
+    for x, labels in batches:
+        np.testing.assert_array_equal(x["number"], labels)
+        assert labels.shape == (10,)
+    passes = labels_of(batches).reshape(5, SIZE)
+    assert all(sorted(one) == list(range(SIZE)) for one in passes)
+    assert len({one.tobytes() for one in passes}) == 5
+    assert passes[0].tolist() != list(range(SIZE))
+
+
+def test_a_stream_goes_on_whatever_the_batch_size():
+    batches = take(encoded(), 25, batch_size=16)
+    assert all(len(labels) == 16 for _, labels in batches)
+    counts = np.bincount(labels_of(batches), minlength=SIZE)
+    assert counts.max() - counts.min() <= 2
+
+
+def test_every_decoding_has_a_seed_of_its_own():
+    runs = [take(encoded(), 30, seed=seed) for seed in (0, 1)]
+    seeds = [tuple(seed) for run in runs for x, _ in run for seed in x["seed"]]
+    assert len(set(seeds)) == len(seeds) == 2 * 30 * 16
+
+
+def test_a_stream_follows_from_its_seed():
+    first, again, other = (take(encoded(), 8, seed=s) for s in (7, 7, 8))
+    for (x, labels), (y, same) in zip(first, again, strict=True):
+        np.testing.assert_array_equal(labels, same)
+        np.testing.assert_array_equal(x["seed"], y["seed"])
+    assert not np.array_equal(labels_of(first), labels_of(other))
+
+
+def test_a_stream_is_decoded_then_augmented():
+    augmented = []
+
+    def augment(x, seed):
+        augmented.append(x["number"].shape)
+        return {**x, "step_seed": tf.convert_to_tensor(seed)}
+
+    batches = take(encoded(augment=augment), 20)
+    assert augmented == [(16,)] or [tuple(shape) for shape in augmented] == [(16,)]
+    assert len({tuple(x["step_seed"]) for x, _ in batches}) == 20
+    every = {tuple(seed) for x, _ in batches for seed in x["seed"]}
+    assert not every & {tuple(x["step_seed"]) for x, _ in batches}
+
+
+def test_decoded_bytes_become_floats():
+    def decode(text, seed):
+        return tf.cast(tf.fill([2], tf.strings.to_number(text, tf.int32)), tf.uint8)
+
+    for x, labels in take(encoded(decode=decode), 3):
+        assert x.dtype == np.float32
+        np.testing.assert_allclose(x, np.stack([labels, labels], 1) / 255, rtol=1e-6)
+
+
+def test_a_stream_of_unknown_length_is_read_all_the_same():
+    splits = encoded()
+    train = splits.train.filter(lambda text, label: label < 20)
+    assert int(train.cardinality()) < 0
+    batches = take(data.Splits(train, train, train, 1, decode=splits.decode), 4, 5)
+    assert sorted(labels_of(batches)) == list(range(20))
+
+
+def test_the_input_shape_is_that_of_decoded_examples():
+    assert encoded().input_shape == {"number": (), "seed": (2,)}
+    assert data.digits(train_size=20).input_shape == (8, 8, 1)
+
+
+# Whole splits and evaluation
+
+
+def test_train_rows_are_the_training_split_in_its_order():
+    inputs = {"image": pixels(), "pose": np.ones((SIZE, 2), "float32")}
+    splits = numbered(inputs)
+    x, labels = splits.train_rows
+    np.testing.assert_array_equal(x["image"], inputs["image"])
+    np.testing.assert_array_equal(x["pose"], inputs["pose"])
+    np.testing.assert_array_equal(labels, np.arange(SIZE))
+    assert x["image"].dtype == tf.uint8
+    assert splits.train_rows[1] is labels  # Read once.
+
+
+@pytest.mark.parametrize("make", [numbered, encoded])
+def test_less_data_than_a_batch_is_refused(make):
+    with pytest.raises(ValueError, match=r"holds 50 examples.*batch of 51.*smaller batch size"):
+        data.training_batches(make(), 51, 0)
+
+
+def test_evaluation_batches_keep_order_and_the_last_partial_batch():
+    splits = data.digits(train_size=100)
+    batches = [images.numpy() for images, _ in data.evaluation_batches(splits.train, 64)]
+    assert [len(batch) for batch in batches] == [64, 36]
+    expected = [image for image, _ in splits.train.as_numpy_iterator()]
+    np.testing.assert_array_equal(np.concatenate(batches), expected)
+
+
+def test_evaluation_batches_convert_as_training_does():
+    batches = list(data.evaluation_batches(rows({"image": pixels()}), 20).as_numpy_iterator())
+    assert [len(labels) for _, labels in batches] == [20, 20, 10]
+    images = np.concatenate([x["image"] for x, _ in batches])
+    np.testing.assert_allclose(images, pixels() / 255, rtol=1e-6)
+    assert images.dtype == np.float32
+    np.testing.assert_array_equal(labels_of(batches), np.arange(SIZE))
