@@ -3,11 +3,17 @@
     python -m benchmarks.input_pipelines
 
 For each system: the rows a second of its pipeline alone, and of its config's student alone
-(forward, backward and update on one fixed batch, in the config's batch size; a teacher would
-only make the step longer), in alternating runs, as medians. Random rows in memory stand
+(forward, backward and update on one fixed batch, in the config's batch size, ImageNet's in
+batches of 32; a teacher would only make the step longer), in alternating runs, as medians. Random rows in memory stand
 for the small data sets, at their real size; for ImageNet 10,000 JPEG files of its usual
 size (500x375 pixels, 110 kB) are written and read through TFDS. Its memory is the growth of
-the process over three passes, the second and third of which must add nothing.
+the process over three passes through a shuffle buffer that holds fewer than all of them.
+
+Measured with tensorflow 2.21 on 2 CPU cores, shared with other work (so ratios, not rates, carry over):
+ratio of the pipeline's rate to the step's 1.79 for casp (with a student of 32, 32 units;
+1,287,005 rows/s), 45 for fashion_mnist (187,440 rows/s), 183 for mpii_gaze, 306 for
+cifar100 and 266 for ImageNet (298 rows/s). Memory above the start: at most 0.97, 1.09 and
+1.10 GB in the three passes.
 """
 
 import importlib
@@ -60,7 +66,7 @@ def main(_):
     with tempfile.TemporaryDirectory() as directory:
         write_imagenet(directory, generator)
         splits = images.imagenet2012(validation_size=100, data_dir=directory)
-        compare("imagenet", splits)
+        compare("imagenet", splits, batch_size=32)
         measure_memory(splits)
 
 
@@ -69,10 +75,11 @@ def in_memory(inputs, labels, event_size, **arguments):
     return data.Splits(rows, rows, rows, event_size, **arguments)
 
 
-def compare(name, splits):
+def compare(name, splits, batch_size=None):
     """Prints both rates and the median of their ratios."""
     config = importlib.import_module(f"configs.{name}").get_config()
     section = config.student
+    section.train.batch_size = batch_size or section.train.batch_size
     batches = data.training_batches(splits, section.train.batch_size, seed=0)
     iterator = iter(batches)
     student = train_function(config, splits, next(iterator))
