@@ -4,16 +4,16 @@
 
 For each system: the rows a second of its pipeline alone, and of its config's student alone
 (forward, backward and update on one fixed batch, in the config's batch size, ImageNet's in
-batches of 32; a teacher would only make the step longer), in alternating runs, as medians. Random rows in memory stand
-for the small data sets, at their real size; for ImageNet 10,000 JPEG files of its usual
-size (500x375 pixels, 110 kB) are written and read through TFDS. Its memory is the growth of
-the process over three passes through a shuffle buffer that holds fewer than all of them.
+batches of 32; a teacher would only make the step longer), in alternating runs, as medians.
+Random rows in memory stand for the small data sets, at their real size; for ImageNet 10,000
+JPEG files of its usual size (500x375 pixels, 97 kB) are written and read through TFDS. Its
+memory is the growth of the process over three passes through a shuffle buffer that holds
+fewer than all of them.
 
-Measured with tensorflow 2.21 on 2 CPU cores, shared with other work (so ratios, not rates, carry over):
-ratio of the pipeline's rate to the step's 1.79 for casp (with a student of 32, 32 units;
-1,287,005 rows/s), 45 for fashion_mnist (187,440 rows/s), 183 for mpii_gaze, 306 for
-cifar100 and 266 for ImageNet (298 rows/s). Memory above the start: at most 0.97, 1.09 and
-1.10 GB in the three passes.
+Measured with tensorflow 2.21 on 2 CPU cores, shared with other work: ratio of the pipeline's
+rate to the step's 1.79 for casp (then with a student of 32 and 32 units; 1,287,005 rows/s), 45
+for fashion_mnist (187,440 rows/s), 183 for mpii_gaze, 306 for cifar100 and 266 for ImageNet
+(298 rows/s). Memory above the start: at most 0.97, 1.09 and 1.10 GB in the three passes.
 """
 
 import importlib

@@ -145,10 +145,10 @@ def test_labels_of_bytes_are_no_images():
     assert labels.dtype == np.uint8
 
 
-def test_shapes_are_static():
-    (x, labels), *_ = data.training_batches(numbered(pixels()), 16, 0).take(1)
-    spec = data.training_batches(numbered(pixels()), 16, 0).element_spec
-    assert tuple(spec[0].shape)[1:] == x.shape[1:] and tuple(spec[1].shape)[1:] == labels.shape[1:]
+def test_shapes_and_dtypes_are_known_before_the_first_batch():
+    images, labels = data.training_batches(numbered(pixels()), 16, 0).element_spec
+    assert tuple(images.shape[1:]) == (3, 2, 1) and images.dtype == tf.float32
+    assert labels.shape.rank == 1
 
 
 # Augmentation
@@ -227,7 +227,7 @@ def test_a_stream_is_decoded_then_augmented():
         return {**x, "step_seed": tf.convert_to_tensor(seed)}
 
     batches = take(encoded(augment=augment), 20)
-    assert augmented == [(16,)] or [tuple(shape) for shape in augmented] == [(16,)]
+    assert [tuple(shape) for shape in augmented] == [(16,)]
     assert len({tuple(x["step_seed"]) for x, _ in batches}) == 20
     every = {tuple(seed) for x, _ in batches for seed in x["seed"]}
     assert not every & {tuple(x["step_seed"]) for x, _ in batches}
