@@ -697,3 +697,168 @@ def test_different_outputs_are_different():
 )
 def test_repr_is_the_code_that_makes_it(output):
     assert eval(repr(output)) == output
+
+
+# The target's units
+
+
+UNITS = [(3.0, 2.0), ([10.0, -4.0], [0.5, 20.0]), (-1.0, [3.0, 0.1])]
+
+
+def in_units(kind, mean, stddev, min_scale=0.1):
+    """An output in the target's units, and the same in standardised units."""
+    if kind is Normal:
+        return Normal(2, min_scale, mean, stddev), Normal(2, min_scale)
+    spread = np.array([0.7, 1.6])  # In standardised units.
+    given = (spread * np.asarray(stddev)).tolist()
+    return Point(2, given, min_scale, mean, stddev), Point(2, spread, min_scale)
+
+
+def raws_for(output):
+    return RAWS if isinstance(output, Normal) else RAWS[..., :2]
+
+
+def standardised_moments(output, raw):
+    if isinstance(output, Normal):
+        return normal_moments(raw, 2, output.min_scale)
+    return np.asarray(raw, np.float64), np.broadcast_to([0.7, 1.6], raw.shape)
+
+
+gaussians_in_units = pytest.mark.parametrize(
+    ("kind", "mean", "stddev"), [(kind, *units) for kind in (Normal, Point) for units in UNITS]
+)
+
+
+@gaussians_in_units
+def test_moments_in_the_targets_units_by_hand(kind, mean, stddev):
+    output, _ = in_units(kind, mean, stddev)
+    raw = raws_for(output)[0]
+    m, s = standardised_moments(output, raw)
+    distribution = output(raw)
+    expected = np.asarray(mean) + np.asarray(stddev) * m
+    np.testing.assert_allclose(distribution.mean(), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(distribution.stddev(), np.asarray(stddev) * s, rtol=1e-5)
+    np.testing.assert_allclose(output.prediction(raw), expected, rtol=1e-5, atol=1e-5)
+
+
+@gaussians_in_units
+def test_raw_inverts_the_call_in_the_targets_units(kind, mean, stddev):
+    output, _ = in_units(kind, mean, stddev)
+    raw = raws_for(output)[0]
+    np.testing.assert_allclose(output.raw(output(raw)), raw, rtol=1e-3, atol=1e-4)
+
+
+@gaussians_in_units
+def test_the_divergence_does_not_depend_on_the_units(kind, mean, stddev):
+    output, plain = in_units(kind, mean, stddev)
+    first, second = raws_for(output)[:2]
+    (m, s), (n, t) = (standardised_moments(output, raw) for raw in (first, second))
+    expected = normal_kl(m, s, n, t).sum(-1)
+    actual = output(first).kl_divergence(output(second))
+    np.testing.assert_allclose(actual, expected, rtol=1e-3)
+    np.testing.assert_allclose(actual, plain(first).kl_divergence(plain(second)), rtol=1e-3)
+    np.testing.assert_allclose(
+        output.divergence(output(first), output(second), divergences.kl), expected, rtol=1e-3
+    )
+
+
+@gaussians_in_units
+def test_the_likelihood_differs_by_the_log_of_the_unit(kind, mean, stddev):
+    output, plain = in_units(kind, mean, stddev)
+    raw = raws_for(output)[0]
+    standardised = np.random.default_rng(1).normal(size=(4, 2))
+    labels = np.asarray(mean) + np.asarray(stddev) * standardised
+    actual = output.negative_log_likelihood(output(raw), labels)
+    shift = np.log(np.broadcast_to(stddev, 2)).sum()
+    expected = plain.negative_log_likelihood(plain(raw), standardised) + shift
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+    m, s = standardised_moments(output, raw)
+    scipys = scipy.stats.norm.logpdf(
+        labels, np.asarray(mean) + np.asarray(stddev) * m, np.asarray(stddev) * s
+    )
+    np.testing.assert_allclose(actual, -scipys.sum(-1), rtol=1e-4, atol=1e-4)
+
+
+@gaussians_in_units
+def test_ensembles_and_uncertainties_are_in_the_targets_units(kind, mean, stddev):
+    output, _ = in_units(kind, mean, stddev)
+    raws = raws_for(output)
+    m, s = standardised_moments(output, raws)
+    unit = np.asarray(stddev)
+    combined, uncertainty = output.combine(list(raws)), output.uncertainty(list(raws))
+    expected = np.asarray(mean) + unit * m.mean(0)
+    np.testing.assert_allclose(combined.mean(), expected, rtol=1e-5, atol=1e-5)
+    expected = unit * np.sqrt((s**2).mean(0) + m.var(0))
+    np.testing.assert_allclose(combined.stddev(), expected, rtol=1e-4)
+    np.testing.assert_allclose(uncertainty.aleatoric, unit**2 * (s**2).mean(0), rtol=1e-4)
+    np.testing.assert_allclose(uncertainty.epistemic, unit**2 * m.var(0), rtol=1e-3)
+
+
+@pytest.mark.parametrize(("mean", "stddev"), UNITS)
+def test_the_floor_is_in_units_of_the_targets_spread(mean, stddev):
+    expected = np.broadcast_to(0.05 * np.asarray(stddev), (4, 2))
+    points = RAWS[0][:, :2]
+    agreeing = Point(2, None, 0.05, mean, stddev).combine([points, points])
+    np.testing.assert_allclose(agreeing.stddev(), expected, rtol=1e-5)
+    narrow = Point(2, 1e-6, 0.05, mean, stddev)(points)
+    np.testing.assert_allclose(narrow.stddev(), expected, rtol=1e-5)
+    certain = np.concatenate([points, np.full((4, 2), -1e4, np.float32)], -1)
+    normal = Normal(2, 0.05, mean, stddev)
+    np.testing.assert_allclose(normal(certain).stddev(), expected, rtol=1e-5)
+    combined = normal.combine([certain, certain])
+    np.testing.assert_allclose(combined.stddev(), expected, rtol=1e-5)
+
+
+def test_disagreeing_points_measure_their_spread_in_the_targets_units():
+    combined = Point(2, target_mean=5.0, target_stddev=[2.0, 30.0]).combine(list(RAWS[..., :2]))
+    expected = RAWS[..., :2].std(0) * [2.0, 30.0]
+    np.testing.assert_allclose(combined.stddev(), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("mean", "stddev"), UNITS)
+def test_the_raw_of_an_ensemble_of_points_as_a_normal_gives_it_back(mean, stddev):
+    combined = Point(2, target_mean=mean, target_stddev=stddev).combine(list(RAWS[..., :2]))
+    student = Normal(2, 1e-3, mean, stddev)
+    again = student(student.raw(combined))
+    np.testing.assert_allclose(again.mean(), combined.mean(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(again.stddev(), combined.stddev(), rtol=1e-3)
+
+
+def test_comparisons_are_in_the_targets_units():
+    output = Normal(2, target_mean=7.0, target_stddev=[2.0, 10.0])
+    teacher, student = output([[1.0, 1.0, 0.0, 0.0]]), output([[0.0, 3.0, 0.0, 0.0]])
+    (error,) = output.compare(teacher, student).values()
+    np.testing.assert_allclose(error, [(1 * 2 + 2 * 10) / 2], rtol=1e-5)
+
+
+@gaussians_in_units
+def test_units_survive_serialization(kind, mean, stddev):
+    output, plain = in_units(kind, mean, stddev)
+    config = output.get_config()
+    assert (config["target_mean"], config["target_stddev"]) == (mean, stddev)
+    assert kind.from_config(config) == output != plain
+    config = keras.saving.serialize_keras_object(output)
+    again = keras.saving.deserialize_keras_object(config)
+    assert again == output and hash(again) == hash(output)
+    assert eval(repr(output)) == output
+    assert outputs.get(config, (None, 4)) == output
+
+
+def test_units_may_be_arrays_and_lists_of_one():
+    expected = Normal(2, target_mean=[1.0, 2.0], target_stddev=[3.0, 4.0])
+    assert Normal(2, target_mean=np.array([1, 2]), target_stddev=(3, 4)) == expected
+    assert Normal(1, target_mean=[1.0], target_stddev=[2.0]) == Normal(1, 1e-3, 1.0, 2.0)
+
+
+@pytest.mark.parametrize("make", [Normal, Point])
+@pytest.mark.parametrize("stddev", [0.0, -1.0, math.inf, math.nan, [1.0, 0.0], [1.0] * 3])
+def test_target_stddev_must_be_positive_and_one_or_one_per_dimension(make, stddev):
+    with pytest.raises(ValueError, match=r"target_stddev must be one positive.*2 of them.*got"):
+        make(2, target_stddev=stddev)
+
+
+@pytest.mark.parametrize("make", [Normal, Point])
+@pytest.mark.parametrize("mean", [math.inf, -math.inf, math.nan, [0.0, math.nan], [0.0] * 3, []])
+def test_target_mean_must_be_finite_and_one_or_one_per_dimension(make, mean):
+    with pytest.raises(ValueError, match=r"target_mean must be one finite.*2 of them.*got"):
+        make(2, target_mean=mean)

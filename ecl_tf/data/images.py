@@ -57,13 +57,7 @@ def small_images(
         images, labels = in_memory(stored)
     classes = info.features["label"].num_classes
     rows = len(labels)
-    left = rows - validation_size
-    train_size = left if train_size is None else train_size
-    if validation_size < 1 or not 1 <= train_size <= left:
-        raise ValueError(
-            f"train_size={train_size} and validation_size={validation_size} must be at least 1 "
-            f"each, and at most {rows} together: so many training images {name!r} has."
-        )
+    train_size = _train_size(train_size, validation_size, rows, name)
     order = np.random.default_rng(seed).permutation(rows)
     parts = order[validation_size : validation_size + train_size], order[:validation_size]
     train, validation = (
@@ -99,9 +93,18 @@ def imagenet2012(
 
     Returns:
         `Splits` of examples (image, class); of `train` the images are JPEG strings.
+
+    Raises:
+        ValueError: if the sizes don't fit the data.
     """
-    stop = "" if train_size is None else validation_size + train_size
     with _mocked(mock_examples) as tfds:
+        if mock_examples:
+            stop = ""  # Mocked splits can't be cut.
+        else:
+            builder = tfds.builder("imagenet2012", data_dir=data_dir)
+            builder.download_and_prepare()
+            rows = builder.info.splits["train"].num_examples
+            stop = validation_size + _train_size(train_size, validation_size, rows, "imagenet2012")
 
         def read(split, shuffle_files=False):
             return tfds.load(
@@ -125,6 +128,18 @@ def imagenet2012(
     )
     decode = functools.partial(random_crop_and_mirror, image_size=image_size)
     return Splits(train, validation, test, 1000, decode=decode)
+
+
+def _train_size(train_size, validation_size, rows, name):
+    """The number of training images, checked against the data's."""
+    left = rows - validation_size
+    train_size = left if train_size is None else train_size
+    if validation_size < 1 or not 1 <= train_size <= left:
+        raise ValueError(
+            f"train_size={train_size} and validation_size={validation_size} must be at least 1 "
+            f"each, and at most {rows} together: so many training images {name!r} has."
+        )
+    return train_size
 
 
 def shift_and_mirror(images, seed):

@@ -68,8 +68,10 @@ def in_memory(dataset):
 def training_batches(splits, batch_size, seed):
     """Endless shuffled batches of a fixed size, for a number of steps.
 
-    Every pass is in another order and leaves out the rows beyond its last full batch;
-    orders, augmentation and random decoding all follow from the seed.
+    Every pass is in another order; orders, augmentation and random decoding all follow
+    from the seed. A pass through memory leaves out the rows beyond its last full batch. In
+    a stream batches go on across passes, and the order depends on TensorFlow's global
+    seed as well (`keras.utils.set_random_seed`).
 
     Args:
         splits: the `Splits`.

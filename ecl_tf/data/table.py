@@ -1,5 +1,6 @@
 """Regression tables from a file that the configuration names."""
 
+import csv
 import pathlib
 
 import numpy as np
@@ -41,11 +42,12 @@ def table(
     if path.suffix not in _READERS:
         raise ValueError(f"A table is one of {sorted(_READERS)}; got {str(path)!r}.")
     x, y = _READERS[path.suffix](path, inputs, target)
-    y = y.reshape(len(y), -1)
-    if x.ndim != 2 or len(x) != len(y):
+    if y.ndim == 1:
+        y = y[:, None]
+    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or not len(x):
         raise ValueError(
             f"Inputs of shape {x.shape} and targets of shape {y.shape} in {path} are no table; "
-            "expected (rows, columns) and as many targets."
+            "expected (rows, columns) and as many targets, at least one row."
         )
     bad = np.flatnonzero(~(np.isfinite(x).all(1) & np.isfinite(y).all(1)))
     if len(bad):
@@ -56,6 +58,13 @@ def table(
     order = np.random.default_rng(seed).permutation(len(x))
     test, validation, train = _split(order, train_size, validation_size, test_size, path)
 
+    mean, stddev = y[train].mean(0, dtype="float64"), y[train].std(0, dtype="float64")
+    if not np.all(stddev > 0.0):
+        raise ValueError(
+            f"A target of {path} is the same in all {len(train)} training rows (standard "
+            f"deviation {stddev.tolist()}), so there is nothing to learn. Name another target."
+        )
+
     def dataset(part):
         return tf.data.Dataset.from_tensor_slices((x[part], y[part]))
 
@@ -64,8 +73,8 @@ def table(
         dataset(validation),
         dataset(test),
         event_size=y.shape[1],
-        target_mean=y[train].mean(0, dtype="float64").tolist(),
-        target_stddev=y[train].std(0, dtype="float64").tolist(),
+        target_mean=mean.tolist(),
+        target_stddev=stddev.tolist(),
     )
 
 
@@ -73,13 +82,14 @@ def _split(order, train_size, validation_size, test_size, path):
     held_out = [round(s * len(order)) if 0 < s < 1 else s for s in (test_size, validation_size)]
     left = len(order) - sum(held_out)
     train_size = left if train_size is None else train_size
-    if min(*held_out, train_size) < 1 or train_size > left:
+    sizes = [*held_out, train_size]
+    if not all(isinstance(s, int) and s >= 1 for s in sizes) or train_size > left:
         raise ValueError(
             f"test_size={test_size}, validation_size={validation_size} and train_size="
-            f"{train_size} must give at least one row each, and at most {len(order)} "
-            f"together: so many {path} has."
+            f"{train_size} must be whole numbers of rows, the first two perhaps shares below "
+            f"1, of at least one row each and at most {len(order)} together: so many {path} has."
         )
-    parts = np.split(order, np.cumsum([*held_out, train_size]))
+    parts = np.split(order, np.cumsum(sizes))
     return parts[:3]
 
 
@@ -91,13 +101,19 @@ def _read_npz(path, inputs, target):
 
 
 def _read_csv(path, inputs, target):
-    with open(path, encoding="utf-8") as file:
-        columns = [name.strip().strip('"') for name in file.readline().split(",")]
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        columns = [name.strip() for name in next(csv.reader(file), [])]
     targets = [target] if isinstance(target, str) else list(target)
     if inputs is None:
         inputs = [name for name in columns if name not in targets]
     _require([*inputs, *targets], columns, path)
-    values = np.genfromtxt(path, delimiter=",", skip_header=1, dtype="float32", ndmin=2)
+    try:
+        values = np.genfromtxt(path, delimiter=",", skip_header=1, dtype="float32", ndmin=2)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is no table of numbers with {len(columns)} columns in every line: {error}"
+        ) from error
+    values = values.reshape(-1, len(columns))
     return tuple(values[:, [columns.index(name) for name in names]] for names in (inputs, targets))
 
 
