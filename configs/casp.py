@@ -8,6 +8,7 @@ The table is an .npz file with arrays `x` (rows, 9) and `y` (rows,), or UCI's CA
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 
 def get_config():
@@ -21,6 +22,7 @@ def get_config():
             "data": {
                 "name": "table",
                 "path": "casp.npz",
+                "inputs": placeholder(str),
                 "target": "y",
                 "validation_size": 0.1,
                 "test_size": 0.1,

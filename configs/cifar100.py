@@ -8,11 +8,12 @@ machine, on random images, in under two minutes:
 
     python -m trainers.compare --config=configs/cifar100.py:runlocal --workdir=runs/local
 
-Schedule and sizes are those of Tian et al., "Contrastive Representation Distillation", 2020,
+The schedule is that of Tian et al., "Contrastive Representation Distillation", 2020,
 section 4: 240 epochs, batches of 64, SGD from 0.05, a tenth after 150, 180 and 210 epochs.
 Published there on the whole training split: ResNet-56 72.34 %, ResNet-20 69.06 %, with
-KD 70.66 %. Other networks: --config.student.network.name=shufflenet_v2 etc. Not run here
-at full scale.
+KD 70.66 % (with shortcuts that have weights; here they have none, as in He et al., 2015).
+Other students: --config.student.network.name=wide_resnet --config.student.network.depth=16.
+Not run here at full scale.
 """
 
 from ml_collections import ConfigDict
@@ -22,6 +23,9 @@ _STEPS = 240 * 50_000 // 64
 
 
 def get_config(size="full"):
+    if size not in ("full", "runlocal"):
+        raise ValueError(f"Unknown size {size!r}; expected 'full' or 'runlocal'.")
+
     train = {
         "steps": _STEPS,
         "epochs": 240,

@@ -23,6 +23,8 @@ _STUDENTS = {
 
 
 def get_config(student="convnet"):
+    if student not in _STUDENTS:
+        raise ValueError(f"Unknown student {student!r}; expected one of {sorted(_STUDENTS)}.")
     return ConfigDict(
         {
             "seed": 0,

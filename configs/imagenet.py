@@ -23,6 +23,9 @@ _STEPS_PER_EPOCH = 1_271_167 // _BATCH
 
 
 def get_config(size="full"):
+    if size not in ("full", "runlocal"):
+        raise ValueError(f"Unknown size {size!r}; expected 'full' or 'runlocal'.")
+
     config = ConfigDict(
         {
             "seed": 0,

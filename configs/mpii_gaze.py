@@ -22,6 +22,9 @@ _STEPS_PER_EPOCH = 39_000 // 32
 
 
 def get_config(size="full"):
+    if size not in ("full", "runlocal"):
+        raise ValueError(f"Unknown size {size!r}; expected 'full' or 'runlocal'.")
+
     def train(epochs, learning_rate, at):
         return {
             "steps": epochs * _STEPS_PER_EPOCH,

@@ -19,6 +19,7 @@ The methods:
 import dataclasses
 import itertools
 import json
+import math
 import time
 from typing import Any
 
@@ -69,6 +70,11 @@ def main(_):
 
 def compare_folds(config, workdir):
     """Compares on every fold by itself; returns the averaged results."""
+    if teaching.TEACHER.value:
+        raise ValueError(
+            "--teacher would be one teacher for all folds, and might have seen the persons that "
+            "are held out. Leave it away: every fold trains its own."
+        )
     results = []
     for number, fold in enumerate(config.folds):
         runtime.announce(f"[fold {number + 1}/{len(config.folds)}] {fold}")
@@ -144,7 +150,8 @@ def standard_kd(experiment):
         arguments = {"sampler": "Empirical", "temperature": 4.0, "label_weight": 1 / 9}
         return Setting("standard KD", "T = 4, 0.9 KL + 0.1 labels", arguments)
     # KL between normals of one and the same spread is the squared error of the means.
-    point = experiment.point_output(stddev=1.0)
+    # That spread is the targets', so that gradients are as large as other methods'.
+    point = experiment.point_output(experiment.splits.target_stddev)
     arguments = {"sampler": "Empirical", "output": point}
     return Setting("standard KD", "squared error to the mean", arguments)
 
@@ -255,7 +262,8 @@ class Runs:
                 record["test"] = self.experiment.evaluate(student, "test", output)
         self.results["final"] = final
         self.results["teacher"] = self.experiment.evaluate(self.teacher, "test")
-        self.results["teacher_weights"] = self.teacher.count_params()
+        weights = self.teacher.weights
+        self.results["teacher_weights"] = sum(math.prod(weight.shape) for weight in weights)
         self.results["student_weights"] = student.count_params()
         runtime.write_json(self.path, self.results)
 

@@ -128,16 +128,19 @@ class Experiment:
         Args:
             model: a function from inputs to raw outputs, e.g. a Keras model.
             split: the name of the split.
-            output: what the raw outputs stand for; by default a teacher's own output,
-                or else the experiment's.
+            output: what the raw outputs stand for; by default the experiment's output. A
+                teacher's distribution is taken as it is.
 
         Returns:
             A dict from metric name to float: the score, `nll` and a calibration.
         """
-        output = getattr(model, "output_kind", self.output) if output is None else output
+        output = self.output if output is None else output
         measures = self._metrics(output)
         for x, y in data.evaluation_batches(getattr(self.splits, split)):
-            raw = model(x)
+            if isinstance(model, ecl_tf.Teacher):
+                raw = output.raw(model.distribution(x))  # Whatever its own output is.
+            else:
+                raw = model(x)
             for metric in measures.values():
                 own = getattr(metric, "takes_raw_output", False)
                 metric.update_state(y, raw if own else output.prediction(raw))

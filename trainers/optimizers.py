@@ -1,5 +1,7 @@
 """Optimizers and learning rate schedules as a configuration names them."""
 
+import inspect
+
 import keras
 
 # Weight decay shrinks kernels, not biases nor what scales and shifts normalised activations.
@@ -27,16 +29,20 @@ def build(train, weight_decay=0.0):
     if isinstance(optimizer, str):
         name, arguments = optimizer, {}
     else:
-        name, arguments = optimizer.class_name, optimizer.config.to_dict()
+        name, arguments = optimizer.class_name, dict(optimizer.get("config", {}))
     arguments["learning_rate"] = schedule(train)
-    if weight_decay:
-        arguments["weight_decay"] = weight_decay
     try:
-        optimizer = keras.optimizers.deserialize({"class_name": name, "config": arguments})
-    except TypeError as error:
+        optimizer_class = getattr(keras.optimizers, name)
+        known = inspect.signature(optimizer_class).parameters
+        # Some, AdamW for one, have a decay of their own by default.
+        if weight_decay or known["weight_decay"].default:
+            arguments["weight_decay"] = weight_decay
+        optimizer = optimizer_class(**arguments)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"train.optimizer={name!r} with {sorted(arguments)} is no optimizer of Keras; "
-            'expected for example "Adam", or {"class_name": "SGD", "config": {"momentum": 0.9}}.'
+            f"train.optimizer={name!r} with the arguments {sorted(arguments)} is no optimizer "
+            'of Keras; expected for example "Adam", or {"class_name": "SGD", "config": '
+            f'{{"momentum": 0.9}}}}: {error}'
         ) from error
     optimizer.exclude_from_weight_decay(var_names=_NOT_DECAYED)
     return optimizer
@@ -45,7 +51,7 @@ def build(train, weight_decay=0.0):
 def schedule(train):
     """Returns the learning rate schedule of a section's `train`; see `build`."""
     settings = dict(train.get("schedule", {"name": "cosine"}))
-    name = settings.pop("name")
+    name = settings.pop("name", None)
     if name == "cosine":
         warmup = settings.pop("warmup_steps", 0)
         _require_empty(settings, name)
@@ -56,6 +62,8 @@ def schedule(train):
             0.0, train.steps - warmup, warmup_target=train.learning_rate, warmup_steps=warmup
         )
     if name == "steps":
+        if "at" not in settings:
+            raise ValueError("The schedule 'steps' needs 'at', a tuple of shares of the steps.")
         at, factor = settings.pop("at"), settings.pop("factor", 0.1)
         _require_empty(settings, name)
         return keras.optimizers.schedules.PiecewiseConstantDecay(

@@ -91,8 +91,7 @@ def mpii_gaze(
             random = builder.as_dataset(split=held_out).map(
                 lambda example: _example(example, head_pose)
             )
-        # Three objects: a validation split that is the training split means none.
-        return _splits(random, random.take(-1), random.take(-1))
+        return _splits(random, random.take(-1) if validation else random, random.take(-1))
 
     builder = MpiiGaze(data_dir=data_dir, config=builder_config)
     builder.download_and_prepare(

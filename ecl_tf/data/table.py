@@ -82,7 +82,8 @@ def _split(order, train_size, validation_size, test_size, path):
     held_out = [round(s * len(order)) if 0 < s < 1 else s for s in (test_size, validation_size)]
     left = len(order) - sum(held_out)
     train_size = left if train_size is None else train_size
-    sizes = [*held_out, train_size]
+    # A share in a configuration makes whole numbers from the command line floats, too.
+    sizes = [int(s) if float(s).is_integer() else s for s in (*held_out, train_size)]
     if not all(isinstance(s, int) and s >= 1 for s in sizes) or train_size > left:
         raise ValueError(
             f"test_size={test_size}, validation_size={validation_size} and train_size="
@@ -113,6 +114,11 @@ def _read_csv(path, inputs, target):
         raise ValueError(
             f"{path} is no table of numbers with {len(columns)} columns in every line: {error}"
         ) from error
+    if values.size and values.shape[1] != len(columns):
+        raise ValueError(
+            f"The first line of {path} names {len(columns)} columns ({columns}), and the lines "
+            f"below hold {values.shape[1]}. Name each column."
+        )
     values = values.reshape(-1, len(columns))
     return tuple(values[:, [columns.index(name) for name in names]] for names in (inputs, targets))
 

@@ -155,14 +155,12 @@ def test_the_first_step_of_adam_is_the_rate():
     np.testing.assert_allclose(after[0], before[0] - 0.2, rtol=1e-4)
 
 
-@pytest.mark.xfail(strict=True, reason="AdamW's own default of 0.004 is left in place")
 def test_adamw_without_weight_decay_does_not_decay():
     variables = small_model().trainable_variables
     before, after = update(optimizers.build(train(optimizer="AdamW"), 0.0), variables)
     np.testing.assert_array_equal(after[0], before[0])
 
 
-@pytest.mark.xfail(strict=True, reason="a bare AttributeError, or Keras's message alone")
 @pytest.mark.parametrize(
     "optimizer",
     ["Sgdd", {"class_name": "Sgdd", "config": {}}, {"class_name": "SGD", "config": {"betas": 1}}],

@@ -138,7 +138,6 @@ def test_squared_error_to_the_mean_is_what_standard_kd_minimises(config):
     )
 
 
-@pytest.mark.xfail(strict=True, reason="its stddev is 1 in the target's units: gradients follow")
 def test_standard_kd_learns_as_fast_in_any_unit(config, tmp_path):
     """As all other methods do; SGD's rate is for one scale of the gradients."""
     before = standard_kd_divergence(config, A, B)

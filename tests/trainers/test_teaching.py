@@ -202,11 +202,6 @@ def test_the_spread_of_two_point_regressors_is_their_disagreement(casp_config, t
     np.testing.assert_allclose(distribution.stddev(), points.std(0), rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=ValueError,
-    reason="evaluate makes a distribution of the ensemble's raw tensor, which lost its spread",
-)
 def test_two_point_regressors_teach_and_are_scored(run_script, casp_config, tmp_path):
     weights, config = two_points(casp_config, tmp_path)
     run_script("distill", config, tmp_path / "run")
