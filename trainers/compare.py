@@ -146,7 +146,8 @@ def kd_settings(experiment):
 def standard_kd(experiment):
     """The usual benchmark setting of ordinary distillation."""
     if experiment.output.takes_temperature:
-        # 0.9 T^2 KL + 0.1 cross-entropy, up to a factor that Adam does not see.
+        # 0.9 T^2 KL + 0.1 cross-entropy, up to a factor of 1 / 0.9: nothing to Adam, a
+        # learning rate 11 % higher to SGD.
         arguments = {"sampler": "Empirical", "temperature": 4.0, "label_weight": 1 / 9}
         return Setting("standard KD", "T = 4, 0.9 KL + 0.1 labels", arguments)
     # KL between normals of one and the same spread is the squared error of the means.

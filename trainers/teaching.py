@@ -62,7 +62,8 @@ def load_teacher(experiment, workdir):
 
 def _pretrained(experiment, descriptions):
     """Loads what config.teacher.pretrained describes: one model, or several."""
-    descriptions = descriptions if isinstance(descriptions, (list, tuple)) else [descriptions]
+    if not isinstance(descriptions, (list, tuple)):
+        descriptions = [descriptions.to_dict()]  # A section of the configuration.
     return [
         pretrained.load(
             input_shape=experiment.splits.input_shape,

@@ -11,6 +11,7 @@ from trainers import runtime, teaching
 from trainers.experiment import Experiment
 
 flags.adopt_module_key_flags(runtime)
+flags.adopt_module_key_flags(teaching)
 
 
 def main(_):

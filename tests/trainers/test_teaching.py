@@ -1,5 +1,7 @@
 """Teachers from the work directory, from --teacher, and from config.teacher.pretrained."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -232,3 +234,27 @@ def test_a_brought_gaussian_is_in_the_targets_units(casp_config, tmp_path):
     floor = 0.1 * experiment.splits.target_stddev[0]
     stddev = np.maximum(expected["stddev"], floor)
     np.testing.assert_allclose(distribution.stddev(), stddev, rtol=1e-4)
+
+
+def test_one_description_may_hold_preprocessing_by_input(casp_config, tmp_path):
+    inputs = {"a": keras.Input((3,), name="a")}
+    keras.Model(inputs, keras.layers.Dense(2)(inputs["a"])).save(tmp_path / "m.keras")
+    scaling = {"class_name": "Rescaling", "config": {"scale": 2.0}}
+    description = {
+        "name": "keras",
+        "path": str(tmp_path / "m.keras"),
+        "preprocessing": {"a": (scaling,)},
+    }
+    with casp_config.unlocked():
+        casp_config.teacher.pretrained = description
+    experiment = Experiment(casp_config)
+    named = types.SimpleNamespace(
+        config=casp_config,
+        output=experiment.output,
+        splits=types.SimpleNamespace(input_shape={"a": (3,)}),
+    )
+    teacher = teaching.load_teacher(named, tmp_path)
+    x = np.ones((4, 3), "float32")
+    expected = keras.models.load_model(tmp_path / "m.keras")({"a": 2 * x})
+    found = teacher({"a": x})
+    np.testing.assert_allclose(found, expected, atol=1e-5)
