@@ -3,7 +3,17 @@
 import keras
 import tensorflow as tf
 
-from ecl_tf import batches, divergences, export, features, outputs, samplers, symbolic, teachers
+from ecl_tf import (
+    batches,
+    divergences,
+    export,
+    features,
+    outputs,
+    samplers,
+    symbolic,
+    teachers,
+    uncertainty,
+)
 from ecl_tf.finite import NonFiniteCount, StopOnNonFinite
 from ecl_tf.label_metrics import LabelMetrics
 from ecl_tf.samplers import random
@@ -91,6 +101,8 @@ class Distiller(keras.Model):
         self._validate_arguments()
         features.validate(self.feature_losses, self.teacher, self.student)
         self._validate_networks()
+        self.sampler.validate_networks(self._networks())
+        self.generators = list(self.sampler.models)  # Their weights are saved, not trained.
 
         student_layers = [loss.student_layer_name for loss in self.feature_losses]
         self._run_student = features.runner(student, student_layers)
@@ -257,13 +269,16 @@ class Distiller(keras.Model):
         self._input_specs = batches.specs(x)
 
         # 1. Sample inputs beyond the training set.
-        samples = self.sampler(x, self._next_seed(x))
+        samples = self.sampler(x, self._next_seed(x), self._networks())
+        append = self.label_weight > 0.0 and not isinstance(self.sampler, samplers.Empirical)
+        sampled_weight = samples.follow(sample_weight)
+        if not append:
+            y, sample_weight = samples.follow(y), sampled_weight
 
         # 2. Evaluate both output distributions there.
-        teacher, teacher_features = self._teach(samples.inputs)
+        teacher, teacher_features = self._teach(samples.inputs, samples.member_outputs)
         with tf.GradientTape() as tape:
             student_inputs, rows = samples.inputs, samplers.row_count(samples.inputs)
-            append = self.label_weight > 0.0 and not isinstance(self.sampler, samplers.Empirical)
             if append:
                 student_inputs = keras.tree.map_structure(
                     lambda sampled, own: tf.concat([sampled, own], 0), samples.inputs, x
@@ -280,6 +295,7 @@ class Distiller(keras.Model):
                 labels=y,
                 labelled=self.output_kind(raw_labelled),
                 sample_weight=sample_weight,
+                sampled_weight=sampled_weight,
                 teacher_features=teacher_features,
                 student_features=student_features,
             )
@@ -312,6 +328,7 @@ class Distiller(keras.Model):
                 labels=y,
                 labelled=student,
                 sample_weight=sample_weight,
+                sampled_weight=sample_weight,
                 teacher_features=teacher_features,
                 student_features=student_features,
             )
@@ -366,9 +383,14 @@ class Distiller(keras.Model):
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         return random.fold_in(seed, replica)
 
-    def _teach(self, inputs):
+    def _networks(self):
+        return uncertainty.Networks(self.teacher, self.student, self.output_kind)
+
+    def _teach(self, inputs, member_outputs=()):
         """The teacher's distribution (and features, where a loss needs them)."""
         if not self.feature_losses:
+            if member_outputs:
+                return self.teacher.output_kind.combine(member_outputs), None
             return self.teacher.distribution(inputs), None
         raw, its_features = self._run_teacher_member(inputs, training=False)
         return self.teacher.output_kind.combine([raw]), its_features
@@ -381,6 +403,7 @@ class Distiller(keras.Model):
         labels,
         labelled,
         sample_weight,
+        sampled_weight,
         teacher_features,
         student_features,
     ):
@@ -392,7 +415,7 @@ class Distiller(keras.Model):
         closeness = self.output_kind.compare(teacher, student)
         for mean in self.closeness_means:
             mean.update_state(closeness[mean.name])
-        loss = divergence
+        loss = divergence if sampled_weight is None else divergence * sampled_weight
         if self.label_weight > 0.0:
             if labels is None:
                 raise ValueError(
@@ -401,9 +424,9 @@ class Distiller(keras.Model):
                 )
             label_loss = self.output_kind.negative_log_likelihood(labelled, labels)
             self.label_loss_mean.update_state(label_loss)
+            if sample_weight is not None:
+                label_loss *= sample_weight
             loss += self.label_weight * label_loss
-        if sample_weight is not None:
-            loss *= sample_weight
         for feature_loss in self.feature_losses:
             value = feature_loss.compute_loss(
                 teacher_features[feature_loss.teacher_layer_name],

@@ -79,6 +79,14 @@ class Output:
         """Returns the ensemble's `Uncertainty`, aleatoric and epistemic parts."""
         raise NotImplementedError
 
+    def score(self, uncertainty):
+        """One number >= 0 per example, shape (batch,), of a part of an `Uncertainty`.
+
+        Entropies are taken as they are; variances in units of `target_stddev`, summed
+        over target dimensions. Positions of dense predictions are averaged.
+        """
+        return per_example(uncertainty)
+
     def raw(self, distribution):
         """The inverse of `__call__`: the raw tensor that gives `distribution`."""
         raise NotImplementedError
@@ -344,6 +352,10 @@ class _Gaussian(Output):
         means, stddevs = self.moments(_stack(raws))
         return Uncertainty(tf.reduce_mean(stddevs**2, 0), tf.math.reduce_variance(means, 0))
 
+    def score(self, uncertainty):
+        unit = _float32(self.target_stddev)
+        return per_example(tf.reduce_sum(uncertainty / unit**2, -1))
+
     def negative_log_likelihood(self, distribution, labels):
         labels = tf.reshape(_float32(labels), tf.shape(distribution.mean()))
         return per_example(-distribution.log_prob(labels))
@@ -582,6 +594,9 @@ class Joint(Output):
             name: output.uncertainty([raw[name] for raw in raws])
             for name, output in self.outputs.items()
         }
+
+    def score(self, uncertainty):
+        return self._sum(lambda output, u: output.score(u), uncertainty)
 
     def raw(self, distribution):
         return self._map(lambda output, d: output.raw(d), distribution)

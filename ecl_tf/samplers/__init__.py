@@ -3,8 +3,10 @@
 import keras
 
 from ecl_tf.samplers.choice import Choice
+from ecl_tf.samplers.generated import Generated
 from ecl_tf.samplers.mixing import CutMix, DirichletMixup, Mixup
 from ecl_tf.samplers.sampler import Empirical, Sampler, Samples, row_count
+from ecl_tf.samplers.uncertain import Uncertain
 from ecl_tf.samplers.vicinity import Augment, GaussianNoise
 
 __all__ = [
@@ -14,16 +16,28 @@ __all__ = [
     "DirichletMixup",
     "Empirical",
     "GaussianNoise",
+    "Generated",
     "Mixup",
     "Sampler",
     "Samples",
+    "Uncertain",
     "get",
     "row_count",
 ]
 
 _SAMPLERS = {
     cls.__name__: cls
-    for cls in (Augment, Choice, CutMix, DirichletMixup, Empirical, GaussianNoise, Mixup)
+    for cls in (
+        Augment,
+        Choice,
+        CutMix,
+        DirichletMixup,
+        Empirical,
+        GaussianNoise,
+        Generated,
+        Mixup,
+        Uncertain,
+    )
 }
 
 

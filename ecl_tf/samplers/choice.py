@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf.samplers import random
-from ecl_tf.samplers.sampler import Sampler, per_row, row_count
+from ecl_tf.samplers.sampler import Sampler, Samples, per_row, row_count
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -55,27 +55,42 @@ class Choice(Sampler):
         chosen = zip(self.samplers, self.probabilities, strict=True)
         return any(sampler.keeps_rows for sampler, p in chosen if p > 0.0)
 
+    @property
+    def models(self):  # type: ignore[override]
+        return [model for sampler in self.samplers for model in sampler.models]
+
     def validate(self, inputs):
         for sampler in self.samplers:
             sampler.validate(inputs)
 
-    def sample(self, inputs, seed):
+    def validate_networks(self, networks):
+        for sampler in self.samplers:
+            sampler.validate_networks(networks)
+
+    def draw(self, inputs, seed, networks):
+        rows = row_count(inputs)
         choice_seed, *seeds = random.split(seed, 1 + len(self.samplers))
-        u = random.uniform(choice_seed, [row_count(inputs)])
-        result, lower = None, 0.0
-        for sampler, p, its_seed in zip(self.samplers, self.probabilities, seeds, strict=True):
-            samples = sampler.sample(inputs, its_seed)
-            if result is None:
-                result = samples
+        u = random.uniform(choice_seed, [rows])
+        drawn = [
+            sampler.draw(inputs, its_seed, networks)
+            for sampler, its_seed in zip(self.samplers, seeds, strict=True)
+        ]
+        moved = any(samples.is_moved for samples in drawn)
+        result: list = []
+        lower = 0.0
+        for samples, p in zip(drawn, self.probabilities, strict=True):
+            parts = [samples.inputs, samples.unmodified]
+            if moved:
+                parts.append(samples.follow(tf.range(rows)))
+            if not result:
+                result = parts
             else:
                 chosen = u >= lower
                 result = keras.tree.map_structure(
-                    lambda new, old, c=chosen: tf.where(per_row(c, new), new, old),
-                    samples,
-                    result,
+                    lambda new, old, c=chosen: tf.where(per_row(c, new), new, old), parts, result
                 )
             lower += p
-        return result
+        return Samples(*result)
 
     def get_config(self):
         return {

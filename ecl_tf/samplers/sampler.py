@@ -1,6 +1,7 @@
 """The base class of all samplers, and the simplest of them."""
 
 import numbers
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -16,10 +17,27 @@ class Samples(NamedTuple):
         inputs: the sampled inputs, with the structure, shapes and dtypes of the batch.
         unmodified: bool of shape (batch,), true for rows that are as they were given,
             so that their labels still hold.
+        sources: int32 of shape (batch,): the row of the batch that each row was drawn
+            from, whose label and weight it has; () where each is drawn from its own.
+        member_outputs: a list of the raw outputs of the teacher's members for `inputs`,
+            of a sampler that asked the teacher already; else ().
     """
 
     inputs: Any
     unmodified: Any
+    sources: Any = ()
+    member_outputs: Any = ()
+
+    @property
+    def is_moved(self):
+        """Whether rows may stem from others than their own."""
+        return not isinstance(self.sources, tuple)
+
+    def follow(self, rows):
+        """Labels or weights of a batch, or None, in the order of the samples' sources."""
+        if not self.is_moved or rows is None:
+            return rows
+        return keras.tree.map_structure(lambda tensor: tf.gather(tensor, self.sources), rows)
 
 
 class Sampler:
@@ -35,20 +53,25 @@ class Sampler:
 
     To write your own, implement `sample` with TensorFlow operations, all randomness
     derived from `seed` by `ecl_tf.samplers.random`, and register the class with
-    `keras.saving.register_keras_serializable`.
+    `keras.saving.register_keras_serializable`. A sampler that asks the networks, too,
+    overrides `draw` instead.
 
     Attributes:
         keeps_rows: whether some rows may come back unmodified by design.
+        models: the Keras models that the sampler draws from. The distiller saves their
+            weights with its own, and never trains them.
     """
 
     keeps_rows = False
+    models: Sequence[keras.Model] = ()
 
-    def __call__(self, inputs, seed):
+    def __call__(self, inputs, seed, networks=None):
         """Draws one sample for every row.
 
         Args:
             inputs: a tensor of shape (batch, ...), or a nesting of them.
             seed: an integer, or an integer tensor of shape (2,).
+            networks: `ecl_tf.uncertainty.Networks`, for samplers that ask them.
 
         Returns:
             `Samples`.
@@ -60,7 +83,7 @@ class Sampler:
             inputs = tf.convert_to_tensor(inputs)  # Nested lists of numbers.
         inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
         self.validate(inputs)
-        return self.sample(inputs, random.seed_tensor(seed))
+        return self.draw(inputs, random.seed_tensor(seed), networks)
 
     def validate(self, inputs):
         """Raises ValueError if the sampler can't work on such inputs.
@@ -69,8 +92,20 @@ class Sampler:
             inputs: tensors, or anything that has their `shape` and `dtype`.
         """
 
-    def sample(self, inputs, seed):
+    def validate_networks(self, networks):
+        """Raises ValueError if the sampler can't work with such networks.
+
+        Args:
+            networks: `ecl_tf.uncertainty.Networks`.
+        """
+
+    def draw(self, inputs, seed, networks):
         """Draws one sample for every row; `inputs` are valid tensors."""
+        del networks
+        return self.sample(inputs, seed)
+
+    def sample(self, inputs, seed):
+        """The same, where the networks don't matter."""
         raise NotImplementedError
 
     def get_config(self):

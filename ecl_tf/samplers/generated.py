@@ -1,0 +1,85 @@
+"""Samples of a learned generator."""
+
+import pathlib
+
+import keras
+import tensorflow as tf
+
+from ecl_tf import symbolic
+from ecl_tf.samplers import random
+from ecl_tf.samplers.sampler import Sampler, Samples, row_count
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class Generated(Sampler):
+    """x~ = model(z) with z ~ N(0, I): any generator, of a GAN, a VAE, a diffusion sampler.
+
+    A batch gives the number of rows only. The model must be a function of z: random
+    layers of its own would make samples differ from run to run. A condition (a class) can be
+    made of z inside of the model: the argmax of K normal numbers is a uniform choice
+    of one of K, as in `ecl_tf.models.ConditionalVae`.
+
+    Args:
+        model: a `keras.Model` with one input z of known shape (batch, ...), whose output
+            has the shape (or structure of shapes) of the batch of inputs; or the path of
+            a `.keras` file of one. It is run in inference mode, and is never trained.
+
+    Raises:
+        ValueError: if it is no such model, or its output has not the inputs' shapes.
+        FileNotFoundError: if there is no such file.
+
+    Example:
+    >>> double = keras.Sequential([keras.Input((3,)), keras.layers.Rescaling(2.0)])
+    >>> Generated(double)(tf.zeros((5, 3)), seed=0).inputs.shape
+    TensorShape([5, 3])
+    """
+
+    def __init__(self, model):
+        if isinstance(model, (str, pathlib.Path)):
+            if not pathlib.Path(model).is_file():
+                raise FileNotFoundError(f"There is no generator at {model}.")
+            model = keras.models.load_model(model, compile=False)
+        latent = symbolic.inputs_of(model) if isinstance(model, keras.Model) else None
+        if not isinstance(latent, keras.KerasTensor) or None in latent.shape[1:]:
+            raise ValueError(
+                "Generated needs a keras.Model with one input z of known shape (batch, ...); "
+                f"got {model!r}."
+            )
+        self.model = model
+        self.latent_shape = latent.shape[1:]
+
+    @property
+    def models(self):  # type: ignore[override]
+        return [self.model]
+
+    def validate(self, inputs):
+        outputs = symbolic.output_of(self.model)
+        given, wanted = (
+            keras.tree.map_structure(lambda leaf: tuple(leaf.shape[1:]), nest)
+            for nest in (outputs, inputs)
+        )
+        if given != wanted:
+            raise ValueError(
+                f"The generator {self.model.name!r} gives rows of shape {given}, but the inputs "
+                f"are {wanted}. Add a layer, such as Reshape, at its end."
+            )
+
+    def sample(self, inputs, seed):
+        rows = row_count(inputs)
+        generated = self.model(random.normal(seed, [rows, *self.latent_shape]), training=False)
+        generated = keras.tree.map_structure(
+            lambda new, x: tf.cast(new if x.dtype.is_floating else tf.round(new), x.dtype),
+            generated,
+            inputs,
+        )
+        return Samples(generated, tf.zeros([rows], tf.bool))
+
+    def get_config(self):
+        return {"model": keras.saving.serialize_keras_object(self.model)}
+
+    @classmethod
+    def from_config(cls, config):
+        model = config["model"]
+        if isinstance(model, dict):
+            model = keras.saving.deserialize_keras_object(model)
+        return cls(model)

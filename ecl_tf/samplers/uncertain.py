@@ -1,0 +1,149 @@
+"""Samples that the networks are uncertain about."""
+
+import keras
+import tensorflow as tf
+
+from ecl_tf import uncertainty
+from ecl_tf.samplers import random
+from ecl_tf.samplers.sampler import Sampler, Samples, row_count
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class Uncertain(Sampler):
+    """Draws r samples for every row, and keeps one in r by how uncertain they are.
+
+    This is the end of the method's third sentence, "including uncertain samples". With
+    B rows, the base sampler draws r B candidates, each gets a score s >= 0, and B of them
+    are kept: those of the highest score, or, with a temperature T > 0, a random choice
+    without replacement in proportion to s^(1 / T) (one after another, from those that are
+    left). T = 1 is in proportion to the score, a large T hardly looks at it.
+
+    What a step costs, in forward passes of B rows (the student's training pass aside):
+
+    | score | teacher | student |
+    |---|---|---|
+    | "teacher_uncertainty", "disagreement" | r | 0 |
+    | "student_uncertainty" | 1 | r |
+    | "divergence" | r | r |
+    | (the base sampler alone) | 1 | 0 |
+
+    The teacher's answers for the candidates serve as the kept rows' targets, so it is not
+    asked again (but inside of a `Choice`, and where features are matched). Label and weight
+    of a kept row are those of the row that it was drawn from.
+
+    Args:
+        base: the sampler of the candidates; None is `Mixup(alpha=1.0)`.
+        candidates: r >= 2, a whole number.
+        score: a name of `ecl_tf.uncertainty.SCORES` ("teacher_uncertainty",
+            "disagreement", "student_uncertainty", "divergence"), or a function.
+        temperature: T >= 0; 0 keeps the highest scores.
+
+    Raises:
+        ValueError: if an argument is out of its range, if it is called without networks,
+            or for "disagreement" if the teacher is a single network.
+
+    Example:
+    >>> from ecl_tf import outputs, teachers
+    >>> steep = keras.Sequential([keras.Input((1,)), keras.layers.Identity()])
+    >>> teacher = teachers.get(steep, outputs.Bernoulli())
+    >>> networks = uncertainty.Networks(teacher, steep, outputs.Bernoulli())
+    >>> x = tf.constant([[-9.0], [0.0], [9.0], [0.5]])  # Logits: sure, unsure, sure, unsure.
+    >>> sampler = Uncertain("Empirical", candidates=2)
+    >>> sampler(x, seed=0, networks=networks).inputs.numpy().ravel().tolist()
+    [0.0, 0.5, 0.0, 0.5]
+
+    References: which samples were meant is not in the abstract; relatives are Xu et al.,
+    "Computation-Efficient Knowledge Distillation via Uncertainty-Aware Mixup", 2020
+    (student's entropy), and Wang et al., "What Makes a 'Good' Data Augmentation in
+    Knowledge Distillation", 2022 (teacher's entropy). Sampling without replacement by the
+    largest perturbed log weights: Kool et al., "Stochastic Beams and Where to Find Them",
+    2019, section 2.3.
+    """
+
+    def __init__(self, base=None, candidates=2, score="teacher_uncertainty", temperature=0.0):
+        from ecl_tf.samplers import get
+
+        if not isinstance(candidates, int) or isinstance(candidates, bool) or candidates < 2:
+            raise ValueError(
+                f"Uncertain's candidates must be a whole number >= 2; got {candidates!r}."
+            )
+        if not 0.0 <= temperature < float("inf"):
+            raise ValueError(f"Uncertain's temperature must be >= 0; got {temperature!r}.")
+        self.base = get(base)
+        self.candidates = candidates
+        self.score = uncertainty.get(score)
+        self.temperature = float(temperature)
+
+    @property
+    def keeps_rows(self):  # type: ignore[override]
+        return self.base.keeps_rows
+
+    @property
+    def models(self):  # type: ignore[override]
+        return self.base.models
+
+    def validate(self, inputs):
+        self.base.validate(inputs)
+
+    def validate_networks(self, networks):
+        self.base.validate_networks(networks)
+        members = getattr(networks.teacher, "members", None)
+        if self.score is uncertainty.disagreement and members is not None and len(members) < 2:
+            raise ValueError(
+                "Uncertain(score='disagreement') compares the members of an ensemble, and this "
+                "teacher is a single network, which never disagrees with itself. Give two "
+                "networks or more, or use score='teacher_uncertainty'."
+            )
+
+    def draw(self, inputs, seed, networks):
+        if networks is None:
+            raise ValueError(
+                "Uncertain asks teacher and student, which a Distiller gives it. By itself, "
+                "call it with networks=ecl_tf.uncertainty.Networks(teacher, student, output)."
+            )
+        rows = row_count(inputs)
+        choice_seed, *seeds = random.split(seed, 1 + self.candidates)
+        drawn = [self.base.draw(inputs, its_seed, networks) for its_seed in seeds]
+        candidates = keras.tree.map_structure(
+            lambda *parts: tf.concat(parts, 0), *(samples.inputs for samples in drawn)
+        )
+        answers = uncertainty.Answers(networks, candidates)
+        kept = self._choose(self.score(answers), rows, choice_seed)
+
+        def keep(tensor):
+            return tf.gather(tensor, kept)
+
+        own = tf.range(rows)
+        asked = answers.member_outputs if answers.teacher_was_asked else ()
+        return Samples(
+            keras.tree.map_structure(keep, candidates),
+            keep(tf.concat([samples.unmodified for samples in drawn], 0)),
+            keep(tf.concat([samples.follow(own) for samples in drawn], 0)),
+            keras.tree.map_structure(keep, asked),
+        )
+
+    def _choose(self, scores, rows, seed):
+        """The indices of the kept candidates, in their own order."""
+        # NaN is kept, so that the distiller meets it and says so.
+        scores = tf.where(tf.math.is_nan(scores), float("inf"), tf.cast(scores, tf.float32))
+        if self.temperature > 0.0:
+            u = random.uniform(seed, tf.shape(scores)) + 2.0**-25
+            gumbel = -tf.math.log(-tf.math.log(u))
+            scores = tf.math.log(tf.maximum(scores, 1e-30)) / self.temperature + gumbel
+        return tf.sort(tf.math.top_k(scores, rows).indices)
+
+    def get_config(self):
+        names = {function: name for name, function in uncertainty.SCORES.items()}
+        return {
+            "base": keras.saving.serialize_keras_object(self.base),
+            "candidates": self.candidates,
+            "score": names.get(self.score) or keras.saving.serialize_keras_object(self.score),
+            "temperature": self.temperature,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        score = config.get("score", "teacher_uncertainty")
+        if isinstance(score, dict):
+            score = keras.saving.deserialize_keras_object(score)
+        return cls(**{**config, "score": score})

@@ -1,0 +1,121 @@
+"""Scores of sampled rows by what the networks answer there: how uncertain, how unlike.
+
+| score | of a row | who is asked |
+|---|---|---|
+| `teacher_uncertainty` | the teacher's entropy, or variance | teacher |
+| `disagreement` | its epistemic part alone: what the members differ by | teacher |
+| `student_uncertainty` | the student's entropy, or variance | student |
+| `divergence` | KL(teacher || student) | teacher and student |
+
+Categorical and Bernoulli outputs have entropies, in nats, of which the mutual information
+between label and member is the epistemic part; normal ones have variances, in units of the
+output's `target_stddev`, summed over target dimensions, of which the variance of the members'
+means is. Named outputs are summed with their weights. All scores are >= 0 (but for
+rounding). The student answers in inference mode, as the teacher does.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+from ecl_tf import divergences
+
+
+class Networks(NamedTuple):
+    """Who is asked.
+
+    Attributes:
+        teacher: an `ecl_tf.Teacher`.
+        student: a `keras.Model` giving raw outputs.
+        output: the `ecl_tf.outputs.Output` of the student's raw outputs.
+    """
+
+    teacher: Any
+    student: Any
+    output: Any
+
+
+class Answers:
+    """What the networks answer for a batch of inputs; each is asked when needed, once.
+
+    Args:
+        networks: `Networks`.
+        inputs: a batch of inputs.
+    """
+
+    def __init__(self, networks, inputs):
+        self.networks = networks
+        self.inputs = inputs
+
+    @functools.cached_property
+    def member_outputs(self):
+        """The raw outputs of the teacher's members, a list."""
+        return self.networks.teacher.member_outputs(self.inputs)
+
+    @functools.cached_property
+    def student_output(self):
+        """The student's raw output."""
+        return self.networks.student(self.inputs, training=False)
+
+    @property
+    def teacher_was_asked(self):
+        return "member_outputs" in vars(self)
+
+
+def teacher_uncertainty(answers):
+    """The total uncertainty of the teacher's distribution."""
+    output = answers.networks.teacher.output_kind
+    return _total(output, answers.member_outputs)
+
+
+def disagreement(answers):
+    """The epistemic part: what the teacher's members differ by."""
+    output = answers.networks.teacher.output_kind
+    return output.score(_part(output.uncertainty(answers.member_outputs), "epistemic"))
+
+
+def student_uncertainty(answers):
+    """The total uncertainty of the student's distribution."""
+    return _total(answers.networks.output, [answers.student_output])
+
+
+def divergence(answers):
+    """KL from the teacher's distribution to the student's, at temperature 1."""
+    output = answers.networks.output
+    teacher = answers.networks.teacher.output_kind.combine(answers.member_outputs)
+    return output.divergence(teacher, output(answers.student_output), divergences.kl)
+
+
+SCORES = {
+    function.__name__: function
+    for function in (teacher_uncertainty, disagreement, student_uncertainty, divergence)
+}
+
+
+def get(identifier):
+    """Returns the score function of a name, or the function given.
+
+    A score is a function of `Answers` to numbers >= 0 of shape (batch,).
+
+    Raises:
+        ValueError: if the name is not one of `SCORES`.
+    """
+    if callable(identifier):
+        return identifier
+    if isinstance(identifier, str) and identifier in SCORES:
+        return SCORES[identifier]
+    raise ValueError(
+        f"Unknown score {identifier!r}; expected one of {sorted(SCORES)}, or a function of "
+        "ecl_tf.uncertainty.Answers to a tensor of shape (batch,)."
+    )
+
+
+def _total(output, raws):
+    parts = output.uncertainty(raws)
+    return output.score(_part(parts, "aleatoric")) + output.score(_part(parts, "epistemic"))
+
+
+def _part(uncertainty, name):
+    """One part of an `Uncertainty`, or of a dict of them."""
+    if isinstance(uncertainty, dict):
+        return {key: _part(value, name) for key, value in uncertainty.items()}
+    return getattr(uncertainty, name)
