@@ -17,6 +17,8 @@ rounding). The student answers in inference mode, as the teacher does.
 import functools
 from typing import Any, NamedTuple
 
+import keras
+
 from ecl_tf import divergences
 
 
@@ -92,7 +94,7 @@ SCORES = {
 
 
 def get(identifier):
-    """Returns the score function of a name, or the function given.
+    """Returns the score function of a name or config, or the function given.
 
     A score is a function of `Answers` to numbers >= 0 of shape (batch,).
 
@@ -101,12 +103,40 @@ def get(identifier):
     """
     if callable(identifier):
         return identifier
+    if isinstance(identifier, dict):
+        return keras.saving.deserialize_keras_object(identifier)
     if isinstance(identifier, str) and identifier in SCORES:
         return SCORES[identifier]
     raise ValueError(
         f"Unknown score {identifier!r}; expected one of {sorted(SCORES)}, or a function of "
         "ecl_tf.uncertainty.Answers to a tensor of shape (batch,)."
     )
+
+
+def config_of(score):
+    """What `get` takes for a score function: its name in `SCORES`, or its Keras config."""
+    name = next((name for name, known in SCORES.items() if known is score), None)
+    return name or keras.saving.serialize_keras_object(score)
+
+
+def require(networks, sampler):
+    """Raises ValueError if a sampler that asks networks was given none."""
+    if networks is None:
+        raise ValueError(
+            f"{type(sampler).__name__} asks teacher and student, which a Distiller gives it. By "
+            "itself, call it with networks=ecl_tf.uncertainty.Networks(teacher, student, output)."
+        )
+
+
+def validate(score, networks):
+    """Raises ValueError if a score can't be had from such networks."""
+    members = getattr(networks.teacher, "members", None)
+    if score is disagreement and members is not None and len(members) < 2:
+        raise ValueError(
+            "score='disagreement' compares the members of an ensemble, and this teacher is a "
+            "single network, which never disagrees with itself. Give two networks or more, or "
+            "use score='teacher_uncertainty'."
+        )
 
 
 def _total(output, raws):

@@ -7,6 +7,7 @@ from ecl_tf.samplers.generated import Generated
 from ecl_tf.samplers.mixing import CutMix, DirichletMixup, Mixup
 from ecl_tf.samplers.sampler import Empirical, Sampler, Samples, row_count
 from ecl_tf.samplers.uncertain import Uncertain
+from ecl_tf.samplers.uncertainty_mixup import UncertaintyMixup
 from ecl_tf.samplers.vicinity import Augment, GaussianNoise
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Sampler",
     "Samples",
     "Uncertain",
+    "UncertaintyMixup",
     "get",
     "row_count",
 ]
@@ -37,6 +39,7 @@ _SAMPLERS = {
         Generated,
         Mixup,
         Uncertain,
+        UncertaintyMixup,
     )
 }
 

@@ -87,20 +87,10 @@ class Uncertain(Sampler):
 
     def validate_networks(self, networks):
         self.base.validate_networks(networks)
-        members = getattr(networks.teacher, "members", None)
-        if self.score is uncertainty.disagreement and members is not None and len(members) < 2:
-            raise ValueError(
-                "Uncertain(score='disagreement') compares the members of an ensemble, and this "
-                "teacher is a single network, which never disagrees with itself. Give two "
-                "networks or more, or use score='teacher_uncertainty'."
-            )
+        uncertainty.validate(self.score, networks)
 
     def draw(self, inputs, seed, networks):
-        if networks is None:
-            raise ValueError(
-                "Uncertain asks teacher and student, which a Distiller gives it. By itself, "
-                "call it with networks=ecl_tf.uncertainty.Networks(teacher, student, output)."
-            )
+        uncertainty.require(networks, self)
         rows = row_count(inputs)
         choice_seed, *seeds = random.split(seed, 1 + self.candidates)
         drawn = [self.base.draw(inputs, its_seed, networks) for its_seed in seeds]
@@ -133,17 +123,9 @@ class Uncertain(Sampler):
         return tf.sort(tf.math.top_k(scores, rows).indices)
 
     def get_config(self):
-        names = {function: name for name, function in uncertainty.SCORES.items()}
         return {
             "base": keras.saving.serialize_keras_object(self.base),
             "candidates": self.candidates,
-            "score": names.get(self.score) or keras.saving.serialize_keras_object(self.score),
+            "score": uncertainty.config_of(self.score),
             "temperature": self.temperature,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        score = config.get("score", "teacher_uncertainty")
-        if isinstance(score, dict):
-            score = keras.saving.deserialize_keras_object(score)
-        return cls(**{**config, "score": score})

@@ -1,0 +1,64 @@
+"""Mixup that leaves the most uncertain rows as they are."""
+
+import keras
+import tensorflow as tf
+
+from ecl_tf import uncertainty
+from ecl_tf.samplers.mixing import Mixup
+from ecl_tf.samplers.sampler import Sampler, Samples, per_row, row_count
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class UncertaintyMixup(Sampler):
+    """Of B rows, the round(clean * B) most uncertain stay as they are; the others are mixed.
+
+    The mixture is that of `Mixup`: partners may be any row of the batch. A step costs one
+    more forward pass of whoever is asked for the score.
+
+    Args:
+        clean: the share of rows in [0, 1] that stay.
+        score: as in `Uncertain`; the student's uncertainty by default.
+        alpha: as in `Mixup`.
+
+    Raises:
+        ValueError: if an argument is out of its range, or if it is called without networks.
+
+    Reference: Xu et al., "Computation-Efficient Knowledge Distillation via
+    Uncertainty-Aware Mixup" (UNIX), 2020. There the least uncertain rows are left out to save
+    time, and one coefficient is drawn for the whole batch; here the batch keeps its size.
+    """
+
+    keeps_rows = True
+
+    def __init__(self, clean=0.5, score="student_uncertainty", alpha=1.0):
+        if not 0.0 <= clean <= 1.0:
+            raise ValueError(f"UncertaintyMixup's clean must be a share in [0, 1]; got {clean!r}.")
+        self.clean = float(clean)
+        self.score = uncertainty.get(score)
+        self.mixup = Mixup(alpha)
+
+    def validate(self, inputs):
+        self.mixup.validate(inputs)
+
+    def validate_networks(self, networks):
+        uncertainty.validate(self.score, networks)
+
+    def draw(self, inputs, seed, networks):
+        uncertainty.require(networks, self)
+        rows = row_count(inputs)
+        scores = self.score(uncertainty.Answers(networks, inputs))
+        order = tf.argsort(scores, direction="DESCENDING", stable=True)
+        count = tf.cast(tf.round(self.clean * tf.cast(rows, tf.float32)), tf.int32)
+        stays = tf.math.invert_permutation(order) < count
+        mixed = self.mixup.sample(inputs, seed)
+        kept = keras.tree.map_structure(
+            lambda x, new: tf.where(per_row(stays, x), x, new), inputs, mixed.inputs
+        )
+        return Samples(kept, stays | mixed.unmodified)
+
+    def get_config(self):
+        return {
+            "clean": self.clean,
+            "score": uncertainty.config_of(self.score),
+            "alpha": self.mixup.alpha,
+        }
