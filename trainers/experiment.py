@@ -1,6 +1,7 @@
 """From a configuration to data, networks, training and scores."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 import ecl_tf
@@ -68,24 +69,33 @@ class Experiment:
         """Endless training batches for config.teacher or config.student."""
         return data.training_batches(self.splits, section.train.batch_size, seed)
 
-    def erm_batches(self, section, seed, label_smoothing=0.0, mixup_alpha=0.0):
-        """Training batches whose labels are smoothed, or mixed along with the inputs."""
+    def erm_batches(self, section, seed, label_smoothing=0.0, mixup_alpha=0.0, cutmix_alpha=0.0):
+        """Training batches whose labels are smoothed, or mixed along with the inputs.
+
+        With both mixup and CutMix one of them is drawn for every row.
+        """
         batches = self.batches(section, seed)
-        if self.output.family == "categorical" and (label_smoothing or mixup_alpha):
+        mixing: list[samplers.Sampler] = []
+        if mixup_alpha:
+            mixing.append(samplers.Mixup(mixup_alpha))
+        if cutmix_alpha:
+            mixing.append(samplers.CutMix(cutmix_alpha))
+        if self.output.family == "categorical" and (label_smoothing or mixing):
             classes = self.splits.event_size
 
             def soften(x, y):
                 return x, tf.one_hot(y, classes) * (1 - label_smoothing) + label_smoothing / classes
 
             batches = batches.map(soften)
-        if mixup_alpha:
-            mixup = samplers.Mixup(mixup_alpha)
+        if mixing:
+            # As a sampler sees them, labels are one more input of a row.
+            mix = mixing[0] if len(mixing) == 1 else samplers.Choice(mixing)
             batches = batches.enumerate().map(
-                lambda step, xy: mixup(xy, random.fold_in(seed, step)).inputs
+                lambda step, xy: mix(xy, random.fold_in(seed, step)).inputs
             )
         return batches
 
-    def train_supervised(self, section, seed, **labels):
+    def train_supervised(self, section, seed, callbacks=(), **labels):
         """Trains a network on the labels alone (a teacher, or ERM); returns it."""
         keras.utils.set_random_seed(seed)
         model = self.network(section)
@@ -95,7 +105,7 @@ class Experiment:
             steps_per_execution=section.train.steps_per_execution,
             jit_compile=False,
         )
-        _fit(model, self.erm_batches(section, seed, **labels), section.train)
+        _fit(model, self.erm_batches(section, seed, **labels), section.train, callbacks)
         return model
 
     def distiller(self, teacher, seed, output=None, **arguments):
@@ -112,10 +122,22 @@ class Experiment:
         )
         return distiller
 
-    def train_distilled(self, teacher, seed, output=None, **arguments):
-        """Trains a student on the teacher's distributions; returns the student."""
+    def train_distilled(self, teacher, seed, output=None, callbacks=(), labels=None, **arguments):
+        """Trains a student on the teacher's distributions; returns the student.
+
+        Args:
+            teacher: the `ecl_tf.Teacher`.
+            seed: an integer.
+            output: the student's output; by default the experiment's.
+            callbacks: of `fit`.
+            labels: None, or a dict of arguments of `erm_batches`: batches are then mixed
+                with their labels before the distiller sees them.
+            **arguments: of `ecl_tf.Distiller`.
+        """
         distiller = self.distiller(teacher, seed, output, **arguments)
-        _fit(distiller, self.batches(self.config.student, seed), self.config.student.train)
+        section = self.config.student
+        batches = self.erm_batches(section, seed, **(labels or {}))
+        _fit(distiller, batches, section.train, callbacks)
         return distiller.student
 
     def xcl_arguments(self):
@@ -123,27 +145,41 @@ class Experiment:
         return _plain(self.config.xcl)
 
     def evaluate(self, model, split, output=None):
-        """Scores a model's raw outputs on a split ("validation" or "test").
+        """Scores a model's raw outputs on a split ("validation" or "test"); see `answers`.
+
+        Returns:
+            A dict from metric name to float: the score, `nll` and a calibration.
+        """
+        labels, raw = self.answers(model, split, output)
+        return self.scores(labels, raw, output)
+
+    def answers(self, model, split, output=None):
+        """Labels and raw outputs of a whole split, as two arrays.
 
         Args:
             model: a function from inputs to raw outputs, e.g. a Keras model.
             split: the name of the split.
             output: what the raw outputs stand for; by default the experiment's output. A
                 teacher's distribution is taken as it is.
-
-        Returns:
-            A dict from metric name to float: the score, `nll` and a calibration.
         """
         output = self.output if output is None else output
-        measures = self._metrics(output)
+        labels, raws = [], []
         for x, y in data.evaluation_batches(getattr(self.splits, split)):
             if isinstance(model, ecl_tf.Teacher):
                 raw = output.raw(model.distribution(x))  # Whatever its own output is.
             else:
                 raw = model(x)
-            for metric in measures.values():
-                own = getattr(metric, "takes_raw_output", False)
-                metric.update_state(y, raw if own else output.prediction(raw))
+            labels.append(np.asarray(y))
+            raws.append(np.asarray(raw))
+        return np.concatenate(labels), np.concatenate(raws)
+
+    def scores(self, labels, raw, output=None):
+        """A dict from metric name to float, of what `answers` returns."""
+        output = self.output if output is None else output
+        measures = self._metrics(output)
+        for metric in measures.values():
+            own = getattr(metric, "takes_raw_output", False)
+            metric.update_state(labels, raw if own else output.prediction(raw))
         return {name: float(metric.result()) for name, metric in measures.items()}
 
     def _metrics(self, output):
@@ -171,9 +207,18 @@ def save_model(model, path):
     temporary.replace(path)
 
 
-def _fit(model, batches, train):
+def _fit(model, batches, train, callbacks):
+    # Callbacks see the end of each of train.epochs parts, if the steps can be cut so.
+    epochs = train.get("epochs", 1) if callbacks else 1
+    if train.steps % (epochs * train.steps_per_execution):
+        epochs = 1
     model.fit(
-        batches, epochs=1, steps_per_epoch=train.steps, verbose=runtime.verbosity(), shuffle=False
+        batches,
+        epochs=epochs,
+        steps_per_epoch=train.steps // epochs,
+        verbose=runtime.verbosity(),
+        shuffle=False,
+        callbacks=list(callbacks),
     )
 
 

@@ -4,6 +4,7 @@ from ecl_tf.build import call_by_name
 from ecl_tf.data.digits import digits, rotated_digits
 from ecl_tf.data.images import cifar10, cifar100, fashion_mnist, imagenet2012
 from ecl_tf.data.mpii_gaze import mpii_gaze
+from ecl_tf.data.sine import sine
 from ecl_tf.data.splits import Splits, evaluation_batches, training_batches
 from ecl_tf.data.table import table
 
@@ -18,6 +19,7 @@ __all__ = [
     "load",
     "mpii_gaze",
     "rotated_digits",
+    "sine",
     "table",
     "training_batches",
 ]
@@ -30,6 +32,7 @@ _DATASETS = {
     "imagenet2012": imagenet2012,
     "mpii_gaze": mpii_gaze,
     "rotated_digits": rotated_digits,
+    "sine": sine,
     "table": table,
 }
 

@@ -17,14 +17,13 @@ import tensorflow as tf
 from ecl_tf.data.splits import Splits, in_memory
 from ecl_tf.samplers import random
 
-_PADDING = 4  # Pixels on each side, before a random crop of the original size.
-
 
 def small_images(
     name,
     train_size=None,
     validation_size=5000,
     augment=True,
+    max_shift=4,
     seed=0,
     data_dir=None,
     mock_examples=0,
@@ -37,8 +36,10 @@ def small_images(
         name: of a TFDS data set with the splits "train" and "test" and equal image sizes.
         train_size: the number of training images; None takes all that validation leaves.
         validation_size: the number of images held out of the training split.
-        augment: whether training images are shifted by up to 4 pixels (padded with
-            zeros and cropped) and mirrored at random.
+        augment: whether training images are shifted (padded with zeros and cropped) and
+            mirrored at random.
+        max_shift: by how many pixels at most, in each direction; with 0 they are mirrored
+            only.
         seed: of the choice of training and validation images; the test split is TFDS's.
         data_dir: where TFDS keeps its data.
         mock_examples: with n > 0, n random images stand for each split, to try a
@@ -64,7 +65,8 @@ def small_images(
         tf.data.Dataset.from_tensor_slices((tf.gather(images, part), tf.gather(labels, part)))
         for part in parts
     )
-    return Splits(train, validation, test, classes, augment=shift_and_mirror if augment else None)
+    vary = functools.partial(shift_and_mirror, max_shift=max_shift) if augment else None
+    return Splits(train, validation, test, classes, augment=vary)
 
 
 cifar10 = functools.partial(small_images, "cifar10")
@@ -142,17 +144,18 @@ def _train_size(train_size, validation_size, rows, name):
     return train_size
 
 
-def shift_and_mirror(images, seed):
-    """Shifts each image of a batch by up to 4 pixels and mirrors every other one.
+def shift_and_mirror(images, seed, max_shift=4):
+    """Shifts each image of a batch and mirrors every other one.
 
     Args:
         images: (batch, height, width, channels).
         seed: integer, or an integer tensor of shape (2,).
+        max_shift: pixels; 4 is the padding before the random crop of the reference.
     """
     shift, mirror = random.split(random.seed_tensor(seed), 2)
     batch, (height, width) = tf.shape(images)[0], images.shape[1:3]
-    padding = [[0, 0], [_PADDING, _PADDING], [_PADDING, _PADDING], [0, 0]]
-    offsets = tf.cast(random.uniform(shift, (2, batch)) * (2 * _PADDING + 1), tf.int32)
+    padding = [[0, 0], [max_shift, max_shift], [max_shift, max_shift], [0, 0]]
+    offsets = tf.cast(random.uniform(shift, (2, batch)) * (2 * max_shift + 1), tf.int32)
     rows = offsets[0][:, None] + tf.range(height)
     columns = offsets[1][:, None] + tf.range(width)
     mirrored = random.uniform(mirror, (batch, 1)) < 0.5

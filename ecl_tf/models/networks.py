@@ -27,7 +27,7 @@ def mlp(input_shape, units, widths=(64,), dropout=0.0):
     return keras.Model(inputs, head(x, [], units), name="mlp")
 
 
-def convnet(input_shape, units, width=16, depth=2):
+def convnet(input_shape, units, width=16, depth=2, dropout=0.0):
     """A family of convolutional networks by width and depth.
 
     `depth` stages, each a 3x3 convolution with ReLU and a 2x2 max pooling, the width
@@ -39,6 +39,7 @@ def convnet(input_shape, units, width=16, depth=2):
         units: the size of the raw output.
         width: filters of the first stage.
         depth: the number of stages.
+        dropout: rate before the last layer.
 
     Raises:
         ValueError: if the images are too small for the depth.
@@ -53,7 +54,10 @@ def convnet(input_shape, units, width=16, depth=2):
     for stage in range(depth):
         x = layers.Conv2D(width * 2**stage, 3, padding="same", activation="relu")(x)
         x = layers.MaxPooling2D()(x)
-    return keras.Model(inputs, head(layers.Flatten()(x), vectors, units), name="convnet")
+    x = layers.Flatten()(x)
+    if dropout:
+        x = layers.Dropout(dropout)(x)
+    return keras.Model(inputs, head(x, vectors, units), name="convnet")
 
 
 def lenet(input_shape, units, padding="valid"):

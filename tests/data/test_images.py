@@ -72,7 +72,7 @@ def test_small_images_are_bytes_in_three_parts(load, shape, classes):
         pixels, labels = arrays(part)
         assert pixels.shape[1:] == shape and pixels.dtype == np.uint8
         assert labels.dtype == np.int64 and labels.min() >= 0 and labels.max() < classes
-    assert splits.decode is None and splits.augment is images.shift_and_mirror
+    assert splits.decode is None and splits.augment.func is images.shift_and_mirror
 
 
 def test_training_and_validation_are_disjoint_and_complete():
@@ -122,6 +122,15 @@ def test_small_images_without_augmentation():
 def test_impossible_sizes_are_refused(sizes):
     with pytest.raises(ValueError, match=r"train_size=.*at least 1.*at most 20.*'cifar10'"):
         data.cifar10(**sizes, mock_examples=20)
+
+
+def test_without_shift_images_are_mirrored_only():
+    splits = data.cifar10(validation_size=6, max_shift=0, mock_examples=20)
+    batch = tf.random.stateless_uniform((64, 32, 32, 3), (0, 1))
+    changed = splits.augment(batch, 3).numpy()
+    mirrored = np.all(changed == batch[:, :, ::-1], axis=(1, 2, 3))
+    kept = np.all(changed == batch, axis=(1, 2, 3))
+    assert np.all(mirrored ^ kept) and 16 < mirrored.sum() < 48
 
 
 def test_training_batches_of_small_images_are_augmented_floats():

@@ -1,0 +1,144 @@
+"""What the report shows besides scores: curves, calibration, sampled inputs.
+
+All of it is plain lists, for results.json.
+"""
+
+import keras
+import numpy as np
+from scipy import stats
+
+from ecl_tf import samplers, uncertainty
+
+_BINS = 15
+_LEVELS = np.linspace(0.05, 0.95, 19)
+_SHOWN = 8  # Sampled inputs.
+_GRID = 200  # Points of a one-dimensional figure.
+
+
+class LearningCurve(keras.callbacks.Callback):
+    """Scores the student on validation data at the end of every epoch.
+
+    Args:
+        experiment: the `Experiment`.
+        output: of the student's raw outputs.
+
+    Attributes:
+        points: a list of {"step": int, score name: float}.
+    """
+
+    def __init__(self, experiment, output):
+        super().__init__()
+        self.experiment = experiment
+        self.output = output
+        self.points = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        student = getattr(self.model, "student", self.model)
+        name = self.experiment.score_name
+        score = self.experiment.evaluate(student, "validation", self.output)[name]
+        self.points.append({"step": int(self.model.optimizer.iterations), name: score})
+
+
+def reliability(labels, raw, output):
+    """How far confidences can be trusted, for a reliability diagram.
+
+    For classes: rows are binned by confidence (15 equal bins), `predicted` is a bin's mean
+    confidence, `observed` its accuracy, `weight` its share of the rows; empty bins are left
+    out. For Gaussians: `predicted` are nominal levels of central intervals, `observed` the
+    share of labels inside.
+
+    Args:
+        labels: (rows,) classes, or (rows, d) targets.
+        raw: raw outputs.
+        output: the `ecl_tf.outputs.Output` of `raw`.
+
+    Reference: Guo et al., "On Calibration of Modern Neural Networks", 2017, section 2.
+    """
+    if output.family == "categorical":
+        probabilities = np.asarray(output.prediction(raw))
+        confidence = probabilities.max(-1)
+        right = probabilities.argmax(-1) == np.reshape(labels, confidence.shape)
+        bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+        filled = np.unique(bins)
+        predicted = np.array([confidence[bins == b].mean() for b in filled])
+        observed = np.array([right[bins == b].mean() for b in filled])
+        weight = np.array([(bins == b).mean() for b in filled])
+    else:
+        distribution = output(raw)
+        mean, stddev = np.asarray(distribution.mean()), np.asarray(distribution.stddev())
+        distance = np.abs(np.reshape(labels, mean.shape) - mean) / stddev
+        predicted = _LEVELS
+        quantiles = stats.norm.ppf(0.5 + _LEVELS / 2)
+        observed = np.array([(distance <= quantile).mean() for quantile in quantiles])
+        weight = np.full(len(_LEVELS), 1 / len(_LEVELS))
+    return {
+        name: _floats(values)
+        for name, values in (("predicted", predicted), ("observed", observed), ("weight", weight))
+    }
+
+
+def gallery(experiment, teacher, students, sampler):
+    """Some sampled training inputs, with what teacher and students say of them.
+
+    Args:
+        experiment: the `Experiment`.
+        teacher: the `ecl_tf.Teacher`.
+        students: dict from method to (student, its output).
+        sampler: the `Sampler`, or its config.
+
+    Returns:
+        None where inputs are not one tensor; else {"shape": of one input, "inputs": [...],
+        "distributions": {who: {parameter: [...]}}}.
+    """
+    x, _ = next(iter(experiment.batches(experiment.config.student, experiment.config.seed)))
+    if keras.tree.is_nested(x):
+        return None
+    first = next(iter(students.values()))[0]
+    networks = uncertainty.Networks(teacher, first, experiment.output)
+    inputs = samplers.get(sampler)(x, experiment.config.seed, networks).inputs[:_SHOWN]
+    return {
+        "shape": list(inputs.shape[1:]),
+        "inputs": np.asarray(inputs).round(4).tolist(),
+        "distributions": _distributions(experiment, teacher, students, inputs),
+    }
+
+
+def one_dimension(experiment, teacher, students):
+    """Means and standard deviations over the range of the inputs, where both are one number.
+
+    Returns:
+        None for other data; else {"x": [...], "train": {"x", "y"}, "distributions": ...}.
+    """
+    if experiment.splits.input_shape != (1,) or experiment.output.family != "normal":
+        return None
+    if experiment.splits.event_size != 1:
+        return None
+    x, y = (np.asarray(part) for part in experiment.splits.train_rows)
+    margin = 0.1 * (x.max() - x.min())
+    grid = np.linspace(x.min() - margin, x.max() + margin, _GRID, dtype="float32")[:, None]
+    found = _distributions(experiment, teacher, students, grid)
+    return {
+        "x": _floats(grid[:, 0]),
+        "train": {"x": _floats(x[:, 0]), "y": _floats(np.ravel(y))},
+        "distributions": {
+            who: {name: [row[0] for row in values] for name, values in parameters.items()}
+            for who, parameters in found.items()
+        },
+    }
+
+
+def _distributions(experiment, teacher, students, inputs):
+    answers = {"teacher": (teacher.output_kind, teacher.distribution(inputs))}
+    for method, (student, output) in students.items():
+        answers[method] = output, output(student(inputs))
+    return {
+        who: {
+            name: np.asarray(values).round(5).tolist()
+            for name, values in output.parameters(distribution).items()
+        }
+        for who, (output, distribution) in answers.items()
+    }
+
+
+def _floats(values):
+    return [round(float(value), 5) for value in values]
