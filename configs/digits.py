@@ -50,5 +50,15 @@ def get_config():
                 "temperature": 1.0,
                 "label_weight": 0.0,
             },
+            "generator": {  # Of trainers.train_generator alone.
+                "latent_size": 8,
+                "width": 32,
+                "train": {
+                    "steps": 2000,
+                    "batch_size": 64,
+                    "learning_rate": 2e-3,
+                    "steps_per_execution": 20,
+                },
+            },
         }
     )

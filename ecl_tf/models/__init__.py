@@ -2,6 +2,7 @@
 
 from ecl_tf.build import call_by_name
 from ecl_tf.models.applications import application
+from ecl_tf.models.conditional_vae import ConditionalVae as ConditionalVae
 from ecl_tf.models.networks import convnet, lenet, mlp
 from ecl_tf.models.plain import vgg
 from ecl_tf.models.preactivation import preactivation_resnet, wide_resnet
