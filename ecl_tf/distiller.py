@@ -103,6 +103,12 @@ class Distiller(keras.Model):
         self._validate_networks()
         self.sampler.validate_networks(self._networks())
         self.generators = list(self.sampler.models)  # Their weights are saved, not trained.
+        if len({id(model) for model in self.generators}) < len(self.generators):
+            raise ValueError(
+                "The sampler draws from one generator in two places, of which Keras would save "
+                "only the first. Give one of them a copy: keras.models.clone_model, with its "
+                "weights set."
+            )
 
         student_layers = [loss.student_layer_name for loss in self.feature_losses]
         self._run_student = features.runner(student, student_layers)

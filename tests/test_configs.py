@@ -23,10 +23,13 @@ FILES = {
     "fashion_mnist": ["", "convnet", "mlp", "transformer"],
     "imagenet": ["", "runlocal"],
     "mpii_gaze": ["", "runlocal"],
+    "relatives": ["", "mlp"],
     "rotated_digits": [""],
+    "schedules": ["", "transformer", "rotated_digits", "casp"],
+    "sine": [""],
 }
 ALL = [f"{name}:{size}".rstrip(":") for name, sizes in FILES.items() for size in sizes]
-FULL = ["casp", "cifar100", "digits", "imagenet", "mpii_gaze", "rotated_digits", *ALL[4:7]]
+FULL = ["casp", "cifar100", "digits", "imagenet", "mpii_gaze", "rotated_digits", *ALL[4:7], "sine"]
 # One example's inputs, and classes or target dimensions: of the data sets' own papers.
 SHAPES = {
     "casp": ((9,), 1),
@@ -36,6 +39,7 @@ SHAPES = {
     "imagenet": ((224, 224, 3), 1000),
     "mpii_gaze": ({"image": (36, 60, 1), "head_pose": (2,)}, 2),
     "rotated_digits": ((12, 12, 1), 1),
+    "sine": ((1,), 1),
 }
 
 
@@ -77,7 +81,7 @@ def test_names_and_arguments_exist(name):
     for section in sections(config):
         optimizer = optimizers.build(section.train, 0.01)
         assert isinstance(optimizer, keras.optimizers.Optimizer)
-    assert set(config.erm) == {"label_smoothing", "mixup_alpha"}
+    assert set(config.erm) - {"cutmix_alpha"} == {"label_smoothing", "mixup_alpha"}
     assert 0.0 in config.kd.label_weights
     if output.takes_temperature:
         assert 1.0 in config.kd.temperatures
@@ -311,3 +315,21 @@ def test_local_imagenet_is_distilled_and_exported(run):
     assert len(epochs) == 2 and np.isfinite(epochs).all()
     served = ecl_tf.load_student(workdir / "export")(np.zeros((2, 32, 32, 3), "float32"))
     np.testing.assert_allclose(np.sum(served.probs_parameter(), 1), 1.0, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if "methods" in load(name)])
+def test_further_methods_are_arguments_of_the_distiller(name):
+    known = set(inspect.signature(ecl_tf.Distiller).parameters) | {"labels"}
+    for arguments in load(name).methods.to_dict().values():
+        samplers.get(arguments["sampler"])
+        assert set(arguments) <= known
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if "grid" in load(name)])
+def test_a_grid_has_cells(name):
+    config = load(name)
+    cells = dict(compare.grid_cells(config))
+    assert len(cells) == np.prod([len(values) for _, values in config.grid])
+    for cell in cells.values():
+        for section in sections(cell):
+            assert section.train.steps % section.train.steps_per_execution == 0

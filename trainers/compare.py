@@ -4,19 +4,28 @@
 
 trains the teacher ensemble, chooses the settings of ERM and of tuned KD on validation
 data, trains all methods with the same number of student steps, reads the test split
-once, and writes to WORKDIR: results.json, table.md, plot.png, and the students. A run
-that was stopped continues after its last finished training. With config.data.held_out="all"
-it does so for each of config.folds, in WORKDIR/FOLD, and averages their test scores.
+once, and writes to WORKDIR: results.json, table.md, plot.png, report.html, and the students.
+A run that was stopped continues after its last finished training.
+
+With config.data.held_out="all" it does so for each of config.folds, in WORKDIR/FOLD, and
+averages their test scores. With config.grid, pairs of a setting's name and its values (or a
+dict of named values), it does so for every combination, in WORKDIR/cells, where cells of
+equal data and teacher settings share the teacher:
+
+    grid = (("data.train_size", (1000, 5000)), ("student.train.steps", (2000, 6000)))
 
 The methods:
-    ERM          labels only; the best of plain, label smoothing and mixup
+    ERM          labels only; the best of plain, label smoothing, mixup and CutMix
     standard KD  T = 4, 0.9 T^2 KL + 0.1 cross-entropy on the training inputs; for
                  regression, squared error to the teacher's mean
     tuned KD     KL on the training inputs; the best temperature and label weight
     XCL          as config.xcl says, nothing tuned
+    others       each of config.methods by its name: arguments of `ecl_tf.Distiller`, and
+                 perhaps `labels` for batches mixed with their labels, nothing tuned
 """
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import math
@@ -25,9 +34,10 @@ from typing import Any
 
 import keras
 from absl import app, flags
+from ml_collections import ConfigDict
 
 from ecl_tf import data, outputs, teachers
-from trainers import report, runtime, teaching
+from trainers import diagnostics, report, runtime, teaching
 from trainers.experiment import Experiment, save_model
 
 flags.adopt_module_key_flags(runtime)
@@ -57,15 +67,64 @@ class Setting:
 def main(_):
     config = runtime.CONFIG.value
     workdir = runtime.claim(runtime.WORKDIR.value, config)
-    if config.data.get("held_out") == "all":
-        results = compare_folds(config, workdir)
-    else:
-        results = compare(Experiment(config), workdir)
+    results = (compare_grid if config.get("grid") else compare_one)(config, workdir)
     runtime.write_json(workdir / "results.json", results)
-    table = report.table(results)
-    (workdir / "table.md").write_text(table)
-    report.plot(results, workdir / "plot.png")
-    runtime.announce(f"\n{table}\nWritten to {workdir}: results.json, table.md, plot.png")
+    written = report.write(results, workdir)
+    runtime.announce(f"\n{report.table(results)}\nWritten to {workdir}: results.json, {written}")
+
+
+def compare_grid(config, workdir):
+    """Compares in every cell of config.grid; returns {"cells": {name: results}}.
+
+    The results file is written after every cell.
+    """
+    found = {}
+    cells = list(grid_cells(config))
+    for number, (name, cell) in enumerate(cells):
+        runtime.announce(f"[cell {number + 1}/{len(cells)}] {name}")
+        directory = runtime.claim(workdir / "cells" / name.replace(", ", "_"), cell)
+        of_teacher = [cell.get(key) for key in ("seed", "output", "data", "teacher")]
+        described = json.dumps(of_teacher, default=lambda section: section.to_dict())
+        teacher = workdir / "teachers" / hashlib.sha256(described.encode()).hexdigest()[:12]
+        teacher.mkdir(parents=True, exist_ok=True)
+        found[name] = compare_one(cell, directory, teacher)
+        runtime.write_json(workdir / "results.json", {"cells": found})
+    return {"cells": found}
+
+
+def grid_cells(config):
+    """Yields the name and the config of every cell of config.grid.
+
+    Raises:
+        ValueError: if a name in the grid is no setting of the config.
+    """
+    axes = []
+    for key, values in config.grid:
+        named = dict(values) if hasattr(values, "items") else {str(v): v for v in values}
+        axes.append([(key, label, value) for label, value in named.items()])
+    for cell in itertools.product(*axes):
+        own = config.copy_and_resolve_references()
+        with own.unlocked(), own.ignore_type():
+            del own.grid
+            for key, _, value in cell:
+                *path, last = key.split(".")
+                section = own
+                for part in path:
+                    section = section.get(part, ConfigDict())
+                if last not in section:
+                    raise ValueError(f"config.grid names {key!r}, which is no setting.")
+                section[last] = ConfigDict(value) if isinstance(value, dict) else value
+        yield ", ".join(f"{key}={label}" for key, label, _ in cell), own
+
+
+def compare_one(config, workdir, teacher_directory=None):
+    """Compares on one data set, or on all of its folds; finished work is only read."""
+    path = workdir / "results.json"
+    if path.exists() and "final" in (found := json.loads(path.read_text())):
+        return found
+    if config.data.get("held_out") == "all":
+        return compare_folds(config, workdir)
+    return compare(Experiment(config), workdir, teacher_directory)
 
 
 def compare_folds(config, workdir):
@@ -85,24 +144,30 @@ def compare_folds(config, workdir):
     return report.average(results)
 
 
-def compare(experiment, workdir):
-    """Runs the comparison, or what is left of it; returns the results."""
+def compare(experiment, workdir, teacher_directory=None):
+    """Runs the comparison, or what is left of it; returns the results.
+
+    Args:
+        experiment: the `Experiment`.
+        workdir: where results and students go.
+        teacher_directory: where the teacher is or goes; by default the same.
+    """
     if experiment.splits.validation is experiment.splits.train:
         raise ValueError(
             "trainers.compare makes its choices on validation data, and this data set is split "
             "without any. Hold some out, e.g. with --config.data.validation_persons=1."
         )
-    teacher = teaching.train_teacher(experiment, workdir)
+    teacher = teaching.train_teacher(experiment, teacher_directory or workdir)
     tuning_seeds, final_seeds = seeds(experiment.config)
     to_tune = [erm_settings(experiment), kd_settings(experiment)]
-    fixed = [standard_kd(experiment), xcl(experiment)]
+    fixed = [standard_kd(experiment), xcl(experiment), *others(experiment)]
     total = len(tuning_seeds) * sum(map(len, to_tune))
     total += len(to_tune + fixed) * len(final_seeds)
     runs = Runs(experiment, teacher, workdir, total)
 
     # All choices are made on validation data.
     chosen = [choose(settings, runs, experiment, tuning_seeds) for settings in to_tune]
-    final = [chosen[0], fixed[0], chosen[1], fixed[1]]
+    final = [chosen[0], fixed[0], chosen[1], *fixed[1:]]
     for setting, seed in itertools.product(final, final_seeds):
         runs.run(setting, seed)
 
@@ -117,9 +182,12 @@ def seeds(config):
 
 
 def erm_settings(experiment):
-    """Training on labels: plain, with label smoothing, with mixup."""
+    """Training on labels: plain, with label smoothing, with mixup, with CutMix."""
     erm = experiment.config.erm
     settings = [Setting("ERM", "plain", {})]
+    if erm.get("cutmix_alpha"):
+        arguments = {"cutmix_alpha": erm.cutmix_alpha}
+        settings.append(Setting("ERM", f"CutMix {erm.cutmix_alpha:g}", arguments))
     if erm.label_smoothing:
         arguments = {"label_smoothing": erm.label_smoothing}
         settings.append(Setting("ERM", f"label smoothing {erm.label_smoothing:g}", arguments))
@@ -161,6 +229,15 @@ def xcl(experiment):
     """Extracurricular learning as config.xcl says."""
     arguments = experiment.xcl_arguments()
     return Setting("XCL", arguments["sampler"]["class_name"], arguments)
+
+
+def others(experiment):
+    """The methods of config.methods."""
+    methods = experiment.config.get("methods", ConfigDict())
+    return [
+        Setting(name, arguments.get("sampler", {}).get("class_name", ""), arguments)
+        for name, arguments in methods.to_dict().items()
+    ]
 
 
 def choose(settings, runs, experiment, tuning_seeds):
@@ -211,7 +288,7 @@ class Runs:
             return self.results["runs"][key]
         runtime.announce(f"[run {self.done}/{self.total}] {key}")
         start = time.monotonic()
-        student, output = self._train(setting, seed)
+        student, output, curve = self._train(setting, seed)
         seconds = time.monotonic() - start
         path = self.students / f"{len(self.results['runs'])}.keras"
         save_model(student, path)
@@ -222,6 +299,7 @@ class Runs:
             "seconds": round(seconds, 2),
             "student": path.name,
             "output": keras.saving.serialize_keras_object(output),
+            "curve": curve,
             "validation": self.experiment.evaluate(student, "validation", output),
         }
         runtime.announce(f"    validation {runtime.describe(record['validation'])}")
@@ -230,15 +308,17 @@ class Runs:
         return record
 
     def _train(self, setting, seed):
-        """Returns the student and the output that its raw tensor stands for."""
+        """Returns the student, the output that its raw tensor stands for, and its curve."""
         experiment = self.experiment
+        output = setting.arguments.get("output", experiment.output)
+        curve = diagnostics.LearningCurve(experiment, output)
         if setting.method == "ERM":
             section = experiment.config.student
-            return experiment.train_supervised(
-                section, seed, **setting.arguments
-            ), experiment.output
-        student = experiment.train_distilled(self.teacher, seed, **setting.arguments)
-        output = setting.arguments.get("output", experiment.output)
+            student = experiment.train_supervised(section, seed, [curve], **setting.arguments)
+        else:
+            student = experiment.train_distilled(
+                self.teacher, seed, callbacks=[curve], **setting.arguments
+            )
         if isinstance(output, outputs.Point):
             # A student of points has no spread of its own: measure it, in the target's units.
             def points(inputs, training):
@@ -246,13 +326,15 @@ class Runs:
 
             validation = data.evaluation_batches(experiment.splits.validation)
             output = experiment.point_output(teachers.residual_stddev(points, validation))
-        return student, output
+        return student, output, curve.points
 
     def read_test(self, settings, final_seeds):
         """Scores the teacher and the final runs on the test split, once."""
         if "teacher" in self.results:
             return
-        final = {}
+        experiment = self.experiment
+        final: dict[str, list] = {}
+        first: dict[str, tuple] = {}
         for setting in settings:
             keys = [setting.key(seed) for seed in final_seeds]
             final[setting.method] = keys
@@ -260,12 +342,22 @@ class Runs:
                 record = self.results["runs"][key]
                 student = keras.models.load_model(self.students / record["student"], compile=False)
                 output = outputs.get(record["output"])
-                record["test"] = self.experiment.evaluate(student, "test", output)
-        self.results["final"] = final
-        self.results["teacher"] = self.experiment.evaluate(self.teacher, "test")
+                labels, raw = experiment.answers(student, "test", output)
+                record["test"] = experiment.scores(labels, raw, output)
+                record["reliability"] = diagnostics.reliability(labels, raw, output)
+                first.setdefault(setting.method, (student, output))
+        labels, raw = experiment.answers(self.teacher, "test")
         weights = self.teacher.weights
-        self.results["teacher_weights"] = sum(math.prod(weight.shape) for weight in weights)
-        self.results["student_weights"] = student.count_params()
+        sampler = experiment.xcl_arguments()["sampler"]
+        self.results |= {
+            "final": final,
+            "teacher": experiment.scores(labels, raw),
+            "teacher_reliability": diagnostics.reliability(labels, raw, experiment.output),
+            "teacher_weights": sum(math.prod(weight.shape) for weight in weights),
+            "student_weights": student.count_params(),
+            "gallery": diagnostics.gallery(experiment, self.teacher, first, sampler),
+            "one_dimension": diagnostics.one_dimension(experiment, self.teacher, first),
+        }
         runtime.write_json(self.path, self.results)
 
 

@@ -1,9 +1,21 @@
-"""The table and the plot of what `trainers.compare` measured."""
+"""What `trainers.compare` measured as a table, a plot, and a page to read.
 
+    python -m trainers.report --workdir=runs/digits
+
+writes table.md, plot.png and report.html again, from WORKDIR/results.json alone. The page is
+one file that needs no network. (A grid of comparisons has no plot.png.)
+"""
+
+import html
+import itertools
+import json
 import math
+import pathlib
+import re
 import statistics
 
 from ecl_tf import gap
+from trainers import figures
 
 _TITLES = {
     "accuracy": "accuracy, %",
@@ -14,33 +26,97 @@ _TITLES = {
     "coverage": "coverage of 95 % intervals, %",
 }
 _IN_PERCENT = ("accuracy", "ece", "coverage")
+_BASELINES = ("standard KD", "tuned KD")
+# Of single runs and folds: an average over folds has none of it.
+_DETAILS = ("teacher_reliability", "gallery", "one_dimension")
+_BINS = 15  # Of confidence, in "reliability" of classes.
+_BARS = 10  # At most, for the classes of one distribution.
+_NUMBERS = 12  # At most, of one row of a table.
+
+
+def write(results, workdir):
+    """Writes table.md, plot.png (not for a grid) and report.html.
+
+    Args:
+        results: the content of results.json: a comparison, or {"cells": {name: comparison}}.
+        workdir: the directory, a path.
+
+    Returns:
+        The names of the files written, in words.
+
+    Raises:
+        ValueError: if nothing in the results is finished.
+    """
+    finished, _ = _cells(results)
+    if not finished:
+        raise ValueError(
+            "These results are unfinished: the test split was not read yet, so there is nothing "
+            "to report. Run the same trainers.compare command again to finish them."
+        )
+    workdir = pathlib.Path(workdir)
+    (workdir / "table.md").write_text(table(results))
+    (workdir / "report.html").write_text(page(results, f"Comparison: {workdir.resolve().name}"))
+    if "cells" in results:
+        return "table.md, report.html"
+    plot(results, workdir / "plot.png")
+    return "table.md, plot.png, report.html"
+
+
+def rebuild(workdir):
+    """Writes the report of a work directory's results.json again; see `write`.
+
+    Raises:
+        ValueError: if there are no results, or nothing in them is finished.
+    """
+    path = pathlib.Path(workdir) / "results.json"
+    if not path.exists():
+        raise ValueError(
+            f"There is no results.json in {workdir}. python -m trainers.compare writes it."
+        )
+    return write(json.loads(path.read_text()), workdir)
 
 
 def table(results):
-    """Returns the results as a Markdown table.
+    """Returns the results as a Markdown table; of a grid, one for each cell.
 
     Scores are means over seeds with their 95 % t interval; gap reductions carry
     Fieller's interval (see `ecl_tf.gap`).
     """
+    if "cells" in results:
+        parts = [
+            f"## {name}\n\n{table(cell) if _is_finished(cell) else 'not finished'}"
+            for name, cell in results["cells"].items()
+        ]
+        return "\n\n".join(part.strip() for part in parts) + "\n"
+    header, *rows = _rows(results)
+    lines = [header, ["---"] * len(header), *rows]
+    lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{_note(results)}\n"
+
+
+def _rows(results):
+    """The table's header and rows, as lists of text."""
     metrics = list(results["teacher"])
-    header = ["method", *(_TITLES[m] for m in metrics)]
-    header += ["gap closed vs standard KD", "gap closed vs tuned KD", "seconds"]
+    header = ["method", *map(_title, metrics)]
+    header += [*(f"gap closed vs {baseline}" for baseline in _BASELINES), "seconds"]
     teacher = [f"{_scale(m, results['teacher'][m]):.2f}" for m in metrics]
-    rows = [[f"teacher, {results['teacher_weights']:,} weights", *teacher, "", "", ""]]
+    rows = [header, [f"teacher, {results['teacher_weights']:,} weights", *teacher, "", "", ""]]
     for method, keys in results["final"].items():
         label = results["runs"][keys[0]]["label"]
-        row = [f"{method} ({label})"]
+        row = [f"{method} ({label})" if label else method]
         row += [_with_interval(gap.mean(scores(results, method, m)), m) for m in metrics]
-        for baseline in ("standard KD", "tuned KD"):
-            row.append(gap_cell(results, method, baseline))
+        row += [gap_cell(results, method, baseline) for baseline in _BASELINES]
         seconds = [results["runs"][key]["seconds"] for key in keys]
         rows.append([*row, f"{sum(seconds) / len(seconds):.1f}"])
+    return rows
+
+
+def _note(results):
     seeds = len(next(iter(results["final"].values())))
-    lines = [header, ["---"] * len(header), *rows]
     split = f"Test splits of {results['folds']} folds" if "folds" in results else "Test split"
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + (
-        f"\n\n{split}; mean of {seeds} seeds with 95 % interval; students of "
-        f"{results['student_weights']:,} weights, {results['student_steps']:,} steps each.\n"
+    return (
+        f"{split}; mean of {seeds} seeds with 95 % interval; students of "
+        f"{results['student_weights']:,} weights, {results['student_steps']:,} steps each."
     )
 
 
@@ -48,9 +124,10 @@ def average(folds):
     """Returns the mean over the folds of a cross-validation, as results of the same form.
 
     Every seed's test scores are averaged over the folds, so that the intervals hold the
-    seeds' variation and not the persons'.
+    seeds' variation and not the persons'. Curves, reliability, gallery and the like are a
+    single fold's and left out.
     """
-    first = folds[0]
+    first = {name: value for name, value in folds[0].items() if name not in _DETAILS}
     merged = {**first, "runs": {}, "final": {}, "folds": len(folds)}
     merged["teacher"] = {
         m: statistics.fmean(fold["teacher"][m] for fold in folds) for m in first["teacher"]
@@ -79,15 +156,29 @@ def scores(results, method, metric):
     return [results["runs"][key]["test"][metric] for key in results["final"][method]]
 
 
-def gap_cell(results, method, baseline):
-    """The gap reduction of XCL against a baseline, in words where it is undefined."""
-    if method != "XCL":
-        return ""
+def gap_closed(results, method, baseline):
+    """A distilled method's gap reduction against a baseline.
+
+    Returns:
+        `ecl_tf.gap.Interval`, of NaN where the baseline meets the teacher; None for the
+        baselines themselves and for ERM.
+    """
+    if method in ("ERM", *_BASELINES) or baseline not in results["final"]:
+        return None
     metric = results["score"]
     theirs, teacher = scores(results, baseline, metric), results["teacher"][metric]
     if gap.meets_teacher(theirs, teacher, results["higher_is_better"]):
+        return gap.Interval(math.nan, math.nan, math.nan)
+    return gap.reduction(scores(results, method, metric), theirs, teacher)
+
+
+def gap_cell(results, method, baseline):
+    """The gap reduction of a method against a baseline, in words where it is undefined."""
+    reduction = gap_closed(results, method, baseline)
+    if reduction is None:
+        return ""
+    if math.isnan(reduction.value):
         return f"undefined: {baseline} meets the teacher"
-    reduction = gap.reduction(scores(results, method, metric), theirs, teacher)
     if math.isnan(reduction.low):
         return f"{100 * reduction.value:.0f} %"
     if math.isinf(reduction.low):
@@ -97,28 +188,356 @@ def gap_cell(results, method, baseline):
 
 
 def plot(results, path):
-    """Writes a PNG: a panel a metric, a dot a seed, mean and interval, the teacher's line."""
-    from matplotlib import figure
+    """Writes a PNG: a panel a metric, a dot a seed, mean and interval, the teacher's line.
 
-    methods = list(results["final"])
-    metrics = list(results["teacher"])
-    picture = figure.Figure(figsize=(4.2 * len(metrics), 3.8), layout="constrained")
-    for axes, metric in zip(picture.subplots(1, len(metrics)), metrics, strict=True):
-        for position, method in enumerate(methods):
+    Args:
+        results: of one comparison, not a grid.
+        path: of the file.
+    """
+    figures.save_png(path, figures.scores, _score_panels(results))
+
+
+def page(results, title):
+    """Returns the results as an HTML page that needs no other file.
+
+    Args:
+        results: a comparison or a grid of them, finished cells only being shown.
+        title: the page's title.
+    """
+    finished, unfinished = _cells(results)
+    body = [_tag("h1", _text(title)), _tag("p", _HOW_TO_READ)]
+    if "cells" in results:
+        body.append(_contents(finished, unfinished))
+        body.append(_overview(finished))
+    for number, (name, cell) in enumerate(finished.items(), 1):
+        heading = _tag("h2", _text(name)) if name else ""
+        parts = [part(cell) for part in _CELL_PARTS]
+        body.append(_tag("section", heading, *parts, id=f"cell-{number}"))
+    head = f'<meta charset="utf-8"><title>{_text(title)}</title><style>{_CSS}</style>'
+    head += '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n'
+        f"<body>{''.join(body)}</body></html>\n"
+    )
+
+
+def _cells(results):
+    """Returns the finished cells by name (one comparison's is empty), and the others' names."""
+    cells = results.get("cells", {"": results})
+    finished = {name: cell for name, cell in cells.items() if _is_finished(cell)}
+    return finished, [name for name in cells if name not in finished]
+
+
+def _is_finished(results):
+    return "final" in results and "teacher" in results
+
+
+# The parts of a comparison: each a function from its results to HTML, empty without its data.
+
+
+def _table_part(results):
+    return _html_table(_rows(results)) + _tag("p", _text(_note(results)), class_="note")
+
+
+def _scores_part(results):
+    alt = "Test scores: a dot for each seed, mean and interval of each method, the teacher's line."
+    return _tag("h3", "Test scores") + _figure(alt, figures.scores, _score_panels(results))
+
+
+def _curves_part(results):
+    metric = results["score"]
+    lines = {method: _learning_curve(results, method) for method in results["final"]}
+    lines = {method: points for method, points in lines.items() if points}
+    if not lines:
+        return ""
+    y_label = f"validation {_title(metric)}"
+    drawn = _figure(
+        f"Learning curves: {y_label} against the step, a line for each of {', '.join(lines)}.",
+        *(figures.lines, {"": lines}, "step", y_label),
+    )
+    return _tag("h3", "Learning curves") + _key(lines) + drawn + _p("Means over the seeds.")
+
+
+def _learning_curve(results, method):
+    """Points (step, mean over seeds of the validation score, NaN, NaN), by step."""
+    metric = results["score"]
+    by_step: dict[int, list[float]] = {}
+    for key in results["final"][method]:
+        for point in results["runs"][key].get("curve") or ():
+            by_step.setdefault(point["step"], []).append(_scale(metric, point[metric]))
+    return [
+        (step, statistics.fmean(values), math.nan, math.nan)
+        for step, values in sorted(by_step.items())
+    ]
+
+
+def _reliability_part(results):
+    classes = results["score"] == "accuracy"
+    curves = {"teacher": [results.get("teacher_reliability")]}
+    for method, keys in results["final"].items():
+        curves[method] = [results["runs"][key].get("reliability") for key in keys]
+    found = {who: [seed for seed in seeds if seed] for who, seeds in curves.items()}
+    pooled = {who: pool(seeds, classes) for who, seeds in found.items() if seeds}
+    if not pooled:
+        return ""
+    labels = ("confidence", "accuracy") if classes else ("nominal level", "share of targets inside")
+    words = (
+        "Test inputs by the confidence in the likeliest class; a dot's area is its share of them."
+        if classes
+        else "Central intervals of the predicted normal distributions, on test inputs."
+    )
+    drawn = _figure(
+        f"Reliability diagrams of {', '.join(pooled)}: {labels[1]} against {labels[0]}.",
+        *(figures.reliability, pooled, *labels),
+    )
+    words += " Below the diagonal is overconfident. All seeds together."
+    return _tag("h3", "Reliability") + drawn + _p(words)
+
+
+def pool(curves, classes):
+    """The reliability of all seeds together.
+
+    Args:
+        curves: a list of {"predicted": [...], "observed": [...], "weight": [...]}.
+        classes: whether `predicted` are confidences, which are binned anew; else they are
+            the same levels for all seeds.
+
+    Returns:
+        A dict of the same form: means weighted by `weight`, and the seeds' mean weight.
+    """
+    pooled: dict[float, list[tuple[float, float, float]]] = {}
+    for curve in curves:
+        for point in zip(curve["predicted"], curve["observed"], curve["weight"], strict=True):
+            place = min(int(point[0] * _BINS), _BINS - 1) if classes else point[0]
+            pooled.setdefault(place, []).append(point)
+    found: dict[str, list[float]] = {"predicted": [], "observed": [], "weight": []}
+    for _, points in sorted(pooled.items()):
+        predicted, observed, weight = zip(*points, strict=True)
+        found["predicted"].append(statistics.fmean(predicted, weight))
+        found["observed"].append(statistics.fmean(observed, weight))
+        found["weight"].append(sum(weight) / len(curves))
+    return found
+
+
+def _one_dimension_part(results):
+    found = results.get("one_dimension")
+    if not found:
+        return ""
+    names = ", ".join(name for name in found["distributions"] if name != "teacher")
+    drawn = _figure(
+        f"The target over the input: training points, the teacher and each of {names}.",
+        *(figures.one_dimension, found["x"], found["train"], found["distributions"]),
+    )
+    words = (
+        "Mean and ± 2 standard deviations over the input: dashed the teacher's, in colour the "
+        "first seed's student, dots the training rows. Between the dots it shows what is matched "
+        "there and what is not."
+    )
+    return _tag("h3", "Between the training points") + drawn + _p(words)
+
+
+def _gallery_part(results):
+    found = results.get("gallery")
+    if not found:
+        return ""
+    answers = found["distributions"]
+    classes = "probabilities" in answers["teacher"]
+    chart = _bars if classes else _marks
+    looks = figures.styles(answers)
+    rows = [_tag("tr", *(_tag("th", _text(head), scope="col") for head in ("input", *answers)))]
+    for number, values in enumerate(found["inputs"]):
+        shown = [_input(values, len(found["shape"]), number)]
+        shown += [chart(answers, who, number, looks[who][0]) for who in answers]
+        rows.append(_tag("tr", *(_tag("td", cell) for cell in shown)))
+    words = (
+        f"Training inputs as XCL samples them, and what is predicted for them (first seed). Bars "
+        f"are class probabilities, the line above each the teacher's; of more than {_BARS} "
+        f"classes the teacher's {_BARS} likeliest."
+        if classes
+        else "Training inputs as XCL samples them, and mean ± 2 standard deviations of what is "
+        "predicted for them (first seed), on one scale a row."
+    )
+    heading = _tag("h3", "Sampled inputs") + _p(words)
+    return heading + _scrolling(_tag("table", *rows, class_="gallery"))
+
+
+def _input(values, dimensions, number):
+    """A sampled input: an image, or a row of numbers."""
+    if dimensions in (2, 3):
+        alt = f"sampled input {number + 1}"
+        return f'<img class="sample" alt="{alt}" src="{figures.png(values)}">'
+    numbers = [f"{value:.3g}" for value in values[:_NUMBERS]]
+    return _text(", ".join(numbers) + (", …" if len(values) > _NUMBERS else ""))
+
+
+def _bars(answers, who, number, color):
+    values, teacher = (answers[name]["probabilities"][number] for name in (who, "teacher"))
+    classes = list(range(len(teacher)))
+    if len(classes) > _BARS:
+        classes = sorted(classes, key=lambda c: -teacher[c])[:_BARS]
+    likeliest = max(range(len(values)), key=values.__getitem__)
+    return figures.bars(
+        classes,
+        [values[c] for c in classes],
+        [teacher[c] for c in classes],
+        color,
+        f"{who}, input {number + 1}: class {likeliest} with {values[likeliest]:.2f}",
+    )
+
+
+def _marks(answers, who, number, color):
+    mean, stddev = answers[who]["mean"][number], answers[who]["stddev"][number]
+    limits = []
+    for dimension in range(len(mean)):
+        of_all = [
+            (answer["mean"][number][dimension], 2 * answer["stddev"][number][dimension])
+            for answer in answers.values()
+        ]
+        limits.append((min(m - s for m, s in of_all), max(m + s for m, s in of_all)))
+    words = ", ".join(f"{m:.3g} ± {2 * s:.2g}" for m, s in zip(mean, stddev, strict=True))
+    alt = f"{who}, input {number + 1}: {words}"
+    return figures.marks(mean, stddev, limits, color, alt) + _tag("div", _text(words))
+
+
+_CELL_PARTS = (
+    _table_part,
+    _scores_part,
+    _curves_part,
+    _reliability_part,
+    _one_dimension_part,
+    _gallery_part,
+)
+
+
+# The overview of a grid.
+
+
+def _contents(finished, unfinished):
+    items = [
+        _tag("li", _tag("a", _text(name), href=f"#cell-{number}"))
+        for number, name in enumerate(finished, 1)
+    ]
+    items += [_tag("li", _text(f"{name}: not finished")) for name in unfinished]
+    return _tag("nav", _tag("ul", *items))
+
+
+def _overview(cells):
+    """Tables with a row a cell and a column a method, and lines over numeric settings."""
+    first = next(iter(cells.values()))
+    methods = list(dict.fromkeys(method for cell in cells.values() for method in cell["final"]))
+    distilled = [method for method in methods if method not in ("ERM", *_BASELINES)]
+    title = f"Test {_title(first['score'])}"
+    parts = [_tag("h2", "Overview"), _tag("h3", _text(title))]
+    parts.append(_overview_table(cells, ["teacher", *methods], _score_cell))
+    parts.append(_overview_lines(cells, title, ["teacher", *methods], _score_point))
+    for baseline in _BASELINES:
+        title = f"Gap closed vs {baseline}"
+
+        def in_words(cell, method, baseline=baseline):
+            return gap_cell(cell, method, baseline) if method in cell["final"] else ""
+
+        def in_percent(cell, method, baseline=baseline):
+            reduction = gap_closed(cell, method, baseline) if method in cell["final"] else None
+            return reduction and gap.Interval(*(100 * value for value in reduction))
+
+        parts.append(_tag("h3", _text(title)) + _overview_table(cells, distilled, in_words))
+        parts.append(_overview_lines(cells, f"{title}, %", distilled, in_percent, (0, 100)))
+    return _tag("section", *parts, id="overview")
+
+
+def _overview_table(cells, names, describe):
+    """A table of describe(cell, name), the settings that vary in front."""
+    varying = _varying(cells)
+    rows = [[*varying, *names]]
+    for name, cell in cells.items():
+        own = _settings(name)
+        rows.append([own.get(key, "") for key in varying] + [describe(cell, n) for n in names])
+    return _html_table(rows, len(varying))
+
+
+def _overview_lines(cells, title, names, measure, levels=()):
+    """Figures of measure(cell, name), an `Interval` or None: one for each numeric setting."""
+    parts = []
+    for key, ticks in _numeric(cells).items():
+        panels: dict[str, dict[str, list]] = {}
+        for cell_name, cell in cells.items():
+            own = _settings(cell_name)
+            others = ", ".join(f"{k}={own.get(k)}" for k in _varying(cells) if k != key)
+            for name in names:
+                interval = measure(cell, name)
+                if interval is not None and not math.isnan(interval.value):
+                    line = panels.setdefault(others, {}).setdefault(name, [])
+                    line.append((float(own[key]), *interval))
+        if panels:
+            panels = {o: {n: sorted(p) for n, p in panel.items()} for o, panel in panels.items()}
+            alt = f"{title} against {key}, a line for each of {', '.join(names)}."
+            arguments = (figures.lines, panels, key, title, ticks, levels)
+            parts.append(_key(names) + _figure(alt, *arguments))
+    return "".join(parts)
+
+
+def _settings(name):
+    """A cell's settings by its name: {"a.b": "1", "c": "(2, 3)"} of "a.b=1, c=(2, 3)"."""
+    return dict(part.partition("=")[::2] for part in re.split(r", (?=[\w.]+=)", name))
+
+
+def _varying(cells):
+    """The settings that differ between cells; of a single cell all of them."""
+    named = [_settings(name) for name in cells]
+    keys = list(dict.fromkeys(itertools.chain.from_iterable(named)))
+    return [key for key in keys if len({own.get(key) for own in named}) > 1] or keys
+
+
+def _numeric(cells):
+    """Dict from every varying setting that is a number everywhere to its values, ascending."""
+    found = {}
+    for key in _varying(cells):
+        try:
+            values = sorted({float(_settings(name)[key]) for name in cells})
+        except (KeyError, ValueError):
+            continue
+        if len(values) > 1 and all(map(math.isfinite, values)):
+            found[key] = values
+    return found
+
+
+def _score_cell(cell, name):
+    metric = cell["score"]
+    if name == "teacher":
+        return f"{_scale(metric, cell['teacher'][metric]):.2f}"
+    if name not in cell["final"]:
+        return ""
+    return _with_interval(gap.mean(scores(cell, name, metric)), metric)
+
+
+def _score_point(cell, name):
+    metric = cell["score"]
+    if name == "teacher":
+        return gap.Interval(_scale(metric, cell["teacher"][metric]), math.nan, math.nan)
+    return _scaled_mean(cell, name, metric) if name in cell["final"] else None
+
+
+# Numbers.
+
+
+def _score_panels(results):
+    """What `figures.scores` draws."""
+    panels = {}
+    for metric, teacher in results["teacher"].items():
+        panel = {"teacher": _scale(metric, teacher)}
+        for method in results["final"]:
             values = [_scale(metric, value) for value in scores(results, method, metric)]
-            interval = gap.mean(values)
-            color = "tab:red" if method == "XCL" else "tab:blue"
-            axes.plot([position] * len(values), values, "o", color=color, alpha=0.3)
-            if len(values) > 1:
-                half = interval.high - interval.value
-                axes.errorbar(position + 0.15, interval.value, half, fmt="s", color=color)
-        teacher = _scale(metric, results["teacher"][metric])
-        axes.axhline(teacher, color="black", linestyle="--", linewidth=1)
-        axes.text(-0.4, teacher, "teacher", va="bottom")
-        axes.set_xticks(range(len(methods)), methods)
-        axes.set_xlim(-0.5, len(methods) - 0.5)
-        axes.set_title(_TITLES[metric])
-    picture.savefig(path, dpi=120)
+            panel[method] = (values, gap.mean(values))
+        panels[_title(metric)] = panel
+    return panels
+
+
+def _scaled_mean(results, method, metric):
+    return gap.mean([_scale(metric, value) for value in scores(results, method, metric)])
+
+
+def _title(metric):
+    return _TITLES.get(metric, metric)
 
 
 def _scale(metric, value):
@@ -130,3 +549,86 @@ def _with_interval(interval, metric):
     if math.isnan(interval.low):
         return value
     return f"{value} ± {_scale(metric, interval.high - interval.value):.2f}"
+
+
+# HTML. Contents are HTML already, attributes are text.
+
+
+def _text(value):
+    return html.escape(str(value))
+
+
+def _tag(name, *contents, **attributes):
+    given = "".join(f' {key.rstrip("_")}="{_text(value)}"' for key, value in attributes.items())
+    return f"<{name}{given}>{''.join(contents)}</{name}>\n"
+
+
+def _p(words):
+    return _tag("p", _text(words), class_="note")
+
+
+def _html_table(rows, headings=1):
+    """A table of text; the first row and the first columns are headings."""
+    header, *body = rows
+    parts = [_tag("tr", *(_tag("th", _text(cell), scope="col") for cell in header))]
+    for row in body:
+        cells = [_tag("th", _text(cell), scope="row") for cell in row[:headings]]
+        cells += [_tag("td", _text(cell)) for cell in row[headings:]]
+        parts.append(_tag("tr", *cells))
+    return _scrolling(_tag("table", *parts))
+
+
+def _scrolling(content):
+    return _tag("div", content, class_="scrolling")
+
+
+def _figure(description, draw, *arguments):
+    return _tag("figure", figures.svg(description, draw, *arguments))
+
+
+def _key(names):
+    """What colours and markers stand for."""
+    items = []
+    for name, (color, _, sign) in figures.styles(names).items():
+        color = "inherit" if color == "black" else color
+        items.append(_tag("li", _tag("span", sign, style=f"color: {color}"), _text(name)))
+    return _tag("ul", *items, class_="key")
+
+
+_HOW_TO_READ = (
+    "Scores are means over seeds with their 95 % t interval. The gap closed is the share of a "
+    "baseline's distance to the teacher that a method closes: 100 % is the teacher's score, 0 % "
+    "the baseline's, below is worse; its interval is Fieller's. Intervals hold the variation of "
+    "the seeds, not that of teacher and test split."
+)
+_CSS = """
+:root { color-scheme: light dark; --ink: #1d1d1f; --paper: #fff; --line: #d0d0d5; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e4e7; --paper: #17171a; --line: #46464d; } }
+body { color: var(--ink); background: var(--paper); font: 16px/1.5 system-ui, sans-serif;
+  max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
+h2 { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: 1rem; }
+p { max-width: 46rem; }
+.note { font-size: 0.9rem; }
+.scrolling { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid var(--line); text-align: left; }
+td { white-space: nowrap; }
+th[scope=row] { font-weight: normal; }
+figure { margin: 1rem 0; overflow-x: auto; }
+figure svg { max-width: 100%; height: auto; }
+.key { list-style: none; padding: 0; margin: 0.5rem 0; font-size: 0.9rem; }
+.key li { display: inline-block; margin-right: 1.2rem; }
+.key span { margin-right: 0.3rem; }
+.sample { width: 96px; height: auto; image-rendering: pixelated; vertical-align: middle; }
+.gallery td { font-size: 0.75rem; }
+.small { stroke-linecap: round; fill: none; display: block; }
+.small text { font-size: 8px; text-anchor: middle; fill: currentColor; }
+"""
+
+
+if __name__ == "__main__":
+    from absl import app, flags
+
+    _WORKDIR = flags.DEFINE_string("workdir", None, "The work directory of trainers.compare.")
+    flags.mark_flag_as_required("workdir")
+    app.run(lambda _: print(f"Written to {_WORKDIR.value}: {rebuild(_WORKDIR.value)}"))

@@ -1,0 +1,296 @@
+"""Scores of uncertainty against NumPy and SciPy, and who is asked for them."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.special import expit, softmax
+from scipy.stats import entropy
+
+from ecl_tf import Ensemble, Teacher, outputs, uncertainty
+
+UNIT = np.array([2.0, 5.0])  # The targets' standard deviations.
+
+
+class Given(Teacher):
+    """A teacher of known raw outputs, whatever it is asked."""
+
+    def __init__(self, output, raws):
+        super().__init__(output)
+        self.raws = raws
+        self.asked = []
+
+    def member_outputs(self, inputs):
+        self.asked.append(inputs)
+        return [keras.tree.map_structure(tf.constant, raw) for raw in self.raws]
+
+
+class Student:
+    def __init__(self, raw):
+        self.raw = raw
+        self.asked = []
+
+    def __call__(self, inputs, training=None):
+        self.asked.append((inputs, training))
+        return keras.tree.map_structure(tf.constant, self.raw)
+
+
+def answers(output, raws, student=None, teacher_output=None):
+    networks = uncertainty.Networks(Given(teacher_output or output, raws), Student(student), output)
+    return uncertainty.Answers(networks, tf.zeros((len(keras.tree.flatten(raws[0])[0]), 1)))
+
+
+def numbers(*shape, scale=2.0):  # From the seed that every test starts with.
+    return np.random.normal(0, scale, shape).astype("float32")
+
+
+def moments(raw, unit, floor):
+    """Mean and variance of raw tensors of `Normal` outputs of two dimensions."""
+    raw = np.asarray(raw, "float64")
+    return unit * raw[..., :2], (unit * (floor + np.log1p(np.exp(raw[..., 2:])))) ** 2
+
+
+def normal_kl(p_mean, p_variance, q_mean, q_variance):
+    ratio = p_variance / q_variance
+    return ((ratio - 1 - np.log(ratio) + (p_mean - q_mean) ** 2 / q_variance) / 2).sum(-1)
+
+
+def coins(p):
+    """Probabilities of yes and no."""
+    return np.stack([p, 1 - p])
+
+
+# Reference values of one kind of output: teacher, disagreement, student, divergence.
+
+
+def of_categorical(raws, student):
+    members, q = softmax(np.float64(raws), -1), softmax(np.float64(student), -1)
+    total = entropy(members.mean(0), axis=-1)
+    parts = entropy(members, axis=-1).mean(0)
+    return total, total - parts, entropy(q, axis=-1), entropy(members.mean(0), q, axis=-1)
+
+
+def of_bernoulli(raws, student):
+    members, q = expit(np.float64(raws)), expit(np.float64(student))
+    total = entropy(coins(members.mean(0))).sum(-1)
+    parts = entropy(coins(members)).mean(0).sum(-1)
+    divergence = entropy(coins(members.mean(0)), coins(q)).sum(-1)
+    return total, total - parts, entropy(coins(q)).sum(-1), divergence
+
+
+def of_normal(raws, student):
+    means, variances = moments(raws, UNIT, 0.1)
+    q_mean, q_variance = moments(student, UNIT, 0.1)
+    variance = variances.mean(0) + means.var(0)
+    return (
+        (variance / UNIT**2).sum(-1),
+        (means.var(0) / UNIT**2).sum(-1),
+        (q_variance / UNIT**2).sum(-1),
+        normal_kl(means.mean(0), variance, q_mean, q_variance),
+    )
+
+
+NORMAL = outputs.Normal(2, min_scale=0.1, target_stddev=UNIT.tolist())
+KINDS = {
+    "categorical": (outputs.Categorical(), 5, of_categorical),
+    "bernoulli": (outputs.Bernoulli(), 3, of_bernoulli),
+    "normal": (NORMAL, 4, of_normal),
+}
+NAMES = ["teacher_uncertainty", "disagreement", "student_uncertainty", "divergence"]
+
+
+def test_these_are_the_scores():
+    assert list(uncertainty.SCORES) == NAMES
+    assert all(uncertainty.get(name) is getattr(uncertainty, name) for name in NAMES)
+
+
+@pytest.mark.parametrize("positions", [(), (6,), (2, 3)], ids=["rows", "line", "map"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_are_the_formulas_and_positions_are_averaged(kind, positions):
+    output, size, formulas = KINDS[kind]
+    raws, student = numbers(3, 7, *positions, size), numbers(7, *positions, size)
+    for name, expected in zip(NAMES, formulas(raws, student), strict=True):
+        score = uncertainty.get(name)(answers(output, raws, student))
+        expected = expected.reshape(7, -1).mean(-1)
+        assert score.shape == (7,) and score.dtype == tf.float32
+        np.testing.assert_allclose(score, expected, rtol=2e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_member_has_its_own_uncertainty_and_none_of_disagreement(kind):
+    output, size, formulas = KINDS[kind]
+    raw = numbers(1, 7, size)
+    its = answers(output, raw)
+    np.testing.assert_allclose(
+        uncertainty.teacher_uncertainty(its), formulas(raw, raw[0])[2], rtol=1e-4
+    )
+    np.testing.assert_allclose(uncertainty.disagreement(its), np.zeros(7), atol=1e-5)
+
+
+def test_variances_are_in_units_of_the_targets_spread():
+    """By hand: stddevs 2 * 1 and 5 * 3, means 2 * (1 -+ 1) and 5 * (0 -+ 2)."""
+    scale = np.log(np.expm1([0.9, 2.9]))  # The floor of 0.1 is added.
+    raws = [[[0.0, -2.0, *scale]], [[2.0, 2.0, *scale]]]
+    its = answers(NORMAL, np.float32(raws))
+    np.testing.assert_allclose(uncertainty.disagreement(its), [1.0 + 4.0], rtol=1e-5)
+    np.testing.assert_allclose(
+        uncertainty.teacher_uncertainty(its), [1.0 + 9.0 + 1.0 + 4.0], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("stddev", [None, [0.5, 3.0]])
+def test_points_have_their_spread_and_what_they_differ_by(stddev):
+    raws, student = numbers(4, 7, 2), numbers(7, 4)
+    point = outputs.Point(2, stddev, target_stddev=UNIT.tolist())
+    its = answers(NORMAL, raws, student, teacher_output=point)
+    between = (UNIT * np.float64(raws)).var(0)
+    variance = between + np.square(stddev or 0.0)
+    np.testing.assert_allclose(
+        uncertainty.disagreement(its), (between / UNIT**2).sum(-1), rtol=1e-4
+    )
+    np.testing.assert_allclose(
+        uncertainty.teacher_uncertainty(its), (variance / UNIT**2).sum(-1), rtol=1e-4
+    )
+    expected = normal_kl((UNIT * raws).mean(0), variance, *moments(student, UNIT, 0.1))
+    np.testing.assert_allclose(uncertainty.divergence(its), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("weights", [{}, {"place": 0.25}, {"kind": 0.0, "place": 3.0}], ids=str)
+def test_named_outputs_are_summed_with_their_weights(weights):
+    joint = outputs.Joint({"kind": "categorical", "place": NORMAL}, weights)
+    kinds, places = numbers(3, 7, 5), numbers(3, 7, 4)
+    student = {"kind": numbers(7, 5), "place": numbers(7, 4)}
+    raws = [{"kind": kind, "place": place} for kind, place in zip(kinds, places, strict=True)]
+    its = answers(joint, raws, student)
+    for name, kind, place in zip(
+        NAMES,
+        of_categorical(kinds, student["kind"]),
+        of_normal(places, student["place"]),
+        strict=True,
+    ):
+        expected = weights.get("kind", 1.0) * kind + weights.get("place", 1.0) * place
+        np.testing.assert_allclose(
+            uncertainty.get(name)(its), expected, rtol=2e-4, atol=1e-5, err_msg=name
+        )
+
+
+@pytest.mark.parametrize("output", [outputs.Categorical(), outputs.Bernoulli()], ids=repr)
+def test_sure_networks_of_extreme_logits_score_zero_and_opposite_ones_ln_2(output):
+    sure = np.float32([[[-1e4, 1e4]], [[-1e4, 1e4]]])
+    events = 2 if output.family == "bernoulli" else 1
+    its = answers(output, sure, sure[0])
+    for name in NAMES:
+        np.testing.assert_allclose(uncertainty.get(name)(its), [0.0], atol=1e-6, err_msg=name)
+    opposite = answers(output, np.stack([sure[0], -sure[0]]))
+    for score in (uncertainty.teacher_uncertainty, uncertainty.disagreement):
+        np.testing.assert_allclose(score(opposite), [events * np.log(2)], rtol=1e-5)
+
+
+def test_half_precision_answers_are_scored_in_single_precision():
+    raws, student = np.float16(numbers(2, 7, 5)), np.float16(numbers(7, 5))
+    its = answers(outputs.Categorical(), raws, student)
+    for name, expected in zip(NAMES, of_categorical(raws, student), strict=True):
+        score = uncertainty.get(name)(its)
+        assert score.dtype == tf.float32
+        np.testing.assert_allclose(score, expected, rtol=2e-4, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_answer_that_is_not_a_number_has_no_score(name):
+    raws, student = numbers(2, 7, 5), numbers(7, 5)
+    raws[1, 3, 2] = student[3, 2] = np.nan
+    score = uncertainty.get(name)(answers(outputs.Categorical(), raws, student)).numpy()
+    assert np.isnan(score[3]) and np.isfinite(np.delete(score, 3)).all()
+
+
+# Who is asked.
+
+
+@pytest.mark.parametrize(
+    ("names", "of_teacher", "of_student"),
+    [
+        (["teacher_uncertainty"], 1, 0),
+        (["disagreement"], 1, 0),
+        (["student_uncertainty"], 0, 1),
+        (["divergence"], 1, 1),
+        (NAMES * 2, 1, 1),
+        ([], 0, 0),
+    ],
+)
+def test_each_network_is_asked_once_and_only_if_needed(names, of_teacher, of_student):
+    its = answers(outputs.Categorical(), numbers(2, 7, 5), numbers(7, 5))
+    for name in names:
+        uncertainty.get(name)(its)
+    teacher, student, _ = its.networks
+    assert (len(teacher.asked), len(student.asked)) == (of_teacher, of_student)
+    assert its.teacher_was_asked == bool(of_teacher)
+    assert all(inputs is its.inputs for inputs in teacher.asked)
+    assert all(inputs is its.inputs and training is False for inputs, training in student.asked)
+
+
+def test_the_members_answers_are_kept():
+    raws = numbers(2, 7, 5)
+    its = answers(outputs.Categorical(), raws)
+    uncertainty.disagreement(its)
+    assert isinstance(its.member_outputs, list)
+    np.testing.assert_array_equal(its.member_outputs, raws)
+    assert len(its.networks.teacher.asked) == 1
+
+
+# Names, configs, errors.
+
+
+@keras.saving.register_keras_serializable("test_uncertainty")
+def first_column(its):
+    return its.inputs[:, 0]
+
+
+def test_a_function_is_itself_and_so_is_its_config():
+    assert uncertainty.get(first_column) is first_column
+    config = uncertainty.config_of(first_column)
+    assert isinstance(config, dict)
+    assert uncertainty.get(config) is first_column
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_config_of_a_known_score_is_its_name(name):
+    assert uncertainty.config_of(uncertainty.get(name)) == name
+
+
+def test_a_function_that_only_has_the_name_of_a_score_is_another():
+    @keras.saving.register_keras_serializable("test_uncertainty", name="divergence")
+    def divergence(its):
+        return its.inputs[:, 0]
+
+    assert uncertainty.get(uncertainty.config_of(divergence)) is divergence
+
+
+@pytest.mark.parametrize("identifier", ["entropy", "Divergence", "", 3, None, ["divergence"]])
+def test_unknown_scores_are_refused_with_the_known_ones(identifier):
+    with pytest.raises(ValueError, match=r"Unknown score .*disagreement.*teacher_uncertainty"):
+        uncertainty.get(identifier)
+
+
+def network():
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+
+
+def test_disagreement_takes_two_networks():
+    def networks(teacher):
+        return uncertainty.Networks(teacher, network(), outputs.Categorical())
+
+    single = networks(Ensemble(network(), "categorical"))
+    with pytest.raises(ValueError, match=r"disagreement.*single network.*two networks or more"):
+        uncertainty.validate(uncertainty.disagreement, single)
+    for name in set(NAMES) - {"disagreement"}:
+        uncertainty.validate(uncertainty.get(name), single)
+    pair = networks(Ensemble([network(), network()], "categorical"))
+    uncertainty.validate(uncertainty.disagreement, pair)
+    custom = networks(Given(outputs.Categorical(), numbers(2, 7, 3)))  # No one knows how many.
+    uncertainty.validate(uncertainty.disagreement, custom)
+
+
+def test_the_error_without_networks_names_the_sampler_and_the_remedy():
+    with pytest.raises(ValueError, match=r"float asks teacher and student.*networks=ecl_tf"):
+        uncertainty.require(None, 1.0)
+    uncertainty.require(uncertainty.Networks(None, None, None), 1.0)

@@ -1,0 +1,145 @@
+"""Grids of comparisons, further methods, and a run that is killed."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from trainers import compare
+from trainers.experiment import Experiment
+
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIG = """
+from configs import digits
+from tests.trainers.conftest import shrink
+
+
+def get_config():
+    config = shrink(digits.get_config())
+    config.seeds = 1
+    config.teacher.members = 1
+    config.erm.update({"label_smoothing": 0.0, "mixup_alpha": 0.0})
+    config.kd.temperatures = (1.0,)
+    return config
+"""
+
+
+@pytest.fixture
+def config(digits_config):
+    digits_config.seeds = 1
+    digits_config.teacher.members = 1
+    digits_config.erm.update({"label_smoothing": 0.0, "mixup_alpha": 0.0})
+    digits_config.kd.temperatures = (1.0,)
+    return digits_config
+
+
+def with_grid(config, *grid):
+    with config.unlocked():
+        config.grid = grid
+    return config
+
+
+def test_a_grid_is_the_product_of_its_settings(config):
+    networks = {"small": {"name": "mlp", "widths": (4,)}, "other": {"name": "lenet"}}
+    grid = with_grid(config, ("data.train_size", (32, 64)), ("student.network", networks))
+    cells = dict(compare.grid_cells(grid))
+    assert list(cells) == [
+        "data.train_size=32, student.network=small",
+        "data.train_size=32, student.network=other",
+        "data.train_size=64, student.network=small",
+        "data.train_size=64, student.network=other",
+    ]
+    cell = cells["data.train_size=32, student.network=other"]
+    assert cell.data.train_size == 32 and cell.student.network.to_dict() == {"name": "lenet"}
+    assert "grid" not in cell and config.data.train_size == 64
+
+
+@pytest.mark.parametrize("key", ["data.train_sizes", "nothing.at.all", "steps"])
+def test_a_grid_over_an_unknown_setting_is_refused(config, key):
+    with pytest.raises(ValueError, match=f"grid names '{key}', which is no setting"):
+        list(compare.grid_cells(with_grid(config, (key, (1, 2)))))
+
+
+@pytest.mark.slow
+def test_cells_share_the_teacher_and_are_not_run_again(run_script, config, tmp_path, monkeypatch):
+    with config.unlocked():
+        config.methods = {
+            "uncertain": {"sampler": {"class_name": "Uncertain", "config": {"candidates": 2}}},
+            "mixed labels": {
+                "sampler": {"class_name": "Empirical", "config": {}},
+                "label_weight": 1.0,
+                "labels": {"mixup_alpha": 1.0},
+            },
+        }
+    run_script("compare", with_grid(config, ("student.train.steps", (20, 40))), tmp_path)
+    cells = json.loads((tmp_path / "results.json").read_text())["cells"]
+    assert list(cells) == ["student.train.steps=20", "student.train.steps=40"]
+    assert len(list((tmp_path / "teachers").iterdir())) == 1
+    for steps, cell in zip((20, 40), cells.values(), strict=True):
+        methods = ["ERM", "standard KD", "tuned KD", "XCL", "mixed labels", "uncertain"]
+        assert list(cell["final"]) == methods
+        assert cell["student_steps"] == steps
+        for keys in cell["final"].values():
+            points = cell["runs"][keys[0]]["curve"]
+            assert points[-1]["step"] == steps
+            # The last point is the finished student.
+            validation = cell["runs"][keys[0]]["validation"]["accuracy"]
+            assert points[-1]["accuracy"] == pytest.approx(validation)
+            shares = cell["runs"][keys[0]]["reliability"]["weight"]
+            assert sum(shares) == pytest.approx(1.0, abs=1e-3)
+        shown = cell["gallery"]["distributions"]
+        assert list(shown) == ["teacher", *methods]
+        assert np.shape(cell["gallery"]["inputs"]) == (8, 8, 8, 1)
+        np.testing.assert_allclose(np.sum(shown["XCL"]["probabilities"], -1), 1.0, atol=1e-3)
+    teacher = [cell["teacher"] for cell in cells.values()]
+    assert teacher[0] == teacher[1]
+
+    def refuse(*_, **__):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(Experiment, "train_supervised", refuse)
+    monkeypatch.setattr(Experiment, "train_distilled", refuse)
+    run_script("compare", config, tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text())["cells"] == cells
+
+
+def start(config, workdir):
+    return subprocess.Popen(
+        [sys.executable, "-m", "trainers.compare", f"--config={config}", f"--workdir={workdir}"],
+        cwd=ROOT,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def timeless(workdir):
+    results = json.loads((workdir / "results.json").read_text())
+    for run in results["runs"].values():
+        del run["seconds"]
+    return results
+
+
+@pytest.mark.slow
+def test_a_killed_comparison_goes_on_to_the_undisturbed_results(tmp_path):
+    config = tmp_path / "config.py"
+    config.write_text(CONFIG)
+    undisturbed = start(config, tmp_path / "undisturbed")
+    disturbed = start(config, tmp_path / "disturbed")
+    # In the third of six trainings.
+    assert any(line.startswith("[run 3/6]") for line in disturbed.stdout)
+    os.kill(disturbed.pid, signal.SIGKILL)
+    assert disturbed.wait() == -signal.SIGKILL
+    assert len(timeless(tmp_path / "disturbed")["runs"]) == 2
+    resumed = start(config, tmp_path / "disturbed")
+    output = resumed.communicate()[0]
+    assert "[run 1/6]" not in output and "[run 3/6]" in output
+    undisturbed.communicate()
+    assert resumed.returncode == undisturbed.returncode == 0
+    assert timeless(tmp_path / "disturbed") == timeless(tmp_path / "undisturbed")
