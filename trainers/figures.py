@@ -17,20 +17,16 @@ import numpy as np
 from matplotlib import figure, image, transforms
 
 _TEACHER = "black"
-_XCL = "#d62728"
-_OTHERS = (
-    "#1f77b4",
-    "#ff7f0e",
-    "#2ca02c",
-    "#9467bd",
-    "#8c564b",
-    "#e377c2",
-    "#7f7f7f",
-    "#bcbd22",
-    "#17becf",
-)
-_MARKERS = "os^Dv<>Xp"
-_SIGNS = "●■▲◆▼◀▶✖⬟"  # The markers in text.
+# Colour, Matplotlib's marker, and the marker as a character.
+_LOOKS = {
+    "teacher": (_TEACHER, "", "╌"),
+    "ERM": ("#1f77b4", "o", "●"),
+    "standard KD": ("#ff7f0e", "s", "■"),
+    "tuned KD": ("#2ca02c", "^", "▲"),
+    "XCL": ("#d62728", "*", "★"),
+}
+_COLORS = ("#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
+_MARKERS = (("D", "◆"), ("v", "▼"), ("<", "◀"), (">", "▶"), ("X", "✖"), ("p", "⬟"), ("P", "✚"))
 _STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "svg.fonttype": "none",  # Text stays text.
@@ -43,19 +39,15 @@ _COLUMNS = 5  # Of small panels.
 def styles(names):
     """A dict from name to (colour, Matplotlib's marker, the marker as a character).
 
-    The teacher is black, XCL red, others take their turn.
+    The teacher and the usual methods always look the same; others take their turn.
     """
-    turns = zip(itertools.cycle(_OTHERS), itertools.cycle(zip(_MARKERS, _SIGNS, strict=True)))
-    found = {}
+    turns = zip(itertools.cycle(_COLORS), itertools.cycle(_MARKERS))
+    found = dict(_LOOKS)
     for name in names:
-        if name == "teacher":
-            found[name] = (_TEACHER, "", "╌")
-        elif name == "XCL":
-            found[name] = (_XCL, "*", "★")
-        else:
-            color, (marker, sign) = next(turns)
-            found[name] = (color, marker, sign)
-    return found
+        if name not in found:
+            color, marker = next(turns)
+            found[name] = (color, *marker)
+    return {name: found[name] for name in names}
 
 
 def svg(description, draw, *arguments):
@@ -134,7 +126,8 @@ def lines(panels, x_label, y_label, ticks=None, levels=()):
         for level in levels:
             axes.axhline(level, color=_TEACHER, linewidth=0.5)
         for turn, (name, points) in enumerate(panel.items()):
-            _line(axes, points, look[name], (low, high), turn if ticks else 0)
+            shift = (turn - (len(panel) - 1) / 2) / 30 if ticks else 0
+            _line(axes, points, look[name], (low, high), shift)
         if ticks:
             _set_ticks(axes, ticks)
         axes.set_ylim(low, high)
@@ -279,11 +272,11 @@ def _panels(count, size, columns=_COLUMNS):
     return picture, axes[:count]
 
 
-def _line(axes, points, look, limits, turn):
-    """Draws a line, with intervals cut at the limits, beside others at the same x."""
+def _line(axes, points, look, limits, inches):
+    """Draws a line, with intervals cut at the limits, some inches beside its x."""
     x, value, low, high = np.array(points, float).T
     color, marker, _ = look
-    shift = transforms.ScaledTranslation(turn / 24, 0, axes.figure.dpi_scale_trans)
+    shift = transforms.ScaledTranslation(inches, 0, axes.figure.dpi_scale_trans)
     errors = [value - np.clip(low, *limits), np.clip(high, *limits) - value]
     axes.errorbar(
         x,
@@ -316,7 +309,7 @@ def _set_ticks(axes, ticks):
         axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
-    axes.margins(x=0.15)
+    axes.margins(x=0.2)
 
 
 def _css(color):
