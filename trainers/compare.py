@@ -37,7 +37,7 @@ from absl import app, flags
 from ml_collections import ConfigDict
 
 from ecl_tf import data, outputs, teachers
-from trainers import diagnostics, report, runtime, teaching
+from trainers import diagnostics, report, runtime, tables, teaching
 from trainers.experiment import Experiment, save_model
 
 flags.adopt_module_key_flags(runtime)
@@ -70,7 +70,7 @@ def main(_):
     results = (compare_grid if config.get("grid") else compare_one)(config, workdir)
     runtime.write_json(workdir / "results.json", results)
     written = report.write(results, workdir)
-    runtime.announce(f"\n{report.table(results)}\nWritten to {workdir}: results.json, {written}")
+    runtime.announce(f"\n{tables.table(results)}\nWritten to {workdir}: results.json, {written}")
 
 
 def compare_grid(config, workdir):
@@ -141,7 +141,7 @@ def compare_folds(config, workdir):
         own.data.held_out = fold
         directory = runtime.claim(workdir / fold, own)
         results.append(compare(Experiment(own), directory))
-    return report.average(results)
+    return tables.average(results)
 
 
 def compare(experiment, workdir, teacher_directory=None):

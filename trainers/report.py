@@ -1,4 +1,4 @@
-"""What `trainers.compare` measured as a table, a plot, and a page to read.
+"""What `trainers.compare` measured, as a table, a plot, and a page to read.
 
     python -m trainers.report --workdir=runs/digits
 
@@ -15,20 +15,8 @@ import re
 import statistics
 
 from ecl_tf import gap
-from trainers import figures
+from trainers import figures, tables
 
-_TITLES = {
-    "accuracy": "accuracy, %",
-    "angular_error": "mean error, degrees",
-    "rmse": "RMSE",
-    "nll": "NLL, nats",
-    "ece": "ECE, %",
-    "coverage": "coverage of 95 % intervals, %",
-}
-_IN_PERCENT = ("accuracy", "ece", "coverage")
-_BASELINES = ("standard KD", "tuned KD")
-# Of single runs and folds: an average over folds has none of it.
-_DETAILS = ("teacher_reliability", "gallery", "one_dimension")
 _BINS = 15  # Of confidence, in "reliability" of classes.
 _BARS = 10  # At most, for the classes of one distribution.
 _NUMBERS = 12  # At most, of one row of a table.
@@ -54,7 +42,7 @@ def write(results, workdir):
             "to report. Run the same trainers.compare command again to finish them."
         )
     workdir = pathlib.Path(workdir)
-    (workdir / "table.md").write_text(table(results))
+    (workdir / "table.md").write_text(tables.table(results))
     (workdir / "report.html").write_text(page(results, f"Comparison: {workdir.resolve().name}"))
     if "cells" in results:
         return "table.md, report.html"
@@ -74,117 +62,6 @@ def rebuild(workdir):
             f"There is no results.json in {workdir}. python -m trainers.compare writes it."
         )
     return write(json.loads(path.read_text()), workdir)
-
-
-def table(results):
-    """Returns the results as a Markdown table; of a grid, one for each cell.
-
-    Scores are means over seeds with their 95 % t interval; gap reductions carry
-    Fieller's interval (see `ecl_tf.gap`).
-    """
-    if "cells" in results:
-        parts = [
-            f"## {name}\n\n{table(cell) if _is_finished(cell) else 'not finished'}"
-            for name, cell in results["cells"].items()
-        ]
-        return "\n\n".join(part.strip() for part in parts) + "\n"
-    header, *rows = _rows(results)
-    lines = [header, ["---"] * len(header), *rows]
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{_note(results)}\n"
-
-
-def _rows(results):
-    """The table's header and rows, as lists of text."""
-    metrics = list(results["teacher"])
-    header = ["method", *map(_title, metrics)]
-    header += [*(f"gap closed vs {baseline}" for baseline in _BASELINES), "seconds"]
-    teacher = [f"{_scale(m, results['teacher'][m]):.2f}" for m in metrics]
-    rows = [header, [f"teacher, {results['teacher_weights']:,} weights", *teacher, "", "", ""]]
-    for method, keys in results["final"].items():
-        label = results["runs"][keys[0]]["label"]
-        row = [f"{method} ({label})" if label else method]
-        row += [_with_interval(gap.mean(scores(results, method, m)), m) for m in metrics]
-        row += [gap_cell(results, method, baseline) for baseline in _BASELINES]
-        seconds = [results["runs"][key]["seconds"] for key in keys]
-        rows.append([*row, f"{sum(seconds) / len(seconds):.1f}"])
-    return rows
-
-
-def _note(results):
-    seeds = len(next(iter(results["final"].values())))
-    split = f"Test splits of {results['folds']} folds" if "folds" in results else "Test split"
-    return (
-        f"{split}; mean of {seeds} seeds with 95 % interval; students of "
-        f"{results['student_weights']:,} weights, {results['student_steps']:,} steps each."
-    )
-
-
-def average(folds):
-    """Returns the mean over the folds of a cross-validation, as results of the same form.
-
-    Every seed's test scores are averaged over the folds, so that the intervals hold the
-    seeds' variation and not the persons'. Curves, reliability, gallery and the like are a
-    single fold's and left out.
-    """
-    first = {name: value for name, value in folds[0].items() if name not in _DETAILS}
-    merged = {**first, "runs": {}, "final": {}, "folds": len(folds)}
-    merged["teacher"] = {
-        m: statistics.fmean(fold["teacher"][m] for fold in folds) for m in first["teacher"]
-    }
-    for method in first["final"]:
-        finals = [[fold["runs"][key] for key in fold["final"][method]] for fold in folds]
-        merged["final"][method] = []
-        for runs in zip(*finals, strict=True):
-            labels = sorted({run["label"] for run in runs})
-            key = f"{method}, seed {runs[0]['seed']}"
-            merged["final"][method].append(key)
-            merged["runs"][key] = {
-                "method": method,
-                "label": " or ".join(labels),
-                "seed": runs[0]["seed"],
-                "seconds": sum(run["seconds"] for run in runs),
-                "test": {
-                    m: statistics.fmean(run["test"][m] for run in runs) for m in runs[0]["test"]
-                },
-            }
-    return merged
-
-
-def scores(results, method, metric):
-    """A method's test scores, one for each seed."""
-    return [results["runs"][key]["test"][metric] for key in results["final"][method]]
-
-
-def gap_closed(results, method, baseline):
-    """A distilled method's gap reduction against a baseline.
-
-    Returns:
-        `ecl_tf.gap.Interval`, of NaN where the baseline meets the teacher; None for the
-        baselines themselves and for ERM.
-    """
-    if method in ("ERM", *_BASELINES) or baseline not in results["final"]:
-        return None
-    metric = results["score"]
-    theirs, teacher = scores(results, baseline, metric), results["teacher"][metric]
-    if gap.meets_teacher(theirs, teacher, results["higher_is_better"]):
-        return gap.Interval(math.nan, math.nan, math.nan)
-    return gap.reduction(scores(results, method, metric), theirs, teacher)
-
-
-def gap_cell(results, method, baseline):
-    """The gap reduction of a method against a baseline, in words where it is undefined."""
-    reduction = gap_closed(results, method, baseline)
-    if reduction is None:
-        return ""
-    if math.isnan(reduction.value):
-        return f"undefined: {baseline} meets the teacher"
-    if math.isnan(reduction.low):
-        return f"{100 * reduction.value:.0f} %"
-    if math.isinf(reduction.low):
-        return f"{100 * reduction.value:.0f} % (unbounded interval)"
-    low, high = 100 * reduction.low, 100 * reduction.high
-    return f"{100 * reduction.value:.0f} % ({low:.0f} to {high:.0f})"
 
 
 def plot(results, path):
@@ -224,19 +101,15 @@ def page(results, title):
 def _cells(results):
     """Returns the finished cells by name (one comparison's is empty), and the others' names."""
     cells = results.get("cells", {"": results})
-    finished = {name: cell for name, cell in cells.items() if _is_finished(cell)}
+    finished = {name: cell for name, cell in cells.items() if tables.is_finished(cell)}
     return finished, [name for name in cells if name not in finished]
-
-
-def _is_finished(results):
-    return "final" in results and "teacher" in results
 
 
 # The parts of a comparison: each a function from its results to HTML, empty without its data.
 
 
 def _table_part(results):
-    return _html_table(_rows(results)) + _tag("p", _text(_note(results)), class_="note")
+    return _html_table(tables.rows(results)) + _tag("p", _text(tables.note(results)), class_="note")
 
 
 def _scores_part(results):
@@ -250,7 +123,7 @@ def _curves_part(results):
     lines = {method: points for method, points in lines.items() if points}
     if not lines:
         return ""
-    y_label = f"validation {_title(metric)}"
+    y_label = f"validation {tables.title(metric)}"
     drawn = _figure(
         f"Learning curves: {y_label} against the step, a line for each of {', '.join(lines)}.",
         *(figures.lines, {"": lines}, "step", y_label),
@@ -264,7 +137,7 @@ def _learning_curve(results, method):
     by_step: dict[int, list[float]] = {}
     for key in results["final"][method]:
         for point in results["runs"][key].get("curve") or ():
-            by_step.setdefault(point["step"], []).append(_scale(metric, point[metric]))
+            by_step.setdefault(point["step"], []).append(tables.scale(metric, point[metric]))
     return [
         (step, statistics.fmean(values), math.nan, math.nan)
         for step, values in sorted(by_step.items())
@@ -425,19 +298,21 @@ def _overview(cells):
     """Tables with a row a cell and a column a method, and lines over numeric settings."""
     first = next(iter(cells.values()))
     methods = list(dict.fromkeys(method for cell in cells.values() for method in cell["final"]))
-    distilled = [method for method in methods if method not in ("ERM", *_BASELINES)]
-    title = f"Test {_title(first['score'])}"
+    distilled = [method for method in methods if method not in ("ERM", *tables.BASELINES)]
+    title = f"Test {tables.title(first['score'])}"
     parts = [_tag("h2", "Overview"), _tag("h3", _text(title))]
     parts.append(_overview_table(cells, ["teacher", *methods], _score_cell))
     parts.append(_overview_lines(cells, title, ["teacher", *methods], _score_point))
-    for baseline in _BASELINES:
+    for baseline in tables.BASELINES:
         title = f"Gap closed vs {baseline}"
 
         def in_words(cell, method, baseline=baseline):
-            return gap_cell(cell, method, baseline) if method in cell["final"] else ""
+            return tables.gap_cell(cell, method, baseline) if method in cell["final"] else ""
 
         def in_percent(cell, method, baseline=baseline):
-            reduction = gap_closed(cell, method, baseline) if method in cell["final"] else None
+            reduction = (
+                tables.gap_closed(cell, method, baseline) if method in cell["final"] else None
+            )
             return reduction and gap.Interval(*(100 * value for value in reduction))
 
         parts.append(_tag("h3", _text(title)) + _overview_table(cells, distilled, in_words))
@@ -504,17 +379,17 @@ def _numeric(cells):
 def _score_cell(cell, name):
     metric = cell["score"]
     if name == "teacher":
-        return f"{_scale(metric, cell['teacher'][metric]):.2f}"
+        return f"{tables.scale(metric, cell['teacher'][metric]):.2f}"
     if name not in cell["final"]:
         return ""
-    return _with_interval(gap.mean(scores(cell, name, metric)), metric)
+    return tables.with_interval(gap.mean(tables.scores(cell, name, metric)), metric)
 
 
 def _score_point(cell, name):
     metric = cell["score"]
     if name == "teacher":
-        return gap.Interval(_scale(metric, cell["teacher"][metric]), math.nan, math.nan)
-    return _scaled_mean(cell, name, metric) if name in cell["final"] else None
+        return gap.Interval(tables.scale(metric, cell["teacher"][metric]), math.nan, math.nan)
+    return tables.mean(cell, name, metric) if name in cell["final"] else None
 
 
 # Numbers.
@@ -524,31 +399,14 @@ def _score_panels(results):
     """What `figures.scores` draws."""
     panels = {}
     for metric, teacher in results["teacher"].items():
-        panel = {"teacher": _scale(metric, teacher)}
+        panel = {"teacher": tables.scale(metric, teacher)}
         for method in results["final"]:
-            values = [_scale(metric, value) for value in scores(results, method, metric)]
+            values = [
+                tables.scale(metric, value) for value in tables.scores(results, method, metric)
+            ]
             panel[method] = (values, gap.mean(values))
-        panels[_title(metric)] = panel
+        panels[tables.title(metric)] = panel
     return panels
-
-
-def _scaled_mean(results, method, metric):
-    return gap.mean([_scale(metric, value) for value in scores(results, method, metric)])
-
-
-def _title(metric):
-    return _TITLES.get(metric, metric)
-
-
-def _scale(metric, value):
-    return 100 * value if metric in _IN_PERCENT else value
-
-
-def _with_interval(interval, metric):
-    value = f"{_scale(metric, interval.value):.2f}"
-    if math.isnan(interval.low):
-        return value
-    return f"{value} ± {_scale(metric, interval.high - interval.value):.2f}"
 
 
 # HTML. Contents are HTML already, attributes are text.

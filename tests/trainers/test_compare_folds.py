@@ -9,7 +9,7 @@ import pytest
 
 from configs import mpii_gaze
 from ecl_tf import data
-from trainers import compare, report
+from trainers import compare, tables
 from trainers.experiment import Experiment
 
 METHODS = ["ERM", "standard KD", "tuned KD", "XCL"]
@@ -131,7 +131,7 @@ def fold(error, nll, label, seconds):
 def test_average_by_hand():
     folds = [fold(4.0, 0.5, "plain", 1.0), fold(7.0, 1.0, "mixup 0.4", 2.0)]
     folds.append(fold(10.0, 0.0, "plain", 4.0))
-    merged = report.average(folds)
+    merged = tables.average(folds)
     assert merged["folds"] == 3
     assert merged["teacher"] == pytest.approx({"angular_error": 3.5, "nll": -0.5})
     first, second = (merged["runs"][key] for key in merged["final"]["ERM"])
@@ -143,12 +143,12 @@ def test_average_by_hand():
     # The folds themselves are left as they are.
     assert "folds" not in folds[0] and "tuning" in folds[0]["runs"]
     # Over the seeds, 7 and 9: mean 8, half the 95 % interval t(0.975, 1) * 1 = 12.71.
-    assert "| ERM (mixup 0.4 or plain) | 8.00 ± 12.71 | 0.50 ± 0.00 |" in report.table(merged)
+    assert "| ERM (mixup 0.4 or plain) | 8.00 ± 12.71 | 0.50 ± 0.00 |" in tables.table(merged)
 
 
 def test_one_fold_is_its_own_average():
-    merged = report.average([fold(4.0, 0.5, "plain", 1.0)])
-    assert report.scores(merged, "ERM", "angular_error") == [4.0, 6.0]
+    merged = tables.average([fold(4.0, 0.5, "plain", 1.0)])
+    assert tables.scores(merged, "ERM", "angular_error") == [4.0, 6.0]
     assert merged["teacher"] == {"angular_error": 2.0, "nll": -0.5}
 
 
@@ -156,4 +156,4 @@ def test_folds_with_different_seeds_are_refused():
     other = fold(4.0, 0.5, "plain", 1.0)
     other["final"]["ERM"].pop()
     with pytest.raises(ValueError):
-        report.average([fold(4.0, 0.5, "plain", 1.0), other])
+        tables.average([fold(4.0, 0.5, "plain", 1.0), other])

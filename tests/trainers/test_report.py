@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from trainers import figures, report
+from trainers import figures, report, tables
 
 ROOT = pathlib.Path(__file__).parents[2]
 METHODS = ("ERM", "standard KD", "tuned KD", "XCL", "FunMatch")
@@ -216,7 +216,7 @@ def test_the_gap_of_every_distilled_method_by_hand():
         FunMatch=[0.5, 0.7],
     )
     # The teacher has 0.9: gaps of 0.2 and 0.1. XCL gains 0.1 and 0, FunMatch -0.1 and -0.2.
-    rows = {row[0].split(" (")[0]: row for row in markdown_rows(report.table(results))[2:]}
+    rows = {row[0].split(" (")[0]: row for row in markdown_rows(tables.table(results))[2:]}
     assert rows["XCL"][4].startswith("50 %") and rows["XCL"][5].startswith("0 %")
     assert rows["FunMatch"][4].startswith("-50 %") and rows["FunMatch"][5].startswith("-200 %")
     for method in ("ERM", "standard KD", "tuned KD"):
@@ -233,10 +233,10 @@ def test_fiellers_interval_by_hand():
     )
     low, high = stats.t.interval(0.95, 2, 0.1, stats.sem([0.08, 0.1, 0.12]))
     expected = f"50 % ({100 * low / 0.2:.0f} to {100 * high / 0.2:.0f})"
-    assert report.gap_cell(results, "FunMatch", "standard KD") == expected
-    meets = report.gap_cell(results, "FunMatch", "tuned KD")
+    assert tables.gap_cell(results, "FunMatch", "standard KD") == expected
+    meets = tables.gap_cell(results, "FunMatch", "tuned KD")
     assert meets == "undefined: tuned KD meets the teacher"
-    assert report.gap_cell(results, "ERM", "standard KD") == ""
+    assert tables.gap_cell(results, "ERM", "standard KD") == ""
 
 
 ALL = ["Test scores", "Learning curves", "Reliability", "Between the training points"]
@@ -305,7 +305,7 @@ def test_text_is_escaped():
     assert page.tables[1][0][-1] == name
     assert any(name in label for label in page.labels())
     # A bar in Markdown is no column.
-    (row,) = (row for row in report.table(results).splitlines() if "script" in row)
+    (row,) = (row for row in tables.table(results).splitlines() if "script" in row)
     assert len(re.split(r"(?<!\\)\|", row)) == 9
     report.page(grid(**{f"a={name}": results, "a=2": make()}), "Title")
 
@@ -415,8 +415,8 @@ def test_a_grid_has_an_overview_and_its_cells(undrawn, tmp_path):
     assert re.findall("^## (.*)", table, re.MULTILINE) == list(found)
     assert standard[0][2:] == tuned[0][2:] == ["XCL", "FunMatch"]
     for number, (cell, rows) in enumerate(zip(found.values(), own, strict=True), 1):
-        header, _, *expected = markdown_rows(report.table(cell))
-        assert rows == [header, *expected] and report.table(cell).strip() in table
+        header, _, *expected = markdown_rows(tables.table(cell))
+        assert rows == [header, *expected] and tables.table(cell).strip() in table
         assert scores[number][2:] == [row[1] for row in rows[1:]]
         assert standard[number][2:] == [row[4] for row in rows[5:]]
         assert tuned[number][2:] == [row[5] for row in rows[5:]]
@@ -429,7 +429,7 @@ def test_a_grid_has_an_overview_and_its_cells(undrawn, tmp_path):
     cell = found["data.train_size=1000, student.network=(8, 8)"]
     x, value, low, high = panels["student.network=(8, 8)"]["XCL"][1]
     assert x == 1000
-    assert report.gap_cell(cell, "XCL", "standard KD") == f"{value:.0f} % ({low:.0f} to {high:.0f})"
+    assert tables.gap_cell(cell, "XCL", "standard KD") == f"{value:.0f} % ({low:.0f} to {high:.0f})"
 
 
 def test_unfinished_cells_are_named_and_left_out(undrawn, tmp_path):
@@ -466,7 +466,7 @@ def test_missing_results_are_named(tmp_path):
 
 def test_an_average_of_folds_has_no_details(undrawn):
     folds = [with_details(make("rmse", seed=seed), shape=(5,)) for seed in range(2)]
-    merged = report.average(folds)
+    merged = tables.average(folds)
     assert not {"teacher_reliability", "gallery", "one_dimension"} & set(merged)
     page = Page(report.page(merged, "Title"))
     assert page.headings() == ["Test scores"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import ecl_tf
-from trainers import compare, report
+from trainers import compare, tables
 
 ROOT = pathlib.Path(__file__).parents[2]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -130,17 +130,17 @@ def results_of(xcl, kd, teacher):
 
 
 def test_the_table_says_undefined_where_kd_meets_the_teacher():
-    table = report.table(results_of([0.9, 0.91], [0.9, 0.92], 0.9))
+    table = tables.table(results_of([0.9, 0.91], [0.9, 0.92], 0.9))
     assert table.count("undefined: standard KD meets the teacher") == 1
 
 
 def test_the_table_with_one_seed_has_no_intervals():
-    table = report.table(results_of([0.83], [0.80], 0.86))
+    table = tables.table(results_of([0.83], [0.80], 0.86))
     assert "| 50 % | 50 % |" in table and "±" not in table
 
 
 def test_the_table_admits_an_unbounded_interval():
-    table = report.table(results_of([0.81, 0.84, 0.82], [0.80, 0.86, 0.82], 0.83))
+    table = tables.table(results_of([0.81, 0.84, 0.82], [0.80, 0.86, 0.82], 0.83))
     assert "(unbounded interval)" in table
 
 
