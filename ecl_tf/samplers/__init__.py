@@ -4,7 +4,7 @@ import keras
 
 from ecl_tf.samplers.choice import Choice
 from ecl_tf.samplers.generated import Generated
-from ecl_tf.samplers.mixing import CutMix, DirichletMixup, Mixup
+from ecl_tf.samplers.mixing import CutMix, DirichletMixup, Mix, Mixup
 from ecl_tf.samplers.sampler import Empirical, Sampler, Samples, row_count
 from ecl_tf.samplers.uncertain import Uncertain
 from ecl_tf.samplers.uncertainty_mixup import UncertaintyMixup
@@ -18,6 +18,7 @@ __all__ = [
     "Empirical",
     "GaussianNoise",
     "Generated",
+    "Mix",
     "Mixup",
     "Sampler",
     "Samples",
@@ -37,6 +38,7 @@ _SAMPLERS = {
         Empirical,
         GaussianNoise,
         Generated,
+        Mix,
         Mixup,
         Uncertain,
         UncertaintyMixup,
@@ -48,14 +50,14 @@ def get(identifier):
     """Returns the `Sampler` that a name, config or instance stands for.
 
     Args:
-        identifier: a `Sampler`; None, which is `Mixup(alpha=1.0)`; the class name of
+        identifier: a `Sampler`; None, which is `Mix(alpha=1.0)`; the class name of
             one; or a config such as {"class_name": "Mixup", "config": {"alpha": 0.5}}.
 
     Raises:
         ValueError: if it is none of these.
     """
     if identifier is None:
-        return Mixup(alpha=1.0)
+        return Mix(alpha=1.0)
     if isinstance(identifier, Sampler):
         return identifier
     if isinstance(identifier, str):

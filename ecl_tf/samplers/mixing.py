@@ -136,6 +136,47 @@ class CutMix(Sampler):
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
+class Mix(Sampler):
+    """`CutMix` where there is an image, `Mixup` where there is none: the default.
+
+    On images cut samples teach more than blended ones; what was measured is in
+    docs/results.md.
+
+    Args:
+        alpha: a > 0, of either; 1 draws shares and coefficients uniformly.
+
+    Raises:
+        ValueError: if alpha is not positive, or on inputs other than images that are
+            not floating point.
+
+    Example:
+    >>> image = tf.reshape(tf.range(2.0 * 4 * 4), [2, 4, 4, 1])
+    >>> row = image[:, 0, :, 0]
+    >>> bool(tf.reduce_all(Mix()(image, seed=1).inputs == CutMix()(image, seed=1).inputs))
+    True
+    >>> bool(tf.reduce_all(Mix()(row, seed=1).inputs == Mixup()(row, seed=1).inputs))
+    True
+    """
+
+    def __init__(self, alpha=1.0):
+        require_positive(self, alpha=alpha)
+        self.alpha = float(alpha)
+
+    def _fitting(self, inputs):
+        has_image = any(map(_is_image, keras.tree.flatten(inputs)))
+        return CutMix(self.alpha) if has_image else Mixup(self.alpha)
+
+    def validate(self, inputs):
+        self._fitting(inputs).validate(inputs)
+
+    def sample(self, inputs, seed):
+        return self._fitting(inputs).sample(inputs, seed)
+
+    def get_config(self):
+        return {"alpha": self.alpha}
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
 class DirichletMixup(Sampler):
     """Convex combinations of k rows: x~ = sum_n c_n x_(j_n), c ~ Dirichlet(a, ..., a).
 

@@ -32,7 +32,7 @@ class Uncertain(Sampler):
     of a kept row are those of the row that it was drawn from.
 
     Args:
-        base: the sampler of the candidates; None is `Mixup(alpha=1.0)`.
+        base: the sampler of the candidates; None is `Mix(alpha=1.0)`.
         candidates: r >= 2, a whole number.
         score: a name of `ecl_tf.uncertainty.SCORES` ("teacher_uncertainty",
             "disagreement", "student_uncertainty", "divergence"), or a function.

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from ecl_tf.samplers import CutMix, DirichletMixup, Mixup
+from ecl_tf.samplers import CutMix, DirichletMixup, Mix, Mixup
 
 
 def fits(values, distribution, *parameters):
@@ -79,7 +79,7 @@ def test_mixing_a_row_with_itself_changes_nothing(sampler):
     assert samples.unmodified.numpy().tolist() == [True]
 
 
-@pytest.mark.parametrize("make", [Mixup, CutMix, DirichletMixup])
+@pytest.mark.parametrize("make", [Mixup, CutMix, Mix, DirichletMixup])
 @pytest.mark.parametrize("alpha", [0.0, -1.0, math.nan, math.inf, "one", None])
 def test_alpha_must_be_positive_and_finite(make, alpha):
     with pytest.raises(ValueError, match=f"{make.__name__}'s alpha must be a positive number"):
@@ -240,6 +240,39 @@ def test_cutmix_cuts_bytes_but_does_not_mix_them():
 def test_cutmix_needs_an_image(inputs):
     with pytest.raises(ValueError, match=r"\(batch, height, width, channels\).*Mixup"):
         CutMix()(inputs, seed=0)
+
+
+# CutMix where there are images, mixup elsewhere
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+def test_mix_cuts_images_and_mixes_what_goes_with_them_by_the_kept_share(alpha):
+    inputs = {"head_pose": np.eye(1500, dtype=np.float32), "image": row_images(1500, 16, 16)}
+    mixed = Mix(alpha)(inputs, seed=2).inputs
+    kept = 1 - boxes(mixed["image"].numpy()).mean((1, 2))
+    np.testing.assert_allclose(np.diag(mixed["head_pose"]), kept, atol=1e-6)
+    expected = np.mean(simulated_kept_shares(alpha, 20_000))
+    assert kept.mean() == pytest.approx(expected, abs=0.04)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+@pytest.mark.parametrize("shape", [(), (7,), (5, 3)], ids=["scalars", "rows", "sequences"])
+def test_mix_mixes_what_is_no_image(shape, alpha):
+    # A row's number in one input is known in the other from its weights.
+    x = np.arange(1500, dtype=np.float32).reshape(-1, *[1] * len(shape)) + np.zeros(shape)
+    inputs = {"x": x.astype(np.float32), "weights": np.eye(1500, dtype=np.float32)}
+    mixed = Mix(alpha)(inputs, seed=3).inputs
+    own, _, partner = own_and_partner(mixed["weights"].numpy())
+    coefficient = own.reshape(-1, *[1] * len(shape))
+    expected = coefficient * x + (1 - coefficient) * x[partner]
+    np.testing.assert_allclose(mixed["x"], expected, rtol=1e-4, atol=1e-2)
+    assert fits(own, "beta", alpha, alpha)
+
+
+def test_mix_refuses_what_only_its_choice_refuses():
+    Mix()(row_images(4, 6, 6).astype(np.uint8), seed=0)
+    with pytest.raises(ValueError, match=r"Mixup.*uint8"):
+        Mix()(np.zeros((4, 6), np.uint8), seed=0)
 
 
 # Dirichlet

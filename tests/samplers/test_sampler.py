@@ -13,6 +13,7 @@ from ecl_tf.samplers import (
     DirichletMixup,
     Empirical,
     GaussianNoise,
+    Mix,
     Mixup,
     Sampler,
     row_count,
@@ -27,6 +28,7 @@ MAKE = {
     "Empirical": Empirical,
     "Mixup": Mixup,
     "CutMix": CutMix,
+    "Mix": Mix,
     "DirichletMixup": DirichletMixup,
     "GaussianNoise": lambda: GaussianNoise({"image": 0.1, "head_pose": 0.2}),
     "Augment": flip,
@@ -221,7 +223,7 @@ def test_config_round_trips(sampler):
 
 @pytest.mark.parametrize(
     "sampler",
-    [Mixup(0.3), CutMix(2.0), DirichletMixup(4, 0.5), GaussianNoise(0.1)],
+    [Mixup(0.3), CutMix(2.0), Mix(0.5), DirichletMixup(4, 0.5), GaussianNoise(0.1)],
     ids=repr,
 )
 def test_configs_hold_the_arguments_and_repr_shows_them(sampler):
@@ -230,14 +232,14 @@ def test_configs_hold_the_arguments_and_repr_shows_them(sampler):
     assert vars(eval(repr(sampler))) == vars(sampler)
 
 
-@pytest.mark.parametrize("name", ["Empirical", "Mixup", "CutMix", "DirichletMixup"])
+@pytest.mark.parametrize("name", ["Empirical", "Mix", "Mixup", "CutMix", "DirichletMixup"])
 def test_get_finds_names(name):
     assert type(samplers.get(name)).__name__ == name
 
 
-def test_get_of_none_is_mixup_and_of_a_sampler_itself():
+def test_get_of_none_is_mix_and_of_a_sampler_itself():
     default = samplers.get(None)
-    assert isinstance(default, Mixup) and default.alpha == 1.0
+    assert isinstance(default, Mix) and default.alpha == 1.0
     assert samplers.get(default) is default
 
 
