@@ -1,9 +1,10 @@
-"""XCL beside its relatives, on Fashion-MNIST; the argument is the student.
+"""XCL beside its relatives; the argument is the experiment.
 
-    python -m trainers.compare --config=configs/relatives.py:convnet --workdir=runs/relatives
+    python -m trainers.compare --config=configs/relatives.py:digits --workdir=runs/relatives
 
 Each is what its paper says in this project's terms, at the same student steps for all: their
-own schedules, networks and data are others. Students: see configs/fashion_mnist.py.
+own schedules, networks and data are others. Experiments: digits, or a student on Fashion-MNIST
+(convnet, mlp, transformer; see configs/fashion_mnist.py). Results: docs/results.md.
 
     FunMatch     mixup with a uniform coefficient for both networks, divergence alone; the
                  schedule is to be long. Beyer et al., "Knowledge Distillation: A Good Teacher
@@ -16,16 +17,15 @@ own schedules, networks and data are others. Students: see configs/fashion_mnist
     mixed labels mixup of inputs and labels, with KD at T = 4 and the mixed labels' likelihood:
                  the mixup baseline
 
-The others are XCL with uncertain samples, by score. ERM is the best of plain, label
-smoothing, mixup and CutMix.
+ERM is the best of plain, label smoothing, mixup and CutMix.
 """
 
-from configs import fashion_mnist
+from configs import digits, fashion_mnist
 
 
-def get_config(student="convnet"):
-    config = fashion_mnist.get_config(student)
-    base = config.xcl.sampler.to_dict()
+def get_config(experiment="digits"):
+    is_digits = experiment == "digits"
+    config = digits.get_config() if is_digits else fashion_mnist.get_config(experiment)
     with config.unlocked():
         config.erm.cutmix_alpha = 1.0
         config.methods = {
@@ -35,7 +35,15 @@ def get_config(student="convnet"):
                 "temperature": 4.0,
             },
             "CutMixPick": {
-                "sampler": _uncertain("CutMix", "teacher_uncertainty"),
+                "sampler": {
+                    "class_name": "Uncertain",
+                    "config": {
+                        "base": "CutMix",
+                        "candidates": 2,
+                        "score": "teacher_uncertainty",
+                        "temperature": 0.0,
+                    },
+                },
                 "temperature": 4.0,
             },
             "mixed labels": {
@@ -44,14 +52,5 @@ def get_config(student="convnet"):
                 "label_weight": 1 / 9,
                 "labels": {"mixup_alpha": 1.0},
             },
-            "teacher uncertainty": {"sampler": _uncertain(base, "teacher_uncertainty", 1.0)},
-            "disagreement": {"sampler": _uncertain(base, "disagreement", 1.0)},
-            "student uncertainty": {"sampler": _uncertain(base, "student_uncertainty", 1.0)},
-            "divergence": {"sampler": _uncertain(base, "divergence", 1.0)},
         }
     return config
-
-
-def _uncertain(base, score, temperature=0.0):
-    config = {"base": base, "candidates": 2, "score": score, "temperature": temperature}
-    return {"class_name": "Uncertain", "config": config}

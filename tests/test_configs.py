@@ -17,19 +17,21 @@ from ecl_tf import data, models, outputs, preprocessing, samplers
 from trainers import compare, distill, optimizers, runtime, train_teacher
 
 FILES = {
+    "ablations": ["", "digits", "rotated_digits", "fashion_mnist"],
     "casp": [""],
     "cifar100": ["", "runlocal"],
     "digits": [""],
     "fashion_mnist": ["", "convnet", "mlp", "transformer"],
     "imagenet": ["", "runlocal"],
     "mpii_gaze": ["", "runlocal"],
-    "relatives": ["", "mlp"],
+    "relatives": ["", "digits", "mlp"],
     "rotated_digits": [""],
-    "schedules": ["", "transformer", "rotated_digits", "casp"],
+    "schedules": ["", "digits", "ensembles", "transformer", "rotated_digits", "casp"],
     "sine": [""],
 }
 ALL = [f"{name}:{size}".rstrip(":") for name, sizes in FILES.items() for size in sizes]
-FULL = ["casp", "cifar100", "digits", "imagenet", "mpii_gaze", "rotated_digits", *ALL[4:7], "sine"]
+FULL = ["casp", "cifar100", "digits", "fashion_mnist", "fashion_mnist:mlp", "imagenet"]
+FULL += ["mpii_gaze", "rotated_digits", "sine"]
 # One example's inputs, and classes or target dimensions: of the data sets' own papers.
 SHAPES = {
     "casp": ((9,), 1),
