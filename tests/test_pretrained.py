@@ -561,8 +561,8 @@ def test_teacher_and_student_want_different_things_of_the_same_sampled_x(tmp_pat
     sampled, samplers = [], ecl_tf.samplers
 
     class Recording(samplers.Mixup):
-        def __call__(self, inputs, seed):
-            samples = super().__call__(inputs, seed)
+        def sample(self, inputs, seed):
+            samples = super().sample(inputs, seed)
             tf.numpy_function(lambda x: sampled.append(x.copy()), [samples.inputs], [])
             return samples
 

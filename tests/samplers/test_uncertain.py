@@ -577,7 +577,7 @@ def test_the_config_has_known_scores_by_name_and_defaults_are_documented():
         "score": "teacher_uncertainty",
         "temperature": 0.0,
     }
-    assert isinstance(sampler.base, Mixup) and sampler.base.alpha == 1.0
+    assert isinstance(sampler.base, samplers.Mix) and sampler.base.alpha == 1.0
     short = {"class_name": "Uncertain", "config": {"base": "Empirical", "score": "divergence"}}
     assert isinstance(samplers.get(short).base, Empirical)
     assert samplers.get(short).score is uncertainty.divergence
