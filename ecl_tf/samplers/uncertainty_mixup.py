@@ -23,6 +23,14 @@ class UncertaintyMixup(Sampler):
     Raises:
         ValueError: if an argument is out of its range, or if it is called without networks.
 
+    Example:
+    >>> from ecl_tf import outputs
+    >>> student = keras.Sequential([keras.Input((1,)), keras.layers.Identity()])
+    >>> networks = uncertainty.Networks(student, student, outputs.Bernoulli())
+    >>> x = tf.constant([[-9.0], [0.0], [9.0], [0.5]])  # Logits: sure, unsure, sure, unsure.
+    >>> UncertaintyMixup()(x, seed=0, networks=networks).unmodified.numpy().tolist()
+    [False, True, False, True]
+
     Reference: Xu et al., "Computation-Efficient Knowledge Distillation via
     Uncertainty-Aware Mixup" (UNIX), 2020. There the least uncertain rows are left out to save
     time, and one coefficient is drawn for the whole batch; here the batch keeps its size.
