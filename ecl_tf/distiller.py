@@ -9,6 +9,7 @@ from ecl_tf import (
     export,
     features,
     outputs,
+    replicas,
     samplers,
     symbolic,
     teachers,
@@ -273,9 +274,10 @@ class Distiller(keras.Model):
     def train_step(self, data):
         x, y, sample_weight = batches.unpack(data)
         self._input_specs = batches.specs(x)
+        first_row, row_count = replicas.row_numbers(samplers.row_count(x))
 
         # 1. Sample inputs beyond the training set.
-        samples = self.sampler(x, self._next_seed(x), self._networks())
+        samples = self.sampler(x, self._next_seed(x, first_row), self._networks())
         append = self.label_weight > 0.0 and not isinstance(self.sampler, samplers.Empirical)
         sampled_weight = samples.follow(sample_weight)
         if not append:
@@ -305,7 +307,7 @@ class Distiller(keras.Model):
                 teacher_features=teacher_features,
                 student_features=student_features,
             )
-            scaled = self.optimizer.scale_loss(tf.reduce_sum(loss) / _global_row_count(rows))
+            scaled = self.optimizer.scale_loss(tf.reduce_sum(loss) / row_count)
         weights = self.trainable_weights
         gradients = tape.gradient(scaled, weights)
         with tf.control_dependencies([scaled]):  # As in _next_seed.
@@ -379,15 +381,14 @@ class Distiller(keras.Model):
         finally:
             self._mode = "train"
 
-    def _next_seed(self, x):
-        """The seed of this step on this replica."""
+    def _next_seed(self, x, first_row):
+        """The seed of this step, for this replica's rows."""
         # Nothing may count a step before its data is there: in a graph, operations that
         # don't depend on the data also run when a dataset has come to its end.
         with tf.control_dependencies(keras.tree.flatten(x)):
-            seed = random.fold_in(self.seed, self.step.value)
+            seed = random.fold_in(random.fold_in(self.seed, self.step.value), 0)  # The sampler's.
             self.step.assign_add(tf.ones((), tf.int64))
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        return random.fold_in(seed, replica)
+        return seed if first_row is None else random.at_row(seed, first_row)
 
     def _networks(self):
         return uncertainty.Networks(self.teacher, self.student, self.output_kind)
@@ -549,16 +550,3 @@ _EMPTY = (
 
 def _rows(nest, index):
     return keras.tree.map_structure(lambda tensor: tensor[index], nest)
-
-
-def _global_row_count(rows):
-    """The number of rows of this step on all replicas, as float32.
-
-    Dividing the sum over rows by it gives the same update on any number of replicas,
-    uneven batches included; dividing by the replica's own count does not.
-    """
-    rows = tf.cast(rows, tf.float32)
-    context = tf.distribute.get_replica_context()
-    if context.num_replicas_in_sync == 1:
-        return rows
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, rows)

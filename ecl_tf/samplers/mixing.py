@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from ecl_tf.samplers import random
+from ecl_tf.samplers import groups, random
 from ecl_tf.samplers.sampler import (
     Sampler,
     Samples,
@@ -14,8 +14,26 @@ from ecl_tf.samplers.sampler import (
 )
 
 
+class _Mixing(Sampler):
+    """What mixes rows with partners: its settings.
+
+    Args:
+        alpha: a > 0 of the Beta or Dirichlet distribution.
+        group_size: partners are rows of one group; None for one group, the replica's rows.
+    """
+
+    def __init__(self, alpha=1.0, group_size=None):
+        require_positive(self, alpha=alpha)
+        groups.validate(type(self).__name__, group_size)
+        self.alpha = float(alpha)
+        self.group_size = group_size
+
+    def get_config(self):
+        return {"alpha": self.alpha, "group_size": self.group_size}
+
+
 @keras.saving.register_keras_serializable("ecl_tf")
-class Mixup(Sampler):
+class Mixup(_Mixing):
     """Convex combinations of two rows: x~ = c x_i + (1 - c) x_j, c ~ Beta(a, a).
 
     The coefficient c is drawn for every row, the partner j is never i (in a batch of
@@ -24,9 +42,13 @@ class Mixup(Sampler):
 
     Args:
         alpha: a > 0. 1 draws c uniformly, smaller values stay near one of the two.
+        group_size: None mixes the rows of a replica with one another. A number makes groups
+            of as many rows, within which partners are found: if it divides every replica's
+            rows, the samples are the same on any number of replicas.
 
     Raises:
-        ValueError: if alpha is not positive, or on inputs that are not floating point.
+        ValueError: if alpha is not positive, if group_size is less than 2, or on inputs that
+            are not floating point.
 
     Example:
     >>> x = tf.constant([[0.0], [1.0]])
@@ -37,17 +59,13 @@ class Mixup(Sampler):
     equation 1.
     """
 
-    def __init__(self, alpha=1.0):
-        require_positive(self, alpha=alpha)
-        self.alpha = float(alpha)
-
     def validate(self, inputs):
         require_floating_point(self, inputs)
 
     def sample(self, inputs, seed):
         rows = row_count(inputs)
         partner_seed, coefficient_seed = random.split(seed, 2)
-        partner = random.partners(partner_seed, rows)
+        partner = random.partners(partner_seed, rows, self.group_size)
         coefficient = random.beta(coefficient_seed, [rows], self.alpha, self.alpha)
 
         def mix(x):
@@ -57,12 +75,9 @@ class Mixup(Sampler):
         unmodified = tf.equal(partner, tf.range(rows))
         return Samples(keras.tree.map_structure(mix, inputs), unmodified)
 
-    def get_config(self):
-        return {"alpha": self.alpha}
-
 
 @keras.saving.register_keras_serializable("ecl_tf")
-class CutMix(Sampler):
+class CutMix(_Mixing):
     """A box of each image is filled with the same box of its partner's.
 
     The box has the share 1 - c of the area, c ~ Beta(a, a), a uniform centre, and is
@@ -73,6 +88,7 @@ class CutMix(Sampler):
 
     Args:
         alpha: a > 0; 1 draws the box's area uniformly.
+        group_size: as in `Mixup`.
 
     Raises:
         ValueError: if alpha is not positive, if no input has a height and a width, or
@@ -81,10 +97,6 @@ class CutMix(Sampler):
     Reference: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers
     with Localizable Features", 2019, section 3.1.
     """
-
-    def __init__(self, alpha=1.0):
-        require_positive(self, alpha=alpha)
-        self.alpha = float(alpha)
 
     def validate(self, inputs):
         leaves = keras.tree.flatten(inputs)
@@ -100,7 +112,7 @@ class CutMix(Sampler):
     def sample(self, inputs, seed):
         rows = row_count(inputs)
         partner_seed, area_seed, y_seed, x_seed = random.split(seed, 4)
-        partner = random.partners(partner_seed, rows)
+        partner = random.partners(partner_seed, rows, self.group_size)
         side = tf.sqrt(1.0 - random.beta(area_seed, [rows], self.alpha, self.alpha))
         centre_y, centre_x = random.uniform(y_seed, [rows]), random.uniform(x_seed, [rows])
 
@@ -131,12 +143,9 @@ class CutMix(Sampler):
         unmodified = tf.equal(partner, tf.range(rows)) | uncut
         return Samples(keras.tree.pack_sequence_as(inputs, mixed), unmodified)
 
-    def get_config(self):
-        return {"alpha": self.alpha}
-
 
 @keras.saving.register_keras_serializable("ecl_tf")
-class Mix(Sampler):
+class Mix(_Mixing):
     """`CutMix` where there is an image, `Mixup` where there is none: the default.
 
     On images cut samples teach more than blended ones; what was measured is in
@@ -144,6 +153,7 @@ class Mix(Sampler):
 
     Args:
         alpha: a > 0, of either; 1 draws shares and coefficients uniformly.
+        group_size: as in `Mixup`.
 
     Raises:
         ValueError: if alpha is not positive, or on inputs other than images that are
@@ -158,13 +168,9 @@ class Mix(Sampler):
     True
     """
 
-    def __init__(self, alpha=1.0):
-        require_positive(self, alpha=alpha)
-        self.alpha = float(alpha)
-
     def _fitting(self, inputs):
         has_image = any(map(_is_image, keras.tree.flatten(inputs)))
-        return CutMix(self.alpha) if has_image else Mixup(self.alpha)
+        return (CutMix if has_image else Mixup)(self.alpha, self.group_size)
 
     def validate(self, inputs):
         self._fitting(inputs).validate(inputs)
@@ -172,12 +178,9 @@ class Mix(Sampler):
     def sample(self, inputs, seed):
         return self._fitting(inputs).sample(inputs, seed)
 
-    def get_config(self):
-        return {"alpha": self.alpha}
-
 
 @keras.saving.register_keras_serializable("ecl_tf")
-class DirichletMixup(Sampler):
+class DirichletMixup(_Mixing):
     """Convex combinations of k rows: x~ = sum_n c_n x_(j_n), c ~ Dirichlet(a, ..., a).
 
     The first of the k rows is the row itself, the others are rows of the batch at
@@ -186,6 +189,7 @@ class DirichletMixup(Sampler):
     Args:
         k: the number of rows that are mixed, at least 2; 2 is `Mixup`.
         alpha: a > 0; 1 is uniform over the simplex.
+        group_size: as in `Mixup`.
 
     Raises:
         ValueError: if k < 2 or alpha is not positive, or on inputs that are not
@@ -195,12 +199,11 @@ class DirichletMixup(Sampler):
     Meta-Learning", 2021, section 3.2.
     """
 
-    def __init__(self, k=3, alpha=1.0):
+    def __init__(self, k=3, alpha=1.0, group_size=None):
+        super().__init__(alpha, group_size)
         if not isinstance(k, int) or k < 2:
             raise ValueError(f"DirichletMixup's k must be a whole number >= 2; got {k!r}.")
-        require_positive(self, alpha=alpha)
         self.k = k
-        self.alpha = float(alpha)
 
     def validate(self, inputs):
         require_floating_point(self, inputs)
@@ -211,7 +214,7 @@ class DirichletMixup(Sampler):
         seeds = random.split(seed, 2 * (self.k - 1))
         indices, coefficients, rest = [own], [], 1.0
         for n in range(1, self.k):
-            indices.append(random.partners(seeds[2 * n - 2], rows))
+            indices.append(random.partners(seeds[2 * n - 2], rows, self.group_size))
             # Stick breaking: the share of the n-th row in what the others left.
             share = random.beta(seeds[2 * n - 1], [rows], self.alpha, self.alpha * (self.k - n))
             coefficients.append(share * rest)
@@ -226,7 +229,7 @@ class DirichletMixup(Sampler):
         return Samples(keras.tree.map_structure(mix, inputs), unmodified)
 
     def get_config(self):
-        return {"k": self.k, "alpha": self.alpha}
+        return {"k": self.k, **super().get_config()}
 
 
 def _is_image(leaf):

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import uncertainty
-from ecl_tf.samplers import random
+from ecl_tf.samplers import groups, random
 from ecl_tf.samplers.sampler import Sampler, Samples, row_count
 
 
@@ -37,6 +37,10 @@ class Uncertain(Sampler):
         score: a name of `ecl_tf.uncertainty.SCORES` ("teacher_uncertainty",
             "disagreement", "student_uncertainty", "divergence"), or a function.
         temperature: T >= 0; 0 keeps the highest scores.
+        group_size: None compares all candidates of a replica with one another. A number makes
+            groups of as many rows, each of which keeps as many candidates: if it divides
+            every replica's rows, the samples are the same on any number of replicas (given
+            that the base sampler's are).
 
     Raises:
         ValueError: if an argument is out of its range, if it is called without networks,
@@ -60,7 +64,14 @@ class Uncertain(Sampler):
     2019, section 2.3.
     """
 
-    def __init__(self, base=None, candidates=2, score="teacher_uncertainty", temperature=0.0):
+    def __init__(
+        self,
+        base=None,
+        candidates=2,
+        score="teacher_uncertainty",
+        temperature=0.0,
+        group_size=None,
+    ):
         from ecl_tf.samplers import get
 
         if not isinstance(candidates, int) or isinstance(candidates, bool) or candidates < 2:
@@ -69,10 +80,12 @@ class Uncertain(Sampler):
             )
         if not 0.0 <= temperature < float("inf"):
             raise ValueError(f"Uncertain's temperature must be >= 0; got {temperature!r}.")
+        groups.validate("Uncertain", group_size)
         self.base = get(base)
         self.candidates = candidates
         self.score = uncertainty.get(score)
         self.temperature = float(temperature)
+        self.group_size = group_size
 
     @property
     def keeps_rows(self):  # type: ignore[override]
@@ -113,14 +126,21 @@ class Uncertain(Sampler):
         )
 
     def _choose(self, scores, rows, seed):
-        """The indices of the kept candidates, in their own order."""
+        """The indices of the kept candidates, by group, in their own order."""
         # NaN is kept, so that the distiller meets it and says so.
         scores = tf.where(tf.math.is_nan(scores), float("inf"), tf.cast(scores, tf.float32))
         if self.temperature > 0.0:
-            u = random.uniform(seed, tf.shape(scores)) + 2.0**-25
-            gumbel = -tf.math.log(-tf.math.log(u))
+            u = tf.transpose(random.uniform(seed, [rows, self.candidates])) + 2.0**-25
+            gumbel = -tf.math.log(-tf.math.log(tf.reshape(u, [-1])))
             scores = tf.math.log(tf.maximum(scores, 1e-30)) / self.temperature + gumbel
-        return tf.sort(tf.math.top_k(scores, rows).indices)
+        start, size = (
+            tf.tile(numbers, [self.candidates])
+            for numbers in groups.starts_and_sizes(rows, self.group_size)
+        )
+        order = groups.order(scores, start)
+        rank = tf.math.invert_permutation(order) - self.candidates * start
+        last = tf.where(rank < size, start, rows)
+        return tf.argsort(last, stable=True)[:rows]
 
     def get_config(self):
         return {
@@ -128,4 +148,5 @@ class Uncertain(Sampler):
             "candidates": self.candidates,
             "score": uncertainty.config_of(self.score),
             "temperature": self.temperature,
+            "group_size": self.group_size,
         }

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import uncertainty
+from ecl_tf.samplers import groups
 from ecl_tf.samplers.mixing import Mixup
 from ecl_tf.samplers.sampler import Sampler, Samples, per_row, row_count
 
@@ -19,6 +20,7 @@ class UncertaintyMixup(Sampler):
         clean: the share of rows in [0, 1] that stay.
         score: as in `Uncertain`; the student's uncertainty by default.
         alpha: as in `Mixup`.
+        group_size: as in `Mixup`; the share of rows that stay is of each group's.
 
     Raises:
         ValueError: if an argument is out of its range, or if it is called without networks.
@@ -38,12 +40,12 @@ class UncertaintyMixup(Sampler):
 
     keeps_rows = True
 
-    def __init__(self, clean=0.5, score="student_uncertainty", alpha=1.0):
+    def __init__(self, clean=0.5, score="student_uncertainty", alpha=1.0, group_size=None):
         if not 0.0 <= clean <= 1.0:
             raise ValueError(f"UncertaintyMixup's clean must be a share in [0, 1]; got {clean!r}.")
         self.clean = float(clean)
         self.score = uncertainty.get(score)
-        self.mixup = Mixup(alpha)
+        self.mixup = Mixup(alpha, group_size)
 
     def validate(self, inputs):
         self.mixup.validate(inputs)
@@ -55,9 +57,9 @@ class UncertaintyMixup(Sampler):
         uncertainty.require(networks, self)
         rows = row_count(inputs)
         scores = self.score(uncertainty.Answers(networks, inputs))
-        order = tf.argsort(scores, direction="DESCENDING", stable=True)
-        count = tf.cast(tf.round(self.clean * tf.cast(rows, tf.float32)), tf.int32)
-        stays = tf.math.invert_permutation(order) < count
+        start, size = groups.starts_and_sizes(rows, self.mixup.group_size)
+        rank = tf.math.invert_permutation(groups.order(scores, start)) - start
+        stays = rank < tf.cast(tf.round(self.clean * tf.cast(size, tf.float32)), tf.int32)
         mixed = self.mixup.sample(inputs, seed)
         kept = keras.tree.map_structure(
             lambda x, new: tf.where(per_row(stays, x), x, new), inputs, mixed.inputs
@@ -68,5 +70,5 @@ class UncertaintyMixup(Sampler):
         return {
             "clean": self.clean,
             "score": uncertainty.config_of(self.score),
-            "alpha": self.mixup.alpha,
+            **self.mixup.get_config(),
         }

@@ -93,10 +93,93 @@ def test_seeds_are_whole_numbers_or_pairs_of_them(seed):
     np.testing.assert_array_equal(actual, [5, 0])
 
 
-@pytest.mark.parametrize("seed", [1.5, [1, 2, 3], [1.0, 2.0], [[1, 2]], [1], True])
+@pytest.mark.parametrize("seed", [1.5, [1, 2, 3, 4], [1.0, 2.0], [[1, 2]], [1], True])
 def test_other_seeds_are_refused(seed):
-    with pytest.raises(ValueError, match=r"A seed is an integer.*shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"A seed is an integer.*shape \(2,\).*shape \(3,\)"):
         random.seed_tensor(seed)
+
+
+DRAWS = {
+    "uniform": lambda seed, rows: random.uniform(seed, [rows]),
+    "matrix": lambda seed, rows: random.uniform(seed, [rows, 3]),
+    "normal": lambda seed, rows: random.normal(seed, [rows, 5, 2, 1]),
+    "dynamic shape": lambda seed, rows: random.normal(seed, tf.shape(tf.zeros([rows, 3]))),
+    "beta": lambda seed, rows: random.beta(seed, [rows], 0.3, 0.3),
+    "seeds": random.seeds,
+    "derived": lambda seed, rows: random.uniform(
+        random.split(random.fold_in(seed, 5), 2)[1], [rows]
+    ),
+    "partners": lambda seed, rows: random.partners(seed, rows, 4) % 4,
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["graph", "xla"])
+def test_words_are_those_of_tensorflows_own_stream_for_any_seed(compiled):
+    """Seeds of all signs, which TensorFlow itself takes differently with and without XLA."""
+
+    @tf.function(jit_compile=compiled)
+    def part(seed):
+        return random.seeds(random.at_row(seed, 1000), 9)
+
+    for number in range(20):
+        seed = random.fold_in(number, number)
+        stream = tf.random.stateless_uniform(
+            [1009, 2], seed, minval=None, maxval=None, dtype=tf.int32, alg="philox"
+        )
+        np.testing.assert_array_equal(part(seed), stream[1000:])
+
+
+@pytest.mark.parametrize("compiled", [None, False, True], ids=["eager", "graph", "xla"])
+@pytest.mark.parametrize("name", DRAWS)
+def test_parts_of_a_batch_draw_what_the_whole_of_it_draws(name, compiled):
+    def draw(seed, rows):
+        return DRAWS[name](seed, rows)
+
+    whole = draw(random.seed_tensor([7, 3]), 24).numpy()
+    for first, rows in [(0, 24), (0, 4), (4, 8), (20, 4)] + [(1, 1), (5, 11)] * (
+        name != "partners"
+    ):
+        seed = random.at_row([7, 3], first)
+        part = draw
+        if compiled is not None:
+            part = tf.function(lambda seed, rows=rows: draw(seed, rows), jit_compile=compiled)
+        actual = part(seed, rows) if compiled is None else part(seed)
+        # Beta's quantile is found by an iteration that ends for all rows at once, and XLA
+        # rounds functions of the same bits otherwise.
+        rounded = name == "beta" or (compiled and name not in ("uniform", "seeds", "partners"))
+        tolerance = {"rtol": 1e-4, "atol": 1e-6} if rounded else {"rtol": 0}
+        np.testing.assert_allclose(actual, whole[first : first + rows], **tolerance)
+
+
+def test_rows_far_into_a_stream_are_uniform_and_new():
+    """Row 2^31 - 4096 is 2^33 words from the first: beyond one word of the counter."""
+    first = random.seeds(random.at_row(0, 0), 4096).numpy().view(np.uint32) / 2**32
+    far = random.seeds(random.at_row(0, 2**31 - 4096), 4096).numpy().view(np.uint32) / 2**32
+    assert fits(far, "uniform")
+    assert np.isin(far, first).mean() < 1e-3
+
+
+@pytest.mark.parametrize("first", [0, 8])
+@pytest.mark.parametrize("rows", [1, 4, 7, 8, 9])
+def test_partners_in_groups_are_a_permutation_of_each_group(rows, first):
+    shifts = set()
+    for number in range(20):
+        seed = random.at_row(number, first)
+        partner = random.partners(seed, rows, 4).numpy()
+        for start in range(0, rows, 4):
+            group = np.arange(start, min(start + 4, rows))
+            np.testing.assert_array_equal(np.sort(partner[group]), group)
+            assert len(group) == 1 or (partner[group] != group).all()
+        shifts.add(tuple((partner - np.arange(rows)) % 4))
+    assert rows < 4 or len(shifts) > 2
+
+
+def test_replicas_that_mix_their_own_rows_draw_shifts_of_their_own():
+    shifts = {
+        tuple(random.partners(random.at_row(seed, first), 64)[0].numpy() for first in (0, 64, 128))
+        for seed in range(10)
+    }
+    assert all(len(set(each)) > 1 for each in shifts)
 
 
 @pytest.mark.parametrize("rows", range(1, 11))

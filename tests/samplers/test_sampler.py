@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ecl_tf import samplers
+from ecl_tf import samplers, uncertainty
 from ecl_tf.samplers import (
     Augment,
     Choice,
@@ -16,6 +16,9 @@ from ecl_tf.samplers import (
     Mix,
     Mixup,
     Sampler,
+    Uncertain,
+    UncertaintyMixup,
+    random,
     row_count,
 )
 
@@ -144,7 +147,7 @@ def test_float16_coefficients_are_close_to_float32_ones():
     np.testing.assert_allclose(half["image"], single["image"], atol=0.02)
 
 
-@pytest.mark.parametrize("seed", [1.5, [1, 2, 3], None])
+@pytest.mark.parametrize("seed", [1.5, [1, 2, 3, 4], None])
 def test_bad_seeds_are_refused(sampler, seed):
     with pytest.raises(ValueError):
         sampler(batch(), seed)
@@ -270,3 +273,70 @@ def test_get_and_choice_take_a_users_own_registered_sampler():
 def test_get_names_the_choices_for_an_unknown_identifier(identifier):
     with pytest.raises(ValueError, match=r"Unknown sampler.*'CutMix'.*'Mixup'"):
         samplers.get(identifier)
+
+
+ANY_REPLICAS = {
+    "Empirical": Empirical,
+    "GaussianNoise": MAKE["GaussianNoise"],
+    "Augment": flip,
+    "Generated": lambda: samplers.Generated(generator()),
+    "Mixup": lambda: Mixup(group_size=4),
+    "CutMix": lambda: CutMix(group_size=4),
+    "Mix": lambda: Mix(group_size=4),
+    "DirichletMixup": lambda: DirichletMixup(3, group_size=4),
+    "Choice": lambda: Choice(["Empirical", flip(), Mixup(group_size=4)]),
+    "Uncertain": lambda: Uncertain(Mix(group_size=4), 3, pixel, group_size=4),
+    "Uncertain, drawn": lambda: Uncertain("Empirical", 2, pixel, 1.0, group_size=4),
+    "UncertaintyMixup": lambda: UncertaintyMixup(0.5, pixel, group_size=4),
+}
+
+
+def pixel(answers):
+    """A score that asks no network."""
+    return tf.abs(answers.inputs["image"][:, 0, 0, 0])
+
+
+def generator():
+    z = keras.Input((2,))
+    image = keras.layers.Reshape((6, 5, 2))(keras.layers.Dense(60)(z))
+    return keras.Model(z, {"image": image, "head_pose": keras.layers.Dense(2)(z)})
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "xla"])
+@pytest.mark.parametrize("name", ANY_REPLICAS)
+def test_parts_of_a_batch_give_the_samples_of_the_whole(name, compiled):
+    sampler, inputs = ANY_REPLICAS[name](), batch(rows=13)
+    if compiled and name in ("Augment", "Choice"):
+        pytest.skip("Keras layers draw other floats under XLA; test_xla_... has what holds.")
+
+    def draw(inputs, seed):
+        return sampler(inputs, seed, networks=uncertainty.Networks(None, None, None))
+
+    seed = random.seed_tensor([3, 1])
+    whole = draw(inputs, seed)
+    sources = whole.follow(tf.range(13))
+    if compiled:
+        draw = tf.function(draw, jit_compile=True)
+    for first, last in [(0, 4), (4, 12), (8, 13), (12, 13)]:
+        part = draw({key: x[first:last] for key, x in inputs.items()}, random.at_row(seed, first))
+        for key, x in part.inputs.items():
+            np.testing.assert_allclose(x, whole.inputs[key][first:last], rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(part.unmodified, whole.unmodified[first:last])
+        own = part.follow(tf.range(last - first)) + first
+        np.testing.assert_array_equal(own, sources[first:last])
+
+
+def test_mixing_without_groups_stays_within_the_replicas_own_rows():
+    inputs = np.eye(8, dtype="float32")
+    halves = [
+        Mixup()(inputs[rows], random.at_row(1, first)).inputs.numpy()
+        for first, rows in ((0, slice(0, 4)), (4, slice(4, 8)))
+    ]
+    assert not halves[0][:, 4:].any() and not halves[1][:, :4].any()
+
+
+@pytest.mark.parametrize("size", [0, 1, -4, 2.0, "4", True])
+@pytest.mark.parametrize("make", [Mixup, CutMix, Mix, DirichletMixup, Uncertain, UncertaintyMixup])
+def test_group_sizes_are_whole_numbers_of_at_least_two(make, size):
+    with pytest.raises(ValueError, match="'s group_size must be None or a whole number >= 2"):
+        make(group_size=size)

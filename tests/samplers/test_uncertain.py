@@ -576,6 +576,7 @@ def test_the_config_has_known_scores_by_name_and_defaults_are_documented():
         "candidates": 2,
         "score": "teacher_uncertainty",
         "temperature": 0.0,
+        "group_size": None,
     }
     assert isinstance(sampler.base, samplers.Mix) and sampler.base.alpha == 1.0
     short = {"class_name": "Uncertain", "config": {"base": "Empirical", "score": "divergence"}}
