@@ -40,17 +40,16 @@ def get_config(student="convnet"):
                 "name": "fashion_mnist",
                 "train_size": 1000,
                 "validation_size": 5000,
-                "augment": True,  # Mirrored at random, not shifted.
-                "max_shift": 0,
+                "augment": False,
                 "seed": 0,
                 "data_dir": placeholder(str),
             },
             "teacher": {
-                "members": 2,
-                "network": {"name": "convnet", "width": 32, "depth": 2, "dropout": 0.5},
+                "members": 3,
+                "network": {"name": "convnet", "width": 32, "depth": 2},
                 "labels": {"mixup_alpha": 1.0},
                 "train": {
-                    "steps": 3000,
+                    "steps": 1500,
                     "batch_size": 64,
                     "learning_rate": 3e-3,
                     "steps_per_execution": 20,
@@ -59,7 +58,7 @@ def get_config(student="convnet"):
             "student": {
                 "network": _STUDENTS[student],
                 "train": {
-                    "steps": 6000,
+                    "steps": 2000,
                     "epochs": 10,
                     "batch_size": 64,
                     "learning_rate": 3e-3,
@@ -69,7 +68,10 @@ def get_config(student="convnet"):
             "erm": {"label_smoothing": 0.1, "mixup_alpha": 0.4},
             "kd": {"temperatures": (1.0, 2.0, 4.0, 8.0), "label_weights": (0.0, 0.1)},
             "xcl": {
-                "sampler": {"class_name": "Mix", "config": {"alpha": 1.0}},
+                "sampler": {
+                    "class_name": "Choice",
+                    "config": {"samplers": ("Mixup", "CutMix"), "probabilities": (0.5, 0.5)},
+                },
                 "divergence": "kl",
                 "temperature": 1.0,
                 "label_weight": 0.0,

@@ -3,7 +3,8 @@
     python -m trainers.compare --config=configs/schedules.py:convnet --workdir=runs/schedules
 
 Experiments:
-    convnet, mlp, transformer   students on Fashion-MNIST, by training images and steps
+    convnet, mlp, transformer   students on Fashion-MNIST, by training images and steps; the
+                                teacher has dropout, all inputs are mirrored at random
     digits                      by steps
     ensembles                   the digits by members of the teacher
     rotated_digits, casp        by steps, with further samplers
@@ -40,6 +41,12 @@ def get_config(experiment="convnet"):
             ("data.train_size", (1000, 5000)),
             ("student.train.steps", (6000, 2000, 20_000)),
         ]
+        with config.unlocked():
+            config.data.update({"augment": True, "max_shift": 0})
+            config.teacher.members = 2
+            config.teacher.network.dropout = 0.5
+            config.teacher.train.steps = 3000
+            config.xcl.sampler = _MIX
     with config.unlocked():
         config.grid = tuple(grid)
         config.methods = {name: {"sampler": sampler} for name, sampler in methods.items()}
