@@ -50,7 +50,8 @@ class Distiller(keras.Model):
         label_weight: the weight >= 0 of the labels' negative log-likelihood.
         feature_losses: a list of `keras.distillation.FeatureDistillation`, added to the
             loss; needs a teacher that is a single functional model.
-        seed: integer; all of the sampler's randomness follows from it and the step.
+        seed: integer; all of the sampler's randomness follows from it, the step and the
+            row's number in the batch of all replicas.
 
     Raises:
         ValueError: if the networks don't fit each other or the output, or an argument

@@ -52,7 +52,8 @@ class Sampler:
     pose), of any rank; every input of a row shares the row's partner and coefficient.
 
     To write your own, implement `sample` with TensorFlow operations, all randomness
-    derived from `seed` by `ecl_tf.samplers.random`, and register the class with
+    derived from `seed` by `ecl_tf.samplers.random` (on several replicas seeds have a third
+    number, which TensorFlow's own functions refuse), and register the class with
     `keras.saving.register_keras_serializable`. A sampler that asks the networks, too,
     overrides `draw` instead.
 
@@ -70,7 +71,8 @@ class Sampler:
 
         Args:
             inputs: a tensor of shape (batch, ...), or a nesting of them.
-            seed: an integer, or an integer tensor of shape (2,).
+            seed: an integer, or an integer tensor of shape (2,), or of shape (3,) with the
+                number of the first row where the inputs are a part of a batch.
             networks: `ecl_tf.uncertainty.Networks`, for samplers that ask them.
 
         Returns:
