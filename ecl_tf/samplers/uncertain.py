@@ -139,8 +139,8 @@ class Uncertain(Sampler):
         )
         order = groups.order(scores, start)
         rank = tf.math.invert_permutation(order) - self.candidates * start
-        last = tf.where(rank < size, start, rows)
-        return tf.argsort(last, stable=True)[:rows]
+        place = tf.where(rank < size, start, rows)  # Those not kept come last.
+        return tf.argsort(place, stable=True)[:rows]
 
     def get_config(self):
         return {
