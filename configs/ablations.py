@@ -3,7 +3,7 @@
     python -m trainers.compare --config=configs/ablations.py:digits --workdir=runs/ablations
 
 Experiments: digits (default), rotated_digits, fashion_mnist, each as in the config of its name.
-What is changed: the sampler, the uncertain samples' score, the temperature, the label weight.
+What is changed: how candidates are drawn and chosen, the temperature, the label weight.
 Schedules, data sizes and ensembles: configs/schedules.py. Results: docs/results.md.
 """
 
@@ -14,7 +14,7 @@ _EXPERIMENTS = {
     "fashion_mnist": fashion_mnist,
     "rotated_digits": rotated_digits,
 }
-_SCORES = ("teacher_uncertainty", "disagreement", "student_uncertainty", "divergence")
+_SCORES = ("teacher_uncertainty", "disagreement", "divergence")
 
 
 def get_config(experiment="digits"):
@@ -22,16 +22,22 @@ def get_config(experiment="digits"):
         raise ValueError(f"Unknown experiment {experiment!r}; expected one of {[*_EXPERIMENTS]}.")
     config = _EXPERIMENTS[experiment].get_config()
     own = config.xcl.sampler.to_dict()
+
+    def changed(**arguments):
+        return {"sampler": {**own, "config": {**own["config"], **arguments}}}
+
     methods = {
-        "mixup": {"sampler": _sampler("Mixup")},
-        "mixup or CutMix": {"sampler": _sampler("Choice", samplers=("Mixup", "CutMix"))},
-        "half of the rows unmixed": {"sampler": _sampler("Choice", samplers=("Empirical", own))},
+        "not chosen": {"sampler": _half("Mix")},
+        "not chosen, all mixed": {"sampler": {"class_name": "Mix", "config": {}}},
+        "all mixed": changed(base="Mix"),
+        "half mixup": changed(base=_half("Mixup")),
+        "four candidates": changed(candidates=4),
+        "highest scores": changed(temperature=0.0),
         "label weight 1/10": {"sampler": own, "label_weight": 0.1},
         "label weight 1": {"sampler": own, "label_weight": 1.0},
     }
     for score in _SCORES:
-        uncertain = _sampler("Uncertain", base=own, candidates=2, score=score, temperature=1.0)
-        methods[score.replace("_", " ")] = {"sampler": uncertain}
+        methods[f"by {score.replace('_', ' ')}"] = changed(score=score)
     if config.output == "categorical":
         methods["T = 2"] = {"sampler": own, "temperature": 2.0}
         methods["T = 4"] = {"sampler": own, "temperature": 4.0}
@@ -40,5 +46,5 @@ def get_config(experiment="digits"):
     return config
 
 
-def _sampler(name, **arguments):
-    return {"class_name": name, "config": arguments}
+def _half(name):
+    return {"class_name": "Choice", "config": {"samplers": ("Empirical", name)}}

@@ -69,8 +69,8 @@ def get_config(student="convnet"):
             "kd": {"temperatures": (1.0, 2.0, 4.0, 8.0), "label_weights": (0.0, 0.1)},
             "xcl": {
                 "sampler": {
-                    "class_name": "Choice",
-                    "config": {"samplers": ("Mixup", "CutMix"), "probabilities": (0.5, 0.5)},
+                    "class_name": "Uncertain",
+                    "config": {"candidates": 2, "score": "student_uncertainty", "temperature": 1.0},
                 },
                 "divergence": "kl",
                 "temperature": 1.0,

@@ -68,7 +68,10 @@ def get_config(size="full"):
             "erm": {"label_smoothing": 0.1, "mixup_alpha": 0.2},
             "kd": {"temperatures": (1.0, 2.0, 4.0, 8.0), "label_weights": (0.0, 0.1)},
             "xcl": {
-                "sampler": {"class_name": "Mix", "config": {"alpha": 1.0}},
+                "sampler": {
+                    "class_name": "Uncertain",
+                    "config": {"candidates": 2, "score": "student_uncertainty", "temperature": 1.0},
+                },
                 "divergence": "kl",
                 "temperature": 1.0,
                 "label_weight": 0.0,

@@ -7,20 +7,17 @@ Experiments:
                                 teacher has dropout, all inputs are mirrored at random
     digits                      by steps
     ensembles                   the digits by members of the teacher
-    rotated_digits, casp        by steps, with further samplers
+    rotated_digits, casp        by steps
 
 Results and times: docs/results.md.
 """
 
 from configs import casp, digits, fashion_mnist, rotated_digits
 
-_MIX = {"class_name": "Mix", "config": {"alpha": 1.0}}
-_MIXUP = {"class_name": "Mixup", "config": {"alpha": 1.0}}
-_EMPIRICAL = {"class_name": "Empirical", "config": {}}
+_NOT_CHOSEN = {"class_name": "Choice", "config": {"samplers": ("Empirical", "Mix")}}
 
 
 def get_config(experiment="convnet"):
-    methods = {}
     if experiment == "digits":
         config = digits.get_config()
         grid: list = [("student.train.steps", (2000, 6000, 20_000))]
@@ -29,12 +26,10 @@ def get_config(experiment="convnet"):
         grid = [("teacher.members", (1, 2, 8))]
     elif experiment == "rotated_digits":
         config = rotated_digits.get_config()
-        grid = [("student.train.steps", (2000, 10_000))]
-        methods = {"mixup": _MIXUP, "mixup or CutMix": _choice(_MIXUP, _MIX)}
+        grid = [("student.train.steps", (2000, 6000, 20_000))]
     elif experiment == "casp":
         config = casp.get_config()
         grid = [("student.train.steps", (5000, 15_000))]
-        methods = {"half mixup": _choice(_EMPIRICAL, _MIX)}
     else:
         config = fashion_mnist.get_config(experiment)
         grid = [
@@ -46,12 +41,7 @@ def get_config(experiment="convnet"):
             config.teacher.members = 2
             config.teacher.network.dropout = 0.5
             config.teacher.train.steps = 3000
-            config.xcl.sampler = _MIX
     with config.unlocked():
         config.grid = tuple(grid)
-        config.methods = {name: {"sampler": sampler} for name, sampler in methods.items()}
+        config.methods = {"not chosen": {"sampler": _NOT_CHOSEN}}
     return config
-
-
-def _choice(*samplers):
-    return {"class_name": "Choice", "config": {"samplers": samplers}}

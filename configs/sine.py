@@ -40,7 +40,10 @@ def get_config():
             "erm": {"label_smoothing": 0.0, "mixup_alpha": 0.4},
             "kd": {"label_weights": (0.0, 0.1, 1.0)},
             "xcl": {
-                "sampler": {"class_name": "Mix", "config": {"alpha": 1.0}},
+                "sampler": {
+                    "class_name": "Uncertain",
+                    "config": {"candidates": 2, "score": "student_uncertainty", "temperature": 1.0},
+                },
                 "divergence": "kl",
                 "temperature": 1.0,
                 "label_weight": 0.0,

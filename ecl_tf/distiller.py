@@ -42,7 +42,7 @@ class Distiller(keras.Model):
             `ecl_tf.Teacher`. Regressors that give points only: see `ecl_tf.outputs.Point`.
         output: "categorical", "normal", "bernoulli", an `ecl_tf.outputs.Output`, or a
             dict of them for networks with several named outputs.
-        sampler: an `ecl_tf.samplers.Sampler`; None is `Mix(alpha=1.0)`, and
+        sampler: an `ecl_tf.samplers.Sampler`; None is `samplers.recipe()`, and
             `Empirical()` makes it ordinary distillation.
         divergence: "kl" (teacher to student), "reverse_kl", "jeffreys",
             "jensen_shannon", or a function of two distributions.

@@ -96,12 +96,10 @@ def _plain(value):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_xcl_is_the_method_with_nothing_tuned(name):
+def test_xcl_is_the_default_recipe(name):
     xcl = load(name).xcl.to_dict()
     assert (xcl["divergence"], xcl["temperature"], xcl["label_weight"]) == ("kl", 1.0, 0.0)
-    sampler = samplers.get(xcl["sampler"])
-    parts = getattr(sampler, "samplers", [sampler])
-    assert [part.alpha for part in parts] == [1.0] * len(parts)
+    assert samplers.get(xcl["sampler"]).get_config() == samplers.recipe().get_config()
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -146,7 +146,7 @@ class CutMix(_Mixing):
 
 @keras.saving.register_keras_serializable("ecl_tf")
 class Mix(_Mixing):
-    """`CutMix` where there is an image, `Mixup` where there is none: the default.
+    """`CutMix` where there is an image, `Mixup` where there is none.
 
     On images cut samples teach more than blended ones; what was measured is in
     docs/results.md.

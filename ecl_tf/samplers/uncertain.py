@@ -5,7 +5,9 @@ import tensorflow as tf
 
 from ecl_tf import uncertainty
 from ecl_tf.samplers import groups, random
-from ecl_tf.samplers.sampler import Sampler, Samples, row_count
+from ecl_tf.samplers.choice import Choice
+from ecl_tf.samplers.mixing import Mix
+from ecl_tf.samplers.sampler import Empirical, Sampler, Samples, row_count
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -32,7 +34,8 @@ class Uncertain(Sampler):
     of a kept row are those of the row that it was drawn from.
 
     Args:
-        base: the sampler of the candidates; None is `Mix(alpha=1.0)`.
+        base: the sampler of the candidates; None is `Choice(["Empirical", "Mix"])`, half of
+            the rows as they are and half of them mixed.
         candidates: r >= 2, a whole number.
         score: a name of `ecl_tf.uncertainty.SCORES` ("teacher_uncertainty",
             "disagreement", "student_uncertainty", "divergence"), or a function.
@@ -81,7 +84,7 @@ class Uncertain(Sampler):
         if not 0.0 <= temperature < float("inf"):
             raise ValueError(f"Uncertain's temperature must be >= 0; got {temperature!r}.")
         groups.validate("Uncertain", group_size)
-        self.base = get(base)
+        self.base = Choice([Empirical(), Mix()]) if base is None else get(base)
         self.candidates = candidates
         self.score = uncertainty.get(score)
         self.temperature = float(temperature)

@@ -240,9 +240,10 @@ def test_get_finds_names(name):
     assert type(samplers.get(name)).__name__ == name
 
 
-def test_get_of_none_is_mix_and_of_a_sampler_itself():
+def test_get_of_none_is_the_recipe_and_of_a_sampler_itself():
     default = samplers.get(None)
-    assert isinstance(default, Mix) and default.alpha == 1.0
+    config = {"candidates": 2, "score": "student_uncertainty", "temperature": 1.0}
+    assert default.get_config() == samplers.Uncertain(**config).get_config()
     assert samplers.get(default) is default
 
 

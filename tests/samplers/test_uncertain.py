@@ -81,12 +81,12 @@ def candidates(base, x, seed, count):
 
 
 @pytest.mark.parametrize("count", [2, 5])
-@pytest.mark.parametrize("base", [None, GaussianNoise(1.0)], ids=repr)
+@pytest.mark.parametrize("base", [Mixup(), GaussianNoise(1.0)], ids=repr)
 def test_exactly_the_highest_scored_candidates_are_kept_in_their_order(base, count):
     x = numbers(16, SIZE)
     sampler = Uncertain(base, count, size_of_first)
     for seed in (0, 3):
-        drawn = candidates(base or Mixup(1.0), x, seed, count)
+        drawn = candidates(base, x, seed, count)
         kept = np.sort(np.argsort(-np.abs(drawn[:, 0]))[:16])
         samples = sampler(x, seed, NOBODY)
         np.testing.assert_array_equal(samples.inputs, drawn[kept])
@@ -113,7 +113,7 @@ def test_the_networks_scores_decide(name):
         "divergence": scipy.stats.entropy(teacher.mean(0), student, axis=-1),
     }[name]
     kept = np.sort(np.argsort(-scores)[:16])
-    samples = Uncertain(None, 3, name)(x, 7, categorical_networks())
+    samples = Uncertain("Mixup", 3, name)(x, 7, categorical_networks())
     np.testing.assert_array_equal(samples.inputs, drawn[kept])
 
 
@@ -459,7 +459,7 @@ def test_xla_chooses_the_same_rows_with_the_seed_as_an_argument():
 
 def test_in_a_choice_rows_are_those_of_the_sampler_itself():
     networks = categorical_networks()
-    uncertain = Uncertain(None, 2, "divergence", 1.0)
+    uncertain = Uncertain("Mixup", 2, "divergence", 1.0)
     samples = Choice(["Empirical", uncertain])(X, 5, networks)
     own = (samples.inputs.numpy() == X).all(1)
     assert 2 < own.sum() < 14
@@ -470,9 +470,7 @@ def test_in_a_choice_rows_are_those_of_the_sampler_itself():
     np.testing.assert_array_equal(samples.unmodified, own)
 
 
-@pytest.mark.parametrize(
-    ("base", "keeps"), [(None, False), ("Empirical", True), (Choice(["Empirical", "Mixup"]), True)]
-)
+@pytest.mark.parametrize(("base", "keeps"), [("Mixup", False), ("Empirical", True), (None, True)])
 def test_rows_are_kept_by_design_if_the_base_does(base, keeps):
     sampler = Uncertain(base)
     assert sampler.keeps_rows is keeps
@@ -578,7 +576,8 @@ def test_the_config_has_known_scores_by_name_and_defaults_are_documented():
         "temperature": 0.0,
         "group_size": None,
     }
-    assert isinstance(sampler.base, samplers.Mix) and sampler.base.alpha == 1.0
+    assert [type(part).__name__ for part in sampler.base.samplers] == ["Empirical", "Mix"]
+    assert sampler.base.samplers[1].alpha == 1.0 and sampler.base.probabilities == [0.5, 0.5]
     short = {"class_name": "Uncertain", "config": {"base": "Empirical", "score": "divergence"}}
     assert isinstance(samplers.get(short).base, Empirical)
     assert samplers.get(short).score is uncertainty.divergence

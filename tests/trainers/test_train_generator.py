@@ -48,7 +48,7 @@ def test_a_generator_is_trained_once_and_sampled_from(
     config.xcl = values.config.xcl
     experiment = Experiment(config)
     choice = samplers.get(experiment.xcl_arguments()["sampler"])
-    assert [type(each).__name__ for each in choice.samplers] == ["Mix", "Generated"]
+    assert [type(each).__name__ for each in choice.samplers] == ["Uncertain", "Generated"]
     assert choice.probabilities == pytest.approx([1 / 2] * 2)
     teacher = ecl_tf.Ensemble([experiment.network(config.teacher)], experiment.output)
     student = experiment.train_distilled(teacher, 0, **experiment.xcl_arguments())
