@@ -3,8 +3,8 @@
     python -m trainers.compare --config=configs/rotated_digits.py --workdir=runs/rotated_digits
 
 Expected: mean error of the teacher 4.2 degrees, ERM 6.3, standard KD 6.3,
-tuned KD 6.1, XCL 6.1 (no better); NLL 0.24, 0.21, 0.10, and XCL -0.91 (better).
-Time: 2 min on 2 CPU cores (30 trainings of a student).
+tuned KD 6.1, XCL 5.5; NLL 0.24, 0.21, 0.10, and XCL -0.62.
+Time: 2 1/2 min on 2 CPU cores (30 trainings of a student).
 """
 
 from ml_collections import ConfigDict

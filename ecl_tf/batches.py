@@ -38,6 +38,17 @@ def element_spec(x):
     return None
 
 
+def smallest(x, batch_size=None):
+    """The number of rows of the smallest batch of a dataset or of arrays; None if not known."""
+    if element_spec(x) is None:
+        return None
+    if isinstance(x, tf.data.Dataset):
+        shape = keras.tree.flatten(x.element_spec)[0].shape
+        return shape[0] if shape.rank else None
+    rows, size = keras.tree.flatten(x)[0].shape[0], batch_size or 32  # Keras's default.
+    return rows % size or size
+
+
 def is_empty(x):
     """Whether a dataset of known length, or arrays, hold no rows."""
     if isinstance(x, tf.data.Dataset):

@@ -226,7 +226,8 @@ class Distiller(keras.Model):
             raise ValueError(
                 "teacher_metrics=True needs metrics to compute, and evaluate_teacher=True."
             )
-        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        with self.distribute_strategy.scope():  # For an optimizer that is named.
+            super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         self._label_metric_arguments = {
             "metrics": metrics,
             "weighted_metrics": weighted_metrics,
@@ -469,11 +470,13 @@ class Distiller(keras.Model):
 
         Raises:
             ValueError: before the first step, if the data is empty, the sampler can't
-                work on the inputs, or the networks don't fit them.
+                work on the inputs, the networks don't fit them, or a strategy can't run
+                them (see `ecl_tf.replicas.validate`).
             FloatingPointError: after a step that met NaN or Inf, naming the step and
                 where it came from.
         """
         self._validate_data(x, y)
+        replicas.validate(self, batches.smallest(x, batch_size))
         if self.built and not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)

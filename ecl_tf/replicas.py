@@ -1,6 +1,62 @@
 """What a replica of a `tf.distribute` strategy has to know of the others."""
 
+import math
+
+import keras
 import tensorflow as tf
+
+
+def validate(distiller, rows):
+    """Refuses what would fail, or spoil the student, in a strategy's step.
+
+    Args:
+        distiller: the `Distiller`, compiled.
+        rows: the number of rows of the smallest batch, None if it is not known.
+
+    Raises:
+        ValueError: if the strategy is one that Keras's `fit` does not know, a network or the
+            optimizer was made outside of its scope, or, on several replicas, if an
+            execution is to run several steps, or if a batch might leave a replica
+            without rows to normalise.
+    """
+    strategy = distiller.distribute_strategy
+    if isinstance(strategy, tf.distribute.ParameterServerStrategy):
+        raise ValueError(
+            "Keras's fit does not work with ParameterServerStrategy. Use MirroredStrategy on one "
+            "machine, or MultiWorkerMirroredStrategy on several."
+        )
+    made = {"student": distiller.student, "optimizer": distiller.optimizer, "distiller": distiller}
+    for name, owner in made.items():
+        for variable in owner.variables if name != "distiller" else [distiller.step]:
+            if not strategy.extended.variable_created_in_scope(variable.value):
+                raise ValueError(
+                    f"The {name} was made in another scope than the strategy's (its variable "
+                    f"{variable.path!r}). Make student, distiller and optimizer inside of "
+                    "`with strategy.scope():`; the teacher may come from anywhere."
+                )
+    if strategy.num_replicas_in_sync == 1:
+        return
+    if distiller.steps_per_execution > 1:
+        raise ValueError(
+            f"steps_per_execution={distiller.steps_per_execution} does not work on several "
+            "replicas: Keras's loop over steps fails there (keras issue 19246). Compile with "
+            "steps_per_execution=1."
+        )
+    replicas = strategy.num_replicas_in_sync
+    # TensorFlow gives rows / replicas, rounded up, to one replica after another.
+    is_full = rows and math.ceil(rows / math.ceil(rows / replicas)) == replicas
+    if not is_full and any(map(_normalises_batches, distiller.student._flatten_layers())):
+        smallest = "a small last one" if rows is None else f"one of {rows}"
+        raise ValueError(
+            "The student has batch normalisation, which turns to NaN on a replica without rows, "
+            f"and of the batches {smallest} may leave some of {replicas} replicas without. Give "
+            "a dataset of equal batches that the replicas divide: "
+            "dataset.batch(size, drop_remainder=True)."
+        )
+
+
+def _normalises_batches(layer):
+    return isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
 
 
 def row_numbers(rows):
