@@ -469,12 +469,14 @@ class Distiller(keras.Model):
         Labels may be left out: `fit(x)`, or a dataset of inputs alone.
 
         Raises:
-            ValueError: before the first step, if the data is empty, the sampler can't
-                work on the inputs, the networks don't fit them, or a strategy can't run
-                them (see `ecl_tf.replicas.validate`).
+            ValueError: before the first step, if the distiller is not compiled, the data is
+                empty, the sampler can't work on the inputs, the networks don't fit them, or
+                a strategy can't run them (see `ecl_tf.replicas.validate`).
             FloatingPointError: after a step that met NaN or Inf, naming the step and
                 where it came from.
         """
+        if not self.compiled:
+            raise ValueError('Call compile before fit: distiller.compile("adam").')
         self._validate_data(x, y)
         replicas.validate(self, batches.smallest(x, batch_size))
         if self.built and not self.optimizer.built:

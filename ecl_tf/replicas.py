@@ -25,9 +25,13 @@ def validate(distiller, rows):
             "Keras's fit does not work with ParameterServerStrategy. Use MirroredStrategy on one "
             "machine, or MultiWorkerMirroredStrategy on several."
         )
-    made = {"student": distiller.student, "optimizer": distiller.optimizer, "distiller": distiller}
-    for name, owner in made.items():
-        for variable in owner.variables if name != "distiller" else [distiller.step]:
+    made = {
+        "student": distiller.student.variables,
+        "optimizer": distiller.optimizer.variables,
+        "distiller": [distiller.step],
+    }
+    for name, variables in made.items():
+        for variable in variables:
             if not strategy.extended.variable_created_in_scope(variable.value):
                 raise ValueError(
                     f"The {name} was made in another scope than the strategy's (its variable "

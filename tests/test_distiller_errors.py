@@ -317,3 +317,8 @@ def test_an_augmentation_with_trainable_weights_is_refused_before_the_first_step
     with raises_naming("Augment's layer", "trainable weights"):
         its.fit(X, verbose=0)
     assert int(its.step.numpy()) == 0
+
+
+def test_fit_without_compile_is_refused():
+    with raises_naming("compile before fit", 'distiller.compile("adam")'):
+        distiller(compiled=False).fit(X)
