@@ -8,6 +8,7 @@ from ecl_tf import (
     divergences,
     export,
     features,
+    keras_fit,
     outputs,
     replicas,
     samplers,
@@ -228,6 +229,7 @@ class Distiller(keras.Model):
             )
         with self.distribute_strategy.scope():  # For an optimizer that is named.
             super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        keras_fit.mend(self)
         self._label_metric_arguments = {
             "metrics": metrics,
             "weighted_metrics": weighted_metrics,

@@ -1,0 +1,56 @@
+"""What Keras 3's `fit` needs to run right in the scope of a `tf.distribute` strategy."""
+
+import tensorflow as tf
+
+
+def mend(model):
+    """Mends two faults of Keras's `fit`, `evaluate` and `train_on_batch` under a strategy.
+
+    1. Before the first step Keras takes a batch, to see what it looks like, and reduces its
+       parts over the replicas, which MultiWorkerMirroredStrategy refuses for nests of tensors
+       (https://github.com/keras-team/keras/issues/20585). Here the data's specification
+       serves instead.
+    2. MultiWorkerMirroredStrategy averages the values that a step logs over their first axis,
+       which scalars don't have (https://github.com/tensorflow/tensorflow/issues/72388). Here
+       they get one.
+
+    `tests/test_multi_worker.py` tells when Keras no longer needs this.
+
+    Args:
+        model: a compiled `keras.Model`. One that was made outside of a strategy's scope is
+            left as it is; a `Distiller` mends itself.
+
+    Returns:
+        The model.
+
+    Example:
+    >>> import keras
+    >>> with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+    ...     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    ...     model.compile("sgd", "mse")
+    >>> history = mend(model).fit(tf.zeros((8, 4)), tf.zeros((8, 1)), verbose=0)
+    >>> history.history["loss"]
+    [0.0]
+    """
+    strategy = model._distribute_strategy
+    if strategy is None:
+        return model
+
+    def build(iterator=None, data_batch=None):
+        if iterator is not None:
+            data_batch = iterator.data_adapter.get_tf_dataset().element_spec
+        with strategy.scope():
+            model._symbolic_build(data_batch=data_batch)
+
+    model._maybe_symbolic_build = build
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        for name in ("train_step", "test_step"):
+            setattr(model, name, _with_an_axis(getattr(type(model), name), model))
+    return model
+
+
+def _with_an_axis(step, model):
+    def logging_rows(data):
+        return {name: value[None] for name, value in step(model, data).items()}
+
+    return logging_rows

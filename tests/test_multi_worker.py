@@ -1,0 +1,65 @@
+"""`fit` and all around it on two worker processes, and what Keras lacks for it."""
+
+import csv
+
+import keras
+import numpy as np
+import processes
+import pytest
+
+import ecl_tf
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return tmp_path_factory.mktemp("chief")
+
+
+@pytest.fixture(scope="module")
+def workers(directory):
+    return processes.results(processes.start_workers(2, "run_as_worker.py", str(directory)))
+
+
+@pytest.mark.parametrize(
+    ("remedies", "message"),
+    [
+        ("stock", "PerReplica"),
+        ("logs only", "PerReplica"),
+        ("build only", "Invalid reduction dimension"),
+    ],
+)
+def test_keras_still_needs_to_be_mended(workers, remedies, message):
+    for worker in workers:
+        assert isinstance(worker[remedies], str), (
+            f"Keras {keras.__version__} trains under MultiWorkerMirroredStrategy ({remedies}): the "
+            "other remedy in ecl_tf/keras_fit.py is no longer needed."
+        )
+        assert message in worker[remedies]
+
+
+@pytest.mark.parametrize("training", ["mended", "distilled"])
+def test_all_workers_report_the_same(workers, training):
+    first, second = (worker[training] for worker in workers)
+    assert first == second
+    history = first["history"]
+    assert history["val_loss"][1] < history["val_loss"][0]
+    for name, value in first["evaluated"].items():
+        assert value == pytest.approx(history[f"val_{name}"][-1], rel=1e-6)
+
+
+def test_what_the_chief_wrote_is_the_student(workers, directory):
+    # As in run_as_worker.py.
+    x = np.random.default_rng(0).normal(size=(48, 4)).astype("float32")
+    predicted = np.array(workers[0]["distilled"]["predicted"])
+    assert predicted.shape == (48, 3)
+    for name in ("distiller", "checkpoint"):
+        loaded = keras.models.load_model(directory / f"{name}.keras")
+        np.testing.assert_allclose(loaded(x), predicted, rtol=1e-5, atol=1e-6)
+    served = ecl_tf.load_student(directory / "export")
+    probabilities = np.exp(predicted) / np.exp(predicted).sum(-1, keepdims=True)
+    np.testing.assert_allclose(served(x).probs_parameter(), probabilities, rtol=1e-5, atol=1e-6)
+    with open(directory / "log.csv") as file:
+        logged = [float(row["val_loss"]) for row in csv.DictReader(file)]
+    np.testing.assert_allclose(logged, workers[1]["distilled"]["history"]["val_loss"], rtol=1e-6)

@@ -1,0 +1,83 @@
+"""Trains on virtual CPU devices, or as one of the workers that TF_CONFIG names; prints results.
+
+Arguments: the number of devices, and the names of the cases.
+"""
+
+import json
+import os
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ecl_tf import Distiller, samplers
+
+# 157 rows in batches of 16 leave a last one of 13, which no number of replicas divides; groups
+# of 4 divide the parts of full batches.
+ROWS, BATCH = 160, 16
+
+
+def network(seed):
+    keras.utils.set_random_seed(seed)
+    image, pose = keras.Input((4, 4, 1), name="image"), keras.Input((2,), name="pose")
+    joined = keras.layers.Concatenate()([keras.layers.Flatten()(image), pose])
+    hidden = keras.layers.Dense(8, "tanh")(joined)
+    return keras.Model({"image": image, "pose": pose}, keras.layers.Dense(3)(hidden))
+
+
+def train(strategy, data, sampler, optimizer, label_weight, **arguments):
+    data = data.batch(BATCH)
+    with strategy.scope():
+        student = network(1)
+        distiller = Distiller(
+            student, [network(2), network(3)], seed=5, sampler=sampler, label_weight=label_weight
+        )
+        distiller.compile(optimizer(), metrics=["accuracy"], weighted_metrics=["acc"])
+    training = data.repeat() if arguments else data
+    history = distiller.fit(training, epochs=5, validation_data=data, verbose=0, **arguments)
+    return {
+        "replicas": strategy.num_replicas_in_sync,
+        "history": history.history,
+        "evaluated": distiller.evaluate(data, verbose=0, return_dict=True),
+        "steps": int(distiller.step.numpy()),
+        "weights": [weight.tolist() for weight in student.get_weights()],
+    }
+
+
+def main():
+    replicas, wanted = int(sys.argv[1]), sys.argv[2:]
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * replicas,
+    )
+    strategy = tf.distribute.get_strategy()
+    if "TF_CONFIG" in os.environ:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    elif replicas > 1:
+        strategy = tf.distribute.MirroredStrategy([f"CPU:{n}" for n in range(replicas)])
+    rng = np.random.default_rng(0)
+    x = {
+        "image": rng.normal(size=(ROWS, 4, 4, 1)).astype("float32"),
+        "pose": rng.normal(size=(ROWS, 2)).astype("float32"),
+    }
+    y = rng.integers(0, 3, ROWS)
+    weight = rng.uniform(0.5, 1.5, ROWS).astype("float32")
+    data = tf.data.Dataset.from_tensor_slices((x, y, weight))
+    flip = samplers.Augment(keras.layers.RandomFlip("horizontal"), key="image")
+    row_wise = samplers.Choice(["Empirical", flip, samplers.GaussianNoise(0.5)])
+    mixing = samplers.Choice([samplers.Mixup(0.5, group_size=4), samplers.CutMix(group_size=4)])
+    uncertain = samplers.Uncertain(mixing, 2, "student_uncertainty", 1.0, group_size=4)
+    cases = {
+        "uneven": lambda: train(
+            strategy, data.take(157), row_wise, lambda: keras.optimizers.SGD(0.3, 0.9), 0.5
+        ),
+        "groups": lambda: train(
+            strategy, data, uncertain, lambda: keras.optimizers.Adam(0.01), 0.0, steps_per_epoch=10
+        ),
+    }
+    print(json.dumps({case: cases[case]() for case in wanted}, default=float))
+
+
+if __name__ == "__main__":
+    main()
