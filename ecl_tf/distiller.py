@@ -90,8 +90,7 @@ class Distiller(keras.Model):
     ):
         if not isinstance(student, keras.Model):
             raise ValueError(f"The student must be a keras.Model; got {student!r}.")
-        # Loss scaling follows the distiller's dtype policy, so it must be the student's.
-        super().__init__(name=name, dtype=student.dtype_policy)
+        super().__init__(name=name, dtype=_dtype_policy(student))
         self.student = student
         self.output_kind = outputs.get(output, symbolic.output_shape(student))
         self.teacher = teachers.get(teacher, self.output_kind)
@@ -554,6 +553,12 @@ _EMPTY = (
     "The data holds no rows, so there is nothing to train on. Look at the dataset's filter, "
     "take and batch(drop_remainder=True): a batch larger than the data leaves none."
 )
+
+
+def _dtype_policy(student):
+    """The policy by which Keras decides on loss scaling: that of a float16 layer, if any."""
+    policies = [student.dtype_policy, *(layer.dtype_policy for layer in student._flatten_layers())]
+    return next((p for p in policies if p.compute_dtype == "float16"), policies[0])
 
 
 def _rows(nest, index):
