@@ -1,10 +1,5 @@
 """What a training step computes, what it leaves alone, and what data it takes."""
 
-import json
-import subprocess
-import sys
-import textwrap
-
 import keras
 import numpy as np
 import pytest
@@ -829,19 +824,6 @@ def test_two_fits_of_an_epoch_are_one_of_two():
 # Ways to run the step.
 
 
-@pytest.mark.parametrize(("output", "units"), [("categorical", 3), ("normal", 4)])
-def test_xla_gives_the_same_losses(output, units):
-    losses = {}
-    for jit_compile in (False, True):
-        distiller = Distiller(mlp(3, units, seed=1), mlp(8, units, seed=2), output=output)
-        distiller.compile(keras.optimizers.SGD(0.1), jit_compile=jit_compile)
-        history = distiller.fit(
-            numbers(16, SIZE, seed=5), batch_size=8, epochs=2, shuffle=False, verbose=0
-        )
-        losses[jit_compile] = history.history["loss"]
-    np.testing.assert_allclose(losses[True], losses[False], rtol=1e-4)
-
-
 def test_several_steps_per_execution_are_the_same_steps():
     distiller = Distiller(mlp(3, seed=1), mlp(8, seed=2), seed=1)
     distiller.compile(keras.optimizers.SGD(RATE), steps_per_execution=2)
@@ -876,66 +858,6 @@ def test_a_float16_student_has_its_loss_scaled_and_its_divergence_in_float32():
     for one, two in zip(student.get_weights(), weights_before, strict=True):
         assert np.isfinite(one).all()
         assert np.abs(one - two).max() > 0
-
-
-TWO_REPLICAS = """
-    import json, sys
-    import numpy as np
-    import tensorflow as tf
-    tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-    import keras
-    from ecl_tf import Distiller, samplers
-
-    def linear(weights):
-        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-        model.set_weights([np.array(weight, "float32") for weight in weights])
-        return model
-
-    given = json.load(sys.stdin)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    with strategy.scope():
-        student = linear(given["student"])
-        distiller = Distiller(student, linear(given["teacher"]), sampler=samplers.Empirical())
-        distiller.compile(keras.optimizers.SGD(0.5), metrics=["accuracy"])
-    x = np.array(given["x"], "float32")
-    data = tf.data.Dataset.from_tensor_slices((x, np.array(given["y"]))).batch(8)
-    history = distiller.fit(data, verbose=0).history
-    evaluated = distiller.evaluate(data, verbose=0, return_dict=True)
-    print(json.dumps({"replicas": strategy.num_replicas_in_sync, "history": history,
-                      "evaluated": {name: float(value) for name, value in evaluated.items()},
-                      "weights": [weight.tolist() for weight in student.get_weights()]}))
-"""
-
-
-@pytest.mark.slow
-def test_two_replicas_train_as_one_device_does_uneven_batches_included():
-    student, teacher, x = weights(seed=2), weights(seed=3), numbers(21, SIZE, seed=5)
-    y = np.random.default_rng(6).integers(0, CLASSES, 21)
-    given = {
-        "student": [weight.tolist() for weight in student],
-        "teacher": [weight.tolist() for weight in teacher],
-        "x": x.tolist(),
-        "y": y.tolist(),
-    }
-    run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(TWO_REPLICAS)],
-        input=json.dumps(given),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
-    answer = json.loads(run.stdout.strip().splitlines()[-1])
-    assert answer["replicas"] == 2
-    expected, loss = kl_epoch(x, student, teacher, 8)
-    for got, want in zip(answer["weights"], expected, strict=True):
-        np.testing.assert_allclose(got, want, atol=1e-5)
-    np.testing.assert_allclose(answer["history"]["loss"], [loss], rtol=1e-5)
-    after = dense(x, expected)
-    evaluated = answer["evaluated"]
-    np.testing.assert_allclose(evaluated["accuracy"], (after.argmax(-1) == y).mean(), rtol=1e-5)
-    np.testing.assert_allclose(evaluated["loss"], kl(dense(x, teacher), after).mean(), rtol=1e-4)
 
 
 def test_row_weights_may_have_any_dtype_and_a_column():

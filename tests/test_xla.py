@@ -1,0 +1,93 @@
+"""XLA compiles the whole training step, for every sampler, score, output and divergence.
+
+What is compiled takes its seed from the step counter, a tensor: seeds that are constants would
+be folded away before XLA, and hide operations that it lacks.
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ecl_tf import Distiller, outputs, samplers, uncertainty
+from ecl_tf.divergences import DIVERGENCES
+
+pytestmark = pytest.mark.slow
+
+X = np.random.default_rng(0).normal(size=(16, 4, 4, 1)).astype("float32")
+
+
+def network(width, seed, units=4):
+    keras.utils.set_random_seed(seed)
+    layers = [keras.layers.Flatten(), keras.layers.Dense(width, "tanh"), keras.layers.Dense(units)]
+    return keras.Sequential([keras.Input((4, 4, 1)), *layers])
+
+
+def generator():
+    layers = [keras.layers.Dense(16), keras.layers.Reshape((4, 4, 1))]
+    return keras.Sequential([keras.Input((2,)), *layers])
+
+
+SAMPLERS = {
+    "CutMix": samplers.CutMix,
+    "DirichletMixup": samplers.DirichletMixup,
+    "Empirical": samplers.Empirical,
+    "GaussianNoise": lambda: samplers.GaussianNoise(0.5),
+    "Generated": lambda: samplers.Generated(generator()),
+    "Mix": samplers.Mix,
+    "Mixup": samplers.Mixup,
+    "UncertaintyMixup": samplers.UncertaintyMixup,
+    "Uncertain": lambda: samplers.Uncertain(samplers.Mixup()),  # The highest scores.
+}
+OUTPUTS = {
+    "categorical": outputs.Categorical,
+    "bernoulli": outputs.Bernoulli,
+    "normal": lambda: outputs.Normal(2),
+    "point": lambda: outputs.Point(4, stddev=0.5),
+}
+
+
+def train(compiled, **arguments):
+    """Losses and weights after four steps of one student."""
+    student, members = network(5, 1), [network(8, 2), network(8, 3)]
+    distiller = Distiller(student, members, seed=7, **arguments)
+    ways = {"jit_compile": True} if compiled else {"run_eagerly": True}
+    distiller.compile(keras.optimizers.SGD(0.01, 0.9), **ways)
+    data = tf.data.Dataset.from_tensor_slices(X).batch(8, drop_remainder=True)
+    history = distiller.fit(data, epochs=2, verbose=0).history
+    return history["loss"], student.get_weights()
+
+
+def assert_xla_is_the_same(**arguments):
+    losses, weights = train(False, **arguments)
+    xla_losses, xla_weights = train(True, **arguments)
+    assert np.isfinite(losses).all()
+    np.testing.assert_allclose(xla_losses, losses, rtol=1e-3)
+    for got, want in zip(xla_weights, weights, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+def test_every_sampler():
+    # At once, for a compilation takes seconds. Choice draws from all for every row.
+    assert SAMPLERS.keys() | {"Augment", "Choice"} == samplers._SAMPLERS.keys()
+    assert_xla_is_the_same(sampler=samplers.Choice([make() for make in SAMPLERS.values()]))
+
+
+def test_augment_which_draws_other_numbers_under_xla():
+    flip = samplers.Augment(keras.layers.RandomFlip("horizontal"))
+    losses, _ = train(True, sampler=flip)
+    assert np.isfinite(losses).all()
+
+
+def test_every_score():
+    base = samplers.Mixup()
+    by_score = [samplers.Uncertain(base, 2, score, 1.0) for score in sorted(uncertainty.SCORES)]
+    assert_xla_is_the_same(sampler=samplers.Choice(by_score))
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_every_divergence_of_every_output(output):
+    def all_divergences(teacher, student):
+        return sum(divergence(teacher, student) for divergence in DIVERGENCES.values())
+
+    assert_xla_is_the_same(output=OUTPUTS[output](), divergence=all_divergences, sampler="Mixup")
