@@ -7,6 +7,7 @@ the student is matched to the teacher on them. `Distiller` does it.
 from ecl_tf import (
     data,
     divergences,
+    keras_fit,
     losses,
     metrics,
     models,
@@ -29,6 +30,7 @@ __all__ = [
     "data",
     "divergences",
     "export_student",
+    "keras_fit",
     "load_student",
     "losses",
     "metrics",

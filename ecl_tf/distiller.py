@@ -475,6 +475,7 @@ class Distiller(keras.Model):
                 a strategy can't run them (see `ecl_tf.replicas.validate`).
             FloatingPointError: after a step that met NaN or Inf, naming the step and
                 where it came from.
+            RuntimeError: if another worker of a MultiWorkerMirroredStrategy was lost.
         """
         if not self.compiled:
             raise ValueError('Call compile before fit: distiller.compile("adam").')
@@ -490,7 +491,8 @@ class Distiller(keras.Model):
             callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
             callbacks = [StopOnNonFinite(), *(c for c in callbacks if c is not None)]
         before = int(self.step.numpy())
-        history = super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
+        with replicas.explaining_a_lost_worker():
+            history = super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
         if history.epoch and int(self.step.numpy()) == before:
             raise ValueError(_EMPTY)
         return history

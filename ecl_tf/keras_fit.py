@@ -37,21 +37,19 @@ def mend(model):
     [0.0]
     """
     strategy = model._distribute_strategy
-    if strategy is None:
-        return model
-
-    def build(iterator=None, data_batch=None):
-        if iterator is not None:
-            data_batch = iterator.data_adapter.get_tf_dataset().element_spec
-        with strategy.scope():
-            model._symbolic_build(data_batch=data_batch)
-
-    model._maybe_symbolic_build = build
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+
+        def build(iterator=None, data_batch=None):
+            if iterator is not None:
+                data_batch = iterator.data_adapter.get_tf_dataset().element_spec
+            with strategy.scope():
+                model._symbolic_build(data_batch=data_batch)
+
+        model._maybe_symbolic_build = build
         for name in ("train_step", "test_step"):
             setattr(model, name, _with_an_axis(getattr(type(model), name), model))
     optimizer = model.optimizer
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+    if strategy and isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
 
         def apply(gradients, trainable_variables=None):
             gradients = _with_overflows_of_all(gradients)

@@ -1,5 +1,6 @@
 """What a replica of a `tf.distribute` strategy has to know of the others."""
 
+import contextlib
 import math
 
 import keras
@@ -88,3 +89,22 @@ def row_numbers(rows):
     before = tf.range(replicas) < replica
     first_row = tf.reduce_sum(tf.where(before, counts, tf.zeros_like(counts)))
     return tf.cast(first_row, tf.int32), tf.reduce_sum(counts)
+
+
+@contextlib.contextmanager
+def explaining_a_lost_worker():
+    """Names the cause where another worker's end ends a collective of this one.
+
+    Raises:
+        RuntimeError: in place of TensorFlow's `UnavailableError`.
+    """
+    try:
+        yield
+    except tf.errors.UnavailableError as error:
+        if "Collective ops is aborted" not in str(error):
+            raise
+        raise RuntimeError(
+            "Another worker of the cluster has ended, was killed or can't be reached, and this one "
+            "can't go on without it. See that worker's log for the cause, then start all workers "
+            "again."
+        ) from error

@@ -1,6 +1,7 @@
 """`fit` and all around it on two worker processes, and what Keras lacks for it."""
 
 import csv
+import time
 
 import keras
 import numpy as np
@@ -63,3 +64,22 @@ def test_what_the_chief_wrote_is_the_student(workers, directory):
     with open(directory / "log.csv") as file:
         logged = [float(row["val_loss"]) for row in csv.DictReader(file)]
     np.testing.assert_allclose(logged, workers[1]["distilled"]["history"]["val_loss"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_worker_ends_the_others_fit_within_a_minute(killed):
+    workers = processes.start_workers(2, "run_until_stopped.py")
+    other = workers[1 - killed]
+    try:
+        for worker in workers:
+            assert worker.stdout.readline() == "0\n"  # Both have trained an epoch.
+        workers[killed].kill()
+        killed_at = time.monotonic()
+        _, errors = other.communicate(timeout=processes.RUNNING_LIMIT)
+        assert time.monotonic() - killed_at < 60.0
+        assert other.returncode == 1
+        assert "RuntimeError: Another worker of the cluster has ended" in errors
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
