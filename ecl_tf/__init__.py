@@ -14,6 +14,7 @@ from ecl_tf import (
     outputs,
     preprocessing,
     pretrained,
+    resume,
     samplers,
     teachers,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "outputs",
     "preprocessing",
     "pretrained",
+    "resume",
     "samplers",
     "teachers",
 ]

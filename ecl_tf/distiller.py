@@ -485,8 +485,9 @@ class Distiller(keras.Model):
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
         if isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks.callbacks.insert(0, StopOnNonFinite())
-            callbacks.set_model(self)
+            if not any(isinstance(known, StopOnNonFinite) for known in callbacks.callbacks):
+                callbacks.callbacks.insert(0, StopOnNonFinite())
+                callbacks.set_model(self)
         else:
             callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
             callbacks = [StopOnNonFinite(), *(c for c in callbacks if c is not None)]

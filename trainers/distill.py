@@ -4,18 +4,23 @@
 
 takes the teacher from WORKDIR/teacher (see trainers.train_teacher), from --teacher, or
 from config.teacher.pretrained, and writes WORKDIR/student.keras and WORKDIR/export, a
-SavedModel for serving. A run that was stopped continues from its last epoch.
+SavedModel for serving. A run that was killed continues from its last checkpoint with the
+same command, and ends in the bits of one that was not; SIGTERM writes a checkpoint first,
+and exits with code 143.
 """
+
+import csv
 
 import keras
 from absl import app, flags
 
-from ecl_tf import data
+from ecl_tf import data, resume
 from trainers import runtime, teaching
 from trainers.experiment import Experiment, save_model
 
 flags.adopt_module_key_flags(runtime)
 flags.adopt_module_key_flags(teaching)
+CHECKPOINT_EVERY = flags.DEFINE_float("checkpoint_every", 60.0, "Seconds between checkpoints.")
 
 
 def main(_):
@@ -36,21 +41,28 @@ def main(_):
 
 
 def distill(experiment, teacher, workdir):
-    train = experiment.config.student.train
-    distiller = experiment.distiller(teacher, experiment.config.seed, **experiment.xcl_arguments())
+    section, seed = experiment.config.student, experiment.config.seed
+    train = section.train
+    distiller = experiment.distiller(teacher, seed, **experiment.xcl_arguments())
     steps_per_epoch = max(train.steps // train.epochs, 1)
-    distiller.fit(
-        experiment.batches(experiment.config.student, experiment.config.seed),
-        epochs=train.steps // steps_per_epoch,
+    log = workdir / "log.csv"
+    history = resume.fit(
+        distiller,
+        lambda first_step: experiment.batches(section, seed, first_step),
+        workdir / "checkpoints",
+        steps=train.steps // steps_per_epoch * steps_per_epoch,
         steps_per_epoch=steps_per_epoch,
+        every_seconds=CHECKPOINT_EVERY.value,
         validation_data=data.evaluation_batches(experiment.splits.validation, train.batch_size),
         verbose=runtime.verbosity(),
         shuffle=False,
-        callbacks=[
-            keras.callbacks.BackupAndRestore(str(workdir / "backup")),
-            keras.callbacks.CSVLogger(str(workdir / "log.csv"), append=True),
-        ],
+        callbacks=[keras.callbacks.CSVLogger(str(log), append=True)],
     )
+    # An epoch that ended after the last checkpoint before a kill was logged twice.
+    with open(log, "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["epoch", *history.history])
+        rows.writerows(zip(history.epoch, *history.history.values(), strict=True))
     distiller.export(workdir / "export")
     return distiller.student
 

@@ -65,9 +65,9 @@ class Experiment:
         )
         return preprocessing.with_preprocessing(model, layers, shape)
 
-    def batches(self, section, seed):
-        """Endless training batches for config.teacher or config.student."""
-        return data.training_batches(self.splits, section.train.batch_size, seed)
+    def batches(self, section, seed, first_step=0):
+        """Endless training batches for config.teacher or config.student, after some steps."""
+        return data.training_batches(self.splits, section.train.batch_size, seed, first_step)
 
     def erm_batches(self, section, seed, label_smoothing=0.0, mixup_alpha=0.0, cutmix_alpha=0.0):
         """Training batches whose labels are smoothed, or mixed along with the inputs.

@@ -65,7 +65,7 @@ def in_memory(dataset):
     return dataset.batch(max(int(dataset.cardinality()), 1)).get_single_element()
 
 
-def training_batches(splits, batch_size, seed):
+def training_batches(splits, batch_size, seed, first_step=0):
     """Endless shuffled batches of a fixed size, for a number of steps.
 
     Every pass is in another order; orders, augmentation and random decoding all follow
@@ -77,6 +77,7 @@ def training_batches(splits, batch_size, seed):
         splits: the `Splits`.
         batch_size: rows of each batch.
         seed: an integer.
+        first_step: the number of batches to leave out, at no cost but in a stream.
 
     Returns:
         A `tf.data.Dataset` of batches (inputs, labels).
@@ -84,21 +85,18 @@ def training_batches(splits, batch_size, seed):
     Raises:
         ValueError: if the data holds less than one batch.
     """
-    size = int(splits.train.cardinality())
-    if 0 <= size < batch_size:
-        raise ValueError(
-            f"The training data holds {size} examples, less than one batch of {batch_size}. "
-            "Choose a smaller batch size."
-        )
-    make = _gathered if splits.decode is None else _streamed
-    batches = make(splits, batch_size, seed)
+    if splits.decode is None:
+        batches = shuffled_batches(splits.train_rows, batch_size, seed, first_step)
+    else:
+        _validate_batch_size(int(splits.train.cardinality()), batch_size)
+        batches = _streamed(splits, batch_size, seed).skip(first_step)
     if splits.augment is not None:
 
         def augment(step, batch):
             x, *rest = batch
             return splits.augment(x, random.fold_in(random.fold_in(seed, 1), step)), *rest
 
-        batches = batches.enumerate().map(augment, num_parallel_calls=tf.data.AUTOTUNE)
+        batches = batches.enumerate(first_step).map(augment, num_parallel_calls=tf.data.AUTOTUNE)
     return _finished(batches)
 
 
@@ -123,11 +121,25 @@ def _finished(batches):
     return convert.prefetch(tf.data.AUTOTUNE)
 
 
-def _gathered(splits, batch_size, seed):
-    """Batches gathered from memory by a permutation for each pass."""
-    rows = splits.train_rows
-    size = int(splits.train.cardinality())
+def shuffled_batches(rows, batch_size, seed, first_step=0):
+    """Endless batches gathered from memory by a permutation for each pass.
+
+    Args:
+        rows: nested tensors of shape (rows, ...).
+        batch_size: rows of each batch.
+        seed: an integer, from which and the pass the permutation follows.
+        first_step: the number of batches to leave out, at no cost.
+
+    Returns:
+        A `tf.data.Dataset`.
+
+    Raises:
+        ValueError: if there are fewer rows than a batch has.
+    """
+    size = keras.tree.flatten(rows)[0].shape[0]
+    _validate_batch_size(size, batch_size)
     steps = size // batch_size
+    first_pass, within = divmod(first_step, steps)
 
     def one_pass(number):
         # The seed's own branch, apart from the augmentation's.
@@ -140,8 +152,16 @@ def _gathered(splits, batch_size, seed):
     def gather(indices):
         return keras.tree.map_structure(lambda leaf: tf.gather(leaf, indices), rows)
 
-    orders = tf.data.Dataset.range(tf.int64.max).flat_map(one_pass)
+    orders = tf.data.Dataset.range(first_pass, tf.int64.max).flat_map(one_pass).skip(within)
     return orders.map(gather, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _validate_batch_size(size, batch_size):
+    if 0 <= size < batch_size:
+        raise ValueError(
+            f"The training data holds {size} examples, less than one batch of {batch_size}. "
+            "Choose a smaller batch size."
+        )
 
 
 def _streamed(splits, batch_size, seed):

@@ -1,0 +1,388 @@
+"""Training that ends in the same bits however often it was killed."""
+
+import contextlib
+import inspect
+import json
+import os
+import pathlib
+import signal
+import threading
+import time
+import warnings
+import zipfile
+import zlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ecl_tf.data import splits
+
+_DAMAGES = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+PREEMPTED = 143  # 128 + SIGTERM, on which schedulers restart, and TensorFlow's own choice.
+
+
+def fit(
+    model,
+    batches,
+    directory,
+    *,
+    steps,
+    steps_per_epoch=None,
+    every_steps=None,
+    every_seconds=60.0,
+    keep=2,
+    callbacks=(),
+    **kwargs,
+):
+    """`model.fit` for a number of steps; the same call continues a run that was killed.
+
+    A checkpoint holds all that the next step depends on: the model's and the optimizer's
+    variables, the states of random generators (dropout) and of metrics, the history, and the
+    numbers that callbacks keep (patience, best value). With data that is a function of the step
+    the continued run ends with the bits of one that was never stopped, on the same machine and
+    number of devices.
+
+    `keras.callbacks.BackupAndRestore` does not do that: within an epoch it repeats steps, after
+    a second crash it begins at epoch 0, and it keeps neither the states of dropout and metrics
+    nor the order of the data; writing weights and metadata one after the other, it may leave
+    them apart. An iterator saved by `tf.train.Checkpoint` holds its whole shuffle buffer,
+    and `fit` does not show it.
+
+    SIGTERM, which announces a preemption, ends the run after the step under way with a
+    checkpoint and the exit code 143.
+
+    Args:
+        model: a compiled `keras.Model`, or `Distiller`.
+        batches: a function from a number of steps to an endless `tf.data.Dataset` that leaves
+            out as many batches: `ecl_tf.resume.batches`, or yours.
+        directory: where checkpoints are written, by the chief alone.
+        steps: the number of steps in all.
+        steps_per_epoch: after how many steps callbacks see the end of an epoch; by default
+            there is one epoch.
+        every_steps: write a checkpoint after so many steps, if not None.
+        every_seconds: write one at the first step after so many seconds, if not None.
+        keep: the number of last checkpoints to keep, at least 1.
+        callbacks: of `fit`. They see the rest of an epoch as an epoch with fewer batches.
+        **kwargs: of `model.fit`, like `validation_data` and `verbose`.
+
+    Returns:
+        The `keras.callbacks.History` of all epochs, those before a kill included.
+
+    Raises:
+        ValueError: if an argument is out of range, or the newest whole checkpoint is of
+            another model or schedule.
+
+    Example:
+    >>> import tempfile
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> data = batches((np.ones((32, 4)), np.zeros((32, 1))), batch_size=8, seed=0)
+    >>> history = fit(model, data, tempfile.mkdtemp(), steps=8, steps_per_epoch=4, verbose=0)
+    >>> history.epoch
+    [0, 1]
+    """
+    steps_per_epoch = steps if steps_per_epoch is None else steps_per_epoch
+    if steps < 1 or steps_per_epoch < 1 or steps % steps_per_epoch:
+        raise ValueError(
+            f"steps must be a multiple of steps_per_epoch, both at least 1; got steps={steps}, "
+            f"steps_per_epoch={steps_per_epoch}."
+        )
+    if steps_per_epoch % model.steps_per_execution:
+        raise ValueError(
+            f"steps_per_epoch={steps_per_epoch} must be a multiple of "
+            f"steps_per_execution={model.steps_per_execution}."
+        )
+    state = _State(model, batches(0).element_spec)
+    checkpointing = _Checkpointing(
+        state,
+        _Files(directory, keep),
+        callbacks,
+        steps,
+        steps_per_epoch,
+        every_steps,
+        every_seconds,
+    )
+    checkpointing.restore()
+    verbose = kwargs.get("verbose", "auto")
+    listening = _Callbacks(
+        [*callbacks, checkpointing],
+        add_history=True,
+        add_progbar=verbose != 0,
+        model=model,
+        verbose=1 if verbose == "auto" else verbose,
+        epochs=steps // steps_per_epoch,
+        steps=steps_per_epoch,
+    )
+    with checkpointing.noticing_sigterm():
+        while checkpointing.step < steps and not checkpointing.finished:
+            epoch, within = divmod(checkpointing.step, steps_per_epoch)
+            model.fit(
+                batches(checkpointing.step),
+                # The rest of an epoch by itself, then all others.
+                initial_epoch=epoch,
+                epochs=epoch + 1 if within else steps // steps_per_epoch,
+                steps_per_epoch=steps_per_epoch - within,
+                callbacks=listening,
+                **kwargs,
+            )
+            if model.stop_training:
+                break
+            if within and checkpointing.step < steps:
+                # What fit did when it ended, an optimizer's averages made the weights, is undone.
+                state.write(checkpointing.at_epoch_end)
+        if not checkpointing.finished:
+            listening.end()
+            checkpointing.finish()
+    return checkpointing.as_history()
+
+
+def batches(data, batch_size, seed):
+    """Shuffled batches of arrays as a function of the step, for `fit`.
+
+    Every pass is in another order, which follows from the seed and the pass; rows beyond its
+    last full batch are left out.
+
+    Args:
+        data: nested arrays or tensors (inputs, labels, ...) of shape (rows, ...).
+        batch_size: rows of each batch.
+        seed: an integer.
+
+    Returns:
+        A function from a number of steps to the endless `tf.data.Dataset` after them.
+
+    Raises:
+        ValueError: if there are fewer rows than a batch has.
+    """
+    rows = keras.tree.map_structure(tf.convert_to_tensor, data)
+    return lambda first_step: splits.shuffled_batches(rows, batch_size, seed, first_step)
+
+
+class _Files:
+    """The last `keep` checkpoints of a directory, each one file that is whole or not there."""
+
+    def __init__(self, directory, keep):
+        if keep < 1:
+            raise ValueError(f"keep must be at least 1 checkpoint; got {keep}.")
+        self.directory, self.keep = pathlib.Path(directory), keep
+        self.directory.mkdir(parents=True, exist_ok=True)
+
+    def write(self, step, about, arrays):
+        """Writes one, then removes those that are too old, and what a kill left half written."""
+        path = self.directory / f"step-{step}.npz"
+        temporary = path.with_suffix(".tmp")
+        with open(temporary, "wb") as file:
+            np.savez(file, about=json.dumps(about), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        for old in [*self._newest_first()[self.keep :], *self.directory.glob("step-*.tmp")]:
+            old.unlink()
+
+    def read(self):
+        """What the newest one that is whole holds, its step and path; None if there is none."""
+        for path in self._newest_first():
+            try:
+                with np.load(path) as file:  # Its zip format has a checksum for each array.
+                    arrays = dict(file)
+                    return path, json.loads(str(arrays.pop("about"))), arrays
+            except (
+                OSError,
+                ValueError,
+                KeyError,
+                EOFError,
+                zipfile.BadZipFile,
+                zlib.error,
+            ) as error:
+                warnings.warn(
+                    f"The checkpoint {path} is damaged and not used: {error}", stacklevel=2
+                )
+        return None
+
+    def _newest_first(self):
+        found = self.directory.glob("step-*.npz")
+        return sorted(found, key=lambda path: int(path.stem.split("-")[1]), reverse=True)
+
+
+class _State:
+    """All variables on which the next step of a model depends."""
+
+    def __init__(self, model, spec):
+        self.model = model
+        with model.distribute_strategy.scope():
+            # Metrics and optimizers have no variables before they see data.
+            model._symbolic_build(data_batch=spec)
+        variables = [*model.variables, *model.metrics_variables, *model.optimizer.variables]
+        teacher = getattr(model, "teacher", None)  # A distiller's, which nothing changes.
+        fixed = {id(v) for v in teacher.variables} if isinstance(teacher, keras.Model) else set()
+        self.variables = list({id(v): v for v in variables if id(v) not in fixed}.values())
+        self.metrics = {id(variable) for variable in model.metrics_variables}
+
+    def shapes(self):
+        """What tells one model's variables from another's; their names count models."""
+        return [[str(variable.dtype), *variable.shape] for variable in self.variables]
+
+    def read(self):
+        return {
+            f"{number}.{replica}": _bytes(part)
+            for number, variable in enumerate(self.variables)
+            for replica, part in enumerate(_parts(variable))
+        }
+
+    def write(self, arrays, only_metrics=False):
+        for number, variable in enumerate(self.variables):
+            if only_metrics and id(variable) not in self.metrics:
+                continue
+            for replica, part in enumerate(_parts(variable)):
+                dtype = part.dtype.as_numpy_dtype
+                part.assign(np.frombuffer(arrays[f"{number}.{replica}"], dtype).reshape(part.shape))
+
+
+def _parts(variable):
+    """A variable's copy on every replica of this process: they may differ, metrics' sums do."""
+    return tf.distribute.get_strategy().experimental_local_results(variable.value)
+
+
+def _bytes(part):
+    # NumPy's files know no bfloat16.
+    return np.frombuffer(part.numpy().tobytes(), np.uint8)
+
+
+class _Callbacks(keras.callbacks.CallbackList):
+    """Callbacks of one training that several calls of `fit` make up."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._begun = []
+
+    def on_train_begin(self, logs=None):
+        for callback in self.callbacks:
+            if callback not in self._begun:
+                self._begun.append(callback)
+                callback.on_train_begin(logs)
+
+    def on_train_end(self, logs=None):
+        pass
+
+    def end(self):
+        for callback in self._begun:
+            callback.on_train_end()
+
+
+class _Checkpointing(keras.callbacks.Callback):
+    """Counts steps, and writes checkpoints when they are due."""
+
+    def __init__(self, state, files, callbacks, steps, steps_per_epoch, every_steps, every_seconds):
+        super().__init__()
+        self.state, self.files, self.callbacks = state, files, callbacks
+        self.steps, self.steps_per_epoch = steps, steps_per_epoch
+        self.every_steps, self.every_seconds = every_steps, every_seconds
+        self.step, self.finished, self.history = 0, False, []
+        self.at_epoch_end = None  # All variables, where `fit` ends after the rest of an epoch.
+        self._preempted = False
+        self._restored = None
+        self._mark()
+
+    def restore(self):
+        found = self.files.read()
+        if found is None:
+            return
+        path, about, arrays = found
+        here = self._about()
+        differing = [key for key in ("steps_per_epoch", "variables") if about[key] != here[key]]
+        if differing:
+            raise ValueError(
+                f"The checkpoint {path} is of a run with other {' and '.join(differing)} than "
+                "this one. Give the same model and schedule to continue it, or another directory."
+            )
+        self.state.write(arrays)
+        self.step, self.finished, self.history = about["step"], about["finished"], about["history"]
+        self._restored = about, arrays
+        self._mark()
+
+    def finish(self):
+        self.finished = True
+        self._write()
+
+    def _about(self):
+        return {
+            "step": self.step,
+            "finished": self.finished,
+            "steps_per_epoch": self.steps_per_epoch,
+            "variables": self.state.shapes(),
+            "history": self.history,
+            "callbacks": [_numbers(callback) for callback in self.callbacks],
+        }
+
+    def _write(self):
+        self.files.write(self.step, self._about(), self.state.read())
+        self._mark()
+
+    def _mark(self):
+        self._last_step, self._last_time = self.step, time.monotonic()
+
+    def _write_if_due(self):
+        steps, seconds = self.step - self._last_step, time.monotonic() - self._last_time
+        due = self._preempted
+        due |= self.every_steps is not None and steps >= self.every_steps
+        due |= self.every_seconds is not None and seconds >= self.every_seconds
+        if due:
+            self._write()
+        if self._preempted:
+            raise SystemExit(PREEMPTED)
+
+    def on_train_begin(self, logs=None):
+        if self._restored:  # Other callbacks have just begun from zero.
+            saved = self._restored[0]["callbacks"]
+            for callback, numbers in zip(self.callbacks, saved, strict=True):
+                vars(callback).update(numbers)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._begun_at = self.step
+        if self._restored and self.step % self.steps_per_epoch:
+            self.state.write(self._restored[1], only_metrics=True)  # Keras has just reset them.
+        self._restored = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step = self._begun_at + batch + 1
+        if self.step % self.steps_per_epoch:  # Else at the end of the epoch, after validation.
+            self._write_if_due()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.history.append([epoch, {name: float(value) for name, value in logs.items()}])
+        if self._begun_at % self.steps_per_epoch:
+            self.at_epoch_end = self.state.read()
+        if self.step < self.steps and not self.model.stop_training:
+            self._write_if_due()  # The last one is written when callbacks have ended.
+
+    def as_history(self):
+        history = keras.callbacks.History()
+        history.set_model(self.state.model)
+        history.on_train_begin()
+        for epoch, logs in self.history:
+            history.on_epoch_end(epoch, logs)
+        return history
+
+    @contextlib.contextmanager
+    def noticing_sigterm(self):
+        def notice(signal_number, frame):
+            self._preempted = True
+
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Only there can signals be handled.
+            return
+        before = signal.signal(signal.SIGTERM, notice)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _numbers(callback):
+    """What a callback counts: patience used up, the best value, but none of its arguments."""
+    kinds, arguments = (bool, int, float, str, type(None)), inspect.signature(type(callback))
+    return {
+        name: value
+        for name, value in vars(callback).items()
+        if isinstance(value, kinds) and name not in arguments.parameters
+    }

@@ -1,0 +1,94 @@
+"""A run that is killed at moments of the test's choice; prints its history and final state.
+
+Arguments: the directory, the model ("distiller", "keras"), and the step or moment to die at.
+"""
+
+import json
+import os
+import signal
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ecl_tf import Distiller, resume
+
+STEPS, STEPS_PER_EPOCH = 24, 8
+
+
+def network(units, dropout):
+    layers = [keras.layers.Dense(units, "relu"), keras.layers.Dropout(dropout)]
+    return keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(3)])
+
+
+def build(kind):
+    keras.utils.set_random_seed(1)
+    student = network(8, 0.3)
+    accumulation = 2 if kind == "distiller" else None
+    optimizer = keras.optimizers.Adam(
+        0.01, use_ema=True, ema_momentum=0.9, gradient_accumulation_steps=accumulation
+    )
+    if kind == "keras":
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        student.compile(optimizer, loss, metrics=["accuracy"])
+        return student
+    distiller = Distiller(student, network(16, 0.5), seed=3, label_weight=0.1)
+    distiller.compile(optimizer, metrics=["accuracy"], steps_per_execution=2)
+    return distiller
+
+
+class Killer(keras.callbacks.Callback):
+    def __init__(self, moment):
+        super().__init__()
+        self.moment = moment
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.die(f"step {self.epoch * STEPS_PER_EPOCH + batch}")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.die(f"epoch {epoch}")
+
+    def die(self, moment):
+        if moment == self.moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main():
+    directory, kind, moment = sys.argv[1:]
+    if moment.startswith("write "):
+        # In the midst of the checkpoint of that step, of which a half is written.
+        def half(file, **arrays):
+            if int(json.loads(arrays["about"])["step"]) == int(moment.split()[1]):
+                file.write(b"PK" * 100)
+                file.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+            savez(file, **arrays)
+
+        savez, np.savez = np.savez, half
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(70, 4)).astype("float32"), rng.integers(0, 3, 70)
+    model = build(kind)
+    plateau = keras.callbacks.ReduceLROnPlateau("loss", min_delta=1.0, patience=2)
+    history = resume.fit(
+        model,
+        resume.batches((x, y), batch_size=8, seed=5),
+        directory,
+        steps=STEPS,
+        steps_per_epoch=STEPS_PER_EPOCH,
+        every_steps=4,
+        every_seconds=None,
+        callbacks=[plateau, Killer(moment)],
+        validation_data=tf.data.Dataset.from_tensor_slices((x, y)).batch(32),
+        verbose=0,
+    )
+    variables = [*model.variables, *model.optimizer.variables]
+    state = {f"{n} {v.path}": v.numpy().tobytes().hex() for n, v in enumerate(variables)}
+    print(json.dumps({"history": history.history, "epochs": history.epoch, "state": state}))
+
+
+if __name__ == "__main__":
+    main()
