@@ -17,8 +17,8 @@ def validate(distiller, rows):
     Raises:
         ValueError: if the strategy is one that Keras's `fit` does not know, a network or the
             optimizer was made outside of its scope, or, on several replicas, if an
-            execution is to run several steps, or if a batch might leave a replica
-            without rows to normalise.
+            execution is to run several steps, gradients are to be accumulated, or a batch
+            might leave a replica without rows to normalise.
     """
     strategy = distiller.distribute_strategy
     if isinstance(strategy, tf.distribute.ParameterServerStrategy):
@@ -46,6 +46,14 @@ def validate(distiller, rows):
             f"steps_per_execution={distiller.steps_per_execution} does not work on several "
             "replicas: Keras's loop over steps fails there (keras issue 19246). Compile with "
             "steps_per_execution=1."
+        )
+    optimizer = getattr(distiller.optimizer, "inner_optimizer", distiller.optimizer)
+    accumulated = optimizer.gradient_accumulation_steps
+    if accumulated:
+        raise ValueError(
+            f"gradient_accumulation_steps={accumulated} does not work on several replicas: Keras's "
+            "optimizers reduce gradients in a condition, which strategies refuse. Use larger "
+            "batches, or one replica."
         )
     replicas = strategy.num_replicas_in_sync
     # TensorFlow gives rows / replicas, rounded up, to one replica after another.

@@ -56,7 +56,7 @@ def fit(
         model: a compiled `keras.Model`, or `Distiller`.
         batches: a function from a number of steps to an endless `tf.data.Dataset` that leaves
             out as many batches: `ecl_tf.resume.batches`, or yours.
-        directory: where checkpoints are written, by the chief alone.
+        directory: where checkpoints are written.
         steps: the number of steps in all.
         steps_per_epoch: after how many steps callbacks see the end of an epoch; by default
             there is one epoch.
@@ -70,8 +70,9 @@ def fit(
         The `keras.callbacks.History` of all epochs, those before a kill included.
 
     Raises:
-        ValueError: if an argument is out of range, or the newest whole checkpoint is of
-            another model or schedule.
+        ValueError: if an argument is out of range, the newest whole checkpoint is of another
+            model, schedule, list of callbacks or number of replicas, or the strategy has
+            several workers, for which this is not made yet.
 
     Example:
     >>> import tempfile
@@ -92,6 +93,11 @@ def fit(
         raise ValueError(
             f"steps_per_epoch={steps_per_epoch} must be a multiple of "
             f"steps_per_execution={model.steps_per_execution}."
+        )
+    if isinstance(model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        raise ValueError(
+            "resume.fit does not work with MultiWorkerMirroredStrategy yet. Use model.fit, or "
+            "MirroredStrategy on one machine."
         )
     state = _State(model, batches(0).element_spec)
     checkpointing = _Checkpointing(
@@ -186,14 +192,7 @@ class _Files:
                 with np.load(path) as file:  # Its zip format has a checksum for each array.
                     arrays = dict(file)
                     return path, json.loads(str(arrays.pop("about"))), arrays
-            except (
-                OSError,
-                ValueError,
-                KeyError,
-                EOFError,
-                zipfile.BadZipFile,
-                zlib.error,
-            ) as error:
+            except _DAMAGES as error:
                 warnings.warn(
                     f"The checkpoint {path} is damaged and not used: {error}", stacklevel=2
                 )
@@ -220,27 +219,29 @@ class _State:
 
     def shapes(self):
         """What tells one model's variables from another's; their names count models."""
-        return [[str(variable.dtype), *variable.shape] for variable in self.variables]
+        return [
+            [len(self._copies(variable)), str(variable.dtype), *variable.shape]
+            for variable in self.variables
+        ]
 
     def read(self):
         return {
             f"{number}.{replica}": _bytes(part)
             for number, variable in enumerate(self.variables)
-            for replica, part in enumerate(_parts(variable))
+            for replica, part in enumerate(self._copies(variable))
         }
 
     def write(self, arrays, only_metrics=False):
         for number, variable in enumerate(self.variables):
             if only_metrics and id(variable) not in self.metrics:
                 continue
-            for replica, part in enumerate(_parts(variable)):
+            for replica, part in enumerate(self._copies(variable)):
                 dtype = part.dtype.as_numpy_dtype
                 part.assign(np.frombuffer(arrays[f"{number}.{replica}"], dtype).reshape(part.shape))
 
-
-def _parts(variable):
-    """A variable's copy on every replica of this process: they may differ, metrics' sums do."""
-    return tf.distribute.get_strategy().experimental_local_results(variable.value)
+    def _copies(self, variable):
+        """One for every replica: they may differ, metrics' sums do."""
+        return self.model.distribute_strategy.experimental_local_results(variable.value)
 
 
 def _bytes(part):
@@ -289,11 +290,13 @@ class _Checkpointing(keras.callbacks.Callback):
             return
         path, about, arrays = found
         here = self._about()
-        differing = [key for key in ("steps_per_epoch", "variables") if about[key] != here[key]]
+        settings = ("steps_per_epoch", "variables", "callbacks")
+        differing = [name for name in settings if about[name] != here[name]]
         if differing:
             raise ValueError(
                 f"The checkpoint {path} is of a run with other {' and '.join(differing)} than "
-                "this one. Give the same model and schedule to continue it, or another directory."
+                "this one. Give the same model, schedule, callbacks and number of replicas to "
+                "continue it, or another directory."
             )
         self.state.write(arrays)
         self.step, self.finished, self.history = about["step"], about["finished"], about["history"]
@@ -311,7 +314,8 @@ class _Checkpointing(keras.callbacks.Callback):
             "steps_per_epoch": self.steps_per_epoch,
             "variables": self.state.shapes(),
             "history": self.history,
-            "callbacks": [_numbers(callback) for callback in self.callbacks],
+            "callbacks": [type(callback).__name__ for callback in self.callbacks],
+            "counts": [_numbers(callback) for callback in self.callbacks],
         }
 
     def _write(self):
@@ -333,7 +337,7 @@ class _Checkpointing(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         if self._restored:  # Other callbacks have just begun from zero.
-            saved = self._restored[0]["callbacks"]
+            saved = self._restored[0]["counts"]
             for callback, numbers in zip(self.callbacks, saved, strict=True):
                 vars(callback).update(numbers)
 

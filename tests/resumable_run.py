@@ -1,6 +1,7 @@
 """A run that is killed at moments of the test's choice; prints its history and final state.
 
-Arguments: the directory, the model ("distiller", "keras"), and the step or moment to die at.
+Arguments: the directory, what trains ("distiller", "keras", or "mirrored", a distiller on two
+replicas), and the moment to die at.
 """
 
 import json
@@ -33,8 +34,9 @@ def build(kind):
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         student.compile(optimizer, loss, metrics=["accuracy"])
         return student
+    steps = 1 if kind == "mirrored" else 2
     distiller = Distiller(student, network(16, 0.5), seed=3, label_weight=0.1)
-    distiller.compile(optimizer, metrics=["accuracy"], steps_per_execution=2)
+    distiller.compile(optimizer, metrics=["accuracy"], steps_per_execution=steps)
     return distiller
 
 
@@ -71,7 +73,14 @@ def main():
         savez, np.savez = np.savez, half
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(70, 4)).astype("float32"), rng.integers(0, 3, 70)
-    model = build(kind)
+    strategy = tf.distribute.get_strategy()
+    if kind == "mirrored":
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+        )
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        model = build(kind)
     plateau = keras.callbacks.ReduceLROnPlateau("loss", min_delta=1.0, patience=2)
     history = resume.fit(
         model,

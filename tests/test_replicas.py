@@ -54,10 +54,10 @@ def network(*layers):
     return keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(3)])
 
 
-def refusal(monkeypatch, strategy, rows, *layers, **compiled):
+def refusal(monkeypatch, strategy, rows, *layers, optimizer="sgd", **compiled):
     """What `validate` says of a strategy that the distiller is told to be in, or None."""
     distiller = Distiller(network(*layers), network())
-    distiller.compile("sgd", **compiled)
+    distiller.compile(optimizer, **compiled)
     with monkeypatch.context() as patch:
         patch.setattr(Distiller, "distribute_strategy", strategy)
         try:
@@ -91,6 +91,15 @@ def test_one_replica_may_have_any_batches_and_executions(monkeypatch):
 def test_several_steps_an_execution_are_refused_on_several_replicas(monkeypatch):
     found = refusal(monkeypatch, Several(2), 8, steps_per_execution=4)
     assert "steps_per_execution=4 does not work" in found and "steps_per_execution=1" in found
+
+
+def test_accumulated_gradients_are_refused_on_several_replicas(monkeypatch):
+    def found(replicas):
+        optimizer = keras.optimizers.SGD(gradient_accumulation_steps=2)
+        return refusal(monkeypatch, Several(replicas), 8, optimizer=optimizer)
+
+    assert found(1) is None
+    assert "gradient_accumulation_steps=2 does not work on several" in found(2)
 
 
 def test_a_parameter_server_is_refused(monkeypatch):
