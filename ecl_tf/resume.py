@@ -174,7 +174,7 @@ class _Files:
         self.directory.mkdir(parents=True, exist_ok=True)
 
     def write(self, step, about, arrays):
-        """Writes one, then removes those that are too old, and what a kill left half written."""
+        """Writes one, then removes what is too old, damaged, or was half written at a kill."""
         path = self.directory / f"step-{step}.npz"
         temporary = path.with_suffix(".tmp")
         with open(temporary, "wb") as file:
@@ -182,11 +182,14 @@ class _Files:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        for old in [*self._newest_first()[self.keep :], *self.directory.glob("step-*.tmp")]:
+        found = self._newest_first()
+        place = found.index(path)  # Those of later steps were damaged.
+        useless = [*found[:place], *found[place + self.keep :], *self.directory.glob("step-*.tmp")]
+        for old in useless:
             old.unlink()
 
     def read(self):
-        """What the newest one that is whole holds, its step and path; None if there is none."""
+        """Path, description and arrays of the newest one that is whole; None if there is none."""
         for path in self._newest_first():
             try:
                 with np.load(path) as file:  # Its zip format has a checksum for each array.
@@ -353,7 +356,9 @@ class _Checkpointing(keras.callbacks.Callback):
             self._write_if_due()
 
     def on_epoch_end(self, epoch, logs=None):
-        self.history.append([epoch, {name: float(value) for name, value in logs.items()}])
+        self.history.append(
+            [epoch, {name: np.asarray(value).tolist() for name, value in logs.items()}]
+        )
         if self._begun_at % self.steps_per_epoch:
             self.at_epoch_end = self.state.read()
         if self.step < self.steps and not self.model.stop_training:

@@ -89,6 +89,31 @@ def test_the_last_checkpoints_are_kept_and_a_damaged_one_is_skipped(tmp_path):
         np.testing.assert_array_equal(one, two)
 
 
+def test_a_damaged_checkpoint_of_a_later_step_does_not_push_out_whole_ones(tmp_path):
+    (tmp_path / "step-99.npz").write_bytes(b"no zip file")
+    with pytest.warns(UserWarning, match=r"step-99.npz is damaged"):
+        train(tmp_path, keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-8.npz"]
+
+
+def test_undisturbed_it_is_keras_fit(tmp_path):
+    made, history = train(tmp_path)
+    wanted = model()
+    data = resume.batches((X, Y), batch_size=8, seed=0)(0)
+    assert wanted.fit(data, epochs=2, steps_per_epoch=4, verbose=0).history == history
+    for one, two in zip(made.get_weights(), wanted.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_metrics_may_be_vectors(tmp_path):
+    made = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
+    made.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.F1Score()])
+    data = resume.batches((X, np.eye(3, dtype="float32")[Y]), batch_size=8, seed=0)
+    for _ in range(2):
+        history = resume.fit(made, data, tmp_path, steps=2, verbose=0).history
+        assert np.shape(history["f1_score"]) == (1, 3)
+
+
 def test_a_finished_run_is_not_run_again(tmp_path):
     made, history = train(tmp_path)
     again, its_history = train(tmp_path, verbose=1)
