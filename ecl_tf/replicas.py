@@ -1,9 +1,11 @@
 """What a replica of a `tf.distribute` strategy has to know of the others."""
 
 import contextlib
+import functools
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -97,6 +99,61 @@ def row_numbers(rows):
     before = tf.range(replicas) < replica
     first_row = tf.reduce_sum(tf.where(before, counts, tf.zeros_like(counts)))
     return tf.cast(first_row, tf.int32), tf.reduce_sum(counts)
+
+
+def workers(strategy):
+    """The number of processes that a strategy trains in."""
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        cluster = strategy.cluster_resolver.cluster_spec().as_dict()
+        return max(sum(len(cluster.get(task, ())) for task in ("chief", "worker")), 1)
+    return 1
+
+
+def worker_number(strategy):
+    """Which of the strategy's processes this is; 0 is the chief, who alone writes files."""
+    if workers(strategy) == 1:
+        return 0
+    resolver = strategy.cluster_resolver
+    chiefs = len(resolver.cluster_spec().as_dict().get("chief", ()))
+    return resolver.task_id + (chiefs if resolver.task_type == "worker" else 0)
+
+
+def gather(strategy, arrays):
+    """What every replica has; all workers have to call it.
+
+    Args:
+        strategy: the strategy.
+        arrays: a NumPy array for each of this worker's replicas, of one shape and dtype.
+
+    Returns:
+        A list with an array for each of all workers' replicas, in their order.
+    """
+    if workers(strategy) == 1:
+        return list(arrays)
+    # Collectives know few types: all travel as int32.
+    padded = (array.tobytes().ljust(-(-array.nbytes // 4) * 4, b"\0") for array in arrays)
+    rows = (tf.constant(np.frombuffer(row, np.int32)) for row in padded)
+    values = strategy.experimental_distribute_values_from_function(lambda context: next(rows))
+    found, *_ = strategy.experimental_local_results(_gathering(strategy)(values))
+    one = arrays[0]
+    return [
+        np.frombuffer(row.tobytes()[: one.nbytes], one.dtype).reshape(one.shape)
+        for row in found.numpy()
+    ]
+
+
+@functools.cache
+def _gathering(strategy):
+    """A function that is traced once for a shape; `strategy.gather` is at every call."""
+
+    def gather_in_replica(row):
+        context = tf.distribute.get_replica_context()
+        place = tf.one_hot(
+            context.replica_id_in_sync_group, context.num_replicas_in_sync, dtype=row.dtype
+        )
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, place[:, None] * row)
+
+    return tf.function(lambda values: strategy.run(gather_in_replica, [values]))
 
 
 @contextlib.contextmanager

@@ -16,8 +16,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ecl_tf import replicas
 from ecl_tf.data import splits
 
+_ARRAY = "array in this file"
 _DAMAGES = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 PREEMPTED = 143  # 128 + SIGTERM, on which schedulers restart, and TensorFlow's own choice.
 
@@ -38,10 +40,10 @@ def fit(
     """`model.fit` for a number of steps; the same call continues a run that was killed.
 
     A checkpoint holds all that the next step depends on: the model's and the optimizer's
-    variables, the states of random generators (dropout) and of metrics, the history, and the
-    numbers that callbacks keep (patience, best value). With data that is a function of the step
-    the continued run ends with the bits of one that was never stopped, on the same machine and
-    number of devices.
+    variables, the states of random generators (dropout) and of metrics, the history, and what
+    callbacks keep (patience, best value, best weights). With data that is a function of the
+    step the continued run ends with the bits of one that was never stopped, on the same machine
+    and number of devices.
 
     `keras.callbacks.BackupAndRestore` does not do that: within an epoch it repeats steps, after
     a second crash it begins at epoch 0, and it keeps neither the states of dropout and metrics
@@ -51,6 +53,10 @@ def fit(
 
     SIGTERM, which announces a preemption, ends the run after the step under way with a
     checkpoint and the exit code 143.
+
+    Under MultiWorkerMirroredStrategy all workers make the same call, with one directory that all
+    of them see; the chief writes, all read. They ask each other about once a second whether a
+    checkpoint is due, or one of them was told to end: then all do, with code 143.
 
     Args:
         model: a compiled `keras.Model`, or `Distiller`.
@@ -63,7 +69,9 @@ def fit(
         every_steps: write a checkpoint after so many steps, if not None.
         every_seconds: write one at the first step after so many seconds, if not None.
         keep: the number of last checkpoints to keep, at least 1.
-        callbacks: of `fit`. They see the rest of an epoch as an epoch with fewer batches.
+        callbacks: of `fit`. They see the rest of an epoch as an epoch with fewer batches. Kept
+            are their attributes that are numbers, strings, arrays, or lists and dicts of
+            these, and no arguments of their constructors.
         **kwargs: of `model.fit`, like `validation_data` and `verbose`.
 
     Returns:
@@ -71,8 +79,9 @@ def fit(
 
     Raises:
         ValueError: if an argument is out of range, the newest whole checkpoint is of another
-            model, schedule, list of callbacks or number of replicas, or the strategy has
-            several workers, for which this is not made yet.
+            model, schedule, list of callbacks or number of replicas, or workers see different
+            checkpoints.
+        RuntimeError: if another worker was lost.
 
     Example:
     >>> import tempfile
@@ -94,22 +103,13 @@ def fit(
             f"steps_per_epoch={steps_per_epoch} must be a multiple of "
             f"steps_per_execution={model.steps_per_execution}."
         )
-    if isinstance(model.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        raise ValueError(
-            "resume.fit does not work with MultiWorkerMirroredStrategy yet. Use model.fit, or "
-            "MirroredStrategy on one machine."
-        )
     state = _State(model, batches(0).element_spec)
+    files = _Files(directory, keep)
     checkpointing = _Checkpointing(
-        state,
-        _Files(directory, keep),
-        callbacks,
-        steps,
-        steps_per_epoch,
-        every_steps,
-        every_seconds,
+        state, files, callbacks, steps, steps_per_epoch, every_steps, every_seconds
     )
-    checkpointing.restore()
+    with replicas.explaining_a_lost_worker():
+        checkpointing.restore()
     verbose = kwargs.get("verbose", "auto")
     listening = _Callbacks(
         [*callbacks, checkpointing],
@@ -120,7 +120,7 @@ def fit(
         epochs=steps // steps_per_epoch,
         steps=steps_per_epoch,
     )
-    with checkpointing.noticing_sigterm():
+    with checkpointing.noticing_sigterm(), replicas.explaining_a_lost_worker():
         while checkpointing.step < steps and not checkpointing.finished:
             epoch, within = divmod(checkpointing.step, steps_per_epoch)
             model.fit(
@@ -130,7 +130,7 @@ def fit(
                 epochs=epoch + 1 if within else steps // steps_per_epoch,
                 steps_per_epoch=steps_per_epoch - within,
                 callbacks=listening,
-                **kwargs,
+                **{"shuffle": False, **kwargs},  # Keras warns of the default.
             )
             if model.stop_training:
                 break
@@ -210,46 +210,60 @@ class _State:
     """All variables on which the next step of a model depends."""
 
     def __init__(self, model, spec):
-        self.model = model
-        with model.distribute_strategy.scope():
+        self.model, self.strategy = model, model.distribute_strategy
+        with self.strategy.scope():
             # Metrics and optimizers have no variables before they see data.
             model._symbolic_build(data_batch=spec)
-        variables = [*model.variables, *model.metrics_variables, *model.optimizer.variables]
+        trained = [*model.trainable_variables, *model.optimizer.variables]
+        variables = [*model.variables, *model.metrics_variables, *trained]
         teacher = getattr(model, "teacher", None)  # A distiller's, which nothing changes.
         fixed = {id(v) for v in teacher.variables} if isinstance(teacher, keras.Model) else set()
         self.variables = list({id(v): v for v in variables if id(v) not in fixed}.values())
         self.metrics = {id(variable) for variable in model.metrics_variables}
+        # Of the others every replica has a copy of its own: metrics' sums differ.
+        self.alike = {id(variable) for variable in trained}
 
     def shapes(self):
         """What tells one model's variables from another's; their names count models."""
+        replicas = self.strategy.num_replicas_in_sync
         return [
-            [len(self._copies(variable)), str(variable.dtype), *variable.shape]
+            [1 if id(variable) in self.alike else replicas, str(variable.dtype), *variable.shape]
             for variable in self.variables
         ]
 
     def read(self):
-        return {
-            f"{number}.{replica}": _bytes(part)
-            for number, variable in enumerate(self.variables)
-            for replica, part in enumerate(self._copies(variable))
-        }
+        """All arrays by name; where there are several workers, all of them have to call it."""
+        arrays, own = {}, {}
+        for number, variable in enumerate(self.variables):
+            # NumPy's files know no bfloat16.
+            copies = [
+                np.frombuffer(part.numpy().tobytes(), np.uint8) for part in self._copies(variable)
+            ]
+            if id(variable) in self.alike:
+                arrays[f"{number}"] = copies[0]
+            else:
+                own[number] = copies
+        ends = np.cumsum([copies[0].size for copies in own.values()])[:-1]
+        of_local = [np.concatenate(copies) for copies in zip(*own.values(), strict=True)]
+        for replica, row in enumerate(replicas.gather(self.strategy, of_local)):
+            for number, part in zip(own, np.split(row, ends), strict=True):
+                arrays[f"{number}.{replica}"] = part
+        return arrays
 
     def write(self, arrays, only_metrics=False):
         for number, variable in enumerate(self.variables):
             if only_metrics and id(variable) not in self.metrics:
                 continue
-            for replica, part in enumerate(self._copies(variable)):
-                dtype = part.dtype.as_numpy_dtype
-                part.assign(np.frombuffer(arrays[f"{number}.{replica}"], dtype).reshape(part.shape))
+            copies = self._copies(variable)
+            first = replicas.worker_number(self.strategy) * len(copies)
+            for replica, part in enumerate(copies, first):
+                name = f"{number}" if id(variable) in self.alike else f"{number}.{replica}"
+                value = np.frombuffer(arrays[name], part.dtype.as_numpy_dtype)
+                part.assign(value.reshape(part.shape))
 
     def _copies(self, variable):
-        """One for every replica: they may differ, metrics' sums do."""
-        return self.model.distribute_strategy.experimental_local_results(variable.value)
-
-
-def _bytes(part):
-    # NumPy's files know no bfloat16.
-    return np.frombuffer(part.numpy().tobytes(), np.uint8)
+        """Those of this worker's replicas."""
+        return self.strategy.experimental_local_results(variable.value)
 
 
 class _Callbacks(keras.callbacks.CallbackList):
@@ -283,17 +297,25 @@ class _Checkpointing(keras.callbacks.Callback):
         self.every_steps, self.every_seconds = every_steps, every_seconds
         self.step, self.finished, self.history = 0, False, []
         self.at_epoch_end = None  # All variables, where `fit` ends after the rest of an epoch.
+        self._workers = _Workers(state.strategy)
         self._preempted = False
         self._restored = None
         self._mark()
 
     def restore(self):
         found = self.files.read()
+        found_by_all = self._workers.ask(-1 if found is None else found[1]["step"])
+        if len(set(found_by_all.tolist())) > 1:
+            raise ValueError(
+                f"The workers found different checkpoints in {self.files.directory}, of the steps "
+                f"{found_by_all.tolist()} (-1: none). Give a directory that all of them see."
+            )
         if found is None:
             return
         path, about, arrays = found
         here = self._about()
-        settings = ("steps_per_epoch", "variables", "callbacks")
+        settings = ["steps_per_epoch", "variables"]
+        settings += ["callbacks"] if self._workers.own_number == 0 else []  # Others write nothing.
         differing = [name for name in settings if about[name] != here[name]]
         if differing:
             raise ValueError(
@@ -318,31 +340,41 @@ class _Checkpointing(keras.callbacks.Callback):
             "variables": self.state.shapes(),
             "history": self.history,
             "callbacks": [type(callback).__name__ for callback in self.callbacks],
-            "counts": [_numbers(callback) for callback in self.callbacks],
         }
 
     def _write(self):
-        self.files.write(self.step, self._about(), self.state.read())
+        arrays = self.state.read()
+        if self._workers.own_number == 0:
+            kept = [_kept(callback, arrays) for callback in self.callbacks]
+            self.files.write(self.step, {**self._about(), "kept": kept}, arrays)
         self._mark()
 
     def _mark(self):
         self._last_step, self._last_time = self.step, time.monotonic()
 
     def _write_if_due(self):
-        steps, seconds = self.step - self._last_step, time.monotonic() - self._last_time
-        due = self._preempted
-        due |= self.every_steps is not None and steps >= self.every_steps
+        due = self.every_steps is not None and self.step - self._last_step >= self.every_steps
+        if not due and not self._workers.meet(self.step):
+            return
+        seconds = time.monotonic() - self._last_time
         due |= self.every_seconds is not None and seconds >= self.every_seconds
-        if due:
+        due, preempted = self._workers.ask([due, self._preempted]).any(0)
+        if due or preempted:
             self._write()
-        if self._preempted:
+        if preempted:
             raise SystemExit(PREEMPTED)
 
     def on_train_begin(self, logs=None):
-        if self._restored:  # Other callbacks have just begun from zero.
-            saved = self._restored[0]["counts"]
-            for callback, numbers in zip(self.callbacks, saved, strict=True):
-                vars(callback).update(numbers)
+        if not self._restored:
+            return
+        about, arrays = self._restored  # Other callbacks have just begun from zero.
+        saved = list(zip(about["callbacks"], about["kept"], strict=True))
+        for callback in self.callbacks:
+            for place, (name, kept) in enumerate(saved):
+                if name == type(callback).__name__:
+                    vars(callback).update(_with_arrays(kept, arrays))
+                    del saved[place]
+                    break
 
     def on_epoch_begin(self, epoch, logs=None):
         self._begun_at = self.step
@@ -387,11 +419,71 @@ class _Checkpointing(keras.callbacks.Callback):
             signal.signal(signal.SIGTERM, before)
 
 
-def _numbers(callback):
-    """What a callback counts: patience used up, the best value, but none of its arguments."""
-    kinds, arguments = (bool, int, float, str, type(None)), inspect.signature(type(callback))
-    return {
-        name: value
-        for name, value in vars(callback).items()
-        if isinstance(value, kinds) and name not in arguments.parameters
-    }
+class _Workers:
+    """What the workers of a strategy agree on, at steps of which all know."""
+
+    def __init__(self, strategy):
+        self.strategy, self.own_number = strategy, replicas.worker_number(strategy)
+        self.are_several = replicas.workers(strategy) > 1
+        self._next_step, self._last_step, self._last_time = 0, 0, time.monotonic()
+
+    def ask(self, answer):
+        """Every worker's answer, in their order; all of them have to ask."""
+        answer = np.asarray(answer)
+        local = self.strategy.num_replicas_in_sync // replicas.workers(self.strategy)
+        return np.stack(replicas.gather(self.strategy, [answer] * local)[::local])
+
+    def meet(self, step):
+        """Whether workers ask each other after this step: after every one, if it is one worker.
+
+        Else about once a second by the chief's clock.
+        """
+        if not self.are_several:
+            return True
+        if step < self._next_step:
+            return False
+        seconds = max(time.monotonic() - self._last_time, 1e-6) / max(step - self._last_step, 1)
+        self._next_step = step + int(self.ask(min(max(1.0 / seconds, 1.0), 1000.0))[0])
+        self._last_step, self._last_time = step, time.monotonic()
+        return True
+
+
+def _kept(callback, arrays):
+    """What a callback keeps: patience used up, the best weights, but none of its arguments.
+
+    Its arrays are added to `arrays`, and referred to.
+    """
+    arguments = inspect.signature(type(callback)).parameters
+    kept = {}
+    for name, value in vars(callback).items():
+        if name not in arguments and name != "params":
+            found: dict = {}
+            with contextlib.suppress(TypeError):
+                kept[name] = _without_arrays(value, f"callback.{len(arrays)}", found)
+                arrays |= found
+    return kept
+
+
+def _without_arrays(value, name, arrays):
+    """A nest of lists and dicts as JSON holds it; raises TypeError for other objects."""
+    if isinstance(value, (bool, int, float, str, type(None))):
+        return value
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biuf":
+        key = f"{name}.{len(arrays)}"
+        arrays[key] = np.asarray(value)
+        return {_ARRAY: key}
+    if isinstance(value, list):
+        return [_without_arrays(item, name, arrays) for item in value]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: _without_arrays(item, name, arrays) for key, item in value.items()}
+    raise TypeError
+
+
+def _with_arrays(value, arrays):
+    if isinstance(value, list):
+        return [_with_arrays(item, arrays) for item in value]
+    if isinstance(value, dict):
+        if _ARRAY in value:
+            return arrays[value[_ARRAY]][()]
+        return {key: _with_arrays(item, arrays) for key, item in value.items()}
+    return value

@@ -1,7 +1,9 @@
 """A run that is killed at moments of the test's choice; prints its history and final state.
 
-Arguments: the directory, what trains ("distiller", "keras", or "mirrored", a distiller on two
-replicas), and the moment to die at.
+Arguments: the directory, what trains ("distiller", "keras", "mirrored", a distiller on two
+replicas, or "workers", one of those of TF_CONFIG), and the moment to die at. Of workers the first
+dies of the moment before a slash, the second of the one after it; {} in the directory is the
+worker's number.
 """
 
 import json
@@ -34,7 +36,7 @@ def build(kind):
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         student.compile(optimizer, loss, metrics=["accuracy"])
         return student
-    steps = 1 if kind == "mirrored" else 2
+    steps = 2 if kind == "distiller" else 1
     distiller = Distiller(student, network(16, 0.5), seed=3, label_weight=0.1)
     distiller.compile(optimizer, metrics=["accuracy"], steps_per_execution=steps)
     return distiller
@@ -46,7 +48,10 @@ class Killer(keras.callbacks.Callback):
         self.moment = moment
 
     def on_train_batch_begin(self, batch, logs=None):
-        self.die(f"step {self.epoch * STEPS_PER_EPOCH + batch}")
+        step = self.epoch * STEPS_PER_EPOCH + batch
+        self.die(f"step {step}")
+        if self.moment == f"terminated {step}":
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -71,9 +76,13 @@ def main():
             savez(file, **arrays)
 
         savez, np.savez = np.savez, half
+    strategy = tf.distribute.get_strategy()
+    if kind == "workers":
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        number = strategy.cluster_resolver.task_id
+        directory, moment = directory.format(number), moment.split("/")[number]
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(70, 4)).astype("float32"), rng.integers(0, 3, 70)
-    strategy = tf.distribute.get_strategy()
     if kind == "mirrored":
         tf.config.set_logical_device_configuration(
             tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2

@@ -68,18 +68,12 @@ def test_what_the_chief_wrote_is_the_student(workers, directory):
 
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_worker_ends_the_others_fit_within_a_minute(killed):
-    workers = processes.start_workers(2, "run_until_stopped.py")
-    other = workers[1 - killed]
-    try:
+    with processes.none_left(processes.start_workers(2, "run_until_stopped.py")) as workers:
         for worker in workers:
-            assert worker.stdout.readline() == "0\n"  # Both have trained an epoch.
+            worker.wait_for("0\n")  # Both have trained an epoch.
         workers[killed].kill()
         killed_at = time.monotonic()
-        _, errors = other.communicate(timeout=processes.RUNNING_LIMIT)
+        code, _, errors = workers[1 - killed].wait()
         assert time.monotonic() - killed_at < 60.0
-        assert other.returncode == 1
+        assert code == 1
         assert "RuntimeError: Another worker of the cluster has ended" in errors
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()

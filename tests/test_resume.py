@@ -15,38 +15,73 @@ Y = np.random.default_rng(1).integers(0, 3, 40)
 # What each of a run's starts dies of; checkpoints are written every four steps. Batches count
 # from the last checkpoint in the epoch under way.
 KILLED = {
-    "mid-step": ["step 14"],
-    "mid-checkpoint": ["write 12"],
-    "between epochs": ["epoch 1"],
-    "twice": ["step 6", "epoch 0"],
-    "thrice": ["write 4", "write 4", "epoch 1"],
+    "distiller": {
+        "mid-step": ["step 14"],
+        "mid-checkpoint": ["write 12"],
+        "between epochs": ["epoch 1"],
+        "thrice": ["write 4", "step 6", "epoch 0"],
+    },
+    "keras": {"twice": ["step 6", "epoch 0"]},
+    "mirrored": {"twice": ["step 6", "epoch 0"]},
 }
 
 
 def killed_and_finished(directory, kind, moments):
     for moment in moments:
-        run = processes.start("resumable_run.py", str(directory), kind, moment)
-        _, errors = run.communicate(timeout=processes.RUNNING_LIMIT)
-        assert run.returncode == -signal.SIGKILL, errors[-3000:]
+        code, _, errors = processes.start("resumable_run.py", str(directory), kind, moment).wait()
+        assert code == -signal.SIGKILL, errors[-3000:]
     return processes.results([processes.start("resumable_run.py", str(directory), kind, "none")])[0]
 
 
-@pytest.fixture(scope="module", params=["distiller", "keras", "mirrored"])
+@pytest.fixture(scope="module", params=KILLED)
 def undisturbed(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp("undisturbed")
     return request.param, killed_and_finished(directory, request.param, [])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", KILLED)
-def test_a_killed_run_ends_in_the_same_bits(undisturbed, killed, tmp_path):
+def test_a_killed_run_ends_in_the_same_bits(undisturbed, tmp_path):
     kind, wanted = undisturbed
-    if kind != "distiller" and killed != "twice":
-        pytest.skip("One way is enough for the others.")
     assert wanted["epochs"] == [0, 1, 2]
-    assert killed_and_finished(tmp_path, kind, KILLED[killed]) == wanted
-    left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == ["step-20.npz", "step-24.npz"]
+    for name, moments in KILLED[kind].items():
+        directory = tmp_path / name
+        assert killed_and_finished(directory, kind, moments) == wanted, name
+        left = sorted(path.name for path in directory.iterdir())
+        assert left == ["step-20.npz", "step-24.npz"]
+
+
+def workers_end_with(directory, moments, *codes):
+    """Two workers of one training; what they print if they end well."""
+    workers = processes.start_workers(2, "resumable_run.py", str(directory), "workers", moments)
+    with processes.none_left(workers):
+        ends = [worker.wait() for worker in workers]
+        assert [code for code, _, _ in ends] == list(codes), [end[2][-3000:] for end in ends]
+        return ends
+
+
+@pytest.mark.slow
+def test_workers_of_whom_one_is_killed_end_and_start_again_to_the_same_bits(tmp_path):
+    wanted = [end[1] for end in workers_end_with(tmp_path / "undisturbed", "none/none", 0, 0)]
+    assert wanted[0] == wanted[1] and len(wanted[0]) > 1000
+
+    (_, _, errors), _ = workers_end_with(tmp_path / "killed", "none/step 14", 1, -signal.SIGKILL)
+    assert "RuntimeError: Another worker of the cluster has ended" in errors
+    assert [end[1] for end in workers_end_with(tmp_path / "killed", "none/none", 0, 0)] == wanted
+
+    # One is told to end: both write the checkpoint of a step that they agree on, and end.
+    workers_end_with(tmp_path / "told", "none/terminated 1", 143, 143)
+    assert [end[1] for end in workers_end_with(tmp_path / "told", "none/none", 0, 0)] == wanted
+    for name in ("undisturbed", "killed", "told"):
+        assert (tmp_path / name / "step-24.npz").exists()
+        assert not list((tmp_path / name).glob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_workers_must_see_the_same_checkpoints(tmp_path):
+    train(tmp_path / "0")
+    ends = workers_end_with(f"{tmp_path}/{{}}", "none/none", 1, 1)
+    for _, _, errors in ends:
+        assert "of the steps [8, -1] (-1: none). Give a directory that all of them see" in errors
 
 
 # What is kept, and what is refused, in this process.
@@ -79,7 +114,7 @@ def test_the_last_checkpoints_are_kept_and_a_damaged_one_is_skipped(tmp_path):
     ]
     (tmp_path / "step-8.npz").write_bytes((tmp_path / "step-8.npz").read_bytes()[:500])
     whole = bytearray((tmp_path / "step-6.npz").read_bytes())
-    place = whole.index(b"0.0.npy") + 200  # In the first variable's numbers.
+    place = whole.index(b"0.npy") + 200  # In the first variable's numbers.
     whole[place] ^= 1
     (tmp_path / "step-6.npz").write_bytes(bytes(whole))
     with pytest.warns(UserWarning, match=r"step-[68].npz is damaged"):
@@ -155,16 +190,17 @@ def test_another_model_or_schedule_is_refused(tmp_path):
         train(tmp_path, callbacks=[keras.callbacks.TerminateOnNaN()])
 
 
+class Preemption(keras.callbacks.Callback):
+    def __init__(self, at):
+        super().__init__()
+        self.at = at
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == self.at:
+            signal.raise_signal(signal.SIGTERM)
+
+
 def test_sigterm_writes_a_checkpoint_and_exits_with_143(tmp_path):
-    class Preemption(keras.callbacks.Callback):
-        def __init__(self, at):
-            super().__init__()
-            self.at = at
-
-        def on_train_batch_end(self, batch, logs=None):
-            if batch == self.at:
-                signal.raise_signal(signal.SIGTERM)
-
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as exit_info:
         train(tmp_path, callbacks=[Preemption(2)], every_steps=None, every_seconds=None)
@@ -183,3 +219,40 @@ def test_an_early_stop_stays_one(tmp_path):
     _, history = train(tmp_path, steps=40, callbacks=[stop])
     assert len(history["loss"]) == 2
     assert train(tmp_path, steps=40, callbacks=[stop])[1] == history
+
+
+def test_what_callbacks_keep_goes_on(tmp_path):
+    class Keeping(keras.callbacks.Callback):
+        def __init__(self, name):
+            super().__init__()
+            self.name, self.kept, self.unkept = name, None, object()
+
+        def on_train_begin(self, logs=None):
+            self.kept = {"counts": [0], "sums": [np.float32(0.0)]}
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.kept["counts"].append(epoch)
+            self.kept["sums"].append(np.float32(logs["loss"]))
+
+    def callbacks(preempted_at, name):
+        # The largest loss, and the weights to restore, are those of an epoch before the last.
+        stop = keras.callbacks.EarlyStopping(
+            "loss", patience=2, mode="max", restore_best_weights=True
+        )
+        return [Preemption(preempted_at), stop, Keeping(name)]
+
+    undisturbed = callbacks(-1, "a")
+    wanted, its_history = train(tmp_path / "undisturbed", steps=40, callbacks=undisturbed)
+    epochs = len(its_history["loss"])
+    assert epochs < 10 and np.argmax(its_history["loss"]) == epochs - 3
+    for at, name in ((3, "b"), (0, "c"), (2, "d"), (1, "e")):
+        with pytest.raises(SystemExit):
+            train(tmp_path / "b", steps=40, callbacks=callbacks(at, name))
+    again = callbacks(-1, "f")
+    got, history = train(tmp_path / "b", steps=40, callbacks=again)
+    assert history == its_history
+    assert again[2].kept == undisturbed[2].kept
+    assert again[2].kept["counts"] == [0, *range(epochs)]
+    assert again[2].name == "f" and isinstance(again[2].kept["sums"][1], np.float32)
+    for one, two in zip(got.get_weights(), wanted.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
