@@ -1,12 +1,10 @@
 """Labels, weights and ways to run the step of a distiller with an `Uncertain` sampler."""
 
 import json
-import subprocess
-import sys
-import textwrap
 
 import keras
 import numpy as np
+import processes
 import pytest
 import tensorflow as tf
 from scipy.special import log_softmax, softmax
@@ -236,36 +234,6 @@ def test_a_half_precision_student_has_finite_scores(score):
     assert isinstance(distiller.optimizer, keras.optimizers.LossScaleOptimizer)
 
 
-TWO_REPLICAS = """
-    import json, sys
-    import numpy as np
-    import tensorflow as tf
-    tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-    import keras
-    from ecl_tf import Distiller, samplers
-
-    def linear(weights):
-        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-        model.set_weights([np.array(weight, "float32") for weight in weights])
-        return model
-
-    given = json.load(sys.stdin)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    with strategy.scope():
-        student = linear(given["student"])
-        distiller = Distiller(student, [linear(weights) for weights in given["teachers"]],
-                              sampler=samplers.Uncertain("Empirical", 2, "disagreement"))
-        distiller.compile(keras.optimizers.SGD(0.5), metrics=["accuracy"])
-    arrays = [np.array(given[name]) for name in ("x", "y", "w")]
-    arrays[0] = arrays[0].astype("float32")
-    data = tf.data.Dataset.from_tensor_slices(tuple(arrays)).batch(8)
-    history = distiller.fit(data, verbose=0).history
-    print(json.dumps({"replicas": strategy.num_replicas_in_sync, "history": history,
-                      "weights": [weight.tolist() for weight in student.get_weights()]}))
-"""
-
-
 @pytest.mark.slow
 def test_two_replicas_choose_from_their_own_rows_each():
     as_lists = {
@@ -273,15 +241,8 @@ def test_two_replicas_choose_from_their_own_rows_each():
         "teachers": [[weight.tolist() for weight in each] for each in (TEACHER, OTHER)],
         **{name: a.tolist() for name, a in (("x", X), ("y", LABELS), ("w", ROW_WEIGHTS))},
     }
-    run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(TWO_REPLICAS)],
-        input=json.dumps(as_lists),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
-    answer = json.loads(run.stdout.strip().splitlines()[-1])
+    run = processes.start("choose_on_replicas.py", json.dumps(as_lists))
+    answer = processes.results([run])[0]
     assert answer["replicas"] == 2
     scores = scores_of("disagreement")
     sources = np.concatenate([sources_of(scores[:HALF]), HALF + sources_of(scores[HALF:])])

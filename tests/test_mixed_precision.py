@@ -5,7 +5,7 @@ import numpy as np
 import processes
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mixed precision")]  # One fixture for all.
 
 STEPS = 20
 # Of weights of about 1 after 20 steps; float16 has a rounding error of 0.0005, bfloat16 of 0.004.

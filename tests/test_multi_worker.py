@@ -10,7 +10,7 @@ import pytest
 
 import ecl_tf
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("multi worker")]  # One fixture for all.
 
 
 @pytest.fixture(scope="module")

@@ -17,14 +17,13 @@ def test_several_replicas_and_workers_reach_the_weights_and_logs_of_one():
             processes.start("train_on_replicas.py", "1", "uneven", "groups"),
             processes.start("train_on_replicas.py", "2", "groups"),
             processes.start("train_on_replicas.py", "4", "uneven"),
-            *processes.start_workers(2, "train_on_replicas.py", "1", "uneven", "groups"),
+            *processes.start_workers(2, "train_on_replicas.py", "1", "uneven"),
         ]
     )
     assert workers[0] == workers[1]
     for case, several, count in [
         ("groups", two, 2),
         ("uneven", four, 4),
-        ("groups", workers[0], 2),
         ("uneven", workers[0], 2),
     ]:
         one_case, several_case = one[case], several[case]

@@ -3,6 +3,7 @@
 import importlib
 
 import pytest
+import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 
@@ -36,6 +37,14 @@ def digits_config():
 @pytest.fixture
 def rotated_digits_config():
     return shrink(rotated_digits.get_config())
+
+
+@pytest.fixture
+def eagerly():
+    """For a few steps of many trainings, whose graphs would take longer than all steps."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture

@@ -22,7 +22,9 @@ def config():
     config.data.mock_examples = 32
     config.folds = ("p00", "p01")
     config.teacher.members = 1
+    config.tuning_seeds = 1
     config.erm.mixup_alpha = 0.0
+    config.kd.label_weights = (0.0,)
     with config.unlocked():
         config.teacher.network = {"name": "mlp", "widths": (4,)}
         config.student.network = {"name": "mlp", "widths": (2,)}
@@ -47,7 +49,7 @@ def different_folds(monkeypatch):
 
 @pytest.mark.slow
 def test_all_folds_are_compared_and_averaged(
-    run_script, config, different_folds, tmp_path, monkeypatch
+    run_script, config, different_folds, tmp_path, monkeypatch, eagerly
 ):
     run_script("compare", config, tmp_path)
     folds = [json.loads((tmp_path / p / "results.json").read_text()) for p in ("p00", "p01")]

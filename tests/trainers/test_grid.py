@@ -1,19 +1,14 @@
 """Grids of comparisons, further methods, and a run that is killed."""
 
 import json
-import os
-import pathlib
-import signal
-import subprocess
-import sys
 
 import numpy as np
+import processes
 import pytest
 
 from trainers import compare
 from trainers.experiment import Experiment
 
-ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = """
 from configs import digits
 from tests.trainers.conftest import shrink
@@ -66,7 +61,10 @@ def test_a_grid_over_an_unknown_setting_is_refused(config, key):
 
 
 @pytest.mark.slow
-def test_cells_share_the_teacher_and_are_not_run_again(run_script, config, tmp_path, monkeypatch):
+def test_cells_share_the_teacher_and_are_not_run_again(
+    run_script, config, tmp_path, monkeypatch, eagerly
+):
+    config.student.train.steps_per_execution = 2
     with config.unlocked():
         config.methods = {
             "uncertain": {"sampler": {"class_name": "Uncertain", "config": {"candidates": 2}}},
@@ -76,11 +74,11 @@ def test_cells_share_the_teacher_and_are_not_run_again(run_script, config, tmp_p
                 "labels": {"mixup_alpha": 1.0},
             },
         }
-    run_script("compare", with_grid(config, ("student.train.steps", (20, 40))), tmp_path)
+    run_script("compare", with_grid(config, ("student.train.steps", (4, 8))), tmp_path)
     cells = json.loads((tmp_path / "results.json").read_text())["cells"]
-    assert list(cells) == ["student.train.steps=20", "student.train.steps=40"]
+    assert list(cells) == ["student.train.steps=4", "student.train.steps=8"]
     assert len(list((tmp_path / "teachers").iterdir())) == 1
-    for steps, cell in zip((20, 40), cells.values(), strict=True):
+    for steps, cell in zip((4, 8), cells.values(), strict=True):
         methods = ["ERM", "standard KD", "tuned KD", "XCL", "mixed labels", "uncertain"]
         assert list(cell["final"]) == methods
         assert cell["student_steps"] == steps
@@ -108,17 +106,6 @@ def test_cells_share_the_teacher_and_are_not_run_again(run_script, config, tmp_p
     assert json.loads((tmp_path / "results.json").read_text())["cells"] == cells
 
 
-def start(config, workdir):
-    return subprocess.Popen(
-        [sys.executable, "-m", "trainers.compare", f"--config={config}", f"--workdir={workdir}"],
-        cwd=ROOT,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-
-
 def timeless(workdir):
     results = json.loads((workdir / "results.json").read_text())
     for run in results["runs"].values():
@@ -130,16 +117,18 @@ def timeless(workdir):
 def test_a_killed_comparison_goes_on_to_the_undisturbed_results(tmp_path):
     config = tmp_path / "config.py"
     config.write_text(CONFIG)
-    undisturbed = start(config, tmp_path / "undisturbed")
-    disturbed = start(config, tmp_path / "disturbed")
-    # In the third of six trainings.
-    assert any(line.startswith("[run 3/6]") for line in disturbed.stdout)
-    os.kill(disturbed.pid, signal.SIGKILL)
-    assert disturbed.wait() == -signal.SIGKILL
-    assert len(timeless(tmp_path / "disturbed")["runs"]) == 2
-    resumed = start(config, tmp_path / "disturbed")
-    output = resumed.communicate()[0]
-    assert "[run 1/6]" not in output and "[run 3/6]" in output
-    undisturbed.communicate()
-    assert resumed.returncode == undisturbed.returncode == 0
+
+    def start(name):
+        workdir = f"--workdir={tmp_path / name}"
+        return processes.start("trainers.compare", f"--config={config}", workdir)
+
+    undisturbed, disturbed = start("undisturbed"), start("disturbed")
+    with processes.none_left([undisturbed, disturbed]):
+        disturbed.wait_for("[run 3/6]")  # Of six trainings.
+        disturbed.kill()
+        assert len(timeless(tmp_path / "disturbed")["runs"]) == 2
+        code, printed, errors = start("disturbed").wait()
+        assert code == 0, errors
+        assert "[run 1/6]" not in printed and "[run 3/6]" in printed
+        assert undisturbed.wait()[0] == 0
     assert timeless(tmp_path / "disturbed") == timeless(tmp_path / "undisturbed")

@@ -5,20 +5,16 @@ import html
 import html.parser
 import io
 import json
-import os
-import pathlib
 import re
-import subprocess
-import sys
 
 import matplotlib.image
 import numpy as np
+import processes
 import pytest
 from scipy import stats
 
 from trainers import figures, report, tables
 
-ROOT = pathlib.Path(__file__).parents[2]
 METHODS = ("ERM", "standard KD", "tuned KD", "XCL", "FunMatch")
 METRICS = {
     "accuracy": ("accuracy", "nll", "ece"),
@@ -559,13 +555,7 @@ def test_the_command_makes_the_same_report_again(tmp_path):
     before = {name: (tmp_path / name).read_bytes() for name in names}
     for name in names:
         (tmp_path / name).unlink()
-    run = subprocess.run(
-        [sys.executable, "-m", "trainers.report", f"--workdir={tmp_path}"],
-        cwd=ROOT,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr
-    assert "table.md, plot.png, report.html" in run.stdout
+    code, printed, errors = processes.start("trainers.report", f"--workdir={tmp_path}").wait()
+    assert code == 0, errors
+    assert "table.md, plot.png, report.html" in printed
     assert {name: (tmp_path / name).read_bytes() for name in names} == before
