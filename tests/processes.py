@@ -15,6 +15,8 @@ import sys
 import tempfile
 import time
 
+import tensorflow as tf
+
 RUNNING_LIMIT = 300  # Seconds.
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["ecl_tf"])
@@ -62,6 +64,11 @@ def _run(script, arguments, environment, printed, errors):
         os.dup2(os.open(path, os.O_WRONLY), descriptor)
     os.environ.update(environment)
     sys.argv = [script, *arguments]
+    if "VIRTUAL_DEVICES" in environment:
+        devices = [tf.config.LogicalDeviceConfiguration()] * int(environment["VIRTUAL_DEVICES"])
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0], devices
+        )
     if script.endswith(".py"):
         runpy.run_path(os.path.join(os.path.dirname(__file__), script), run_name="__main__")
     else:
@@ -69,7 +76,10 @@ def _run(script, arguments, environment, printed, errors):
 
 
 def start(script, *arguments, **environment):
-    """A file name, or the dotted name of a module, with its arguments."""
+    """A file name, or the dotted name of a module, with its arguments.
+
+    VIRTUAL_DEVICES in the environment is the number of its CPU devices.
+    """
     return Process(script, arguments, environment)
 
 

@@ -5,7 +5,7 @@
 trains the teacher ensemble, chooses the settings of ERM and of tuned KD on validation
 data, trains all methods with the same number of student steps, reads the test split
 once, and writes to WORKDIR: results.json, table.md, plot.png, report.html, and the students.
-A run that was stopped continues after its last finished training.
+A run that was stopped continues within the training under way, from its last checkpoint.
 
 With config.data.held_out="all" it does so for each of config.folds, in WORKDIR/FOLD, and
 averages their test scores. With config.grid, pairs of a setting's name and its values (or a
@@ -37,10 +37,11 @@ from absl import app, flags
 from ml_collections import ConfigDict
 
 from ecl_tf import data, outputs, teachers
-from trainers import diagnostics, report, runtime, tables, teaching
+from trainers import diagnostics, fitting, report, runtime, strategies, tables, teaching
 from trainers.experiment import Experiment, save_model
 
 flags.adopt_module_key_flags(runtime)
+flags.adopt_module_key_flags(fitting)
 flags.adopt_module_key_flags(teaching)
 
 
@@ -69,8 +70,12 @@ def main(_):
     workdir = runtime.claim(runtime.WORKDIR.value, config)
     results = (compare_grid if config.get("grid") else compare_one)(config, workdir)
     runtime.write_json(workdir / "results.json", results)
-    written = report.write(results, workdir)
-    runtime.announce(f"\n{tables.table(results)}\nWritten to {workdir}: results.json, {written}")
+
+    def write():
+        written = report.write(results, workdir)
+        print(f"\n{tables.table(results)}\nWritten to {workdir}: results.json, {written}")
+
+    strategies.let_chief(write)
 
 
 def compare_grid(config, workdir):
@@ -86,7 +91,7 @@ def compare_grid(config, workdir):
         of_teacher = [cell.get(key) for key in ("seed", "output", "data", "teacher")]
         described = json.dumps(of_teacher, default=lambda section: section.to_dict())
         teacher = workdir / "teachers" / hashlib.sha256(described.encode()).hexdigest()[:12]
-        teacher.mkdir(parents=True, exist_ok=True)
+        strategies.let_chief(lambda path=teacher: path.mkdir(parents=True, exist_ok=True))
         found[name] = compare_one(cell, directory, teacher)
         runtime.write_json(workdir / "results.json", {"cells": found})
     return {"cells": found}
@@ -248,7 +253,7 @@ def choose(settings, runs, experiment, tuning_seeds):
         score = sum(result[experiment.score_name] for result in results)
         return (-score if experiment.higher_is_better else score, sum(r["nll"] for r in results))
 
-    chosen = min(settings, key=rank)
+    chosen = settings[strategies.of_chief(settings.index(min(settings, key=rank)))]
     runtime.announce(f"Chosen for {chosen.method} on validation data: {chosen.label}")
     return chosen
 
@@ -268,7 +273,8 @@ class Runs:
         self.teacher = teacher
         self.path = workdir / "results.json"
         self.students = workdir / "students"
-        self.students.mkdir(exist_ok=True)
+        self.checkpoints = workdir / "checkpoints"
+        strategies.let_chief(lambda: self.students.mkdir(exist_ok=True))
         self.total = total
         self.done = 0
         self.results = {
@@ -288,9 +294,11 @@ class Runs:
             return self.results["runs"][key]
         runtime.announce(f"[run {self.done}/{self.total}] {key}")
         start = time.monotonic()
-        student, output, curve = self._train(setting, seed)
+        number = len(self.results["runs"])
+        checkpoints = self.checkpoints / str(number)
+        student, output, curve = self._train(setting, seed, checkpoints)
         seconds = time.monotonic() - start
-        path = self.students / f"{len(self.results['runs'])}.keras"
+        path = self.students / f"{number}.keras"
         save_model(student, path)
         record = {
             "method": setting.method,
@@ -305,19 +313,22 @@ class Runs:
         runtime.announce(f"    validation {runtime.describe(record['validation'])}")
         self.results["runs"][key] = record
         runtime.write_json(self.path, self.results)
+        fitting.forget(checkpoints)
         return record
 
-    def _train(self, setting, seed):
+    def _train(self, setting, seed, checkpoints):
         """Returns the student, the output that its raw tensor stands for, and its curve."""
         experiment = self.experiment
         output = setting.arguments.get("output", experiment.output)
         curve = diagnostics.LearningCurve(experiment, output)
         if setting.method == "ERM":
             section = experiment.config.student
-            student = experiment.train_supervised(section, seed, [curve], **setting.arguments)
+            student = experiment.train_supervised(
+                section, seed, [curve], checkpoints, **setting.arguments
+            )
         else:
             student = experiment.train_distilled(
-                self.teacher, seed, callbacks=[curve], **setting.arguments
+                self.teacher, seed, callbacks=[curve], checkpoints=checkpoints, **setting.arguments
             )
         if isinstance(output, outputs.Point):
             # A student of points has no spread of its own: measure it, in the target's units.

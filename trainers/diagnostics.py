@@ -36,7 +36,7 @@ class LearningCurve(keras.callbacks.Callback):
         student = getattr(self.model, "student", self.model)
         name = self.experiment.score_name
         score = self.experiment.evaluate(student, "validation", self.output)[name]
-        self.points.append({"step": int(self.model.optimizer.iterations), name: score})
+        self.points.append({"step": int(self.model.optimizer.iterations.numpy()), name: score})
 
 
 def reliability(labels, raw, output):

@@ -14,13 +14,13 @@ import csv
 import keras
 from absl import app, flags
 
-from ecl_tf import data, resume
-from trainers import runtime, teaching
+from ecl_tf import data
+from trainers import fitting, runtime, strategies, teaching
 from trainers.experiment import Experiment, save_model
 
 flags.adopt_module_key_flags(runtime)
+flags.adopt_module_key_flags(fitting)
 flags.adopt_module_key_flags(teaching)
-CHECKPOINT_EVERY = flags.DEFINE_float("checkpoint_every", 60.0, "Seconds between checkpoints.")
 
 
 def main(_):
@@ -35,6 +35,7 @@ def main(_):
     else:
         student = distill(experiment, teacher, workdir)
         save_model(student, path)
+        fitting.forget(workdir / "checkpoints")
     for name, model in (("teacher", teacher), ("student", student)):
         result = experiment.evaluate(model, "validation")
         runtime.announce(f"{name}: validation " + runtime.describe(result))
@@ -42,28 +43,31 @@ def main(_):
 
 def distill(experiment, teacher, workdir):
     section, seed = experiment.config.student, experiment.config.seed
-    train = section.train
     distiller = experiment.distiller(teacher, seed, **experiment.xcl_arguments())
-    steps_per_epoch = max(train.steps // train.epochs, 1)
     log = workdir / "log.csv"
-    history = resume.fit(
+    callbacks = []
+    if strategies.is_chief():
+        callbacks.append(keras.callbacks.CSVLogger(str(log), append=True))
+    history = fitting.fit(
         distiller,
         lambda first_step: experiment.batches(section, seed, first_step),
+        section.train,
         workdir / "checkpoints",
-        steps=train.steps // steps_per_epoch * steps_per_epoch,
-        steps_per_epoch=steps_per_epoch,
-        every_seconds=CHECKPOINT_EVERY.value,
-        validation_data=data.evaluation_batches(experiment.splits.validation, train.batch_size),
-        verbose=runtime.verbosity(),
-        shuffle=False,
-        callbacks=[keras.callbacks.CSVLogger(str(log), append=True)],
+        callbacks,
+        validation_data=data.evaluation_batches(
+            experiment.splits.validation, section.train.batch_size
+        ),
     )
-    # An epoch that ended after the last checkpoint before a kill was logged twice.
-    with open(log, "w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["epoch", *history.history])
-        rows.writerows(zip(history.epoch, *history.history.values(), strict=True))
-    distiller.export(workdir / "export")
+
+    def write():
+        # An epoch that ended after the last checkpoint before a kill was logged twice.
+        with open(log, "w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["epoch", *history.history])
+            rows.writerows(zip(history.epoch, *history.history.values(), strict=True))
+        distiller.export(workdir / "export")
+
+    strategies.let_chief(write)
     return distiller.student
 
 

@@ -1,13 +1,15 @@
 """From a configuration to data, networks, training and scores."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 import ecl_tf
-from ecl_tf import data, metrics, models, outputs, preprocessing, samplers
+from ecl_tf import data, keras_fit, metrics, models, outputs, preprocessing, samplers
 from ecl_tf.samplers import random
-from trainers import optimizers, runtime
+from trainers import fitting, optimizers, strategies
 
 _SCORES = {"categorical": ["accuracy"], "normal": ["angular_error", "rmse"]}
 
@@ -23,6 +25,7 @@ class Experiment:
     """
 
     def __init__(self, config):
+        strategies.current()  # Before anything else that TensorFlow does.
         self.config = config
         self.splits = data.load(**config.data.to_dict())
         self.output = self._in_target_units(outputs.get(_plain(config.output)))
@@ -63,18 +66,28 @@ class Experiment:
             units=output.raw_size(self.splits.event_size),
             **network,
         )
+        strategies.prepare(model, section.train.batch_size)
         return preprocessing.with_preprocessing(model, layers, shape)
 
     def batches(self, section, seed, first_step=0):
         """Endless training batches for config.teacher or config.student, after some steps."""
         return data.training_batches(self.splits, section.train.batch_size, seed, first_step)
 
-    def erm_batches(self, section, seed, label_smoothing=0.0, mixup_alpha=0.0, cutmix_alpha=0.0):
+    def erm_batches(
+        self,
+        section,
+        seed,
+        first_step=0,
+        *,
+        label_smoothing=0.0,
+        mixup_alpha=0.0,
+        cutmix_alpha=0.0,
+    ):
         """Training batches whose labels are smoothed, or mixed along with the inputs.
 
         With both mixup and CutMix one of them is drawn for every row.
         """
-        batches = self.batches(section, seed)
+        batches = self.batches(section, seed, first_step)
         mixing: list[samplers.Sampler] = []
         if mixup_alpha:
             mixing.append(samplers.Mixup(mixup_alpha))
@@ -90,22 +103,25 @@ class Experiment:
         if mixing:
             # As a sampler sees them, labels are one more input of a row.
             mix = mixing[0] if len(mixing) == 1 else samplers.Choice(mixing)
-            batches = batches.enumerate().map(
+            batches = batches.enumerate(first_step).map(
                 lambda step, xy: mix(xy, random.fold_in(seed, step)).inputs
             )
         return batches
 
-    def train_supervised(self, section, seed, callbacks=(), **labels):
+    def train_supervised(self, section, seed, callbacks=(), checkpoints=None, **labels):
         """Trains a network on the labels alone (a teacher, or ERM); returns it."""
         keras.utils.set_random_seed(seed)
-        model = self.network(section)
-        model.compile(
-            optimizers.build(section.train, section.train.get("weight_decay", 0.0)),
-            ecl_tf.losses.NegativeLogLikelihood(self.output),
-            steps_per_execution=section.train.steps_per_execution,
-            jit_compile=False,
-        )
-        _fit(model, self.erm_batches(section, seed, **labels), section.train, callbacks)
+        with strategies.current().scope():
+            model = self.network(section)
+            model.compile(
+                optimizers.build(section.train, section.train.get("weight_decay", 0.0)),
+                ecl_tf.losses.NegativeLogLikelihood(self.output),
+                steps_per_execution=strategies.steps_per_execution(section.train),
+                jit_compile=False,
+            )
+        keras_fit.mend(model)
+        batches = functools.partial(self.erm_batches, section, seed, **labels)
+        fitting.fit(model, batches, section.train, checkpoints, callbacks)
         return model
 
     def distiller(self, teacher, seed, output=None, **arguments):
@@ -113,16 +129,26 @@ class Experiment:
         keras.utils.set_random_seed(seed)
         section = self.config.student
         output = self.output if output is None else output
-        student = self.network(section, output)
-        distiller = ecl_tf.Distiller(student, teacher, output=output, seed=seed, **arguments)
         train = section.train
-        distiller.compile(
-            optimizers.build(train, train.get("distillation_weight_decay", 0.0)),
-            steps_per_execution=train.steps_per_execution,
-        )
+        with strategies.current().scope():
+            student = self.network(section, output)
+            distiller = ecl_tf.Distiller(student, teacher, output=output, seed=seed, **arguments)
+            distiller.compile(
+                optimizers.build(train, train.get("distillation_weight_decay", 0.0)),
+                steps_per_execution=strategies.steps_per_execution(train),
+            )
         return distiller
 
-    def train_distilled(self, teacher, seed, output=None, callbacks=(), labels=None, **arguments):
+    def train_distilled(
+        self,
+        teacher,
+        seed,
+        output=None,
+        callbacks=(),
+        checkpoints=None,
+        labels=None,
+        **arguments,
+    ):
         """Trains a student on the teacher's distributions; returns the student.
 
         Args:
@@ -130,14 +156,15 @@ class Experiment:
             seed: an integer.
             output: the student's output; by default the experiment's.
             callbacks: of `fit`.
+            checkpoints: as in `fitting.fit`.
             labels: None, or a dict of arguments of `erm_batches`: batches are then mixed
                 with their labels before the distiller sees them.
             **arguments: of `ecl_tf.Distiller`.
         """
         distiller = self.distiller(teacher, seed, output, **arguments)
         section = self.config.student
-        batches = self.erm_batches(section, seed, **(labels or {}))
-        _fit(distiller, batches, section.train, callbacks)
+        batches = functools.partial(self.erm_batches, section, seed, **(labels or {}))
+        fitting.fit(distiller, batches, section.train, checkpoints, callbacks)
         return distiller.student
 
     def xcl_arguments(self):
@@ -201,25 +228,14 @@ class Experiment:
 
 
 def save_model(model, path):
-    """Saves a .keras file whole or not at all."""
-    temporary = path.with_name(f"{path.stem}.tmp.keras")
-    model.save(temporary)
-    temporary.replace(path)
+    """Has the chief save a .keras file whole or not at all."""
 
+    def save():
+        temporary = path.with_name(f"{path.stem}.tmp.keras")
+        model.save(temporary)
+        temporary.replace(path)
 
-def _fit(model, batches, train, callbacks):
-    # Callbacks see the end of each of train.epochs parts, if the steps can be cut so.
-    epochs = train.get("epochs", 1) if callbacks else 1
-    if train.steps % (epochs * train.steps_per_execution):
-        epochs = 1
-    model.fit(
-        batches,
-        epochs=epochs,
-        steps_per_epoch=train.steps // epochs,
-        verbose=runtime.verbosity(),
-        shuffle=False,
-        callbacks=list(callbacks),
-    )
+    strategies.let_chief(save)
 
 
 def _plain(value):

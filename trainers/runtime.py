@@ -8,6 +8,9 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
+from trainers import strategies
+
+flags.adopt_module_key_flags(strategies)
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment, e.g. configs/digits.py; change settings by --config.KEY=VALUE."
 )
@@ -28,26 +31,35 @@ def claim(workdir, config):
         ValueError: if the directory holds another experiment or other files.
     """
     path = pathlib.Path(workdir)
+    wanted = json.loads(json.dumps(config.to_dict()))
+    strategies.let_chief(lambda: _claim(path, wanted))
+    if not (path / "config.json").exists():
+        raise ValueError(
+            f"This worker does not see the work directory {workdir} that the chief has made. Give "
+            "one that all workers share."
+        )
+    return path
+
+
+def _claim(path, wanted):
     path.mkdir(parents=True, exist_ok=True)
     record = path / "config.json"
-    wanted = json.loads(json.dumps(config.to_dict()))
     if record.exists():
         found = json.loads(record.read_text())
         differing = sorted(_differing(found, wanted))
         if differing:
             raise ValueError(
-                f"The work directory {workdir} holds another experiment; these settings "
+                f"The work directory {path} holds another experiment; these settings "
                 f"differ: {', '.join(differing)}. Choose another --workdir, or give the "
                 "same settings to continue it."
             )
     elif any(path.iterdir()):
         raise ValueError(
-            f"The work directory {workdir} is not empty and holds no experiment (it has no "
+            f"The work directory {path} is not empty and holds no experiment (it has no "
             "config.json). Choose a new --workdir."
         )
     else:
-        write_json(record, wanted)
-    return path
+        _write_json(record, wanted)
 
 
 def _differing(a, b, prefix=""):
@@ -61,7 +73,11 @@ def _differing(a, b, prefix=""):
 
 
 def write_json(path, content):
-    """Writes a file whole or not at all, whenever the process is killed."""
+    """Has the chief write a file whole or not at all, whenever the process is killed."""
+    strategies.let_chief(lambda: _write_json(path, content))
+
+
+def _write_json(path, content):
     temporary = path.with_name(path.name + ".tmp")
     with open(temporary, "w") as file:
         json.dump(content, file, indent=2)
@@ -72,12 +88,15 @@ def write_json(path, content):
 
 def verbosity():
     """Keras's `verbose`: a moving bar in a terminal, a line an epoch in a log file."""
+    if not strategies.is_chief():
+        return 0
     return 1 if sys.stdout.isatty() else 2
 
 
 def announce(message):
-    """Prints a line of progress at once, also into a pipe."""
-    print(message, flush=True)
+    """Prints the chief's line of progress at once, also into a pipe."""
+    if strategies.is_chief():
+        print(message, flush=True)
 
 
 def describe(scores):

@@ -7,7 +7,7 @@ from absl import flags
 
 import ecl_tf
 from ecl_tf import data, outputs, pretrained, symbolic, teachers
-from trainers import runtime
+from trainers import fitting, runtime, strategies
 from trainers.experiment import save_model
 
 TEACHER = flags.DEFINE_string(
@@ -26,17 +26,22 @@ def train_teacher(experiment, workdir):
     section = experiment.config.teacher
     if TEACHER.value is None and "pretrained" not in section:
         directory = workdir / "teacher"
-        directory.mkdir(exist_ok=True)
+        strategies.let_chief(lambda: directory.mkdir(exist_ok=True))
         for number in range(section.members):
             path = directory / f"member_{number}.keras"
             if path.exists():
                 runtime.announce(f"[teacher {number + 1}/{section.members}] found in {path}")
                 continue
             runtime.announce(f"[teacher {number + 1}/{section.members}]")
+            checkpoints = workdir / "checkpoints" / f"teacher_{number}"
             member = experiment.train_supervised(
-                section, experiment.config.seed + number, **dict(section.get("labels", {}))
+                section,
+                experiment.config.seed + number,
+                checkpoints=checkpoints,
+                **dict(section.get("labels", {})),
             )
             save_model(member, path)
+            fitting.forget(checkpoints)
     return load_teacher(experiment, workdir)
 
 
@@ -47,8 +52,11 @@ def load_teacher(experiment, workdir):
         ValueError: if there is none.
     """
     section = experiment.config.teacher
+    scope = strategies.current().scope  # In it every replica gets its own copy.
     if TEACHER.value is None and "pretrained" in section:
-        return _ensemble(experiment, _pretrained(experiment, section.pretrained))
+        with scope():
+            members = _pretrained(experiment, section.pretrained)
+        return _ensemble(experiment, members)
     directory = pathlib.Path(TEACHER.value or workdir / "teacher")
     paths = sorted(directory.glob("*.keras"))
     if not paths:
@@ -56,7 +64,8 @@ def load_teacher(experiment, workdir):
             f"There is no teacher in {directory}: it holds no .keras file. Train one with "
             "python -m trainers.train_teacher, or name another directory with --teacher."
         )
-    members = [keras.models.load_model(path, compile=False) for path in paths]
+    with scope():
+        members = [keras.models.load_model(path, compile=False) for path in paths]
     return _ensemble(experiment, members)
 
 

@@ -7,29 +7,33 @@ learns from the training split alone, and writes WORKDIR/generator.keras, which
 line says how the other scripts sample from it, along with config.xcl.sampler.
 """
 
+import functools
 import math
 
 import keras
 from absl import app, flags
 
-from ecl_tf import data
+from ecl_tf import data, keras_fit
 from ecl_tf.models import ConditionalVae
-from trainers import optimizers, runtime
+from trainers import fitting, optimizers, runtime, strategies
 from trainers.experiment import Experiment, save_model
 
 flags.adopt_module_key_flags(runtime)
+flags.adopt_module_key_flags(fitting)
 
 
 def main(_):
     config = runtime.CONFIG.value
     experiment = Experiment(config)
     vae = build(experiment)  # Refuses what it can't learn before anything is written.
-    path = runtime.claim(runtime.WORKDIR.value, config) / "generator.keras"
+    workdir = runtime.claim(runtime.WORKDIR.value, config)
+    path = workdir / "generator.keras"
     if path.exists():
         runtime.announce(f"{path} is there already; nothing to train.")
     else:
-        train(vae, experiment)
+        train(vae, experiment, workdir / "checkpoints")
         save_model(vae.generator(), path)
+        fitting.forget(workdir / "checkpoints")
         runtime.announce(f"Written to {path}.")
     sampler = sampler_with(path, config.xcl.sampler.to_dict())
     runtime.announce(f'To distil from it, too, give --config.xcl.sampler="{sampler}"')
@@ -68,27 +72,28 @@ def build(experiment):
     keras.utils.set_random_seed(experiment.config.seed)
     arguments = experiment.config.generator.to_dict()
     del arguments["train"]
-    return ConditionalVae(splits.input_shape, splits.event_size, **arguments)
+    with strategies.current().scope():
+        vae = ConditionalVae(splits.input_shape, splits.event_size, **arguments)
+    strategies.prepare(vae, experiment.config.generator.train.batch_size)
+    return vae
 
 
-def train(vae, experiment):
+def train(vae, experiment, checkpoints=None):
     """Trains it on the training split.
 
     Raises:
         FloatingPointError: if the loss became NaN or infinite.
     """
     section = experiment.config.generator
-    vae.compile(
-        optimizers.build(section.train, section.train.get("weight_decay", 0.0)),
-        steps_per_execution=section.train.steps_per_execution,
-        jit_compile=False,
-    )
-    vae.fit(
-        experiment.batches(section, experiment.config.seed),
-        steps_per_epoch=section.train.steps,
-        verbose=runtime.verbosity(),
-        shuffle=False,
-    )
+    with strategies.current().scope():
+        vae.compile(
+            optimizers.build(section.train, section.train.get("weight_decay", 0.0)),
+            steps_per_execution=strategies.steps_per_execution(section.train),
+            jit_compile=False,
+        )
+    keras_fit.mend(vae)
+    batches = functools.partial(experiment.batches, section, experiment.config.seed)
+    fitting.fit(vae, batches, section.train, checkpoints)
     validation = data.evaluation_batches(experiment.splits.validation)
     scores = vae.evaluate(validation, verbose=0, return_dict=True)
     if not math.isfinite(scores["loss"]):

@@ -7,10 +7,11 @@ writes WORKDIR/teacher/member_*.keras. Members that are there already are kept.
 
 from absl import app, flags
 
-from trainers import runtime, teaching
+from trainers import fitting, runtime, teaching
 from trainers.experiment import Experiment
 
 flags.adopt_module_key_flags(runtime)
+flags.adopt_module_key_flags(fitting)
 flags.adopt_module_key_flags(teaching)
 
 

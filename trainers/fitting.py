@@ -1,0 +1,69 @@
+"""Training for a number of steps, continued after a kill."""
+
+import re
+import shutil
+
+from absl import flags
+
+from ecl_tf import resume
+from trainers import runtime, strategies
+
+CHECKPOINT_EVERY = flags.DEFINE_string(
+    "checkpoint_every", "60 seconds", 'How often: "60 seconds", or "500 steps".'
+)
+
+
+@flags.validator(CHECKPOINT_EVERY.name, 'Give seconds or steps: "60 seconds", or "500 steps".')
+def _validate(text):
+    return _interval(text) is not None
+
+
+def fit(model, batches, train, checkpoints=None, callbacks=(), **kwargs):
+    """Trains a model as a section's `train` says.
+
+    Args:
+        model: a compiled `keras.Model`.
+        batches: a function from a number of steps to the endless batches after them.
+        train: a `ConfigDict` with `steps`, `steps_per_execution`, and perhaps `epochs`.
+        checkpoints: the directory of checkpoints, from which a killed training continues; None
+            for none. To be removed by `forget` when the result is written.
+        callbacks: of `fit`. They see the end of each of train.epochs parts, if the steps
+            can be cut so.
+        **kwargs: of `fit`.
+
+    Returns:
+        The `keras.callbacks.History`.
+    """
+    epochs = train.get("epochs", 1)
+    if train.steps % (epochs * train.steps_per_execution):
+        epochs = 1
+    kwargs = {"verbose": runtime.verbosity(), "callbacks": list(callbacks), **kwargs}
+    steps_per_epoch = train.steps // epochs
+    if checkpoints is None:
+        kwargs["shuffle"] = False
+        return model.fit(batches(0), epochs=epochs, steps_per_epoch=steps_per_epoch, **kwargs)
+    return resume.fit(
+        model,
+        batches,
+        checkpoints,
+        steps=train.steps,
+        steps_per_epoch=steps_per_epoch,
+        **_interval(CHECKPOINT_EVERY.value),
+        **kwargs,
+    )
+
+
+def forget(checkpoints):
+    """Removes the checkpoints of a training whose result is written."""
+    strategies.let_chief(lambda: shutil.rmtree(checkpoints, ignore_errors=True))
+
+
+def _interval(text):
+    """The arguments of `resume.fit`, or None."""
+    found = re.fullmatch(r"(?:(\d*\.?\d+) *s(?:econds?)?|(\d+) *steps?)", text)
+    if not found:
+        return None
+    seconds, steps = found.groups()
+    if seconds:
+        return {"every_seconds": float(seconds)}
+    return {"every_steps": int(steps), "every_seconds": None}
