@@ -70,14 +70,14 @@ def training_batches(splits, batch_size, seed, first_step=0):
 
     Every pass is in another order; orders, augmentation and random decoding all follow
     from the seed. A pass through memory leaves out the rows beyond its last full batch. In
-    a stream batches go on across passes, and the order depends on TensorFlow's global
-    seed as well (`keras.utils.set_random_seed`).
+    a stream batches go on across passes.
 
     Args:
         splits: the `Splits`.
         batch_size: rows of each batch.
         seed: an integer.
-        first_step: the number of batches to leave out, at no cost but in a stream.
+        first_step: the number of batches to leave out. In a stream the examples of the pass
+            under way are read up to there, but not decoded.
 
     Returns:
         A `tf.data.Dataset` of batches (inputs, labels).
@@ -89,7 +89,7 @@ def training_batches(splits, batch_size, seed, first_step=0):
         batches = shuffled_batches(splits.train_rows, batch_size, seed, first_step)
     else:
         _validate_batch_size(int(splits.train.cardinality()), batch_size)
-        batches = _streamed(splits, batch_size, seed).skip(first_step)
+        batches = _streamed(splits, batch_size, seed, first_step)
     if splits.augment is not None:
 
         def augment(step, batch):
@@ -164,13 +164,25 @@ def _validate_batch_size(size, batch_size):
         )
 
 
-def _streamed(splits, batch_size, seed):
+def _streamed(splits, batch_size, seed, first_step):
     """Batches decoded from a shuffled stream of encoded examples."""
+    first = first_step * batch_size
+    size = int(splits.train.cardinality())
+    first_pass, within = divmod(first, size) if size > 0 else (0, first)
+    seed = random.fold_in(seed, 0)
+
+    def one_pass(number):
+        tf.random.set_seed(
+            1
+        )  # This function's own: else the order would follow from the global one.
+        key = tf.bitcast(random.fold_in(seed, -1 - number), tf.int64)
+        return splits.train.shuffle(SHUFFLE_BUFFER, seed=key, reshuffle_each_iteration=False)
 
     def decode(number, example):
         x, *rest = example
-        return splits.decode(x, random.fold_in(random.fold_in(seed, 0), number)), *rest
+        return splits.decode(x, random.fold_in(seed, number)), *rest
 
-    examples = splits.train.shuffle(SHUFFLE_BUFFER, seed=seed).repeat().enumerate()
+    passes = tf.data.Dataset.range(first_pass, tf.int64.max)
+    examples = passes.flat_map(one_pass).skip(within).enumerate(first)
     examples = examples.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
     return examples.batch(batch_size, drop_remainder=True)

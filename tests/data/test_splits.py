@@ -219,6 +219,28 @@ def test_a_stream_follows_from_its_seed():
     assert not np.array_equal(labels_of(first), labels_of(other))
 
 
+def test_a_stream_does_not_depend_on_the_global_seed():
+    orders = []
+    for seed in (1, 2):
+        keras.utils.set_random_seed(seed)
+        orders.append(labels_of(take(encoded(), 8)))
+    np.testing.assert_array_equal(*orders)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_stream_after_a_number_of_steps_is_that_of_the_whole(known):
+    splits = encoded()
+    if not known:
+        train = splits.train.filter(lambda text, label: True)
+        splits = data.Splits(train, splits.validation, splits.test, 1, decode=splits.decode)
+    whole = take(splits, 12)
+    for first in (1, 4, 9):  # Passes end within the fourth batch, and the seventh.
+        rest = data.training_batches(splits, 16, seed=0, first_step=first).take(12 - first)
+        for (x, labels), (y, same) in zip(whole[first:], rest, strict=True):
+            np.testing.assert_array_equal(labels, same)
+            np.testing.assert_array_equal(x["seed"], y["seed"])
+
+
 def test_a_stream_is_decoded_then_augmented():
     augmented = []
 
