@@ -235,10 +235,7 @@ class _State:
         """All arrays by name; where there are several workers, all of them have to call it."""
         arrays, own = {}, {}
         for number, variable in enumerate(self.variables):
-            # NumPy's files know no bfloat16.
-            copies = [
-                np.frombuffer(part.numpy().tobytes(), np.uint8) for part in self._copies(variable)
-            ]
+            copies = [_bytes(part) for part in self._copies(variable)]
             if id(variable) in self.alike:
                 arrays[f"{number}"] = copies[0]
             else:
@@ -264,6 +261,11 @@ class _State:
     def _copies(self, variable):
         """Those of this worker's replicas."""
         return self.strategy.experimental_local_results(variable.value)
+
+
+def _bytes(part):
+    # NumPy's files know no bfloat16.
+    return np.ravel(part.numpy()).view(np.uint8)
 
 
 class _Callbacks(keras.callbacks.CallbackList):
