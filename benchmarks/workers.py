@@ -5,6 +5,10 @@
 distils three ResNet-20 into a ResNet-8 on random images of 32 x 32, 64 rows on each replica, by
 `Distiller.fit`: in turns of 20 steps one process, and two under MultiWorkerMirroredStrategy on
 127.0.0.1, all pinned to their core. The median of the turns' ratios, after two of warm-up.
+
+Measured with tensorflow 2.21 on 2 CPU cores, shared with other work: 214 and 374 rows/s, ratio
+1.754 (1.48 to 1.95). With 32 rows, in turns of 10 steps, 1.65 and 1.60; two processes that share
+nothing reached 1.92.
 """
 
 import json

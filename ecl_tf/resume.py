@@ -1,5 +1,6 @@
 """Training that ends in the same bits however often it was killed."""
 
+import concurrent.futures
 import contextlib
 import inspect
 import json
@@ -121,25 +122,28 @@ def fit(
         steps=steps_per_epoch,
     )
     with checkpointing.noticing_sigterm(), replicas.explaining_a_lost_worker():
-        while checkpointing.step < steps and not checkpointing.finished:
-            epoch, within = divmod(checkpointing.step, steps_per_epoch)
-            model.fit(
-                batches(checkpointing.step),
-                # The rest of an epoch by itself, then all others.
-                initial_epoch=epoch,
-                epochs=epoch + 1 if within else steps // steps_per_epoch,
-                steps_per_epoch=steps_per_epoch - within,
-                callbacks=listening,
-                **{"shuffle": False, **kwargs},  # Keras warns of the default.
-            )
-            if model.stop_training:
-                break
-            if within and checkpointing.step < steps:
-                # What fit did when it ended, an optimizer's averages made the weights, is undone.
-                state.write(checkpointing.at_epoch_end)
-        if not checkpointing.finished:
-            listening.end()
-            checkpointing.finish()
+        try:
+            while checkpointing.step < steps and not checkpointing.finished:
+                epoch, within = divmod(checkpointing.step, steps_per_epoch)
+                model.fit(
+                    batches(checkpointing.step),
+                    # The rest of an epoch by itself, then all others.
+                    initial_epoch=epoch,
+                    epochs=epoch + 1 if within else steps // steps_per_epoch,
+                    steps_per_epoch=steps_per_epoch - within,
+                    callbacks=listening,
+                    **{"shuffle": False, **kwargs},  # Keras warns of the default.
+                )
+                if model.stop_training:
+                    break
+                if within and checkpointing.step < steps:
+                    # Undo what fit did at its end: an optimizer's averages became the weights.
+                    state.write(checkpointing.at_epoch_end)
+            if not checkpointing.finished:
+                listening.end()
+                checkpointing.finish()
+        finally:
+            files.wait()
     return checkpointing.as_history()
 
 
@@ -172,13 +176,26 @@ class _Files:
             raise ValueError(f"keep must be at least 1 checkpoint; got {keep}.")
         self.directory, self.keep = pathlib.Path(directory), keep
         self.directory.mkdir(parents=True, exist_ok=True)
+        self._thread = concurrent.futures.ThreadPoolExecutor(1)
+        self._writing = None
 
     def write(self, step, about, arrays):
+        """Begins to write one, while training goes on, after the one before."""
+        self.wait()
+        self._writing = self._thread.submit(self._write, step, json.dumps(about), arrays)
+
+    def wait(self):
+        """Waits until all is written; raises what went wrong."""
+        writing, self._writing = self._writing, None
+        if writing:
+            writing.result()
+
+    def _write(self, step, about, arrays):
         """Writes one, then removes what is too old, damaged, or was half written at a kill."""
         path = self.directory / f"step-{step}.npz"
         temporary = path.with_suffix(".tmp")
         with open(temporary, "wb") as file:
-            np.savez(file, about=json.dumps(about), **arrays)
+            np.savez(file, about=about, **arrays)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -225,9 +242,9 @@ class _State:
 
     def shapes(self):
         """What tells one model's variables from another's; their names count models."""
-        replicas = self.strategy.num_replicas_in_sync
+        count = self.strategy.num_replicas_in_sync
         return [
-            [1 if id(variable) in self.alike else replicas, str(variable.dtype), *variable.shape]
+            [1 if id(variable) in self.alike else count, str(variable.dtype), *variable.shape]
             for variable in self.variables
         ]
 
@@ -472,7 +489,7 @@ def _without_arrays(value, name, arrays):
         return value
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biuf":
         key = f"{name}.{len(arrays)}"
-        arrays[key] = np.asarray(value)
+        arrays[key] = np.array(value)  # A copy: the callback goes on while it is written.
         return {_ARRAY: key}
     if isinstance(value, list):
         return [_without_arrays(item, name, arrays) for item in value]

@@ -69,7 +69,7 @@ def main():
     if moment.startswith("write "):
         # In the midst of the checkpoint of that step, of which a half is written.
         def half(file, **arrays):
-            if int(json.loads(arrays["about"])["step"]) == int(moment.split()[1]):
+            if int(json.loads(str(arrays["about"]))["step"]) == int(moment.split()[1]):
                 file.write(b"PK" * 100)
                 file.flush()
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -1,5 +1,6 @@
 """Runs that are killed end in the bits of one that is not."""
 
+import json
 import signal
 
 import keras
@@ -256,3 +257,24 @@ def test_what_callbacks_keep_goes_on(tmp_path):
     assert again[2].name == "f" and isinstance(again[2].kept["sums"][1], np.float32)
     for one, two in zip(got.get_weights(), wanted.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_a_full_disk_ends_the_run_and_what_was_written_stays(tmp_path, monkeypatch):
+    _, wanted = train(tmp_path / "undisturbed")
+    savez = np.savez
+
+    def full(file, **arrays):
+        if json.loads(str(arrays["about"]))["step"] == 6:
+            file.write(b"half")
+            raise OSError(28, "No space left on device")
+        savez(file, **arrays)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", full)
+        with pytest.raises(OSError, match="No space left"):
+            train(tmp_path / "disturbed")
+    assert {path.name for path in (tmp_path / "disturbed").iterdir()} >= {"step-4.npz"}
+    _, history = train(tmp_path / "disturbed")
+    assert history == wanted
+    names = sorted(path.name for path in (tmp_path / "disturbed").iterdir())
+    assert names == ["step-6.npz", "step-8.npz"]

@@ -172,9 +172,7 @@ def _streamed(splits, batch_size, seed, first_step):
     seed = random.fold_in(seed, 0)
 
     def one_pass(number):
-        tf.random.set_seed(
-            1
-        )  # This function's own: else the order would follow from the global one.
+        tf.random.set_seed(1)  # Of this function: else the global seed would come in.
         key = tf.bitcast(random.fold_in(seed, -1 - number), tf.int64)
         return splits.train.shuffle(SHUFFLE_BUFFER, seed=key, reshuffle_each_iteration=False)
 
