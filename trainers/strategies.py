@@ -26,7 +26,8 @@ def current():
     Raises:
         ValueError: if TF_CONFIG, or the TPU, is not to be found.
     """
-    return _make(STRATEGY.value)
+    # Without a command line, in a notebook, flags are not parsed.
+    return _make(STRATEGY.value if flags.FLAGS.is_parsed() else STRATEGY.default)
 
 
 @functools.cache

@@ -18,6 +18,11 @@ ROOT = pathlib.Path(__file__).parents[2]
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
+def few_steps(config):
+    for section in (config.teacher, config.student):
+        section.train.update({"steps": 4, "steps_per_execution": 2})
+
+
 @pytest.mark.slow
 def test_train_teacher_distill_and_evaluate(run_script, digits_config, tmp_path, capsys):
     run_script("train_teacher", digits_config, tmp_path)
@@ -66,7 +71,10 @@ def test_a_missing_model_is_named(run_script, digits_config, tmp_path):
 
 
 @pytest.mark.slow
-def test_compare_writes_results_table_plot_and_students(run_script, digits_config, tmp_path):
+def test_compare_writes_results_table_plot_and_students(
+    run_script, digits_config, tmp_path, eagerly
+):
+    few_steps(digits_config)
     run_script("compare", digits_config, tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
     assert list(results["final"]) == ["ERM", "standard KD", "tuned KD", "XCL"]
@@ -100,7 +108,8 @@ def test_compare_writes_results_table_plot_and_students(run_script, digits_confi
 
 
 @pytest.mark.slow
-def test_compare_on_regression(run_script, rotated_digits_config, tmp_path):
+def test_compare_on_regression(run_script, rotated_digits_config, tmp_path, eagerly):
+    few_steps(rotated_digits_config)
     run_script("compare", rotated_digits_config, tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
     assert set(results["teacher"]) == {"angular_error", "nll", "coverage"}
