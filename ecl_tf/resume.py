@@ -104,7 +104,8 @@ def fit(
             f"steps_per_epoch={steps_per_epoch} must be a multiple of "
             f"steps_per_execution={model.steps_per_execution}."
         )
-    state = _State(model, batches(0).element_spec)
+    data = batches(0)
+    state = _State(model, data.element_spec)
     files = _Files(directory, keep)
     checkpointing = _Checkpointing(
         state, files, callbacks, steps, steps_per_epoch, every_steps, every_seconds
@@ -126,7 +127,7 @@ def fit(
             while checkpointing.step < steps and not checkpointing.finished:
                 epoch, within = divmod(checkpointing.step, steps_per_epoch)
                 model.fit(
-                    batches(checkpointing.step),
+                    batches(checkpointing.step) if checkpointing.step else data,
                     # The rest of an epoch by itself, then all others.
                     initial_epoch=epoch,
                     epochs=epoch + 1 if within else steps // steps_per_epoch,
