@@ -21,6 +21,11 @@ def unpack(data):
     return x, y, sample_weight
 
 
+def inputs_of(x):
+    """The inputs of a batch, of recorded samples too."""
+    return x.inputs if isinstance(x, samplers.Samples) else x
+
+
 def specs(x):
     """The nesting of `tf.TensorSpec` of inputs, with any number of rows."""
     return keras.tree.map_structure(

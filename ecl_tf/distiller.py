@@ -245,7 +245,7 @@ class Distiller(keras.Model):
             )
         # Keras resets the metrics it finds among a model's attributes.
         self._tracked_metrics = self._label_metrics.metrics + self._teacher_metrics.metrics
-        self._evaluate_teacher = evaluate_teacher
+        self._evaluate_teacher = evaluate_teacher and self.teacher.answers_new_inputs
 
     def get_compile_config(self):
         config = super().get_compile_config()
@@ -276,11 +276,14 @@ class Distiller(keras.Model):
 
     def train_step(self, data):
         x, y, sample_weight = batches.unpack(data)
-        self._input_specs = batches.specs(x)
-        first_row, row_count = replicas.row_numbers(samplers.row_count(x))
+        self._input_specs = batches.specs(batches.inputs_of(x))
+        is_recorded = isinstance(x, samplers.Samples)
+        rows = samplers.row_count(x) // (self.sampler.candidates if is_recorded else 1)
+        first_row, row_count = replicas.row_numbers(rows)
 
         # 1. Sample inputs beyond the training set.
-        samples = self.sampler(x, self._next_seed(x, first_row), self._networks())
+        draw = self.sampler.keep if is_recorded else self.sampler
+        samples = draw(x, self._next_seed(x, first_row), self._networks())
         append = self.label_weight > 0.0 and not isinstance(self.sampler, samplers.Empirical)
         sampled_weight = samples.follow(sample_weight)
         if not append:
@@ -508,6 +511,8 @@ class Distiller(keras.Model):
         inputs, labels = element, y
         if isinstance(x, tf.data.Dataset):
             inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(element)
+        self._validate_recorded(inputs)
+        inputs = batches.inputs_of(inputs)
         self.sampler.validate(inputs)
         self._validate_networks(inputs)
         self.built = self.student.built
@@ -516,6 +521,36 @@ class Distiller(keras.Model):
                 f"label_weight={self.label_weight} needs labels, but the data has none. Give "
                 "(inputs, labels), or set label_weight=0."
             )
+
+    def _validate_recorded(self, inputs):
+        """Checks that recorded samples and a teacher that has only recorded answers meet."""
+        if not isinstance(inputs, samplers.Samples):
+            if not self.teacher.answers_new_inputs:
+                raise ValueError(
+                    "This distiller's teacher is a store of recorded answers, which has none for "
+                    "other inputs. Fit it on the store's own samples: distiller.fit(store.batches("
+                    "x, y), steps_per_epoch=...)."
+                )
+        elif self.label_weight > 0.0 and not isinstance(self.sampler, samplers.Empirical):
+            raise ValueError(
+                f"label_weight={self.label_weight} needs the unmodified rows beside the recorded "
+                "samples, which a store does not give. Use label_weight=0."
+            )
+        elif inputs.member_outputs:
+            stored, own = self.teacher.output_kind, self.output_kind
+            shapes = (
+                keras.tree.map_structure(lambda spec: spec.shape, inputs.member_outputs[0]),
+                symbolic.output_shape(self.student, inputs.inputs),
+            )
+            there, here = (
+                (output.family, output.event_size(shape))
+                for output, shape in zip((stored, own), shapes, strict=True)
+            )
+            if there != here:
+                raise ValueError(
+                    f"The stored answers are {there[0]}, of size {there[1]}, and the student's "
+                    f"output is {here[0]}, of size {here[1]}; they must be the same to be matched."
+                )
 
     def export(self, filepath, **kwargs):
         """Writes the student alone as a SavedModel; see `ecl_tf.export.export_student`.

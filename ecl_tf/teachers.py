@@ -20,7 +20,12 @@ class Teacher(keras.Model):
 
     Args:
         output: the `ecl_tf.outputs.Output` that the members' raw tensors stand for.
+
+    Attributes:
+        answers_new_inputs: False for recorded answers, that come with the samples.
     """
+
+    answers_new_inputs = True
 
     def __init__(self, output, **kwargs):
         super().__init__(**kwargs)

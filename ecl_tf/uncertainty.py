@@ -42,16 +42,25 @@ class Answers:
     Args:
         networks: `Networks`.
         inputs: a batch of inputs.
+        member_outputs: what the teacher's members answered already, if they did.
+        uncertainty: the teacher's, where it is known apart from that.
     """
 
-    def __init__(self, networks, inputs):
+    def __init__(self, networks, inputs, member_outputs=(), uncertainty=()):
         self.networks = networks
         self.inputs = inputs
+        known = {"member_outputs": member_outputs, "uncertainty": uncertainty}
+        vars(self).update({name: answer for name, answer in known.items() if len(answer)})
 
     @functools.cached_property
     def member_outputs(self):
         """The raw outputs of the teacher's members, a list."""
         return self.networks.teacher.member_outputs(self.inputs)
+
+    @functools.cached_property
+    def uncertainty(self):
+        """The teacher's, in its two parts."""
+        return self.networks.teacher.output_kind.uncertainty(self.member_outputs)
 
     @functools.cached_property
     def student_output(self):
@@ -65,19 +74,19 @@ class Answers:
 
 def teacher_uncertainty(answers):
     """The total uncertainty of the teacher's distribution."""
-    output = answers.networks.teacher.output_kind
-    return _total(output, answers.member_outputs)
+    return _total(answers.networks.teacher.output_kind, answers.uncertainty)
 
 
 def disagreement(answers):
     """The epistemic part: what the teacher's members differ by."""
     output = answers.networks.teacher.output_kind
-    return output.score(_part(output.uncertainty(answers.member_outputs), "epistemic"))
+    return output.score(_part(answers.uncertainty, "epistemic"))
 
 
 def student_uncertainty(answers):
     """The total uncertainty of the student's distribution."""
-    return _total(answers.networks.output, [answers.student_output])
+    output = answers.networks.output
+    return _total(output, output.uncertainty([answers.student_output]))
 
 
 def divergence(answers):
@@ -139,9 +148,9 @@ def validate(score, networks):
         )
 
 
-def _total(output, raws):
-    parts = output.uncertainty(raws)
-    return output.score(_part(parts, "aleatoric")) + output.score(_part(parts, "epistemic"))
+def _total(output, uncertainty):
+    parts = [_part(uncertainty, "aleatoric"), _part(uncertainty, "epistemic")]
+    return output.score(parts[0]) + output.score(parts[1])
 
 
 def _part(uncertainty, name):

@@ -73,6 +73,27 @@ class Experiment:
         """Endless training batches for config.teacher or config.student, after some steps."""
         return data.training_batches(self.splits, section.train.batch_size, seed, first_step)
 
+    def training_rows(self):
+        """What `ecl_tf.replay` records and replays: the training split, and how it is varied.
+
+        Raises:
+            ValueError: if the data is streamed: a store finds rows in memory.
+        """
+        splits = self.splits
+        if splits.decode is not None:
+            raise ValueError(
+                "Answers are stored for data that fits into memory; this data set is streamed from "
+                "its files, where rows can't be found again by what they are."
+            )
+        x, y = splits.train_rows
+
+        def prepare(x, seed):
+            return data.to_float(x if splits.augment is None else splits.augment(x, seed))
+
+        places = ("data_dir", "manual_dir", "path")
+        about = {k: v for k, v in self.config.data.to_dict().items() if k not in places}
+        return {"x": x, "y": y, "prepare": prepare, "about": {"data": about}}
+
     def erm_batches(
         self,
         section,
@@ -124,7 +145,7 @@ class Experiment:
         fitting.fit(model, batches, section.train, checkpoints, callbacks)
         return model
 
-    def distiller(self, teacher, seed, output=None, **arguments):
+    def distiller(self, teacher, seed, output=None, label_metrics=None, **arguments):
         """A compiled `ecl_tf.Distiller` with a new student."""
         keras.utils.set_random_seed(seed)
         section = self.config.student
@@ -135,6 +156,7 @@ class Experiment:
             distiller = ecl_tf.Distiller(student, teacher, output=output, seed=seed, **arguments)
             distiller.compile(
                 optimizers.build(train, train.get("distillation_weight_decay", 0.0)),
+                metrics=label_metrics,
                 steps_per_execution=strategies.steps_per_execution(train),
             )
         return distiller

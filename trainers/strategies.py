@@ -72,10 +72,20 @@ def is_chief():
     return replicas.worker_number(current()) == 0
 
 
+def worker():
+    """The number of this worker, and how many there are."""
+    return replicas.worker_number(current()), replicas.workers(current())
+
+
 def let_chief(write):
     """Calls a function without arguments on the chief; all workers wait until it has returned."""
     if is_chief():
         write()
+    wait_for_all()
+
+
+def wait_for_all():
+    """Waits until all workers have come so far."""
     of_chief(0)
 
 

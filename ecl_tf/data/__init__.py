@@ -5,7 +5,7 @@ from ecl_tf.data.digits import digits, rotated_digits
 from ecl_tf.data.images import cifar10, cifar100, fashion_mnist, imagenet2012
 from ecl_tf.data.mpii_gaze import mpii_gaze
 from ecl_tf.data.sine import sine
-from ecl_tf.data.splits import Splits, evaluation_batches, training_batches
+from ecl_tf.data.splits import Splits, evaluation_batches, to_float, training_batches
 from ecl_tf.data.table import table
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "rotated_digits",
     "sine",
     "table",
+    "to_float",
     "training_batches",
 ]
 

@@ -56,6 +56,10 @@ class Choice(Sampler):
         return any(sampler.keeps_rows for sampler, p in chosen if p > 0.0)
 
     @property
+    def asks_networks(self):  # type: ignore[override]
+        return any(sampler.asks_networks for sampler in self.samplers)
+
+    @property
     def models(self):  # type: ignore[override]
         return [model for sampler in self.samplers for model in sampler.models]
 

@@ -19,14 +19,16 @@ class Samples(NamedTuple):
             so that their labels still hold.
         sources: int32 of shape (batch,): the row of the batch that each row was drawn
             from, whose label and weight it has; () where each is drawn from its own.
-        member_outputs: a list of the raw outputs of the teacher's members for `inputs`,
-            of a sampler that asked the teacher already; else ().
+        member_outputs: the raw outputs of the teacher's members for `inputs`, a sequence,
+            where it was asked already, by a sampler or when they were recorded; else ().
+        uncertainty: the `ecl_tf.outputs.Uncertainty` of what was recorded; else ().
     """
 
     inputs: Any
     unmodified: Any
     sources: Any = ()
     member_outputs: Any = ()
+    uncertainty: Any = ()
 
     @property
     def is_moved(self):
@@ -61,8 +63,12 @@ class Sampler:
         keeps_rows: whether some rows may come back unmodified by design.
         models: the Keras models that the sampler draws from. The distiller saves their
             weights with its own, and never trains them.
+        asks_networks: whether draws depend on what teacher or student answer.
+        candidates: of so many samples that were drawn before, `keep` keeps one.
     """
 
+    asks_networks = False
+    candidates = 1
     keeps_rows = False
     models: Sequence[keras.Model] = ()
 
@@ -105,6 +111,11 @@ class Sampler:
         """Draws one sample for every row; `inputs` are valid tensors."""
         del networks
         return self.sample(inputs, seed)
+
+    def keep(self, samples, seed, networks):
+        """Of samples that were drawn before (see `ecl_tf.replay`), those to train on."""
+        del seed, networks
+        return samples
 
     def sample(self, inputs, seed):
         """The same, where the networks don't matter."""

@@ -67,6 +67,8 @@ class Uncertain(Sampler):
     2019, section 2.3.
     """
 
+    asks_networks = True
+
     def __init__(
         self,
         base=None,
@@ -110,23 +112,22 @@ class Uncertain(Sampler):
         rows = row_count(inputs)
         choice_seed, *seeds = random.split(seed, 1 + self.candidates)
         drawn = [self.base.draw(inputs, its_seed, networks) for its_seed in seeds]
-        candidates = keras.tree.map_structure(
-            lambda *parts: tf.concat(parts, 0), *(samples.inputs for samples in drawn)
-        )
-        answers = uncertainty.Answers(networks, candidates)
-        kept = self._choose(self.score(answers), rows, choice_seed)
-
-        def keep(tensor):
-            return tf.gather(tensor, kept)
-
         own = tf.range(rows)
-        asked = answers.member_outputs if answers.teacher_was_asked else ()
-        return Samples(
-            keras.tree.map_structure(keep, candidates),
-            keep(tf.concat([samples.unmodified for samples in drawn], 0)),
-            keep(tf.concat([samples.follow(own) for samples in drawn], 0)),
-            keras.tree.map_structure(keep, asked),
+        parts = [(each.inputs, each.unmodified, each.follow(own)) for each in drawn]
+        joined = keras.tree.map_structure(lambda *rows: tf.concat(rows, 0), *parts)
+        return self.keep(Samples(*joined), choice_seed, networks)
+
+    def keep(self, samples, seed, networks):
+        answers = uncertainty.Answers(
+            networks, samples.inputs, samples.member_outputs, samples.uncertainty
         )
+        drawn = row_count(samples.inputs)
+        kept = self._choose(self.score(answers), drawn // self.candidates, seed)
+        if answers.teacher_was_asked:
+            samples = samples._replace(member_outputs=answers.member_outputs)
+        if not samples.is_moved:
+            samples = samples._replace(sources=tf.range(drawn))
+        return keras.tree.map_structure(lambda tensor: tf.gather(tensor, kept), samples)
 
     def _choose(self, scores, rows, seed):
         """The indices of the kept candidates, by group, in their own order."""

@@ -38,6 +38,7 @@ class UncertaintyMixup(Sampler):
     time, and one coefficient is drawn for the whole batch; here the batch keeps its size.
     """
 
+    asks_networks = True
     keeps_rows = True
 
     def __init__(self, clean=0.5, score="student_uncertainty", alpha=1.0, group_size=None):

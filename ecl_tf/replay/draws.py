@@ -1,0 +1,84 @@
+"""Samples as a function of the step: drawn when a store is recorded, and again when it is read."""
+
+import hashlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ecl_tf.data import splits
+from ecl_tf.samplers import random
+
+
+class Rows:
+    """Training rows by an identity of their own: their place in the order of their contents.
+
+    It does not depend on the order in which they are stored or read, so that any order of the
+    same rows gives the same samples.
+
+    Args:
+        x: inputs, nested arrays or tensors of shape (rows, ...).
+        y: labels, the same; or None.
+
+    Attributes:
+        fingerprint: a hash of all rows, whatever their order.
+    """
+
+    def __init__(self, x, y=None):
+        data = (x,) if y is None else (x, y)
+        self._tensors = keras.tree.map_structure(tf.convert_to_tensor, data)
+        leaves = [_row_bytes(leaf) for leaf in keras.tree.flatten(data)]
+        self.count = len(leaves[0])
+        hashes = [
+            hashlib.blake2b(
+                b"".join(leaf[row].tobytes() for leaf in leaves), digest_size=16
+            ).digest()
+            for row in range(self.count)
+        ]
+        order = sorted(range(self.count), key=hashes.__getitem__)
+        self._place = tf.constant(order, tf.int32)
+        self.fingerprint = hashlib.blake2b(b"".join(sorted(hashes)), digest_size=16).hexdigest()
+
+    def __call__(self, identities):
+        """(inputs, labels), or (inputs,), of the rows of some identities, int32 (batch,)."""
+        place = tf.gather(self._place, identities)
+        return keras.tree.map_structure(lambda leaf: tf.gather(leaf, place), self._tensors)
+
+
+def _row_bytes(leaf):
+    array = np.ascontiguousarray(leaf)
+    return array.reshape(len(array), -1).view(np.uint8)
+
+
+def steps(rows, batch_size, seed, first_step=0):
+    """Steps and the identities of their rows, a permutation for each pass, without end."""
+    batches = splits.shuffled_batches(tf.range(rows.count), batch_size, seed, first_step)
+    return batches.enumerate(first_step)
+
+
+def drawing(rows, sampler, prepare, seed):
+    """The samples of a step, as a function of the step and the identities of its rows.
+
+    TensorFlow rewrites the arithmetic of a graph by what else is in it, which changes last bits.
+    So this is a function that is never made part of another, and recording and reading both
+    call it in a dataset's `map`.
+
+    Args:
+        rows: `Rows`.
+        sampler: an `ecl_tf.samplers.Sampler` that asks no networks.
+        prepare: a function (inputs, seed) -> inputs before the sampler, or None.
+        seed: the store's, an integer.
+
+    Returns:
+        A function of (int64 scalar, int32 (batch,)) to (samples, labels), or (samples,).
+    """
+
+    @tf.function(autograph=False, experimental_attributes={"_noinline": True})
+    def draw(step, identities):
+        x, *labels = rows(identities)
+        if prepare is not None:
+            x = prepare(x, random.fold_in(random.fold_in(seed, 1), step))
+        samples = sampler(x, random.fold_in(random.fold_in(seed, 2), step))
+        return samples._replace(sources=()), *(samples.follow(each) for each in labels)
+
+    return draw

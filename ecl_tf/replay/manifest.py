@@ -1,0 +1,174 @@
+"""What a store is of, and whether its files are those that were written."""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+
+import keras
+import numpy as np
+
+FORMAT = 1
+PLAN, MANIFEST = "plan.json", "manifest.json"
+
+
+def shard_name(number, count):
+    return f"shard-{number:05d}-of-{count:05d}.tfrecord"
+
+
+def fingerprint_of_models(models):
+    """A hash of networks' weights; of one that has none, of its configuration."""
+    digest = hashlib.sha256()
+    for model in models:
+        weights = [np.ascontiguousarray(weight) for weight in model.get_weights()]
+        for weight in weights:
+            digest.update(f"{weight.dtype}{weight.shape}".encode())
+            digest.update(weight.tobytes())
+        if not weights:
+            config = _comparable(config_of(model))
+            digest.update(json.dumps(config, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def config_of(thing):
+    """The Keras configuration of a sampler, output or network, as JSON has it."""
+    return _plain(keras.saving.serialize_keras_object(thing))
+
+
+def differing(found, wanted, prefix=""):
+    """Yields the dotted name and both values of every field in which two records differ."""
+    found, wanted = _comparable(_plain(found)), _comparable(_plain(wanted))
+    for name in sorted(found.keys() | wanted.keys()):
+        one, two = found.get(name), wanted.get(name)
+        if isinstance(one, dict) and isinstance(two, dict):
+            yield from differing(one, two, f"{prefix}{name}.")
+        elif one != two:
+            yield f"{prefix}{name}", one, two
+
+
+def require_equal(found, wanted, directory, remedy):
+    """Raises ValueError if a store's record is not the wanted one, naming what differs."""
+    fields = [
+        f"{name} ({one!r} there, {two!r} here)" for name, one, two in differing(found, wanted)
+    ]
+    if fields:
+        raise ValueError(
+            f"The store {directory} was recorded with other settings than these: "
+            f"{'; '.join(fields)}. {remedy}"
+        )
+
+
+def read_json(path):
+    return json.loads(path.read_text())
+
+
+def write_json(path, content):
+    """Writes a file whole or not at all."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "w") as file:
+        json.dump(content, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def join(paths, target):
+    """Writes the contents of some files one after the other as one, whole or not at all."""
+    temporary = target.with_name(f"{target.name}.tmp")
+    with open(temporary, "wb") as file:
+        for path in paths:
+            with open(path, "rb") as part:
+                shutil.copyfileobj(part, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, target)
+
+
+def describe_file(path):
+    with open(path, "rb") as file:
+        return {
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+        }
+
+
+def read(directory):
+    """The manifest of a store that is whole.
+
+    Raises:
+        ValueError: if there is none, it is not finished, or of another format.
+    """
+    directory = pathlib.Path(directory)
+    path = directory / MANIFEST
+    if not path.exists():
+        state = "is not finished" if (directory / PLAN).exists() else "is none"
+        raise ValueError(
+            f"The store {directory} {state}: it has no {MANIFEST}. Record it with "
+            "ecl_tf.replay.record or python -m trainers.reinforce; the same command continues one "
+            "that was stopped."
+        )
+    manifest = read_json(path)
+    if manifest.get("format") != FORMAT:
+        raise ValueError(
+            f"The store {directory} has the format {manifest.get('format')!r}; this version "
+            f"reads {FORMAT}. Record it again."
+        )
+    return manifest
+
+
+def verify_files(directory, shards):
+    """Compares the shards with what the manifest says of them.
+
+    Raises:
+        ValueError: naming the shard that is missing, truncated, damaged, swapped or foreign.
+    """
+    by_hash = {shard["sha256"]: name for name, shard in shards.items()}
+    remedy = (
+        "Restore it from a copy, or delete manifest.json and the shard, and record again: the "
+        "same command writes what is missing."
+    )
+    for name, shard in shards.items():
+        path = pathlib.Path(directory) / name
+        if not path.exists():
+            raise ValueError(f"The shard {path} is missing. {remedy}")
+        found = describe_file(path)
+        if found == {key: shard[key] for key in found}:
+            continue
+        if found["sha256"] in by_hash:
+            said = f"is swapped: it holds what {by_hash[found['sha256']]} should"
+        elif found["bytes"] < shard["bytes"]:
+            said = f"is truncated: {found['bytes']} of {shard['bytes']} bytes"
+        elif found["bytes"] > shard["bytes"]:
+            said = f"is another file: {found['bytes']} in place of {shard['bytes']} bytes"
+        else:
+            said = "is damaged: its checksum is not the manifest's"
+        raise ValueError(f"The shard {path} {said}. {remedy}")
+
+
+def require_known(directory, shards):
+    """Raises ValueError if the directory holds shards that are not of the store."""
+    found = sorted(path.name for path in pathlib.Path(directory).glob("*.tfrecord"))
+    others = [name for name in found if name not in shards]
+    if others:
+        raise ValueError(
+            f"The store {directory} holds {others[0]} (and {len(others) - 1} more), which its "
+            "manifest does not know: a shard of another store. Move it away."
+        )
+
+
+def _comparable(value):
+    """Without what Keras counts in a session: names of layers, and the shapes they met."""
+    if isinstance(value, list):
+        return [_comparable(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    left_out = {"build_config", "inbound_nodes", "input_layers", "output_layers"}
+    if value.keys() & {"trainable", "batch_shape"}:
+        left_out.add("name")
+    return {key: _comparable(item) for key, item in value.items() if key not in left_out}
+
+
+def _plain(value):
+    """As JSON gives it back."""
+    return json.loads(json.dumps(value, default=str))

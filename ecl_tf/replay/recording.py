@@ -1,0 +1,304 @@
+"""Writes a store: a teacher's answers for every sample of some passes over the training set."""
+
+import os
+import pathlib
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ecl_tf import outputs, samplers, symbolic, teachers
+from ecl_tf.replay import compact, draws, manifest
+
+PART_STEPS = 50  # A shard is written in parts of so many: a kill may cost one.
+
+
+class Recording:
+    """What is to be recorded; by `record`, `estimate` and `verify`.
+
+    Args:
+        teacher: an `ecl_tf.Teacher`, a `keras.Model`, or a sequence of them.
+        x: inputs, nested arrays or tensors of shape (rows, ...).
+        y: labels, the same; or None. They are not stored, but tell rows apart.
+        directory: the store's.
+        output: the teacher's, where it is no `ecl_tf.Teacher`.
+        sampler: an `ecl_tf.samplers.Sampler`; None is that of the default recipe. Of an
+            `Uncertain` one its candidates are recorded, all of them; it chooses when the store
+            is read.
+        prepare: a pure function (inputs, seed) -> inputs, in TensorFlow operations, of a batch
+            before it is sampled (augmentation, scaling); or None.
+        batch_size: B, rows of each step.
+        epochs: R, passes over the training set. Rows beyond a pass's last full batch are
+            left out, others in each pass.
+        seed: an integer from which all orders and samples follow.
+        top_k: K, of categorical outputs (see `ecl_tf.replay.compact`).
+        shards: the number of files.
+        about: a dict of what else the store depends on, as JSON has it (the names and
+            versions of data and preprocessing). A reader may give it again, to be compared.
+
+    Raises:
+        ValueError: if an argument is out of its range, or the sampler asks the networks by
+            itself, other than `Uncertain`.
+    """
+
+    def __init__(
+        self,
+        teacher,
+        x,
+        y=None,
+        *,
+        directory,
+        output="categorical",
+        sampler=None,
+        prepare=None,
+        batch_size=64,
+        epochs=10,
+        seed=0,
+        top_k=10,
+        shards=8,
+        about=None,
+    ):
+        if not isinstance(teacher, teachers.Teacher):
+            first = teacher[0] if isinstance(teacher, (list, tuple)) else teacher
+            teacher = teachers.get(teacher, outputs.get(output, symbolic.output_shape(first)))
+        self.teacher = teacher
+        self.rows = draws.Rows(x, y)
+        self.directory = pathlib.Path(directory)
+        self.sampler = candidates_of(samplers.get(sampler))
+        self.batch_size, self.seed = batch_size, seed
+        for name, value in {"epochs": epochs, "batch_size": batch_size, "shards": shards}.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1; got {value}.")
+        if batch_size > self.rows.count:
+            raise ValueError(
+                f"The data holds {self.rows.count} rows, less than one batch of {batch_size}. "
+                "Choose a smaller batch_size."
+            )
+        self.compact = compact.get(self.teacher.output_kind, top_k)
+        self.steps = epochs * (self.rows.count // batch_size)
+        self.shards = min(shards, self.steps)
+        members = getattr(self.teacher, "members", [self.teacher])
+        self.plan = {
+            "data": {"fingerprint": self.rows.fingerprint, "rows": self.rows.count},
+            "teacher": manifest.fingerprint_of_models(members),
+            "dtype": [member.dtype_policy.name for member in members],
+            "output": manifest.config_of(self.teacher.output_kind),
+            "sampler": manifest.config_of(self.sampler),
+            "generators": manifest.fingerprint_of_models(self.sampler.models),
+            "top_k": top_k,
+            "seed": seed,
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "steps": self.steps,
+            "shards": self.shards,
+            "about": about or {},
+        }
+        self._draw = draws.drawing(self.rows, self.sampler, prepare, seed)
+        self._answer = tf.function(self._answer_of, autograph=False)
+
+    def drawn(self, first_step=0):
+        """A dataset of steps, the identities of their rows, and the inputs sampled from these."""
+        return self.draw(draws.steps(self.rows, self.batch_size, self.seed, first_step))
+
+    def draw(self, steps):
+        """The inputs of steps, from a dataset of steps and identities."""
+
+        def with_inputs(step, identities):
+            samples, *_ = self._draw(step, identities)
+            return step, identities, samples.inputs
+
+        return steps.map(with_inputs).prefetch(tf.data.AUTOTUNE)
+
+    def _answer_of(self, inputs):
+        raws = self.teacher.member_outputs(inputs)
+        output = self.teacher.output_kind
+        return self.compact.encode(output.combine(raws), output.uncertainty(raws))
+
+    def answer(self, step, identities, inputs):
+        """The fields of a step, as arrays; raises if the teacher gave no finite answer."""
+        fields = {"identities": identities, **self._answer(inputs)}
+        arrays = {name: tensor.numpy() for name, tensor in fields.items()}
+        for name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise FloatingPointError(
+                    f"The teacher's answers to step {int(step)} can't be stored: {name} is not "
+                    "finite in float16, or at all. Look at the teacher's outputs there; for a "
+                    "normal output give target_stddev, in whose unit deviations are stored."
+                )
+        return arrays
+
+    def example(self, step, identities, inputs):
+        """A step's record, serialized."""
+        features = {
+            name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[array.tobytes()]))
+            for name, array in self.answer(step, identities, inputs).items()
+        }
+        features["step"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[int(step)]))
+        example = tf.train.Example(features=tf.train.Features(feature=features))
+        return example.SerializeToString(deterministic=True)
+
+    def shard_steps(self, number):
+        """The first step of a shard, and that after its last."""
+        return tuple(self.steps * n // self.shards for n in (number, number + 1))
+
+    def layout(self):
+        """What the manifest says of a record: type and shape of every field, and of the inputs
+        of the first step their means by row, by which a reader knows that it draws the same.
+        """
+        step, identities, inputs = next(iter(self.drawn()))
+        fields = self.answer(step, identities, inputs)
+        raw_shape = keras.tree.map_structure(
+            lambda raw: raw.shape, self.teacher.member_outputs(inputs)[0]
+        )
+        return {
+            "fields": {
+                name: [array.dtype.name, *array.shape[1:]] for name, array in fields.items()
+            },
+            "event_size": self.teacher.output_kind.event_size(raw_shape),
+            "first_inputs": means(inputs),
+        }
+
+
+def means(inputs):
+    """The mean of every row of every input, as lists."""
+    return [
+        np.asarray(leaf, "float64").reshape(len(leaf), -1).mean(1).tolist()
+        for leaf in keras.tree.flatten(inputs)
+    ]
+
+
+def candidates_of(sampler):
+    """The sampler whose draws are recorded: it asks no networks, so its draws can be repeated."""
+    base = sampler.base if isinstance(sampler, samplers.Uncertain) else sampler
+    if base.asks_networks:
+        raise ValueError(
+            f"{base!r} asks the networks in every draw, which a store can't repeat. Record a "
+            "sampler that does not, and choose uncertain samples by samplers.Uncertain when the "
+            "store is read."
+        )
+    return base
+
+
+def record(teacher, x, y=None, *, directory, worker=0, workers=1, verbose="auto", **settings):
+    """Runs the teacher over R epochs of samples, and stores what it answers.
+
+    The store is a directory of TFRecord shards of `tf.train.Example`s, one for each step: the
+    identities of its rows, from which (and the seed) the samples are drawn again, and the
+    teacher's answers (see `ecl_tf.replay.compact`). Shards are written in parts that are whole or
+    not there; the same call continues a recording that was killed. `manifest.json`, written at the
+    end, has the hashes of all that the answers depend on, and of all shards.
+
+    Several workers, each of which makes the same call with a number of its own, write different
+    shards of one directory, and need not know of each other.
+
+    Args:
+        teacher: and the other arguments, see `Recording`.
+        worker: the number of this worker.
+        workers: how many there are.
+        verbose: 0 is silent; "auto" and 1 show progress.
+
+    Returns:
+        True if the store is whole; False if other workers have yet to write their shards.
+
+    Raises:
+        ValueError: if an argument is out of its range, or the directory holds something else.
+        FloatingPointError: if the teacher gives no finite answer.
+        OSError: if the disk is full; what was written stays.
+    """
+    recording = Recording(teacher, x, y, directory=directory, **settings)
+    directory = recording.directory
+    directory.mkdir(parents=True, exist_ok=True)
+    plan = directory / manifest.PLAN
+    if plan.exists():
+        manifest.require_equal(
+            manifest.read_json(plan),
+            recording.plan,
+            directory,
+            "Give the same settings to continue it, or another directory.",
+        )
+    elif any(directory.iterdir()):
+        raise ValueError(f"{directory} is not empty and holds no store. Give a new directory.")
+    else:
+        manifest.write_json(plan, recording.plan)
+    if (directory / manifest.MANIFEST).exists():
+        return True
+    mine = range(worker, recording.shards, workers)
+    total = sum(last - first for first, last in map(recording.shard_steps, mine))
+    progress = keras.utils.Progbar(total, unit_name="step", verbose=int(verbose != 0))
+    for number in mine:
+        _write_shard(recording, number, progress)
+    names = [manifest.shard_name(n, recording.shards) for n in range(recording.shards)]
+    if not all((directory / name).exists() for name in names):
+        return False
+    shards = {name: manifest.describe_file(directory / name) for name in names}
+    content = {
+        "format": manifest.FORMAT,
+        "plan": recording.plan,
+        **recording.layout(),
+        "shards": shards,
+    }
+    manifest.write_json(directory / manifest.MANIFEST, content)
+    return True
+
+
+def _write_shard(recording, number, progress):
+    """Writes a shard from where its parts end, and joins them."""
+    first, last = recording.shard_steps(number)
+    target = recording.directory / manifest.shard_name(number, recording.shards)
+    if target.exists():
+        progress.add(last - first)
+        return
+    parts = {}
+    for path in recording.directory.glob(f"{target.stem}.part-*"):
+        if path.suffix != ".tmp":
+            begin, end = map(int, path.name.rpartition(".part-")[2].split("-"))
+            parts[begin] = (end, path)
+    step, paths = first, []
+    while step in parts:
+        step, path = parts[step]
+        paths.append(path)
+    progress.add(step - first)
+    drawn = iter(recording.drawn(step).take(last - step))
+    while step < last:
+        end = min(step + PART_STEPS, last)
+        path = target.with_name(f"{target.stem}.part-{step:09d}-{end:09d}")
+        temporary = path.with_name(path.name + ".tmp")
+        with tf.io.TFRecordWriter(str(temporary)) as writer:
+            for _ in range(step, end):
+                writer.write(recording.example(*next(drawn)))
+                progress.add(1)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        paths.append(path)
+        step = end
+    manifest.join(paths, target)
+    for path in paths:
+        path.unlink()
+
+
+def estimate(teacher, x, y=None, *, directory="", steps=5, **settings):
+    """What a recording would cost, from a few steps of it; nothing is written.
+
+    Args:
+        teacher: and the others, as in `record`.
+        steps: how many are measured, after a first one.
+
+    Returns:
+        A dict: `rows` and `bytes` in all, `bytes_per_row`, and the teacher's `seconds` in all.
+    """
+    recording = Recording(teacher, x, y, directory=directory, **settings)
+    sizes, seconds = [], []
+    for drawn in recording.drawn().take(1 + steps):
+        begun = time.perf_counter()
+        sizes.append(len(recording.example(*drawn)) + 16)  # TFRecord's frame.
+        seconds.append(time.perf_counter() - begun)
+    rows = recording.steps * recording.batch_size
+    each = float(np.mean(sizes))
+    return {
+        "rows": rows,
+        "bytes": int(each * recording.steps),
+        "bytes_per_row": each / recording.batch_size,
+        "seconds": float(np.median(seconds[1:])) * recording.steps,
+    }

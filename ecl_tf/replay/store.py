@@ -1,0 +1,245 @@
+"""Reads a store: the recorded samples, drawn again, with the teacher's answers."""
+
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ecl_tf import divergences, samplers
+from ecl_tf.replay import compact, draws, manifest
+from ecl_tf.replay.recording import Recording, candidates_of, means
+from ecl_tf.samplers import random
+from ecl_tf.teachers import Teacher
+
+_SHUFFLE_BUFFER = 4096  # Records, of one step each.
+_TOLERANCE = 1e-4  # Nats between an answer and its recomputation.
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class RecordedTeacher(Teacher):
+    """A teacher whose answers come with the samples of a `Store`; it holds no network.
+
+    Args:
+        output: the `ecl_tf.outputs.Output` of the stored raw tensors.
+    """
+
+    answers_new_inputs = False
+
+    def __init__(self, output, name="recorded", **kwargs):
+        super().__init__(output, name=name, **kwargs)
+        self.built = True
+
+    def member_outputs(self, inputs):
+        raise ValueError("A store of recorded answers has none for other inputs than its own.")
+
+    def get_config(self):
+        output = keras.saving.serialize_keras_object(self.output_kind)
+        return {**super().get_config(), "output": output}
+
+
+class Store:
+    """What `ecl_tf.replay.record` wrote: a student is trained from it without the teacher.
+
+    `Distiller(student, store.teacher, sampler=store.sampler)` and `fit(store.batches(x, y),
+    steps_per_epoch=...)` match the student to the recorded answers on the recorded samples,
+    which are drawn again, bit for bit, from the training rows and the store's seed.
+
+    Uncertain samples are chosen when the store is read, and may be chosen otherwise every time:
+    with `samplers.Uncertain(store.sampler, candidates=r, score=...)` every step reads r recorded
+    ones, and the distiller keeps one of r, by the stored uncertainty, or by the student's own.
+
+    Args:
+        directory: of the store.
+        verify: whether all shards are read once, to compare their checksums.
+
+    Attributes:
+        teacher: the `RecordedTeacher`.
+        sampler: the `ecl_tf.samplers.Sampler` that was recorded. One that draws from models
+            (`Generated`) is to be given to `batches` instead.
+        plan: what the store was recorded of.
+        steps: how many are stored.
+
+    Raises:
+        ValueError: if there is no whole store, or a shard is missing, truncated, damaged,
+            swapped, or of another store.
+    """
+
+    def __init__(self, directory, verify=True):
+        self.directory = pathlib.Path(directory)
+        self._manifest = manifest.read(directory)
+        self.plan = self._manifest["plan"]
+        self.steps, self.batch_size = self.plan["steps"], self.plan["batch_size"]
+        manifest.require_known(self.directory, self._manifest["shards"])
+        if verify:
+            manifest.verify_files(self.directory, self._manifest["shards"])
+        recorded = keras.saving.deserialize_keras_object(self.plan["output"])
+        self._compact = compact.get(recorded, self.plan["top_k"])
+        self.teacher = RecordedTeacher(self._compact.output)
+
+    @property
+    def sampler(self):
+        return samplers.get(self.plan["sampler"])
+
+    def batches(self, x, y=None, *, sampler=None, prepare=None, about=None, seed=0, first_step=0):
+        """The recorded samples and answers, without end, for `Distiller.fit`.
+
+        Passes over the stored steps are each in another order.
+
+        Args:
+            x: the training inputs that were recorded, in any order.
+            y: their labels, if they were given to `record`.
+            sampler: the distiller's: the recorded one (or None), or an `Uncertain` of it.
+            prepare: the function that was recorded.
+            about: compared with what was recorded, if it is given.
+            seed: an integer, of the passes' orders.
+            first_step: so many training steps are left out, as after a kill: for
+                `ecl_tf.resume.fit` give `lambda step: store.batches(x, y, first_step=step)`.
+
+        Returns:
+            A `tf.data.Dataset` of (`ecl_tf.samplers.Samples`, labels).
+
+        Raises:
+            ValueError: if the store was recorded of other data, another sampler or another
+                preparation, naming it.
+        """
+        sampler = self.sampler if sampler is None else samplers.get(sampler)
+        base = candidates_of(sampler)
+        rows = draws.Rows(x, y)
+        here = {
+            "data": {"fingerprint": rows.fingerprint, "rows": rows.count},
+            "sampler": manifest.config_of(base),
+            "generators": manifest.fingerprint_of_models(base.models),
+            **({} if about is None else {"about": about}),
+        }
+        manifest.require_equal(
+            {name: self.plan[name] for name in here},
+            here,
+            self.directory,
+            "Give what was recorded, or record again.",
+        )
+
+        draw = draws.drawing(rows, base, prepare, self.plan["seed"])
+
+        def read(record):
+            step, fields = self._parse(record)
+            samples, *labels = draw(step, fields["identities"])
+            raw, uncertainty = self._compact.restore(fields, self._manifest["event_size"])
+            samples = samples._replace(member_outputs=(raw,), uncertainty=uncertainty)
+            return samples, *labels
+
+        self._require_first_inputs(rows, draw)
+        records = self._records(seed, first_step * sampler.candidates)
+        result = records.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+        if sampler.candidates > 1:
+            result = result.batch(sampler.candidates, drop_remainder=True).map(
+                lambda *element: keras.tree.map_structure(_joined, element)
+            )
+        options = tf.data.Options()
+        # Every worker reads all, and takes its replicas' rows.
+        options.experimental_distribute.auto_shard_policy = (
+            tf.data.experimental.AutoShardPolicy.DATA
+        )
+        return result.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+    def verify(self, teacher, x, y=None, *, rows, prepare=None, sampler=None, about=None, seed=0):
+        """Recomputes some stored rows by the teacher, and compares.
+
+        Args:
+            teacher: what was given to `record`, as are `x`, `y`, `prepare` and `about`;
+                `sampler` where it draws from models.
+            rows: how many at least; whole steps are recomputed, chosen at random.
+            seed: an integer, of that choice.
+
+        Returns:
+            The largest KL divergence in nats between a stored and a recomputed answer.
+
+        Raises:
+            ValueError: if one differs by more than 1e-4 nats, or something else than the
+                recorded teacher, data or sampler was given.
+        """
+        recording = Recording(
+            teacher,
+            x,
+            y,
+            directory=self.directory,
+            output=keras.saving.deserialize_keras_object(self.plan["output"]),
+            sampler=self.sampler if sampler is None else sampler,
+            prepare=prepare,
+            about=about,
+            **{name: self.plan[name] for name in _SETTINGS},
+        )
+        manifest.require_equal(
+            self.plan, recording.plan, self.directory, "Give what was recorded, or record again."
+        )
+        count = -(-rows // self.batch_size)
+        largest = 0.0
+        records = self._records(seed, 0).take(min(count, self.steps)).map(self._parse)
+        drawn = recording.draw(records.map(lambda step, fields: (step, fields["identities"])))
+        for (_, stored), (step, identities, inputs) in tf.data.Dataset.zip((records, drawn)):
+            again = recording.answer(step, identities, inputs)
+            again = {name: tf.constant(array) for name, array in again.items()}
+            size = self._manifest["event_size"]
+            one, two = (
+                self._compact.output(self._compact.restore(fields, size)[0])
+                for fields in (stored, again)
+            )
+            divergence = self._compact.output.divergence(one, two, divergences.kl)
+            largest = max(largest, float(tf.reduce_max(divergence)))
+            if not largest <= _TOLERANCE:
+                raise ValueError(
+                    f"The teacher now answers to step {int(step)} otherwise than the store "
+                    f"{self.directory} says, by {largest:.2g} nats. Its weights are those that "
+                    "were recorded: software or hardware compute otherwise, or `prepare` differs."
+                )
+        return largest
+
+    def _records(self, seed, first):
+        """Serialized records without end, each pass over the store in another order."""
+        names = tf.constant([str(self.directory / name) for name in self._manifest["shards"]])
+        first_pass, within = divmod(first, self.steps)
+
+        def one_pass(number):
+            tf.random.set_seed(1)  # Of this function: else the global seed would come in.
+            key = random.fold_in(seed, number)
+            order = tf.random.experimental.stateless_shuffle(names, key)
+            records = tf.data.TFRecordDataset(order, num_parallel_reads=4)
+            return records.shuffle(
+                _SHUFFLE_BUFFER, seed=tf.bitcast(key, tf.int64), reshuffle_each_iteration=False
+            )
+
+        return tf.data.Dataset.range(first_pass, tf.int64.max).flat_map(one_pass).skip(within)
+
+    def _parse(self, record):
+        """The step of a record, and its fields."""
+        layout = self._manifest["fields"]
+        texts = {name: tf.io.FixedLenFeature([], tf.string) for name in layout}
+        parsed = tf.io.parse_single_example(
+            record, {**texts, "step": tf.io.FixedLenFeature([], tf.int64)}
+        )
+        step = parsed.pop("step")
+        fields = {
+            name: tf.reshape(tf.io.decode_raw(parsed[name], kind), [self.batch_size, *shape])
+            for name, (kind, *shape) in layout.items()
+        }
+        return step, fields
+
+    def _require_first_inputs(self, rows, draw):
+        """Raises ValueError if the first recorded inputs are not those that are drawn here."""
+        drawn, *_ = draw(*next(iter(draws.steps(rows, self.batch_size, self.plan["seed"]))))
+        for here, there in zip(means(drawn.inputs), self._manifest["first_inputs"], strict=True):
+            if not np.allclose(here, there, rtol=1e-4, atol=1e-6):
+                raise ValueError(
+                    f"The samples drawn here are not those that the store {self.directory} was "
+                    "recorded on, though rows and sampler are the same. Give the `prepare` that "
+                    "was recorded (augmentation, scaling)."
+                )
+
+
+_SETTINGS = ("batch_size", "epochs", "seed", "top_k", "shards")
+
+
+def _joined(tensor):
+    """(candidates, rows, ...) as (candidates * rows, ...)."""
+    shape = tensor.shape
+    return tf.reshape(tensor, [shape[0] * shape[1], *shape[2:]])

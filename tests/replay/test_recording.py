@@ -1,0 +1,236 @@
+"""Stores are whole or continued, and say what is wrong with them."""
+
+import json
+import shutil
+import signal
+
+import keras
+import numpy as np
+import processes
+import pytest
+import tensorflow as tf
+
+from ecl_tf import outputs, replay, samplers
+from ecl_tf.replay import manifest, recording
+
+X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+
+
+def network(units=3, seed=1):
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(units)])
+
+
+def record(directory, teacher=None, x=X, **arguments):
+    settings = {"batch_size": 8, "epochs": 3, "shards": 2, "verbose": 0, **arguments}
+    return replay.record(teacher or network(), x, directory=directory, **settings)
+
+
+def contents(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("whole")
+    assert record(directory)
+    return directory
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "copy")
+
+
+def test_the_files_of_a_store(whole):
+    names = ["shard-00000-of-00002.tfrecord", "shard-00001-of-00002.tfrecord"]
+    assert sorted(contents(whole)) == ["manifest.json", "plan.json", *names]
+    records = [sum(1 for _ in tf.data.TFRecordDataset(str(whole / name))) for name in names]
+    assert records == [12, 12]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moments", [[6], [13], [0, 9, 23]])
+def test_a_killed_recording_goes_on_to_the_same_bytes(whole, tmp_path, moments):
+    script = "record_until_killed.py"
+    for moment in moments:
+        code, _, errors = processes.start(script, str(tmp_path), str(moment)).wait()
+        assert code == -signal.SIGKILL, errors[-3000:]
+        with pytest.raises(ValueError, match="is not finished"):
+            replay.Store(tmp_path)
+    processes.results([processes.start(script, str(tmp_path), "-1")])
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_what_is_stored_is_not_computed_again(tmp_path, monkeypatch, whole):
+    monkeypatch.setattr(recording, "PART_STEPS", 4)
+    computed = []
+    example = recording.Recording.example
+
+    def failing(self, step, *args):
+        computed.append(int(step))
+        if step == 9 and computed.count(9) == 1:
+            raise OSError(28, "No space left on device")
+        return example(self, step, *args)
+
+    monkeypatch.setattr(recording.Recording, "example", failing)
+    with pytest.raises(OSError, match="No space left"):
+        record(tmp_path)
+    assert record(tmp_path)
+    assert [step for step in range(24) if computed.count(step) != 1] == [8, 9]
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_a_full_disk_when_parts_are_joined_loses_none(tmp_path, monkeypatch, whole):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest.shutil, "copyfileobj", full)
+        with pytest.raises(OSError, match="No space left"):
+            record(tmp_path)
+    with monkeypatch.context() as patch:
+        taken = []
+        example = recording.Recording.example
+        patch.setattr(
+            recording.Recording,
+            "example",
+            lambda self, step, *args: taken.append(int(step)) or example(self, step, *args),
+        )
+        assert record(tmp_path)
+    assert taken == list(range(12, 24))  # The first shard's were kept in parts.
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_workers_write_different_shards_of_one_store(tmp_path, whole):
+    assert not record(tmp_path, worker=1, workers=2)
+    assert record(tmp_path, worker=0, workers=2)
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_a_finished_store_is_left_as_it_is(copy):
+    before = contents(copy)
+    assert record(copy)
+    assert contents(copy) == before
+
+
+def test_the_estimate_is_what_is_then_written(whole):
+    cost = replay.estimate(network(), X, batch_size=8, epochs=3, shards=2)
+    written = sum(path.stat().st_size for path in whole.glob("shard-*"))
+    assert cost["rows"] == 3 * 64 and cost["bytes"] == pytest.approx(written, rel=0.02)
+    assert 0.0 < cost["seconds"] < 60.0
+
+
+@pytest.mark.parametrize(
+    ("output", "units", "top_k", "limit"),
+    [(outputs.Categorical(), 100, 10, 64), (outputs.Normal(2), 4, 1, 24)],
+)
+def test_bytes_a_row(output, units, top_k, limit):
+    teacher = [network(units, seed) for seed in (1, 2)]
+    cost = replay.estimate(teacher, X, output=output, batch_size=64, epochs=1, top_k=top_k)
+    assert cost["bytes_per_row"] <= limit
+
+
+# What is wrong with a store.
+
+ONE, TWO = "shard-00000-of-00002.tfrecord", "shard-00001-of-00002.tfrecord"
+
+
+def damage(path):
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(bytes(whole))
+
+
+def swap(directory):
+    (directory / ONE).rename(directory / "other")
+    (directory / TWO).rename(directory / ONE)
+    (directory / "other").rename(directory / TWO)
+
+
+def of_another_store(directory):
+    (directory / ONE).write_bytes((directory / ONE).read_bytes() * 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: damage(d / ONE), rf"{ONE} is damaged: its checksum"),
+        (lambda d: (d / TWO).write_bytes((d / TWO).read_bytes()[:-9]), rf"{TWO} is truncated"),
+        (lambda d: (d / TWO).unlink(), rf"{TWO} is missing"),
+        (swap, rf"{ONE} is swapped: it holds what {TWO} should"),
+        (of_another_store, rf"{ONE} is another file"),
+        (
+            lambda d: shutil.copy(d / ONE, d / "shard-7.tfrecord"),
+            r"holds shard-7.tfrecord.*not know",
+        ),
+        (lambda d: (d / "manifest.json").unlink(), "is not finished"),
+        (lambda d: shutil.rmtree(d), "is none"),
+    ],
+)
+def test_what_is_wrong_is_said(copy, change, message):
+    assert replay.Store(copy).steps == 24
+    change(copy)
+    with pytest.raises(ValueError, match=message):
+        replay.Store(copy)
+
+
+def test_a_shard_that_is_lost_is_written_again(copy, whole):
+    (copy / TWO).unlink()
+    (copy / "manifest.json").unlink()
+    assert record(copy)
+    assert contents(copy) == contents(whole)
+
+
+def test_another_format_is_refused(copy):
+    path = copy / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
+    with pytest.raises(ValueError, match="has the format 99"):
+        replay.Store(copy)
+
+
+def test_a_recording_goes_on_with_its_own_settings_only(copy, tmp_path):
+    for arguments, name in [
+        ({"seed": 1}, "seed"),
+        ({"teacher": network(seed=2)}, "teacher"),
+        ({"x": X + 1}, "data.fingerprint"),
+        ({"sampler": "Mixup"}, "sampler.class_name"),
+        ({"about": {"version": 2}}, "about.version"),
+    ]:
+        with pytest.raises(ValueError, match=rf"other settings.*{name} \("):
+            record(copy, **arguments)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="not empty and holds no store"):
+        record(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"shards": 0}, "shards must be at least 1"),
+        ({"batch_size": 65}, "64 rows, less than one batch of 65"),
+        ({"top_k": 0}, "top_k must be a whole number"),
+        ({"sampler": "UncertaintyMixup"}, "asks the networks in every draw"),
+        ({"sampler": samplers.Choice(["Empirical", "Uncertain"])}, "asks the networks in every"),
+    ],
+)
+def test_what_is_out_of_range(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        record(tmp_path / "store", **arguments)
+
+
+def test_answers_that_are_not_finite_are_refused(tmp_path):
+    teacher = network()
+    teacher.layers[0].kernel.assign(tf.fill((4, 3), float("nan")))
+    with pytest.raises(FloatingPointError, match=r"step 0 can't be stored: .* is not finite"):
+        record(tmp_path, teacher)
+
+
+def test_networks_without_weights_are_told_apart_by_their_configuration():
+    def rescaling(scale):
+        return keras.Sequential([keras.Input((4,)), keras.layers.Rescaling(scale)])
+
+    hashes = [manifest.fingerprint_of_models([rescaling(scale)]) for scale in (1.0, 2.0, 1.0)]
+    assert hashes[0] != hashes[1]
+    assert hashes[0] == hashes[2]

@@ -1,0 +1,71 @@
+"""Stores a teacher's answers on the samples of some passes, for students to replay.
+
+    python -m trainers.reinforce --config=configs/digits.py --workdir=runs/digits --epochs=10
+    python -m trainers.distill   --config=configs/digits.py --workdir=runs/student \\
+        --replay=runs/digits/replay
+
+takes the teacher from WORKDIR/teacher, from --teacher, or from config.teacher.pretrained, runs
+it once over 10 passes of the training data, augmented and sampled as config.xcl.sampler says,
+and writes WORKDIR/replay. Any number of students of any length are then distilled without the
+teacher. A recording that was killed goes on where it was; under --strategy=multi_worker the
+workers write different shards.
+
+--dry_run only says how large and how long it would be, --verify=N recomputes N stored rows.
+"""
+
+from absl import app, flags
+
+from ecl_tf import replay
+from trainers import runtime, strategies, teaching
+from trainers.experiment import Experiment
+
+EPOCHS = flags.DEFINE_integer("epochs", 10, "Passes over the training data.", lower_bound=1)
+TOP_K = flags.DEFINE_integer(
+    "top_k", 10, "Classes whose probabilities are stored one by one.", lower_bound=1
+)
+SHARDS = flags.DEFINE_integer("shards", 8, "Files.", lower_bound=1)
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what it would cost, and write nothing.")
+VERIFY = flags.DEFINE_integer(
+    "verify", 0, "Recompute so many stored rows, and fail if they differ.", lower_bound=0
+)
+flags.adopt_module_key_flags(runtime)
+flags.adopt_module_key_flags(teaching)
+
+
+def main(_):
+    config = runtime.CONFIG.value
+    workdir = runtime.claim(runtime.WORKDIR.value, config)
+    experiment = Experiment(config)
+    teacher = teaching.load_teacher(experiment, workdir)
+    directory = workdir / "replay"
+    source = experiment.training_rows()
+    if VERIFY.value:
+        store = replay.Store(directory)
+        nats = store.verify(teacher, **source, rows=VERIFY.value)
+        runtime.announce(f"{VERIFY.value} rows of {directory} are as stored, to {nats:.2g} nats.")
+        return
+    settings = {
+        **source,
+        "directory": directory,
+        "sampler": experiment.xcl_arguments()["sampler"],
+        "batch_size": config.student.train.batch_size,
+        "epochs": EPOCHS.value,
+        "seed": config.seed,
+        "top_k": TOP_K.value,
+        "shards": SHARDS.value,
+    }
+    cost = replay.estimate(teacher, **settings)
+    runtime.announce(
+        f"{cost['rows']:,} rows, {cost['bytes'] / 1e6:,.1f} MB ({cost['bytes_per_row']:.1f} bytes "
+        f"a row), {cost['seconds']:,.0f} seconds of the teacher."
+    )
+    if DRY_RUN.value:
+        return
+    worker, workers = strategies.worker()
+    replay.record(teacher, **settings, worker=worker, workers=workers, verbose=runtime.verbosity())
+    strategies.wait_for_all()
+    runtime.announce(f"{directory} is written.")
+
+
+if __name__ == "__main__":
+    app.run(main)
