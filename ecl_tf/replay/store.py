@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import divergences, samplers
+from ecl_tf.data import splits
 from ecl_tf.replay import compact, draws, manifest
 from ecl_tf.replay.recording import Recording, candidates_of, means
 from ecl_tf.samplers import random
@@ -81,10 +82,21 @@ class Store:
     def sampler(self):
         return samplers.get(self.plan["sampler"])
 
-    def batches(self, x, y=None, *, sampler=None, prepare=None, about=None, seed=0, first_step=0):
+    def batches(
+        self,
+        x,
+        y=None,
+        *,
+        sampler=None,
+        prepare=None,
+        about=None,
+        seed=0,
+        first_step=0,
+        memory=2**28,
+    ):
         """The recorded samples and answers, without end, for `Distiller.fit`.
 
-        Passes over the stored steps are each in another order.
+        Passes over what is stored are each in another order.
 
         Args:
             x: the training inputs that were recorded, in any order.
@@ -95,6 +107,9 @@ class Store:
             seed: an integer, of the passes' orders.
             first_step: so many training steps are left out, as after a kill: for
                 `ecl_tf.resume.fit` give `lambda step: store.batches(x, y, first_step=step)`.
+            memory: where all samples of the store take no more bytes than this, they are drawn
+                once, and batches are made of their rows; else every step is drawn when its turn
+                comes, its rows staying together.
 
         Returns:
             A `tf.data.Dataset` of (`ecl_tf.samplers.Samples`, labels).
@@ -129,12 +144,18 @@ class Store:
             return samples, *labels
 
         self._require_first_inputs(rows, draw)
-        records = self._records(seed, first_step * sampler.candidates)
-        result = records.map(read, num_parallel_calls=tf.data.AUTOTUNE)
-        if sampler.candidates > 1:
-            result = result.batch(sampler.candidates, drop_remainder=True).map(
-                lambda *element: keras.tree.map_structure(_joined, element)
-            )
+        size = self.batch_size * sampler.candidates
+        once = self._records(seed, 0).take(self.steps).map(read, tf.data.AUTOTUNE)
+        if self.steps * _bytes(once.element_spec) <= memory and self.steps >= sampler.candidates:
+            held = keras.tree.map_structure(_joined, once.batch(self.steps).get_single_element())
+            result = splits.shuffled_batches(held, size, seed, first_step)
+        else:
+            records = self._records(seed, first_step * sampler.candidates)
+            result = records.map(read, tf.data.AUTOTUNE)
+            if sampler.candidates > 1:
+                result = result.batch(sampler.candidates, drop_remainder=True).map(
+                    lambda *element: keras.tree.map_structure(_joined, element)
+                )
         options = tf.data.Options()
         # Every worker reads all, and takes its replicas' rows.
         options.experimental_distribute.auto_shard_policy = (
@@ -239,7 +260,12 @@ class Store:
 _SETTINGS = ("batch_size", "epochs", "seed", "top_k", "shards")
 
 
+def _bytes(spec):
+    """Of all tensors of a dataset's element."""
+    return sum(leaf.shape.num_elements() * leaf.dtype.size for leaf in keras.tree.flatten(spec))
+
+
 def _joined(tensor):
-    """(candidates, rows, ...) as (candidates * rows, ...)."""
+    """(steps, rows, ...) as (steps * rows, ...)."""
     shape = tensor.shape
     return tf.reshape(tensor, [shape[0] * shape[1], *shape[2:]])

@@ -82,13 +82,18 @@ def test_replayed_samples_are_the_bits_that_the_teacher_saw(name, tmp_path):
     )
     order = RNG.permutation(ROWS)  # Another order of the same rows.
     base = sampler.base if name == "Uncertain" else sampler
-    data = store.batches(X[order], Y[order], sampler=base, prepare=flip_and_halve, seed=5)
-    seen = set()
-    for samples, _ in everything(data):
-        means = samples.member_outputs[0][:, :16]
-        np.testing.assert_array_equal(means, samples.inputs.reshape(BATCH, 16))
-        seen.add(samples.inputs.tobytes())
-    assert len(seen) == STEPS  # Each stored step once in a pass.
+    passes = []
+    for memory in (0, 2**20):
+        data = store.batches(
+            X[order], Y[order], sampler=base, prepare=flip_and_halve, seed=5, memory=memory
+        )
+        seen = []
+        for samples, _ in everything(data):
+            means = samples.member_outputs[0][:, :16]
+            np.testing.assert_array_equal(means, samples.inputs.reshape(BATCH, 16))
+            seen += [row.tobytes() for row in samples.inputs]
+        passes.append(sorted(seen))
+    assert passes[0] == passes[1]  # Each stored row once in a pass.
 
 
 def test_the_store_does_not_depend_on_the_order_of_the_data(mixed, tmp_path):
@@ -126,20 +131,22 @@ def test_answers_are_the_teachers_own(mixed):
         np.testing.assert_allclose(tf.nn.softmax(samples.member_outputs[0]), p, atol=1e-3)
 
 
-def test_passes_differ_and_follow_from_the_seed(mixed):
-    two = everything(mixed.batches(X, Y, seed=1), 2 * STEPS)
-    keys = [samples.inputs.tobytes() for samples, _ in two]
-    assert sorted(keys[:STEPS]) == sorted(keys[STEPS:]) and keys[:STEPS] != keys[STEPS:]
-    again = everything(mixed.batches(X, Y, seed=1), STEPS)
-    assert [samples.inputs.tobytes() for samples, _ in again] == keys[:STEPS]
-    other = everything(mixed.batches(X, Y, seed=2), STEPS)
-    assert [samples.inputs.tobytes() for samples, _ in other] != keys[:STEPS]
+@pytest.mark.parametrize("memory", [0, 2**20])
+def test_passes_differ_and_follow_from_the_seed(mixed, memory):
+    def keys(seed, steps):
+        data = everything(mixed.batches(X, Y, seed=seed, memory=memory), steps)
+        return [row.tobytes() for samples, _ in data for row in samples.inputs]
+
+    two, rows = keys(1, 2 * STEPS), STEPS * BATCH
+    assert sorted(two[:rows]) == sorted(two[rows:]) and two[:rows] != two[rows:]
+    assert keys(1, STEPS) == two[:rows]
+    assert keys(2, STEPS) != two[:rows]
 
 
 @pytest.mark.parametrize("first", [1, STEPS - 1, STEPS + 2])
 def test_a_restart_goes_on_where_it_was(mixed, first):
     sampler = samplers.Uncertain(mixed.sampler, candidates=2)
-    for arguments in ({}, {"sampler": sampler}):
+    for arguments in ({}, {"memory": 0}, {"sampler": sampler}, {"sampler": sampler, "memory": 0}):
         whole = everything(mixed.batches(X, Y, **arguments), first + 3)[first:]
         rest = everything(mixed.batches(X, Y, first_step=first, **arguments), 3)
         keras.tree.map_structure(np.testing.assert_array_equal, rest, whole)

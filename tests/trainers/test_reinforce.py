@@ -1,0 +1,54 @@
+"""A teacher's answers are stored by one script, and distilled from by another."""
+
+import csv
+import json
+
+import pytest
+
+
+@pytest.mark.slow
+def test_a_student_is_distilled_from_a_store(run_script, digits_config, tmp_path, capsys):
+    config, store = digits_config, tmp_path / "run" / "replay"
+    config.student.train.batch_size = 32
+    run_script("train_teacher", config, tmp_path / "run")
+    capsys.readouterr()
+    run_script("reinforce", config, tmp_path / "run", epochs=3, dry_run=True)
+    cost = capsys.readouterr().out.splitlines()[-1]
+    assert cost.startswith("192 rows, 0.0 MB (") and cost.endswith("seconds of the teacher.")
+    assert not store.exists()
+
+    run_script("reinforce", config, tmp_path / "run", epochs=3, shards=2)
+    manifest = json.loads((store / "manifest.json").read_text())
+    assert manifest["plan"]["steps"] == 3 * 2 and len(manifest["shards"]) == 2
+    capsys.readouterr()
+    run_script("reinforce", config, tmp_path / "run", verify=40)
+    assert "40 rows of" in capsys.readouterr().out
+
+    for path in (tmp_path / "run" / "teacher").iterdir():
+        path.unlink()  # It is needed no more.
+    run_script("distill", config, tmp_path / "student", replay=str(store))
+    rows = list(csv.DictReader((tmp_path / "student" / "log.csv").open()))
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    assert {"divergence", "val_nll"} <= set(rows[0])
+    assert (tmp_path / "student" / "export").exists()
+
+    for section, setting, value, message in [
+        (config.xcl, "sampler", "CutMix", r"other settings.*sampler\.class_name"),
+        (config.data, "seed", 3, r"data\.fingerprint .*"),
+        (config.student.train, "batch_size", 16, "batches of 32 rows, but .* is 16"),
+    ]:
+        before = section[setting]
+        with config.unlocked(), section.ignore_type():
+            section[setting] = value
+        with pytest.raises(ValueError, match=message):
+            run_script("distill", config, tmp_path / setting, replay=str(store))
+        with config.unlocked(), section.ignore_type():
+            section[setting] = before
+
+
+def test_a_stream_is_refused(run_script, tmp_path):
+    from configs import imagenet
+
+    config = imagenet.get_config("runlocal")
+    with pytest.raises(ValueError, match="streamed from its files"):
+        run_script("reinforce", config, tmp_path)
