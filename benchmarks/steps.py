@@ -9,6 +9,8 @@ every turn each of these trains for some steps by Keras's `fit`, and its time a 
     ERM        plain `compile` and `fit` on labels
     replayed   `Distiller` from a store of mixtures (`ecl_tf.replay`)
     live       `Distiller` that mixes and asks the teacher
+    folded     the same, the teacher's networks in `ecl_tf.inference_form`
+    bfloat16   the same, in `ecl_tf.inference_form(..., "bfloat16")`
     keras      `keras.distillation.Distiller` with the teacher as one model, `KLDivergence()`, and
                the mixing in tf.data
     teacher    the teacher's forward pass alone
@@ -30,7 +32,7 @@ import ecl_tf
 from ecl_tf import replay, samplers
 from ecl_tf.data import splits
 
-TURNS = 9
+TURNS = 7
 
 
 def _build(name, shape, classes, **arguments):
@@ -62,8 +64,8 @@ CASES = {
         "rows": 16,
         "steps": 4,
         "execution": 1,
-        "members": ("application", {"application": "ResNet50"}, 1),
-        "student": ("application", {"application": "MobileNetV2"}),
+        "members": ("application", {"model": "ResNet50"}, 1),
+        "student": ("application", {"model": "MobileNetV2"}),
     },
 }
 
@@ -78,6 +80,7 @@ def measure(case):
     members = [_build(name, shape, classes, **arguments) for _ in range(count)]
     for number, member in enumerate(members):
         member.name = f"member_{number}"
+        _settle(member, x)
     teacher = ecl_tf.Ensemble(members, "categorical")
     batches = splits.shuffled_batches((tf.constant(x), tf.constant(y)), rows, seed=0)
     sampler = samplers.Mix()
@@ -93,17 +96,24 @@ def measure(case):
     erm = student()
     erm.compile(optimizer(), ecl_tf.losses.NegativeLogLikelihood("categorical"), **execution)
 
-    live = ecl_tf.Distiller(student(), teacher, sampler=sampler)
-    live.compile(optimizer(), **execution)
+    lives = {"live": teacher}
+    for name, dtype in (("folded", "float32"), ("bfloat16", "bfloat16")):
+        forms = [ecl_tf.inference_form(member, dtype) for member in members]
+        lives[name] = ecl_tf.Ensemble(forms, "categorical")
+    for name, each in lives.items():
+        nats = ecl_tf.divergences.kl(teacher.distribution(x), each.distribution(x))
+        print(f"  {name}: the teacher's answers differ by {float(tf.reduce_max(nats)):.1e} nats")
+
+    def distiller(teacher):
+        made = ecl_tf.Distiller(student(), teacher, sampler=sampler)
+        made.compile(optimizer(), **execution)
+        return made
 
     directory = tempfile.mkdtemp()
     replay.record(
         teacher, x, y, directory=directory, sampler=sampler, batch_size=rows, epochs=4, verbose=0
     )
     store = replay.Store(directory)
-    replayed = ecl_tf.Distiller(student(), store.teacher, sampler=sampler)
-    replayed.compile(optimizer(), **execution)
-
     image = keras.Input(shape)
     together = (
         keras.Model(image, keras.layers.Average()([member(image) for member in members]))
@@ -123,8 +133,8 @@ def measure(case):
     )
     fits = {
         "ERM": (erm, batches.prefetch(2)),
-        "replayed": (replayed, store.batches(x, y)),
-        "live": (live, batches.prefetch(2)),
+        "replayed": (distiller(store.teacher), store.batches(x, y)),
+        **{name: (distiller(each), batches.prefetch(2)) for name, each in lives.items()},
         "keras": (theirs, mixed.prefetch(2)),
     }
 
@@ -161,10 +171,27 @@ def measure(case):
         ("replayed / ERM", times["replayed"], times["ERM"]),
         ("live / (teacher + ERM)", times["live"], parts),
         ("live / keras", times["live"], times["keras"]),
+        ("folded / keras", times["folded"], times["keras"]),
+        ("bfloat16 / keras", times["bfloat16"], times["keras"]),
         ("sampler / live", times["sampler"], times["live"]),
     ]:
         ratios = sorted(top / bottom for top, bottom in zip(tops, bottoms, strict=True))
         print(f"  {name:24}{statistics.median(ratios):6.3f}  ({ratios[0]:.3f} to {ratios[-1]:.3f})")
+
+
+def _settle(model, x):
+    """Gives batch normalisation the statistics of some rows, as training would."""
+    normalisations = [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    momenta = [layer.momentum for layer in normalisations]
+    for layer in normalisations:
+        layer.momentum = 0.0
+    model(x, training=True)
+    for layer, momentum in zip(normalisations, momenta, strict=True):
+        layer.momentum = momentum
 
 
 class _Clock(keras.callbacks.Callback):

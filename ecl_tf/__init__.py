@@ -21,6 +21,7 @@ from ecl_tf import (
 )
 from ecl_tf.distiller import Distiller
 from ecl_tf.export import export_student, load_student
+from ecl_tf.inference import inference_form
 from ecl_tf.teachers import Ensemble, Teacher
 
 __version__ = "0.1.0"
@@ -32,6 +33,7 @@ __all__ = [
     "data",
     "divergences",
     "export_student",
+    "inference_form",
     "keras_fit",
     "load_student",
     "losses",

@@ -1,0 +1,131 @@
+"""Folded networks answer as the networks do that they were made of."""
+
+import keras
+import numpy as np
+import pytest
+import scipy.special
+import tensorflow as tf
+
+from ecl_tf import inference_form, models
+
+RNG = np.random.default_rng(0)
+
+
+def normalisations(model):
+    found = [isinstance(x, keras.layers.BatchNormalization) for x in model._flatten_layers()]
+    return sum(found)
+
+
+def trained(model):
+    """Gives every batch normalisation numbers of its own, as training would."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            shape = layer.moving_mean.shape
+            layer.moving_mean.assign(RNG.normal(size=shape) * 0.1)
+            layer.moving_variance.assign(RNG.uniform(0.5, 1.5, shape))
+            for weight, center in ((layer.gamma, 1.0), (layer.beta, 0.0)):
+                if weight is not None:
+                    weight.assign(center + RNG.uniform(-0.3, 0.3, shape))
+    return model
+
+
+NETWORKS = {
+    "resnet": ({"depth": 20}, 0),
+    "wide_resnet": ({}, None),  # Normalised before the convolutions: some can't be folded.
+    "vgg": ({}, 0),
+    "shufflenet_v2": ({}, 0),
+    "application": ({"model": "MobileNetV2"}, 0),
+    "convnet": ({}, 0),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_answer_as_before(name):
+    arguments, left = NETWORKS[name]
+    keras.utils.set_random_seed(0)
+    model = trained(models.build(name, (32, 32, 3), 10, **arguments))
+    before = [weight.copy() for weight in model.get_weights()]
+    x = RNG.random((4, 32, 32, 3), "float32")
+    folded = inference_form(model)
+    if left is not None:
+        assert normalisations(folded) == left
+    wanted = np.asarray(model(x))
+    np.testing.assert_allclose(folded(x), wanted, atol=1e-4 * np.abs(wanted).max())
+    assert not folded.trainable_variables
+    for one, two in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        keras.layers.Conv2D(5, 3, use_bias=False),
+        keras.layers.Conv2D(6, 3, groups=3),
+        keras.layers.DepthwiseConv2D(3, depth_multiplier=2),
+        keras.layers.Dense(5),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+@pytest.mark.parametrize("arguments", [{}, {"scale": False}, {"center": False}])
+def test_the_arithmetic_of_each_layer(layer, arguments):
+    normalisation = keras.layers.BatchNormalization(epsilon=0.01, **arguments)
+    copy = type(layer).from_config(layer.get_config())
+    model = trained(keras.Sequential([keras.Input((6, 6, 3)), copy, normalisation]))
+    folded = inference_form(model)
+    assert normalisations(folded) == 0
+    x = RNG.normal(size=(2, 6, 6, 3)).astype("float32")
+    np.testing.assert_allclose(folded(x), model(x), atol=1e-5)
+
+
+def test_what_can_not_be_folded_stays():
+    image = keras.Input((6, 6, 3))
+    convolve = keras.layers.Conv2D(3, 3, padding="same")
+    once = keras.layers.BatchNormalization()(convolve(image))  # Its input is used again.
+    active = keras.layers.Conv2D(3, 3, padding="same", activation="relu")(once)
+    active = keras.layers.BatchNormalization()(active)
+    inner = keras.Sequential(
+        [keras.Input((6, 6, 3)), keras.layers.Conv2D(3, 1), keras.layers.BatchNormalization()]
+    )
+    first = keras.layers.BatchNormalization()(inner(active))
+    twice = keras.layers.Add()([convolve(first), once])
+    model = trained(keras.Model(image, keras.layers.Flatten()(twice)))
+    assert normalisations(model) == 4
+    folded = inference_form(model)
+    assert normalisations(folded) == 3  # That of the network within.
+    x = RNG.normal(size=(2, 6, 6, 3)).astype("float32")
+    np.testing.assert_allclose(folded(x), model(x), atol=1e-5)
+
+
+def test_low_precision_is_that_of_all_but_the_output():
+    keras.utils.set_random_seed(0)
+    model = trained(models.build("resnet", (32, 32, 3), 10, depth=8))
+    low = inference_form(model, "bfloat16")
+    policies = [layer.compute_dtype for layer in low.layers if layer.weights]
+    assert policies[-1] == "float32" and set(policies[:-1]) == {"bfloat16"}
+    x = RNG.random((16, 32, 32, 3), "float32")
+    answers = low(x)
+    assert answers.dtype == tf.float32
+    p, q = scipy.special.softmax(model(x), -1), scipy.special.softmax(answers, -1)
+    nats = scipy.special.rel_entr(p.astype("float64"), q).sum(-1)
+    assert 1e-9 < nats.max() < 5e-3
+
+
+def test_a_form_is_saved_and_loaded(tmp_path):
+    model = trained(models.build("resnet", (32, 32, 3), 10, depth=8))
+    folded = inference_form(model)
+    folded.save(tmp_path / "folded.keras")
+    x = RNG.random((2, 32, 32, 3), "float32")
+    loaded = keras.models.load_model(tmp_path / "folded.keras")
+    np.testing.assert_array_equal(loaded(x), folded(x))
+
+
+def test_what_is_refused():
+    class Own(keras.Model):
+        def call(self, x):
+            return x
+
+    with pytest.raises(ValueError, match="copies functional and sequential models"):
+        inference_form(Own())
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match="dtype must be"):
+        inference_form(model, "int8")
