@@ -16,7 +16,21 @@ every turn each of these trains for some steps by Keras's `fit`, and its time a 
     teacher    the teacher's forward pass alone
     sampler    the mixing alone
 
-Printed are the medians over turns of the ratios within a turn, after two turns of warm-up.
+Printed are the medians over turns of the ratios within a turn, after two turns of warm-up, and the
+largest KL divergence in nats of the teacher's other forms from its own answers.
+
+Measured with tensorflow 2.21 on 2 CPU cores with AVX-512 BF16:
+
+| | small | medium | heavy |
+|---|---|---|---|
+| replayed / ERM | 1.039 | 1.010 | 1.020 |
+| live / (teacher + ERM) | 0.908 | 0.987 | 0.900 |
+| live / keras | 1.015 | 1.018 | 1.018 |
+| folded / keras | 1.012 | 0.839 | 0.941 |
+| bfloat16 / keras | 0.956 | 0.488 | 0.737 |
+| sampler / live | 0.107 | 0.005 | 0.009 |
+| nats, folded | 0 | 3e-7 | 3e-7 |
+| nats, bfloat16 | 3e-7 | 6e-4 | 0.2 |
 """
 
 import statistics

@@ -23,7 +23,7 @@ def inference_form(model, dtype="float32"):
     with W' = W gamma / sqrt(variance + epsilon) by output channel. In float32 answers differ by
     rounding only. With `dtype="bfloat16"` all but the last layers compute in bfloat16, with
     weights of 8 significant bits, which processors that know it do in about half of the time;
-    `benchmarks/inference.py` says how much faster it is, and by how many nats answers differ.
+    `benchmarks/steps.py` says how much faster it is, and by how many nats answers differ.
     Measure the latter on your own teacher: it is what the student is matched to.
 
     Args:

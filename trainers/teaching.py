@@ -93,4 +93,8 @@ def _ensemble(experiment, members):
             validation = data.evaluation_batches(experiment.splits.validation)
             stddev = teachers.residual_stddev(members, validation)
         output = outputs.Point(output.size, stddev)
+    form = experiment.config.teacher.get("inference_form")
+    if form is not None:
+        with strategies.current().scope():
+            members = [ecl_tf.inference_form(member, form) for member in members]
     return ecl_tf.Ensemble(members, output)

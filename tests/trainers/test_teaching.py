@@ -258,3 +258,18 @@ def test_one_description_may_hold_preprocessing_by_input(casp_config, tmp_path):
     expected = keras.models.load_model(tmp_path / "m.keras")({"a": 2 * x})
     found = teacher({"a": x})
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_teacher_answers_in_the_form_that_is_asked_for(digits_config, tmp_path):
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(image))
+    (tmp_path / "teacher").mkdir()
+    network = keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(x)))
+    network.save(tmp_path / "teacher" / "member_0.keras")
+    with digits_config.unlocked():
+        digits_config.teacher.inference_form = "float32"
+    (member,) = teaching.load_teacher(Experiment(digits_config), tmp_path).members
+    kinds = {type(layer) for layer in member.layers}
+    assert keras.layers.BatchNormalization not in kinds and keras.layers.Conv2D in kinds
+    rows = np.random.default_rng(0).random((5, 8, 8, 1), "float32")
+    np.testing.assert_allclose(member(rows), network(rows), atol=1e-5)
