@@ -19,7 +19,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=["ecl_tf", "ecl_tf.data", "ecl_tf.models", "ecl_tf.samplers"],
+    packages=["ecl_tf", "ecl_tf.data", "ecl_tf.models", "ecl_tf.replay", "ecl_tf.samplers"],
     # Lower bounds are the versions that the tests were run with. TensorFlow Probability
     # needs tf_keras without declaring it; TensorFlow Datasets needs importlib_resources,
     # and its own test case dill.
