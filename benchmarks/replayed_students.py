@@ -6,6 +6,9 @@ Fashion-MNIST, 1,000 training images, mirrored at random; a teacher of two convo
 (as in configs/schedules.py); the convolutional student, 100 epochs of 15 steps by the default
 recipe, with the teacher live, and from 10 stored epochs: 5 seeds each, scored on the 5,000
 validation images.
+
+Result: the teacher 85.86 %, live students 83.07 % (95 % interval 82.57 to 83.56), replayed ones
+83.10 (82.63 to 83.56).
 """
 
 import argparse

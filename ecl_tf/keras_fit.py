@@ -9,8 +9,8 @@ def mend(model):
 
     1. Before the first step Keras takes a batch, to see what it looks like, and reduces its
        parts over the replicas, which MultiWorkerMirroredStrategy refuses for nests of tensors
-       (https://github.com/keras-team/keras/issues/20585). Here the data's specification
-       serves instead.
+       (https://github.com/keras-team/keras/issues/20585), and every strategy for truth values.
+       Here the data's specification serves instead.
     2. MultiWorkerMirroredStrategy averages the values that a step logs over their first axis,
        which scalars don't have (https://github.com/tensorflow/tensorflow/issues/72388). Here
        they get one.
@@ -37,7 +37,7 @@ def mend(model):
     [0.0]
     """
     strategy = model._distribute_strategy
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if strategy:
 
         def build(iterator=None, data_batch=None):
             if iterator is not None:
@@ -46,6 +46,7 @@ def mend(model):
                 model._symbolic_build(data_batch=data_batch)
 
         model._maybe_symbolic_build = build
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         for name in ("train_step", "test_step"):
             setattr(model, name, _with_an_axis(getattr(type(model), name), model))
     optimizer = model.optimizer

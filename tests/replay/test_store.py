@@ -4,6 +4,7 @@ import json
 
 import keras
 import numpy as np
+import processes
 import pytest
 import tensorflow as tf
 
@@ -259,6 +260,18 @@ def test_a_distiller_of_a_store_is_saved_and_resumed(mixed, tmp_path):
     loaded = keras.models.load_model(tmp_path / "distiller.keras")
     assert isinstance(loaded.teacher, replay.RecordedTeacher)
     np.testing.assert_array_equal(loaded.predict(X, verbose=0), whole.predict(X, verbose=0))
+
+
+@pytest.mark.slow
+def test_two_replicas_reach_the_weights_of_one():
+    (ends,) = processes.results([processes.start("replay_on_replicas.py", VIRTUAL_DEVICES="2")])
+    (history, weights), (its_history, its_weights) = ends
+    assert history["loss"][1] < 0.5 * history["loss"][0]
+    for one, two in zip(weights, its_weights, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+    assert history.keys() == its_history.keys()
+    for name, values in history.items():
+        np.testing.assert_allclose(values, its_history[name], rtol=1e-4)
 
 
 # What is refused.
