@@ -210,17 +210,18 @@ def record(teacher, x, y=None, *, directory, worker=0, workers=1, verbose="auto"
     directory = recording.directory
     directory.mkdir(parents=True, exist_ok=True)
     plan = directory / manifest.PLAN
-    if plan.exists():
-        manifest.require_equal(
-            manifest.read_json(plan),
-            recording.plan,
-            directory,
-            "Give the same settings to continue it, or another directory.",
-        )
-    elif any(directory.iterdir()):
-        raise ValueError(f"{directory} is not empty and holds no store. Give a new directory.")
-    else:
+    # Listed first: another worker may write its plan, and parts, at any time.
+    found = [path for path in directory.iterdir() if path != plan and path.suffix != ".tmp"]
+    if not plan.exists():
+        if found:
+            raise ValueError(f"{directory} is not empty and holds no store. Give a new directory.")
         manifest.write_json(plan, recording.plan)
+    manifest.require_equal(
+        manifest.read_json(plan),
+        recording.plan,
+        directory,
+        "Give the same settings to continue it, or another directory.",
+    )
     if (directory / manifest.MANIFEST).exists():
         return True
     mine = range(worker, recording.shards, workers)
@@ -246,9 +247,6 @@ def _write_shard(recording, number, progress):
     """Writes a shard from where its parts end, and joins them."""
     first, last = recording.shard_steps(number)
     target = recording.directory / manifest.shard_name(number, recording.shards)
-    if target.exists():
-        progress.add(last - first)
-        return
     parts = {}
     for path in recording.directory.glob(f"{target.stem}.part-*"):
         if path.suffix != ".tmp":
@@ -258,6 +256,8 @@ def _write_shard(recording, number, progress):
     while step in parts:
         step, path = parts[step]
         paths.append(path)
+    if target.exists():
+        step = last
     progress.add(step - first)
     drawn = iter(recording.drawn(step).take(last - step))
     while step < last:
@@ -273,7 +273,8 @@ def _write_shard(recording, number, progress):
         os.replace(temporary, path)
         paths.append(path)
         step = end
-    manifest.join(paths, target)
+    if not target.exists():
+        manifest.join(paths, target)
     for path in paths:
         path.unlink()
 

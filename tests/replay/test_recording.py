@@ -178,6 +178,8 @@ def test_what_is_wrong_is_said(copy, change, message):
 def test_a_shard_that_is_lost_is_written_again(copy, whole):
     (copy / TWO).unlink()
     (copy / "manifest.json").unlink()
+    # Of a kill after a shard's parts were joined, and before they were removed.
+    shutil.copy(copy / ONE, copy / f"{ONE.removesuffix('.tfrecord')}.part-000000000-000000012")
     assert record(copy)
     assert contents(copy) == contents(whole)
 
