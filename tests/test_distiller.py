@@ -833,6 +833,19 @@ def test_several_steps_per_execution_are_the_same_steps():
     assert int(distiller.step.numpy()) == 4
 
 
+@pytest.mark.parametrize("execution", [1, 4])
+def test_a_training_traces_its_step_once(monkeypatch, execution):
+    traced = []
+    step = Distiller.train_step
+    monkeypatch.setattr(Distiller, "train_step", lambda *args: traced.append(1) or step(*args))
+    distiller = Distiller(mlp(3, seed=1), mlp(8, seed=2))
+    distiller.compile("sgd", steps_per_execution=execution)
+    x = numbers(64, SIZE, seed=5)
+    for _ in range(2):
+        distiller.fit(x, batch_size=8, epochs=3, validation_data=x, verbose=0)
+    assert len(traced) <= execution  # Keras's loop traces one for each step of an execution.
+
+
 def test_a_float16_student_has_its_loss_scaled_and_its_divergence_in_float32():
     dtypes = []
 
