@@ -196,7 +196,7 @@ def record(teacher, x, y=None, *, directory, worker=0, workers=1, verbose="auto"
         teacher: and the other arguments, see `Recording`.
         worker: the number of this worker.
         workers: how many there are.
-        verbose: 0 is silent; "auto" and 1 show progress.
+        verbose: as Keras's: 0 is silent, "auto" and 1 a moving bar, 2 a line a shard.
 
     Returns:
         True if the store is whole; False if other workers have yet to write their shards.
@@ -226,9 +226,11 @@ def record(teacher, x, y=None, *, directory, worker=0, workers=1, verbose="auto"
         return True
     mine = range(worker, recording.shards, workers)
     total = sum(last - first for first, last in map(recording.shard_steps, mine))
-    progress = keras.utils.Progbar(total, unit_name="step", verbose=int(verbose != 0))
-    for number in mine:
+    progress = keras.utils.Progbar(total, unit_name="step", verbose=int(verbose in ("auto", 1)))
+    for written, number in enumerate(mine, 1):
         _write_shard(recording, number, progress)
+        if verbose == 2:
+            print(f"[shard {written}/{len(mine)}]", flush=True)
     names = [manifest.shard_name(n, recording.shards) for n in range(recording.shards)]
     if not all((directory / name).exists() for name in names):
         return False

@@ -29,6 +29,7 @@ def test_a_student_is_distilled_from_a_store(run_script, digits_config, tmp_path
     assert not store.exists()
 
     run_script("reinforce", config, tmp_path / "run", epochs=3, shards=2)
+    assert "[shard 2/2]" in capsys.readouterr().out
     manifest = json.loads((store / "manifest.json").read_text())
     assert manifest["plan"]["steps"] == 3 * 2 and len(manifest["shards"]) == 2
     capsys.readouterr()
