@@ -222,9 +222,11 @@ class Distiller(keras.Model):
                 "A Distiller's loss is the divergence from the teacher, so compile takes no "
                 "loss; use label_weight=... to learn from labels as well."
             )
-        if teacher_metrics and not (evaluate_teacher and (metrics or weighted_metrics)):
+        asked = evaluate_teacher and self.teacher.answers_new_inputs
+        if teacher_metrics and not (asked and (metrics or weighted_metrics)):
             raise ValueError(
-                "teacher_metrics=True needs metrics to compute, and evaluate_teacher=True."
+                "teacher_metrics=True needs metrics to compute, evaluate_teacher=True, and a "
+                "teacher that answers other inputs than a store's."
             )
         with self.distribute_strategy.scope():  # For an optimizer that is named.
             super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
@@ -245,7 +247,7 @@ class Distiller(keras.Model):
             )
         # Keras resets the metrics it finds among a model's attributes.
         self._tracked_metrics = self._label_metrics.metrics + self._teacher_metrics.metrics
-        self._evaluate_teacher = evaluate_teacher and self.teacher.answers_new_inputs
+        self._evaluate_teacher = asked
 
     def get_compile_config(self):
         config = super().get_compile_config()
@@ -356,8 +358,8 @@ class Distiller(keras.Model):
                 logged += self._teacher_metrics.metrics
         if not logged:
             raise ValueError(
-                "There is nothing to evaluate: evaluate_teacher is False, and there are no "
-                "labels or no metrics."
+                "There is nothing to evaluate: evaluate_teacher is False, or the teacher a store, "
+                "and there are no labels or no metrics."
             )
         return self._log("test", logged)
 

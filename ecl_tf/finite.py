@@ -20,23 +20,27 @@ class NonFiniteCount(keras.metrics.Metric):
 
     def update_state(self, *values):
         """Takes one nesting of tensors for each of `SOURCES`."""
-        # Of each tensor the sum, which is finite if all of it is (and below 3e38): one operation
-        # for each of a student's weights, where `is_finite` of all elements takes three.
-        sums = [
-            tf.add_n(
-                [
-                    tf.reduce_sum(tf.cast(tensor, tf.float32))
-                    for tensor in tf.nest.flatten(nest)
-                    if tensor.dtype.is_floating
-                ]
-                or [tf.zeros(())]
+        # Of each tensor the sum, which is finite if all of it is: one operation for each of a
+        # student's weights, where `is_finite` of all elements takes three. Other values may be
+        # as large as float32 goes (logits of masked classes), and their sum infinite.
+        *others, updated = values
+        bad = [
+            tf.reduce_any(
+                [tf.reduce_any(~tf.math.is_finite(tensor)) for tensor in _floats(nest)] or [False]
             )
-            for nest in values
+            for nest in others
         ]
-        self.counts.assign_add(tf.cast(~tf.math.is_finite(tf.stack(sums)), tf.float32))
+        sums = [tf.reduce_sum(tf.cast(tensor, tf.float32)) for tensor in _floats(updated)]
+        total = tf.add_n(sums or [tf.zeros(())])
+        bad.append(~tf.math.is_finite(total))
+        self.counts.assign_add(tf.cast(tf.stack(bad), tf.float32))
 
     def result(self):
         return tf.convert_to_tensor(self.counts)
+
+
+def _floats(nest):
+    return [tensor for tensor in tf.nest.flatten(nest) if tensor.dtype.is_floating]
 
 
 class StopOnNonFinite(keras.callbacks.Callback):

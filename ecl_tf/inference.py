@@ -10,6 +10,13 @@ _FOLDABLE = (
     keras.layers.DepthwiseConv2D,
     keras.layers.Dense,
 )
+# They take raw numbers, of which low precision would leave too little.
+_PREPROCESSING = (
+    keras.layers.CenterCrop,
+    keras.layers.Normalization,
+    keras.layers.Rescaling,
+    keras.layers.Resizing,
+)
 
 
 def inference_form(model, dtype="float32"):
@@ -21,15 +28,16 @@ def inference_form(model, dtype="float32"):
         gamma (W x + b - mean) / sqrt(variance + epsilon) + beta = W' x + b'
 
     with W' = W gamma / sqrt(variance + epsilon) by output channel. In float32 answers differ by
-    rounding only. With `dtype="bfloat16"` all but the last layers compute in bfloat16, with
-    weights of 8 significant bits, which processors that know it do in about half of the time;
+    rounding only. With `dtype="bfloat16"` all but preprocessing and the last layers compute with
+    numbers of 8 significant bits, which processors that know them do in about half of the time;
     `benchmarks/steps.py` says how much faster it is, and by how many nats answers differ.
     Measure the latter on your own teacher: it is what the student is matched to.
 
     Args:
         model: a functional or sequential `keras.Model`, which is left as it is. Networks
             within it are copied, too.
-        dtype: "float32", "bfloat16" or "float16": of all layers but those that give the output.
+        dtype: "float32", "bfloat16" or "float16": of all layers but those that give the output,
+            and those that prepare the input (`Normalization` and its like).
 
     Returns:
         A `keras.Model` of the same inputs and outputs, not trainable.
@@ -64,12 +72,14 @@ def inference_form(model, dtype="float32"):
     if isinstance(model, keras.Sequential):  # Of these Keras copies layers only as they are.
         model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     folded = {}  # Of layers that are folded away or into: the copy's configuration and weights.
-    for layer in _layers(model):
-        before = _folds_into(layer)
-        if before is not None:
-            folded[id(before)] = _fold(before, layer)
-            folded[id(layer)] = None
-    outputs = {id(tensor._keras_history.operation) for tensor in _flat(model.outputs)}
+    for network in _networks(model):
+        seen = [tensor._keras_history.operation for tensor in keras.tree.flatten(network.outputs)]
+        for layer in network.layers:
+            before = _folds_into(layer)
+            if before is not None and before not in seen:
+                folded[id(before)] = _fold(before, layer)
+                folded[id(layer)] = None
+    last = {id(layer) for layer in _last_layers(model)}
     copies = []
 
     def copy(layer):
@@ -80,7 +90,7 @@ def inference_form(model, dtype="float32"):
             if id(layer) in folded:
                 config["use_bias"] = True
             made = type(layer).from_config(config)
-        if dtype != "float32" and id(layer) not in outputs:
+        if dtype != "float32" and id(layer) not in last and not isinstance(layer, _PREPROCESSING):
             made.dtype_policy = dtype
         copies.append((layer, made))
         return made
@@ -95,15 +105,26 @@ def inference_form(model, dtype="float32"):
             made.set_weights(layer.get_weights())
         elif folded[id(layer)] is not None:
             made.set_weights(folded[id(layer)])
+        if isinstance(made, keras.layers.Normalization):
+            made.finalize_state()  # It computes with what it makes of its weights.
     clone.trainable = False
     return clone
 
 
-def _layers(model):
-    """All layers, those of networks within it too."""
+def _networks(model):
+    """The model and all networks within it."""
+    yield model
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            yield from _layers(layer)
+            yield from _networks(layer)
+
+
+def _last_layers(model):
+    """The layers that give the outputs; of a network within, those that give its."""
+    for tensor in keras.tree.flatten(model.outputs):
+        layer = tensor._keras_history.operation
+        if isinstance(layer, keras.Model):
+            yield from _last_layers(layer)
         else:
             yield layer
 
@@ -112,9 +133,11 @@ def _folds_into(layer):
     """The layer that a batch normalisation can be folded into, or None."""
     if not isinstance(layer, keras.layers.BatchNormalization) or len(layer._inbound_nodes) != 1:
         return None
-    (given,) = layer._inbound_nodes[0].input_tensors
+    (node,) = layer._inbound_nodes
+    (given,) = node.input_tensors
     before = given._keras_history.operation
-    if not isinstance(before, _FOLDABLE) or type(before) not in _FOLDABLE:
+    # With training=True it takes the statistics of the batch, always.
+    if type(before) not in _FOLDABLE or node.arguments.kwargs.get("training"):
         return None
     alone = len(before._inbound_nodes) == 1 and len(before._outbound_nodes) == 1
     linear = before.activation is keras.activations.linear
@@ -143,7 +166,3 @@ def _fold(before, normalisation):
     if bias:
         shift += bias[0] * gain
     return [kernel.astype("float32"), shift.astype("float32")]
-
-
-def _flat(nest):
-    return keras.tree.flatten(nest)

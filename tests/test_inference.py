@@ -96,6 +96,38 @@ def test_what_can_not_be_folded_stays():
     np.testing.assert_allclose(folded(x), model(x), atol=1e-5)
 
 
+def test_a_convolution_that_is_an_output_itself_stays():
+    image = keras.Input((6, 6, 3))
+    convolved = keras.layers.Conv2D(4, 3)(image)
+    normalised = keras.layers.BatchNormalization()(convolved)
+    model = trained(keras.Model(image, {"before": convolved, "after": normalised}))
+    folded = inference_form(model)
+    x = RNG.normal(size=(2, 6, 6, 3)).astype("float32")
+    for name, wanted in model(x).items():
+        np.testing.assert_allclose(folded(x)[name], wanted, atol=1e-5)
+
+
+def test_what_takes_the_batchs_statistics_stays():
+    image = keras.Input((6, 6, 3))
+    convolved = keras.layers.Conv2D(4, 3)(image)
+    model = keras.Model(image, keras.layers.BatchNormalization()(convolved, training=True))
+    assert normalisations(inference_form(model)) == 1
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.05)])
+def test_a_tables_columns_are_normalised_as_they_were(dtype, tolerance):
+    keras.utils.set_random_seed(0)
+    x = RNG.normal([5.0, 1e3, 2e4], [1.0, 10.0, 3.0], (200, 3)).astype("float32")
+    normalization = keras.layers.Normalization()
+    normalization.adapt(x)
+    inner = keras.Sequential([keras.Input((3,)), keras.layers.Dense(16), keras.layers.Dense(2)])
+    row = keras.Input((3,))
+    model = keras.Model(row, inner(normalization(row)))
+    answers = inference_form(model, dtype)(x)
+    assert answers.dtype == tf.float32  # Of the last layer of the network within.
+    np.testing.assert_allclose(answers, model(x), atol=tolerance)
+
+
 def test_low_precision_is_that_of_all_but_the_output():
     keras.utils.set_random_seed(0)
     model = trained(models.build("resnet", (32, 32, 3), 10, depth=8))

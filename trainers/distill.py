@@ -41,10 +41,10 @@ def main(_):
         student = distill(experiment, teacher, workdir, store)
         save_model(student, path)
         fitting.forget(workdir / "checkpoints")
-    for name, model in (("teacher", None if store else teacher), ("student", student)):
-        if model is not None:
-            result = experiment.evaluate(model, "validation")
-            runtime.announce(f"{name}: validation " + runtime.describe(result))
+    models = {"student": student} if store else {"teacher": teacher, "student": student}
+    for name, model in models.items():
+        result = experiment.evaluate(model, "validation")
+        runtime.announce(f"{name}: validation " + runtime.describe(result))
 
 
 def distill(experiment, teacher, workdir, store=None):

@@ -46,7 +46,6 @@ def main(_):
         return
     settings = {
         **source,
-        "directory": directory,
         "sampler": experiment.xcl_arguments()["sampler"],
         "batch_size": config.student.train.batch_size,
         "epochs": EPOCHS.value,
@@ -62,7 +61,14 @@ def main(_):
     if DRY_RUN.value:
         return
     worker, workers = strategies.worker()
-    replay.record(teacher, **settings, worker=worker, workers=workers, verbose=runtime.verbosity())
+    replay.record(
+        teacher,
+        **settings,
+        directory=directory,
+        worker=worker,
+        workers=workers,
+        verbose=runtime.verbosity(),
+    )
     strategies.wait_for_all()
     runtime.announce(f"{directory} is written.")
 

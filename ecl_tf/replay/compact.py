@@ -32,8 +32,9 @@ def get(output, top_k):
 
     Returns:
         An object with `output`, which reads the raw tensor that `restore` gives; `encode(
-        distribution, uncertainty)`, to a dict of tensors (batch, ...); and `restore(fields)`,
-        to that raw tensor and the `Uncertainty`.
+        distribution, uncertainty)`, to a dict of tensors (batch, ...); and `restore(fields,
+        event_size)`, to that raw tensor and the `Uncertainty`; the event size is the number of
+        classes, labels or dimensions, a dict of them for named outputs.
 
     Raises:
         ValueError: if top_k is not a whole number >= 1, or nothing stores such an output.
@@ -94,6 +95,7 @@ class _Gaussian:
     def __init__(self, output, top_k):
         del top_k
         self.floor = output.min_scale
+        # A smaller one than the teacher's, above which its own stays representable.
         self.output = outputs.Normal(
             output.size, 1e-3 * output.min_scale, output.target_mean, output.target_stddev
         )

@@ -21,14 +21,21 @@ class Rows:
         y: labels, the same; or None.
 
     Attributes:
+        count: the number of rows.
         fingerprint: a hash of all rows, whatever their order.
+
+    Raises:
+        ValueError: if inputs and labels are not of the same number of rows.
     """
 
     def __init__(self, x, y=None):
         data = (x,) if y is None else (x, y)
         self._tensors = keras.tree.map_structure(tf.convert_to_tensor, data)
         leaves = [_row_bytes(leaf) for leaf in keras.tree.flatten(data)]
-        self.count = len(leaves[0])
+        counts = [len(leaf) for leaf in leaves]
+        if len(set(counts)) > 1:
+            raise ValueError(f"All inputs and labels must have as many rows; got {counts}.")
+        self.count = counts[0]
         hashes = [
             hashlib.blake2b(
                 b"".join(leaf[row].tobytes() for leaf in leaves), digest_size=16

@@ -21,7 +21,6 @@ class Recording:
         teacher: an `ecl_tf.Teacher`, a `keras.Model`, or a sequence of them.
         x: inputs, nested arrays or tensors of shape (rows, ...).
         y: labels, the same; or None. They are not stored, but tell rows apart.
-        directory: the store's.
         output: the teacher's, where it is no `ecl_tf.Teacher`.
         sampler: an `ecl_tf.samplers.Sampler`; None is that of the default recipe. Of an
             `Uncertain` one its candidates are recorded, all of them; it chooses when the store
@@ -48,7 +47,6 @@ class Recording:
         x,
         y=None,
         *,
-        directory,
         output="categorical",
         sampler=None,
         prepare=None,
@@ -64,7 +62,6 @@ class Recording:
             teacher = teachers.get(teacher, outputs.get(output, symbolic.output_shape(first)))
         self.teacher = teacher
         self.rows = draws.Rows(x, y)
-        self.directory = pathlib.Path(directory)
         self.sampler = candidates_of(samplers.get(sampler))
         self.batch_size, self.seed = batch_size, seed
         for name, value in {"epochs": epochs, "batch_size": batch_size, "shards": shards}.items():
@@ -194,6 +191,7 @@ def record(teacher, x, y=None, *, directory, worker=0, workers=1, verbose="auto"
 
     Args:
         teacher: and the other arguments, see `Recording`.
+        directory: of the store; new, empty, or of this recording.
         worker: the number of this worker.
         workers: how many there are.
         verbose: as Keras's: 0 is silent, "auto" and 1 a moving bar, 2 a line a shard.
@@ -206,8 +204,7 @@ def record(teacher, x, y=None, *, directory, worker=0, workers=1, verbose="auto"
         FloatingPointError: if the teacher gives no finite answer.
         OSError: if the disk is full; what was written stays.
     """
-    recording = Recording(teacher, x, y, directory=directory, **settings)
-    directory = recording.directory
+    recording, directory = Recording(teacher, x, y, **settings), pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     plan = directory / manifest.PLAN
     # Listed first: another worker may write its plan, and parts, at any time.
@@ -228,7 +225,7 @@ def record(teacher, x, y=None, *, directory, worker=0, workers=1, verbose="auto"
     total = sum(last - first for first, last in map(recording.shard_steps, mine))
     progress = keras.utils.Progbar(total, unit_name="step", verbose=int(verbose in ("auto", 1)))
     for written, number in enumerate(mine, 1):
-        _write_shard(recording, number, progress)
+        _write_shard(recording, directory, number, progress)
         if verbose == 2:
             print(f"[shard {written}/{len(mine)}]", flush=True)
     names = [manifest.shard_name(n, recording.shards) for n in range(recording.shards)]
@@ -245,12 +242,12 @@ def record(teacher, x, y=None, *, directory, worker=0, workers=1, verbose="auto"
     return True
 
 
-def _write_shard(recording, number, progress):
+def _write_shard(recording, directory, number, progress):
     """Writes a shard from where its parts end, and joins them."""
     first, last = recording.shard_steps(number)
-    target = recording.directory / manifest.shard_name(number, recording.shards)
+    target = directory / manifest.shard_name(number, recording.shards)
     parts = {}
-    for path in recording.directory.glob(f"{target.stem}.part-*"):
+    for path in directory.glob(f"{target.stem}.part-*"):
         if path.suffix != ".tmp":
             begin, end = map(int, path.name.rpartition(".part-")[2].split("-"))
             parts[begin] = (end, path)
@@ -281,17 +278,17 @@ def _write_shard(recording, number, progress):
         path.unlink()
 
 
-def estimate(teacher, x, y=None, *, directory="", steps=5, **settings):
+def estimate(teacher, x, y=None, *, steps=5, **settings):
     """What a recording would cost, from a few steps of it; nothing is written.
 
     Args:
-        teacher: and the others, as in `record`.
+        teacher: and the others, see `Recording`.
         steps: how many are measured, after a first one.
 
     Returns:
         A dict: `rows` and `bytes` in all, `bytes_per_row`, and the teacher's `seconds` in all.
     """
-    recording = Recording(teacher, x, y, directory=directory, **settings)
+    recording = Recording(teacher, x, y, **settings)
     sizes, seconds = [], []
     for drawn in recording.drawn().take(1 + steps):
         begun = time.perf_counter()

@@ -183,7 +183,6 @@ class Store:
             teacher,
             x,
             y,
-            directory=self.directory,
             output=keras.saving.deserialize_keras_object(self.plan["output"]),
             sampler=self.sampler if sampler is None else sampler,
             prepare=prepare,

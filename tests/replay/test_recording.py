@@ -212,6 +212,7 @@ def test_a_recording_goes_on_with_its_own_settings_only(copy, tmp_path):
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"shards": 0}, "shards must be at least 1"),
         ({"batch_size": 65}, "64 rows, less than one batch of 65"),
+        ({"y": np.zeros(63)}, r"as many rows; got \[64, 63\]"),
         ({"top_k": 0}, "top_k must be a whole number"),
         ({"sampler": "UncertaintyMixup"}, "asks the networks in every draw"),
         ({"sampler": samplers.Choice(["Empirical", "Uncertain"])}, "asks the networks in every"),

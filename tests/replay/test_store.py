@@ -282,6 +282,8 @@ def test_a_store_answers_for_its_own_samples_only(mixed):
     distiller.compile()
     with pytest.raises(ValueError, match=r"Fit it on the store's own samples.*store.batches"):
         distiller.fit(X, verbose=0)
+    with pytest.raises(ValueError, match="answers other inputs than a store's"):
+        distiller.compile(metrics=["accuracy"], teacher_metrics=True)
     labelled = Distiller(network(), mixed.teacher, sampler=mixed.sampler, label_weight=0.5)
     labelled.compile()
     with pytest.raises(ValueError, match="needs the unmodified rows beside"):
