@@ -23,12 +23,12 @@ Measured with tensorflow 2.21 on 2 CPU cores with AVX-512 BF16:
 
 | | small | medium | heavy |
 |---|---|---|---|
-| replayed / ERM | 1.039 | 1.010 | 1.020 |
-| live / (teacher + ERM) | 0.908 | 0.987 | 0.900 |
-| live / keras | 1.015 | 1.018 | 1.018 |
-| folded / keras | 1.012 | 0.839 | 0.941 |
-| bfloat16 / keras | 0.956 | 0.488 | 0.737 |
-| sampler / live | 0.107 | 0.005 | 0.009 |
+| replayed / ERM | 1.069 | 1.010 | 1.020 |
+| live / (teacher + ERM) | 0.931 | 0.987 | 0.900 |
+| live / keras | 1.005 | 1.018 | 1.018 |
+| folded / keras | 1.016 | 0.839 | 0.941 |
+| bfloat16 / keras | 0.931 | 0.488 | 0.737 |
+| sampler / live | 0.104 | 0.005 | 0.009 |
 | nats, folded | 0 | 3e-7 | 3e-7 |
 | nats, bfloat16 | 3e-7 | 6e-4 | 0.2 |
 """
