@@ -14,7 +14,15 @@ from ml_collections import config_flags
 
 import ecl_tf
 from ecl_tf import data, models, outputs, preprocessing, samplers
-from trainers import compare, distill, optimizers, runtime, train_teacher
+from trainers import (
+    command_line,
+    compare,
+    comparison,
+    distill,
+    optimizers,
+    runtime,
+    train_teacher,
+)
 
 FILES = {
     "ablations": ["", "digits", "rotated_digits", "fashion_mnist"],
@@ -266,7 +274,7 @@ def run(monkeypatch, tmp_path):
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
         for name, value in (("CONFIG", config), ("WORKDIR", str(tmp_path))):
-            monkeypatch.setattr(runtime, name, type("Holder", (), {"value": value}))
+            monkeypatch.setattr(command_line, name, type("Holder", (), {"value": value}))
         with flagsaver.flagsaver():
             script.main([])
         return tmp_path
@@ -328,7 +336,7 @@ def test_further_methods_are_arguments_of_the_distiller(name):
 @pytest.mark.parametrize("name", [name for name in ALL if "grid" in load(name)])
 def test_a_grid_has_cells(name):
     config = load(name)
-    cells = dict(compare.grid_cells(config))
+    cells = dict(comparison.grid_cells(config))
     assert len(cells) == np.prod([len(values) for _, values in config.grid])
     for cell in cells.values():
         for section in sections(cell):

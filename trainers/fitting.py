@@ -1,21 +1,9 @@
 """Training for a number of steps, continued after a kill."""
 
-import re
 import shutil
 
-from absl import flags
-
 from ecl_tf import resume
-from trainers import runtime, strategies
-
-CHECKPOINT_EVERY = flags.DEFINE_string(
-    "checkpoint_every", "60 seconds", 'How often: "60 seconds", or "500 steps".'
-)
-
-
-@flags.validator(CHECKPOINT_EVERY.name, 'Give seconds or steps: "60 seconds", or "500 steps".')
-def _validate(text):
-    return _interval(text) is not None
+from trainers import command_line, runtime, strategies
 
 
 def fit(model, batches, train, checkpoints=None, callbacks=(), **kwargs):
@@ -48,7 +36,7 @@ def fit(model, batches, train, checkpoints=None, callbacks=(), **kwargs):
         checkpoints,
         steps=train.steps,
         steps_per_epoch=steps_per_epoch,
-        **_interval(CHECKPOINT_EVERY.value),
+        **command_line.interval(command_line.CHECKPOINT_EVERY.value),
         **kwargs,
     )
 
@@ -56,14 +44,3 @@ def fit(model, batches, train, checkpoints=None, callbacks=(), **kwargs):
 def forget(checkpoints):
     """Removes the checkpoints of a training whose result is written."""
     strategies.let_chief(lambda: shutil.rmtree(checkpoints, ignore_errors=True))
-
-
-def _interval(text):
-    """The arguments of `resume.fit`, or None."""
-    found = re.fullmatch(r"(?:(\d*\.?\d+) *s(?:econds?)?|(\d+) *steps?)", text)
-    if not found:
-        return None
-    seconds, steps = found.groups()
-    if seconds:
-        return {"every_seconds": float(seconds)}
-    return {"every_steps": int(steps), "every_seconds": None}

@@ -15,9 +15,7 @@ workers write different shards.
 
 from absl import app, flags
 
-from ecl_tf import replay
-from trainers import runtime, strategies, teaching
-from trainers.experiment import Experiment
+from trainers import command_line
 
 EPOCHS = flags.DEFINE_integer("epochs", 10, "Passes over the training data.", lower_bound=1)
 TOP_K = flags.DEFINE_integer(
@@ -28,13 +26,18 @@ DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what it would cost, and write
 VERIFY = flags.DEFINE_integer(
     "verify", 0, "Recompute so many stored rows, and fail if they differ.", lower_bound=0
 )
-flags.adopt_module_key_flags(runtime)
-flags.adopt_module_key_flags(teaching)
+for _name in ("config", "workdir", "strategy", "teacher"):
+    flags.declare_key_flag(_name)
+flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main(_):
-    config = runtime.CONFIG.value
-    workdir = runtime.claim(runtime.WORKDIR.value, config)
+    from ecl_tf import replay
+    from trainers import runtime, strategies, teaching
+    from trainers.experiment import Experiment
+
+    config = command_line.CONFIG.value
+    workdir = runtime.claim(command_line.WORKDIR.value, config)
     experiment = Experiment(config)
     teacher = teaching.load_teacher(experiment, workdir)
     directory = workdir / "replay"

@@ -1,23 +1,11 @@
-"""What every script needs around its experiment: flags and the work directory."""
+"""What every script needs around its experiment: the work directory, and lines of progress."""
 
 import json
 import os
 import pathlib
 import sys
 
-from absl import flags
-from ml_collections import config_flags
-
 from trainers import strategies
-
-flags.adopt_module_key_flags(strategies)
-CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "The experiment, e.g. configs/digits.py; change settings by --config.KEY=VALUE."
-)
-WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Directory for all that is written. It decides what is resumed."
-)
-flags.mark_flags_as_required(["config", "workdir"])
 
 
 def claim(workdir, config):

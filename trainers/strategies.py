@@ -9,15 +9,7 @@ import tensorflow as tf
 from absl import flags
 
 from ecl_tf import replicas
-
-STRATEGY = flags.DEFINE_enum(
-    "strategy",
-    "default",
-    ["default", "mirrored", "multi_worker", "tpu"],
-    "Trains on one device, on all of this machine, on the workers that the environment variable "
-    "TF_CONFIG names (run the same command on each, with one --workdir that all of them see), or "
-    "on the TPU that TPU_NAME names. A batch is parted among all devices.",
-)
+from trainers import command_line
 
 
 def current():
@@ -27,7 +19,8 @@ def current():
         ValueError: if TF_CONFIG, or the TPU, is not to be found.
     """
     # Without a command line, in a notebook, flags are not parsed.
-    return _make(STRATEGY.value if flags.FLAGS.is_parsed() else STRATEGY.default)
+    flag = command_line.STRATEGY
+    return _make(flag.value if flags.FLAGS.is_parsed() else flag.default)
 
 
 @functools.cache

@@ -3,16 +3,11 @@
 import pathlib
 
 import keras
-from absl import flags
 
 import ecl_tf
 from ecl_tf import data, outputs, pretrained, symbolic, teachers
-from trainers import fitting, runtime, strategies
+from trainers import command_line, fitting, runtime, strategies
 from trainers.experiment import save_model
-
-TEACHER = flags.DEFINE_string(
-    "teacher", None, "Directory with the teacher's .keras files; WORKDIR/teacher by default."
-)
 
 
 def train_teacher(experiment, workdir):
@@ -24,7 +19,7 @@ def train_teacher(experiment, workdir):
         The `ecl_tf.Ensemble` of all members.
     """
     section = experiment.config.teacher
-    if TEACHER.value is None and "pretrained" not in section:
+    if command_line.TEACHER.value is None and "pretrained" not in section:
         directory = workdir / "teacher"
         strategies.let_chief(lambda: directory.mkdir(exist_ok=True))
         for number in range(section.members):
@@ -53,11 +48,11 @@ def load_teacher(experiment, workdir):
     """
     section = experiment.config.teacher
     scope = strategies.current().scope  # In it every replica gets its own copy.
-    if TEACHER.value is None and "pretrained" in section:
+    if command_line.TEACHER.value is None and "pretrained" in section:
         with scope():
             members = _pretrained(experiment, section.pretrained)
         return _ensemble(experiment, members)
-    directory = pathlib.Path(TEACHER.value or workdir / "teacher")
+    directory = pathlib.Path(command_line.TEACHER.value or workdir / "teacher")
     paths = sorted(directory.glob("*.keras"))
     if not paths:
         raise ValueError(

@@ -7,17 +7,19 @@ writes WORKDIR/teacher/member_*.keras. Members that are there already are kept.
 
 from absl import app, flags
 
-from trainers import fitting, runtime, teaching
-from trainers.experiment import Experiment
+from trainers import command_line
 
-flags.adopt_module_key_flags(runtime)
-flags.adopt_module_key_flags(fitting)
-flags.adopt_module_key_flags(teaching)
+for _name in ("config", "workdir", "strategy", "teacher", "checkpoint_every"):
+    flags.declare_key_flag(_name)
+flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main(_):
-    workdir = runtime.claim(runtime.WORKDIR.value, runtime.CONFIG.value)
-    experiment = Experiment(runtime.CONFIG.value)
+    from trainers import runtime, teaching
+    from trainers.experiment import Experiment
+
+    workdir = runtime.claim(command_line.WORKDIR.value, command_line.CONFIG.value)
+    experiment = Experiment(command_line.CONFIG.value)
     teacher = teaching.train_teacher(experiment, workdir)
     scores = [(member.name, member) for member in teacher.members] + [("ensemble", teacher)]
     for number, (name, model) in enumerate(scores):

@@ -53,12 +53,12 @@ def run_script(monkeypatch):
 
     def run(name, config, workdir, **others):
         script = importlib.import_module(f"trainers.{name}")
-        from trainers import runtime
+        from trainers import command_line
 
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()
-        monkeypatch.setattr(runtime, "CONFIG", _Holder(config))
-        monkeypatch.setattr(runtime, "WORKDIR", _Holder(str(workdir)))
+        monkeypatch.setattr(command_line, "CONFIG", _Holder(config))
+        monkeypatch.setattr(command_line, "WORKDIR", _Holder(str(workdir)))
         with flagsaver.flagsaver(**others):
             script.main([])
 

@@ -9,7 +9,7 @@ import pytest
 
 from configs import mpii_gaze
 from ecl_tf import data
-from trainers import compare, tables
+from trainers import comparison, tables
 from trainers.experiment import Experiment
 
 METHODS = ["ERM", "standard KD", "tuned KD", "XCL"]
@@ -101,7 +101,7 @@ def test_without_validation_data_comparing_is_refused(config, tmp_path):
     splits = experiment.splits
     experiment.splits = dataclasses.replace(splits, validation=splits.train)
     with pytest.raises(ValueError, match=r"validation.*--config\.data\.validation_persons=1"):
-        compare.compare(experiment, tmp_path)
+        comparison.compare(experiment, tmp_path)
     assert not any(tmp_path.iterdir())
 
 

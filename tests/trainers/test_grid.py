@@ -6,7 +6,7 @@ import numpy as np
 import processes
 import pytest
 
-from trainers import compare
+from trainers import comparison
 from trainers.experiment import Experiment
 
 CONFIG = """
@@ -42,7 +42,7 @@ def with_grid(config, *grid):
 def test_a_grid_is_the_product_of_its_settings(config):
     networks = {"small": {"name": "mlp", "widths": (4,)}, "other": {"name": "lenet"}}
     grid = with_grid(config, ("data.train_size", (32, 64)), ("student.network", networks))
-    cells = dict(compare.grid_cells(grid))
+    cells = dict(comparison.grid_cells(grid))
     assert list(cells) == [
         "data.train_size=32, student.network=small",
         "data.train_size=32, student.network=other",
@@ -57,7 +57,7 @@ def test_a_grid_is_the_product_of_its_settings(config):
 @pytest.mark.parametrize("key", ["data.train_sizes", "nothing.at.all", "steps"])
 def test_a_grid_over_an_unknown_setting_is_refused(config, key):
     with pytest.raises(ValueError, match=f"grid names '{key}', which is no setting"):
-        list(compare.grid_cells(with_grid(config, (key, (1, 2)))))
+        list(comparison.grid_cells(with_grid(config, (key, (1, 2)))))
 
 
 @pytest.mark.slow

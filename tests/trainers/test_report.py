@@ -13,7 +13,7 @@ import processes
 import pytest
 from scipy import stats
 
-from trainers import figures, report, tables
+from trainers import figures, reporting, tables
 
 METHODS = ("ERM", "standard KD", "tuned KD", "XCL", "FunMatch")
 METRICS = {
@@ -169,7 +169,7 @@ def markdown_rows(text):
 @pytest.mark.parametrize("score", ["accuracy", "rmse"])
 def test_numbers_are_those_of_the_results(score, tmp_path):
     results = make(score)
-    assert report.write(results, tmp_path) == "table.md, plot.png, report.html"
+    assert reporting.write(results, tmp_path) == "table.md, plot.png, report.html"
     header, _, *rows = markdown_rows((tmp_path / "table.md").read_text())
     page = Page((tmp_path / "report.html").read_text())
     assert page.tables[0] == [header, *rows]
@@ -240,11 +240,11 @@ ALL += ["Sampled inputs"]
 
 
 def test_parts_are_there_as_their_data_is(undrawn):
-    page = Page(report.page(with_details(make("rmse"), shape=(5,)), "Title"))
+    page = Page(reporting.page(with_details(make("rmse"), shape=(5,)), "Title"))
     assert page.headings() == ALL and page.headings("h1") == ["Title"]
-    page = Page(report.page(with_details(make()), "Title"))
+    page = Page(reporting.page(with_details(make()), "Title"))
     assert page.headings() == [name for name in ALL if name != "Between the training points"]
-    page = Page(report.page(make(), "Title"))
+    page = Page(reporting.page(make(), "Title"))
     assert page.headings() == ["Test scores"]
 
 
@@ -254,7 +254,7 @@ def test_parts_are_there_as_their_data_is(undrawn):
 )
 def test_null_is_missing(undrawn, name, heading):
     results = with_details(make("rmse"), shape=(5,)) | {name: None}
-    assert Page(report.page(results, "Title")).headings() == [h for h in ALL if h != heading]
+    assert Page(reporting.page(results, "Title")).headings() == [h for h in ALL if h != heading]
 
 
 def test_parts_of_runs_may_be_missing(undrawn):
@@ -262,7 +262,7 @@ def test_parts_of_runs_may_be_missing(undrawn):
     for key in results["final"]["XCL"]:
         del results["runs"][key]["curve"], results["runs"][key]["reliability"]
     del results["teacher_reliability"]
-    labels = Page(report.page(results, "Title")).labels()
+    labels = Page(reporting.page(results, "Title")).labels()
     others = "ERM, standard KD, tuned KD, FunMatch"
     assert any("Learning curves" in label and others in label for label in labels)
     assert any(f"Reliability diagrams of {others}:" in label for label in labels)
@@ -270,7 +270,7 @@ def test_parts_of_runs_may_be_missing(undrawn):
 
 @pytest.mark.parametrize("score, shape", [("accuracy", (4, 4, 3)), ("rmse", (5,))])
 def test_the_page_stands_alone_and_is_described(score, shape):
-    text = report.page(with_details(make(score), shape), "Title")
+    text = reporting.page(with_details(make(score), shape), "Title")
     page = Page(text)
     for tag, attributes in page.elements:
         assert tag not in ("link", "script", "iframe", "object")
@@ -294,7 +294,7 @@ def test_the_page_stands_alone_and_is_described(score, shape):
 def test_text_is_escaped():
     name = '<script>alert("&")</script>|$x_'
     results = with_details(make(methods=(*METHODS[:4], name)))
-    text = report.page(results, "<b>")
+    text = reporting.page(results, "<b>")
     page = Page(text)
     assert "script" not in {tag for tag, _ in page.elements} and "<script" not in text
     assert page.tables[0][-1][0] == f"{name} (settings 4)" and page.headings("h1") == ["<b>"]
@@ -303,12 +303,12 @@ def test_text_is_escaped():
     # A bar in Markdown is no column.
     (row,) = (row for row in tables.table(results).splitlines() if "script" in row)
     assert len(re.split(r"(?<!\\)\|", row)) == 9
-    report.page(grid(**{f"a={name}": results, "a=2": make()}), "Title")
+    reporting.page(grid(**{f"a={name}": results, "a=2": make()}), "Title")
 
 
 def test_learning_curves_are_means_over_seeds(undrawn):
     results = with_details(make())
-    report.page(results, "Title")
+    reporting.page(results, "Title")
     ((panels, *_),) = (arguments for draw, arguments in undrawn if draw is figures.lines)
     assert list(panels[""]) == list(METHODS)
     for method in METHODS:
@@ -332,7 +332,7 @@ def test_reliability_of_all_seeds_is_that_of_all_their_rows():
             "weight": [(bins == b).mean() for b in filled],
         }
 
-    pooled = report.pool([of(*seed) for seed in rows], classes=True)
+    pooled = reporting.pool([of(*seed) for seed in rows], classes=True)
     expected = of(*(np.concatenate(part) for part in zip(*rows, strict=True)))
     for name, values in expected.items():
         np.testing.assert_allclose(pooled[name], values)
@@ -343,13 +343,13 @@ def test_levels_are_pooled_by_themselves():
         {"predicted": [0.9, 0.95], "observed": o, "weight": [0.5] * 2} for o in ([0, 1], [1, 1])
     ]
     expected = {"predicted": [0.9, 0.95], "observed": [0.5, 1.0], "weight": [0.5, 0.5]}
-    assert report.pool(curves, classes=False) == expected
+    assert reporting.pool(curves, classes=False) == expected
 
 
 def test_the_gallery_shows_images_and_probabilities(undrawn):
     results = with_details(make(), classes=30)
     gallery = results["gallery"]
-    page = Page(report.page(results, "Title"))
+    page = Page(reporting.page(results, "Title"))
     images = [a["src"] for tag, a in page.elements if tag == "img"]
     assert len(images) == 3
     for source, pixels in zip(images, gallery["inputs"], strict=True):
@@ -372,7 +372,7 @@ def test_the_gallery_shows_images_and_probabilities(undrawn):
 def test_the_gallery_shows_rows_and_intervals(undrawn):
     results = with_details(make("rmse"), shape=(20,))
     given = results["gallery"]
-    page = Page(report.page(results, "Title"))
+    page = Page(reporting.page(results, "Title"))
     rows = page.tables[1][1:]
     first = ", ".join(f"{value:.3g}" for value in given["inputs"][0][:12]) + ", …"
     assert rows[0][0].strip() == first
@@ -391,7 +391,7 @@ def cells():
 
 def test_a_grid_has_an_overview_and_its_cells(undrawn, tmp_path):
     found = cells()
-    assert report.write({"cells": found}, tmp_path) == "table.md, report.html"
+    assert reporting.write({"cells": found}, tmp_path) == "table.md, report.html"
     assert not (tmp_path / "plot.png").exists()
     page = Page((tmp_path / "report.html").read_text())
     assert page.headings("h2") == ["Overview", *found]
@@ -431,7 +431,7 @@ def test_a_grid_has_an_overview_and_its_cells(undrawn, tmp_path):
 def test_unfinished_cells_are_named_and_left_out(undrawn, tmp_path):
     unfinished = {"runs": {}, "score": "accuracy"}
     results = {"cells": {"a=1": make(), "a=2": unfinished, "a=3": make(methods=METHODS[:4])}}
-    report.write(results, tmp_path)
+    reporting.write(results, tmp_path)
     page = Page((tmp_path / "report.html").read_text())
     assert "a=2: not finished" in page.headings("li")
     assert page.headings("h2") == ["Overview", "a=1", "a=3"]
@@ -441,9 +441,9 @@ def test_unfinished_cells_are_named_and_left_out(undrawn, tmp_path):
 
 
 def test_a_grid_of_one_cell_or_of_names_alone(undrawn):
-    page = Page(report.page({"cells": {"a=1": make()}}, "Title"))
+    page = Page(reporting.page({"cells": {"a=1": make()}}, "Title"))
     assert page.tables[0][0][0] == "a"
-    report.page({"cells": {"a=x": make(), "a=y": make()}}, "Title")
+    reporting.page({"cells": {"a=x": make(), "a=y": make()}}, "Title")
     assert not [draw for draw, _ in undrawn if draw is figures.lines]
 
 
@@ -451,20 +451,20 @@ def test_a_grid_of_one_cell_or_of_names_alone(undrawn):
 def test_unfinished_results_are_refused(unfinished, tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(unfinished))
     with pytest.raises(ValueError, match=r"unfinished.*trainers\.compare"):
-        report.rebuild(tmp_path)
+        reporting.rebuild(tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_missing_results_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"no results\.json in .*trainers\.compare"):
-        report.rebuild(tmp_path)
+        reporting.rebuild(tmp_path)
 
 
 def test_an_average_of_folds_has_no_details(undrawn):
     folds = [with_details(make("rmse", seed=seed), shape=(5,)) for seed in range(2)]
     merged = tables.average(folds)
     assert not {"teacher_reliability", "gallery", "one_dimension"} & set(merged)
-    page = Page(report.page(merged, "Title"))
+    page = Page(reporting.page(merged, "Title"))
     assert page.headings() == ["Test scores"]
     assert any("Test splits of 2 folds" in words for _, words in page.words)
     assert "gallery" in folds[0]
@@ -542,7 +542,7 @@ def test_one_seed_and_values_that_are_all_the_same():
     for run in results["runs"].values():
         run["test"]["accuracy"] = 0.5
         run["curve"] = [{"step": 10, "accuracy": 0.5}]
-    page = Page(report.page({"cells": {"a=1": results, "a=2": results}}, "Title"))
+    page = Page(reporting.page({"cells": {"a=1": results, "a=2": results}}, "Title"))
     assert not any("±" in cell for table in page.tables for row in table for cell in row)
 
 
@@ -550,7 +550,7 @@ def test_one_seed_and_values_that_are_all_the_same():
 def test_the_command_makes_the_same_report_again(tmp_path):
     results = with_details(make())
     (tmp_path / "results.json").write_text(json.dumps(results))
-    report.write(results, tmp_path)
+    reporting.write(results, tmp_path)
     names = ("table.md", "plot.png", "report.html")
     before = {name: (tmp_path / name).read_bytes() for name in names}
     for name in names:

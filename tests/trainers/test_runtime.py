@@ -1,15 +1,11 @@
-"""The work directory and the command line."""
+"""The work directory."""
 
 import json
-import pathlib
 
-import processes
 import pytest
 from ml_collections import ConfigDict
 
 from trainers import runtime
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 
 def test_a_new_work_directory_is_claimed_and_its_own_experiment_continues(tmp_path):
@@ -39,22 +35,3 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(TypeError):
         runtime.write_json(path, {"new": object()})
     assert json.loads(path.read_text()) == {"old": 1}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        (["--config=D", "--workdir=W", "--config.student.widht=3"], "widht"),
-        (["--config=D", "--workdir=W", "--config.seeds=many"], "seeds"),
-        (["--config=D"], "workdir"),
-    ],
-)
-def test_wrong_flags_end_with_their_name(tmp_path, arguments, message):
-    paths = {"=W": f"={tmp_path / 'w'}", "=D": f"={ROOT / 'configs/digits.py'}"}
-    for short, path in paths.items():
-        arguments = [argument.replace(short, path) for argument in arguments]
-    code, printed, errors = processes.start("trainers.train_teacher", *arguments).wait()
-    assert code != 0
-    assert message in errors + printed
-    assert not (tmp_path / "w").exists()

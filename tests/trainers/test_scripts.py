@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import ecl_tf
-from trainers import compare, tables
+from trainers import comparison, tables
 
 ROOT = pathlib.Path(__file__).parents[2]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -171,4 +171,4 @@ def test_a_script_runs_from_the_command_line(tmp_path):
 
 def test_final_seeds_are_apart_from_tuning_seeds(digits_config):
     digits_config.seed, digits_config.tuning_seeds, digits_config.seeds = 7, 2, 3
-    assert [list(part) for part in compare.seeds(digits_config)] == [[7, 8], [9, 10, 11]]
+    assert [list(part) for part in comparison.seeds(digits_config)] == [[7, 8], [9, 10, 11]]

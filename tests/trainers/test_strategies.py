@@ -7,7 +7,7 @@ import numpy as np
 import processes
 import pytest
 
-from trainers import fitting, strategies
+from trainers import strategies
 
 CONFIG = """
 from configs import digits
@@ -131,18 +131,3 @@ def test_replicas_must_divide_a_batch(monkeypatch):
     monkeypatch.setattr(strategies, "current", Three)
     with pytest.raises(ValueError, match=r"3 replicas can't part a batch of 64.*a multiple of 3"):
         strategies.prepare(keras.Sequential(), 64)
-
-
-@pytest.mark.parametrize(
-    ("text", "arguments"),
-    [
-        ("60 seconds", {"every_seconds": 60.0}),
-        ("0.5s", {"every_seconds": 0.5}),
-        ("500 steps", {"every_steps": 500, "every_seconds": None}),
-        ("1 step", {"every_steps": 1, "every_seconds": None}),
-        ("60", None),
-        ("often", None),
-    ],
-)
-def test_checkpoints_by_seconds_or_steps(text, arguments):
-    assert fitting._interval(text) == arguments

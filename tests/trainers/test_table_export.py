@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 import ecl_tf
 from configs import casp
-from trainers import compare
+from trainers import comparison
 from trainers.experiment import Experiment
 
 MIN_SCALE = 0.1
@@ -109,9 +109,9 @@ def test_export_and_evaluation_are_in_the_targets_units(run_script, config, tmp_
 def test_standard_kd_gets_a_spread_in_the_targets_units(config, tmp_path):
     experiment = Experiment(config)
     teacher = ecl_tf.Ensemble([experiment.network(config.teacher)], experiment.output)
-    setting = compare.standard_kd(experiment)
+    setting = comparison.standard_kd(experiment)
     assert isinstance(setting.arguments["output"], ecl_tf.outputs.Point)
-    record = compare.Runs(experiment, teacher, tmp_path, 1).run(setting, 3)
+    record = comparison.Runs(experiment, teacher, tmp_path, 1).run(setting, 3)
 
     x, y = rows(experiment.splits.validation)
     mean = by_numpy(tmp_path / "students" / record["student"], experiment.splits, x, points=True)
@@ -124,7 +124,7 @@ def test_standard_kd_gets_a_spread_in_the_targets_units(config, tmp_path):
 
 
 def standard_kd_divergence(config, a, b):
-    output = compare.standard_kd(Experiment(config)).arguments["output"]
+    output = comparison.standard_kd(Experiment(config)).arguments["output"]
     return np.asarray(output.divergence(output(a), output(b), ecl_tf.divergences.kl))
 
 

@@ -11,7 +11,7 @@ from ml_collections import config_flags
 
 import ecl_tf
 from ecl_tf import samplers
-from trainers import train_generator
+from trainers import generation
 from trainers.experiment import Experiment
 
 
@@ -57,7 +57,7 @@ def test_a_generator_is_trained_once_and_sampled_from(
 
 def test_a_sampler_that_is_no_choice_becomes_one_of_two():
     mixup = {"class_name": "Mixup", "config": {"alpha": 0.5}}
-    parts = train_generator.sampler_with("g.keras", mixup)["config"]["samplers"]
+    parts = generation.sampler_with("g.keras", mixup)["config"]["samplers"]
     assert parts == [mixup, {"class_name": "Generated", "config": {"model": "g.keras"}}]
 
 
@@ -89,7 +89,7 @@ def test_other_inputs_are_refused(config, convert, message):
     validation = experiment.splits.validation.map(lambda x, y: (convert(x), y))
     experiment.splits = dataclasses.replace(experiment.splits, validation=validation)
     with pytest.raises(ValueError, match=message):
-        train_generator.build(experiment)
+        generation.build(experiment)
 
 
 def test_a_generator_that_diverged_is_not_written(run_script, config, tmp_path):
