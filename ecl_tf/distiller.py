@@ -18,6 +18,7 @@ from ecl_tf import (
 )
 from ecl_tf.finite import NonFiniteCount, StopOnNonFinite
 from ecl_tf.label_metrics import LabelMetrics
+from ecl_tf.row_means import RowMeans
 from ecl_tf.samplers import random
 
 
@@ -126,13 +127,10 @@ class Distiller(keras.Model):
             aggregation="only_first_replica",
             name="step",
         )
-        self.loss_mean = keras.metrics.Mean(name="loss")
-        self.divergence_mean = keras.metrics.Mean(name="divergence")
-        self.label_loss_mean = keras.metrics.Mean(name="label_loss")
-        self.feature_loss_mean = keras.metrics.Mean(name="feature_loss")
-        self.closeness_means = [
-            keras.metrics.Mean(name=name) for name in self.output_kind.closeness_names
-        ]
+        named = ["loss", "divergence", *self.output_kind.closeness_names]
+        named += ["label_loss"] if self.label_weight > 0.0 else []
+        named += ["feature_loss"] if self.feature_losses else []
+        self.means = RowMeans(named)
         self.non_finite = NonFiniteCount()
         self._input_specs = None  # Of the last batch that was traced.
         # Names of what each kind of step returns.
@@ -324,7 +322,7 @@ class Distiller(keras.Model):
         teacher_parameters = self.teacher.output_kind.parameters(teacher)
         updated = [weight.value for weight in self.student.weights]
         self.non_finite.update_state(samples.inputs, teacher_parameters, raw, loss, updated)
-        logged = self._means()
+        logged = [self.means]
         if y is not None and (append or self.sampler.keeps_rows):
             unmodified = None if append else samples.unmodified
             self._label_metrics.update(y, raw_labelled, unmodified, sample_weight)
@@ -348,7 +346,7 @@ class Distiller(keras.Model):
                 teacher_features=teacher_features,
                 student_features=student_features,
             )
-            logged += self._means()
+            logged.append(self.means)
         if y is not None:
             self._label_metrics.update(y, raw, None, sample_weight)
             logged += self._label_metrics.metrics
@@ -364,13 +362,9 @@ class Distiller(keras.Model):
         return self._log("test", logged)
 
     def _log(self, mode, metrics):
-        self._logged[mode] = [metric.name for metric in metrics]
-        return {metric.name: metric.result() for metric in metrics}
-
-    @property
-    def metrics(self):
-        # By name: Keras keeps a loss mean of its own, which is never updated here.
-        return list({metric.name: metric for metric in super().metrics}.values())
+        results = _results(metrics)
+        self._logged[mode] = list(results)
+        return results
 
     def get_metrics_result(self):
         """Returns what the last kind of step logged, over all replicas.
@@ -378,7 +372,7 @@ class Distiller(keras.Model):
         Keras takes these values in place of the step's own, which are one replica's, if
         the names are the same.
         """
-        results = {metric.name: metric.result() for metric in self.metrics}
+        results = _results(self.metrics)  # Keras's own loss comes before the one of `means`.
         return {name: results[name] for name in self._logged[self._mode]}
 
     def evaluate(self, *args, **kwargs):
@@ -422,14 +416,11 @@ class Distiller(keras.Model):
         teacher_features,
         student_features,
     ):
-        """The loss of every row, shape (batch,), all of its means updated."""
+        """The loss of every row, shape (batch,), and all means updated."""
         divergence = self.output_kind.divergence(
             teacher, student, self.divergence, self.temperature
         )
-        self.divergence_mean.update_state(divergence)
-        closeness = self.output_kind.compare(teacher, student)
-        for mean in self.closeness_means:
-            mean.update_state(closeness[mean.name])
+        values = {"divergence": divergence, **self.output_kind.compare(teacher, student)}
         loss = divergence if sampled_weight is None else divergence * sampled_weight
         if self.label_weight > 0.0:
             if labels is None:
@@ -438,27 +429,25 @@ class Distiller(keras.Model):
                     "Give (inputs, labels), or set label_weight=0."
                 )
             label_loss = self.output_kind.negative_log_likelihood(labelled, labels)
-            self.label_loss_mean.update_state(label_loss)
+            values["label_loss"] = label_loss
             if sample_weight is not None:
                 label_loss *= sample_weight
             loss += self.label_weight * label_loss
+        feature_values = []
         for feature_loss in self.feature_losses:
             value = feature_loss.compute_loss(
                 teacher_features[feature_loss.teacher_layer_name],
                 student_features[feature_loss.student_layer_name],
             )
-            self.feature_loss_mean.update_state(value)
-            loss += tf.cast(value, loss.dtype)
+            feature_values.append(tf.cast(value, loss.dtype))
+            loss += feature_values[-1]
+        if feature_values:
+            mean = tf.add_n(feature_values) / len(feature_values)
+            values["feature_loss"] = mean * tf.ones_like(loss)
         for penalty in self.student.losses:
             loss += tf.cast(penalty, loss.dtype)
-        self.loss_mean.update_state(loss)
+        self.means.update_state({"loss": loss, **values})
         return loss
-
-    def _means(self):
-        means = [self.loss_mean, self.divergence_mean, *self.closeness_means]
-        means += [self.label_loss_mean] if self.label_weight > 0.0 else []
-        means += [self.feature_loss_mean] if self.feature_losses else []
-        return means
 
     def fit(
         self,
@@ -599,6 +588,15 @@ def _dtype_policy(student):
     """The policy by which Keras decides on loss scaling: that of a float16 layer, if any."""
     policies = [student.dtype_policy, *(layer.dtype_policy for layer in student._flatten_layers())]
     return next((p for p in policies if p.compute_dtype == "float16"), policies[0])
+
+
+def _results(metrics):
+    """The results of metrics by name, of which one may have several."""
+    results = {}
+    for metric in metrics:
+        result = metric.result()
+        results.update(result if isinstance(result, dict) else {metric.name: result})
+    return results
 
 
 def _rows(nest, index):

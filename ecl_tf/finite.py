@@ -24,19 +24,20 @@ class NonFiniteCount(keras.metrics.Metric):
         # student's weights, where `is_finite` of all elements takes three. Other values may be
         # as large as float32 goes (logits of masked classes), and their sum infinite.
         *others, updated = values
-        bad = [
-            tf.reduce_any(
-                [tf.reduce_any(~tf.math.is_finite(tensor)) for tensor in _floats(nest)] or [False]
-            )
+        finite = [
+            _all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in _floats(nest)])
             for nest in others
         ]
         sums = [tf.reduce_sum(tf.cast(tensor, tf.float32)) for tensor in _floats(updated)]
-        total = tf.add_n(sums or [tf.zeros(())])
-        bad.append(~tf.math.is_finite(total))
-        self.counts.assign_add(tf.cast(tf.stack(bad), tf.float32))
+        finite.append(tf.math.is_finite(tf.add_n(sums or [tf.zeros(())])))
+        self.counts.assign_add(tf.cast(~tf.stack(finite), tf.float32))
 
     def result(self):
         return tf.convert_to_tensor(self.counts)
+
+
+def _all(flags):
+    return flags[0] if len(flags) == 1 else tf.reduce_all(flags or [True])
 
 
 def _floats(nest):

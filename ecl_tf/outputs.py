@@ -174,6 +174,8 @@ class Categorical(Output):
             )
 
     def combine(self, raws):
+        if len(raws) == 1:
+            return self(raws[0])
         log_probabilities = tf.nn.log_softmax(_stack(raws), axis=-1)
         return self(tf.reduce_logsumexp(log_probabilities, 0) - math.log(len(raws)))
 
