@@ -41,6 +41,7 @@ def get_config():
             },
             "erm": {"label_smoothing": 0.1, "mixup_alpha": 0.4},
             "kd": {"temperatures": (1.0, 2.0, 4.0, 8.0), "label_weights": (0.0, 0.1)},
+            "replay_epochs": 0,  # Of stored answers, for trainers.compare; 0: the teacher itself.
             "xcl": {
                 "sampler": {
                     "class_name": "Uncertain",

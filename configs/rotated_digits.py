@@ -48,6 +48,7 @@ def get_config():
             },
             "erm": {"label_smoothing": 0.0, "mixup_alpha": 0.4},
             "kd": {"label_weights": (0.0, 0.1, 1.0)},
+            "replay_epochs": 0,
             "xcl": {
                 "sampler": {
                     "class_name": "Uncertain",

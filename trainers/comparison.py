@@ -12,7 +12,16 @@ import keras
 from ml_collections import ConfigDict
 
 from ecl_tf import data, outputs, teachers
-from trainers import command_line, diagnostics, fitting, runtime, strategies, tables, teaching
+from trainers import (
+    command_line,
+    diagnostics,
+    fitting,
+    runtime,
+    stores,
+    strategies,
+    tables,
+    teaching,
+)
 from trainers.experiment import Experiment, save_model
 
 
@@ -120,13 +129,15 @@ def compare(experiment, workdir, teacher_directory=None):
             "trainers.compare makes its choices on validation data, and this data set is split "
             "without any. Hold some out, e.g. with --config.data.validation_persons=1."
         )
-    teacher = teaching.train_teacher(experiment, teacher_directory or workdir)
+    teacher_directory = teacher_directory or workdir
+    teacher = teaching.train_teacher(experiment, teacher_directory)
+    stored = stores.Stores(experiment, teacher, teacher_directory / "replay")
     tuning_seeds, final_seeds = seeds(experiment.config)
     to_tune = [erm_settings(experiment), kd_settings(experiment)]
     fixed = [standard_kd(experiment), xcl(experiment), *others(experiment)]
     total = len(tuning_seeds) * sum(map(len, to_tune))
     total += len(to_tune + fixed) * len(final_seeds)
-    runs = Runs(experiment, teacher, workdir, total)
+    runs = Runs(experiment, teacher, stored, workdir, total)
 
     # All choices are made on validation data.
     chosen = [choose(settings, runs, experiment, tuning_seeds) for settings in to_tune]
@@ -222,13 +233,15 @@ class Runs:
     Args:
         experiment: the `Experiment`.
         teacher: the `ecl_tf.Teacher`.
+        stored: the `stores.Stores` of its answers.
         workdir: the work directory.
         total: the number of runs, for the progress line.
     """
 
-    def __init__(self, experiment, teacher, workdir, total):
+    def __init__(self, experiment, teacher, stored, workdir, total):
         self.experiment = experiment
         self.teacher = teacher
+        self.stored = stored
         self.path = workdir / "results.json"
         self.students = workdir / "students"
         self.checkpoints = workdir / "checkpoints"
@@ -239,6 +252,7 @@ class Runs:
             "score": experiment.score_name,
             "higher_is_better": experiment.higher_is_better,
             "student_steps": experiment.config.student.train.steps,
+            "replay_epochs": stored.epochs,
             "runs": {},
         }
         if self.path.exists():
@@ -250,11 +264,12 @@ class Runs:
         key = setting.key(seed)
         if key in self.results["runs"]:
             return self.results["runs"][key]
+        store = None if setting.method == "ERM" else self.stored.of(**setting.arguments)
         runtime.announce(f"[run {self.done}/{self.total}] {key}")
         start = time.monotonic()
         number = len(self.results["runs"])
         checkpoints = self.checkpoints / str(number)
-        student, output, curve = self._train(setting, seed, checkpoints)
+        student, output, curve = self._train(setting, seed, checkpoints, store)
         seconds = time.monotonic() - start
         path = self.students / f"{number}.keras"
         save_model(student, path)
@@ -274,7 +289,7 @@ class Runs:
         fitting.forget(checkpoints)
         return record
 
-    def _train(self, setting, seed, checkpoints):
+    def _train(self, setting, seed, checkpoints, store):
         """Returns the student, the output that its raw tensor stands for, and its curve."""
         experiment = self.experiment
         output = setting.arguments.get("output", experiment.output)
@@ -286,7 +301,12 @@ class Runs:
             )
         else:
             student = experiment.train_distilled(
-                self.teacher, seed, callbacks=[curve], checkpoints=checkpoints, **setting.arguments
+                store.teacher if store else self.teacher,
+                seed,
+                callbacks=[curve],
+                checkpoints=checkpoints,
+                store=store,
+                **setting.arguments,
             )
         if isinstance(output, outputs.Point):
             # A student of points has no spread of its own: measure it, in the target's units.

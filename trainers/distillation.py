@@ -23,7 +23,7 @@ def distill(experiment, teacher, workdir, store=None):
         callbacks.append(keras.callbacks.CSVLogger(str(log), append=True))
     history = fitting.fit(
         distiller,
-        functools.partial(_batches, experiment, store, distiller.sampler),
+        functools.partial(experiment.student_batches, seed, distiller.sampler, store),
         section.train,
         workdir / "checkpoints",
         callbacks,
@@ -42,20 +42,6 @@ def distill(experiment, teacher, workdir, store=None):
 
     strategies.let_chief(write)
     return distiller.student
-
-
-def _batches(experiment, store, sampler, first_step):
-    """Training batches after some steps, live or stored."""
-    section, seed = experiment.config.student, experiment.config.seed
-    if store is None:
-        return experiment.batches(section, seed, first_step)
-    if store.batch_size != section.train.batch_size:
-        raise ValueError(
-            f"{store.directory} holds batches of {store.batch_size} rows, but "
-            f"config.student.train.batch_size is {section.train.batch_size}. Give the same."
-        )
-    rows = experiment.training_rows()
-    return store.batches(**rows, sampler=sampler, seed=seed, first_step=first_step)
 
 
 def load_model(path):

@@ -73,6 +73,19 @@ class Experiment:
         """Endless training batches for config.teacher or config.student, after some steps."""
         return data.training_batches(self.splits, section.train.batch_size, seed, first_step)
 
+    def student_batches(self, seed, sampler, store, first_step=0, **labels):
+        """Batches of a distillation after some steps: a store's, or `erm_batches`."""
+        train = self.config.student.train
+        if store is None:
+            return self.erm_batches(self.config.student, seed, first_step, **labels)
+        if store.batch_size != train.batch_size:
+            raise ValueError(
+                f"{store.directory} holds batches of {store.batch_size} rows, but "
+                f"config.student.train.batch_size is {train.batch_size}. Give the same."
+            )
+        rows = self.training_rows()
+        return store.batches(**rows, sampler=sampler, seed=seed, first_step=first_step)
+
     def training_rows(self):
         """What `ecl_tf.replay` records and replays: the training split, and how it is varied.
 
@@ -169,24 +182,27 @@ class Experiment:
         callbacks=(),
         checkpoints=None,
         labels=None,
+        store=None,
         **arguments,
     ):
         """Trains a student on the teacher's distributions; returns the student.
 
         Args:
-            teacher: the `ecl_tf.Teacher`.
+            teacher: the `ecl_tf.Teacher`, or that of the store.
             seed: an integer.
             output: the student's output; by default the experiment's.
             callbacks: of `fit`.
             checkpoints: as in `fitting.fit`.
             labels: None, or a dict of arguments of `erm_batches`: batches are then mixed
                 with their labels before the distiller sees them.
+            store: an `ecl_tf.replay.Store` of the teacher's answers, or None.
             **arguments: of `ecl_tf.Distiller`.
         """
         distiller = self.distiller(teacher, seed, output, **arguments)
-        section = self.config.student
-        batches = functools.partial(self.erm_batches, section, seed, **(labels or {}))
-        fitting.fit(distiller, batches, section.train, checkpoints, callbacks)
+        batches = functools.partial(
+            self.student_batches, seed, distiller.sampler, store, **(labels or {})
+        )
+        fitting.fit(distiller, batches, self.config.student.train, checkpoints, callbacks)
         return distiller.student
 
     def xcl_arguments(self):

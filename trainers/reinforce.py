@@ -33,7 +33,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def main(_):
     from ecl_tf import replay
-    from trainers import runtime, strategies, teaching
+    from trainers import runtime, stores, teaching
     from trainers.experiment import Experiment
 
     config = command_line.CONFIG.value
@@ -41,21 +41,18 @@ def main(_):
     experiment = Experiment(config)
     teacher = teaching.load_teacher(experiment, workdir)
     directory = workdir / "replay"
-    source = experiment.training_rows()
     if VERIFY.value:
-        store = replay.Store(directory)
+        store, source = replay.Store(directory), experiment.training_rows()
         nats = store.verify(teacher, **source, rows=VERIFY.value)
         runtime.announce(f"{VERIFY.value} rows of {directory} are as stored, to {nats:.2g} nats.")
         return
-    settings = {
-        **source,
-        "sampler": experiment.xcl_arguments()["sampler"],
-        "batch_size": config.student.train.batch_size,
-        "epochs": EPOCHS.value,
-        "seed": config.seed,
-        "top_k": TOP_K.value,
-        "shards": SHARDS.value,
-    }
+    settings = stores.settings(
+        experiment,
+        experiment.xcl_arguments()["sampler"],
+        EPOCHS.value,
+        top_k=TOP_K.value,
+        shards=SHARDS.value,
+    )
     cost = replay.estimate(teacher, **settings)
     runtime.announce(
         f"{cost['rows']:,} rows, {cost['bytes'] / 1e6:,.1f} MB ({cost['bytes_per_row']:.1f} bytes "
@@ -63,16 +60,7 @@ def main(_):
     )
     if DRY_RUN.value:
         return
-    worker, workers = strategies.worker()
-    replay.record(
-        teacher,
-        **settings,
-        directory=directory,
-        worker=worker,
-        workers=workers,
-        verbose=runtime.verbosity(),
-    )
-    strategies.wait_for_all()
+    stores.record(teacher, directory, settings)
     runtime.announce(f"{directory} is written.")
 
 

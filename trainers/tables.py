@@ -58,10 +58,15 @@ def note(results):
     """What the table's numbers are of, as a sentence."""
     seeds = len(next(iter(results["final"].values())))
     split = f"Test splits of {results['folds']} folds" if "folds" in results else "Test split"
-    return (
+    text = (
         f"{split}; mean of {seeds} seeds with 95 % interval; students of "
         f"{results['student_weights']:,} weights, {results['student_steps']:,} steps each."
     )
+    if epochs := results.get("replay_epochs"):
+        text += (
+            f" The teacher's answers were stored for {epochs} epochs, which the seconds leave out."
+        )
+    return text
 
 
 def average(folds):

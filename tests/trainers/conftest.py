@@ -29,6 +29,12 @@ def shrink(config):
     return config
 
 
+@pytest.fixture(autouse=True)
+def parsed_flags():
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+
+
 @pytest.fixture
 def digits_config():
     return shrink(digits.get_config())
@@ -55,8 +61,6 @@ def run_script(monkeypatch):
         script = importlib.import_module(f"trainers.{name}")
         from trainers import command_line
 
-        if not flags.FLAGS.is_parsed():
-            flags.FLAGS.mark_as_parsed()
         monkeypatch.setattr(command_line, "CONFIG", _Holder(config))
         monkeypatch.setattr(command_line, "WORKDIR", _Holder(str(workdir)))
         with flagsaver.flagsaver(**others):

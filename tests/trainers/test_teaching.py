@@ -5,19 +5,12 @@ import types
 import keras
 import numpy as np
 import pytest
-from absl import flags
 
 from configs import casp
 from trainers import teaching
 from trainers.experiment import Experiment
 
 ROWS = 100
-
-
-@pytest.fixture(autouse=True)
-def parsed_flags():
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
 
 
 @pytest.fixture
