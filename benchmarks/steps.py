@@ -15,6 +15,7 @@ every turn each of these trains for some steps by Keras's `fit`, and its time a 
                the mixing in tf.data
     teacher    the teacher's forward pass alone
     sampler    the mixing alone
+    PyTorch    a hand-written loop (`benchmarks.torch_steps`), with `pip install torch torchvision`
 
 Printed are the medians over turns of the ratios within a turn, after two turns of warm-up, and the
 largest KL divergence in nats of the teacher's other forms from its own answers.
@@ -33,7 +34,11 @@ Measured with tensorflow 2.21 on 2 CPU cores with AVX-512 BF16:
 | nats, bfloat16 | 3e-7 | 6e-4 | 0.2 |
 """
 
+import functools
+import importlib.util
+import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -49,10 +54,7 @@ from ecl_tf.data import splits
 TURNS = 7
 
 
-def _build(name, shape, classes, **arguments):
-    return ecl_tf.models.build(name, shape, classes, **arguments)
-
-
+TRAININGS = ("ERM", "replayed", "live", "folded", "bfloat16", "keras")
 CASES = {
     "small": {
         "shape": (8, 8, 1),
@@ -84,81 +86,130 @@ CASES = {
 }
 
 
-def measure(case):
-    """Prints the ratios of a case."""
-    shape, classes, rows = case["shape"], case["classes"], case["rows"]
-    rng = np.random.default_rng(0)
-    x = rng.random((4 * rows, *shape), "float32")
-    y = rng.integers(0, classes, len(x))
-    name, arguments, count = case["members"]
-    members = [_build(name, shape, classes, **arguments) for _ in range(count)]
-    for number, member in enumerate(members):
-        member.name = f"member_{number}"
-        _settle(member, x)
-    teacher = ecl_tf.Ensemble(members, "categorical")
-    batches = splits.shuffled_batches((tf.constant(x), tf.constant(y)), rows, seed=0)
-    sampler = samplers.Mix()
+class Bench:
+    """The data, networks and trainings of a case, each built when it is asked for."""
 
-    def student():
-        name, arguments = case["student"]
-        return _build(name, shape, classes, **arguments)
+    def __init__(self, case):
+        self.case, self.rows = case, case["rows"]
+        rng = np.random.default_rng(0)
+        self.x = rng.random((4 * self.rows, *case["shape"]), "float32")
+        self.y = rng.integers(0, case["classes"], len(self.x))
+        self.sampler = samplers.Mix()
+        self.execution = {"steps_per_execution": case["execution"], "jit_compile": False}
 
-    def optimizer():
+    def build(self, name, arguments):
+        return ecl_tf.models.build(name, self.case["shape"], self.case["classes"], **arguments)
+
+    def student(self):
+        return self.build(*self.case["student"])
+
+    def optimizer(self):
         return keras.optimizers.SGD(1e-3, 0.9)
 
-    execution = {"steps_per_execution": case["execution"], "jit_compile": False}
-    erm = student()
-    erm.compile(optimizer(), ecl_tf.losses.NegativeLogLikelihood("categorical"), **execution)
+    @functools.cached_property
+    def members(self):
+        name, arguments, count = self.case["members"]
+        members = [self.build(name, arguments) for _ in range(count)]
+        for number, member in enumerate(members):
+            member.name = f"member_{number}"
+            _settle(member, self.x)
+        return members
 
-    lives = {"live": teacher}
-    for name, dtype in (("folded", "float32"), ("bfloat16", "bfloat16")):
-        forms = [ecl_tf.inference_form(member, dtype) for member in members]
-        lives[name] = ecl_tf.Ensemble(forms, "categorical")
-    for name, each in lives.items():
-        nats = ecl_tf.divergences.kl(teacher.distribution(x), each.distribution(x))
-        print(f"  {name}: the teacher's answers differ by {float(tf.reduce_max(nats)):.1e} nats")
+    def teacher(self, form="live"):
+        members = self.members
+        if form != "live":
+            dtype = "float32" if form == "folded" else form
+            members = [ecl_tf.inference_form(member, dtype) for member in members]
+        return ecl_tf.Ensemble(members, "categorical")
 
-    def distiller(teacher):
-        made = ecl_tf.Distiller(student(), teacher, sampler=sampler)
-        made.compile(optimizer(), **execution)
+    def batches(self):
+        held = (tf.constant(self.x), tf.constant(self.y))
+        return splits.shuffled_batches(held, self.rows, seed=0)
+
+    def training(self, kind, directory=None):
+        """The compiled model and the data of a kind of training; `directory` is of its store."""
+        if kind == "ERM":
+            model = self.student()
+            loss = ecl_tf.losses.NegativeLogLikelihood("categorical")
+            model.compile(self.optimizer(), loss, **self.execution)
+            return model, self.batches().prefetch(2)
+        if kind == "keras":
+            return self._keras(), self._mixed().prefetch(2)
+        if kind == "replayed":
+            store = replay.Store(directory or self.store(tempfile.mkdtemp()))
+            return self._distiller(store.teacher), store.batches(self.x, self.y)
+        return self._distiller(self.teacher(kind)), self.batches().prefetch(2)
+
+    def store(self, directory):
+        """Writes a store of mixtures; returns its directory."""
+        settings = {"sampler": self.sampler, "batch_size": self.rows, "epochs": 4}
+        replay.record(self.teacher(), self.x, self.y, directory=directory, **settings, verbose=0)
+        return directory
+
+    def _distiller(self, teacher):
+        made = ecl_tf.Distiller(self.student(), teacher, sampler=self.sampler)
+        made.compile(self.optimizer(), **self.execution)
         return made
 
-    directory = tempfile.mkdtemp()
-    replay.record(
-        teacher, x, y, directory=directory, sampler=sampler, batch_size=rows, epochs=4, verbose=0
-    )
-    store = replay.Store(directory)
-    image = keras.Input(shape)
-    together = (
-        keras.Model(image, keras.layers.Average()([member(image) for member in members]))
-        if count > 1
-        else members[0]
-    )
-    theirs = keras.distillation.Distiller(
-        together,
-        student(),
-        keras.distillation.LogitsDistillation(1.0, loss=keras.losses.KLDivergence()),
-        student_loss_weight=0.0,
-    )
-    theirs.compile(optimizer(), "sparse_categorical_crossentropy", **execution)
-    mixed = batches.enumerate().map(
-        lambda step, xy: (sampler(xy[0], tf.stack([0, tf.cast(step, tf.int32)])).inputs, xy[1]),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
-    fits = {
-        "ERM": (erm, batches.prefetch(2)),
-        "replayed": (distiller(store.teacher), store.batches(x, y)),
-        **{name: (distiller(each), batches.prefetch(2)) for name, each in lives.items()},
-        "keras": (theirs, mixed.prefetch(2)),
-    }
+    def _keras(self):
+        image = keras.Input(self.case["shape"])
+        members = [member(image) for member in self.members]
+        together = (
+            keras.Model(image, keras.layers.Average()(members))
+            if len(members) > 1
+            else self.members[0]
+        )
+        theirs = keras.distillation.Distiller(
+            together,
+            self.student(),
+            keras.distillation.LogitsDistillation(1.0, loss=keras.losses.KLDivergence()),
+            student_loss_weight=0.0,
+        )
+        theirs.compile(self.optimizer(), "sparse_categorical_crossentropy", **self.execution)
+        return theirs
 
-    forward = tf.function(lambda x: [m(x, training=False) for m in members], autograph=False)
-    mix = tf.function(lambda x, seed: sampler(x, seed).inputs, autograph=False)
-    batch = tf.constant(x[:rows])
-    calls = {
-        "teacher": lambda n: forward(batch),
-        "sampler": lambda n: mix(batch, tf.constant([0, n])),
-    }
+    def _mixed(self):
+        def mix(step, rows):
+            seed = tf.stack([0, tf.cast(step, tf.int32)])
+            return self.sampler(rows[0], seed).inputs, rows[1]
+
+        return self.batches().enumerate().map(mix, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def calls(self):
+        """Functions that do a part of a number of steps, and return the seconds taken."""
+        members = self.members
+        batch = tf.constant(self.x[: self.rows])
+        forward = tf.function(lambda x: [m(x, training=False) for m in members], autograph=False)
+        mix = tf.function(lambda x, seed: self.sampler(x, seed).inputs, autograph=False)
+
+        def repeated(call):
+            def run(steps):
+                begun = time.perf_counter()
+                for n in range(steps):
+                    last = call(n)
+                keras.tree.map_structure(lambda tensor: tensor.numpy(), last)
+                return time.perf_counter() - begun
+
+            return run
+
+        return {
+            "teacher": repeated(lambda n: forward(batch)),
+            "sampler": repeated(lambda n: mix(batch, tf.constant([0, n]))),
+        }
+
+
+def measure(case):
+    """Prints the ratios of a case."""
+    bench = Bench(case)
+    live = bench.teacher()
+    for form in ("folded", "bfloat16"):
+        answers = bench.teacher(form).distribution(bench.x)
+        nats = ecl_tf.divergences.kl(live.distribution(bench.x), answers)
+        print(f"  {form}: the teacher's answers differ by {float(tf.reduce_max(nats)):.1e} nats")
+    fits = {kind: bench.training(kind) for kind in TRAININGS}
+    calls = bench.calls()
+    if importlib.util.find_spec("torchvision"):
+        calls["PyTorch"] = _pytorch(case)
 
     times: dict[str, list[float]] = {name: [] for name in (*fits, *calls)}
     for turn in range(2 + TURNS):
@@ -171,26 +222,40 @@ def measure(case):
             # The second epoch: in the first one the pipeline starts.
             times[name].append(clock.seconds[-1] / case["steps"])
         for name, call in calls.items():
-            begun = time.perf_counter()
-            for n in range(case["steps"]):
-                last = call(n)
-            keras.tree.map_structure(lambda tensor: tensor.numpy(), last)
-            times[name].append((time.perf_counter() - begun) / case["steps"])
+            times[name].append(call(case["steps"]) / case["steps"])
         print(f"turn {turn + 1} of {2 + TURNS}", end="\r", file=sys.stderr)
     times = {name: seconds[2:] for name, seconds in times.items()}
     for name, seconds in times.items():
         print(f"  {name:9}{1000 * statistics.median(seconds):9.2f} ms a step")
-    parts = [t + s for t, s in zip(times["teacher"], times["ERM"], strict=True)]
-    for name, tops, bottoms in [
-        ("replayed / ERM", times["replayed"], times["ERM"]),
-        ("live / (teacher + ERM)", times["live"], parts),
-        ("live / keras", times["live"], times["keras"]),
-        ("folded / keras", times["folded"], times["keras"]),
-        ("bfloat16 / keras", times["bfloat16"], times["keras"]),
-        ("sampler / live", times["sampler"], times["live"]),
+    times["parts"] = [t + s for t, s in zip(times["teacher"], times["ERM"], strict=True)]
+    for top, bottom in [
+        ("replayed", "ERM"),
+        ("live", "parts"),
+        ("live", "keras"),
+        ("folded", "keras"),
+        ("bfloat16", "keras"),
+        *([("live", "PyTorch"), ("bfloat16", "PyTorch")] if "PyTorch" in times else []),
+        ("sampler", "live"),
     ]:
-        ratios = sorted(top / bottom for top, bottom in zip(tops, bottoms, strict=True))
+        ratios = sorted(t / b for t, b in zip(times[top], times[bottom], strict=True))
+        name = f"{top} / {bottom}"
         print(f"  {name:24}{statistics.median(ratios):6.3f}  ({ratios[0]:.3f} to {ratios[-1]:.3f})")
+
+
+def _pytorch(case):
+    """As `Bench.calls`: `benchmarks.torch_steps`, which waits in another process."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.torch_steps", json.dumps(case)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def run(steps):
+        print(steps, file=process.stdin, flush=True)
+        return float(process.stdout.readline())
+
+    return run
 
 
 def _settle(model, x):

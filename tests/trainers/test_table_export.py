@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 import ecl_tf
 from configs import casp
-from trainers import comparison
+from trainers import comparison, stores
 from trainers.experiment import Experiment
 
 MIN_SCALE = 0.1
@@ -109,9 +109,10 @@ def test_export_and_evaluation_are_in_the_targets_units(run_script, config, tmp_
 def test_standard_kd_gets_a_spread_in_the_targets_units(config, tmp_path):
     experiment = Experiment(config)
     teacher = ecl_tf.Ensemble([experiment.network(config.teacher)], experiment.output)
+    stored = stores.Stores(experiment, teacher, tmp_path)
     setting = comparison.standard_kd(experiment)
     assert isinstance(setting.arguments["output"], ecl_tf.outputs.Point)
-    record = comparison.Runs(experiment, teacher, tmp_path, 1).run(setting, 3)
+    record = comparison.Runs(experiment, teacher, stored, tmp_path, 1).run(setting, 3)
 
     x, y = rows(experiment.splits.validation)
     mean = by_numpy(tmp_path / "students" / record["student"], experiment.splits, x, points=True)
