@@ -4,7 +4,17 @@
 
 Every training has a process of its own. Printed is the largest resident size in MB that it reached
 in 12 steps, less that of the process with TensorFlow and the training data loaded. The replayed
-training's process finds its store written: no teacher was ever in it.
+training's process finds its store written: no teacher was ever in it. Measured with tensorflow 2.21
+(12 steps of 20 in the small case):
+
+| | small | medium | heavy |
+|---|---|---|---|
+| ERM | 99 | 294 | 616 |
+| replayed | 106 | 297 | 577 |
+| live | 123 | 2240 | 2336 |
+| folded | 124 | 2223 | 2368 |
+| bfloat16 | 126 | 2226 | 2314 |
+| keras | 78 | 2326 | 2404 |
 """
 
 import multiprocessing
