@@ -316,12 +316,14 @@ class Distiller(keras.Model):
             scaled = self.optimizer.scale_loss(tf.reduce_sum(loss) / row_count)
         weights = self.trainable_weights
         gradients = tape.gradient(scaled, weights)
-        with tf.control_dependencies([scaled]):  # As in _next_seed.
+        with tf.control_dependencies(keras.tree.flatten(x)):  # As in _next_seed.
             self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
 
-        teacher_parameters = self.teacher.output_kind.parameters(teacher)
+        given = samples.inputs, self.teacher.output_kind.parameters(teacher)
+        if is_recorded and x.member_outputs:  # Only finite answers are ever recorded.
+            given = (), ()
         updated = [weight.value for weight in self.student.weights]
-        self.non_finite.update_state(samples.inputs, teacher_parameters, raw, loss, updated)
+        self.non_finite.update_state(*given, raw, loss, updated)
         logged = [self.means]
         if y is not None and (append or self.sampler.keeps_rows):
             unmodified = None if append else samples.unmodified

@@ -121,6 +121,17 @@ def test_finite_training_is_not_stopped():
     assert int(its.step.numpy()) == 6
 
 
+def test_recorded_samples_are_not_looked_through_again_and_their_fault_shows_in_the_student():
+    def recorded(x):
+        answers = (tf.zeros((ROWS, 3)),)
+        return (samplers.Samples(x, tf.ones(ROWS, tf.bool), member_outputs=answers),)
+
+    its = distiller()
+    with pytest.raises(FloatingPointError, match=r"in step 3 .*: the student had NaN"):
+        its.fit(data(np.nan).map(recorded), verbose=0)
+    np.testing.assert_array_equal(its.non_finite.result()[:2], [0, 0])
+
+
 # Callbacks and checkpoints.
 
 
