@@ -48,18 +48,19 @@ class StopOnNonFinite(keras.callbacks.Callback):
     """Raises after the first step that met NaN or Inf, before other callbacks run.
 
     `Distiller.fit` puts it before all other callbacks, so no checkpoint is written
-    over by weights that are not finite.
+    over by weights that are not finite. For that the host waits for every execution,
+    of `steps_per_execution` steps, and reads five numbers: the only ones in an epoch.
     """
 
-    def on_train_begin(self, logs=None):
+    def on_epoch_begin(self, epoch, logs=None):
         self._steps_before = int(self.model.step.numpy())
 
     def on_train_batch_end(self, batch, logs=None):
         counts = self.model.non_finite.counts.numpy()
-        first, last = self._steps_before + 1, int(self.model.step.numpy())
-        self._steps_before = last
         if not counts.any():
+            self._steps_before += self.model.steps_per_execution
             return
+        first, last = self._steps_before + 1, int(self.model.step.numpy())
         where = f"step {last}" if first == last else f"steps {first} to {last}"
         # Values flow from the first source to the last: the first one is the cause.
         source = next(name for name, count in zip(SOURCES, counts, strict=True) if count)

@@ -246,6 +246,34 @@ def test_a_short_last_execution_names_its_own_step():
         its.fit(tf.data.Dataset.from_tensor_slices(x).batch(ROWS), verbose=0)
 
 
+@pytest.mark.parametrize("execution", [1, 2, 6])
+def test_the_host_reads_once_an_execution(execution, monkeypatch):
+    # 12 steps in 2 epochs.
+    read, at = [], []
+    original = tf.__internal__.EagerTensor._numpy
+
+    def counted(tensor):
+        if tensor.dtype != tf.bool:  # Keras's own, once an execution: was there data?
+            read.append(tensor.shape)
+        return original(tensor)
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            at.append(len(read))
+
+        def on_train_batch_end(self, batch, logs=None):
+            at.append(len(read))
+
+    its = distiller(steps_per_execution=execution)
+    monkeypatch.setattr(tf.__internal__.EagerTensor, "_numpy", counted)
+    its.fit(data(), epochs=2, verbose=0, callbacks=[Watch()])
+    executions = 6 // execution
+    assert len(at) == 2 * (1 + executions)
+    for epoch in (at[: 1 + executions], at[1 + executions :]):
+        assert np.diff(epoch).tolist() == [1] * executions
+    assert read.count((5,)) == 12 // execution
+
+
 def test_the_count_starts_anew_after_an_error():
     its = distiller(run_eagerly=True)
     with pytest.raises(FloatingPointError):
