@@ -33,6 +33,7 @@ def get_config():
             },
             "teacher": {
                 "members": 4,
+                "calibrate": False,
                 "network": {
                     "name": "mlp",
                     "widths": (256, 256, 256, 256),

@@ -55,6 +55,7 @@ def get_config(size="full"):
             },
             "teacher": {
                 "members": 3,
+                "calibrate": True,
                 "inference_form": "float32",  # Folded; "bfloat16" is faster, see the README.
                 "network": {"name": "resnet", "depth": 56},
                 "train": train,

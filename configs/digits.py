@@ -21,6 +21,7 @@ def get_config():
             "data": {"name": "digits", "train_size": 200, "validation_size": 300, "seed": 0},
             "teacher": {
                 "members": 3,
+                "calibrate": True,  # Fits its temperature to validation data.
                 "network": {"name": "convnet", "width": 16, "depth": 2},
                 "train": {
                     "steps": 600,

@@ -41,6 +41,7 @@ def get_config(size="full"):
                 "mock_examples": 0,
             },
             "teacher": {
+                "calibrate": True,
                 "pretrained": {
                     "name": "keras_application",
                     "model": "ConvNeXtBase",

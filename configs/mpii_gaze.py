@@ -64,6 +64,7 @@ def get_config(size="full"):
             "folds": tuple(f"p{person:02d}" for person in range(15)),
             "teacher": {
                 "members": 5,
+                "calibrate": False,
                 "network": {
                     "name": "preactivation_resnet",
                     "depth": 8,

@@ -28,6 +28,7 @@ def get_config():
             },
             "teacher": {
                 "members": 4,
+                "calibrate": False,
                 "network": {"name": "mlp", "widths": (128, 128, 128)},
                 "train": {
                     "steps": 1000,

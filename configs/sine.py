@@ -19,6 +19,7 @@ def get_config():
             "data": {"name": "sine", "train_size": 24, "noise": 0.1, "seed": 0},
             "teacher": {
                 "members": 5,
+                "calibrate": False,
                 "network": {"name": "mlp", "widths": (64, 64)},
                 "train": {
                     "steps": 1000,

@@ -19,6 +19,7 @@ from ecl_tf import (
     samplers,
     teachers,
 )
+from ecl_tf.calibration import calibrated
 from ecl_tf.distiller import Distiller
 from ecl_tf.export import export_student, load_student
 from ecl_tf.inference import inference_form
@@ -30,6 +31,7 @@ __all__ = [
     "Distiller",
     "Ensemble",
     "Teacher",
+    "calibrated",
     "data",
     "divergences",
     "export_student",

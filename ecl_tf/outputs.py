@@ -63,6 +63,10 @@ class Output:
         """The number of classes, labels or target dimensions for a raw `shape`."""
         return shape[-1]
 
+    def tempered(self, temperature):
+        """This output with another temperature T: each raw tensor stands for p^(1/T)."""
+        return type(self).from_config({**self.get_config(), "temperature": temperature})
+
     def raw_size(self, event_size):
         """The last dimension of the raw tensor for a number of classes or targets."""
         return event_size
@@ -138,14 +142,41 @@ class Output:
         return f"{type(self).__name__}({arguments})"
 
 
+class _Logits(Output):
+    """What the outputs whose raw tensors are logits share."""
+
+    def __init__(self, temperature=1.0):
+        self.temperature = _positive("temperature", temperature)
+
+    def __call__(self, raw):
+        return self._distribution(self._logits(raw))
+
+    def _logits(self, raw):
+        raw = _float32(raw)
+        return raw if self.temperature == 1.0 else raw / self.temperature
+
+    def _distribution(self, logits):
+        raise NotImplementedError
+
+    def get_config(self):
+        return {"temperature": self.temperature}
+
+
 @keras.saving.register_keras_serializable(_PACKAGE)
-class Categorical(Output):
+class Categorical(_Logits):
     """One of K classes: raw logits (..., K) give p(k) = softmax(logits)_k.
 
     An ensemble is the mean of its members' *probabilities*, taken in log space,
     log p(k) = logsumexp_m log p_m(k) - log M. (The mean of the logits is another,
     sharper distribution.) Labels are class indices (...,), or (soft) one-hot
     rows (..., K).
+
+    Args:
+        temperature: T > 0; the raw tensor stands for softmax(logits / T). Of a teacher,
+            T is what `ecl_tf.calibrated` fits.
+
+    Raises:
+        ValueError: if the temperature is not a positive number.
 
     Example:
     >>> import numpy as np
@@ -160,10 +191,10 @@ class Categorical(Output):
     family = "categorical"
     takes_temperature = True
 
-    def __call__(self, raw):
+    def _distribution(self, logits):
         from tensorflow_probability import distributions as tfd
 
-        return tfd.Categorical(logits=_float32(raw))
+        return tfd.Categorical(logits=logits)
 
     def validate(self, shape, network):
         if len(shape) < 2 or (shape[-1] is not None and shape[-1] < 2):
@@ -176,8 +207,8 @@ class Categorical(Output):
     def combine(self, raws):
         if len(raws) == 1:
             return self(raws[0])
-        log_probabilities = tf.nn.log_softmax(_stack(raws), axis=-1)
-        return self(tf.reduce_logsumexp(log_probabilities, 0) - math.log(len(raws)))
+        log_probabilities = tf.nn.log_softmax(self._logits(_stack(raws)), axis=-1)
+        return self._distribution(tf.reduce_logsumexp(log_probabilities, 0) - math.log(len(raws)))
 
     def uncertainty(self, raws):
         aleatoric = tf.reduce_mean(self(_stack(raws)).entropy(), 0)
@@ -185,11 +216,11 @@ class Categorical(Output):
         return Uncertainty(aleatoric, tf.maximum(total - aleatoric, 0.0))
 
     def raw(self, distribution):
-        return distribution.logits_parameter()
+        return distribution.logits_parameter() * self.temperature
 
     def temper(self, distribution, temperature):
         """Returns softmax(logits / T), Hinton et al. 2015, equation 1."""
-        return self(distribution.logits_parameter() / temperature)
+        return self._distribution(distribution.logits_parameter() / temperature)
 
     def divergence(self, teacher, student, divergence, temperature=1.0):
         """Returns T^2 * D(teacher^(1/T), student^(1/T)) per example.
@@ -218,21 +249,27 @@ class Categorical(Output):
         return {"agreement": per_example(_float32(same))}
 
     def prediction(self, raw):
-        return tf.nn.softmax(_float32(raw))
+        return tf.nn.softmax(self._logits(raw))
 
     def parameters(self, distribution):
         return {"probabilities": tf.nn.softmax(distribution.logits_parameter())}
 
     def from_parameters(self, parameters):
-        return self(tf.math.log(_float32(parameters["probabilities"])))
+        return self._distribution(tf.math.log(_float32(parameters["probabilities"])))
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
-class Bernoulli(Output):
+class Bernoulli(_Logits):
     """K independent yes/no labels: raw logits (..., K) give p_k = sigmoid(logits_k).
 
     The event is the row of K labels. An ensemble is the mean of its members'
     probabilities, label by label, in log space. Labels are 0/1 rows (..., K).
+
+    Args:
+        temperature: T > 0, as in `Categorical`: sigmoid(logits / T).
+
+    Raises:
+        ValueError: if the temperature is not a positive number.
 
     Example:
     >>> output = Bernoulli()
@@ -242,10 +279,10 @@ class Bernoulli(Output):
 
     family = "bernoulli"
 
-    def __call__(self, raw):
+    def _distribution(self, logits):
         from tensorflow_probability import distributions as tfd
 
-        return tfd.Independent(tfd.Bernoulli(logits=_float32(raw)), 1)
+        return tfd.Independent(tfd.Bernoulli(logits=logits), 1)
 
     def validate(self, shape, network):
         if len(shape) < 2:
@@ -255,10 +292,10 @@ class Bernoulli(Output):
             )
 
     def combine(self, raws):
-        logits = _stack(raws)
+        logits = self._logits(_stack(raws))
         yes = tf.reduce_logsumexp(tf.math.log_sigmoid(logits), 0)
         no = tf.reduce_logsumexp(tf.math.log_sigmoid(-logits), 0)
-        return self(yes - no)
+        return self._distribution(yes - no)
 
     def uncertainty(self, raws):
         entropy = self(_stack(raws)).distribution.entropy()
@@ -270,11 +307,11 @@ class Bernoulli(Output):
         )
 
     def raw(self, distribution):
-        return distribution.distribution.logits_parameter()
+        return distribution.distribution.logits_parameter() * self.temperature
 
     def negative_log_likelihood(self, distribution, labels):
         # From logits for any labels in [0, 1]: finite where probabilities round to 0.
-        logits = self.raw(distribution)
+        logits = distribution.distribution.logits_parameter()
         labels = tf.reshape(_float32(labels), tf.shape(logits))
         loss = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
         return per_example(tf.reduce_sum(loss, -1))
@@ -284,14 +321,14 @@ class Bernoulli(Output):
         return {"agreement": per_example(_float32(same))}
 
     def prediction(self, raw):
-        return tf.sigmoid(_float32(raw))
+        return tf.sigmoid(self._logits(raw))
 
     def parameters(self, distribution):
-        return {"probabilities": tf.sigmoid(self.raw(distribution))}
+        return {"probabilities": tf.sigmoid(distribution.distribution.logits_parameter())}
 
     def from_parameters(self, parameters):
         probabilities = _float32(parameters["probabilities"])
-        return self(tf.math.log(probabilities) - tf.math.log1p(-probabilities))
+        return self._distribution(tf.math.log(probabilities) - tf.math.log1p(-probabilities))
 
 
 class _Gaussian(Output):
@@ -300,7 +337,9 @@ class _Gaussian(Output):
     family = "normal"
     closeness_names = ("mean_error",)
 
-    def __init__(self, event_size, min_scale=1e-3, target_mean=0.0, target_stddev=1.0):
+    def __init__(
+        self, event_size, min_scale=1e-3, target_mean=0.0, target_stddev=1.0, temperature=1.0
+    ):
         if isinstance(event_size, bool) or int(event_size) != event_size or event_size < 1:
             raise ValueError(
                 f"event_size must be a whole number of target dimensions, at least 1; "
@@ -315,6 +354,7 @@ class _Gaussian(Output):
         self.min_scale = float(min_scale)
         self.target_mean = self._per_dimension("target_mean", target_mean)
         self.target_stddev = self._per_dimension("target_stddev", target_stddev, positive=True)
+        self.temperature = _positive("temperature", temperature)
 
     def _per_dimension(self, name, value, positive=False):
         """A number, or a list of one for each target dimension."""
@@ -332,11 +372,12 @@ class _Gaussian(Output):
         return self.size
 
     def moments(self, raw):
-        """Returns mean and standard deviation, each (..., d)."""
+        """Returns mean and standard deviation at temperature 1, each (..., d)."""
         raise NotImplementedError
 
     def __call__(self, raw):
-        return self._distribution(*self.moments(_float32(raw)))
+        mean, stddev = self.moments(_float32(raw))
+        return self._distribution(mean, math.sqrt(self.temperature) * stddev)
 
     def _distribution(self, mean, stddev):
         from tensorflow_probability import distributions as tfd
@@ -344,15 +385,15 @@ class _Gaussian(Output):
         return tfd.Independent(tfd.Normal(mean, stddev), 1)
 
     def combine(self, raws):
-        means, stddevs = self.moments(_stack(raws))
-        variance = tf.reduce_mean(stddevs**2, 0) + tf.math.reduce_variance(means, 0)
+        means, _ = self.moments(_stack(raws))
         floor = self.min_scale * _float32(self.target_stddev)
-        stddev = tf.sqrt(tf.maximum(variance, floor**2))
+        stddev = tf.sqrt(tf.maximum(sum(self.uncertainty(raws)), floor**2))
         return self._distribution(tf.reduce_mean(means, 0), stddev)
 
     def uncertainty(self, raws):
         means, stddevs = self.moments(_stack(raws))
-        return Uncertainty(tf.reduce_mean(stddevs**2, 0), tf.math.reduce_variance(means, 0))
+        parts = tf.reduce_mean(stddevs**2, 0), tf.math.reduce_variance(means, 0)
+        return Uncertainty(*(self.temperature * part for part in parts))
 
     def score(self, uncertainty):
         unit = _float32(self.target_stddev)
@@ -385,6 +426,7 @@ class _Gaussian(Output):
             "min_scale": self.min_scale,
             "target_mean": self.target_mean,
             "target_stddev": self.target_stddev,
+            "temperature": self.temperature,
         }
 
 
@@ -409,9 +451,12 @@ class Normal(_Gaussian):
             it well below the noise of the labels.
         target_mean: a number or one per dimension, in the target's units.
         target_stddev: the same, positive.
+        temperature: T > 0; the distribution is p^(1/T), whose variance is T times that
+            above, both parts of an ensemble's. Of a teacher, T is what
+            `ecl_tf.calibrated` fits.
 
     Raises:
-        ValueError: if `event_size` < 1, or `min_scale` or `target_stddev` <= 0.
+        ValueError: if `event_size` < 1, or `min_scale`, `target_stddev` or `temperature` <= 0.
 
     Example:
     >>> output = Normal(1, min_scale=0.5)
@@ -440,7 +485,8 @@ class Normal(_Gaussian):
         return _float32(self.target_mean) + unit * mean, stddev
 
     def raw(self, distribution):
-        stddev = distribution.stddev() / _float32(self.target_stddev)
+        unit = math.sqrt(self.temperature) * _float32(self.target_stddev)
+        stddev = distribution.stddev() / unit
         excess = tf.maximum(stddev - self.min_scale, _TINY)
         # The inverse of softplus, log(exp(s) - 1), without overflow for large s.
         scale = excess + tf.math.log(-tf.math.expm1(-excess))
@@ -463,14 +509,23 @@ class Point(_Gaussian):
             units of `target_stddev`.
         target_mean: as in `Normal`.
         target_stddev: as in `Normal`.
+        temperature: as in `Normal`.
 
     Raises:
         ValueError: if a `stddev` is not positive, or if there is none and only
             one member to take it from.
     """
 
-    def __init__(self, event_size, stddev=None, min_scale=1e-3, target_mean=0.0, target_stddev=1.0):
-        super().__init__(event_size, min_scale, target_mean, target_stddev)
+    def __init__(
+        self,
+        event_size,
+        stddev=None,
+        min_scale=1e-3,
+        target_mean=0.0,
+        target_stddev=1.0,
+        temperature=1.0,
+    ):
+        super().__init__(event_size, min_scale, target_mean, target_stddev, temperature)
         if stddev is not None:
             stddev = self._per_dimension("stddev", stddev, positive=True)
         self.stddev = stddev
@@ -706,6 +761,12 @@ def is_one_hot(labels, logits):
     """Whether labels are (soft) one-hot rows (..., K) and not class indices."""
     labels = tf.convert_to_tensor(labels)
     return labels.shape.rank == logits.shape.rank and labels.shape[-1] == logits.shape[-1]
+
+
+def _positive(name, value):
+    if not 0.0 < value < math.inf:
+        raise ValueError(f"{name} must be a positive number; got {value!r}.")
+    return float(value)
 
 
 def _float32(values):

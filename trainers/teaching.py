@@ -92,4 +92,21 @@ def _ensemble(experiment, members):
     if form is not None:
         with strategies.current().scope():
             members = [ecl_tf.inference_form(member, form) for member in members]
-    return ecl_tf.Ensemble(members, output)
+    teacher = ecl_tf.Ensemble(members, output)
+    if experiment.config.teacher.get("calibrate"):
+        return _calibrated(experiment, teacher)
+    return teacher
+
+
+def _calibrated(experiment, teacher):
+    """The teacher at the temperature that the validation labels speak for."""
+    splits = experiment.splits
+    if splits.validation is splits.train:
+        raise ValueError(
+            "config.teacher.calibrate needs validation data, and this data set is split without "
+            "any. Hold some out, or leave the teacher as it is: --config.teacher.calibrate=False."
+        )
+    teacher = ecl_tf.calibrated(teacher, data.evaluation_batches(splits.validation))
+    temperature = teacher.output_kind.temperature
+    runtime.announce(f"The teacher's temperature, fitted to validation data: {temperature:g}")
+    return teacher

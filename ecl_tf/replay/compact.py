@@ -121,8 +121,8 @@ class _Gaussian:
 
 class _Bernoulli:
     def __init__(self, output, top_k):
-        del top_k
-        self.output = output
+        del output, top_k
+        self.output = outputs.Bernoulli()
 
     def encode(self, distribution, uncertainty):
         logits = self.output.raw(distribution)

@@ -1,16 +1,24 @@
 """Teachers from the work directory, from --teacher, and from config.teacher.pretrained."""
 
+import dataclasses
 import types
 
 import keras
 import numpy as np
 import pytest
+import scipy.optimize
 
 from configs import casp
 from trainers import teaching
 from trainers.experiment import Experiment
 
 ROWS = 100
+
+
+@pytest.fixture
+def digits_config(digits_config):
+    digits_config.teacher.calibrate = False  # But where that is tested.
+    return digits_config
 
 
 @pytest.fixture
@@ -266,3 +274,29 @@ def test_a_teacher_answers_in_the_form_that_is_asked_for(digits_config, tmp_path
     assert keras.layers.BatchNormalization not in kinds and keras.layers.Conv2D in kinds
     rows = np.random.default_rng(0).random((5, 8, 8, 1), "float32")
     np.testing.assert_allclose(member(rows), network(rows), atol=1e-5)
+
+
+def test_a_calibrated_teacher_has_the_temperature_of_the_validation_labels(digits_config, tmp_path):
+    digits_config.teacher.update({"calibrate": True, "members": 1})
+    digits_config.teacher.train.steps = 100
+    experiment = Experiment(digits_config)
+    teacher = teaching.train_teacher(experiment, tmp_path)
+    x, y = rows(experiment.splits.validation)
+    logits = np.asarray(teacher.members[0](x), "float64")
+
+    def loss(temperature):
+        return -np.log(softmax(logits / temperature)[np.arange(len(y)), y]).mean()
+
+    expected = scipy.optimize.minimize_scalar(loss, bounds=(0.1, 10.0), method="bounded").x
+    assert abs(expected - 1.0) > 0.05
+    assert teacher.output_kind.temperature == pytest.approx(expected, rel=0.01)
+
+
+def test_without_validation_data_a_teacher_is_not_calibrated(digits_config, tmp_path):
+    digits_config.teacher.calibrate = True
+    dense((8, 8, 1), 10, tmp_path / "teacher" / "member_0.keras")
+    experiment = Experiment(digits_config)
+    splits = experiment.splits
+    experiment.splits = dataclasses.replace(splits, validation=splits.train)
+    with pytest.raises(ValueError, match=r"--config.teacher.calibrate=False"):
+        teaching.load_teacher(experiment, tmp_path)
