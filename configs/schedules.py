@@ -3,8 +3,11 @@
     python -m trainers.compare --config=configs/schedules.py:convnet --workdir=runs/schedules
 
 Experiments:
-    convnet, mlp, transformer   students on Fashion-MNIST, by training images and steps; the
-                                teacher has dropout, all inputs are mirrored at random
+    convnet, mlp, transformer   students on Fashion-MNIST with 1,000 training images, by steps;
+                                the teacher has dropout, all inputs are mirrored at random
+    transformer_5000 and so on  the same with 5,000 images, a larger teacher, and its answers
+                                stored
+    transformer_all and so on   the same with all 60,000 images but those held out
     digits                      by steps
     ensembles                   the digits by members of the teacher
     rotated_digits, casp        by steps
@@ -14,6 +17,8 @@ Results and times: docs/results.md.
 
 from configs import casp, digits, fashion_mnist, rotated_digits
 
+# Training images, epochs of stored answers, steps of each member of the teacher.
+_SIZES = {"5000": (5000, 20, 5000), "all": (55_000, 4, 15_000)}
 _NOT_CHOSEN = {"class_name": "Choice", "config": {"samplers": ("Empirical", "Mix")}}
 
 
@@ -31,16 +36,21 @@ def get_config(experiment="convnet"):
         config = casp.get_config()
         grid = [("student.train.steps", (5000, 15_000))]
     else:
-        config = fashion_mnist.get_config(experiment)
-        grid = [
-            ("data.train_size", (1000, 5000)),
-            ("student.train.steps", (6000, 2000, 20_000)),
-        ]
+        student, _, images = experiment.partition("_")
+        if images and images not in _SIZES:
+            raise ValueError(f"Unknown size {images!r}; expected one of {[*_SIZES]} or none.")
+        config = fashion_mnist.get_config(student)
+        grid = [("student.train.steps", (6000, 2000, 20_000))]
         with config.unlocked():
             config.data.update({"augment": True, "max_shift": 0})
             config.teacher.members = 2
             config.teacher.network.dropout = 0.5
             config.teacher.train.steps = 3000
+            if images:
+                config.data.train_size, config.replay_epochs, steps = _SIZES[images]
+                config.teacher.network.update({"width": 48, "depth": 3})
+                config.teacher.train.steps = steps
+                grid = [("student.train.steps", (20_000, 6000, 2000))]
     with config.unlocked():
         config.grid = tuple(grid)
         config.methods = {"not chosen": {"sampler": _NOT_CHOSEN}}

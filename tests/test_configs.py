@@ -34,7 +34,7 @@ FILES = {
     "mpii_gaze": ["", "runlocal"],
     "relatives": ["", "digits", "mlp"],
     "rotated_digits": [""],
-    "schedules": ["", "digits", "ensembles", "transformer", "rotated_digits", "casp"],
+    "schedules": ["", "digits", "ensembles", "convnet_5000", "transformer_all", "casp"],
     "sine": [""],
 }
 ALL = [f"{name}:{size}".rstrip(":") for name, sizes in FILES.items() for size in sizes]
