@@ -5,9 +5,9 @@
 Experiments:
     convnet, mlp, transformer   students on Fashion-MNIST with 1,000 training images, by steps;
                                 the teacher has dropout, all inputs are mirrored at random
-    transformer_5000 and so on  the same with 5,000 images, a larger teacher, and its answers
-                                stored
-    transformer_all and so on   the same with all 60,000 images but those held out
+    convnet_5000 and so on      the same with 5,000 images, 12,000 steps, a larger teacher, and its
+                                answers stored
+    convnet_all and so on       the same with all 60,000 images but those held out
     digits                      by steps
     ensembles                   the digits by members of the teacher
     rotated_digits, casp        by steps
@@ -18,7 +18,7 @@ Results and times: docs/results.md.
 from configs import casp, digits, fashion_mnist, rotated_digits
 
 # Training images, epochs of stored answers, steps of each member of the teacher.
-_SIZES = {"5000": (5000, 20, 5000), "all": (55_000, 4, 15_000)}
+_SIZES = {"5000": (5000, 20, 5000), "all": (55_000, 4, 8000)}
 _NOT_CHOSEN = {"class_name": "Choice", "config": {"samplers": ("Empirical", "Mix")}}
 
 
@@ -50,7 +50,8 @@ def get_config(experiment="convnet"):
                 config.data.train_size, config.replay_epochs, steps = _SIZES[images]
                 config.teacher.network.update({"width": 48, "depth": 3})
                 config.teacher.train.steps = steps
-                grid = [("student.train.steps", (20_000, 6000, 2000))]
+                config.student.train.steps = 12_000
+                return config
     with config.unlocked():
         config.grid = tuple(grid)
         config.methods = {"not chosen": {"sampler": _NOT_CHOSEN}}
