@@ -1,7 +1,5 @@
 """What a training step costs, as ratios of steps that take turns in one process.
 
-    python -m benchmarks.steps [small] [medium] [heavy]
-
 Cases: LeNet from 3 convolutional networks on 8 x 8 images, 64 rows; ResNet-20 from 3 ResNet-56 on
 32 x 32, 64 rows; MobileNetV2 from a ResNet-50 on 96 x 96, 16 rows. Random images and weights. In
 every turn each of these trains for some steps by Keras's `fit`, and its time a step is taken:
@@ -17,32 +15,14 @@ every turn each of these trains for some steps by Keras's `fit`, and its time a 
     sampler    the mixing alone
     PyTorch    a hand-written loop (`benchmarks.torch_steps`), with `pip install torch torchvision`
 
-Printed are the medians over turns of the ratios within a turn, after two turns of warm-up (parts
-are teacher and ERM), and the largest KL divergence in nats of the teacher's other forms from its
-own answers.
-
-Measured with tensorflow 2.21 on 2 CPU cores with AVX-512 BF16:
-
-| | small | medium | heavy |
-|---|---|---|---|
-| replayed / ERM | 1.061 | 1.010 | 1.024 |
-| live / parts | 0.912 | 0.956 | 0.897 |
-| live / keras | 1.044 | 0.984 | 1.002 |
-| folded / keras | 1.050 | 0.823 | 0.931 |
-| bfloat16 / keras | 0.939 | 0.485 | 0.748 |
-| live / PyTorch | 0.955 | 1.030 | 1.291 |
-| bfloat16 / PyTorch | 0.884 | 0.506 | 0.959 |
-| sampler / live | 0.102 | 0.005 | 0.008 |
-| nats, folded | 0 | 2e-7 | 3e-7 |
-| nats, bfloat16 | 2e-7 | 5e-4 | 0.2 |
-
-(PyTorch 2.15. In the small case the check for NaN takes 0.03 of a replayed step, the logged means
-0.02, the rest is reading.)
+What counts are the medians over turns of the ratios within a turn, after two turns of warm-up
+(parts are teacher and ERM). `python -m benchmarks` prints them.
 """
 
 import functools
 import importlib.util
 import json
+import pathlib
 import statistics
 import subprocess
 import sys
@@ -58,7 +38,6 @@ from ecl_tf import replay, samplers
 from ecl_tf.data import splits
 
 TURNS = 7
-
 
 TRAININGS = ("ERM", "replayed", "live", "folded", "bfloat16", "keras")
 CASES = {
@@ -150,6 +129,9 @@ class Bench:
         """Writes a store of mixtures; returns its directory."""
         settings = {"sampler": self.sampler, "batch_size": self.rows, "epochs": 4}
         replay.record(self.teacher(), self.x, self.y, directory=directory, **settings, verbose=0)
+        shards = pathlib.Path(directory).glob("*.tfrecord")
+        rows = settings["epochs"] * len(self.x)
+        self.bytes_per_row = sum(path.stat().st_size for path in shards) / rows
         return directory
 
     def _distiller(self, teacher):
@@ -205,13 +187,9 @@ class Bench:
 
 
 def measure(case):
-    """Prints the ratios of a case."""
+    """Yields what is measured in a case and the result: milliseconds, ratios, bytes, nats."""
     bench = Bench(case)
     live = bench.teacher()
-    for form in ("folded", "bfloat16"):
-        answers = bench.teacher(form).distribution(bench.x)
-        nats = ecl_tf.divergences.kl(live.distribution(bench.x), answers)
-        print(f"  {form}: the teacher's answers differ by {float(tf.reduce_max(nats)):.1e} nats")
     fits = {kind: bench.training(kind) for kind in TRAININGS}
     calls = bench.calls()
     if importlib.util.find_spec("torchvision"):
@@ -232,7 +210,7 @@ def measure(case):
         print(f"turn {turn + 1} of {2 + TURNS}", end="\r", file=sys.stderr)
     times = {name: seconds[2:] for name, seconds in times.items()}
     for name, seconds in times.items():
-        print(f"  {name:9}{1000 * statistics.median(seconds):9.2f} ms a step")
+        yield f"{name}, ms a step", f"{1000 * statistics.median(seconds):.1f}"
     times["parts"] = [t + s for t, s in zip(times["teacher"], times["ERM"], strict=True)]
     for top, bottom in [
         ("replayed", "ERM"),
@@ -244,8 +222,13 @@ def measure(case):
         ("sampler", "live"),
     ]:
         ratios = sorted(t / b for t, b in zip(times[top], times[bottom], strict=True))
-        name = f"{top} / {bottom}"
-        print(f"  {name:24}{statistics.median(ratios):6.3f}  ({ratios[0]:.3f} to {ratios[-1]:.3f})")
+        low, high = ratios[0], ratios[-1]
+        yield f"{top} / {bottom}", f"{statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})"
+    yield "store, bytes a row", f"{bench.bytes_per_row:.1f}"
+    for form in ("folded", "bfloat16"):
+        answers = bench.teacher(form).distribution(bench.x)
+        nats = ecl_tf.divergences.kl(live.distribution(bench.x), answers)
+        yield f"{form}, nats off at most", f"{float(tf.reduce_max(nats)):.0e}"
 
 
 def _pytorch(case):
@@ -291,13 +274,3 @@ class _Clock(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.seconds.append(time.perf_counter() - self._begun)
-
-
-def main():
-    for name in sys.argv[1:] or CASES:
-        print(f"{name}:", flush=True)
-        measure(CASES[name])
-
-
-if __name__ == "__main__":
-    main()
