@@ -48,8 +48,7 @@ def calibrated(teacher, x, y=None, *, output="categorical", batch_size=256):
     Reference: Guo et al., "On Calibration of Modern Neural Networks", 2017, section 4.2. That
     teachers should be calibrated before their students learn is this project's addition.
     """
-    if not isinstance(teacher, teachers.Teacher):
-        teacher = teachers.get(teacher, outputs.get(output))
+    teacher = teachers.get(teacher, output)
     if not isinstance(teacher, teachers.Ensemble):
         raise TypeError(
             f"calibrated takes Keras models or an ecl_tf.Ensemble; got {teacher!r}. Give the "

@@ -122,12 +122,13 @@ def get(teacher, output):
 
     Args:
         teacher: what `Distiller` was given.
-        output: the student's `ecl_tf.outputs.Output`.
+        output: the student's `ecl_tf.outputs.Output`, or its name.
     """
     if isinstance(teacher, Teacher):
         return teacher
     members = list(teacher) if isinstance(teacher, (list, tuple)) else [teacher]
     shape = output_shape(members[0]) if members else None
+    output = outputs.get(output, shape)
     return Ensemble(members, _point_where_it_fits(output, shape))
 
 

@@ -79,6 +79,16 @@ def test_a_gaussian_ensembles_variance_is_the_measured_one(unit):
     )
 
 
+def test_a_network_of_means_and_scales_by_its_outputs_name():
+    rng = np.random.default_rng(10)
+    means = rng.normal(size=(ROWS, 1)).astype("float32")
+    x = np.concatenate([means, np.zeros_like(means)], -1)
+    y = means + rng.normal(0.0, 1.5, means.shape)
+    teacher = calibrated(network(2), x, y, output="normal")
+    expected = np.mean((y - means) ** 2) / (np.log(2.0) + 1e-3) ** 2
+    assert teacher.output_kind.temperature == pytest.approx(expected, rel=0.01)
+
+
 def test_points_of_an_ensemble():
     rng = np.random.default_rng(4)
     x = rng.normal(size=(ROWS, 1)).astype("float32")

@@ -95,7 +95,7 @@ def feature_loss(teacher=None, student=None):
                 "teacher": Ensemble(network(4), output="categorical"),
                 "output": "normal",
             },
-            ["Categorical()", "family", "Normal("],
+            ["Categorical(", "family", "Normal("],
         ),
         (lambda: {"temperature": 0.0}, ["temperature", "positive", "0.0"]),
         (lambda: {"temperature": -1.0}, ["temperature", "positive", "-1.0"]),

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf import outputs, samplers, symbolic, teachers
+from ecl_tf import samplers, teachers
 from ecl_tf.replay import compact, draws, manifest
 
 PART_STEPS = 50  # A shard is written in parts of so many: a kill may cost one.
@@ -57,10 +57,7 @@ class Recording:
         shards=8,
         about=None,
     ):
-        if not isinstance(teacher, teachers.Teacher):
-            first = teacher[0] if isinstance(teacher, (list, tuple)) else teacher
-            teacher = teachers.get(teacher, outputs.get(output, symbolic.output_shape(first)))
-        self.teacher = teacher
+        self.teacher = teachers.get(teacher, output)
         self.rows = draws.Rows(x, y)
         self.sampler = candidates_of(samplers.get(sampler))
         self.batch_size, self.seed = batch_size, seed
