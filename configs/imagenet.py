@@ -63,7 +63,7 @@ def get_config(size="full"):
                     # Decoupled: the published L2 penalty of 1e-4, times 1 / (1 - momentum).
                     "weight_decay": 1e-3,
                     "distillation_weight_decay": 1e-4,
-                    "steps_per_execution": 1,
+                    "steps_per_execution": 15,
                 },
             },
             "erm": {"label_smoothing": 0.1, "mixup_alpha": 0.2},
@@ -86,5 +86,6 @@ def get_config(size="full"):
         )
         config.student.network.model = "MobileNetV2"
         config.student.train.update({"steps": 4, "epochs": 2, "batch_size": 8})
+        config.student.train.steps_per_execution = 1
         config.student.train.schedule.warmup_steps = 1
     return config

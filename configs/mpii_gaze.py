@@ -41,7 +41,7 @@ def get_config(size="full"):
             # Decoupled: the published L2 penalty of 1e-4, times 1 / (1 - momentum).
             "weight_decay": 1e-3,
             "distillation_weight_decay": 1e-4,
-            "steps_per_execution": 1,
+            "steps_per_execution": 14,
         }
 
     config = ConfigDict(
@@ -98,4 +98,5 @@ def get_config(size="full"):
         config.kd.label_weights = (0.0,)
         for section in (config.teacher, config.student):
             section.train.update({"steps": 6, "epochs": 2, "learning_rate": 0.001})
+            section.train.steps_per_execution = 1
     return config
