@@ -2,37 +2,32 @@
 
     python -m benchmarks [small] [medium] [heavy]
 
-See `benchmarks.steps` and `benchmarks.memory`. 25 minutes for all three cases.
-
-Measured with tensorflow 2.21 on 2 CPU cores with AVX-512 BF16:
-
-| | small | medium | heavy |
-|---|---|---|---|
-| replayed / ERM | 1.061 | 1.010 | 1.024 |
-| live / parts | 0.912 | 0.956 | 0.897 |
-| live / keras | 1.044 | 0.984 | 1.002 |
-| folded / keras | 1.050 | 0.823 | 0.931 |
-| bfloat16 / keras | 0.939 | 0.485 | 0.748 |
-| live / PyTorch | 0.955 | 1.030 | 1.291 |
-| bfloat16 / PyTorch | 0.884 | 0.506 | 0.959 |
-| sampler / live | 0.102 | 0.005 | 0.008 |
-| nats, folded | 0 | 2e-7 | 3e-7 |
-| nats, bfloat16 | 2e-7 | 5e-4 | 0.2 |
-
-(PyTorch 2.15. In the small case the check for NaN takes 0.03 of a replayed step, the logged means
-0.02, the rest is reading.)
-
-Measured with tensorflow 2.21
-(12 steps of 20 in the small case):
+See `benchmarks.steps` and `benchmarks.memory`. About 25 minutes for all three cases; the ratios with
+PyTorch need `pip install torch torchvision`. Measured with tensorflow 2.21 on 2 shared CPU cores
+with AVX-512 BF16, medians of 7 turns (replayed / ERM, small: 1.023 to 1.054 in five processes):
 
 | | small | medium | heavy |
 |---|---|---|---|
-| ERM | 99 | 294 | 616 |
-| replayed | 106 | 297 | 577 |
-| live | 123 | 2240 | 2336 |
-| folded | 124 | 2223 | 2368 |
-| bfloat16 | 126 | 2226 | 2314 |
-| keras | 78 | 2326 | 2404 |
+| replayed / ERM | 1.025 | 0.994 | 1.017 |
+| live / parts | 0.902 | 0.933 | 0.953 |
+| live / keras | 1.034 | 0.880 | 0.996 |
+| folded / keras | 0.971 | 0.720 | 0.958 |
+| bfloat16 / keras | 0.900 | 0.607 | 0.758 |
+| live / PyTorch 2.15, another day | 0.955 | 1.030 | 1.291 |
+| bfloat16 / PyTorch 2.15, another day | 0.884 | 0.506 | 0.959 |
+| sampler / live | 0.112 | 0.003 | 0.007 |
+| store, bytes a row | 30.1 | 42.8 | 50.1 |
+| folded, nats off at most | 0 | 2e-7 | 2e-7 |
+| bfloat16, nats off at most (random weights) | 3e-7 | 6e-4 | 0.2 |
+| ERM, MB | 99 | 294 | 616 |
+| replayed, MB | 106 | 297 | 577 |
+| live, MB | 123 | 2240 | 2336 |
+| folded, MB | 124 | 2223 | 2368 |
+| bfloat16, MB | 126 | 2226 | 2314 |
+| keras, MB | 78 | 2326 | 2404 |
+
+In other quiet hours the medium case's live / keras was 0.984, its bfloat16 / keras 0.485. What a small
+replayed step has more than ERM's: the check for NaN (0.03), the logged means (0.02), reading.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """What a trained teacher's inference forms save, and how far they move its answers.
 
-    python -m benchmarks.inference_forms --data_dir=TFDS_DIRECTORY [medium] [heavy]
+    python -m benchmarks.inference_forms --data_dir=TFDS_DIRECTORY [--steps=300] [medium] [heavy]
 
 A member of the teachers of `benchmarks.steps`, trained on Fashion-MNIST enlarged to its size for
 300 steps of 32 images, answers 992 test images and as many mixtures of them (`samplers.Mix`, the
@@ -23,7 +23,7 @@ import ecl_tf
 from benchmarks import steps
 from ecl_tf import samplers
 
-STEPS, ROWS, TEST_ROWS, TURNS = 300, 32, 992, 20
+ROWS, TEST_ROWS, TURNS = 32, 992, 20
 
 
 def read(split, size, data_dir):
@@ -36,10 +36,12 @@ def read(split, size, data_dir):
 
 
 def train(network, x, y):
-    schedule = keras.optimizers.schedules.CosineDecay(1e-3, STEPS)
+    schedule = keras.optimizers.schedules.CosineDecay(1e-3, len(x) // ROWS)
     loss = ecl_tf.losses.NegativeLogLikelihood("categorical")
     network.compile(keras.optimizers.AdamW(schedule), loss, jit_compile=False)
     network.fit(x, y, batch_size=ROWS, verbose=2)
+    # So few steps leave batch normalisation's averages where they began.
+    steps.settle(network, x[:256])
 
 
 def answer(call, x):
@@ -47,10 +49,10 @@ def answer(call, x):
     return np.concatenate([call(x[n : n + ROWS]) for n in range(0, len(x), ROWS)])
 
 
-def measure(case, data_dir):
+def measure(case, data_dir, training_steps):
     name, arguments, _ = case["members"]
     network = ecl_tf.models.build(name, case["shape"], 10, **arguments)
-    train(network, *read(f"train[:{STEPS * ROWS}]", case["shape"][0], data_dir))
+    train(network, *read(f"train[:{training_steps * ROWS}]", case["shape"][0], data_dir))
     x, y = read(f"test[:{TEST_ROWS}]", case["shape"][0], data_dir)
     mixtures = samplers.Mix()(x, tf.constant([0, 0])).inputs
 
@@ -94,10 +96,11 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("cases", nargs="*", default=["medium", "heavy"])
     parser.add_argument("--data_dir")
+    parser.add_argument("--steps", type=int, default=300)
     arguments = parser.parse_args()
     for name in arguments.cases:
         print(f"{name}:", flush=True)
-        measure(steps.CASES[name], arguments.data_dir)
+        measure(steps.CASES[name], arguments.data_dir, arguments.steps)
 
 
 if __name__ == "__main__":

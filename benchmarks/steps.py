@@ -97,7 +97,7 @@ class Bench:
         members = [self.build(name, arguments) for _ in range(count)]
         for number, member in enumerate(members):
             member.name = f"member_{number}"
-            _settle(member, self.x)
+            settle(member, self.x)
         return members
 
     def teacher(self, form="live"):
@@ -247,7 +247,7 @@ def _pytorch(case):
     return run
 
 
-def _settle(model, x):
+def settle(model, x):
     """Gives batch normalisation the statistics of some rows, as training would."""
     normalisations = [
         layer
