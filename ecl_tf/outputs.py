@@ -640,6 +640,10 @@ class Joint(Output):
     def raw_size(self, event_size):
         return self._map(lambda output, size: output.raw_size(size), event_size)
 
+    def tempered(self, temperature):
+        named = {name: output.tempered(temperature) for name, output in self.outputs.items()}
+        return Joint(named, self.weights)
+
     def combine(self, raws):
         return {
             name: output.combine([raw[name] for raw in raws])

@@ -110,6 +110,8 @@ def test_named_outputs_have_a_temperature_each():
     assert found.outputs["a"].temperature == pytest.approx(2.0, rel=0.06)
     assert found.outputs["b"].temperature == pytest.approx(0.5, rel=0.06)
     assert found.weights == output.weights
+    same = output.tempered(3.0)(keras.Model(inputs, outputs_)(logits))
+    np.testing.assert_allclose(same["a"].logits_parameter(), logits * 2.0 / 3.0, rtol=1e-6)
 
 
 def test_a_dataset_and_an_ensemble_are_taken_as_they_are():
