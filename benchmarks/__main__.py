@@ -2,9 +2,10 @@
 
     python -m benchmarks [small] [medium] [heavy]
 
-See `benchmarks.steps` and `benchmarks.memory`. About 25 minutes for all three cases; the ratios with
-PyTorch need `pip install torch torchvision`. Measured with tensorflow 2.21 on 2 shared CPU cores
-with AVX-512 BF16, medians of 7 turns (replayed / ERM, small: 1.023 to 1.054 in five processes):
+See `benchmarks.steps` and `benchmarks.memory`. About 25 minutes for all three cases; the ratios
+with PyTorch need `pip install torch torchvision`. Measured with tensorflow 2.21 on 2 shared CPU
+cores with AVX-512 BF16, medians of 7 turns (replayed / ERM, small: 1.023 to 1.054 in five
+processes):
 
 | | small | medium | heavy |
 |---|---|---|---|
@@ -26,8 +27,8 @@ with AVX-512 BF16, medians of 7 turns (replayed / ERM, small: 1.023 to 1.054 in 
 | bfloat16, MB | 126 | 2226 | 2314 |
 | keras, MB | 78 | 2326 | 2404 |
 
-In other quiet hours the medium case's live / keras was 0.984, its bfloat16 / keras 0.485. What a small
-replayed step has more than ERM's: the check for NaN (0.03), the logged means (0.02), reading.
+In another quiet hour the medium case's live / keras was 0.984, its bfloat16 / keras 0.485. What a
+small replayed step has more than ERM's: the check for NaN (0.03), the logged means (0.02), reading.
 """
 
 import sys
