@@ -38,6 +38,7 @@ setup(
         "tf_keras>=2.21",
     ],
     extras_require={
+        "benchmarks": ["torch>=2.14", "torchvision>=0.29"],  # A loop to compare steps with.
         "teachers": teachers,
         "test": [
             *teachers,

@@ -3,7 +3,7 @@
     python -m benchmarks [small] [medium] [heavy]
 
 See `benchmarks.steps` and `benchmarks.memory`. About 25 minutes for all three cases; the ratios
-with PyTorch need `pip install torch torchvision`. Measured with tensorflow 2.21 on 2 shared CPU
+with PyTorch need `pip install -e ".[benchmarks]"`. Measured with tensorflow 2.21 on 2 shared CPU
 cores with AVX-512 BF16, medians of 7 turns (replayed / ERM, small: 1.023 to 1.054 in five
 processes):
 

@@ -13,7 +13,7 @@ every turn each of these trains for some steps by Keras's `fit`, and its time a 
                the mixing in tf.data
     teacher    the teacher's forward pass alone
     sampler    the mixing alone
-    PyTorch    a hand-written loop (`benchmarks.torch_steps`), with `pip install torch torchvision`
+    PyTorch    a hand-written loop (`benchmarks.torch_steps`), with `pip install -e ".[benchmarks]"`
 
 What counts are the medians over turns of the ratios within a turn, after two turns of warm-up
 (parts are teacher and ERM). `python -m benchmarks` prints them.
