@@ -62,8 +62,10 @@ class StopOnNonFinite(keras.callbacks.Callback):
             return
         first, last = self._steps_before + 1, int(self.model.step.numpy())
         where = f"step {last}" if first == last else f"steps {first} to {last}"
-        # Values flow from the first source to the last: the first one is the cause.
-        source = next(name for name, count in zip(SOURCES, counts, strict=True) if count)
+        # Values flow from the first source to the last, so the first one is the cause. But what
+        # an update spoils shows in the student a step later: there, what was met most often.
+        given = [place for place in range(2) if counts[place]]
+        source = SOURCES[given[0] if given else 2 + int(counts[2:].argmax())]
         remedy = {
             "the sampled inputs": "Look for NaN in the data, or in a custom sampler.",
             "the teacher": "Look at its weights, and at its answers to extreme inputs.",

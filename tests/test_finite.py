@@ -246,6 +246,26 @@ def test_a_short_last_execution_names_its_own_step():
         its.fit(tf.data.Dataset.from_tensor_slices(x).batch(ROWS), verbose=0)
 
 
+class Overflow(keras.optimizers.schedules.LearningRateSchedule):
+    """The third update makes weights infinite."""
+
+    def __call__(self, step):
+        return tf.where(step < 2, 0.1, np.inf)
+
+
+def test_the_cause_is_named_though_the_steps_after_it_had_nan_as_well():
+    # In one execution of six steps.
+    its = distiller(rate=Overflow(), steps_per_execution=6)
+    with pytest.raises(FloatingPointError, match=r"in steps 1 to 6 .*: the update had NaN"):
+        its.fit(data(), verbose=0)
+    its = distiller(steps_per_execution=6)
+    with pytest.raises(FloatingPointError, match=r"in steps 1 to 6 .*: the sampled inputs had"):
+        its.fit(data(np.nan), verbose=0)
+    its = distiller(steps_per_execution=6)
+    with pytest.raises(FloatingPointError, match=r"in steps 1 to 6 .*: the loss had NaN"):
+        its.fit(data(weights=bad_weights()), verbose=0)
+
+
 @pytest.mark.parametrize("execution", [1, 2, 6])
 def test_the_host_reads_once_an_execution(execution, monkeypatch):
     # 12 steps in 2 epochs.
