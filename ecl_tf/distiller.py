@@ -529,6 +529,12 @@ class Distiller(keras.Model):
                 f"label_weight={self.label_weight} needs the unmodified rows beside the recorded "
                 "samples, which a store does not give. Use label_weight=0."
             )
+        elif (self.sampler.candidates > 1) != bool(inputs.uncertainty):
+            raise ValueError(
+                f"The recorded samples were read for another sampler than the distiller's, "
+                f"{self.sampler!r}: as many candidates for a row must be read as one is chosen "
+                "of. Give it to both: store.batches(x, y, sampler=sampler)."
+            )
         elif inputs.member_outputs:
             stored, own = self.teacher.output_kind, self.output_kind
             shapes = (

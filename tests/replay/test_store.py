@@ -214,6 +214,15 @@ def test_the_default_recipe_trains_from_a_store(tmp_path, score):
     assert "accuracy" in history  # Of the rows that stayed as they were.
 
 
+def test_candidates_must_be_read_for_the_distillers_own_sampler(mixed):
+    chooses = samplers.Uncertain(mixed.sampler, candidates=2)
+    for of_distiller, of_batches in [(chooses, None), (mixed.sampler, chooses)]:
+        distiller = Distiller(network(seed=7), mixed.teacher, sampler=of_distiller)
+        distiller.compile("sgd")
+        with pytest.raises(ValueError, match="read for another sampler"):
+            distiller.fit(mixed.batches(X, Y, sampler=of_batches), steps_per_epoch=1)
+
+
 def test_the_divisor_is_the_number_of_rows_that_are_kept(mixed):
     sampler = samplers.Uncertain(mixed.sampler, candidates=2)
     distiller = Distiller(network(seed=7), mixed.teacher, sampler=sampler)
