@@ -5,11 +5,11 @@
 See `benchmarks.steps` and `benchmarks.memory`. About 25 minutes for all three cases; the ratios
 with PyTorch need `pip install -e ".[benchmarks]"`. Measured with tensorflow 2.21 on 2 shared CPU
 cores with AVX-512 BF16, medians of 7 turns (replayed / ERM, small: the median of
-seven processes, 1.023 to 1.068):
+seven processes of 15 turns, 1.016 to 1.049):
 
 | | small | medium | heavy |
 |---|---|---|---|
-| replayed / ERM | 1.043 | 0.994 | 1.017 |
+| replayed / ERM | 1.029 | 0.994 | 1.017 |
 | live / parts | 0.902 | 0.933 | 0.953 |
 | live / keras | 1.034 | 0.880 | 0.996 |
 | folded / keras | 0.971 | 0.720 | 0.958 |

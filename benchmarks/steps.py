@@ -37,8 +37,6 @@ import ecl_tf
 from ecl_tf import replay, samplers
 from ecl_tf.data import splits
 
-TURNS = 7
-
 TRAININGS = ("ERM", "replayed", "live", "folded", "bfloat16", "keras")
 CASES = {
     "small": {
@@ -47,6 +45,7 @@ CASES = {
         "rows": 64,
         "steps": 200,
         "execution": 20,
+        "turns": 15,
         "members": ("convnet", {"width": 32}, 3),
         "student": ("lenet", {"padding": "same"}),
     },
@@ -56,6 +55,7 @@ CASES = {
         "rows": 64,
         "steps": 4,
         "execution": 1,
+        "turns": 7,
         "members": ("resnet", {"depth": 56}, 3),
         "student": ("resnet", {"depth": 20}),
     },
@@ -65,6 +65,7 @@ CASES = {
         "rows": 16,
         "steps": 4,
         "execution": 1,
+        "turns": 7,
         "members": ("application", {"model": "ResNet50"}, 1),
         "student": ("application", {"model": "MobileNetV2"}),
     },
@@ -196,7 +197,7 @@ def measure(case):
         calls["PyTorch"] = _pytorch(case)
 
     times: dict[str, list[float]] = {name: [] for name in (*fits, *calls)}
-    for turn in range(2 + TURNS):
+    for turn in range(2 + case["turns"]):
         for name, (model, data) in fits.items():
             clock = _Clock()
             model.fit(
@@ -207,7 +208,7 @@ def measure(case):
             times[name].append(clock.seconds[-1] / case["steps"])
         for name, call in calls.items():
             times[name].append(call(case["steps"]) / case["steps"])
-        print(f"turn {turn + 1} of {2 + TURNS}", end="\r", file=sys.stderr)
+        print(f"turn {turn + 1} of {2 + case['turns']}", end="\r", file=sys.stderr)
     times = {name: seconds[2:] for name, seconds in times.items()}
     for name, seconds in times.items():
         yield f"{name}, ms a step", f"{1000 * statistics.median(seconds):.1f}"
