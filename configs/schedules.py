@@ -31,7 +31,7 @@ def get_config(experiment="convnet"):
         grid = [("teacher.members", (1, 2, 8))]
     elif experiment == "rotated_digits":
         config = rotated_digits.get_config()
-        grid = [("student.train.steps", (2000, 6000, 20_000))]
+        grid = [("student.train.steps", (2000, 4000, 6000, 10_000))]
     elif experiment == "casp":
         config = casp.get_config()
         grid = [("student.train.steps", (5000, 15_000))]
