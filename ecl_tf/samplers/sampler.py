@@ -21,7 +21,7 @@ class Samples(NamedTuple):
             from, whose label and weight it has; () where each is drawn from its own.
         member_outputs: the raw outputs of the teacher's members for `inputs`, a sequence,
             where it was asked already, by a sampler or when they were recorded; else ().
-        uncertainty: the `ecl_tf.outputs.Uncertainty` of what was recorded; else ().
+        uncertainty: the `ecl_tf.outputs.Uncertainty` of recorded candidates; else ().
     """
 
     inputs: Any
