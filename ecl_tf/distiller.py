@@ -531,9 +531,9 @@ class Distiller(keras.Model):
             )
         elif (self.sampler.candidates > 1) != bool(inputs.uncertainty):
             raise ValueError(
-                f"The recorded samples were read for another sampler than the distiller's, "
-                f"{self.sampler!r}: as many candidates for a row must be read as one is chosen "
-                "of. Give it to both: store.batches(x, y, sampler=sampler)."
+                "The recorded samples were read for another sampler than the distiller's, "
+                f"{self.sampler!r}: only one of the two chooses among candidates. Give both "
+                "the same: store.batches(x, y, sampler=sampler)."
             )
         elif inputs.member_outputs:
             stored, own = self.teacher.output_kind, self.output_kind

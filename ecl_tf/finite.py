@@ -20,17 +20,16 @@ class NonFiniteCount(keras.metrics.Metric):
 
     def update_state(self, *values):
         """Takes one nesting of tensors for each of `SOURCES`."""
-        # Of losses and weights the sum, which is finite if all of it is: one operation for each
-        # of a student's weights, where `is_finite` of all elements takes three. Other values may
-        # be as large as float32 goes (logits of masked classes), and their sum infinite.
-        *others, loss, updated = values
+        # Of weights the sum, which is finite if all of it is: one operation for each of a
+        # student's, where `is_finite` of all elements takes three. Other values may be as large
+        # as float32 goes (logits of masked classes), and their sum infinite.
+        *others, updated = values
         finite = [
             _all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in _floats(nest)])
             for nest in others
         ]
-        for nest in loss, updated:
-            sums = [tf.reduce_sum(tf.cast(tensor, tf.float32)) for tensor in _floats(nest)]
-            finite.append(tf.math.is_finite(tf.add_n(sums or [tf.zeros(())])))
+        sums = [tf.reduce_sum(tf.cast(tensor, tf.float32)) for tensor in _floats(updated)]
+        finite.append(tf.math.is_finite(tf.add_n(sums or [tf.zeros(())])))
         self.counts.assign_add(tf.cast(~tf.stack(finite), tf.float32))
 
     def result(self):

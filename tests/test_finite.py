@@ -319,7 +319,7 @@ def test_each_source_is_counted_by_itself():
 def test_the_largest_numbers_are_finite():
     count, largest = NonFiniteCount(), np.finfo(np.float32).max
     masked = tf.constant([[1.0, -largest, -largest], [-largest, -largest, 2.0]])
-    count.update_state(masked, masked, masked, tf.ones(2), [tf.ones(3)])
+    count.update_state(masked, masked, masked, masked, [tf.ones(3)])
     assert not count.result().numpy().any()
 
 

@@ -140,10 +140,9 @@ class Store:
             step, fields = self._parse(record)
             samples, *labels = draw(step, fields["identities"])
             raw, uncertainty = self._compact.restore(fields, self._manifest["event_size"])
-            samples = samples._replace(member_outputs=(raw,))
-            if sampler.candidates > 1:  # Else nothing is chosen, and every step is shorter.
-                samples = samples._replace(uncertainty=uncertainty)
-            return samples, *labels
+            if sampler.candidates == 1:  # Nothing is chosen: without it every step is shorter.
+                uncertainty = ()
+            return samples._replace(member_outputs=(raw,), uncertainty=uncertainty), *labels
 
         self._require_first_inputs(rows, draw)
         size = self.batch_size * sampler.candidates
