@@ -5,7 +5,7 @@
 See `benchmarks.steps` and `benchmarks.memory`. About 25 minutes for all three cases; the ratios
 with PyTorch need `pip install -e ".[benchmarks]"`. Measured with tensorflow 2.21 on 2 shared CPU
 cores with AVX-512 BF16, medians of 7 turns (replayed / ERM, small: the median of
-seven processes of 15 turns, 1.016 to 1.049):
+nine processes of 15 turns and more, 0.983 to 1.070, one above 1.05):
 
 | | small | medium | heavy |
 |---|---|---|---|
