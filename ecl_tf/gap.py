@@ -11,6 +11,10 @@ import numpy as np
 from scipy import stats
 
 
+# Shares of rows are rounded to float32: less than this, relative to the teacher's score, is no gap.
+_ROUNDING = 1e-6
+
+
 class Interval(NamedTuple):
     """An estimate with the bounds of its confidence interval; NaN where undefined."""
 
@@ -75,7 +79,7 @@ def reduction(student, baseline, teacher, confidence=0.95):
         )
     gain, gap = student - baseline, teacher - baseline
     n, gain_mean, gap_mean = len(gain), gain.mean(), gap.mean()
-    if gap_mean == 0.0:
+    if abs(gap_mean) <= _ROUNDING * abs(teacher):
         return Interval(math.nan, math.nan, math.nan)
     value = float(gain_mean / gap_mean)
     if n < 2:
@@ -96,5 +100,5 @@ def reduction(student, baseline, teacher, confidence=0.95):
 
 def meets_teacher(baseline, teacher, higher_is_better):
     """Whether the baseline leaves no gap, so that its reduction is undefined."""
-    gap = teacher - float(np.mean(baseline))
-    return gap <= 0.0 if higher_is_better else gap >= 0.0
+    gap = (teacher - float(np.mean(baseline))) * (1 if higher_is_better else -1)
+    return gap <= _ROUNDING * abs(teacher)

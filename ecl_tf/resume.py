@@ -112,6 +112,8 @@ def fit(
     )
     with replicas.explaining_a_lost_worker():
         checkpointing.restore()
+    if checkpointing.finished:
+        checkpointing.restore_callbacks()
     verbose = kwargs.get("verbose", "auto")
     listening = _Callbacks(
         [*callbacks, checkpointing],
@@ -385,9 +387,11 @@ class _Checkpointing(keras.callbacks.Callback):
             raise SystemExit(PREEMPTED)
 
     def on_train_begin(self, logs=None):
-        if not self._restored:
-            return
-        about, arrays = self._restored  # Other callbacks have just begun from zero.
+        if self._restored:  # Other callbacks have just begun from zero.
+            self.restore_callbacks()
+
+    def restore_callbacks(self):
+        about, arrays = self._restored
         saved = list(zip(about["callbacks"], about["kept"], strict=True))
         for callback in self.callbacks:
             for place, (name, kept) in enumerate(saved):

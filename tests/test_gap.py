@@ -65,6 +65,17 @@ def test_no_gap_is_undefined():
     assert not gap.meets_teacher([5.0, 5.2], 5.0, higher_is_better=False)
 
 
+def test_rounding_is_no_gap():
+    baseline = np.float32([589, 589, 583, 587, 587]) / np.float32(597)  # Their mean is 587.
+    teacher = float(np.float32(587) / np.float32(597))
+    assert teacher - baseline.astype(float).mean() != 0.0
+    assert gap.meets_teacher(baseline, teacher, higher_is_better=True)
+    assert gap.meets_teacher(1.0 - baseline, 1.0 - teacher, higher_is_better=False)
+    assert all(math.isnan(bound) for bound in gap.reduction(baseline + 0.005, baseline, teacher))
+    one_row = [586 / 597, *[587 / 597] * 4]  # A gap of a fifth of a row is one.
+    assert not gap.meets_teacher(one_row, teacher, higher_is_better=True)
+
+
 def test_unequal_numbers_of_seeds_are_refused():
     with pytest.raises(ValueError, match="seed by seed"):
         gap.reduction([1.0, 2.0], [1.0], 3.0)

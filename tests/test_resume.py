@@ -253,6 +253,9 @@ def test_what_callbacks_keep_goes_on(tmp_path):
     assert again[2].kept == undisturbed[2].kept
     assert again[2].kept["counts"] == [0, *range(epochs)]
     assert again[2].name == "f" and isinstance(again[2].kept["sums"][1], np.float32)
+    finished = callbacks(-1, "g")  # Killed after the last checkpoint, before its result was used.
+    train(tmp_path / "b", steps=40, callbacks=finished)
+    assert finished[2].kept == undisturbed[2].kept
     for one, two in zip(got.get_weights(), wanted.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
 
