@@ -14,7 +14,9 @@ def unpack(data):
             raise ValueError(
                 "sample_weight must be one weight for each row, shape (batch,); got a "
                 f"{type(sample_weight).__name__} of them. Weigh outputs with "
-                "ecl_tf.outputs.Joint(outputs, weights)."
+                "ecl_tf.outputs.Joint(outputs, weights). Weights of rows beside arrays of several "
+                "labels are copied to every label by Keras: give a tf.data.Dataset of (inputs, "
+                "labels, weights) instead."
             )
         rows = samplers.row_count(x)
         sample_weight = tf.reshape(tf.cast(sample_weight, tf.float32), [rows])

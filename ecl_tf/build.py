@@ -23,3 +23,12 @@ def call_by_name(kind, functions, name, arguments, *positional):
     if unknown:
         raise ValueError(f"The {kind} {name!r} has no arguments {unknown}; it takes {known}.")
     return functions[name](*positional, **arguments)
+
+
+def is_named(config, known):
+    """Whether a config is of one of this package's classes, by its short name or as Keras saves it.
+
+    Somebody's registered class may have the name of one of ours; then it is theirs.
+    """
+    package, _, _ = (config.get("registered_name") or "ecl_tf>").partition(">")
+    return package == "ecl_tf" and config.get("class_name") in known

@@ -51,7 +51,8 @@ class Distiller(keras.Model):
         temperature: T > 0, for categorical outputs.
         label_weight: the weight >= 0 of the labels' negative log-likelihood.
         feature_losses: a list of `keras.distillation.FeatureDistillation`, added to the
-            loss; needs a teacher that is a single functional model.
+            loss; needs a teacher that is a single functional model. It is a mean over the batch,
+            in which sample weights have no say.
         seed: integer; all of the sampler's randomness follows from it, the step and the
             row's number in the batch of all replicas.
 
@@ -91,7 +92,8 @@ class Distiller(keras.Model):
     ):
         if not isinstance(student, keras.Model):
             raise ValueError(f"The student must be a keras.Model; got {student!r}.")
-        super().__init__(name=name, dtype=_dtype_policy(student))
+        # The networks cast for themselves: an input may need more than float16 until it is scaled.
+        super().__init__(name=name, dtype=_dtype_policy(student), autocast=False)
         self.student = student
         self.output_kind = outputs.get(output, symbolic.output_shape(student))
         self.teacher = teachers.get(teacher, self.output_kind)
@@ -103,6 +105,7 @@ class Distiller(keras.Model):
         self.seed = int(seed)
         self._validate_arguments()
         features.validate(self.feature_losses, self.teacher, self.student)
+        self._feature_means = [features.unreduced(loss) for loss in self.feature_losses]
         self._validate_networks()
         self.sampler.validate_networks(self._networks())
         self.generators = list(self.sampler.models)  # Their weights are saved, not trained.
@@ -436,7 +439,7 @@ class Distiller(keras.Model):
                 label_loss *= sample_weight
             loss += self.label_weight * label_loss
         feature_values = []
-        for feature_loss in self.feature_losses:
+        for feature_loss in self._feature_means:
             value = feature_loss.compute_loss(
                 teacher_features[feature_loss.teacher_layer_name],
                 student_features[feature_loss.student_layer_name],

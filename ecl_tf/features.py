@@ -1,5 +1,7 @@
 """Runs a network once and returns its output together with inner features."""
 
+import copy
+
 import keras
 
 from ecl_tf import symbolic, teachers
@@ -19,6 +21,24 @@ def validate(feature_losses, teacher, student):
                 "an ensemble have no features in common."
             )
         loss.validate_model_compatibility(teacher.members[0], student)
+
+
+def unreduced(feature_loss):
+    """A copy whose `keras.losses.Loss` objects leave the mean to `compute_loss`.
+
+    By themselves they would divide theirs by the number of replicas, as the distiller does again.
+    """
+
+    def of(loss):
+        if not isinstance(loss, keras.losses.Loss) or loss.reduction == "sum":
+            return loss
+        loss = copy.copy(loss)
+        loss.reduction = "none"
+        return loss
+
+    result = copy.copy(feature_loss)
+    result.loss = keras.tree.map_structure(of, feature_loss.loss)
+    return result
 
 
 def runner(model, layer_names):

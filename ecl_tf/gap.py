@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-
 # Shares of rows are rounded to float32: less than this, relative to the teacher's score, is no gap.
 _ROUNDING = 1e-6
 

@@ -14,6 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ecl_tf import build
+
 # `tensorflow_probability` costs a second of import, and most scripts' `--help`
 # never needs it: it is imported in the functions that build distributions.
 
@@ -725,7 +727,7 @@ def get(identifier, shape=None):
     if isinstance(identifier, Output):
         return identifier
     if isinstance(identifier, dict):
-        if identifier.get("class_name") in _OUTPUTS:
+        if build.is_named(identifier, _OUTPUTS):
             return _OUTPUTS[identifier["class_name"]].from_config(identifier.get("config", {}))
         if "class_name" in identifier:
             return keras.saving.deserialize_keras_object(identifier)

@@ -13,7 +13,8 @@ class Teacher(keras.Model):
 
     A teacher always runs in inference mode and is never trained: it draws no dropout,
     and updates no statistics. As a Keras model it returns the raw tensor of its
-    distribution, so that `evaluate` and `predict` work on it as on a student.
+    distribution, so that `evaluate` and `predict` work on it as on a student. (Of `Point`s
+    that is the mean alone; the spread is in `distribution`.)
 
     To teach with something that is not a Keras model, implement `member_outputs` with
     TensorFlow operations.
@@ -28,7 +29,7 @@ class Teacher(keras.Model):
     answers_new_inputs = True
 
     def __init__(self, output, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(**{"autocast": False, **kwargs})  # The networks cast for themselves.
         self.output_kind = outputs.get(output)
 
     def member_outputs(self, inputs):

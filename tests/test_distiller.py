@@ -902,3 +902,21 @@ def test_weights_for_each_output_are_refused_with_the_remedy():
     x = tf.ones((4, 2))
     with pytest.raises(ValueError, match=r"one weight for each row.*Joint"):
         its.train_step((x, tf.zeros(4, tf.int64), {"a": tf.ones(4)}))
+
+
+def test_inputs_beyond_float16_reach_a_student_that_scales_them_first():
+    student = keras.Sequential(
+        [
+            keras.Input((2,)),
+            keras.layers.Rescaling(1e-5, dtype="float32"),
+            keras.layers.Dense(3, dtype="mixed_float16"),
+        ]
+    )
+    x = np.array([[1e5, -1e5], [3e5, 2.0]], "float32")  # float16 ends at 65504.
+    wanted = np.clip(x * 1e-5, -9, 9) @ student.layers[-1].get_weights()[0]
+    teacher = keras.models.clone_model(student)
+    teacher.set_weights(student.get_weights())
+    distiller = Distiller(student, teacher)
+    distiller.compile()
+    for model in (distiller, distiller.teacher):
+        np.testing.assert_allclose(model.predict(x, verbose=0), wanted, atol=5e-3)

@@ -1,5 +1,7 @@
 """Inner features come out of the same single pass as the output."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -145,6 +147,17 @@ def test_without_layer_names_the_raw_outputs_are_matched():
     history, _, student, teacher, kl = trained([feature_loss("mae", None, None)])
     expected = np.abs(student[2] - teacher[2]).mean()
     np.testing.assert_allclose(history["loss"], [kl + expected], rtol=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["mse", keras.losses.MeanSquaredError()])
+def test_each_of_several_replicas_has_the_mean_of_its_rows(monkeypatch, loss):
+    """By the number of replicas the distiller divides itself, with its share of the rows."""
+    mean = features.unreduced(feature_loss(loss, None, None))
+    replicas = types.SimpleNamespace(num_replicas_in_sync=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.distribute, "get_strategy", lambda: replicas)
+        found = mean.compute_loss(X, np.zeros_like(X))
+    np.testing.assert_allclose(found, (X**2).mean(), rtol=1e-6)
 
 
 def test_several_feature_losses_are_summed():

@@ -2,16 +2,18 @@
 
 import dataclasses
 import hashlib
+import inspect
 import itertools
 import json
 import math
-import time
 from typing import Any
 
 import keras
 from ml_collections import ConfigDict
 
-from ecl_tf import data, outputs, teachers
+import ecl_tf
+from ecl_tf import data, outputs, samplers, teachers
+from ecl_tf.replay import manifest
 from trainers import (
     command_line,
     diagnostics,
@@ -23,6 +25,11 @@ from trainers import (
     teaching,
 )
 from trainers.experiment import Experiment, save_model
+
+# What config.methods may say of a method: arguments of the distiller, and how batches are labelled.
+_ARGUMENTS = {*inspect.signature(ecl_tf.Distiller).parameters, "labels"}
+_ARGUMENTS -= {"student", "teacher", "seed", "name"}
+_OWN_METHODS = ("ERM", "standard KD", "tuned KD", "XCL", "teacher")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +56,18 @@ def compare_grid(config, workdir):
     """Compares in every cell of config.grid; returns {"cells": {name: results}}.
 
     The results file is written after every cell.
+
+    Raises:
+        ValueError: if --teacher is given for cells with data or teachers of their own.
     """
+    own = [key for key, _ in config.grid if key.startswith(("data.", "teacher."))]
+    own = [key for key in own if key not in ("teacher.calibrate", "teacher.inference_form")]
+    if command_line.TEACHER.value and own:
+        raise ValueError(
+            f"--teacher would be one teacher for all cells, and config.grid changes {own[0]}: it "
+            "may have seen other cells' test rows, or be none of theirs. Leave it away: cells of "
+            "equal data and teacher settings share a teacher that is trained once."
+        )
     found = {}
     cells = list(grid_cells(config))
     for number, (name, cell) in enumerate(cells):
@@ -129,12 +147,12 @@ def compare(experiment, workdir, teacher_directory=None):
             "trainers.compare makes its choices on validation data, and this data set is split "
             "without any. Hold some out, e.g. with --config.data.validation_persons=1."
         )
+    to_tune = [erm_settings(experiment), kd_settings(experiment)]
+    fixed = [standard_kd(experiment), xcl(experiment), *others(experiment)]
     teacher_directory = teacher_directory or workdir
     teacher = teaching.train_teacher(experiment, teacher_directory)
     stored = stores.Stores(experiment, teacher, teacher_directory / "replay")
     tuning_seeds, final_seeds = seeds(experiment.config)
-    to_tune = [erm_settings(experiment), kd_settings(experiment)]
-    fixed = [standard_kd(experiment), xcl(experiment), *others(experiment)]
     total = len(tuning_seeds) * sum(map(len, to_tune))
     total += len(to_tune + fixed) * len(final_seeds)
     runs = Runs(experiment, teacher, stored, workdir, total)
@@ -201,17 +219,31 @@ def standard_kd(experiment):
 
 def xcl(experiment):
     """Extracurricular learning as config.xcl says."""
-    arguments = experiment.xcl_arguments()
-    return Setting("XCL", arguments["sampler"]["class_name"], arguments)
+    return distillation("XCL", experiment.xcl_arguments())
 
 
 def others(experiment):
-    """The methods of config.methods."""
-    methods = experiment.config.get("methods", ConfigDict())
-    return [
-        Setting(name, arguments.get("sampler", {}).get("class_name", ""), arguments)
-        for name, arguments in methods.to_dict().items()
-    ]
+    """The methods of config.methods.
+
+    Raises:
+        ValueError: if one has the name of a method that is always compared, or says what
+            `Distiller` does not take.
+    """
+    methods = experiment.config.get("methods", ConfigDict()).to_dict()
+    if taken := sorted(methods.keys() & set(_OWN_METHODS)):
+        raise ValueError(
+            f"config.methods names {taken[0]!r}, which is compared anyway. Choose another name."
+        )
+    return [distillation(name, arguments) for name, arguments in methods.items()]
+
+
+def distillation(method, arguments):
+    """A distillation's `Setting`, labelled by its sampler."""
+    if unknown := sorted(arguments.keys() - _ARGUMENTS):
+        raise ValueError(
+            f"{method!r} has the argument {unknown[0]!r}; expected some of {sorted(_ARGUMENTS)}."
+        )
+    return Setting(method, type(samplers.get(arguments.get("sampler"))).__name__, arguments)
 
 
 def choose(settings, runs, experiment, tuning_seeds):
@@ -255,8 +287,15 @@ class Runs:
             "replay_epochs": stored.epochs,
             "runs": {},
         }
+        own = manifest.fingerprint_of_models(teacher.members)
         if self.path.exists():
             self.results = json.loads(self.path.read_text())
+            if self.results.get("teacher_fingerprint", own) != own:
+                raise ValueError(
+                    f"The students in {workdir} learned from another teacher than this one. Give "
+                    "the same --teacher to continue, or choose another --workdir."
+                )
+        self.results["teacher_fingerprint"] = own
 
     def run(self, setting, seed):
         """Trains one student, or finds it done; returns its record."""
@@ -266,21 +305,19 @@ class Runs:
             return self.results["runs"][key]
         store = None if setting.method == "ERM" else self.stored.of(**setting.arguments)
         runtime.announce(f"[run {self.done}/{self.total}] {key}")
-        start = time.monotonic()
         number = len(self.results["runs"])
         checkpoints = self.checkpoints / str(number)
-        student, output, curve = self._train(setting, seed, checkpoints, store)
-        seconds = time.monotonic() - start
+        student, output, watching = self._train(setting, seed, checkpoints, store)
         path = self.students / f"{number}.keras"
         save_model(student, path)
         record = {
             "method": setting.method,
             "label": setting.label,
             "seed": seed,
-            "seconds": round(seconds, 2),
+            "seconds": round(watching[1].seconds, 2),
             "student": path.name,
             "output": keras.saving.serialize_keras_object(output),
-            "curve": curve,
+            "curve": watching[0].points,
             "validation": self.experiment.evaluate(student, "validation", output),
         }
         runtime.announce(f"    validation {runtime.describe(record['validation'])}")
@@ -290,20 +327,20 @@ class Runs:
         return record
 
     def _train(self, setting, seed, checkpoints, store):
-        """Returns the student, the output that its raw tensor stands for, and its curve."""
+        """Returns the student, the output that its raw tensor stands for, curve and stopwatch."""
         experiment = self.experiment
         output = setting.arguments.get("output", experiment.output)
-        curve = diagnostics.LearningCurve(experiment, output)
+        watching = [diagnostics.LearningCurve(experiment, output), fitting.Stopwatch()]
         if setting.method == "ERM":
             section = experiment.config.student
             student = experiment.train_supervised(
-                section, seed, [curve], checkpoints, **setting.arguments
+                section, seed, watching, checkpoints, **setting.arguments
             )
         else:
             student = experiment.train_distilled(
                 store.teacher if store else self.teacher,
                 seed,
-                callbacks=[curve],
+                callbacks=watching,
                 checkpoints=checkpoints,
                 store=store,
                 **setting.arguments,
@@ -315,7 +352,7 @@ class Runs:
 
             validation = data.evaluation_batches(experiment.splits.validation)
             output = experiment.point_output(teachers.residual_stddev(points, validation))
-        return student, output, curve.points
+        return student, output, watching
 
     def read_test(self, settings, final_seeds):
         """Scores the teacher and the final runs on the test split, once."""

@@ -83,8 +83,8 @@ def gallery(experiment, teacher, students, sampler):
     Args:
         experiment: the `Experiment`.
         teacher: the `ecl_tf.Teacher`.
-        students: dict from method to (student, its output).
-        sampler: the `Sampler`, or its config.
+        students: dict from method, "XCL" among them, to (student, its output).
+        sampler: the `Sampler`, or its config; where it asks the student, XCL's.
 
     Returns:
         None where inputs are not one tensor; else {"shape": of one input, "inputs": [...],
@@ -93,8 +93,7 @@ def gallery(experiment, teacher, students, sampler):
     x, _ = next(iter(experiment.batches(experiment.config.student, experiment.config.seed)))
     if keras.tree.is_nested(x):
         return None
-    first = next(iter(students.values()))[0]
-    networks = uncertainty.Networks(teacher, first, experiment.output)
+    networks = uncertainty.Networks(teacher, students["XCL"][0], experiment.output)
     inputs = samplers.get(sampler)(x, experiment.config.seed, networks).inputs[:_SHOWN]
     return {
         "shape": list(inputs.shape[1:]),

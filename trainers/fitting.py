@@ -1,9 +1,35 @@
 """Training for a number of steps, continued after a kill."""
 
 import shutil
+import time
+
+import keras
 
 from ecl_tf import resume
 from trainers import command_line, runtime, strategies
+
+
+class Stopwatch(keras.callbacks.Callback):
+    """The time of a training, over all its continuations: a checkpoint keeps it.
+
+    Attributes:
+        seconds: of all steps so far, and of the callbacks before this one.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.seconds = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._last = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        now = time.monotonic()
+        self.seconds += now - self._last
+        self._last = now
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.on_train_batch_end(None)
 
 
 def fit(model, batches, train, checkpoints=None, callbacks=(), **kwargs):

@@ -36,8 +36,9 @@ def write(results, workdir):
             "to report. Run the same trainers.compare command again to finish them."
         )
     workdir = pathlib.Path(workdir)
-    (workdir / "table.md").write_text(tables.table(results))
-    (workdir / "report.html").write_text(page(results, f"Comparison: {workdir.resolve().name}"))
+    (workdir / "table.md").write_text(tables.table(results), encoding="utf-8")
+    text = page(results, f"Comparison: {workdir.resolve().name}")
+    (workdir / "report.html").write_text(text, encoding="utf-8")
     if "cells" in results:
         return "table.md, report.html"
     plot(results, workdir / "plot.png")

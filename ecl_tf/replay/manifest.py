@@ -9,7 +9,7 @@ import shutil
 import keras
 import numpy as np
 
-FORMAT = 1
+FORMAT = 2
 PLAN, MANIFEST = "plan.json", "manifest.json"
 
 

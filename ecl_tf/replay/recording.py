@@ -11,6 +11,7 @@ import tensorflow as tf
 from ecl_tf import samplers, teachers
 from ecl_tf.replay import compact, draws, manifest
 
+_GOLDEN_SECTION = 0.6180339887498949
 PART_STEPS = 50  # A shard is written in parts of so many: a kill may cost one.
 
 
@@ -138,7 +139,8 @@ class Recording:
 
     def layout(self):
         """What the manifest says of a record: type and shape of every field, and of the inputs
-        of the first step their means by row, by which a reader knows that it draws the same.
+        of the first step a weighted mean of every row, by which a reader knows that it draws
+        the same.
         """
         step, identities, inputs = next(iter(self.drawn()))
         fields = self.answer(step, identities, inputs)
@@ -155,10 +157,17 @@ class Recording:
 
 
 def means(inputs):
-    """The mean of every row of every input, as lists."""
+    """A mean of every row of every input, as lists, that tells a row from its mirror image.
+
+    Every place has a weight of its own: multiples of the golden section, without their whole
+    part, which look like random numbers and are the same everywhere.
+    """
+    rows = [
+        np.asarray(leaf, "float64").reshape(len(leaf), -1) for leaf in keras.tree.flatten(inputs)
+    ]
     return [
-        np.asarray(leaf, "float64").reshape(len(leaf), -1).mean(1).tolist()
-        for leaf in keras.tree.flatten(inputs)
+        (each * (0.5 + np.arange(each.shape[1]) * _GOLDEN_SECTION % 1.0)).mean(1).tolist()
+        for each in rows
     ]
 
 
@@ -181,7 +190,7 @@ def record(teacher, x, y=None, *, directory, worker=0, workers=1, verbose="auto"
     identities of its rows, from which (and the seed) the samples are drawn again, and the
     teacher's answers (see `ecl_tf.replay.compact`). Shards are written in parts that are whole or
     not there; the same call continues a recording that was killed. `manifest.json`, written at the
-    end, has the hashes of all that the answers depend on, and of all shards.
+    end, has the hashes of the data, of the networks' weights, and of all shards.
 
     Several workers, each of which makes the same call with a number of its own, write different
     shards of one directory, and need not know of each other.

@@ -138,7 +138,9 @@ class Store:
 
         def read(record):
             step, fields = self._parse(record)
-            samples, *labels = draw(step, fields["identities"])
+            samples, *labels = keras.tree.map_structure(
+                self._with_rows, draw(step, fields["identities"])
+            )
             raw, uncertainty = self._compact.restore(fields, self._manifest["event_size"])
             if sampler.candidates == 1:  # Nothing is chosen: without it every step is shorter.
                 uncertainty = ()
@@ -244,6 +246,10 @@ class Store:
             for name, (kind, *shape) in layout.items()
         }
         return step, fields
+
+    def _with_rows(self, tensor):
+        """With the number of rows, which `prepare` may have lost."""
+        return tf.ensure_shape(tensor, [self.batch_size, *tensor.shape[1:]])
 
     def _require_first_inputs(self, rows, draw):
         """Raises ValueError if the first recorded inputs are not those that are drawn here."""

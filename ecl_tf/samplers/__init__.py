@@ -2,6 +2,7 @@
 
 import keras
 
+from ecl_tf import build
 from ecl_tf.samplers.choice import Choice
 from ecl_tf.samplers.generated import Generated
 from ecl_tf.samplers.mixing import CutMix, DirichletMixup, Mix, Mixup
@@ -80,7 +81,7 @@ def get(identifier):
         return identifier
     if isinstance(identifier, str):
         identifier = {"class_name": identifier, "config": {}}
-    if isinstance(identifier, dict) and identifier.get("class_name") in _SAMPLERS:
+    if isinstance(identifier, dict) and build.is_named(identifier, _SAMPLERS):
         return _SAMPLERS[identifier["class_name"]].from_config(identifier.get("config", {}))
     if isinstance(identifier, dict) and "registered_name" in identifier:
         return keras.saving.deserialize_keras_object(identifier)

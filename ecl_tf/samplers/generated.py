@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from ecl_tf import symbolic
 from ecl_tf.samplers import random
-from ecl_tf.samplers.sampler import Sampler, Samples, row_count
+from ecl_tf.samplers.sampler import Sampler, Samples, as_type, row_count
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -68,9 +68,7 @@ class Generated(Sampler):
         rows = row_count(inputs)
         generated = self.model(random.normal(seed, [rows, *self.latent_shape]), training=False)
         generated = keras.tree.map_structure(
-            lambda new, x: tf.cast(new if x.dtype.is_floating else tf.round(new), x.dtype),
-            generated,
-            inputs,
+            lambda new, x: as_type(new, x.dtype), generated, inputs
         )
         return Samples(generated, tf.zeros([rows], tf.bool))
 

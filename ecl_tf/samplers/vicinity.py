@@ -10,6 +10,7 @@ from ecl_tf.samplers import random
 from ecl_tf.samplers.sampler import (
     Sampler,
     Samples,
+    as_type,
     require_floating_point,
     require_positive,
     row_count,
@@ -119,6 +120,12 @@ class Augment(Sampler):
                     f"Augment's layer {layer.name!r} has trainable weights, which nothing would "
                     "train. Use preprocessing layers, or make it part of the student."
                 )
+            if not all(map(_is_seed, layer.variables)):
+                raise ValueError(
+                    f"Augment's layer {layer.name!r} holds what it was adapted to, which a saved "
+                    "sampler would lose. Give it as arguments, as in keras.layers.Normalization("
+                    "mean=..., variance=...), or make the layer a part of the networks."
+                )
 
     def sample(self, inputs, seed):
         unmodified = tf.zeros([row_count(inputs)], tf.bool)
@@ -143,7 +150,7 @@ class Augment(Sampler):
                 f"{tuple(x.shape)}; sampled inputs must have the shape of the batch. Resize "
                 "or crop in the input pipeline."
             )
-        return tf.cast(x if dtype.is_floating else tf.round(x), dtype)
+        return as_type(x, dtype)
 
     def get_config(self):
         return {
@@ -157,11 +164,15 @@ class Augment(Sampler):
         return cls(layers, config.get("key"))
 
 
+def _is_seed(variable):
+    return "seed_generator_state" in variable.path
+
+
 def _change_row(layer, row_and_seeds):
     """One row of shape (...) as the layer changes it, given a seed for each of its states."""
     row, seeds = row_and_seeds
     states = [
-        tf.cast(seed, variable.dtype) if "seed_generator_state" in variable.path else variable.value
+        tf.cast(seed, variable.dtype) if _is_seed(variable) else variable.value
         for seed, variable in zip(seeds, layer.non_trainable_variables, strict=True)
     ]
     mode = {"training": True} if "training" in inspect.signature(layer.call).parameters else {}

@@ -307,6 +307,17 @@ def test_a_store_answers_for_its_own_samples_only(mixed):
         other.fit(mixed.batches(X, Y), steps_per_epoch=1, verbose=0)
 
 
+def test_prepare_may_lose_the_number_of_rows(tmp_path):
+    def prepare(x, seed):
+        return tf.ensure_shape(
+            tf.boolean_mask(x, tf.reduce_all(x >= 0.0, [1, 2, 3])), [None, 4, 4, 1]
+        )
+
+    store = recorded(tmp_path, sampler="Mixup", prepare=prepare)
+    samples, _ = store.batches(X, Y, prepare=prepare).element_spec
+    assert samples.inputs.shape == (BATCH, 4, 4, 1)
+
+
 def test_what_does_not_fit_the_manifest_is_named(mixed, tmp_path):
     with pytest.raises(ValueError, match=r"data\.fingerprint"):
         mixed.batches(X + 1.0, Y)
@@ -316,6 +327,8 @@ def test_what_does_not_fit_the_manifest_is_named(mixed, tmp_path):
         mixed.batches(X, Y, sampler=samplers.Uncertain(samplers.Mixup(0.5)))
     with pytest.raises(ValueError, match="Give the `prepare` that was recorded"):
         mixed.batches(X, Y, prepare=flip_and_halve)
+    with pytest.raises(ValueError, match="Give the `prepare` that was recorded"):
+        mixed.batches(X, Y, prepare=lambda x, seed: x[:, :, ::-1])  # Of the same means.
     with pytest.raises(ValueError, match=r"about\.preprocessing"):
         mixed.batches(X, Y, about={"preprocessing": "flips"})
     generated = samplers.Generated(generator())

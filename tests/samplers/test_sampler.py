@@ -268,6 +268,17 @@ def test_get_and_choice_take_a_users_own_registered_sampler():
         Shout(3)(tf.zeros((2, 1)), seed=0)
 
 
+def test_a_users_sampler_of_the_name_of_ours_stays_theirs():
+    class Theirs(Shout):
+        pass
+
+    Theirs.__name__ = "Mixup"
+    keras.saving.register_keras_serializable("theirs", name="Mixup")(Theirs)
+    choice = Choice([Theirs(3), Mixup()])
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(choice))
+    assert [type(sampler) for sampler in again.samplers] == [Theirs, Mixup]
+
+
 @pytest.mark.parametrize(
     "identifier", ["mix-up", "Sampler", 3, {"class_name": "Nope", "config": {}}, {}, [Mixup()]]
 )

@@ -151,6 +151,22 @@ def test_augmentation_keeps_the_inputs_dtype(dtype):
     which(flipped.numpy(), [x, x[:, :, ::-1]])
 
 
+def test_whole_numbers_stay_in_their_range():
+    x = np.array([[3, 98, 255]], "uint8")
+    brighter = Augment(keras.layers.Rescaling(4.0, offset=-20.0))(x, seed=0).inputs
+    np.testing.assert_array_equal(brighter, [[0, 255, 255]])
+
+
+def test_what_a_layer_was_adapted_to_would_be_lost():
+    layer = keras.layers.Normalization()
+    layer.adapt(np.array([[0.0], [2.0]], "float32"))
+    with pytest.raises(ValueError, match=r"holds what it was adapted to.*mean=\.\.\., variance"):
+        Augment(layer)(np.ones((2, 1), "float32"), seed=0)
+    given = keras.layers.Normalization(mean=1.0, variance=4.0)
+    actual = Augment(given)(np.array([[1.0], [5.0]], "float32"), seed=0).inputs
+    np.testing.assert_allclose(actual, [[0.0], [2.0]], atol=1e-6)
+
+
 def test_augmentation_marks_no_row_unmodified():
     sampler = Augment(keras.layers.RandomFlip("horizontal"))
     assert not np.any(sampler(IMAGES, seed=0).unmodified)

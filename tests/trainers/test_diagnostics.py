@@ -98,3 +98,22 @@ def test_the_gallery_is_sampled_from_training_inputs(experiment):
     assert np.all(np.abs(np.ravel(found["inputs"])[:, None] - rows).min(1) < 1e-4)
     expected = line(np.array(found["inputs"]))[:, :1]
     np.testing.assert_allclose(found["distributions"]["XCL"]["mean"], expected, atol=1e-3)
+
+
+def test_the_gallery_shows_what_xcls_student_is_uncertain_about(experiment):
+    def surer_where(sign):
+        """The scale grows towards smaller (1) or larger (-1) inputs."""
+        line = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2)])
+        line.set_weights([np.array([[0.0, -sign]]), np.zeros(2)])
+        return line
+
+    students = {"ERM": (surer_where(-1), experiment.output)}
+    students["XCL"] = surer_where(1), experiment.output
+    teacher = ecl_tf.Ensemble([surer_where(1)], experiment.output)
+    sampler = {
+        "class_name": "Uncertain",
+        "config": {"base": "Empirical", "score": "student_uncertainty"},
+    }
+    found = np.ravel(diagnostics.gallery(experiment, teacher, students, sampler)["inputs"])
+    x = next(iter(experiment.batches(experiment.config.student, experiment.config.seed)))[0]
+    assert found.max() <= np.median(x) + 1e-4

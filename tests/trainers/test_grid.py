@@ -60,6 +60,58 @@ def test_a_grid_over_an_unknown_setting_is_refused(config, key):
         list(comparison.grid_cells(with_grid(config, (key, (1, 2)))))
 
 
+@pytest.mark.parametrize("key", ["data.seed", "teacher.members"])
+def test_one_teacher_for_cells_that_need_their_own_is_refused(run_script, config, tmp_path, key):
+    with pytest.raises(ValueError, match=f"config.grid changes {key}"):
+        run_script("compare", with_grid(config, (key, (1, 2))), tmp_path, teacher="elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        ({"XCL": {"sampler": "Mix"}}, "names 'XCL', which is compared anyway"),
+        ({"teacher": {}}, "names 'teacher', which is compared anyway"),
+        ({"warm": {"temprature": 2.0}}, "'warm' has the argument 'temprature'; expected some of"),
+        ({"mixed": {"sampler": "Mixupp"}}, "Unknown sampler .*'Mixupp'"),
+    ],
+)
+def test_methods_that_cannot_be_are_refused_before_a_teacher_is_trained(
+    config, tmp_path, monkeypatch, methods, message
+):
+    monkeypatch.setattr(Experiment, "train_supervised", None)
+    with config.unlocked():
+        config.methods = methods
+    with pytest.raises(ValueError, match=message):
+        comparison.compare(Experiment(config), tmp_path)
+
+
+def test_methods_are_labelled_by_their_samplers(config):
+    with config.unlocked():
+        config.methods = {"named": {"sampler": "Mix"}, "default": {"temperature": 2.0}}
+    named, default = comparison.others(Experiment(config))
+    assert (named.label, default.label) == ("Mix", "Uncertain")
+
+
+def test_students_of_another_teacher_are_not_continued(run_script, config, tmp_path, eagerly):
+    config.teacher.train.update({"steps": 2, "steps_per_execution": 1})
+    config.student.train.update({"steps": 2, "steps_per_execution": 1})
+    for seed in (1, 2):
+        config.seed = seed
+        run_script("train_teacher", config, tmp_path / f"teacher {seed}")
+
+    def compare(seed):
+        directory = str(tmp_path / f"teacher {seed}" / "teacher")
+        run_script("compare", config, tmp_path / "students", teacher=directory)
+
+    compare(1)
+    results = tmp_path / "students" / "results.json"
+    finished = json.loads(results.read_text())
+    results.write_text(json.dumps({k: v for k, v in finished.items() if k != "final"}))  # A kill.
+    with pytest.raises(ValueError, match="learned from another teacher"):
+        compare(2)
+    compare(1)
+
+
 @pytest.mark.slow
 def test_cells_share_the_teacher_and_are_not_run_again(
     run_script, config, tmp_path, monkeypatch, eagerly
