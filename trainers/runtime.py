@@ -34,7 +34,7 @@ def _claim(path, wanted):
     record = path / "config.json"
     if record.exists():
         found = json.loads(record.read_text())
-        differing = sorted(_differing(found, wanted))
+        differing = sorted(differences(found, wanted))
         if differing:
             raise ValueError(
                 f"The work directory {path} holds another experiment; these settings "
@@ -50,12 +50,12 @@ def _claim(path, wanted):
         _write_json(record, wanted)
 
 
-def _differing(a, b, prefix=""):
+def differences(a, b, prefix=""):
     """Yields the dotted names of the settings in which two configurations differ."""
     for key in a.keys() | b.keys():
         old, new = a.get(key), b.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            yield from _differing(old, new, f"{prefix}{key}.")
+            yield from differences(old, new, f"{prefix}{key}.")
         elif old != new:
             yield f"{prefix}{key} ({old!r} there, {new!r} here)"
 

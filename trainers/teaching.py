@@ -1,5 +1,6 @@
 """The teacher of an experiment: trained here, found in a directory, or brought along."""
 
+import json
 import pathlib
 
 import keras
@@ -59,9 +60,26 @@ def load_teacher(experiment, workdir):
             f"There is no teacher in {directory}: it holds no .keras file. Train one with "
             "python -m trainers.train_teacher, or name another directory with --teacher."
         )
+    _warn_of_other_data(experiment, directory)
     with scope():
         members = [keras.models.load_model(path, compile=False) for path in paths]
     return _ensemble(experiment, members)
+
+
+def _warn_of_other_data(experiment, directory):
+    """Says so if the run that trained a teacher had other data settings than the experiment."""
+    record = directory.parent / "config.json"
+    if not record.exists():
+        return
+    there = json.loads(record.read_text()).get("data", {})
+    here = json.loads(json.dumps(experiment.config.data.to_dict()))
+    for place in ("data_dir", "manual_dir", "path"):
+        there[place] = here.get(place)
+    if differing := sorted(runtime.differences(there, here)):
+        runtime.announce(
+            f"NOTE: the teacher in {directory} was trained with other data settings "
+            f"({', '.join(differing)}). See to it that it met none of this experiment's test rows."
+        )
 
 
 def _pretrained(experiment, descriptions):

@@ -1,12 +1,14 @@
 """Teachers from the work directory, from --teacher, and from config.teacher.pretrained."""
 
 import dataclasses
+import json
 import types
 
 import keras
 import numpy as np
 import pytest
 import scipy.optimize
+from absl.testing import flagsaver
 
 from configs import casp
 from trainers import teaching
@@ -300,3 +302,16 @@ def test_without_validation_data_a_teacher_is_not_calibrated(digits_config, tmp_
     experiment.splits = dataclasses.replace(splits, validation=splits.train)
     with pytest.raises(ValueError, match=r"--config.teacher.calibrate=False"):
         teaching.load_teacher(experiment, tmp_path)
+
+
+def test_a_teacher_that_was_trained_on_other_data_is_told_of(digits_config, tmp_path, capsys):
+    dense((8, 8, 1), 10, tmp_path / "run" / "teacher" / "0.keras")
+    its_own = digits_config.to_dict()
+    its_own["data"] |= {"seed": 7, "data_dir": "elsewhere"}
+    for found, message in ((its_own, "data settings (seed (7 there, 0 here))"), (None, "")):
+        found = found or digits_config.to_dict()
+        (tmp_path / "run" / "config.json").write_text(json.dumps(found))
+        with flagsaver.flagsaver(teacher=str(tmp_path / "run" / "teacher")):
+            teaching.load_teacher(Experiment(digits_config), tmp_path)
+        printed = capsys.readouterr().out
+        assert message in printed and ("NOTE" in printed) == bool(message)
