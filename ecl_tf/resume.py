@@ -387,10 +387,12 @@ class _Checkpointing(keras.callbacks.Callback):
             raise SystemExit(PREEMPTED)
 
     def on_train_begin(self, logs=None):
-        if self._restored:  # Other callbacks have just begun from zero.
-            self.restore_callbacks()
+        self.restore_callbacks()  # The others have just begun from zero.
 
     def restore_callbacks(self):
+        """Gives callbacks what the checkpoint kept of them, if one was found."""
+        if not self._restored:
+            return
         about, arrays = self._restored
         saved = list(zip(about["callbacks"], about["kept"], strict=True))
         for callback in self.callbacks:
