@@ -307,17 +307,17 @@ class Runs:
         runtime.announce(f"[run {self.done}/{self.total}] {key}")
         number = len(self.results["runs"])
         checkpoints = self.checkpoints / str(number)
-        student, output, watching = self._train(setting, seed, checkpoints, store)
+        student, output, (curve, stopwatch) = self._train(setting, seed, checkpoints, store)
         path = self.students / f"{number}.keras"
         save_model(student, path)
         record = {
             "method": setting.method,
             "label": setting.label,
             "seed": seed,
-            "seconds": round(watching[1].seconds, 2),
+            "seconds": round(stopwatch.seconds, 2),
             "student": path.name,
             "output": keras.saving.serialize_keras_object(output),
-            "curve": watching[0].points,
+            "curve": curve.points,
             "validation": self.experiment.evaluate(student, "validation", output),
         }
         runtime.announce(f"    validation {runtime.describe(record['validation'])}")
