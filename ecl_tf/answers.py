@@ -136,7 +136,7 @@ class RawAnswer(keras.layers.Layer):
 
     Example:
     >>> layer = RawAnswer("categorical", {"probabilities": "p"})
-    >>> print(tf.nn.softmax(layer({"p": tf.constant([[0.25, 0.75]])})).numpy())
+    >>> print(tf.nn.softmax(layer({"p": tf.constant([[0.25, 0.75]])})).numpy().round(4))
     [[0.25 0.75]]
     """
 

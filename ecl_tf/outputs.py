@@ -183,7 +183,7 @@ class Categorical(_Logits):
     Example:
     >>> import numpy as np
     >>> output = Categorical()
-    >>> print(output(np.log([[0.25, 0.75]])).probs_parameter().numpy())
+    >>> print(output(np.log([[0.25, 0.75]])).probs_parameter().numpy().round(4))
     [[0.25 0.75]]
 
     Reference: tempering and its T^2 factor are Hinton, Vinyals and Dean,
