@@ -173,11 +173,6 @@ def _raw(output, values):
         return values["logits"]
     if isinstance(output, outputs.Point):
         return output.standardise(values["mean"])
-    if "probabilities" in values:
-        limits = np.finfo(np.float32)
-        values["probabilities"] = tf.clip_by_value(
-            values["probabilities"], limits.tiny, 1.0 - limits.epsneg
-        )
     return output.raw(output.from_parameters(values))
 
 

@@ -34,6 +34,7 @@ class LabelMetrics:
                 for identifier in its_metrics:
                     its_prefix = prefix + (f"{name}_" if name else "")
                     metric = _resolve(identifier, its_output, its_prefix)
+                    _require_logits(metric, its_output)
                     self._entries.append((name, metric, weighted))
         names = [metric.name for metric in self.metrics]
         if len(set(names)) < len(names):
@@ -75,9 +76,11 @@ class LabelMetrics:
         for name, metric, weighted in self._entries:
             output = self.output if name is None else self.output.outputs[name]
             y_true, y_pred = (labels, raw) if name is None else (labels[name], raw[name])
-            if not _takes_raw_output(metric):
+            if _takes_logits(metric):
+                y_pred = output.logits(y_pred)
+            elif not getattr(metric, "takes_raw_output", False):
                 y_pred = output.prediction(y_pred)
-                if output.family == "normal":
+                if output.family != "categorical":
                     y_true = tf.reshape(y_true, tf.shape(y_pred))
             weight = mask
             if weighted and sample_weight is not None:
@@ -85,8 +88,17 @@ class LabelMetrics:
             metric.update_state(y_true, y_pred, sample_weight=weight)
 
 
-def _takes_raw_output(metric):
-    return getattr(metric, "takes_raw_output", False) or metric.get_config().get("from_logits")
+def _takes_logits(metric):
+    return getattr(metric, "takes_logits", False) or metric.get_config().get("from_logits")
+
+
+def _require_logits(metric, output):
+    families = getattr(metric, "families", ("categorical", "bernoulli"))
+    if _takes_logits(metric) and output.family not in families:
+        raise ValueError(
+            f"The metric {metric.name!r} takes logits of {' or '.join(families)} outputs; got "
+            f"{output!r}."
+        )
 
 
 def _resolve(identifier, output, prefix):

@@ -143,28 +143,44 @@ class ExpectedCalibrationError(keras.metrics.Metric):
 
     Args:
         bins: the number of bins.
+        output: the categorical `ecl_tf.outputs.Output` of the raw outputs, where that is not the
+            `Distiller`'s (its own student's is the default there), or has a temperature, as a
+            calibrated teacher's has, in plain `compile`; by itself the default is "categorical".
 
-    Call with class indices (or one-hot rows) and logits.
+    Call with class indices (or one-hot rows) and raw outputs.
 
     Raises:
-        ValueError: if `bins` < 1.
+        ValueError: if `bins` < 1, or the output is not categorical.
 
     Reference: Guo et al., "On Calibration of Modern Neural Networks", 2017, equation 3.
     """
 
-    takes_raw_output = True
+    families = ("categorical",)
 
-    def __init__(self, bins=15, name="ece", dtype=None):
+    def __init__(self, bins=15, name="ece", dtype=None, output=None):
         super().__init__(name=name, dtype=dtype)
         if not isinstance(bins, int) or bins < 1:
             raise ValueError(f"bins must be a whole number >= 1; got {bins!r}.")
         self.bins = bins
+        self.output = None if output is None else outputs.get(output)
+        if self.output and self.output.family not in self.families:
+            raise ValueError(
+                f"ExpectedCalibrationError needs an ecl_tf.outputs.Categorical; got {output!r}."
+            )
         # Of every bin: the weight of its examples, of the right ones, and the sum of
         # their confidences.
         self.totals = self.add_variable((3, bins), initializer="zeros", name="totals")
 
+    @property
+    def takes_logits(self):
+        return self.output is None
+
+    @property
+    def takes_raw_output(self):
+        return self.output is not None
+
     def update_state(self, y_true, y_pred, sample_weight=None):
-        logits = tf.cast(y_pred, tf.float32)
+        logits = (self.output or outputs.Categorical()).logits(y_pred)
         y_true = tf.convert_to_tensor(y_true)
         if outputs.is_one_hot(y_true, logits):
             y_true = tf.argmax(y_true, -1)
@@ -177,7 +193,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         if sample_weight is not None:
             # One weight for each row holds for all of its positions.
             weight = tf.reshape(tf.cast(sample_weight, tf.float32), [-1])
-            member *= tf.repeat(weight, tf.size(confidence) // tf.size(weight))[:, None]
+            positions = tf.size(confidence) // tf.maximum(tf.size(weight), 1)
+            member *= tf.repeat(weight, positions)[:, None]
         rows = tf.stack([tf.ones_like(confidence), tf.cast(right, tf.float32), confidence])
         self.totals.assign_add(tf.matmul(rows, member))
 
@@ -188,7 +205,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         )
 
     def get_config(self):
-        return {**super().get_config(), "bins": self.bins}
+        output = self.output and keras.saving.serialize_keras_object(self.output)
+        return {**super().get_config(), "bins": self.bins, "output": output}
 
 
 def _require_normal(metric):

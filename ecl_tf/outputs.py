@@ -21,6 +21,7 @@ from ecl_tf import build
 
 _PACKAGE = "ecl_tf"
 _TINY = 1e-7
+_LIMITS = np.finfo(np.float32)
 
 
 class Uncertainty(NamedTuple):
@@ -151,9 +152,10 @@ class _Logits(Output):
         self.temperature = _positive("temperature", temperature)
 
     def __call__(self, raw):
-        return self._distribution(self._logits(raw))
+        return self._distribution(self.logits(raw))
 
-    def _logits(self, raw):
+    def logits(self, raw):
+        """Those of the distribution, in float32: the raw tensor's over the temperature."""
         raw = _float32(raw)
         return raw if self.temperature == 1.0 else raw / self.temperature
 
@@ -209,7 +211,7 @@ class Categorical(_Logits):
     def combine(self, raws):
         if len(raws) == 1:
             return self(raws[0])
-        log_probabilities = tf.nn.log_softmax(self._logits(_stack(raws)), axis=-1)
+        log_probabilities = tf.nn.log_softmax(self.logits(_stack(raws)), axis=-1)
         return self._distribution(tf.reduce_logsumexp(log_probabilities, 0) - math.log(len(raws)))
 
     def uncertainty(self, raws):
@@ -251,13 +253,15 @@ class Categorical(_Logits):
         return {"agreement": per_example(_float32(same))}
 
     def prediction(self, raw):
-        return tf.nn.softmax(self._logits(raw))
+        return tf.nn.softmax(self.logits(raw))
 
     def parameters(self, distribution):
         return {"probabilities": tf.nn.softmax(distribution.logits_parameter())}
 
     def from_parameters(self, parameters):
-        return self._distribution(tf.math.log(_float32(parameters["probabilities"])))
+        # Those that were rounded to 0 would say that a class is impossible.
+        probabilities = tf.maximum(_float32(parameters["probabilities"]), _LIMITS.tiny)
+        return self._distribution(tf.math.log(probabilities))
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)
@@ -294,7 +298,7 @@ class Bernoulli(_Logits):
             )
 
     def combine(self, raws):
-        logits = self._logits(_stack(raws))
+        logits = self.logits(_stack(raws))
         yes = tf.reduce_logsumexp(tf.math.log_sigmoid(logits), 0)
         no = tf.reduce_logsumexp(tf.math.log_sigmoid(-logits), 0)
         return self._distribution(yes - no)
@@ -323,13 +327,16 @@ class Bernoulli(_Logits):
         return {"agreement": per_example(_float32(same))}
 
     def prediction(self, raw):
-        return tf.sigmoid(self._logits(raw))
+        return tf.sigmoid(self.logits(raw))
 
     def parameters(self, distribution):
         return {"probabilities": tf.sigmoid(distribution.distribution.logits_parameter())}
 
     def from_parameters(self, parameters):
-        probabilities = _float32(parameters["probabilities"])
+        # Those that were rounded to 0 or 1 would say that a label is impossible.
+        probabilities = tf.clip_by_value(
+            _float32(parameters["probabilities"]), _LIMITS.tiny, 1.0 - _LIMITS.epsneg
+        )
         return self._distribution(tf.math.log(probabilities) - tf.math.log1p(-probabilities))
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from scipy.special import expit, log_softmax, softmax
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from ecl_tf import Distiller, outputs, samplers
+from ecl_tf import Distiller, metrics, outputs, samplers
 from ecl_tf.label_metrics import LabelMetrics
 
 RNG = np.random.default_rng(0)
@@ -87,6 +87,31 @@ def test_metrics_from_logits_see_logits():
     answer = results("categorical", CLASSES, 50 * LOGITS, metrics)
     expected = -log_softmax(50 * LOGITS.astype("float64"), -1)[range(ROWS), CLASSES].mean()
     assert answer["nll"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_metrics_of_logits_see_those_at_the_outputs_temperature():
+    # Raw tensors are five times the logits that labels are drawn from: these are calibrated.
+    logits = RNG.normal(0, 2, (20_000, 3)).astype("float32")
+    labels = (logits + RNG.gumbel(size=logits.shape)).argmax(-1)
+    own = metrics.ExpectedCalibrationError(name="own", output=outputs.Categorical(5.0))
+    given = [
+        metrics.ExpectedCalibrationError(),
+        own,
+        keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name="nll"),
+    ]
+    answer = results(outputs.Categorical(5.0), labels, 5 * logits, given)
+    assert answer["ece"] == answer["own"] < 0.02
+    expected = -log_softmax(logits.astype("float64"), -1)[range(len(labels)), labels].mean()
+    assert answer["nll"] == pytest.approx(expected, rel=1e-4)
+    own.reset_state()
+    own.update_state(labels, 5 * logits)  # As plain Keras does.
+    assert float(own.result()) == pytest.approx(answer["ece"])
+
+
+def test_flat_yes_and_no_may_be_given_to_keras_metrics():
+    answer = results("bernoulli", YES[:, 0], LOGITS[:, :1], [keras.metrics.BinaryCrossentropy()])
+    expected = -(YES * np.log(expit(LOGITS)) + (1 - YES) * np.log(expit(-LOGITS)))[:, 0].mean()
+    assert answer["binary_crossentropy"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_metrics_may_ask_for_the_raw_output():
@@ -229,7 +254,7 @@ def test_a_copied_metric_keeps_its_settings():
 
 
 @pytest.mark.parametrize(
-    ("output", "metrics", "weighted", "message"),
+    ("output", "given", "weighted", "message"),
     [
         ("categorical", ["accuracy", "accuracy"], None, "name"),
         ("categorical", ["accuracy"], ["accuracy"], "name"),
@@ -237,11 +262,13 @@ def test_a_copied_metric_keeps_its_settings():
         ("categorical", "accuracy", None, "list"),
         ("normal", ["accuracy"], None, "mae"),
         ("categorical", ["no_such_metric"], None, "no_such_metric"),
+        ("bernoulli", [metrics.ExpectedCalibrationError()], None, "categorical"),
+        ("normal", [keras.metrics.BinaryCrossentropy(from_logits=True)], None, "logits"),
     ],
 )
-def test_refuses(output, metrics, weighted, message):
+def test_refuses(output, given, weighted, message):
     with pytest.raises(ValueError, match=message):
-        LabelMetrics(outputs.get(output, (None, 4)), metrics, weighted)
+        LabelMetrics(outputs.get(output, (None, 4)), given, weighted)
 
 
 # As compile's arguments.

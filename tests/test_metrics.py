@@ -145,6 +145,17 @@ def test_ece_of_calibrated_logits_is_small_and_of_sharpened_ones_is_not():
     assert evaluate(metrics.ExpectedCalibrationError(10), labels, 4 * logits) > 0.1
 
 
+def test_ece_of_no_rows_adds_nothing():
+    metric = metrics.ExpectedCalibrationError()
+    metric.update_state(np.zeros(0, int), np.zeros((0, 3), np.float32), np.zeros(0))
+    assert float(metric.result()) == 0.0
+
+
+def test_ece_refuses_an_output_that_is_not_categorical():
+    with pytest.raises(ValueError, match="Categorical"):
+        metrics.ExpectedCalibrationError(output="bernoulli")
+
+
 def test_ece_before_any_update_is_zero():
     assert float(metrics.ExpectedCalibrationError().result()) == 0.0
 
@@ -295,7 +306,7 @@ def test_angular_error_refuses_three_dimensions():
         metrics.NegativeLogLikelihood(outputs.Normal(1, 0.3), name="mine"),
         metrics.GaussianCoverage(outputs.Normal(1), level=0.3, name="mine"),
         metrics.AngularError(outputs.Normal(1), name="mine"),
-        metrics.ExpectedCalibrationError(bins=3, name="mine"),
+        metrics.ExpectedCalibrationError(3, "mine", output=outputs.Categorical(2.0)),
     ],
     ids=lambda metric: type(metric).__name__,
 )

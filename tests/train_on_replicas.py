@@ -11,10 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf import Distiller, samplers
+from ecl_tf import Distiller, metrics, samplers
 
-# 157 rows in batches of 16 leave a last one of 13, which no number of replicas divides; groups
-# of 4 divide the parts of full batches.
+# 157 rows in batches of 16 leave a last one of 13, which no number of replicas divides, and one
+# of 2 rows leaves two of four replicas empty; groups of 4 divide the parts of full batches.
 ROWS, BATCH = 160, 16
 
 
@@ -26,14 +26,17 @@ def network(seed):
     return keras.Model({"image": image, "pose": pose}, keras.layers.Dense(3)(hidden))
 
 
+def scores():
+    return ["accuracy", metrics.ExpectedCalibrationError()]
+
+
 def train(strategy, data, sampler, optimizer, label_weight, **arguments):
-    data = data.batch(BATCH)
     with strategy.scope():
         student = network(1)
         distiller = Distiller(
             student, [network(2), network(3)], seed=5, sampler=sampler, label_weight=label_weight
         )
-        distiller.compile(optimizer(), metrics=["accuracy"], weighted_metrics=["acc"])
+        distiller.compile(optimizer(), metrics=scores(), weighted_metrics=["acc"])
     training = data.repeat() if arguments else data
     history = distiller.fit(training, epochs=5, validation_data=data, verbose=0, **arguments)
     return {
@@ -70,10 +73,19 @@ def main():
     uncertain = samplers.Uncertain(mixing, 2, "student_uncertainty", 1.0, group_size=4)
     cases = {
         "uneven": lambda: train(
-            strategy, data.take(157), row_wise, lambda: keras.optimizers.SGD(0.3, 0.9), 0.5
+            strategy,
+            data.take(157).batch(BATCH).concatenate(data.skip(157).take(2).batch(BATCH)),
+            row_wise,
+            lambda: keras.optimizers.SGD(0.3, 0.9),
+            0.5,
         ),
         "groups": lambda: train(
-            strategy, data, uncertain, lambda: keras.optimizers.Adam(0.01), 0.0, steps_per_epoch=10
+            strategy,
+            data.batch(BATCH),
+            uncertain,
+            lambda: keras.optimizers.Adam(0.01),
+            0.0,
+            steps_per_epoch=10,
         ),
     }
     print(json.dumps({case: cases[case]() for case in wanted}, default=float))

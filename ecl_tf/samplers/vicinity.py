@@ -16,6 +16,16 @@ from ecl_tf.samplers.sampler import (
     row_count,
 )
 
+_OTHER_ROWS = "changes rows by others, which Augment can't: use ecl_tf.samplers.{}"
+_REFUSED = {
+    keras.layers.MixUp: _OTHER_ROWS.format("Mixup"),
+    keras.layers.CutMix: _OTHER_ROWS.format("CutMix"),
+    keras.layers.AugMix: (
+        "picks its operations by Python's random numbers when a graph is traced: every step has "
+        "the same ones, and others after a restart. Use keras.layers.RandAugment"
+    ),
+}
+
 
 @keras.saving.register_keras_serializable("ecl_tf")
 class GaussianNoise(Sampler):
@@ -50,8 +60,9 @@ class GaussianNoise(Sampler):
 
     def sample(self, inputs, seed):
         leaves = keras.tree.flatten(inputs)
-        if isinstance(self.stddev, dict):
-            stddevs = keras.tree.flatten(self.stddev)
+        if isinstance(self.stddev, dict):  # In the inputs' order: an OrderedDict has its own.
+            ordered = type(inputs)((name, self.stddev[name]) for name in inputs)
+            stddevs = keras.tree.flatten(ordered)
         else:
             stddevs = [self.stddev] * len(leaves)
         noisy = []
@@ -83,8 +94,9 @@ class Augment(Sampler):
         key: for named inputs, the name of the one to change; the others stay.
 
     Raises:
-        ValueError: if `layers` are not Keras layers, if one has trainable weights, or
-            if the inputs are named and `key` is none of the names.
+        ValueError: if `layers` are not Keras layers, if one has trainable weights, if one is
+            MixUp, CutMix or AugMix, which can't be changed rows by rows, or if the inputs are
+            named and `key` is none of the names.
 
     Example:
     >>> x = tf.reshape(tf.range(4.0), (1, 2, 2, 1))
@@ -98,6 +110,9 @@ class Augment(Sampler):
         layers = list(layers) if isinstance(layers, (list, tuple)) else [layers]
         if not layers or not all(isinstance(layer, keras.Layer) for layer in layers):
             raise ValueError(f"Augment needs a Keras layer or a list of them; got {layers!r}.")
+        for layer in layers:
+            if reason := _REFUSED.get(type(layer)):
+                raise ValueError(f"keras.layers.{type(layer).__name__} {reason}.")
         self.layers = layers
         self.key = key
 
@@ -135,7 +150,10 @@ class Augment(Sampler):
         return Samples({**inputs, self.key: changed}, unmodified)
 
     def _augment(self, x, seed):
-        shape, dtype, rows = x.shape, x.dtype, row_count(x)
+        shape, dtype, own_rows = x.shape, x.dtype, row_count(x)
+        # A replica may be left without rows, of which nothing can be mapped.
+        rows = tf.maximum(own_rows, 1)
+        x = tf.pad(x, [[0, rows - own_rows], *[[0, 0]] * (len(shape) - 1)])
         for number, layer in enumerate(self.layers):
             layer_seed = random.fold_in(seed, number)
             seeds = [
@@ -143,7 +161,12 @@ class Augment(Sampler):
                 for n in range(len(layer.non_trainable_variables))
             ]
             change = functools.partial(_change_row, layer)
-            x = tf.vectorized_map(change, (tf.cast(x, layer.compute_dtype), seeds), warn=False)
+            of_rows = tf.cast(x, layer.compute_dtype), seeds
+            if isinstance(layer, keras.layers.RandAugment):  # TensorFlow can't vectorise it.
+                x = tf.map_fn(change, of_rows, fn_output_signature=layer.compute_dtype)
+            else:
+                x = tf.vectorized_map(change, of_rows, warn=False)
+        x = x[:own_rows]
         if not shape.is_compatible_with(x.shape):
             raise ValueError(
                 f"Augment's layers changed the input's shape from {tuple(shape)} to "

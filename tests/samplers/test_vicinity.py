@@ -1,5 +1,7 @@
 """Noise and augmentation of each row by itself."""
 
+import collections
+
 import keras
 import numpy as np
 import pytest
@@ -39,6 +41,13 @@ def test_noise_of_named_inputs_has_their_own_stddev_and_is_independent():
     assert fits(image, "norm", 0, 0.5)
     assert fits(pose, "norm", 0, 2.0)
     assert abs(np.corrcoef(image.ravel(), pose.ravel())[0, 1]) < 4 / np.sqrt(2000)
+
+
+def test_noise_of_ordered_inputs_goes_by_the_names():
+    ordered = collections.OrderedDict(b=tf.zeros((2000, 1)), a=tf.zeros((2000, 1)))
+    noise = GaussianNoise({"a": 1.0, "b": 1000.0})(ordered, 3).inputs
+    fits(noise["b"].numpy().ravel(), "norm", 0, 1000)
+    fits(noise["a"].numpy().ravel(), "norm", 0, 1)
 
 
 def test_noise_of_named_inputs_may_have_one_stddev():
@@ -205,3 +214,24 @@ def test_a_config_may_leave_out_the_key():
     config = Augment(keras.layers.RandomFlip("vertical")).get_config()
     del config["key"]
     assert Augment.from_config(config).key is None
+
+
+@pytest.mark.parametrize("layer", ["MixUp", "CutMix", "AugMix"])
+def test_augment_refuses_what_it_could_not_do_row_by_row(layer):
+    with pytest.raises(ValueError, match=layer):
+        Augment(getattr(keras.layers, layer)())
+
+
+@pytest.mark.parametrize("layer", [keras.layers.RandomFlip(), keras.layers.RandAugment((0, 1))])
+def test_a_replica_without_rows_is_left_alone(layer):
+    augment = Augment(layer)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3))])
+    def inputs(x):
+        return augment(x, 3).inputs
+
+    images = np.random.default_rng(0).random((4, 8, 8, 3)).astype("float32")
+    assert inputs(images[:0]).shape == (0, 8, 8, 3)
+    changed = inputs(images).numpy()
+    np.testing.assert_array_equal(changed, inputs(images))
+    assert len({tuple((changed[n] - images[n]).ravel()) for n in range(4)}) > 1
