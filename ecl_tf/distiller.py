@@ -165,6 +165,7 @@ class Distiller(keras.Model):
 
     def _validate_networks(self, inputs=None):
         """Checks that both networks' outputs fit `output` and each other."""
+        symbolic.require_raw(self.output_kind, self.student, "student")
         student_shape = symbolic.output_shape(self.student, inputs)
         if student_shape is not None:
             self.output_kind.validate(student_shape, "student")

@@ -48,6 +48,7 @@ class Output:
 
     family: str | dict = ""
     takes_temperature = False
+    makes_probabilities = ""  # The activation that raw tensors of this output may not have.
     closeness_names: tuple[str, ...] = ("agreement",)
 
     def __call__(self, raw):
@@ -194,6 +195,7 @@ class Categorical(_Logits):
 
     family = "categorical"
     takes_temperature = True
+    makes_probabilities = "softmax"
 
     def _distribution(self, logits):
         from tensorflow_probability import distributions as tfd
@@ -284,6 +286,7 @@ class Bernoulli(_Logits):
     """
 
     family = "bernoulli"
+    makes_probabilities = "sigmoid"
 
     def _distribution(self, logits):
         from tensorflow_probability import distributions as tfd

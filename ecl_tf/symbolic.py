@@ -37,3 +37,41 @@ def output_shape(model, inputs=None):
     if output is None:
         return None
     return keras.tree.map_structure(lambda tensor: tuple(tensor.shape), output)
+
+
+def require_raw(output, model, role):
+    """Raises ValueError if a model ends in an activation that makes probabilities of logits.
+
+    Taken for logits, probabilities p of a confident network would stand for the nearly
+    uniform softmax(p). A model without symbolic outputs is not known to.
+
+    Args:
+        output: the `ecl_tf.outputs.Output` that the model's raw tensors stand for.
+        model: a Keras model.
+        role: "student" or "teacher", for the message.
+    """
+    tensors = output_of(model)
+    parts = getattr(output, "outputs", {"": output})
+    if not isinstance(tensors, dict):
+        tensors = dict.fromkeys(parts, tensors) if len(parts) == 1 else {}
+    for name, each in parts.items():
+        tensor = tensors.get(name)
+        if not isinstance(tensor, keras.KerasTensor):
+            continue
+        if (activation := _activation(tensor)) == each.makes_probabilities:
+            raise ValueError(
+                f"The {role} {model.name!r} ends in {activation}, and raw outputs are logits: its "
+                "probabilities would be taken for them. Where it is the last layer's activation, "
+                "model.layers[-1].activation = keras.activations.linear leaves the logits; "
+                "ecl_tf.pretrained.load(..., answer='probabilities') takes a file as it is."
+            )
+
+
+def _activation(tensor):
+    """The name of what a tensor was made by: a layer's argument, or a layer of its own."""
+    operation, _, place = tensor._keras_history
+    if isinstance(operation, keras.Model):  # A network in a network.
+        inner = output_of(operation)
+        return "" if inner is None else _activation(keras.tree.flatten(inner)[place])
+    own = getattr(operation, "activation", None)
+    return getattr(own, "__name__", type(operation).__name__ if own is None else "").lower()

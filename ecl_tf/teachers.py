@@ -4,8 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf import outputs
-from ecl_tf.symbolic import output_shape
+from ecl_tf import outputs, symbolic
 
 
 class Teacher(keras.Model):
@@ -62,8 +61,8 @@ class Ensemble(Teacher):
             Point-estimate regressors take `ecl_tf.outputs.Point(d, stddev)`.
 
     Raises:
-        ValueError: if there are no members, one is no Keras model, or a member's
-            output does not fit `output`.
+        ValueError: if there are no members, one is no Keras model, a member's output does
+            not fit `output`, or it ends in a softmax or sigmoid that `output` has itself.
 
     Example:
     >>> members = [keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])] * 2
@@ -81,7 +80,7 @@ class Ensemble(Teacher):
                 "A teacher is a keras.Model, a sequence of at least one keras.Model, or an "
                 f"ecl_tf.Teacher; got {members!r}."
             )
-        shape = output_shape(members[0])
+        shape = symbolic.output_shape(members[0])
         super().__init__(outputs.get(output, shape), name=name, **kwargs)
         self.members = members
         # One member that gives points without a spread is refused here, not in a step.
@@ -89,7 +88,8 @@ class Ensemble(Teacher):
             self.output_kind.combine([np.zeros((1, self.output_kind.size))])
         sizes = []
         for member in members:
-            shape = output_shape(member)
+            symbolic.require_raw(self.output_kind, member, "teacher")
+            shape = symbolic.output_shape(member)
             if shape is not None:
                 self.output_kind.validate(shape, f"teacher {member.name!r}")
                 sizes.append(self.output_kind.event_size(shape))
@@ -128,7 +128,7 @@ def get(teacher, output):
     if isinstance(teacher, Teacher):
         return teacher
     members = list(teacher) if isinstance(teacher, (list, tuple)) else [teacher]
-    shape = output_shape(members[0]) if members else None
+    shape = symbolic.output_shape(members[0]) if members else None
     output = outputs.get(output, shape)
     return Ensemble(members, _point_where_it_fits(output, shape))
 

@@ -1,10 +1,11 @@
 """The inputs and outputs of models of every kind, known before they run."""
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from ecl_tf import symbolic
+from ecl_tf import Distiller, symbolic
 
 
 class Subclassed(keras.Model):
@@ -82,3 +83,49 @@ def test_specs_may_be_named():
 def test_a_known_output_needs_no_specs():
     model = sequential()
     assert symbolic.output_shape(model, tf.TensorSpec((7, 4), tf.float32)) == (None, 3)
+
+
+DENSE = keras.layers.Dense
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        lambda x: DENSE(3, "softmax")(x),
+        lambda x: keras.layers.Softmax()(DENSE(3)(x)),
+        lambda x: keras.layers.Activation("softmax", dtype="float32")(DENSE(3)(x)),
+        lambda x: keras.ops.softmax(DENSE(3)(x)),
+        lambda x: keras.Sequential([keras.Input((4,)), DENSE(3, keras.activations.softmax)])(x),
+    ],
+    ids=["argument", "layer", "activation", "operation", "inner network"],
+)
+def test_probabilities_are_not_taken_for_logits(last):
+    inputs = keras.Input((4,))
+    ending = keras.Model(inputs, last(inputs), name="ending")
+    plain = keras.Sequential([keras.Input((4,)), DENSE(3)])
+    for networks in ((plain, ending), (ending, plain), (plain, [plain, ending])):
+        with pytest.raises(ValueError, match=r"'ending' ends in softmax.*linear"):
+            Distiller(*networks)
+
+
+def test_probabilities_of_one_of_several_outputs_are_not_taken_for_logits():
+    inputs = keras.Input((4,))
+
+    def network(activation):
+        return keras.Model(inputs, {"a": DENSE(3)(inputs), "b": DENSE(1, activation)(inputs)})
+
+    output = {"a": "categorical", "b": "bernoulli"}
+    Distiller(network(None), network(None), output=output)
+    with pytest.raises(ValueError, match=r"teacher .* ends in sigmoid"):
+        Distiller(network(None), network("sigmoid"), output=output)
+
+
+def test_the_remedy_leaves_the_logits():
+    teacher = keras.Sequential([keras.Input((4,)), DENSE(3, "softmax")])
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    expected = teacher(x).numpy()
+    teacher.layers[-1].activation = keras.activations.linear
+    student = keras.Sequential([keras.Input((4,)), DENSE(3)])
+    distiller = Distiller(student, teacher)
+    actual = distiller.teacher.distribution(x).probs_parameter()
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
