@@ -8,6 +8,7 @@ from ecl_tf import (
     divergences,
     export,
     features,
+    identity,
     keras_fit,
     outputs,
     replicas,
@@ -565,6 +566,23 @@ class Distiller(keras.Model):
         if kwargs.pop("format", "tf_saved_model") != "tf_saved_model" or kwargs:
             raise ValueError("Distiller.export writes SavedModels: export(path).")
         export.export_student(self.student, self.output_kind, filepath, self._input_specs)
+
+    def method(self):
+        """What tells this training from another one of networks of the same shapes.
+
+        Returns:
+            A dict of the settings and of the teacher's fingerprint, as JSON holds it.
+        """
+        return {
+            "output": identity.config_of(self.output_kind),
+            "sampler": identity.config_of(self.sampler),
+            "divergence": divergences.name_of(self.divergence) or "a function",
+            "temperature": self.temperature,
+            "label_weight": self.label_weight,
+            "seed": self.seed,
+            "teacher_output": identity.config_of(self.teacher.output_kind),
+            "teacher": identity.fingerprint_of_models(getattr(self.teacher, "members", [])),
+        }
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf import replicas
+from ecl_tf import identity, replicas
 from ecl_tf.data import splits
 
 _ARRAY = "array in this file"
@@ -72,7 +72,8 @@ def fit(
         keep: the number of last checkpoints to keep, at least 1.
         callbacks: of `fit`. They see the rest of an epoch as an epoch with fewer batches. Kept
             are their attributes that are numbers, strings, arrays, or lists and dicts of
-            these, and no arguments of their constructors.
+            these, and no arguments of their constructors. A `CSVLogger` goes on with its file,
+            where an epoch that ended after the checkpoint stands twice.
         **kwargs: of `model.fit`, like `validation_data` and `verbose`.
 
     Returns:
@@ -80,8 +81,8 @@ def fit(
 
     Raises:
         ValueError: if an argument is out of range, the newest whole checkpoint is of another
-            model, schedule, list of callbacks or number of replicas, or workers see different
-            checkpoints.
+            model, method, teacher, schedule, list of callbacks or number of replicas, or
+            workers see different checkpoints.
         RuntimeError: if another worker was lost.
 
     Example:
@@ -231,6 +232,7 @@ class _State:
 
     def __init__(self, model, spec):
         self.model, self.strategy = model, model.distribute_strategy
+        self.method = model.method() if hasattr(model, "method") else None  # A distiller's.
         with self.strategy.scope():
             # Metrics and optimizers have no variables before they see data.
             model._symbolic_build(data_batch=spec)
@@ -336,18 +338,21 @@ class _Checkpointing(keras.callbacks.Callback):
             return
         path, about, arrays = found
         here = self._about()
-        settings = ["steps_per_epoch", "variables"]
+        settings = ["steps", "steps_per_epoch", "variables", "method"]
         settings += ["callbacks"] if self._workers.own_number == 0 else []  # Others write nothing.
-        differing = [name for name in settings if about[name] != here[name]]
-        if differing:
+        there, here = ({name: run.get(name) for name in settings} for run in (about, here))
+        if differing := sorted({name for name, *_ in identity.differing(there, here)}):
             raise ValueError(
                 f"The checkpoint {path} is of a run with other {' and '.join(differing)} than "
-                "this one. Give the same model, schedule, callbacks and number of replicas to "
-                "continue it, or another directory."
+                "this one. Give the same model, teacher, method, schedule, callbacks and number "
+                "of replicas to continue it, or another directory."
             )
         self.state.write(arrays)
         self.step, self.finished, self.history = about["step"], about["finished"], about["history"]
         self._restored = about, arrays
+        for callback in self.callbacks:
+            if isinstance(callback, keras.callbacks.CSVLogger):
+                callback.append = True  # It would begin its file anew.
         self._mark()
 
     def finish(self):
@@ -358,8 +363,10 @@ class _Checkpointing(keras.callbacks.Callback):
         return {
             "step": self.step,
             "finished": self.finished,
+            "steps": self.steps,
             "steps_per_epoch": self.steps_per_epoch,
             "variables": self.state.shapes(),
+            "method": self.state.method,
             "history": self.history,
             "callbacks": [type(callback).__name__ for callback in self.callbacks],
         }
@@ -479,8 +486,10 @@ def _kept(callback, arrays):
 
     Its arrays are added to `arrays`, and referred to.
     """
+    kept: dict = {}
+    if isinstance(callback, keras.callbacks.CSVLogger):
+        return kept  # Its file keeps all.
     arguments = inspect.signature(type(callback)).parameters
-    kept = {}
     for name, value in vars(callback).items():
         if name not in arguments and name != "params":
             found: dict = {}

@@ -8,7 +8,7 @@ import numpy as np
 import processes
 import pytest
 
-from ecl_tf import resume
+from ecl_tf import Distiller, resume
 
 X = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
 Y = np.random.default_rng(1).integers(0, 3, 40)
@@ -187,15 +187,56 @@ def test_another_model_or_schedule_is_refused(tmp_path):
         train(tmp_path, steps_per_epoch=2)
     with pytest.raises(ValueError, match="other callbacks"):
         train(tmp_path, callbacks=[keras.callbacks.TerminateOnNaN()])
+    with pytest.raises(ValueError, match="other steps than"):
+        train(tmp_path, steps=12)
+
+
+def test_another_method_or_teacher_is_refused(tmp_path):
+    def network(seed):
+        made = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        made.set_weights(
+            [np.random.default_rng(seed).normal(size=w.shape) for w in made.get_weights()]
+        )
+        return made
+
+    def distil(teacher=1, **arguments):
+        distiller = Distiller(network(0), network(teacher), **arguments)
+        distiller.compile("sgd")
+        data = resume.batches((X,), batch_size=8, seed=0)
+        return resume.fit(distiller, data, tmp_path, steps=4, steps_per_epoch=2, verbose=0)
+
+    history = distil().history
+    assert distil().history == history
+    for arguments, name in [
+        ({"temperature": 4.0}, "temperature"),
+        ({"sampler": "Empirical"}, "sampler"),
+        ({"divergence": "reverse_kl"}, "divergence"),
+        ({"seed": 7}, "seed"),
+        ({"teacher": 2}, "teacher"),
+    ]:
+        with pytest.raises(ValueError, match=rf"other method\.{name}"):
+            distil(**arguments)
+
+
+def test_a_log_of_epochs_goes_on(tmp_path):
+    log = tmp_path / "log.csv"
+    with pytest.raises(SystemExit):
+        train(tmp_path, callbacks=[keras.callbacks.CSVLogger(log), Preemption(2, epoch=1)])
+    train(tmp_path, callbacks=[keras.callbacks.CSVLogger(log), Preemption(-1)])
+    epochs = [line.split(",")[0] for line in log.read_text().splitlines()]
+    assert epochs == ["epoch", "0", "1"]
 
 
 class Preemption(keras.callbacks.Callback):
-    def __init__(self, at):
+    def __init__(self, at, epoch=None):
         super().__init__()
-        self.at = at
+        self.at, self.epoch = at, epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.is_its_epoch = self.epoch in (None, epoch)
 
     def on_train_batch_end(self, batch, logs=None):
-        if batch == self.at:
+        if self.is_its_epoch and batch == self.at:
             signal.raise_signal(signal.SIGTERM)
 
 

@@ -12,8 +12,7 @@ import keras
 from ml_collections import ConfigDict
 
 import ecl_tf
-from ecl_tf import data, outputs, samplers, teachers
-from ecl_tf.replay import manifest
+from ecl_tf import data, identity, outputs, samplers, teachers
 from trainers import (
     command_line,
     diagnostics,
@@ -287,7 +286,7 @@ class Runs:
             "replay_epochs": stored.epochs,
             "runs": {},
         }
-        own = manifest.fingerprint_of_models(teacher.members)
+        own = identity.fingerprint_of_models(teacher.members)
         if self.path.exists():
             self.results = json.loads(self.path.read_text())
             if self.results.get("teacher_fingerprint", own) != own:

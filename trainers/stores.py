@@ -3,8 +3,7 @@
 import hashlib
 import json
 
-from ecl_tf import replay, samplers
-from ecl_tf.replay import manifest
+from ecl_tf import identity, replay, samplers
 from trainers import runtime, strategies
 
 
@@ -62,7 +61,7 @@ class Stores:
         if not self.epochs or labels or base.asks_networks or not unlabelled:
             return None
         plan = settings(self.experiment, base, self.epochs)
-        described = [manifest.config_of(base), plan["batch_size"], self.epochs]
+        described = [identity.config_of(base), plan["batch_size"], self.epochs]
         key = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
         if key not in self._stores:
             directory = self.directory / f"{type(base).__name__}_{key}"

@@ -6,8 +6,7 @@ import os
 import pathlib
 import shutil
 
-import keras
-import numpy as np
+from ecl_tf import identity
 
 FORMAT = 2
 PLAN, MANIFEST = "plan.json", "manifest.json"
@@ -17,40 +16,11 @@ def shard_name(number, count):
     return f"shard-{number:05d}-of-{count:05d}.tfrecord"
 
 
-def fingerprint_of_models(models):
-    """A hash of networks' weights; of one that has none, of its configuration."""
-    digest = hashlib.sha256()
-    for model in models:
-        weights = [np.ascontiguousarray(weight) for weight in model.get_weights()]
-        for weight in weights:
-            digest.update(f"{weight.dtype}{weight.shape}".encode())
-            digest.update(weight.tobytes())
-        if not weights:
-            config = _comparable(config_of(model))
-            digest.update(json.dumps(config, sort_keys=True).encode())
-    return digest.hexdigest()
-
-
-def config_of(thing):
-    """The Keras configuration of a sampler, output or network, as JSON has it."""
-    return _plain(keras.saving.serialize_keras_object(thing))
-
-
-def differing(found, wanted, prefix=""):
-    """Yields the dotted name and both values of every field in which two records differ."""
-    found, wanted = _comparable(_plain(found)), _comparable(_plain(wanted))
-    for name in sorted(found.keys() | wanted.keys()):
-        one, two = found.get(name), wanted.get(name)
-        if isinstance(one, dict) and isinstance(two, dict):
-            yield from differing(one, two, f"{prefix}{name}.")
-        elif one != two:
-            yield f"{prefix}{name}", one, two
-
-
 def require_equal(found, wanted, directory, remedy):
     """Raises ValueError if a store's record is not the wanted one, naming what differs."""
     fields = [
-        f"{name} ({one!r} there, {two!r} here)" for name, one, two in differing(found, wanted)
+        f"{name} ({one!r} there, {two!r} here)"
+        for name, one, two in identity.differing(found, wanted)
     ]
     if fields:
         raise ValueError(
@@ -155,20 +125,3 @@ def require_known(directory, shards):
             f"The store {directory} holds {others[0]} (and {len(others) - 1} more), which its "
             "manifest does not know: a shard of another store. Move it away."
         )
-
-
-def _comparable(value):
-    """Without what Keras counts in a session: names of layers, and the shapes they met."""
-    if isinstance(value, list):
-        return [_comparable(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    left_out = {"build_config", "inbound_nodes", "input_layers", "output_layers"}
-    if value.keys() & {"trainable", "batch_shape"}:
-        left_out.add("name")
-    return {key: _comparable(item) for key, item in value.items() if key not in left_out}
-
-
-def _plain(value):
-    """As JSON gives it back."""
-    return json.loads(json.dumps(value, default=str))

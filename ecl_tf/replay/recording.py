@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf import samplers, teachers
+from ecl_tf import identity, samplers, teachers
 from ecl_tf.replay import compact, draws, manifest
 
 _GOLDEN_SECTION = 0.6180339887498949
@@ -76,11 +76,11 @@ class Recording:
         members = getattr(self.teacher, "members", [self.teacher])
         self.plan = {
             "data": {"fingerprint": self.rows.fingerprint, "rows": self.rows.count},
-            "teacher": manifest.fingerprint_of_models(members),
+            "teacher": identity.fingerprint_of_models(members),
             "dtype": [member.dtype_policy.name for member in members],
-            "output": manifest.config_of(self.teacher.output_kind),
-            "sampler": manifest.config_of(self.sampler),
-            "generators": manifest.fingerprint_of_models(self.sampler.models),
+            "output": identity.config_of(self.teacher.output_kind),
+            "sampler": identity.config_of(self.sampler),
+            "generators": identity.fingerprint_of_models(self.sampler.models),
             "top_k": top_k,
             "seed": seed,
             "batch_size": batch_size,

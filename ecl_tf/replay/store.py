@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf import divergences, samplers
+from ecl_tf import divergences, identity, samplers
 from ecl_tf.data import splits
 from ecl_tf.replay import compact, draws, manifest
 from ecl_tf.replay.recording import Recording, candidates_of, means
@@ -123,8 +123,8 @@ class Store:
         rows = draws.Rows(x, y)
         here = {
             "data": {"fingerprint": rows.fingerprint, "rows": rows.count},
-            "sampler": manifest.config_of(base),
-            "generators": manifest.fingerprint_of_models(base.models),
+            "sampler": identity.config_of(base),
+            "generators": identity.fingerprint_of_models(base.models),
             **({} if about is None else {"about": about}),
         }
         manifest.require_equal(

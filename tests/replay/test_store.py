@@ -350,7 +350,7 @@ def test_answers_that_changed_fail_the_verification(mixed, monkeypatch):
     plan = json.loads((mixed.directory / "manifest.json").read_text())["plan"]
     other = [network(seed=s) for s in (1, 3)]
     monkeypatch.setattr(
-        "ecl_tf.replay.manifest.fingerprint_of_models",
+        "ecl_tf.identity.fingerprint_of_models",
         lambda models: plan["teacher"] if models else plan["generators"],
     )
     assert mixed.verify(teacher, X, Y, rows=1) < 1e-6
