@@ -27,6 +27,7 @@ def get_config():
                 "path": "casp.npz",
                 "inputs": placeholder(str),
                 "target": "y",
+                "classes": False,
                 "validation_size": 0.1,
                 "test_size": 0.1,
                 "seed": 0,
@@ -34,6 +35,7 @@ def get_config():
             "teacher": {
                 "members": 4,
                 "calibrate": False,
+                "inference_form": placeholder(str),
                 "network": {
                     "name": "mlp",
                     "widths": (256, 256, 256, 256),

@@ -8,6 +8,7 @@ Time: 3 to 5 min on 2 CPU cores (42 trainings of a student).
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 
 def get_config():
@@ -22,6 +23,7 @@ def get_config():
             "teacher": {
                 "members": 3,
                 "calibrate": True,  # Fits its temperature to validation data.
+                "inference_form": placeholder(str),
                 "network": {"name": "convnet", "width": 16, "depth": 2},
                 "train": {
                     "steps": 600,

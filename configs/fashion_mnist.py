@@ -49,6 +49,7 @@ def get_config(student="convnet"):
             "teacher": {
                 "members": 3,
                 "calibrate": True,
+                "inference_form": placeholder(str),
                 "network": {"name": "convnet", "width": 32, "depth": 2},
                 "labels": {"mixup_alpha": 1.0},
                 "train": {

@@ -42,6 +42,7 @@ def get_config(size="full"):
             },
             "teacher": {
                 "calibrate": True,
+                "inference_form": placeholder(str),
                 "pretrained": {
                     "name": "keras_application",
                     "model": "ConvNeXtBase",

@@ -65,6 +65,7 @@ def get_config(size="full"):
             "teacher": {
                 "members": 5,
                 "calibrate": False,
+                "inference_form": placeholder(str),
                 "network": {
                     "name": "preactivation_resnet",
                     "depth": 8,

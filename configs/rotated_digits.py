@@ -8,6 +8,7 @@ Time: 3 min on 2 CPU cores (30 trainings of a student).
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 
 def get_config():
@@ -29,6 +30,7 @@ def get_config():
             "teacher": {
                 "members": 4,
                 "calibrate": True,
+                "inference_form": placeholder(str),
                 "network": {"name": "mlp", "widths": (128, 128, 128)},
                 "train": {
                     "steps": 1000,

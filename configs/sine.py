@@ -6,6 +6,7 @@ The report shows teacher and students over the whole range of the input.
 """
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
 
 def get_config():
@@ -20,6 +21,7 @@ def get_config():
             "teacher": {
                 "members": 5,
                 "calibrate": False,
+                "inference_form": placeholder(str),
                 "network": {"name": "mlp", "widths": (64, 64)},
                 "train": {
                     "steps": 1000,

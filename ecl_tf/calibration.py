@@ -22,8 +22,9 @@ def calibrated(teacher, x, y=None, *, output="categorical", batch_size=256):
 
     Args:
         teacher: a `keras.Model`, a sequence of them, or an `ecl_tf.Ensemble`.
-        x: inputs, or a batched `tf.data.Dataset` of (inputs, labels). Not the data that the
-            members were trained on: they are too sure of themselves there.
+        x: inputs, or a batched `tf.data.Dataset` of (inputs, labels), whose weights, if there
+            are any, have no say. Not the data that the members were trained on: they are too
+            sure of themselves there.
         y: labels, as `fit` takes them, in the units that the members predict.
         output: the `ecl_tf.outputs.Output` of the members, where `teacher` is no `Ensemble`.
         batch_size: rows of a forward pass.
@@ -56,7 +57,7 @@ def calibrated(teacher, x, y=None, *, output="categorical", batch_size=256):
         )
     if not isinstance(x, tf.data.Dataset):
         x = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
-    batches = [(teacher.member_outputs(inputs), labels) for inputs, labels in x]
+    batches = [(teacher.member_outputs(inputs), labels) for inputs, labels, *_ in x]
     if not batches:
         raise ValueError("calibrated got no rows; give it held-out inputs and labels.")
     rows = tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *batches)

@@ -534,11 +534,11 @@ class Distiller(keras.Model):
                 f"label_weight={self.label_weight} needs the unmodified rows beside the recorded "
                 "samples, which a store does not give. Use label_weight=0."
             )
-        elif (self.sampler.candidates > 1) != bool(inputs.uncertainty):
+        elif not self._reads_as_recorded(inputs):
             raise ValueError(
                 "The recorded samples were read for another sampler than the distiller's, "
-                f"{self.sampler!r}: only one of the two chooses among candidates. Give both "
-                "the same: store.batches(x, y, sampler=sampler)."
+                f"{self.sampler!r}: their kinds, or the numbers of candidates that one is chosen "
+                "of, differ. Give both the same: store.batches(x, y, sampler=sampler)."
             )
         elif inputs.member_outputs:
             stored, own = self.teacher.output_kind, self.output_kind
@@ -555,6 +555,16 @@ class Distiller(keras.Model):
                     f"The stored answers are {there[0]}, of size {there[1]}, and the student's "
                     f"output is {here[0]}, of size {here[1]}; they must be the same to be matched."
                 )
+
+    def _reads_as_recorded(self, inputs):
+        if (self.sampler.candidates > 1) != bool(inputs.uncertainty):
+            return False
+        if not hasattr(self.teacher, "batch_size"):
+            return True  # A live teacher, of which only the samples are recorded.
+        base, candidates = getattr(self.sampler, "base", self.sampler), self.sampler.candidates
+        rows = keras.tree.flatten(inputs.inputs)[0].shape[0]
+        as_many = candidates == 1 or rows in (None, self.teacher.batch_size * candidates)
+        return type(base).__name__ == self.teacher.sampler and as_many
 
     def export(self, filepath, **kwargs):
         """Writes the student alone as a SavedModel; see `ecl_tf.export.export_student`.

@@ -37,6 +37,8 @@ def main(_):
     from trainers import comparison, reporting, runtime, strategies, tables
 
     config = command_line.CONFIG.value
+    if not runtime.is_claimed(command_line.WORKDIR.value):
+        comparison.validate(config)  # Before a wrong setting claims the directory.
     workdir = runtime.claim(command_line.WORKDIR.value, config)
     compare = comparison.compare_grid if config.get("grid") else comparison.compare_one
     results = compare(config, workdir)

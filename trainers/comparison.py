@@ -106,10 +106,22 @@ def grid_cells(config):
         yield ", ".join(f"{key}={label}" for key, label, _ in cell), own
 
 
+def validate(config):
+    """Builds the first experiment of a comparison, so that a wrong setting raises ValueError."""
+    if config.get("grid"):
+        _, config = next(grid_cells(config))
+    if config.data.get("held_out") == "all":
+        config = config.copy_and_resolve_references()
+        config.data.held_out = config.folds[0]
+    others(Experiment(config))
+
+
 def compare_one(config, workdir, teacher_directory=None):
     """Compares on one data set, or on all of its folds; finished work is only read."""
     path = workdir / "results.json"
     if path.exists() and "final" in (found := json.loads(path.read_text())):
+        if command_line.TEACHER.value:
+            _require_its_teacher(found, teaching.load_teacher(Experiment(config), workdir), workdir)
         return found
     if config.data.get("held_out") == "all":
         return compare_folds(config, workdir)
@@ -150,7 +162,7 @@ def compare(experiment, workdir, teacher_directory=None):
     fixed = [standard_kd(experiment), xcl(experiment), *others(experiment)]
     teacher_directory = teacher_directory or workdir
     teacher = teaching.train_teacher(experiment, teacher_directory)
-    stored = stores.Stores(experiment, teacher, teacher_directory / "replay")
+    stored = stores.Stores(experiment, teacher, teacher_directory / "stores")
     tuning_seeds, final_seeds = seeds(experiment.config)
     total = len(tuning_seeds) * sum(map(len, to_tune))
     total += len(to_tune + fixed) * len(final_seeds)
@@ -258,6 +270,17 @@ def choose(settings, runs, experiment, tuning_seeds):
     return chosen
 
 
+def _require_its_teacher(results, teacher, workdir):
+    """The teacher's fingerprint, if it is that of the results, or they have none yet."""
+    own = identity.fingerprint_of_models(teacher.members)
+    if results.get("teacher_fingerprint", own) != own:
+        raise ValueError(
+            f"The students in {workdir} learned from another teacher than this one. Give "
+            "the same --teacher to continue, or choose another --workdir."
+        )
+    return own
+
+
 class Runs:
     """Trains settings seed by seed, records each in results.json, and skips what is there.
 
@@ -286,15 +309,9 @@ class Runs:
             "replay_epochs": stored.epochs,
             "runs": {},
         }
-        own = identity.fingerprint_of_models(teacher.members)
         if self.path.exists():
             self.results = json.loads(self.path.read_text())
-            if self.results.get("teacher_fingerprint", own) != own:
-                raise ValueError(
-                    f"The students in {workdir} learned from another teacher than this one. Give "
-                    "the same --teacher to continue, or choose another --workdir."
-                )
-        self.results["teacher_fingerprint"] = own
+        self.results["teacher_fingerprint"] = _require_its_teacher(self.results, teacher, workdir)
 
     def run(self, setting, seed):
         """Trains one student, or finds it done; returns its record."""
@@ -373,7 +390,7 @@ class Runs:
                 first.setdefault(setting.method, (student, output))
         labels, raw = experiment.answers(self.teacher, "test")
         weights = self.teacher.weights
-        sampler = experiment.xcl_arguments()["sampler"]
+        sampler = experiment.xcl_arguments().get("sampler")
         self.results |= {
             "final": final,
             "teacher": experiment.scores(labels, raw),

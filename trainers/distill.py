@@ -24,15 +24,18 @@ flags.mark_flags_as_required(["config", "workdir"])
 def main(_):
     import keras
 
-    from ecl_tf import replay
+    from ecl_tf import identity, replay
     from trainers import distillation, fitting, runtime, teaching
     from trainers.experiment import Experiment, save_model
 
     config = command_line.CONFIG.value
+    experiment = Experiment(config)  # Before a wrong setting claims the directory.
     workdir = runtime.claim(command_line.WORKDIR.value, config)
-    experiment = Experiment(config)
     store = None if REPLAY.value is None else replay.Store(REPLAY.value)
     teacher = store.teacher if store else teaching.load_teacher(experiment, workdir)
+    members = getattr(teacher, "members", [])
+    fingerprint = store.plan["teacher"] if store else identity.fingerprint_of_models(members)
+    runtime.require_same(workdir, teacher=fingerprint)
     path = workdir / "student.keras"
     if path.exists():
         runtime.announce(f"{path} is there already; nothing to train.")
@@ -40,7 +43,7 @@ def main(_):
     else:
         student = distillation.distill(experiment, teacher, workdir, store)
         save_model(student, path)
-        fitting.forget(workdir / "checkpoints")
+        fitting.forget(workdir / "checkpoints" / "student")
     models = {"student": student} if store else {"teacher": teacher, "student": student}
     for name, model in models.items():
         result = experiment.evaluate(model, "validation")

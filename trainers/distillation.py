@@ -25,7 +25,7 @@ def distill(experiment, teacher, workdir, store=None):
         distiller,
         functools.partial(experiment.student_batches, seed, distiller.sampler, store),
         section.train,
-        workdir / "checkpoints",
+        workdir / "checkpoints" / "student",
         callbacks,
         validation_data=data.evaluation_batches(
             experiment.splits.validation, section.train.batch_size

@@ -6,6 +6,7 @@ scores WORKDIR's student and teacher on the test split and writes WORKDIR/evalua
 --model names another .keras file, or an exported SavedModel, to score instead.
 """
 
+import json
 import pathlib
 
 from absl import app, flags
@@ -23,8 +24,10 @@ def main(_):
     from trainers import distillation, runtime, teaching
     from trainers.experiment import Experiment
 
+    experiment = Experiment(
+        command_line.CONFIG.value
+    )  # Before a wrong setting claims the directory.
     workdir = runtime.claim(command_line.WORKDIR.value, command_line.CONFIG.value)
-    experiment = Experiment(command_line.CONFIG.value)
     if _MODEL.value:
         models = {_MODEL.value: distillation.load_model(pathlib.Path(_MODEL.value))}
     else:
@@ -35,7 +38,10 @@ def main(_):
     results = {name: experiment.evaluate(model, _SPLIT.value) for name, model in models.items()}
     for name, result in results.items():
         runtime.announce(f"{name}: {_SPLIT.value} " + runtime.describe(result))
-    runtime.write_json(workdir / "evaluation.json", {_SPLIT.value: results})
+    path = workdir / "evaluation.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    found[_SPLIT.value] = {**found.get(_SPLIT.value, {}), **results}
+    runtime.write_json(path, found)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,18 @@ class Experiment:
                 f"config.score={config.score!r} does not fit the output {self.output!r}; "
                 f"expected one of {expected}."
             )
+        if self.output.family == "categorical" and self.splits.event_size < 2:
+            raise ValueError(
+                f"config.output={config.output!r} needs classes, and this data has targets of one "
+                "dimension. For a table with a column of classes say --config.data.classes=True."
+            )
+        for name in ("teacher", "student"):
+            train = config.get(name, {}).get("train")
+            if train and train.steps % strategies.steps_per_execution(train):
+                raise ValueError(
+                    f"config.{name}.train.steps={train.steps} must be a multiple of its "
+                    f"steps_per_execution={train.steps_per_execution}. Change either."
+                )
 
     def _in_target_units(self, output):
         """Lets networks learn in standardised units where the data set gives them."""
@@ -155,7 +167,14 @@ class Experiment:
             )
         keras_fit.mend(model)
         batches = functools.partial(self.erm_batches, section, seed, **labels)
+        callbacks = [*callbacks, keras.callbacks.TerminateOnNaN()]
         fitting.fit(model, batches, section.train, checkpoints, callbacks)
+        if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+            raise FloatingPointError(
+                "Training on labels ended with weights that are NaN or infinite. Lower the "
+                f"learning rate, train.learning_rate={section.train.learning_rate}, and choose "
+                "another --workdir."
+            )
         return model
 
     def distiller(self, teacher, seed, output=None, label_metrics=None, **arguments):
@@ -252,7 +271,7 @@ class Experiment:
             return {
                 "accuracy": keras.metrics.SparseCategoricalAccuracy(),
                 "nll": metrics.NegativeLogLikelihood(output),
-                "ece": metrics.ExpectedCalibrationError(),
+                "ece": metrics.ExpectedCalibrationError(output=output),
             }
         if self.score_name == "rmse":
             error = keras.metrics.RootMeanSquaredError(name="rmse")

@@ -1,5 +1,6 @@
 """Training for a number of steps, continued after a kill."""
 
+import contextlib
 import shutil
 import time
 
@@ -69,4 +70,10 @@ def fit(model, batches, train, checkpoints=None, callbacks=(), **kwargs):
 
 def forget(checkpoints):
     """Removes the checkpoints of a training whose result is written."""
-    strategies.let_chief(lambda: shutil.rmtree(checkpoints, ignore_errors=True))
+
+    def remove():
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        with contextlib.suppress(OSError):  # Others' are there, too.
+            checkpoints.parent.rmdir()
+
+    strategies.let_chief(remove)

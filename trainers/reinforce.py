@@ -37,8 +37,8 @@ def main(_):
     from trainers.experiment import Experiment
 
     config = command_line.CONFIG.value
+    experiment = Experiment(config)  # Before a wrong setting claims the directory.
     workdir = runtime.claim(command_line.WORKDIR.value, config)
-    experiment = Experiment(config)
     teacher = teaching.load_teacher(experiment, workdir)
     directory = workdir / "replay"
     if VERIFY.value:

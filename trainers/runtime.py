@@ -1,11 +1,14 @@
 """What every script needs around its experiment: the work directory, and lines of progress."""
 
+import hashlib
 import json
 import os
 import pathlib
 import sys
 
 from trainers import strategies
+
+_HASHES = "hashes.json"
 
 
 def claim(workdir, config):
@@ -20,34 +23,70 @@ def claim(workdir, config):
     """
     path = pathlib.Path(workdir)
     wanted = json.loads(json.dumps(config.to_dict()))
-    strategies.let_chief(lambda: _claim(path, wanted))
-    if not (path / "config.json").exists():
+    record = path / "config.json"
+    strategies.let_chief(lambda: _claim(record, wanted))
+    if not record.exists():
         raise ValueError(
             f"This worker does not see the work directory {workdir} that the chief has made. Give "
             "one that all workers share."
         )
+    if differing := sorted(differences(json.loads(record.read_text()), wanted)):
+        raise ValueError(
+            f"The work directory {path} holds another experiment; these settings "
+            f"differ: {', '.join(differing)}. Choose another --workdir, or give the "
+            "same settings to continue it."
+        )
+    if data_file := config.get("data", {}).get("path"):
+        require_same(path, data=hash_of_file(data_file))
     return path
 
 
-def _claim(path, wanted):
-    path.mkdir(parents=True, exist_ok=True)
-    record = path / "config.json"
+def is_claimed(workdir):
+    """Whether a work directory is some experiment's already."""
+    return (pathlib.Path(workdir) / "config.json").exists()
+
+
+def _claim(record, wanted):
+    record.parent.mkdir(parents=True, exist_ok=True)
     if record.exists():
-        found = json.loads(record.read_text())
-        differing = sorted(differences(found, wanted))
-        if differing:
-            raise ValueError(
-                f"The work directory {path} holds another experiment; these settings "
-                f"differ: {', '.join(differing)}. Choose another --workdir, or give the "
-                "same settings to continue it."
-            )
-    elif any(path.iterdir()):
+        return
+    if any(record.parent.iterdir()):
         raise ValueError(
-            f"The work directory {path} is not empty and holds no experiment (it has no "
+            f"The work directory {record.parent} is not empty and holds no experiment (it has no "
             "config.json). Choose a new --workdir."
         )
-    else:
-        _write_json(record, wanted)
+    _write_json(record, wanted)
+
+
+def hash_of_file(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_same(workdir, **hashes):
+    """Compares what the results of a work directory come from, or keeps it the first time.
+
+    Args:
+        workdir: the work directory.
+        **hashes: of its data file (`data`), or of its teacher.
+
+    Raises:
+        ValueError: if one differs.
+    """
+    found = read_hashes(workdir)
+    for name, own in hashes.items():
+        if found.get(name, own) != own:
+            raise ValueError(
+                f"The {name} has changed: it is not what the results in {workdir} come from. Give "
+                "the same to continue them, or choose another --workdir."
+            )
+    write_json(workdir / _HASHES, {**found, **hashes})
+
+
+def read_hashes(workdir):
+    """What `require_same` keeps, a dict from name to hash."""
+    path = workdir / _HASHES
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def differences(a, b, prefix=""):

@@ -60,7 +60,9 @@ class Stores:
         unlabelled = label_weight == 0.0 or isinstance(sampler, samplers.Empirical)
         if not self.epochs or labels or base.asks_networks or not unlabelled:
             return None
-        plan = settings(self.experiment, base, self.epochs)
+        # Of all classes: the rest of a few most probable ones is another rest at T > 1.
+        top_k = max(self.experiment.splits.event_size, 10)
+        plan = settings(self.experiment, base, self.epochs, top_k=top_k)
         described = [identity.config_of(base), plan["batch_size"], self.epochs]
         key = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
         if key not in self._stores:

@@ -54,12 +54,23 @@ def load_teacher(experiment, workdir):
             members = _pretrained(experiment, section.pretrained)
         return _ensemble(experiment, members)
     directory = pathlib.Path(command_line.TEACHER.value or workdir / "teacher")
+    if (directory / "teacher").is_dir():
+        raise ValueError(
+            f"{directory} is a work directory; its teacher is in {directory / 'teacher'}. Give "
+            "that as --teacher."
+        )
     paths = sorted(directory.glob("*.keras"))
     if not paths:
         raise ValueError(
             f"There is no teacher in {directory}: it holds no .keras file. Train one with "
             "python -m trainers.train_teacher, or name another directory with --teacher."
         )
+    if command_line.TEACHER.value is None and len(paths) < section.members:
+        raise ValueError(
+            f"Only {len(paths)} of the teacher's {section.members} members are in {directory}. Run "
+            "the command that trains it again: it goes on where it was stopped."
+        )
+    runtime.announce(f"The teacher: {', '.join(path.name for path in paths)} in {directory}")
     _warn_of_other_data(experiment, directory)
     with scope():
         members = [keras.models.load_model(path, compile=False) for path in paths]
@@ -75,7 +86,11 @@ def _warn_of_other_data(experiment, directory):
     here = json.loads(json.dumps(experiment.config.data.to_dict()))
     for place in ("data_dir", "manual_dir", "path"):
         there[place] = here.get(place)
-    if differing := sorted(runtime.differences(there, here)):
+    differing = sorted(runtime.differences(there, here))
+    file = runtime.read_hashes(directory.parent).get("data")
+    if here.get("path") and file and file != runtime.hash_of_file(here["path"]):
+        differing.append("data.path, another file")
+    if differing:
         runtime.announce(
             f"NOTE: the teacher in {directory} was trained with other data settings "
             f"({', '.join(differing)}). See to it that it met none of this experiment's test rows."

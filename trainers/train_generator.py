@@ -28,9 +28,9 @@ def main(_):
     if path.exists():
         runtime.announce(f"{path} is there already; nothing to train.")
     else:
-        generation.train(vae, experiment, workdir / "checkpoints")
+        generation.train(vae, experiment, workdir / "checkpoints" / "generator")
         save_model(vae.generator(), path)
-        fitting.forget(workdir / "checkpoints")
+        fitting.forget(workdir / "checkpoints" / "generator")
         runtime.announce(f"Written to {path}.")
     sampler = generation.sampler_with(path, config.xcl.sampler.to_dict())
     runtime.announce(f'To distil from it, too, give --config.xcl.sampler="{sampler}"')

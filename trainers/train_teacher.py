@@ -15,17 +15,21 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main(_):
+    import ecl_tf
     from trainers import runtime, teaching
     from trainers.experiment import Experiment
 
+    experiment = Experiment(
+        command_line.CONFIG.value
+    )  # Before a wrong setting claims the directory.
     workdir = runtime.claim(command_line.WORKDIR.value, command_line.CONFIG.value)
-    experiment = Experiment(command_line.CONFIG.value)
     teacher = teaching.train_teacher(experiment, workdir)
-    scores = [(member.name, member) for member in teacher.members] + [("ensemble", teacher)]
-    for number, (name, model) in enumerate(scores):
-        label = name if model is teacher else f"member {number}"
-        result = experiment.evaluate(model, "validation")
-        runtime.announce(f"{label}: validation " + runtime.describe(result))
+    for number, member in enumerate(teacher.members):
+        alone = ecl_tf.Ensemble([member], teacher.output_kind)
+        result = experiment.evaluate(alone, "validation")
+        runtime.announce(f"member {number}: validation " + runtime.describe(result))
+    result = experiment.evaluate(teacher, "validation")
+    runtime.announce("ensemble: validation " + runtime.describe(result))
 
 
 if __name__ == "__main__":

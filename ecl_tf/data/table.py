@@ -1,4 +1,4 @@
-"""Regression tables from a file that the configuration names."""
+"""Tables of numbers from a file that the configuration names."""
 
 import csv
 import pathlib
@@ -10,16 +10,24 @@ from ecl_tf.data.splits import Splits
 
 
 def table(
-    path, inputs=None, target="y", train_size=None, validation_size=0.1, test_size=0.1, seed=0
+    path,
+    inputs=None,
+    target="y",
+    classes=False,
+    train_size=None,
+    validation_size=0.1,
+    test_size=0.1,
+    seed=0,
 ):
-    """Regression: a row of d numbers (d,) to its target (1,), both in their own units.
+    """A row of d numbers (d,) to its target (e,), both in their own units, or to its class ().
 
     Args:
         path: an .npz file whose arrays `inputs` (rows, d) and `target` (rows,) or (rows, e)
             are read, or a .csv file whose first line names its columns.
         inputs: of an .npz file, the array's name ("x" by default). Of a .csv file, the
-            columns' names; by default all but the target.
-        target: the name of the target's array or column, or a list of columns.
+            columns' names, a list or with commas between them; by default all but the target.
+        target: the name of the target's array or column, or several columns.
+        classes: whether the target is a class, a whole number from 0.
         train_size: the number of training rows; None takes all that are left.
         validation_size: the number of validation rows, or their share if below 1.
         test_size: the same for the test.
@@ -27,11 +35,11 @@ def table(
 
     Returns:
         `Splits` of examples (row, target), float32, with the training targets' mean and
-        standard deviation.
+        standard deviation; or of (row, class), int64, `event_size` being the number of classes.
 
     Raises:
-        ValueError: if the file or a name in it is missing, a value is not finite, or the
-            sizes don't fit.
+        ValueError: if the file or a name in it is missing, a value is not finite, classes are
+            not whole numbers from 0, or the sizes don't fit.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -58,16 +66,20 @@ def table(
     order = np.random.default_rng(seed).permutation(len(x))
     test, validation, train = _split(order, train_size, validation_size, test_size, path)
 
+    def dataset(part):
+        return tf.data.Dataset.from_tensor_slices((x[part], y[part]))
+
+    if classes:
+        y = _classes(y, path)
+        parts = (dataset(part) for part in (train, validation, test))
+        return Splits(*parts, event_size=int(y.max()) + 1)
+
     mean, stddev = y[train].mean(0, dtype="float64"), y[train].std(0, dtype="float64")
     if not np.all(stddev > 0.0):
         raise ValueError(
             f"A target of {path} is the same in all {len(train)} training rows (standard "
             f"deviation {stddev.tolist()}), so there is nothing to learn. Name another target."
         )
-
-    def dataset(part):
-        return tf.data.Dataset.from_tensor_slices((x[part], y[part]))
-
     return Splits(
         dataset(train),
         dataset(validation),
@@ -76,6 +88,19 @@ def table(
         target_mean=mean.tolist(),
         target_stddev=stddev.tolist(),
     )
+
+
+def _classes(targets, path):
+    """Whole numbers (rows,) of one column of them."""
+    values = np.unique(targets)
+    if targets.shape[1] != 1 or values[0] < 0 or np.any(values != np.floor(values)):
+        raise ValueError(
+            f"Classes are one column of whole numbers from 0; the target of {path} has "
+            f"{targets.shape[1]}, with values like {values[:5].tolist()}. Number the classes."
+        )
+    if len(values) < 2:
+        raise ValueError(f"All rows of {path} are of one class, {values[0]:g}: nothing to learn.")
+    return targets[:, 0].astype("int64")
 
 
 def _split(order, train_size, validation_size, test_size, path):
@@ -104,9 +129,10 @@ def _read_npz(path, inputs, target):
 def _read_csv(path, inputs, target):
     with open(path, encoding="utf-8-sig", newline="") as file:
         columns = [name.strip() for name in next(csv.reader(file), [])]
-    targets = [target] if isinstance(target, str) else list(target)
+    targets = _names(target, columns)
     if inputs is None:
         inputs = [name for name in columns if name not in targets]
+    inputs = _names(inputs, columns)
     _require([*inputs, *targets], columns, path)
     try:
         values = np.genfromtxt(path, delimiter=",", skip_header=1, dtype="float32", ndmin=2)
@@ -121,6 +147,13 @@ def _read_csv(path, inputs, target):
         )
     values = values.reshape(-1, len(columns))
     return tuple(values[:, [columns.index(name) for name in names]] for names in (inputs, targets))
+
+
+def _names(given, columns):
+    """A list of names; a string is one of the columns, or several with commas between them."""
+    if isinstance(given, str):
+        return [given] if given in columns else [name.strip() for name in given.split(",")]
+    return list(given)
 
 
 def _require(names, found, path):

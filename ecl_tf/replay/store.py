@@ -23,12 +23,15 @@ class RecordedTeacher(Teacher):
 
     Args:
         output: the `ecl_tf.outputs.Output` of the stored raw tensors.
+        sampler: the class name of the recorded sampler.
+        batch_size: rows of a recorded step.
     """
 
     answers_new_inputs = False
 
-    def __init__(self, output, name="recorded", **kwargs):
+    def __init__(self, output, sampler, batch_size, name="recorded", **kwargs):
         super().__init__(output, name=name, **kwargs)
+        self.sampler, self.batch_size = sampler, batch_size
         self.built = True
 
     def member_outputs(self, inputs):
@@ -36,7 +39,8 @@ class RecordedTeacher(Teacher):
 
     def get_config(self):
         output = keras.saving.serialize_keras_object(self.output_kind)
-        return {**super().get_config(), "output": output}
+        own = {"sampler": self.sampler, "batch_size": self.batch_size}
+        return {**super().get_config(), "output": output, **own}
 
 
 class Store:
@@ -76,7 +80,8 @@ class Store:
             manifest.verify_files(self.directory, self._manifest["shards"])
         recorded = keras.saving.deserialize_keras_object(self.plan["output"])
         self._compact = compact.get(recorded, self.plan["top_k"])
-        self.teacher = RecordedTeacher(self._compact.output)
+        sampler = self.plan["sampler"]["class_name"]
+        self.teacher = RecordedTeacher(self._compact.output, sampler, self.batch_size)
 
     @property
     def sampler(self):
@@ -135,18 +140,21 @@ class Store:
         )
 
         draw = draws.drawing(rows, base, prepare, self.plan["seed"])
+        first = self._first_draw(rows, draw)
 
         def read(record):
             step, fields = self._parse(record)
             samples, *labels = keras.tree.map_structure(
-                self._with_rows, draw(step, fields["identities"])
+                # With the sizes that `prepare` may have lost.
+                lambda tensor, drawn: tf.ensure_shape(tensor, drawn.shape),
+                draw(step, fields["identities"]),
+                first,
             )
             raw, uncertainty = self._compact.restore(fields, self._manifest["event_size"])
             if sampler.candidates == 1:  # Nothing is chosen: without it every step is shorter.
                 uncertainty = ()
             return samples._replace(member_outputs=(raw,), uncertainty=uncertainty), *labels
 
-        self._require_first_inputs(rows, draw)
         size = self.batch_size * sampler.candidates
         once = self._records(seed, 0).take(self.steps).map(read, tf.data.AUTOTUNE)
         if self.steps * _bytes(once.element_spec) <= memory and self.steps >= sampler.candidates:
@@ -247,13 +255,9 @@ class Store:
         }
         return step, fields
 
-    def _with_rows(self, tensor):
-        """With the number of rows, which `prepare` may have lost."""
-        return tf.ensure_shape(tensor, [self.batch_size, *tensor.shape[1:]])
-
-    def _require_first_inputs(self, rows, draw):
-        """Raises ValueError if the first recorded inputs are not those that are drawn here."""
-        drawn, *_ = draw(*next(iter(draws.steps(rows, self.batch_size, self.plan["seed"]))))
+    def _first_draw(self, rows, draw):
+        """What is drawn here in the first step; ValueError if the recorded inputs were others."""
+        drawn, *labels = draw(*next(iter(draws.steps(rows, self.batch_size, self.plan["seed"]))))
         for here, there in zip(means(drawn.inputs), self._manifest["first_inputs"], strict=True):
             if not np.allclose(here, there, rtol=1e-4, atol=1e-6):
                 raise ValueError(
@@ -261,6 +265,7 @@ class Store:
                     "recorded on, though rows and sampler are the same. Give the `prepare` that "
                     "was recorded (augmentation, scaling)."
                 )
+        return drawn, *labels
 
 
 _SETTINGS = ("batch_size", "epochs", "seed", "top_k", "shards")

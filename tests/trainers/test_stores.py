@@ -32,7 +32,7 @@ def test_students_of_a_comparison_share_stores(config, tmp_path, eagerly, monkey
 
     # Two KD to choose from, standard KD and XCL, of whom the first three see the same samples.
     assert recorded == ["Empirical", "Choice"]
-    manifests = list(tmp_path.glob("replay/*/manifest.json"))
+    manifests = list(tmp_path.glob("stores/*/manifest.json"))
     assert len(manifests) == 2
     for path in manifests:
         plan = json.loads(path.read_text())["plan"]
