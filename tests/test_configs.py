@@ -36,6 +36,7 @@ FILES = {
     "rotated_digits": [""],
     "schedules": ["", "digits", "ensembles", "convnet_5000", "transformer_all", "casp"],
     "sine": [""],
+    "table": ["", "classes"],
 }
 ALL = [f"{name}:{size}".rstrip(":") for name, sizes in FILES.items() for size in sizes]
 FULL = ["casp", "cifar100", "digits", "fashion_mnist", "fashion_mnist:mlp", "imagenet"]
@@ -229,6 +230,8 @@ def test_a_work_directory_of_the_same_configuration_is_resumed(name, tmp_path):
     [
         ("casp", "data.path", "casp.npz"),
         ("casp", "data.target", "RMSD"),
+        ("digits", "teacher.inference_form", "bfloat16"),
+        ("table:classes", "data.inputs", "width,depth"),
         ("cifar100", "data.data_dir", "/data"),
         ("digits", "student.train.steps", 5000),
         ("fashion_mnist:mlp", "data.seed", 3),

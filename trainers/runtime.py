@@ -36,7 +36,8 @@ def claim(workdir, config):
             f"differ: {', '.join(differing)}. Choose another --workdir, or give the "
             "same settings to continue it."
         )
-    if data_file := config.get("data", {}).get("path"):
+    data_file = config.get("data", {}).get("path")
+    if data_file and pathlib.Path(data_file).exists():  # Else its loading says what is missing.
         require_same(path, data=hash_of_file(data_file))
     return path
 

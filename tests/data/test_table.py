@@ -278,3 +278,44 @@ def test_a_quoted_name_may_hold_a_comma(tmp_path):
     path = write_csv(tmp_path / "comma.csv", '"a, of b",height,y,depth')
     x, _ = arrays(data.table(path, inputs=["a, of b"]).train)
     assert np.isin(x[:, 0], X[:, 0]).all()
+
+
+@pytest.mark.parametrize("suffix", ["npz", "csv"])
+def test_a_column_of_classes(tmp_path, suffix):
+    classes = np.arange(ROWS) % 3
+    path = tmp_path / f"classes.{suffix}"
+    if suffix == "npz":
+        np.savez(path, x=X, y=classes)
+    else:
+        lines = [
+            f"{','.join(f'{v:.9g}' for v in row)},{c}" for row, c in zip(X, classes, strict=True)
+        ]
+        write_csv(path, "a,b,c,y", lines)
+    splits = data.table(path, classes=True)
+    assert splits.event_size == 3
+    for x, y in parts(splits):
+        assert y.dtype == np.int64 and y.ndim == 1
+        np.testing.assert_array_equal(y, classes[numbers((x, y))])
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (np.arange(ROWS) / 2, "whole numbers from 0"),
+        (np.arange(ROWS) - 1, "whole numbers from 0"),
+        (np.stack([np.arange(ROWS)] * 2, 1), "has 2"),
+        (np.ones(ROWS), "one class"),
+    ],
+)
+def test_what_are_no_classes(tmp_path, classes, message):
+    np.savez(tmp_path / "table.npz", x=X, y=classes)
+    with pytest.raises(ValueError, match=message):
+        data.table(tmp_path / "table.npz", classes=True)
+
+
+def test_columns_may_be_named_as_on_a_command_line(csv):
+    for given, wanted in [("width", ["width"]), ("width, depth", ["width", "depth"])]:
+        found = parts(data.table(csv, inputs=given))
+        for (x, y), (own_x, own_y) in zip(found, parts(data.table(csv, wanted)), strict=True):
+            np.testing.assert_array_equal(x, own_x)
+            np.testing.assert_array_equal(y, own_y)

@@ -2,12 +2,13 @@
 
 import importlib
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 
-from configs import digits, rotated_digits
+from configs import casp, digits, rotated_digits
 
 
 def shrink(config):
@@ -43,6 +44,23 @@ def digits_config():
 @pytest.fixture
 def rotated_digits_config():
     return shrink(rotated_digits.get_config())
+
+
+@pytest.fixture
+def casp_config(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(100, 3))
+    np.savez(tmp_path / "table.npz", x=x, y=20.0 + 5.0 * x[:, 0] + rng.normal(size=100))
+    config = casp.get_config()
+    config.data.path = str(tmp_path / "table.npz")
+    config.data.validation_size = 0.3
+    config.teacher.members = 2
+    config.teacher.network.widths = (4,)
+    config.student.network.widths = (4,)
+    for section in (config.teacher, config.student):
+        section.train.update({"steps": 4, "batch_size": 16, "steps_per_execution": 2})
+    config.student.train.epochs = 2
+    return config
 
 
 @pytest.fixture

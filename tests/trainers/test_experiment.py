@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import accuracy_score, log_loss
 
+from configs import table
 from ecl_tf import outputs
 from trainers.experiment import Experiment
 
@@ -35,6 +36,7 @@ def test_a_normal_output_has_two_raw_values_for_each_target(rotated_digits_confi
         ({"score": "coverage"}, "config.score='coverage' does not fit"),
         ({"data": {"name": "mnist"}}, "Unknown data set 'mnist'"),
         ({"output": "poisson"}, "Unknown output 'poisson'"),
+        ({"student": {"train": {"steps": 25}}}, "student.train.steps=25 must be a multiple"),
     ],
 )
 def test_unknown_settings_are_refused(digits_config, change, message):
@@ -106,3 +108,31 @@ def test_regression_scores_equal_numpys(rotated_digits_config):
     assert scores["nll"] == pytest.approx(expected, rel=1e-5)
     inside = np.abs(y - 0.2) <= stats.norm.ppf(0.975) * 0.7
     assert scores["coverage"] == pytest.approx(inside.mean())
+
+
+def test_a_table_of_classes_is_learnt(tmp_path):
+    x = np.random.default_rng(0).normal(size=(600, 3)).astype("float32")
+    np.savez(tmp_path / "classes.npz", x=x, y=x.argmax(-1))
+    config = table.get_config("classes")
+    config.data.path = str(tmp_path / "classes.npz")
+    config.student.train.update({"steps": 200, "batch_size": 64})
+    experiment = Experiment(config)
+    assert experiment.splits.event_size == 3
+    student = experiment.train_supervised(config.student, 0)
+    scores = experiment.evaluate(student, "test")
+    assert scores["accuracy"] > 0.85 and scores["nll"] < 0.6
+
+
+def test_a_table_of_targets_has_no_classes(tmp_path):
+    np.savez(tmp_path / "table.npz", x=np.zeros((50, 3)), y=np.arange(50))
+    config = table.get_config("classes")
+    config.data.update({"path": str(tmp_path / "table.npz"), "classes": False})
+    with pytest.raises(ValueError, match=r"--config.data.classes=True"):
+        Experiment(config)
+
+
+def test_weights_that_are_not_finite_are_no_result(experiment):
+    section = experiment.config.student
+    section.train.learning_rate = 1e30
+    with pytest.raises(FloatingPointError, match=r"Lower the learning rate"):
+        experiment.train_supervised(section, 0)

@@ -35,3 +35,23 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(TypeError):
         runtime.write_json(path, {"new": object()})
     assert json.loads(path.read_text()) == {"old": 1}
+
+
+def test_a_changed_data_file_is_refused(tmp_path):
+    file = tmp_path / "table.csv"
+    config = ConfigDict({"data": {"path": str(file)}})
+    file.write_text("x,y\n1,2\n")
+    for _ in range(2):
+        runtime.claim(tmp_path / "run", config)
+    file.write_text("x,y\n1,3\n")
+    with pytest.raises(ValueError, match="The data has changed"):
+        runtime.claim(tmp_path / "run", config)
+    runtime.claim(tmp_path / "new", config)
+
+
+def test_what_results_come_from_is_kept_and_compared(tmp_path):
+    runtime.require_same(tmp_path, teacher="a")
+    runtime.require_same(tmp_path, teacher="a", data="b")
+    with pytest.raises(ValueError, match="The teacher has changed"):
+        runtime.require_same(tmp_path, teacher="c")
+    assert runtime.read_hashes(tmp_path) == {"teacher": "a", "data": "b"}

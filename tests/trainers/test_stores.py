@@ -91,3 +91,10 @@ def test_what_can_be_replayed(config, tmp_path, eagerly, arguments, is_stored):
     assert (stores.Stores(built, teacher, tmp_path).of(**arguments) is not None) == is_stored
     config.replay_epochs = 0
     assert stores.Stores(built, teacher, tmp_path).of(**arguments) is None
+
+
+def test_stores_hold_the_probabilities_of_all_classes(config, tmp_path, monkeypatch):
+    built = experiment.Experiment(config)
+    monkeypatch.setattr(stores, "record", lambda teacher, directory, plan: plan)
+    object.__setattr__(built.splits, "event_size", 100)  # A frozen dataclass.
+    assert stores.Stores(built, None, tmp_path).of(sampler="Empirical")["top_k"] == 100

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import types
 
 import keras
@@ -10,34 +11,14 @@ import pytest
 import scipy.optimize
 from absl.testing import flagsaver
 
-from configs import casp
-from trainers import teaching
+from trainers import runtime, teaching
 from trainers.experiment import Experiment
-
-ROWS = 100
 
 
 @pytest.fixture
 def digits_config(digits_config):
     digits_config.teacher.calibrate = False  # But where that is tested.
     return digits_config
-
-
-@pytest.fixture
-def casp_config(tmp_path):
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(ROWS, 3))
-    np.savez(tmp_path / "table.npz", x=x, y=20.0 + 5.0 * x[:, 0] + rng.normal(size=ROWS))
-    config = casp.get_config()
-    config.data.path = str(tmp_path / "table.npz")
-    config.data.validation_size = 0.3
-    config.teacher.members = 2
-    config.teacher.network.widths = (4,)
-    config.student.network.widths = (4,)
-    for section in (config.teacher, config.student):
-        section.train.update({"steps": 4, "batch_size": 16, "steps_per_execution": 2})
-    config.student.train.epochs = 2
-    return config
 
 
 def dense(inputs, units, path, seed=0):
@@ -269,8 +250,7 @@ def test_a_teacher_answers_in_the_form_that_is_asked_for(digits_config, tmp_path
     (tmp_path / "teacher").mkdir()
     network = keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(x)))
     network.save(tmp_path / "teacher" / "member_0.keras")
-    with digits_config.unlocked():
-        digits_config.teacher.inference_form = "float32"
+    digits_config.teacher.update({"inference_form": "float32", "members": 1})
     (member,) = teaching.load_teacher(Experiment(digits_config), tmp_path).members
     kinds = {type(layer) for layer in member.layers}
     assert keras.layers.BatchNormalization not in kinds and keras.layers.Conv2D in kinds
@@ -295,7 +275,7 @@ def test_a_calibrated_teacher_has_the_temperature_of_the_validation_labels(digit
 
 
 def test_without_validation_data_a_teacher_is_not_calibrated(digits_config, tmp_path):
-    digits_config.teacher.calibrate = True
+    digits_config.teacher.update({"calibrate": True, "members": 1})
     dense((8, 8, 1), 10, tmp_path / "teacher" / "member_0.keras")
     experiment = Experiment(digits_config)
     splits = experiment.splits
@@ -315,3 +295,33 @@ def test_a_teacher_that_was_trained_on_other_data_is_told_of(digits_config, tmp_
             teaching.load_teacher(Experiment(digits_config), tmp_path)
         printed = capsys.readouterr().out
         assert message in printed and ("NOTE" in printed) == bool(message)
+
+
+def test_a_part_of_the_ensemble_is_no_teacher(digits_config, tmp_path):
+    dense((8, 8, 1), 10, tmp_path / "teacher" / "member_0.keras")
+    with pytest.raises(ValueError, match="Only 1 of the teacher's 2 members"):
+        teaching.load_teacher(Experiment(digits_config), tmp_path)
+
+
+def test_a_work_directory_given_as_the_teacher_is_told_apart(digits_config, tmp_path):
+    dense((8, 8, 1), 10, tmp_path / "teacher" / "member_0.keras")
+    dense((8, 8, 1), 10, tmp_path / "student.keras")
+    with (
+        flagsaver.flagsaver(teacher=str(tmp_path)),
+        pytest.raises(ValueError, match=r"its teacher is in .*/teacher"),
+    ):
+        teaching.load_teacher(Experiment(digits_config), tmp_path / "other")
+
+
+def test_a_teacher_that_was_trained_on_another_file_is_told_of(casp_config, tmp_path, capsys):
+    file = pathlib.Path(casp_config.data.path)
+    run = runtime.claim(tmp_path / "run", casp_config)
+    dense((3,), 2, run / "teacher" / "0.keras")
+    with np.load(file) as arrays:
+        changed = {**arrays, "y": 2 * arrays["y"]}
+    for message in ("", "another file"):
+        with flagsaver.flagsaver(teacher=str(run / "teacher")):
+            teaching.load_teacher(Experiment(casp_config), tmp_path)
+        printed = capsys.readouterr().out
+        assert message in printed and ("NOTE" in printed) == bool(message)
+        np.savez(file, **changed)
