@@ -248,6 +248,7 @@ class Distiller(keras.Model):
                 weighted_metrics if teacher_metrics else None,
                 prefix="teacher_",
             )
+        self._teacher_metrics.require_room_for(self.teacher.output_kind)
         # Keras resets the metrics it finds among a model's attributes.
         self._tracked_metrics = self._label_metrics.metrics + self._teacher_metrics.metrics
         self._evaluate_teacher = asked

@@ -6,6 +6,7 @@ expect probabilities or means.
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs
@@ -58,6 +59,26 @@ class LabelMetrics:
             for name, given in metrics.items()
         ]
 
+    def require_room_for(self, teacher):
+        """Raises ValueError if raw outputs of a Gaussian student can't hold a teacher's spread.
+
+        Args:
+            teacher: its `ecl_tf.outputs.Output`.
+        """
+        for name, metric, _ in self._entries:
+            own, its = (
+                each if name is None else each.outputs[name] for each in (self.output, teacher)
+            )
+            if own.family != "normal" or not getattr(metric, "takes_raw_output", False):
+                continue
+            if isinstance(own, outputs.Point) or np.any(_floor(own) > _floor(its)):
+                raise ValueError(
+                    f"teacher_metrics=True would take {metric.name!r} of the teacher's answers as "
+                    f"the student's output holds them, {own!r}, which has no room for smaller or "
+                    "other spreads. Evaluate the teacher itself: teacher.compile(metrics=[...]), "
+                    "then teacher.evaluate(...)."
+                )
+
     @property
     def metrics(self):
         return [metric for _, metric, _ in self._entries]
@@ -86,6 +107,11 @@ class LabelMetrics:
             if weighted and sample_weight is not None:
                 weight = sample_weight if mask is None else mask * sample_weight
             metric.update_state(y_true, y_pred, sample_weight=weight)
+
+
+def _floor(output):
+    """The smallest standard deviation of each target dimension."""
+    return output.min_scale * np.asarray(output.target_stddev)
 
 
 def _takes_logits(metric):

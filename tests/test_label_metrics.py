@@ -7,7 +7,7 @@ import tensorflow as tf
 from scipy.special import expit, log_softmax, softmax
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from ecl_tf import Distiller, metrics, outputs, samplers
+from ecl_tf import Distiller, Ensemble, metrics, outputs, samplers
 from ecl_tf.label_metrics import LabelMetrics
 
 RNG = np.random.default_rng(0)
@@ -300,3 +300,19 @@ def test_a_distiller_weights_the_weighted_metrics():
         assert float(np.squeeze(logs["accuracy"])) == pytest.approx(right.mean())
         expected = np.average(right, weights=WEIGHTS)
         assert float(np.squeeze(logs["weighted"])) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "output", [outputs.Point(1, stddev=5.0), outputs.Normal(1, min_scale=3.0), outputs.Normal(1)]
+)
+def test_a_teachers_spread_is_not_scored_as_the_students(output):
+    teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(output.raw_size(1))])
+    distiller = Distiller(student, Ensemble([teacher], outputs.Normal(1)), output=output)
+    given = [metrics.NegativeLogLikelihood(output)]
+    distiller.compile("sgd", metrics=["mae"], teacher_metrics=True)
+    if output == outputs.Normal(1):
+        distiller.compile("sgd", metrics=given, teacher_metrics=True)
+        return
+    with pytest.raises(ValueError, match="Evaluate the teacher itself"):
+        distiller.compile("sgd", metrics=given, teacher_metrics=True)

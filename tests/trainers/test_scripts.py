@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import ecl_tf
-from trainers import comparison, tables
+from trainers import comparison, runtime, tables
 
 ROOT = pathlib.Path(__file__).parents[2]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -57,6 +58,25 @@ def test_train_teacher_distill_and_evaluate(run_script, digits_config, tmp_path,
     run_script("evaluate", digits_config, tmp_path, model=path)
     of_export = json.loads((tmp_path / "evaluation.json").read_text())["test"][path]
     assert of_export == pytest.approx(of_file["student"], abs=1e-5)
+    assert json.loads((tmp_path / "evaluation.json").read_text())["test"].keys() > of_file.keys()
+
+    # Half of the ensemble is another teacher.
+    (tmp_path / "others").mkdir()
+    shutil.copy(members[0], tmp_path / "others")
+    with pytest.raises(ValueError, match="The teacher has changed"):
+        run_script("distill", digits_config, tmp_path, teacher=str(tmp_path / "others"))
+
+
+@pytest.mark.parametrize(
+    "script", ["compare", "distill", "evaluate", "reinforce", "train_generator", "train_teacher"]
+)
+def test_a_wrong_setting_leaves_the_work_directory_free(run_script, casp_config, tmp_path, script):
+    file = casp_config.data.path
+    casp_config.data.path = "nowhere.npz"
+    with pytest.raises(ValueError, match="no table at 'nowhere.npz'"):
+        run_script(script, casp_config, tmp_path / "run")
+    casp_config.data.path = file
+    runtime.claim(tmp_path / "run", casp_config)
 
 
 @pytest.mark.parametrize("script", ["distill", "evaluate"])
@@ -105,6 +125,12 @@ def test_compare_writes_results_table_plot_and_students(
     again = json.loads((tmp_path / "results.json").read_text())
     assert again["runs"][key]["test"] == removed["test"]
     assert {name: again[name] for name in others} == others
+
+    # Finished, it is not taken for that of another teacher.
+    (tmp_path / "others").mkdir()
+    shutil.copy(tmp_path / "teacher" / "member_0.keras", tmp_path / "others")
+    with pytest.raises(ValueError, match="learned from another teacher"):
+        run_script("compare", digits_config, tmp_path, teacher=str(tmp_path / "others"))
 
 
 @pytest.mark.slow
