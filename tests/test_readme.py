@@ -2,6 +2,10 @@
 
 import pathlib
 import re
+import sys
+import types
+
+from trainers.experiment import Experiment
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -10,7 +14,14 @@ README = (ROOT / "README.md").read_text()
 def test_the_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     examples = "".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
-    exec(compile(examples, "README.md", "exec"), {})
+    written = {"__name__": "my_data"}
+    exec(compile(examples, "README.md", "exec"), written)
+
+    # Its own data set, as the scripts load it.
+    monkeypatch.setitem(sys.modules, "my_data", types.SimpleNamespace(load=written["load"]))
+    experiment = Experiment(written["get_config"]())
+    images, labels = next(iter(experiment.batches(experiment.config.student, 0)))
+    assert images.shape == (64, 8, 8, 1) and int(max(labels)) < experiment.splits.event_size == 10
     assert "val_teacher_accuracy" in capsys.readouterr().out
     assert (tmp_path / "student/saved_model.pb").exists()
 

@@ -1,5 +1,8 @@
 """Data sets as `tf.data`, split into train, validation and test, deterministic."""
 
+import importlib
+import inspect
+
 from ecl_tf.build import call_by_name
 from ecl_tf.data.digits import digits, rotated_digits
 from ecl_tf.data.images import cifar10, cifar100, fashion_mnist, imagenet2012
@@ -39,9 +42,19 @@ _DATASETS = {
 
 
 def load(name, **arguments):
-    """Loads a data set by its name; returns its `Splits`.
+    """Loads a data set; returns its `Splits`.
+
+    Args:
+        name: of a data set above, or "module:function" of a function of yours.
+        **arguments: of the function.
 
     Raises:
         ValueError: if there is no such data set, or it does not take an argument.
+        ModuleNotFoundError: if there is no such module.
     """
-    return call_by_name("data set", _DATASETS, name, arguments)
+    functions = _DATASETS
+    module, colon, _ = name.partition(":")
+    if colon:
+        theirs = inspect.getmembers(importlib.import_module(module), inspect.isfunction)
+        functions = {f"{module}:{function}": value for function, value in theirs}
+    return call_by_name("data set", functions, name, arguments)

@@ -71,8 +71,9 @@ def table(
 
     if classes:
         y = _classes(y, path)
-        parts = (dataset(part) for part in (train, validation, test))
-        return Splits(*parts, event_size=int(y.max()) + 1)
+        return Splits(
+            dataset(train), dataset(validation), dataset(test), event_size=int(y.max()) + 1
+        )
 
     mean, stddev = y[train].mean(0, dtype="float64"), y[train].std(0, dtype="float64")
     if not np.all(stddev > 0.0):

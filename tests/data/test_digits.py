@@ -93,3 +93,6 @@ def test_load_by_name():
         data.load("mnist")
     with pytest.raises(ValueError, match=r"no arguments \['size'\].*train_size"):
         data.load("digits", size=3)
+    assert data.load("ecl_tf.data.digits:digits", train_size=20).event_size == 10
+    with pytest.raises(ValueError, match=r"Unknown data set 'ecl_tf\.data\.digits:letters'"):
+        data.load("ecl_tf.data.digits:letters")

@@ -73,7 +73,7 @@ def test_train_teacher_distill_and_evaluate(run_script, digits_config, tmp_path,
 def test_a_wrong_setting_leaves_the_work_directory_free(run_script, casp_config, tmp_path, script):
     file = casp_config.data.path
     casp_config.data.path = "nowhere.npz"
-    with pytest.raises(ValueError, match="no table at 'nowhere.npz'"):
+    with pytest.raises(ValueError, match=r"no table at 'nowhere\.npz'"):
         run_script(script, casp_config, tmp_path / "run")
     casp_config.data.path = file
     runtime.claim(tmp_path / "run", casp_config)
