@@ -27,7 +27,7 @@ def get_config():
                 "path": "casp.npz",
                 "inputs": placeholder(str),
                 "target": "y",
-                "classes": False,
+                "classes": placeholder(bool),
                 "validation_size": 0.1,
                 "test_size": 0.1,
                 "seed": 0,

@@ -17,7 +17,8 @@ def call_by_name(kind, functions, name, arguments, *positional):
         ValueError: if there is no such name, or the function has no such argument.
     """
     if name not in functions:
-        raise ValueError(f"Unknown {kind} {name!r}; expected one of {sorted(functions)}.")
+        expected = f"; expected one of {sorted(functions)}" if functions else ""
+        raise ValueError(f"Unknown {kind} {name!r}{expected}.")
     known = list(inspect.signature(functions[name]).parameters)[len(positional) :]
     unknown = sorted(set(arguments) - set(known))
     if unknown:

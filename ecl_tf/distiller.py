@@ -560,7 +560,7 @@ class Distiller(keras.Model):
     def _reads_as_recorded(self, inputs):
         if (self.sampler.candidates > 1) != bool(inputs.uncertainty):
             return False
-        if not hasattr(self.teacher, "batch_size"):
+        if self.teacher.answers_new_inputs:
             return True  # A live teacher, of which only the samples are recorded.
         base, candidates = getattr(self.sampler, "base", self.sampler), self.sampler.candidates
         rows = keras.tree.flatten(inputs.inputs)[0].shape[0]
@@ -578,7 +578,7 @@ class Distiller(keras.Model):
             raise ValueError("Distiller.export writes SavedModels: export(path).")
         export.export_student(self.student, self.output_kind, filepath, self._input_specs)
 
-    def method(self):
+    def describe_method(self):
         """What tells this training from another one of networks of the same shapes.
 
         Returns:
@@ -592,7 +592,8 @@ class Distiller(keras.Model):
             "label_weight": self.label_weight,
             "seed": self.seed,
             "teacher_output": identity.config_of(self.teacher.output_kind),
-            "teacher": identity.fingerprint_of_models(getattr(self.teacher, "members", [])),
+            "teacher": self.teacher.fingerprint(),
+            "feature_losses": [identity.config_of(loss) for loss in self.feature_losses],
         }
 
     def get_config(self):

@@ -22,8 +22,14 @@ def fingerprint_of_models(models):
 
 
 def config_of(thing):
-    """The Keras configuration of a sampler, output or network, as JSON has it."""
-    return _plain(keras.saving.serialize_keras_object(thing))
+    """The Keras configuration of a sampler, output or network, as JSON has it.
+
+    Of what has none, as a user's layer may not, the name of its class.
+    """
+    try:
+        return _plain(keras.saving.serialize_keras_object(thing))
+    except (TypeError, NotImplementedError):
+        return {"class_name": type(thing).__name__}
 
 
 def differing(found, wanted, prefix=""):
@@ -38,14 +44,14 @@ def differing(found, wanted, prefix=""):
 
 
 def _comparable(value):
-    """Without what Keras counts in a session: names of layers, and the shapes they met."""
+    """Without what Keras counts or draws in a session: layers' names, seeds, and shapes met."""
     if isinstance(value, list):
         return [_comparable(item) for item in value]
     if not isinstance(value, dict):
         return value
     left_out = {"build_config", "inbound_nodes", "input_layers", "output_layers"}
     if value.keys() & {"trainable", "batch_shape"}:
-        left_out.add("name")
+        left_out |= {"name", "seed"}  # An `Augment` draws by its own.
     return {key: _comparable(item) for key, item in value.items() if key not in left_out}
 
 

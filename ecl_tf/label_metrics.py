@@ -69,7 +69,7 @@ class LabelMetrics:
             own, its = (
                 each if name is None else each.outputs[name] for each in (self.output, teacher)
             )
-            if own.family != "normal" or not getattr(metric, "takes_raw_output", False):
+            if own.family != "normal" or not getattr(metric, "uses_spread", False):
                 continue
             if isinstance(own, outputs.Point) or np.any(_floor(own) > _floor(its)):
                 raise ValueError(
@@ -101,8 +101,8 @@ class LabelMetrics:
                 y_pred = output.logits(y_pred)
             elif not getattr(metric, "takes_raw_output", False):
                 y_pred = output.prediction(y_pred)
-                if output.family != "categorical":
-                    y_true = tf.reshape(y_true, tf.shape(y_pred))
+            if output.family != "categorical" and not getattr(metric, "takes_raw_output", False):
+                y_true = tf.reshape(y_true, tf.shape(y_pred))
             weight = mask
             if weighted and sample_weight is not None:
                 weight = sample_weight if mask is None else mask * sample_weight
@@ -111,7 +111,7 @@ class LabelMetrics:
 
 def _floor(output):
     """The smallest standard deviation of each target dimension."""
-    return output.min_scale * np.asarray(output.target_stddev)
+    return output.temperature**0.5 * output.min_scale * np.asarray(output.target_stddev)
 
 
 def _takes_logits(metric):

@@ -16,6 +16,7 @@ class _PerExampleMean(keras.metrics.Mean):
     """The mean over examples of a value computed from labels and raw outputs."""
 
     takes_raw_output = True
+    uses_spread = True  # Not the means alone.
 
     def __init__(self, output, name, dtype=None):
         super().__init__(name=name, dtype=dtype)
@@ -112,6 +113,8 @@ class AngularError(_PerExampleMean):
     >>> round(float(metric.result()), 3)  # 0.02 radians
     1.146
     """
+
+    uses_spread = False
 
     def __init__(self, output, name="angular_error", dtype=None):
         super().__init__(output, name, dtype)

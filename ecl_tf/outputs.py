@@ -48,7 +48,7 @@ class Output:
 
     family: str | dict = ""
     takes_temperature = False
-    makes_probabilities = ""  # The activation that raw tensors of this output may not have.
+    makes_probabilities: str | None = None  # The activation that raw tensors may not have.
     closeness_names: tuple[str, ...] = ("agreement",)
 
     def __call__(self, raw):

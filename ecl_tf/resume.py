@@ -232,10 +232,11 @@ class _State:
 
     def __init__(self, model, spec):
         self.model, self.strategy = model, model.distribute_strategy
-        self.method = model.method() if hasattr(model, "method") else None  # A distiller's.
         with self.strategy.scope():
             # Metrics and optimizers have no variables before they see data.
             model._symbolic_build(data_batch=spec)
+        describe = getattr(model, "describe_method", None)  # A distiller's, built by now.
+        self.method = describe and describe()
         trained = [*model.trainable_variables, *model.optimizer.variables]
         variables = [*model.variables, *model.metrics_variables, *trained]
         teacher = getattr(model, "teacher", None)  # A distiller's, which nothing changes.
@@ -340,7 +341,8 @@ class _Checkpointing(keras.callbacks.Callback):
         here = self._about()
         settings = ["steps", "steps_per_epoch", "variables", "method"]
         settings += ["callbacks"] if self._workers.own_number == 0 else []  # Others write nothing.
-        there, here = ({name: run.get(name) for name in settings} for run in (about, here))
+        settings = [name for name in settings if name in about]  # Older ones have fewer.
+        there, here = ({name: run[name] for name in settings} for run in (about, here))
         if differing := sorted({name for name, *_ in identity.differing(there, here)}):
             raise ValueError(
                 f"The checkpoint {path} is of a run with other {' and '.join(differing)} than "

@@ -73,5 +73,5 @@ def _activation(tensor):
     if isinstance(operation, keras.Model):  # A network in a network.
         inner = output_of(operation)
         return "" if inner is None else _activation(keras.tree.flatten(inner)[place])
-    own = getattr(operation, "activation", None)
-    return getattr(own, "__name__", type(operation).__name__ if own is None else "").lower()
+    own = getattr(operation, "activation", None) or operation
+    return getattr(own, "__name__", type(own).__name__).lower()

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf import outputs, symbolic
+from ecl_tf import identity, outputs, symbolic
 
 
 class Teacher(keras.Model):
@@ -42,6 +42,10 @@ class Teacher(keras.Model):
     def uncertainty(self, inputs):
         """Returns the `ecl_tf.outputs.Uncertainty`, aleatoric and epistemic parts."""
         return self.output_kind.uncertainty(self.member_outputs(inputs))
+
+    def fingerprint(self):
+        """A hash of the networks' weights, by which results and stores know their teacher."""
+        return identity.fingerprint_of_models(getattr(self, "members", [self]))
 
     def call(self, inputs):
         return self.output_kind.raw(self.distribution(inputs))

@@ -109,9 +109,11 @@ def test_metrics_of_logits_see_those_at_the_outputs_temperature():
 
 
 def test_flat_yes_and_no_may_be_given_to_keras_metrics():
-    answer = results("bernoulli", YES[:, 0], LOGITS[:, :1], [keras.metrics.BinaryCrossentropy()])
     expected = -(YES * np.log(expit(LOGITS)) + (1 - YES) * np.log(expit(-LOGITS)))[:, 0].mean()
-    assert answer["binary_crossentropy"] == pytest.approx(expected, rel=1e-4)
+    for from_logits in (False, True):
+        metric = keras.metrics.BinaryCrossentropy(from_logits=from_logits)
+        answer = results("bernoulli", YES[:, 0], LOGITS[:, :1], [metric])
+        assert answer["binary_crossentropy"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_metrics_may_ask_for_the_raw_output():
@@ -303,15 +305,24 @@ def test_a_distiller_weights_the_weighted_metrics():
 
 
 @pytest.mark.parametrize(
-    "output", [outputs.Point(1, stddev=5.0), outputs.Normal(1, min_scale=3.0), outputs.Normal(1)]
+    ("output", "temperature", "has_room"),
+    [
+        (outputs.Normal(1, min_scale=0.1), 1.0, True),
+        (outputs.Normal(1, min_scale=0.2), 4.0, True),
+        (outputs.Normal(1, min_scale=0.2), 1.0, False),
+        (outputs.Normal(1, min_scale=0.1), 0.25, False),
+        (outputs.Point(1, stddev=5.0), 1.0, False),
+    ],
 )
-def test_a_teachers_spread_is_not_scored_as_the_students(output):
+def test_a_teachers_spread_is_not_scored_as_the_students(output, temperature, has_room):
     teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(output.raw_size(1))])
-    distiller = Distiller(student, Ensemble([teacher], outputs.Normal(1)), output=output)
+    its_output = outputs.Normal(1, min_scale=0.1, temperature=temperature)
+    distiller = Distiller(student, Ensemble([teacher], its_output), output=output)
     given = [metrics.NegativeLogLikelihood(output)]
-    distiller.compile("sgd", metrics=["mae"], teacher_metrics=True)
-    if output == outputs.Normal(1):
+    of_means = ["mae", metrics.AngularError(output)]
+    distiller.compile("sgd", metrics=of_means, teacher_metrics=True)
+    if has_room:
         distiller.compile("sgd", metrics=given, teacher_metrics=True)
         return
     with pytest.raises(ValueError, match="Evaluate the teacher itself"):

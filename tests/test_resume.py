@@ -8,7 +8,7 @@ import numpy as np
 import processes
 import pytest
 
-from ecl_tf import Distiller, resume
+from ecl_tf import Distiller, replay, resume, samplers
 
 X = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
 Y = np.random.default_rng(1).integers(0, 3, 40)
@@ -216,6 +216,31 @@ def test_another_method_or_teacher_is_refused(tmp_path):
     ]:
         with pytest.raises(ValueError, match=rf"other method\.{name}"):
             distil(**arguments)
+
+
+def test_layers_that_draw_seeds_of_their_own_are_no_other_method(tmp_path):
+    images = np.random.default_rng(0).random((16, 6, 6, 1)).astype("float32")
+    histories = []
+    for _ in range(2):
+        layers = [keras.Input((6, 6, 1)), keras.layers.Flatten()]
+        student, teacher = (
+            keras.Sequential([*layers, keras.layers.Dense(2, kernel_initializer="ones")])
+            for _ in range(2)
+        )
+        crop = samplers.Augment([keras.layers.RandomCrop(6, 6)])
+        distiller = Distiller(student, teacher, sampler=crop)
+        distiller.compile("sgd")
+        data = resume.batches((images,), batch_size=8, seed=0)
+        histories.append(resume.fit(distiller, data, tmp_path, steps=2, verbose=0).history)
+    assert histories[0] == histories[1]
+
+
+def test_the_store_is_a_part_of_the_method():
+    def described(answered_by):
+        teacher = replay.RecordedTeacher("categorical", "Empirical", 8, answered_by)
+        return Distiller(model(), teacher, sampler="Empirical").describe_method()
+
+    assert described("one") == described("one") != described("two")
 
 
 def test_a_log_of_epochs_goes_on(tmp_path):

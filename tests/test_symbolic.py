@@ -88,6 +88,10 @@ def test_a_known_output_needs_no_specs():
 DENSE = keras.layers.Dense
 
 
+def sequential_of(units):
+    return keras.Sequential([keras.Input((4,)), DENSE(units)])
+
+
 @pytest.mark.parametrize(
     "last",
     [
@@ -95,14 +99,15 @@ DENSE = keras.layers.Dense
         lambda x: keras.layers.Softmax()(DENSE(3)(x)),
         lambda x: keras.layers.Activation("softmax", dtype="float32")(DENSE(3)(x)),
         lambda x: keras.ops.softmax(DENSE(3)(x)),
+        lambda x: DENSE(3, keras.layers.Softmax())(x),
         lambda x: keras.Sequential([keras.Input((4,)), DENSE(3, keras.activations.softmax)])(x),
     ],
-    ids=["argument", "layer", "activation", "operation", "inner network"],
+    ids=["argument", "layer", "activation", "operation", "layer as argument", "inner network"],
 )
 def test_probabilities_are_not_taken_for_logits(last):
     inputs = keras.Input((4,))
     ending = keras.Model(inputs, last(inputs), name="ending")
-    plain = keras.Sequential([keras.Input((4,)), DENSE(3)])
+    plain = sequential_of(3)
     for networks in ((plain, ending), (ending, plain), (plain, [plain, ending])):
         with pytest.raises(ValueError, match=r"'ending' ends in softmax.*linear"):
             Distiller(*networks)
@@ -120,12 +125,18 @@ def test_probabilities_of_one_of_several_outputs_are_not_taken_for_logits():
         Distiller(network(None), network("sigmoid"), output=output)
 
 
+def test_regressors_may_end_in_anything():
+    inputs = keras.Input((4,))
+    for last in (Subclassed(2), DENSE(2, keras.layers.LeakyReLU()), DENSE(2, "sigmoid")):
+        model = keras.Model(inputs, last(inputs))
+        Distiller(model, sequential_of(2), output="normal")
+
+
 def test_the_remedy_leaves_the_logits():
     teacher = keras.Sequential([keras.Input((4,)), DENSE(3, "softmax")])
     x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
     expected = teacher(x).numpy()
     teacher.layers[-1].activation = keras.activations.linear
-    student = keras.Sequential([keras.Input((4,)), DENSE(3)])
-    distiller = Distiller(student, teacher)
+    distiller = Distiller(sequential_of(3), teacher)
     actual = distiller.teacher.distribution(x).probs_parameter()
     np.testing.assert_allclose(actual, expected, rtol=1e-5)

@@ -12,7 +12,7 @@ import keras
 from ml_collections import ConfigDict
 
 import ecl_tf
-from ecl_tf import data, identity, outputs, samplers, teachers
+from ecl_tf import data, outputs, samplers, teachers
 from trainers import (
     command_line,
     diagnostics,
@@ -113,14 +113,16 @@ def validate(config):
     if config.data.get("held_out") == "all":
         config = config.copy_and_resolve_references()
         config.data.held_out = config.folds[0]
-    others(Experiment(config))
+    experiment = Experiment(config)
+    xcl(experiment)
+    others(experiment)
 
 
 def compare_one(config, workdir, teacher_directory=None):
     """Compares on one data set, or on all of its folds; finished work is only read."""
     path = workdir / "results.json"
     if path.exists() and "final" in (found := json.loads(path.read_text())):
-        if command_line.TEACHER.value:
+        if command_line.TEACHER.value and config.data.get("held_out") != "all":
             _require_its_teacher(found, teaching.load_teacher(Experiment(config), workdir), workdir)
         return found
     if config.data.get("held_out") == "all":
@@ -272,7 +274,7 @@ def choose(settings, runs, experiment, tuning_seeds):
 
 def _require_its_teacher(results, teacher, workdir):
     """The teacher's fingerprint, if it is that of the results, or they have none yet."""
-    own = identity.fingerprint_of_models(teacher.members)
+    own = teacher.fingerprint()
     if results.get("teacher_fingerprint", own) != own:
         raise ValueError(
             f"The students in {workdir} learned from another teacher than this one. Give "

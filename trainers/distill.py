@@ -24,7 +24,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 def main(_):
     import keras
 
-    from ecl_tf import identity, replay
+    from ecl_tf import replay
     from trainers import distillation, fitting, runtime, teaching
     from trainers.experiment import Experiment, save_model
 
@@ -33,9 +33,7 @@ def main(_):
     workdir = runtime.claim(command_line.WORKDIR.value, config)
     store = None if REPLAY.value is None else replay.Store(REPLAY.value)
     teacher = store.teacher if store else teaching.load_teacher(experiment, workdir)
-    members = getattr(teacher, "members", [])
-    fingerprint = store.plan["teacher"] if store else identity.fingerprint_of_models(members)
-    runtime.require_same(workdir, teacher=fingerprint)
+    runtime.require_same(workdir, teacher=teacher.fingerprint())
     path = workdir / "student.keras"
     if path.exists():
         runtime.announce(f"{path} is there already; nothing to train.")

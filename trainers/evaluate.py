@@ -24,10 +24,9 @@ def main(_):
     from trainers import distillation, runtime, teaching
     from trainers.experiment import Experiment
 
-    experiment = Experiment(
-        command_line.CONFIG.value
-    )  # Before a wrong setting claims the directory.
-    workdir = runtime.claim(command_line.WORKDIR.value, command_line.CONFIG.value)
+    config = command_line.CONFIG.value
+    experiment = Experiment(config)  # Before a wrong setting claims the directory.
+    workdir = runtime.claim(command_line.WORKDIR.value, config)
     if _MODEL.value:
         models = {_MODEL.value: distillation.load_model(pathlib.Path(_MODEL.value))}
     else:

@@ -169,9 +169,9 @@ class Experiment:
         batches = functools.partial(self.erm_batches, section, seed, **labels)
         callbacks = [*callbacks, keras.callbacks.TerminateOnNaN()]
         fitting.fit(model, batches, section.train, checkpoints, callbacks)
-        if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+        if model.stop_training or not all(np.isfinite(w).all() for w in model.get_weights()):
             raise FloatingPointError(
-                "Training on labels ended with weights that are NaN or infinite. Lower the "
+                "Training on labels came to a loss or weights that are NaN or infinite. Lower the "
                 f"learning rate, train.learning_rate={section.train.learning_rate}, and choose "
                 "another --workdir."
             )

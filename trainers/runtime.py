@@ -37,7 +37,7 @@ def claim(workdir, config):
             "same settings to continue it."
         )
     data_file = config.get("data", {}).get("path")
-    if data_file and pathlib.Path(data_file).exists():  # Else its loading says what is missing.
+    if data_file and pathlib.Path(data_file).is_file():  # Else its loading says what is missing.
         require_same(path, data=hash_of_file(data_file))
     return path
 

@@ -65,7 +65,7 @@ def load_teacher(experiment, workdir):
             f"There is no teacher in {directory}: it holds no .keras file. Train one with "
             "python -m trainers.train_teacher, or name another directory with --teacher."
         )
-    if command_line.TEACHER.value is None and len(paths) < section.members:
+    if command_line.TEACHER.value is None and len(paths) < section.get("members", 1):
         raise ValueError(
             f"Only {len(paths)} of the teacher's {section.members} members are in {directory}. Run "
             "the command that trains it again: it goes on where it was stopped."
@@ -88,7 +88,7 @@ def _warn_of_other_data(experiment, directory):
         there[place] = here.get(place)
     differing = sorted(runtime.differences(there, here))
     file = runtime.read_hashes(directory.parent).get("data")
-    if here.get("path") and file and file != runtime.hash_of_file(here["path"]):
+    if file and here.get("path") and file != runtime.hash_of_file(here["path"]):
         differing.append("data.path, another file")
     if differing:
         runtime.announce(

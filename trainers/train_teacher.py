@@ -19,15 +19,15 @@ def main(_):
     from trainers import runtime, teaching
     from trainers.experiment import Experiment
 
-    experiment = Experiment(
-        command_line.CONFIG.value
-    )  # Before a wrong setting claims the directory.
-    workdir = runtime.claim(command_line.WORKDIR.value, command_line.CONFIG.value)
+    config = command_line.CONFIG.value
+    experiment = Experiment(config)  # Before a wrong setting claims the directory.
+    workdir = runtime.claim(command_line.WORKDIR.value, config)
     teacher = teaching.train_teacher(experiment, workdir)
-    for number, member in enumerate(teacher.members):
-        alone = ecl_tf.Ensemble([member], teacher.output_kind)
-        result = experiment.evaluate(alone, "validation")
-        runtime.announce(f"member {number}: validation " + runtime.describe(result))
+    kind = teacher.output_kind
+    if getattr(kind, "stddev", 1.0) is not None:  # Of points the ensemble alone has a spread.
+        for number, member in enumerate(teacher.members):
+            result = experiment.evaluate(ecl_tf.Ensemble([member], kind), "validation")
+            runtime.announce(f"member {number}: validation " + runtime.describe(result))
     result = experiment.evaluate(teacher, "validation")
     runtime.announce("ensemble: validation " + runtime.describe(result))
 

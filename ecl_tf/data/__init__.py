@@ -1,7 +1,6 @@
 """Data sets as `tf.data`, split into train, validation and test, deterministic."""
 
 import importlib
-import inspect
 
 from ecl_tf.build import call_by_name
 from ecl_tf.data.digits import digits, rotated_digits
@@ -53,8 +52,8 @@ def load(name, **arguments):
         ModuleNotFoundError: if there is no such module.
     """
     functions = _DATASETS
-    module, colon, _ = name.partition(":")
+    module, colon, function = name.partition(":")
     if colon:
-        theirs = inspect.getmembers(importlib.import_module(module), inspect.isfunction)
-        functions = {f"{module}:{function}": value for function, value in theirs}
+        own = getattr(importlib.import_module(module), function, None)
+        functions = {name: own} if callable(own) else {}
     return call_by_name("data set", functions, name, arguments)

@@ -13,7 +13,7 @@ def table(
     path,
     inputs=None,
     target="y",
-    classes=False,
+    classes=None,
     train_size=None,
     validation_size=0.1,
     test_size=0.1,
@@ -27,7 +27,7 @@ def table(
         inputs: of an .npz file, the array's name ("x" by default). Of a .csv file, the
             columns' names, a list or with commas between them; by default all but the target.
         target: the name of the target's array or column, or several columns.
-        classes: whether the target is a class, a whole number from 0.
+        classes: True if the target is a class, a whole number from 0.
         train_size: the number of training rows; None takes all that are left.
         validation_size: the number of validation rows, or their share if below 1.
         test_size: the same for the test.

@@ -76,7 +76,7 @@ class Recording:
         members = getattr(self.teacher, "members", [self.teacher])
         self.plan = {
             "data": {"fingerprint": self.rows.fingerprint, "rows": self.rows.count},
-            "teacher": identity.fingerprint_of_models(members),
+            "teacher": self.teacher.fingerprint(),
             "dtype": [member.dtype_policy.name for member in members],
             "output": identity.config_of(self.teacher.output_kind),
             "sampler": identity.config_of(self.sampler),

@@ -25,21 +25,25 @@ class RecordedTeacher(Teacher):
         output: the `ecl_tf.outputs.Output` of the stored raw tensors.
         sampler: the class name of the recorded sampler.
         batch_size: rows of a recorded step.
+        teacher: the fingerprint of the teacher that answered.
     """
 
     answers_new_inputs = False
 
-    def __init__(self, output, sampler, batch_size, name="recorded", **kwargs):
+    def __init__(self, output, sampler, batch_size, teacher, name="recorded", **kwargs):
         super().__init__(output, name=name, **kwargs)
-        self.sampler, self.batch_size = sampler, batch_size
+        self.sampler, self.batch_size, self.teacher = sampler, batch_size, teacher
         self.built = True
 
     def member_outputs(self, inputs):
         raise ValueError("A store of recorded answers has none for other inputs than its own.")
 
+    def fingerprint(self):
+        return self.teacher
+
     def get_config(self):
         output = keras.saving.serialize_keras_object(self.output_kind)
-        own = {"sampler": self.sampler, "batch_size": self.batch_size}
+        own = {name: getattr(self, name) for name in ("sampler", "batch_size", "teacher")}
         return {**super().get_config(), "output": output, **own}
 
 
@@ -81,7 +85,9 @@ class Store:
         recorded = keras.saving.deserialize_keras_object(self.plan["output"])
         self._compact = compact.get(recorded, self.plan["top_k"])
         sampler = self.plan["sampler"]["class_name"]
-        self.teacher = RecordedTeacher(self._compact.output, sampler, self.batch_size)
+        self.teacher = RecordedTeacher(
+            self._compact.output, sampler, self.batch_size, self.plan["teacher"]
+        )
 
     @property
     def sampler(self):

@@ -131,8 +131,9 @@ def test_a_table_of_targets_has_no_classes(tmp_path):
         Experiment(config)
 
 
-def test_weights_that_are_not_finite_are_no_result(experiment):
-    section = experiment.config.student
-    section.train.learning_rate = 1e30
+@pytest.mark.parametrize("rate", [1e9, 1e30])
+def test_a_loss_or_weights_that_are_not_finite_are_no_result(casp_config, rate):
+    section = casp_config.student
+    section.train.learning_rate = rate
     with pytest.raises(FloatingPointError, match=r"Lower the learning rate"):
-        experiment.train_supervised(section, 0)
+        Experiment(casp_config).train_supervised(section, 0)
