@@ -313,3 +313,16 @@ def test_residual_stddev_refuses_members_that_disagree_more_than_they_err():
 def test_residual_stddev_refuses_targets_that_are_not_finite():
     with pytest.raises(ValueError, match="finite"):
         teachers.residual_stddev(linear(1), INPUTS, np.full((100, 1), np.nan, np.float32))
+
+
+def test_a_teacher_that_keras_can_not_describe_is_known_by_its_class():
+    class Own(Teacher):
+        def __init__(self, function):
+            super().__init__("categorical")
+            self.function = function
+
+    class Other(Own):
+        pass
+
+    one, again, other = Own(tf.identity), Own(tf.identity), Other(tf.identity)
+    assert one.fingerprint() == again.fingerprint() != other.fingerprint()

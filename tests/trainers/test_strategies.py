@@ -76,7 +76,7 @@ def test_scripts_train_the_same_on_one_device_on_two_and_on_two_workers_of_whom_
         workers[1].kill()
         code, _, errors = workers[0].wait()
         assert code == 1 and "Another worker of the cluster has ended" in errors
-    assert (start.directory / "multi_worker/checkpoints/step-100.npz").exists()
+    assert (start.directory / "multi_worker/checkpoints/student/step-100.npz").exists()
     again = start("distill", "multi_worker")
     for each in (default, mirrored):
         assert_all_end_well(each)
