@@ -60,6 +60,7 @@ def _claim(record, wanted):
 
 
 def hash_of_file(path):
+    """SHA-256 of a file's bytes, as `require_same` keeps it of the data."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

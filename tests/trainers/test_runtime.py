@@ -47,9 +47,8 @@ def test_a_changed_data_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match="The data has changed"):
         runtime.claim(tmp_path / "run", config)
     runtime.claim(tmp_path / "new", config)
-    runtime.claim(
-        tmp_path / "images", ConfigDict({"data": {"path": str(tmp_path)}})
-    )  # A directory.
+    directory = ConfigDict({"data": {"path": str(tmp_path)}})
+    runtime.claim(tmp_path / "images", directory)
 
 
 def test_what_results_come_from_is_kept_and_compared(tmp_path):
