@@ -32,7 +32,7 @@ from absl import app
 import ecl_tf
 from ecl_tf import data, models, outputs
 from ecl_tf.data import images
-from trainers import optimizers
+from ecl_tf.experiments import optimizers
 
 RUNS = 5
 SECONDS = 2.0  # Of one run, about.

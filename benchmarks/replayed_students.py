@@ -19,8 +19,8 @@ from absl import flags
 
 from configs import schedules
 from ecl_tf import gap, replay
-from trainers import fitting, teaching
-from trainers.experiment import Experiment
+from ecl_tf.experiments import fitting, teaching
+from ecl_tf.experiments.experiment import Experiment
 
 SEEDS, EPOCHS, STORED = 5, 100, 10
 

@@ -7,23 +7,21 @@ the student is matched to the teacher on them. `Distiller` does it.
 from ecl_tf import (
     data,
     divergences,
-    keras_fit,
     losses,
     metrics,
     models,
     outputs,
     preprocessing,
-    pretrained,
     replay,
     resume,
     samplers,
     teachers,
+    uncertainty,
 )
-from ecl_tf.calibration import calibrated
+from ecl_tf._internal import moved
 from ecl_tf.distiller import Distiller
 from ecl_tf.export import export_student, load_student
-from ecl_tf.inference import inference_form
-from ecl_tf.teachers import Ensemble, Teacher
+from ecl_tf.teachers import Ensemble, Teacher, calibrated, inference_form, pretrained
 
 __version__ = "0.1.0"
 
@@ -36,7 +34,6 @@ __all__ = [
     "divergences",
     "export_student",
     "inference_form",
-    "keras_fit",
     "load_student",
     "losses",
     "metrics",
@@ -48,4 +45,11 @@ __all__ = [
     "resume",
     "samplers",
     "teachers",
+    "uncertainty",
 ]
+
+moved.find_moved()
+
+
+def __getattr__(name):
+    return moved.attribute(__name__, name)

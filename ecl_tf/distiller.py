@@ -3,24 +3,11 @@
 import keras
 import tensorflow as tf
 
-from ecl_tf import (
-    batches,
-    divergences,
-    export,
-    features,
-    identity,
-    keras_fit,
-    outputs,
-    replicas,
-    samplers,
-    symbolic,
-    teachers,
-    uncertainty,
-)
-from ecl_tf.finite import NonFiniteCount, StopOnNonFinite
-from ecl_tf.label_metrics import LabelMetrics
-from ecl_tf.row_means import RowMeans
-from ecl_tf.samplers import random
+from ecl_tf import divergences, export, outputs, samplers, teachers, uncertainty
+from ecl_tf._internal import batches, features, identity, keras_fit, random, replicas, symbolic
+from ecl_tf._internal.finite import NonFiniteCount, StopOnNonFinite
+from ecl_tf._internal.row_means import RowMeans
+from ecl_tf._label_metrics import LabelMetrics
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -282,7 +269,7 @@ class Distiller(keras.Model):
 
     def train_step(self, data):
         x, y, sample_weight = batches.unpack(data)
-        self._input_specs = batches.specs(batches.inputs_of(x))
+        self._input_specs = batches.specs(samplers.inputs_of(x))
         is_recorded = isinstance(x, samplers.Samples)
         rows = samplers.row_count(x) // (self.sampler.candidates if is_recorded else 1)
         first_row, row_count = replicas.row_numbers(rows)
@@ -474,7 +461,7 @@ class Distiller(keras.Model):
         Raises:
             ValueError: before the first step, if the distiller is not compiled, the data is
                 empty, the sampler can't work on the inputs, the networks don't fit them, or
-                a strategy can't run them (see `ecl_tf.replicas.validate`).
+                a strategy can't run them (see `ecl_tf._internal.replicas.validate`).
             FloatingPointError: after a step that met NaN or Inf, naming the step and
                 where it came from.
             RuntimeError: if another worker of a MultiWorkerMirroredStrategy was lost.
@@ -511,7 +498,7 @@ class Distiller(keras.Model):
         if isinstance(x, tf.data.Dataset):
             inputs, labels, _ = keras.utils.unpack_x_y_sample_weight(element)
         self._validate_recorded(inputs)
-        inputs = batches.inputs_of(inputs)
+        inputs = samplers.inputs_of(inputs)
         self.sampler.validate(inputs)
         self._validate_networks(inputs)
         self.built = self.student.built

@@ -6,7 +6,8 @@ import pathlib
 import keras
 import tensorflow as tf
 
-from ecl_tf import outputs, symbolic
+from ecl_tf import outputs
+from ecl_tf._internal import symbolic
 
 # SavedModel's own place for files that travel with a model.
 _DESCRIPTION = pathlib.Path("assets.extra") / "ecl_tf_student.json"

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf import symbolic
+from ecl_tf._internal import symbolic
 
 # Layers that run code from a config: refused in Keras's safe mode.
 _RUN_CODE = ("Lambda", "TFSMLayer")

@@ -1,13 +1,83 @@
-"""Shared by all tests: quiet TensorFlow, and the same random numbers for every test."""
+"""Shared by all tests: quiet TensorFlow, the same random numbers, and tiny experiments."""
 
+import importlib
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
+from absl import flags
+from absl.testing import flagsaver
+from tiny import shrink
+
+from configs import casp, digits, rotated_digits
 
 
 @pytest.fixture(autouse=True)
 def seeded():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def parsed_flags():
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture
+def digits_config():
+    return shrink(digits.get_config())
+
+
+@pytest.fixture
+def rotated_digits_config():
+    return shrink(rotated_digits.get_config())
+
+
+@pytest.fixture
+def casp_config(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(100, 3))
+    np.savez(tmp_path / "table.npz", x=x, y=20.0 + 5.0 * x[:, 0] + rng.normal(size=100))
+    config = casp.get_config()
+    config.data.path = str(tmp_path / "table.npz")
+    config.data.validation_size = 0.3
+    config.teacher.members = 2
+    config.teacher.network.widths = (4,)
+    config.student.network.widths = (4,)
+    for section in (config.teacher, config.student):
+        section.train.update({"steps": 4, "batch_size": 16, "steps_per_execution": 2})
+    config.student.train.epochs = 2
+    return config
+
+
+@pytest.fixture
+def eagerly():
+    """For a few steps of many trainings, whose graphs would take longer than all steps."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def run_script(monkeypatch):
+    """Runs trainers.NAME with a config object and other flags by keyword."""
+
+    def run(name, config, workdir, **others):
+        script = importlib.import_module(f"trainers.{name}")
+        from trainers import command_line
+
+        monkeypatch.setattr(command_line, "CONFIG", _Holder(config))
+        monkeypatch.setattr(command_line, "WORKDIR", _Holder(str(workdir)))
+        with flagsaver.flagsaver(**others):
+            script.main([])
+
+    return run
+
+
+class _Holder:
+    def __init__(self, value):
+        self.value = value

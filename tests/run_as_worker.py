@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf import Distiller, keras_fit, losses, outputs
+from ecl_tf import Distiller, losses, outputs
+from ecl_tf._internal import keras_fit
 
 
 def network():

@@ -14,15 +14,8 @@ from ml_collections import config_flags
 
 import ecl_tf
 from ecl_tf import data, models, outputs, preprocessing, samplers
-from trainers import (
-    command_line,
-    compare,
-    comparison,
-    distill,
-    optimizers,
-    runtime,
-    train_teacher,
-)
+from ecl_tf.experiments import comparison, optimizers, work_directory
+from trainers import command_line, compare, distill, train_teacher
 
 FILES = {
     "ablations": ["", "digits", "rotated_digits", "fashion_mnist"],
@@ -220,9 +213,9 @@ def test_networks_have_as_many_weights_as_known(name, role, weights):
 @pytest.mark.parametrize("name", ALL)
 def test_a_work_directory_of_the_same_configuration_is_resumed(name, tmp_path):
     for _ in range(2):
-        runtime.claim(tmp_path / "run", load(name))
+        work_directory.claim(tmp_path / "run", load(name))
     with pytest.raises(ValueError, match=r"another experiment.*seed \(0 there, 7 here\)"):
-        runtime.claim(tmp_path / "run", load(name, "--config.seed=7"))
+        work_directory.claim(tmp_path / "run", load(name, "--config.seed=7"))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from scipy.special import expit, log_softmax, softmax
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from ecl_tf import Distiller, Ensemble, metrics, outputs, samplers
-from ecl_tf.label_metrics import LabelMetrics
+from ecl_tf._label_metrics import LabelMetrics
 
 RNG = np.random.default_rng(0)
 ROWS = 40

@@ -5,7 +5,7 @@ import re
 import sys
 import types
 
-from trainers.experiment import Experiment
+from ecl_tf.experiments.experiment import Experiment
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

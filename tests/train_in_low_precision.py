@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf import Distiller, keras_fit, losses, outputs
+from ecl_tf import Distiller, losses, outputs
+from ecl_tf._internal import keras_fit
 
 POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
 

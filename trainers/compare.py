@@ -34,18 +34,18 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main(_):
-    from trainers import comparison, reporting, runtime, strategies, tables
+    from ecl_tf.experiments import comparison, report, strategies, tables, work_directory
 
     config = command_line.CONFIG.value
-    if not runtime.is_claimed(command_line.WORKDIR.value):
+    if not work_directory.is_claimed(command_line.WORKDIR.value):
         comparison.validate(config)  # Before a wrong setting claims the directory.
-    workdir = runtime.claim(command_line.WORKDIR.value, config)
+    workdir = work_directory.claim(command_line.WORKDIR.value, config)
     compare = comparison.compare_grid if config.get("grid") else comparison.compare_one
     results = compare(config, workdir)
-    runtime.write_json(workdir / "results.json", results)
+    work_directory.write_json(workdir / "results.json", results)
 
     def write():
-        written = reporting.write(results, workdir)
+        written = report.write(results, workdir)
         print(f"\n{tables.table(results)}\nWritten to {workdir}: results.json, {written}")
 
     strategies.let_chief(write)

@@ -25,18 +25,18 @@ def main(_):
     import keras
 
     from ecl_tf import replay
-    from trainers import distillation, fitting, runtime, teaching
-    from trainers.experiment import Experiment, save_model
+    from ecl_tf.experiments import distillation, fitting, teaching, work_directory
+    from ecl_tf.experiments.experiment import Experiment, save_model
 
     config = command_line.CONFIG.value
     experiment = Experiment(config)  # Before a wrong setting claims the directory.
-    workdir = runtime.claim(command_line.WORKDIR.value, config)
+    workdir = work_directory.claim(command_line.WORKDIR.value, config)
     store = None if REPLAY.value is None else replay.Store(REPLAY.value)
     teacher = store.teacher if store else teaching.load_teacher(experiment, workdir)
-    runtime.require_same(workdir, teacher=teacher.fingerprint())
+    work_directory.require_same(workdir, teacher=teacher.fingerprint())
     path = workdir / "student.keras"
     if path.exists():
-        runtime.announce(f"{path} is there already; nothing to train.")
+        work_directory.announce(f"{path} is there already; nothing to train.")
         student = keras.models.load_model(path, compile=False)
     else:
         student = distillation.distill(experiment, teacher, workdir, store)
@@ -45,7 +45,7 @@ def main(_):
     models = {"student": student} if store else {"teacher": teacher, "student": student}
     for name, model in models.items():
         result = experiment.evaluate(model, "validation")
-        runtime.announce(f"{name}: validation " + runtime.describe(result))
+        work_directory.announce(f"{name}: validation " + work_directory.describe(result))
 
 
 if __name__ == "__main__":

@@ -21,12 +21,12 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main(_):
-    from trainers import distillation, runtime, teaching
-    from trainers.experiment import Experiment
+    from ecl_tf.experiments import distillation, teaching, work_directory
+    from ecl_tf.experiments.experiment import Experiment
 
     config = command_line.CONFIG.value
     experiment = Experiment(config)  # Before a wrong setting claims the directory.
-    workdir = runtime.claim(command_line.WORKDIR.value, config)
+    workdir = work_directory.claim(command_line.WORKDIR.value, config)
     if _MODEL.value:
         models = {_MODEL.value: distillation.load_model(pathlib.Path(_MODEL.value))}
     else:
@@ -36,11 +36,11 @@ def main(_):
         }
     results = {name: experiment.evaluate(model, _SPLIT.value) for name, model in models.items()}
     for name, result in results.items():
-        runtime.announce(f"{name}: {_SPLIT.value} " + runtime.describe(result))
+        work_directory.announce(f"{name}: {_SPLIT.value} " + work_directory.describe(result))
     path = workdir / "evaluation.json"
     found = json.loads(path.read_text()) if path.exists() else {}
     found[_SPLIT.value] = {**found.get(_SPLIT.value, {}), **results}
-    runtime.write_json(path, found)
+    work_directory.write_json(path, found)
 
 
 if __name__ == "__main__":

@@ -33,18 +33,20 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def main(_):
     from ecl_tf import replay
-    from trainers import runtime, stores, teaching
-    from trainers.experiment import Experiment
+    from ecl_tf.experiments import stores, teaching, work_directory
+    from ecl_tf.experiments.experiment import Experiment
 
     config = command_line.CONFIG.value
     experiment = Experiment(config)  # Before a wrong setting claims the directory.
-    workdir = runtime.claim(command_line.WORKDIR.value, config)
+    workdir = work_directory.claim(command_line.WORKDIR.value, config)
     teacher = teaching.load_teacher(experiment, workdir)
     directory = workdir / "replay"
     if VERIFY.value:
         store, source = replay.Store(directory), experiment.training_rows()
         nats = store.verify(teacher, **source, rows=VERIFY.value)
-        runtime.announce(f"{VERIFY.value} rows of {directory} are as stored, to {nats:.2g} nats.")
+        work_directory.announce(
+            f"{VERIFY.value} rows of {directory} are as stored, to {nats:.2g} nats."
+        )
         return
     settings = stores.settings(
         experiment,
@@ -54,14 +56,14 @@ def main(_):
         shards=SHARDS.value,
     )
     cost = replay.estimate(teacher, **settings)
-    runtime.announce(
+    work_directory.announce(
         f"{cost['rows']:,} rows, {cost['bytes'] / 1e6:,.1f} MB ({cost['bytes_per_row']:.1f} bytes "
         f"a row), {cost['seconds']:,.0f} seconds of the teacher."
     )
     if DRY_RUN.value:
         return
     stores.record(teacher, directory, settings)
-    runtime.announce(f"{directory} is written.")
+    work_directory.announce(f"{directory} is written.")
 
 
 if __name__ == "__main__":

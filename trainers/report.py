@@ -15,10 +15,10 @@ flags.mark_flags_as_required(["workdir"])
 
 
 def main(_):
-    from trainers import reporting
+    from ecl_tf.experiments import report
 
     workdir = command_line.WORKDIR.value
-    print(f"Written to {workdir}: {reporting.rebuild(workdir)}")
+    print(f"Written to {workdir}: {report.rebuild(workdir)}")
 
 
 if __name__ == "__main__":

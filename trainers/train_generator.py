@@ -17,23 +17,23 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main(_):
-    from trainers import fitting, generation, runtime
-    from trainers.experiment import Experiment, save_model
+    from ecl_tf.experiments import fitting, generation, work_directory
+    from ecl_tf.experiments.experiment import Experiment, save_model
 
     config = command_line.CONFIG.value
     experiment = Experiment(config)
     vae = generation.build(experiment)  # Refuses what it can't learn before anything is written.
-    workdir = runtime.claim(command_line.WORKDIR.value, config)
+    workdir = work_directory.claim(command_line.WORKDIR.value, config)
     path = workdir / "generator.keras"
     if path.exists():
-        runtime.announce(f"{path} is there already; nothing to train.")
+        work_directory.announce(f"{path} is there already; nothing to train.")
     else:
         generation.train(vae, experiment, workdir / "checkpoints" / "generator")
         save_model(vae.generator(), path)
         fitting.forget(workdir / "checkpoints" / "generator")
-        runtime.announce(f"Written to {path}.")
+        work_directory.announce(f"Written to {path}.")
     sampler = generation.sampler_with(path, config.xcl.sampler.to_dict())
-    runtime.announce(f'To distil from it, too, give --config.xcl.sampler="{sampler}"')
+    work_directory.announce(f'To distil from it, too, give --config.xcl.sampler="{sampler}"')
 
 
 if __name__ == "__main__":

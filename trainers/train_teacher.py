@@ -16,20 +16,22 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def main(_):
     import ecl_tf
-    from trainers import runtime, teaching
-    from trainers.experiment import Experiment
+    from ecl_tf.experiments import teaching, work_directory
+    from ecl_tf.experiments.experiment import Experiment
 
     config = command_line.CONFIG.value
     experiment = Experiment(config)  # Before a wrong setting claims the directory.
-    workdir = runtime.claim(command_line.WORKDIR.value, config)
+    workdir = work_directory.claim(command_line.WORKDIR.value, config)
     teacher = teaching.train_teacher(experiment, workdir)
     kind = teacher.output_kind
     if getattr(kind, "stddev", 1.0) is not None:  # Of points the ensemble alone has a spread.
         for number, member in enumerate(teacher.members):
             result = experiment.evaluate(ecl_tf.Ensemble([member], kind), "validation")
-            runtime.announce(f"member {number}: validation " + runtime.describe(result))
+            work_directory.announce(
+                f"member {number}: validation " + work_directory.describe(result)
+            )
     result = experiment.evaluate(teacher, "validation")
-    runtime.announce("ensemble: validation " + runtime.describe(result))
+    work_directory.announce("ensemble: validation " + work_directory.describe(result))
 
 
 if __name__ == "__main__":

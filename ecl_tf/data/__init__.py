@@ -2,7 +2,7 @@
 
 import importlib
 
-from ecl_tf.build import call_by_name
+from ecl_tf._internal.build import call_by_name
 from ecl_tf.data.digits import digits, rotated_digits
 from ecl_tf.data.images import cifar10, cifar100, fashion_mnist, imagenet2012
 from ecl_tf.data.mpii_gaze import mpii_gaze

@@ -14,8 +14,8 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from ecl_tf._internal import random
 from ecl_tf.data.splits import Splits, in_memory
-from ecl_tf.samplers import random
 
 
 def small_images(

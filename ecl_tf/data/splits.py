@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ecl_tf.samplers import random
+from ecl_tf._internal import random
 
 # Examples, as they are stored: 8,192 JPEG files of ImageNet are 0.9 GB.
 SHUFFLE_BUFFER = 8192

@@ -1,6 +1,6 @@
 """Networks for teachers and students, built by name."""
 
-from ecl_tf.build import call_by_name
+from ecl_tf._internal.build import call_by_name
 from ecl_tf.models.applications import application
 from ecl_tf.models.conditional_vae import ConditionalVae as ConditionalVae
 from ecl_tf.models.networks import convnet, lenet, mlp

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ecl_tf._internal import random
 from ecl_tf.data import splits
-from ecl_tf.samplers import random
 
 
 class Rows:

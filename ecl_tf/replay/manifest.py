@@ -6,7 +6,7 @@ import os
 import pathlib
 import shutil
 
-from ecl_tf import identity
+from ecl_tf._internal import identity
 
 FORMAT = 2
 PLAN, MANIFEST = "plan.json", "manifest.json"

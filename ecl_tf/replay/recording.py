@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf import identity, samplers, teachers
+from ecl_tf import samplers, teachers
+from ecl_tf._internal import identity
 from ecl_tf.replay import compact, draws, manifest
 
 _GOLDEN_SECTION = 0.6180339887498949

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf import divergences, identity, samplers
+from ecl_tf import divergences, samplers
+from ecl_tf._internal import identity, random
 from ecl_tf.data import splits
 from ecl_tf.replay import compact, draws, manifest
 from ecl_tf.replay.recording import Recording, candidates_of, means
-from ecl_tf.samplers import random
 from ecl_tf.teachers import Teacher
 
 _SHUFFLE_BUFFER = 4096  # Records, of one step each.

@@ -2,11 +2,11 @@
 
 import keras
 
-from ecl_tf import build
+from ecl_tf._internal import build, moved
 from ecl_tf.samplers.choice import Choice
 from ecl_tf.samplers.generated import Generated
 from ecl_tf.samplers.mixing import CutMix, DirichletMixup, Mix, Mixup
-from ecl_tf.samplers.sampler import Empirical, Sampler, Samples, row_count
+from ecl_tf.samplers.sampler import Empirical, Sampler, Samples, inputs_of, row_count
 from ecl_tf.samplers.uncertain import Uncertain
 from ecl_tf.samplers.uncertainty_mixup import UncertaintyMixup
 from ecl_tf.samplers.vicinity import Augment, GaussianNoise
@@ -26,6 +26,7 @@ __all__ = [
     "Uncertain",
     "UncertaintyMixup",
     "get",
+    "inputs_of",
     "recipe",
     "row_count",
 ]
@@ -89,3 +90,7 @@ def get(identifier):
         f"Unknown sampler {identifier!r}; expected an ecl_tf.samplers.Sampler, one of the "
         f"names {sorted(_SAMPLERS)}, or {{'class_name': name, 'config': {{...}}}}."
     )
+
+
+def __getattr__(name):
+    return moved.attribute(__name__, name)

@@ -5,8 +5,7 @@ import pathlib
 import keras
 import tensorflow as tf
 
-from ecl_tf import symbolic
-from ecl_tf.samplers import random
+from ecl_tf._internal import random, symbolic
 from ecl_tf.samplers.sampler import Sampler, Samples, as_type, row_count
 
 

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from ecl_tf.samplers import groups, random
+from ecl_tf._internal import groups, random
 from ecl_tf.samplers.sampler import (
     Sampler,
     Samples,

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from ecl_tf.samplers import random
+from ecl_tf._internal import random
+from ecl_tf._internal.batches import row_count
 
 
 class Samples(NamedTuple):
@@ -54,7 +55,7 @@ class Sampler:
     pose), of any rank; every input of a row shares the row's partner and coefficient.
 
     To write your own, implement `sample` with TensorFlow operations, all randomness
-    derived from `seed` by `ecl_tf.samplers.random` (on several replicas seeds have a third
+    derived from `seed` by `ecl_tf._internal.random` (on several replicas seeds have a third
     number, which TensorFlow's own functions refuse), and register the class with
     `keras.saving.register_keras_serializable`. A sampler that asks the networks, too,
     overrides `draw` instead.
@@ -149,10 +150,9 @@ class Empirical(Sampler):
         return Samples(inputs, tf.ones([row_count(inputs)], tf.bool))
 
 
-def row_count(inputs):
-    """The number of rows: a Python integer where it is static, else a scalar tensor."""
-    first = keras.tree.flatten(inputs)[0]
-    return first.shape[0] if first.shape[0] is not None else tf.shape(first)[0]
+def inputs_of(x):
+    """The inputs of a batch, of recorded samples too."""
+    return x.inputs if isinstance(x, Samples) else x
 
 
 def per_row(values, like):

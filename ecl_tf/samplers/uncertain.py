@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import uncertainty
-from ecl_tf.samplers import groups, random
+from ecl_tf._internal import groups, random
 from ecl_tf.samplers.choice import Choice
 from ecl_tf.samplers.mixing import Mix
 from ecl_tf.samplers.sampler import Empirical, Sampler, Samples, row_count

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import uncertainty
-from ecl_tf.samplers import groups
+from ecl_tf._internal import groups
 from ecl_tf.samplers.mixing import Mixup
 from ecl_tf.samplers.sampler import Sampler, Samples, per_row, row_count
 

@@ -6,7 +6,7 @@ import inspect
 import keras
 import tensorflow as tf
 
-from ecl_tf.samplers import random
+from ecl_tf._internal import random
 from ecl_tf.samplers.sampler import (
     Sampler,
     Samples,

@@ -10,7 +10,8 @@ import processes
 import pytest
 import tensorflow as tf
 
-from ecl_tf import identity, outputs, replay, samplers
+from ecl_tf import outputs, replay, samplers
+from ecl_tf._internal import identity
 from ecl_tf.replay import manifest, recording
 
 X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")

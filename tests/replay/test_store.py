@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from ecl_tf import Distiller, outputs, replay, resume, samplers
-from ecl_tf.samplers import random
+from ecl_tf._internal import random
 
 ROWS, BATCH = 70, 16
 RNG = np.random.default_rng(0)

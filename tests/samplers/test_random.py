@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from ecl_tf.samplers import random
+from ecl_tf._internal import random
 
 ROWS = 10_000
 

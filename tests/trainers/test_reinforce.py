@@ -9,7 +9,7 @@ import pytest
 
 CONFIG = """
 from configs import digits
-from tests.trainers.conftest import shrink
+from tiny import shrink
 
 
 def get_config():

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import ecl_tf
-from trainers import comparison, runtime, tables
+from ecl_tf.experiments import comparison, tables, work_directory
 
 ROOT = pathlib.Path(__file__).parents[2]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -76,7 +76,7 @@ def test_a_wrong_setting_leaves_the_work_directory_free(run_script, casp_config,
     with pytest.raises(ValueError, match=r"no table at 'nowhere\.npz'"):
         run_script(script, casp_config, tmp_path / "run")
     casp_config.data.path = file
-    runtime.claim(tmp_path / "run", casp_config)
+    work_directory.claim(tmp_path / "run", casp_config)
 
 
 @pytest.mark.parametrize("script", ["distill", "evaluate"])

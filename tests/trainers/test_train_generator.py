@@ -11,8 +11,8 @@ from ml_collections import config_flags
 
 import ecl_tf
 from ecl_tf import samplers
-from trainers import generation
-from trainers.experiment import Experiment
+from ecl_tf.experiments import generation
+from ecl_tf.experiments.experiment import Experiment
 
 
 @pytest.fixture

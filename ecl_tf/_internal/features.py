@@ -1,0 +1,64 @@
+"""Runs a network once and returns its output together with inner features."""
+
+import copy
+
+import keras
+
+from ecl_tf._internal import symbolic
+
+
+def validate(feature_losses, teacher, student):
+    """Raises ValueError unless the feature losses fit the two networks."""
+    for loss in feature_losses:
+        if not isinstance(loss, keras.distillation.FeatureDistillation):
+            raise ValueError(
+                "feature_losses takes keras.distillation.FeatureDistillation objects; got "
+                f"{loss!r}. Outputs are matched by the divergence already."
+            )
+        if len(getattr(teacher, "members", ())) != 1:
+            raise ValueError(
+                "feature_losses need a teacher that is a single Keras model: the members of "
+                "an ensemble have no features in common."
+            )
+        loss.validate_model_compatibility(teacher.members[0], student)
+
+
+def unreduced(feature_loss):
+    """A copy whose `keras.losses.Loss` objects leave the mean to `compute_loss`.
+
+    By themselves they would divide theirs by the number of replicas, as the distiller does again.
+    """
+
+    def of(loss):
+        if not isinstance(loss, keras.losses.Loss) or loss.reduction == "sum":
+            return loss
+        loss = copy.copy(loss)
+        loss.reduction = "none"
+        return loss
+
+    result = copy.copy(feature_loss)
+    result.loss = keras.tree.map_structure(of, feature_loss.loss)
+    return result
+
+
+def runner(model, layer_names):
+    """Returns a function (inputs, training) -> (raw output, {layer name: features}).
+
+    The features of the name None are the raw output itself.
+    """
+    names = sorted({name for name in layer_names if name is not None})
+    network = model
+    if names:
+        layers = {name: model.get_layer(name).output for name in names}
+        network = keras.Model(
+            symbolic.inputs_of(model),
+            {"features": layers, "output": symbolic.output_of(model)},
+        )
+
+    def run(inputs, training):
+        result = network(inputs, training=training)
+        if not names:
+            return result, {None: result}
+        return result["output"], {**result["features"], None: result["output"]}
+
+    return run

@@ -1,0 +1,62 @@
+"""What tells networks, samplers and settings apart, in this process or in another."""
+
+import hashlib
+import json
+
+import keras
+import numpy as np
+
+
+def fingerprint_of_models(models):
+    """A hash of networks' weights; of one that has none, of its configuration."""
+    digest = hashlib.sha256()
+    for model in models:
+        weights = [np.ascontiguousarray(weight) for weight in model.get_weights()]
+        for weight in weights:
+            digest.update(f"{weight.dtype}{weight.shape}".encode())
+            digest.update(weight.tobytes())
+        if not weights:
+            config = _comparable(config_of(model))
+            digest.update(json.dumps(config, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def config_of(thing):
+    """The Keras configuration of a sampler, output or network, as JSON has it.
+
+    Of what has none, as a user's layer may not, the name of its class.
+    """
+    try:
+        return _plain(keras.saving.serialize_keras_object(thing))
+    except (TypeError, NotImplementedError):
+        return {"class_name": type(thing).__name__}
+
+
+def differing(found, wanted, prefix=""):
+    """Yields the dotted name and both values of every field in which two records differ."""
+    found, wanted = _comparable(_plain(found)), _comparable(_plain(wanted))
+    for name in sorted(found.keys() | wanted.keys()):
+        one, two = found.get(name), wanted.get(name)
+        if isinstance(one, dict) and isinstance(two, dict):
+            yield from differing(one, two, f"{prefix}{name}.")
+        elif one != two:
+            yield f"{prefix}{name}", one, two
+
+
+def _comparable(value):
+    """Without what Keras counts or draws in a session: layers' names, seeds, and shapes met."""
+    if isinstance(value, list):
+        return [_comparable(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    left_out = {"build_config", "inbound_nodes", "input_layers", "output_layers"}
+    if value.get("registered_name"):
+        left_out.add("module")  # Where a class stands, which may move.
+    if value.keys() & {"trainable", "batch_shape"}:
+        left_out |= {"name", "seed"}  # An `Augment` draws by its own.
+    return {key: _comparable(item) for key, item in value.items() if key not in left_out}
+
+
+def _plain(value):
+    """As JSON gives it back."""
+    return json.loads(json.dumps(value, default=str))

@@ -1,0 +1,152 @@
+"""Random numbers that depend on their seed, and on the number of their row, alone.
+
+Built from integer Philox bits, which are the same with and without XLA, eager or in
+a graph (TensorFlow's own float draws are not). Every function is pure: the same seed
+gives the same numbers, on any device, after a restart.
+
+A seed has shape (2,), or shape (3,) with the number of the batch's first row: what is drawn
+for the rows from `at_row(seed, n)` on is what `seed` draws for its rows n, n + 1, .... So
+replicas that hold parts of a batch draw what one device draws for the whole of it.
+"""
+
+import math
+
+import tensorflow as tf
+
+from ecl_tf._internal import groups
+
+
+def seed_tensor(seed):
+    """Returns an int seed, or one of shape (2,) or (3,), as an int32 tensor."""
+    seed = tf.convert_to_tensor(seed)
+    if seed.shape.rank == 0:
+        seed = tf.stack([seed, tf.zeros_like(seed)])
+    if seed.shape not in ((2,), (3,)) or not seed.dtype.is_integer:
+        raise ValueError(
+            "A seed is an integer, or an integer tensor of shape (2,), or of shape (3,) with the "
+            f"number of the first row; got {seed.dtype.name} of shape {tuple(seed.shape)}."
+        )
+    return tf.cast(seed, tf.int32)
+
+
+def at_row(seed, first_row):
+    """The seed for rows that begin with row number `first_row` of the batch."""
+    return tf.concat([seed_tensor(seed)[:2], [tf.cast(first_row, tf.int32)]], 0)
+
+
+def fold_in(seed, number):
+    """Derives an independent seed from a seed and an integer (a step, a layer)."""
+    seed = seed_tensor(seed)
+    folded = tf.random.experimental.stateless_fold_in(
+        seed[:2], tf.cast(number, tf.int32), alg="philox"
+    )
+    return folded if seed.shape == (2,) else tf.concat([folded, seed[2:]], 0)
+
+
+def split(seed, count):
+    """Derives a list of `count` independent seeds."""
+    return [fold_in(seed, number) for number in range(count)]
+
+
+def seeds(seed, rows):
+    """A seed of its own for every row, int32 of shape (rows, 2)."""
+    return tf.bitcast(_words(seed, [rows, 2]), tf.int32)
+
+
+def _words(seed, shape):
+    """Uniform uint32, `shape[0]` rows of them."""
+    seed = seed_tensor(seed)
+    sizes = tf.unstack(shape) if tf.is_tensor(shape) else list(shape)
+    if seed.shape == (2,) or not sizes:
+        return tf.random.stateless_uniform(
+            shape, seed[:2], minval=None, maxval=None, dtype=tf.uint32, alg="philox"
+        )
+    # Philox gives four words for every value of its counter.
+    row_size, size = math.prod(sizes[1:]), math.prod(sizes)
+    start = tf.cast(seed[2], tf.int64) * tf.cast(row_size, tf.int64)
+    key, high = tf.unstack(_joined(_philox(_TENSORFLOWS_KEY, seed[:2], 4)))
+    words = _philox(key, tf.stack([start // 4, tf.cast(high, tf.int64)]), size + 3)
+    return tf.reshape(tf.slice(words, [start % 4], [size]), shape)
+
+
+# With it TensorFlow makes key and counter of a seed. (Its operation for that, which is
+# StatelessRandomGetKeyCounter, gives others under XLA for seeds that hold negative numbers.)
+_TENSORFLOWS_KEY = 0x02461E293EC8F720
+
+
+def _philox(key, counter, size):
+    """`size` words from where the counter, the low half first, stands."""
+    return tf.raw_ops.StatelessRandomUniformFullIntV2(
+        shape=[size],
+        key=tf.reshape(tf.cast(key, tf.uint64), [1]),
+        counter=tf.cast(counter, tf.uint64),
+        alg=1,
+        dtype=tf.uint32,
+    )
+
+
+def _joined(words):
+    """Pairs of words, the low one first, as uint64."""
+    low, high = tf.unstack(tf.cast(tf.reshape(words, [-1, 2]), tf.uint64), axis=1)
+    return low + high * 2**32
+
+
+def _bits(seed, shape, count):
+    """Whole numbers in [0, 2^count), count < 32, as int32."""
+    bits = tf.bitwise.right_shift(_words(seed, shape), tf.constant(32 - count, tf.uint32))
+    return tf.cast(bits, tf.int32)
+
+
+def uniform(seed, shape):
+    """Float32 in [0, 1), all multiples of 2^-24; the shape's first axis is that of rows."""
+    return tf.cast(_bits(seed, shape, 24), tf.float32) * 2.0**-24
+
+
+def normal(seed, shape):
+    """Standard normal float32: the inverse CDF at the midpoints of 2^23 bins."""
+    midpoints = tf.cast(_bits(seed, shape, 23), tf.float32) + 0.5
+    return tf.math.ndtri(midpoints * 2.0**-23)
+
+
+def beta(seed, shape, a, b):
+    """Beta(a, b) in [0, 1] by its quantile function, which compiles under XLA."""
+    if a == 1.0 and b == 1.0:
+        return uniform(seed, shape)
+    from tensorflow_probability import distributions as tfd
+
+    # Away from u = 0, where the quantile's iteration is slow and of no use.
+    u = tf.maximum(uniform(seed, shape), 2.0**-25)
+    return tf.clip_by_value(tfd.Beta(a, b).quantile(u), 0.0, 1.0)
+
+
+def partners(seed, rows, group_size=None):
+    """A mixing partner for every row: its group rolled by a random shift.
+
+    The shift is at least 1, so no row is its own partner (but in a group of one row), and
+    every row is the partner of exactly one other.
+
+    Args:
+        seed: of shape (2,) or (3,).
+        rows: the number of rows.
+        group_size: None for one group of all rows. Else groups begin at every multiple of it;
+            if a batch's parts do, too, the partners don't depend on how it is parted.
+
+    Returns:
+        int32 indices of shape (rows,).
+    """
+    if group_size is None:
+        if seed.shape == (3,):  # Parts of a batch: each has a shift of its own.
+            seed = fold_in(seed, seed[2])
+        return _rolled(uniform(seed, []), tf.range(rows), rows)
+    first_group = seed[2] // group_size if seed.shape == (3,) else 0
+    shifts = uniform(at_row(seed, first_group), [-(-rows // group_size)])
+    start, size = groups.starts_and_sizes(rows, group_size)
+    u = tf.gather(shifts, start // group_size)
+    return start + _rolled(u, tf.range(rows) - start, size)
+
+
+def _rolled(u, row, rows):
+    """Rows rolled by a shift of 1 to rows - 1, as u in [0, 1) says."""
+    others = tf.maximum(rows - 1, 1)
+    shift = 1 + tf.cast(u * tf.cast(others, tf.float32), tf.int32)
+    return tf.math.floormod(row + tf.minimum(shift, others), rows)

@@ -1,0 +1,1 @@
+"""What the scripts share: from a configuration to data, networks, training, scores and a report."""

@@ -1,0 +1,57 @@
+"""The student of an experiment: distilled and exported, or found in a file."""
+
+import csv
+import functools
+
+import keras
+
+import ecl_tf
+from ecl_tf import data, metrics
+from ecl_tf.experiments import fitting, strategies
+
+
+def distill(experiment, teacher, workdir, store=None):
+    section, seed = experiment.config.student, experiment.config.seed
+    # Without the teacher validation has labels alone to compare with.
+    label_metrics = [metrics.NegativeLogLikelihood(experiment.output)] if store else None
+    distiller = experiment.distiller(
+        teacher, seed, label_metrics=label_metrics, **experiment.xcl_arguments()
+    )
+    log = workdir / "log.csv"
+    callbacks = []
+    if strategies.is_chief():
+        callbacks.append(keras.callbacks.CSVLogger(str(log), append=True))
+    history = fitting.fit(
+        distiller,
+        functools.partial(experiment.student_batches, seed, distiller.sampler, store),
+        section.train,
+        workdir / "checkpoints" / "student",
+        callbacks,
+        validation_data=data.evaluation_batches(
+            experiment.splits.validation, section.train.batch_size
+        ),
+    )
+
+    def write():
+        # An epoch that ended after the last checkpoint before a kill was logged twice.
+        with open(log, "w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["epoch", *history.history])
+            rows.writerows(zip(history.epoch, *history.history.values(), strict=True))
+        distiller.export(workdir / "export")
+
+    strategies.let_chief(write)
+    return distiller.student
+
+
+def load_model(path):
+    """A function from inputs to raw outputs, of a .keras file or an exported student."""
+    if not path.exists():
+        raise ValueError(
+            f"There is no model at {path}. Train one with python -m trainers.distill, or name "
+            "another with --model."
+        )
+    if path.is_file():
+        return keras.models.load_model(path, compile=False)
+    exported = ecl_tf.load_student(path)
+    return lambda inputs: exported.output.raw(exported(inputs))

@@ -1,0 +1,299 @@
+"""From a configuration to data, networks, training and scores."""
+
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import ecl_tf
+from ecl_tf import data, metrics, models, outputs, preprocessing, samplers
+from ecl_tf._internal import keras_fit, random
+from ecl_tf.experiments import fitting, optimizers, strategies
+
+_SCORES = {"categorical": ["accuracy"], "normal": ["angular_error", "rmse"]}
+
+
+class Experiment:
+    """What a configuration describes, built: data, output, networks, training.
+
+    Args:
+        config: a `ConfigDict`; `configs/digits.py` shows all of its settings.
+
+    Raises:
+        ValueError: if a setting is unknown or out of its range.
+    """
+
+    def __init__(self, config):
+        strategies.current()  # Before anything else that TensorFlow does.
+        self.config = config
+        self.splits = data.load(**config.data.to_dict())
+        self.output = self._in_target_units(outputs.get(_plain(config.output)))
+        self.score_name = config.score
+        expected = _SCORES.get(str(self.output.family), [])
+        if config.score not in expected:
+            raise ValueError(
+                f"config.score={config.score!r} does not fit the output {self.output!r}; "
+                f"expected one of {expected}."
+            )
+        if self.output.family == "categorical" and self.splits.event_size < 2:
+            raise ValueError(
+                f"config.output={config.output!r} needs classes, and this data has targets of one "
+                "dimension. For a table with a column of classes say --config.data.classes=True."
+            )
+        for name in ("teacher", "student"):
+            train = config.get(name, {}).get("train")
+            if train and train.steps % strategies.steps_per_execution(train):
+                raise ValueError(
+                    f"config.{name}.train.steps={train.steps} must be a multiple of its "
+                    f"steps_per_execution={train.steps_per_execution}. Change either."
+                )
+
+    def _in_target_units(self, output):
+        """Lets networks learn in standardised units where the data set gives them."""
+        if output.family != "normal":
+            return output
+        units = {"target_mean": self.splits.target_mean, "target_stddev": self.splits.target_stddev}
+        return type(output).from_config({**output.get_config(), **units})
+
+    def point_output(self, stddev):
+        """The output of a regressor without scales, in the units of `self.output`."""
+        return self._in_target_units(outputs.Point(self.output.size, stddev))
+
+    @property
+    def higher_is_better(self):
+        return self.score_name == "accuracy"
+
+    def network(self, section, output=None):
+        """A new network as config.teacher or config.student describes it."""
+        output = self.output if output is None else output
+        network = section.network.to_dict()
+        layers = preprocessing.layers(network.pop("preprocessing", ()))
+        if layers:
+            train_inputs = data.evaluation_batches(self.splits.train).map(lambda x, y: x)
+            preprocessing.adapt(layers, train_inputs)
+        shape = self.splits.input_shape
+        model = models.build(
+            input_shape=preprocessing.output_shape(layers, shape),
+            units=output.raw_size(self.splits.event_size),
+            **network,
+        )
+        strategies.prepare(model, section.train.batch_size)
+        return preprocessing.with_preprocessing(model, layers, shape)
+
+    def batches(self, section, seed, first_step=0):
+        """Endless training batches for config.teacher or config.student, after some steps."""
+        return data.training_batches(self.splits, section.train.batch_size, seed, first_step)
+
+    def student_batches(self, seed, sampler, store, first_step=0, **labels):
+        """Batches of a distillation after some steps: a store's, or `erm_batches`."""
+        train = self.config.student.train
+        if store is None:
+            return self.erm_batches(self.config.student, seed, first_step, **labels)
+        if store.batch_size != train.batch_size:
+            raise ValueError(
+                f"{store.directory} holds batches of {store.batch_size} rows, but "
+                f"config.student.train.batch_size is {train.batch_size}. Give the same."
+            )
+        rows = self.training_rows()
+        return store.batches(**rows, sampler=sampler, seed=seed, first_step=first_step)
+
+    def training_rows(self):
+        """What `ecl_tf.replay` records and replays: the training split, and how it is varied.
+
+        Raises:
+            ValueError: if the data is streamed: a store finds rows in memory.
+        """
+        splits = self.splits
+        if splits.decode is not None:
+            raise ValueError(
+                "Answers are stored for data that fits into memory; this data set is streamed from "
+                "its files, where rows can't be found again by what they are."
+            )
+        x, y = splits.train_rows
+
+        def prepare(x, seed):
+            return data.to_float(x if splits.augment is None else splits.augment(x, seed))
+
+        places = ("data_dir", "manual_dir", "path")
+        about = {k: v for k, v in self.config.data.to_dict().items() if k not in places}
+        return {"x": x, "y": y, "prepare": prepare, "about": {"data": about}}
+
+    def erm_batches(
+        self,
+        section,
+        seed,
+        first_step=0,
+        *,
+        label_smoothing=0.0,
+        mixup_alpha=0.0,
+        cutmix_alpha=0.0,
+    ):
+        """Training batches whose labels are smoothed, or mixed along with the inputs.
+
+        With both mixup and CutMix one of them is drawn for every row.
+        """
+        batches = self.batches(section, seed, first_step)
+        mixing: list[samplers.Sampler] = []
+        if mixup_alpha:
+            mixing.append(samplers.Mixup(mixup_alpha))
+        if cutmix_alpha:
+            mixing.append(samplers.CutMix(cutmix_alpha))
+        if self.output.family == "categorical" and (label_smoothing or mixing):
+            classes = self.splits.event_size
+
+            def soften(x, y):
+                return x, tf.one_hot(y, classes) * (1 - label_smoothing) + label_smoothing / classes
+
+            batches = batches.map(soften)
+        if mixing:
+            # As a sampler sees them, labels are one more input of a row.
+            mix = mixing[0] if len(mixing) == 1 else samplers.Choice(mixing)
+            batches = batches.enumerate(first_step).map(
+                lambda step, xy: mix(xy, random.fold_in(seed, step)).inputs
+            )
+        return batches
+
+    def train_supervised(self, section, seed, callbacks=(), checkpoints=None, **labels):
+        """Trains a network on the labels alone (a teacher, or ERM); returns it."""
+        keras.utils.set_random_seed(seed)
+        with strategies.current().scope():
+            model = self.network(section)
+            model.compile(
+                optimizers.build(section.train, section.train.get("weight_decay", 0.0)),
+                ecl_tf.losses.NegativeLogLikelihood(self.output),
+                steps_per_execution=strategies.steps_per_execution(section.train),
+                jit_compile=False,
+            )
+        keras_fit.mend(model)
+        batches = functools.partial(self.erm_batches, section, seed, **labels)
+        callbacks = [*callbacks, keras.callbacks.TerminateOnNaN()]
+        fitting.fit(model, batches, section.train, checkpoints, callbacks)
+        if model.stop_training or not all(np.isfinite(w).all() for w in model.get_weights()):
+            raise FloatingPointError(
+                "Training on labels came to a loss or weights that are NaN or infinite. Lower the "
+                f"learning rate, train.learning_rate={section.train.learning_rate}, and choose "
+                "another --workdir."
+            )
+        return model
+
+    def distiller(self, teacher, seed, output=None, label_metrics=None, **arguments):
+        """A compiled `ecl_tf.Distiller` with a new student."""
+        keras.utils.set_random_seed(seed)
+        section = self.config.student
+        output = self.output if output is None else output
+        train = section.train
+        with strategies.current().scope():
+            student = self.network(section, output)
+            distiller = ecl_tf.Distiller(student, teacher, output=output, seed=seed, **arguments)
+            distiller.compile(
+                optimizers.build(train, train.get("distillation_weight_decay", 0.0)),
+                metrics=label_metrics,
+                steps_per_execution=strategies.steps_per_execution(train),
+            )
+        return distiller
+
+    def train_distilled(
+        self,
+        teacher,
+        seed,
+        output=None,
+        callbacks=(),
+        checkpoints=None,
+        labels=None,
+        store=None,
+        **arguments,
+    ):
+        """Trains a student on the teacher's distributions; returns the student.
+
+        Args:
+            teacher: the `ecl_tf.Teacher`, or that of the store.
+            seed: an integer.
+            output: the student's output; by default the experiment's.
+            callbacks: of `fit`.
+            checkpoints: as in `fitting.fit`.
+            labels: None, or a dict of arguments of `erm_batches`: batches are then mixed
+                with their labels before the distiller sees them.
+            store: an `ecl_tf.replay.Store` of the teacher's answers, or None.
+            **arguments: of `ecl_tf.Distiller`.
+        """
+        distiller = self.distiller(teacher, seed, output, **arguments)
+        batches = functools.partial(
+            self.student_batches, seed, distiller.sampler, store, **(labels or {})
+        )
+        fitting.fit(distiller, batches, self.config.student.train, checkpoints, callbacks)
+        return distiller.student
+
+    def xcl_arguments(self):
+        """The `Distiller` arguments of config.xcl."""
+        return _plain(self.config.xcl)
+
+    def evaluate(self, model, split, output=None):
+        """Scores a model's raw outputs on a split ("validation" or "test"); see `answers`.
+
+        Returns:
+            A dict from metric name to float: the score, `nll` and a calibration.
+        """
+        labels, raw = self.answers(model, split, output)
+        return self.scores(labels, raw, output)
+
+    def answers(self, model, split, output=None):
+        """Labels and raw outputs of a whole split, as two arrays.
+
+        Args:
+            model: a function from inputs to raw outputs, e.g. a Keras model.
+            split: the name of the split.
+            output: what the raw outputs stand for; by default the experiment's output. A
+                teacher's distribution is taken as it is.
+        """
+        output = self.output if output is None else output
+        labels, raws = [], []
+        for x, y in data.evaluation_batches(getattr(self.splits, split)):
+            if isinstance(model, ecl_tf.Teacher):
+                raw = output.raw(model.distribution(x))  # Whatever its own output is.
+            else:
+                raw = model(x)
+            labels.append(np.asarray(y))
+            raws.append(np.asarray(raw))
+        return np.concatenate(labels), np.concatenate(raws)
+
+    def scores(self, labels, raw, output=None):
+        """A dict from metric name to float, of what `answers` returns."""
+        output = self.output if output is None else output
+        measures = self._metrics(output)
+        for metric in measures.values():
+            own = getattr(metric, "takes_raw_output", False)
+            metric.update_state(labels, raw if own else output.prediction(raw))
+        return {name: float(metric.result()) for name, metric in measures.items()}
+
+    def _metrics(self, output):
+        if output.family == "categorical":
+            return {
+                "accuracy": keras.metrics.SparseCategoricalAccuracy(),
+                "nll": metrics.NegativeLogLikelihood(output),
+                "ece": metrics.ExpectedCalibrationError(output=output),
+            }
+        if self.score_name == "rmse":
+            error = keras.metrics.RootMeanSquaredError(name="rmse")
+        else:
+            error = metrics.AngularError(output)
+        return {
+            error.name: error,
+            "nll": metrics.NegativeLogLikelihood(output),
+            "coverage": metrics.GaussianCoverage(output, level=0.95),
+        }
+
+
+def save_model(model, path):
+    """Has the chief save a .keras file whole or not at all."""
+
+    def save():
+        temporary = path.with_name(f"{path.stem}.tmp.keras")
+        model.save(temporary)
+        temporary.replace(path)
+
+    strategies.let_chief(save)
+
+
+def _plain(value):
+    return value.to_dict() if hasattr(value, "to_dict") else value

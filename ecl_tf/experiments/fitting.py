@@ -1,0 +1,80 @@
+"""Training for a number of steps, continued after a kill."""
+
+import contextlib
+import shutil
+import time
+
+import keras
+
+from ecl_tf import resume
+from ecl_tf.experiments import strategies, work_directory
+from trainers import command_line
+
+
+class Stopwatch(keras.callbacks.Callback):
+    """The time of a training, over all its continuations: a checkpoint keeps it.
+
+    Attributes:
+        seconds: of all steps so far, and of the callbacks before this one.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.seconds = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._last = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        now = time.monotonic()
+        self.seconds += now - self._last
+        self._last = now
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.on_train_batch_end(None)
+
+
+def fit(model, batches, train, checkpoints=None, callbacks=(), **kwargs):
+    """Trains a model as a section's `train` says.
+
+    Args:
+        model: a compiled `keras.Model`.
+        batches: a function from a number of steps to the endless batches after them.
+        train: a `ConfigDict` with `steps`, `steps_per_execution`, and perhaps `epochs`.
+        checkpoints: the directory of checkpoints, from which a killed training continues; None
+            for none. To be removed by `forget` when the result is written.
+        callbacks: of `fit`. They see the end of each of train.epochs parts, if the steps
+            can be cut so.
+        **kwargs: of `fit`.
+
+    Returns:
+        The `keras.callbacks.History`.
+    """
+    epochs = train.get("epochs", 1)
+    if train.steps % (epochs * train.steps_per_execution):
+        epochs = 1
+    kwargs = {"verbose": work_directory.verbosity(), "callbacks": list(callbacks), **kwargs}
+    steps_per_epoch = train.steps // epochs
+    if checkpoints is None:
+        kwargs["shuffle"] = False
+        return model.fit(batches(0), epochs=epochs, steps_per_epoch=steps_per_epoch, **kwargs)
+    return resume.fit(
+        model,
+        batches,
+        checkpoints,
+        steps=train.steps,
+        steps_per_epoch=steps_per_epoch,
+        **command_line.interval(command_line.CHECKPOINT_EVERY.value),
+        **kwargs,
+    )
+
+
+def forget(checkpoints):
+    """Removes the checkpoints of a training whose result is written."""
+
+    def remove():
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        with contextlib.suppress(OSError):  # Others' are there, too.
+            checkpoints.parent.rmdir()
+
+    strategies.let_chief(remove)

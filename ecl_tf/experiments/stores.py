@@ -1,0 +1,73 @@
+"""The answers of an experiment's teacher, stored once for all students (`ecl_tf.replay`)."""
+
+import hashlib
+import json
+
+from ecl_tf import replay, samplers
+from ecl_tf._internal import identity
+from ecl_tf.experiments import strategies, work_directory
+
+
+def settings(experiment, sampler, epochs, **others):
+    """The arguments of `replay.record` and `replay.estimate` for an experiment's data."""
+    return {
+        **experiment.training_rows(),
+        "sampler": sampler,
+        "batch_size": experiment.config.student.train.batch_size,
+        "epochs": epochs,
+        "seed": experiment.config.seed,
+        **others,
+    }
+
+
+def record(teacher, directory, settings):
+    """Records by all workers, or finds what is recorded; returns the `replay.Store`."""
+    worker, workers = strategies.worker()
+    replay.record(
+        teacher,
+        **settings,
+        directory=directory,
+        worker=worker,
+        workers=workers,
+        verbose=work_directory.verbosity(),
+    )
+    strategies.wait_for_all()
+    return replay.Store(directory)
+
+
+class Stores:
+    """The stores of a comparison, one for each sampler, recorded when they are first needed.
+
+    Args:
+        experiment: the `Experiment`; config.replay_epochs says how many passes are recorded.
+            With 0, which is the default, all students ask the teacher itself.
+        teacher: the `ecl_tf.Teacher`.
+        directory: where the stores are.
+    """
+
+    def __init__(self, experiment, teacher, directory):
+        self.experiment, self.teacher, self.directory = experiment, teacher, directory
+        self.epochs = experiment.config.get("replay_epochs", 0)
+        self._stores = {}
+
+    def of(self, sampler=None, label_weight=0.0, labels=None, **_):
+        """The store for a distillation with these arguments; None if it must ask the teacher.
+
+        It must where samples depend on a network, or where labels are mixed or needed at
+        inputs other than the samples.
+        """
+        sampler = samplers.get(sampler)
+        base = sampler.base if isinstance(sampler, samplers.Uncertain) else sampler
+        unlabelled = label_weight == 0.0 or isinstance(sampler, samplers.Empirical)
+        if not self.epochs or labels or base.asks_networks or not unlabelled:
+            return None
+        # Of all classes: the rest of a few most probable ones is another rest at T > 1.
+        top_k = max(self.experiment.splits.event_size, 10)
+        plan = settings(self.experiment, base, self.epochs, top_k=top_k)
+        described = [identity.config_of(base), plan["batch_size"], self.epochs]
+        key = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
+        if key not in self._stores:
+            directory = self.directory / f"{type(base).__name__}_{key}"
+            work_directory.announce(f"[teacher's answers, {self.epochs} epochs] {directory}")
+            self._stores[key] = record(self.teacher, directory, plan)
+        return self._stores[key]

@@ -1,0 +1,123 @@
+"""On which devices an experiment trains, and which of several workers writes its files."""
+
+import functools
+import os
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from ecl_tf._internal import replicas
+from trainers import command_line
+
+
+def current():
+    """The `tf.distribute.Strategy` of --strategy; before any other use of TensorFlow.
+
+    Raises:
+        ValueError: if TF_CONFIG, or the TPU, is not to be found.
+    """
+    # Without a command line, in a notebook, flags are not parsed.
+    flag = command_line.STRATEGY
+    return _make(flag.value if flags.FLAGS.is_parsed() else flag.default)
+
+
+@functools.cache
+def _make(name):
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    if name == "multi_worker":
+        return tf.distribute.MultiWorkerMirroredStrategy(_tf_config())
+    if name == "tpu":
+        return tf.distribute.TPUStrategy(_tpu())
+    return tf.distribute.get_strategy()
+
+
+def _tf_config():
+    try:
+        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+        cluster, task = resolver.cluster_spec().as_dict(), resolver.task_type
+        if not cluster or task not in cluster or resolver.task_id not in range(len(cluster[task])):
+            raise ValueError(f"its cluster is {cluster}, its task {task} {resolver.task_id}")
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ValueError(
+            "--strategy=multi_worker needs the environment variable TF_CONFIG, on each worker with "
+            'its own index: \'{"cluster": {"worker": ["host1:port", "host2:port"]}, "task": '
+            f'{{"type": "worker", "index": 0}}}}\'. Here it is {os.environ.get("TF_CONFIG")!r}: '
+            f"{error}."
+        ) from error
+    return resolver
+
+
+def _tpu():
+    try:
+        return tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+    except (ValueError, OSError, tf.errors.OpError) as error:
+        raise ValueError(
+            "--strategy=tpu found no TPU. On a machine that has one set TPU_NAME=local, else "
+            f"TPU_NAME to its name or address. TensorFlow says: {error}"
+        ) from error
+
+
+def is_chief():
+    """Whether this is the one process that writes files and tells of its progress."""
+    return replicas.worker_number(current()) == 0
+
+
+def worker():
+    """The number of this worker, and how many there are."""
+    return replicas.worker_number(current()), replicas.workers(current())
+
+
+def let_chief(write):
+    """Calls a function without arguments on the chief; all workers wait until it has returned."""
+    if is_chief():
+        write()
+    wait_for_all()
+
+
+def wait_for_all():
+    """Waits until all workers have come so far."""
+    of_chief(0)
+
+
+def of_chief(number):
+    """The chief's integer on all workers, where rounding might let them decide differently.
+
+    Raises:
+        RuntimeError: if another worker was lost.
+    """
+    strategy = current()
+    here = strategy.num_replicas_in_sync // replicas.workers(strategy)
+    with replicas.explaining_a_lost_worker():
+        return int(replicas.gather(strategy, [np.int64(number)] * here)[0])
+
+
+def prepare(model, batch_size):
+    """Makes a network fit for the strategy.
+
+    Batch normalisation takes the statistics of all replicas' rows.
+
+    Args:
+        model: a `keras.Model`.
+        batch_size: rows of a batch on all replicas.
+
+    Raises:
+        ValueError: if the replicas don't divide the batch.
+    """
+    count = current().num_replicas_in_sync
+    if batch_size % count:
+        raise ValueError(
+            f"{count} replicas can't part a batch of {batch_size} rows evenly. Set "
+            f"train.batch_size, the rows of all of them together, to a multiple of {count}."
+        )
+    if count > 1:
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = True
+
+
+def steps_per_execution(train):
+    """As a section's `train` says; 1 on several replicas, where Keras can't do more."""
+    return train.steps_per_execution if current().num_replicas_in_sync == 1 else 1

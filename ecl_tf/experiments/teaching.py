@@ -1,0 +1,150 @@
+"""The teacher of an experiment: trained here, found in a directory, or brought along."""
+
+import json
+import pathlib
+
+import keras
+
+import ecl_tf
+from ecl_tf import data, outputs, teachers
+from ecl_tf._internal import symbolic
+from ecl_tf.experiments import fitting, strategies, work_directory
+from ecl_tf.experiments.experiment import save_model
+from ecl_tf.teachers import pretrained
+from trainers import command_line
+
+
+def train_teacher(experiment, workdir):
+    """Trains the members of the teacher that are not in the work directory yet.
+
+    A teacher that --teacher or config.teacher.pretrained names is only loaded.
+
+    Returns:
+        The `ecl_tf.Ensemble` of all members.
+    """
+    section = experiment.config.teacher
+    if command_line.TEACHER.value is None and "pretrained" not in section:
+        directory = workdir / "teacher"
+        strategies.let_chief(lambda: directory.mkdir(exist_ok=True))
+        for number in range(section.members):
+            path = directory / f"member_{number}.keras"
+            if path.exists():
+                work_directory.announce(f"[teacher {number + 1}/{section.members}] found in {path}")
+                continue
+            work_directory.announce(f"[teacher {number + 1}/{section.members}]")
+            checkpoints = workdir / "checkpoints" / f"teacher_{number}"
+            member = experiment.train_supervised(
+                section,
+                experiment.config.seed + number,
+                checkpoints=checkpoints,
+                **dict(section.get("labels", {})),
+            )
+            save_model(member, path)
+            fitting.forget(checkpoints)
+    return load_teacher(experiment, workdir)
+
+
+def load_teacher(experiment, workdir):
+    """The ensemble of --teacher, of config.teacher.pretrained, or of the work directory.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    section = experiment.config.teacher
+    scope = strategies.current().scope  # In it every replica gets its own copy.
+    if command_line.TEACHER.value is None and "pretrained" in section:
+        with scope():
+            members = _pretrained(experiment, section.pretrained)
+        return _ensemble(experiment, members)
+    directory = pathlib.Path(command_line.TEACHER.value or workdir / "teacher")
+    if (directory / "teacher").is_dir():
+        raise ValueError(
+            f"{directory} is a work directory; its teacher is in {directory / 'teacher'}. Give "
+            "that as --teacher."
+        )
+    paths = sorted(directory.glob("*.keras"))
+    if not paths:
+        raise ValueError(
+            f"There is no teacher in {directory}: it holds no .keras file. Train one with "
+            "python -m trainers.train_teacher, or name another directory with --teacher."
+        )
+    if command_line.TEACHER.value is None and len(paths) < section.get("members", 1):
+        raise ValueError(
+            f"Only {len(paths)} of the teacher's {section.members} members are in {directory}. Run "
+            "the command that trains it again: it goes on where it was stopped."
+        )
+    work_directory.announce(f"The teacher: {', '.join(path.name for path in paths)} in {directory}")
+    _warn_of_other_data(experiment, directory)
+    with scope():
+        members = [keras.models.load_model(path, compile=False) for path in paths]
+    return _ensemble(experiment, members)
+
+
+def _warn_of_other_data(experiment, directory):
+    """Says so if the run that trained a teacher had other data settings than the experiment."""
+    record = directory.parent / "config.json"
+    if not record.exists():
+        return
+    there = json.loads(record.read_text()).get("data", {})
+    here = json.loads(json.dumps(experiment.config.data.to_dict()))
+    for place in ("data_dir", "manual_dir", "path"):
+        there[place] = here.get(place)
+    differing = sorted(work_directory.differences(there, here))
+    file = work_directory.read_hashes(directory.parent).get("data")
+    if file and here.get("path") and file != work_directory.hash_of_file(here["path"]):
+        differing.append("data.path, another file")
+    if differing:
+        work_directory.announce(
+            f"NOTE: the teacher in {directory} was trained with other data settings "
+            f"({', '.join(differing)}). See to it that it met none of this experiment's test rows."
+        )
+
+
+def _pretrained(experiment, descriptions):
+    """Loads what config.teacher.pretrained describes: one model, or several."""
+    if not isinstance(descriptions, (list, tuple)):
+        descriptions = [descriptions.to_dict()]  # A section of the configuration.
+    return [
+        pretrained.load(
+            input_shape=experiment.splits.input_shape,
+            output=experiment.output,
+            **dict(description),
+        )
+        for description in descriptions
+    ]
+
+
+def _ensemble(experiment, members):
+    """The members as one distribution; a lone point regressor's spread is measured."""
+    output = experiment.output
+    shape = symbolic.output_shape(members[0])
+    if output.family == "normal" and shape and shape[-1] == output.size:
+        stddev = None
+        if len(members) == 1:
+            validation = data.evaluation_batches(experiment.splits.validation)
+            stddev = teachers.residual_stddev(members, validation)
+        output = outputs.Point(output.size, stddev)
+    form = experiment.config.teacher.get("inference_form")
+    if form is not None:
+        with strategies.current().scope():
+            members = [ecl_tf.inference_form(member, form) for member in members]
+    teacher = ecl_tf.Ensemble(members, output)
+    if experiment.config.teacher.get("calibrate"):
+        return _calibrated(experiment, teacher)
+    return teacher
+
+
+def _calibrated(experiment, teacher):
+    """The teacher at the temperature that the validation labels speak for."""
+    splits = experiment.splits
+    if splits.validation is splits.train:
+        raise ValueError(
+            "config.teacher.calibrate needs validation data, and this data set is split without "
+            "any. Hold some out, or leave the teacher as it is: --config.teacher.calibrate=False."
+        )
+    teacher = ecl_tf.calibrated(teacher, data.evaluation_batches(splits.validation))
+    temperature = teacher.output_kind.temperature
+    work_directory.announce(
+        f"The teacher's temperature, fitted to validation data: {temperature:g}"
+    )
+    return teacher

@@ -1,0 +1,244 @@
+"""Real numbers: means with scales, or points whose spread is measured."""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ecl_tf.outputs.output import Output, Uncertainty, float32, per_example, positive, stack
+
+_TINY = 1e-7
+
+
+class _Gaussian(Output):
+    """What the two Gaussian parametrisations, `Normal` and `Point`, share."""
+
+    family = "normal"
+    closeness_names = ("mean_error",)
+
+    def __init__(
+        self, event_size, min_scale=1e-3, target_mean=0.0, target_stddev=1.0, temperature=1.0
+    ):
+        if isinstance(event_size, bool) or int(event_size) != event_size or event_size < 1:
+            raise ValueError(
+                f"event_size must be a whole number of target dimensions, at least 1; "
+                f"got {event_size!r}."
+            )
+        if not min_scale > 0.0:
+            raise ValueError(
+                f"min_scale must be positive, got {min_scale!r}: without a floor one "
+                "confident row can make the divergence 1e11."
+            )
+        self.size = int(event_size)
+        self.min_scale = float(min_scale)
+        self.target_mean = self._per_dimension("target_mean", target_mean)
+        self.target_stddev = self._per_dimension("target_stddev", target_stddev, positive=True)
+        self.temperature = positive("temperature", temperature)
+
+    def _per_dimension(self, name, value, positive=False):
+        """A number, or a list of one for each target dimension."""
+        values = [float(each) for each in np.ravel(value)]
+        lowest = 0.0 if positive else -math.inf
+        if len(values) not in (1, self.size) or not all(lowest < v < math.inf for v in values):
+            raise ValueError(
+                f"{name} must be one {'positive' if positive else 'finite'} number, or "
+                f"{self.size} of them (one per target dimension); got {value!r}."
+            )
+        return values if len(values) > 1 else values[0]
+
+    def event_size(self, shape):
+        del shape
+        return self.size
+
+    def moments(self, raw):
+        """Returns mean and standard deviation at temperature 1, each (..., d)."""
+        raise NotImplementedError
+
+    def __call__(self, raw):
+        mean, stddev = self.moments(float32(raw))
+        return self._distribution(mean, math.sqrt(self.temperature) * stddev)
+
+    def _distribution(self, mean, stddev):
+        from tensorflow_probability import distributions as tfd
+
+        return tfd.Independent(tfd.Normal(mean, stddev), 1)
+
+    def combine(self, raws):
+        means, _ = self.moments(stack(raws))
+        floor = self.min_scale * float32(self.target_stddev)
+        stddev = tf.sqrt(tf.maximum(sum(self.uncertainty(raws)), floor**2))
+        return self._distribution(tf.reduce_mean(means, 0), stddev)
+
+    def uncertainty(self, raws):
+        means, stddevs = self.moments(stack(raws))
+        parts = tf.reduce_mean(stddevs**2, 0), tf.math.reduce_variance(means, 0)
+        return Uncertainty(*(self.temperature * part for part in parts))
+
+    def score(self, uncertainty):
+        unit = float32(self.target_stddev)
+        return per_example(tf.reduce_sum(uncertainty / unit**2, -1))
+
+    def negative_log_likelihood(self, distribution, labels):
+        labels = tf.reshape(float32(labels), tf.shape(distribution.mean()))
+        return per_example(-distribution.log_prob(labels))
+
+    def compare(self, teacher, student):
+        error = tf.abs(teacher.mean() - student.mean())
+        return {"mean_error": per_example(tf.reduce_mean(error, -1))}
+
+    def prediction(self, raw):
+        return self.moments(float32(raw))[0]
+
+    def parameters(self, distribution):
+        return {"mean": distribution.mean(), "stddev": distribution.stddev()}
+
+    def from_parameters(self, parameters):
+        return self._distribution(float32(parameters["mean"]), float32(parameters["stddev"]))
+
+    def standardise(self, mean):
+        """The inverse of what `moments` does to the means: from the target's units."""
+        return (mean - float32(self.target_mean)) / float32(self.target_stddev)
+
+    def get_config(self):
+        return {
+            "event_size": self.size,
+            "min_scale": self.min_scale,
+            "target_mean": self.target_mean,
+            "target_stddev": self.target_stddev,
+            "temperature": self.temperature,
+        }
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class Normal(_Gaussian):
+    """A diagonal Gaussian over d dimensions: raw (..., 2d) is means, then scales.
+
+    mean = target_mean + target_stddev * raw[..., :d] and
+    stddev = target_stddev * (min_scale + softplus(raw[..., d:])), both in the target's
+    units. With the training targets' mean and standard deviation a network learns in
+    standardised units, and its distribution, its export and all metrics are in the
+    target's own; by default raw tensors are in those units, too.
+
+    An ensemble is the Gaussian with the mixture's first two moments, mean = E_m[mean_m]
+    and variance = E_m[variance_m] + Var_m[mean_m]. For a Gaussian student the KL
+    divergence from the mixture itself differs from that by a constant, so nothing is
+    lost.
+
+    Args:
+        event_size: d, the number of target dimensions.
+        min_scale: the smallest standard deviation, in units of `target_stddev`. Choose
+            it well below the noise of the labels.
+        target_mean: a number or one per dimension, in the target's units.
+        target_stddev: the same, positive.
+        temperature: T > 0; the distribution is p^(1/T), whose variance is T times that
+            above, both parts of an ensemble's. Of a teacher, T is what
+            `ecl_tf.calibrated` fits.
+
+    Raises:
+        ValueError: if `event_size` < 1, or `min_scale`, `target_stddev` or `temperature` <= 0.
+
+    Example:
+    >>> output = Normal(1, min_scale=0.5)
+    >>> print(output([[3.0, 0.0]]).stddev().numpy())  # 0.5 + ln 2
+    [[1.1931472]]
+
+    Reference: Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty
+    Estimation using Deep Ensembles", 2017, section 2.4.
+    """
+
+    def validate(self, shape, network):
+        if len(shape) < 2 or shape[-1] != 2 * self.size:
+            raise ValueError(
+                f"The output of the {network} has shape {tuple(shape)}; Normal(event_size="
+                f"{self.size}) needs a last dimension of {2 * self.size}: {self.size} "
+                "mean(s), then as many unconstrained scales."
+            )
+
+    def raw_size(self, event_size):
+        return 2 * event_size
+
+    def moments(self, raw):
+        mean, scale = tf.split(raw, 2, axis=-1)
+        unit = float32(self.target_stddev)
+        stddev = unit * (self.min_scale + tf.nn.softplus(scale))
+        return float32(self.target_mean) + unit * mean, stddev
+
+    def raw(self, distribution):
+        unit = math.sqrt(self.temperature) * float32(self.target_stddev)
+        stddev = distribution.stddev() / unit
+        excess = tf.maximum(stddev - self.min_scale, _TINY)
+        # The inverse of softplus, log(exp(s) - 1), without overflow for large s.
+        scale = excess + tf.math.log(-tf.math.expm1(-excess))
+        return tf.concat([self.standardise(distribution.mean()), scale], axis=-1)
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class Point(_Gaussian):
+    """A teacher that gives points only: raw (..., d) is the mean of a Gaussian.
+
+    mean = target_mean + target_stddev * raw, as in `Normal`; its spread is `stddev`,
+    given or measured (`ecl_tf.teachers.residual_stddev`), and what an ensemble's members
+    differ by: variance = stddev^2 + Var_m[mean_m].
+
+    Args:
+        event_size: d, the number of target dimensions.
+        stddev: standard deviation in the target's units, a number or one per
+            dimension; None takes the spread from the ensemble alone.
+        min_scale: the smallest standard deviation of the combined distribution, in
+            units of `target_stddev`.
+        target_mean: as in `Normal`.
+        target_stddev: as in `Normal`.
+        temperature: as in `Normal`.
+
+    Raises:
+        ValueError: if a `stddev` is not positive, or if there is none and only
+            one member to take it from.
+    """
+
+    def __init__(
+        self,
+        event_size,
+        stddev=None,
+        min_scale=1e-3,
+        target_mean=0.0,
+        target_stddev=1.0,
+        temperature=1.0,
+    ):
+        super().__init__(event_size, min_scale, target_mean, target_stddev, temperature)
+        if stddev is not None:
+            stddev = self._per_dimension("stddev", stddev, positive=True)
+        self.stddev = stddev
+
+    def validate(self, shape, network):
+        if len(shape) < 2 or shape[-1] != self.size:
+            raise ValueError(
+                f"The output of the {network} has shape {tuple(shape)}; Point(event_size="
+                f"{self.size}) needs a last dimension of {self.size}."
+            )
+
+    def moments(self, raw):
+        spread = 0.0 if self.stddev is None else self.stddev
+        mean = float32(self.target_mean) + float32(self.target_stddev) * raw
+        return mean, tf.broadcast_to(float32(spread), tf.shape(raw))
+
+    def __call__(self, raw):
+        return self.combine([raw])
+
+    def combine(self, raws):
+        if len(raws) == 1 and self.stddev is None:
+            raise ValueError(
+                "This teacher gives points and no spread, so it has no distribution to "
+                "match. Give one: ecl_tf.Ensemble([teacher], output=ecl_tf.outputs.Point("
+                f"{self.size}, stddev=...)), with the standard deviation in the target's "
+                "units, known or measured on held-out data by "
+                "ecl_tf.teachers.residual_stddev; or give an ensemble of two or more "
+                "models, whose disagreement is the spread."
+            )
+        return super().combine(raws)
+
+    def raw(self, distribution):
+        return self.standardise(distribution.mean())
+
+    def get_config(self):
+        return {**super().get_config(), "stddev": self.stddev}

@@ -1,0 +1,206 @@
+"""Several named outputs, and the output that a name or configuration stands for."""
+
+import keras
+import tensorflow as tf
+
+from ecl_tf._internal import build
+from ecl_tf.outputs.bernoulli import Bernoulli
+from ecl_tf.outputs.categorical import Categorical
+from ecl_tf.outputs.gaussian import Normal, Point
+from ecl_tf.outputs.output import Output
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class Joint(Output):
+    """Several named outputs, each with a distribution of its own, independent.
+
+    Everything that the other outputs do with a tensor or a distribution, this one
+    does with a dict of them; divergences and likelihoods are summed with weights.
+    A dict given as `output` becomes a `Joint`.
+
+    Args:
+        outputs: dict from output name to `Output` (or its name).
+        weights: dict from output name to its weight in the loss; 1 by default.
+
+    Example:
+    >>> joint = Joint({"digit": "categorical", "angle": Normal(1)}, {"angle": 0.1})
+    >>> sorted(joint({"digit": [[0.0, 1.0]], "angle": [[0.0, 0.0]]}))
+    ['angle', 'digit']
+    """
+
+    def __init__(self, outputs, weights=None):
+        if not outputs:
+            raise ValueError("A joint output needs at least one named output; got none.")
+        weights = dict(weights or {})
+        unknown = sorted(set(weights) - set(outputs))
+        if unknown or not all(weight >= 0 for weight in weights.values()):
+            raise ValueError(
+                f"weights must map output names {sorted(outputs)} to numbers >= 0; got {weights}."
+            )
+        self.outputs = {name: get(output) for name, output in outputs.items()}
+        self.weights = {name: float(weights.get(name, 1.0)) for name in outputs}
+
+    @property
+    def family(self):  # type: ignore[override]
+        return {name: output.family for name, output in self.outputs.items()}
+
+    @property
+    def closeness_names(self):  # type: ignore[override]
+        return tuple(
+            f"{name}_{closeness}"
+            for name, output in self.outputs.items()
+            for closeness in output.closeness_names
+        )
+
+    @property
+    def takes_temperature(self):  # type: ignore[override]
+        return any(output.takes_temperature for output in self.outputs.values())
+
+    def _map(self, function, *structures):
+        return {
+            name: function(output, *(structure[name] for structure in structures))
+            for name, output in self.outputs.items()
+        }
+
+    def _sum(self, function, *structures):
+        terms = self._map(function, *structures)
+        return tf.add_n([self.weights[name] * term for name, term in terms.items()])
+
+    def __call__(self, raw):
+        return self._map(lambda output, r: output(r), raw)
+
+    def validate(self, shape, network):
+        if not isinstance(shape, dict) or set(shape) != set(self.outputs):
+            found = sorted(shape) if isinstance(shape, dict) else "one unnamed tensor"
+            raise ValueError(
+                f"The outputs of the {network} are {found}; expected a dict with the names "
+                f"{sorted(self.outputs)} of `output`. Build the network with "
+                "keras.Model(inputs, {name: tensor, ...})."
+            )
+        for name, output in self.outputs.items():
+            output.validate(shape[name], f"{network} (output {name!r})")
+
+    def event_size(self, shape):
+        return self._map(lambda output, s: output.event_size(s), shape)
+
+    def raw_size(self, event_size):
+        return self._map(lambda output, size: output.raw_size(size), event_size)
+
+    def tempered(self, temperature):
+        named = {name: output.tempered(temperature) for name, output in self.outputs.items()}
+        return Joint(named, self.weights)
+
+    def combine(self, raws):
+        return {
+            name: output.combine([raw[name] for raw in raws])
+            for name, output in self.outputs.items()
+        }
+
+    def uncertainty(self, raws):
+        return {
+            name: output.uncertainty([raw[name] for raw in raws])
+            for name, output in self.outputs.items()
+        }
+
+    def score(self, uncertainty):
+        return self._sum(lambda output, u: output.score(u), uncertainty)
+
+    def raw(self, distribution):
+        return self._map(lambda output, d: output.raw(d), distribution)
+
+    def divergence(self, teacher, student, divergence, temperature=1.0):
+        return self._sum(
+            lambda output, p, q: output.divergence(p, q, divergence, temperature),
+            teacher,
+            student,
+        )
+
+    def negative_log_likelihood(self, distribution, labels):
+        return self._sum(
+            lambda output, d, y: output.negative_log_likelihood(d, y), distribution, labels
+        )
+
+    def compare(self, teacher, student):
+        closeness = self._map(lambda output, p, q: output.compare(p, q), teacher, student)
+        return _prefixed(closeness)
+
+    def prediction(self, raw):
+        return self._map(lambda output, r: output.prediction(r), raw)
+
+    def parameters(self, distribution):
+        return _prefixed(self._map(lambda output, d: output.parameters(d), distribution))
+
+    def from_parameters(self, parameters):
+        return {
+            name: output.from_parameters(
+                {
+                    key.removeprefix(f"{name}_"): value
+                    for key, value in parameters.items()
+                    if key.startswith(f"{name}_")
+                }
+            )
+            for name, output in self.outputs.items()
+        }
+
+    def get_config(self):
+        return {
+            "outputs": {
+                name: keras.saving.serialize_keras_object(output)
+                for name, output in self.outputs.items()
+            },
+            "weights": self.weights,
+        }
+
+
+_OUTPUTS = {cls.__name__: cls for cls in (Categorical, Normal, Bernoulli, Point, Joint)}
+
+
+def get(identifier, shape=None):
+    """Returns the `Output` that a string, dict, config or instance stands for.
+
+    Args:
+        identifier: "categorical", "bernoulli", "normal" (whose event size is half
+            of the last dimension of `shape`), an `Output`, a config such as
+            {"class_name": "Normal", "config": {"event_size": 1}}, or a dict from output
+            names to any of these.
+        shape: the static shape(s) of the student's raw output, where known.
+
+    Raises:
+        ValueError: if the identifier is not one of these.
+    """
+    if isinstance(identifier, Output):
+        return identifier
+    if isinstance(identifier, dict):
+        if build.is_named(identifier, _OUTPUTS):
+            return _OUTPUTS[identifier["class_name"]].from_config(identifier.get("config", {}))
+        if "class_name" in identifier:
+            return keras.saving.deserialize_keras_object(identifier)
+        return Joint(
+            {
+                name: get(value, shape.get(name) if isinstance(shape, dict) else None)
+                for name, value in identifier.items()
+            }
+        )
+    if identifier == "categorical":
+        return Categorical()
+    if identifier == "bernoulli":
+        return Bernoulli()
+    if identifier == "normal":
+        if shape is None or shape[-1] is None or shape[-1] % 2:
+            raise ValueError(
+                "output='normal' takes its event size from the student's last dimension "
+                "(twice the target's: means, then scales), which here is "
+                f"{'unknown' if shape is None else shape[-1]}. Use "
+                "ecl_tf.outputs.Normal(event_size)."
+            )
+        return Normal(shape[-1] // 2)
+    raise ValueError(
+        f"Unknown output {identifier!r}; expected 'categorical', 'normal', 'bernoulli', an "
+        "ecl_tf.outputs.Output, or a dict of them for a network with named outputs."
+    )
+
+
+def _prefixed(nested):
+    return {
+        f"{name}_{key}": value for name, values in nested.items() for key, value in values.items()
+    }

@@ -1,0 +1,16 @@
+"""Teachers: what gives the distribution that a student is matched to."""
+
+from ecl_tf.teachers import pretrained
+from ecl_tf.teachers.calibration import calibrated
+from ecl_tf.teachers.ensemble import Ensemble, Teacher, get, residual_stddev
+from ecl_tf.teachers.inference import inference_form
+
+__all__ = [
+    "Ensemble",
+    "Teacher",
+    "calibrated",
+    "get",
+    "inference_form",
+    "pretrained",
+    "residual_stddev",
+]

@@ -1,0 +1,95 @@
+"""Teachers whose confidence is right on data that they were not trained on."""
+
+import warnings
+
+import numpy as np
+import tensorflow as tf
+from scipy import optimize
+
+from ecl_tf import outputs
+from ecl_tf.teachers.ensemble import Ensemble, get
+
+_LOWEST, _HIGHEST = 1 / 20, 20.0
+
+
+def calibrated(teacher, x, y=None, *, output="categorical", batch_size=256):
+    """An ensemble of the same members, at the temperature that held-out labels speak for.
+
+    Distributions p are replaced by p^(1/T), normalised: every member's by softmax(logits / T) or
+    sigmoid(logits / T), a Gaussian ensemble's by that with T times the variance. T is the one
+    number that minimises the combined distribution's mean -log p(y | x) over the held-out rows;
+    with named outputs each has its own. A matched student inherits the teacher's confidence, so
+    what is mended here need not be mended in every student.
+
+    Args:
+        teacher: a `keras.Model`, a sequence of them, or an `ecl_tf.Ensemble`.
+        x: inputs, or a batched `tf.data.Dataset` of (inputs, labels), whose weights, if there
+            are any, have no say. Not the data that the members were trained on: they are too
+            sure of themselves there.
+        y: labels, as `fit` takes them, in the units that the members predict.
+        output: the `ecl_tf.outputs.Output` of the members, where `teacher` is no `Ensemble`.
+        batch_size: rows of a forward pass.
+
+    Returns:
+        The `ecl_tf.Ensemble`; its `output_kind.temperature` is T, to three digits. A warning
+        tells if there is no best one between 1/20 and 20.
+
+    Raises:
+        ValueError: if there are no rows, or one member that gives points without a spread.
+        TypeError: if `teacher` is a teacher of another kind. Give its output a temperature.
+
+    Example:
+    >>> import keras
+    >>> unsure = keras.Sequential([keras.Input((2,)), keras.layers.Rescaling(0.1)])
+    >>> logits = np.random.default_rng(0).normal(size=(5000, 2))
+    >>> labels = logits[:, 0] + np.random.default_rng(1).logistic(size=5000) < logits[:, 1]
+    >>> teacher = calibrated(unsure, logits, labels.astype(int))
+    >>> print(round(teacher.output_kind.temperature, 1))
+    0.1
+
+    Reference: Guo et al., "On Calibration of Modern Neural Networks", 2017, section 4.2. That
+    teachers should be calibrated before their students learn is this project's addition.
+    """
+    teacher = get(teacher, output)
+    if not isinstance(teacher, Ensemble):
+        raise TypeError(
+            f"calibrated takes Keras models or an ecl_tf.Ensemble; got {teacher!r}. Give the "
+            "output of such a teacher the temperature itself, e.g. output.tempered(0.8)."
+        )
+    if not isinstance(x, tf.data.Dataset):
+        x = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+    batches = [(teacher.member_outputs(inputs), labels) for inputs, labels, *_ in x]
+    if not batches:
+        raise ValueError("calibrated got no rows; give it held-out inputs and labels.")
+    rows = tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *batches)
+    output = _fitted(teacher.output_kind, *rows)
+    return Ensemble(teacher.members, output, name=teacher.name)
+
+
+def _fitted(output, raws, labels):
+    """The output at its best temperature for the members' raw tensors and labels."""
+    if isinstance(output, outputs.Joint):
+        fitted = {
+            name: _fitted(each, [raw[name] for raw in raws], labels[name])
+            for name, each in output.outputs.items()
+        }
+        return outputs.Joint(fitted, output.weights)
+
+    def loss(log_temperature):
+        distribution = output.tempered(float(np.exp(log_temperature))).combine(raws)
+        return float(tf.reduce_mean(output.negative_log_likelihood(distribution, labels)))
+
+    bounds = np.log([_LOWEST, _HIGHEST])
+    found = optimize.minimize_scalar(loss, bounds=bounds, method="bounded")
+    # Three digits are more than the rows can tell, and the same after a restart or on other
+    # machines, where sums are rounded in another order.
+    temperature = float(f"{np.exp(found.x):.3g}")
+    if min(map(loss, bounds)) <= found.fun:
+        warnings.warn(
+            f"Held-out rows speak for no temperature of the teacher between {_LOWEST:g} and "
+            f"{_HIGHEST:g}; {temperature:g} was taken. Either all held-out rows are answered right "
+            "(give more of them, which it was not trained on), or its answers have little to do "
+            "with the labels.",
+            stacklevel=3,
+        )
+    return output.tempered(temperature)

@@ -1,0 +1,192 @@
+"""Teachers: what gives the distribution that a student is matched to."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ecl_tf import outputs
+from ecl_tf._internal import identity, symbolic
+
+
+class Teacher(keras.Model):
+    """Base class: inputs to the distribution over outputs.
+
+    A teacher always runs in inference mode and is never trained: it draws no dropout,
+    and updates no statistics. As a Keras model it returns the raw tensor of its
+    distribution, so that `evaluate` and `predict` work on it as on a student. (Of `Point`s
+    that is the mean alone; the spread is in `distribution`.)
+
+    To teach with something that is not a Keras model, implement `member_outputs` with
+    TensorFlow operations.
+
+    Args:
+        output: the `ecl_tf.outputs.Output` that the members' raw tensors stand for.
+
+    Attributes:
+        answers_new_inputs: False for recorded answers, that come with the samples.
+    """
+
+    answers_new_inputs = True
+
+    def __init__(self, output, **kwargs):
+        super().__init__(**{"autocast": False, **kwargs})  # The networks cast for themselves.
+        self.output_kind = outputs.get(output)
+
+    def member_outputs(self, inputs):
+        """Returns a list with the raw output of every member."""
+        raise NotImplementedError
+
+    def distribution(self, inputs):
+        """Returns the teacher's distribution for a batch of inputs."""
+        return self.output_kind.combine(self.member_outputs(inputs))
+
+    def uncertainty(self, inputs):
+        """Returns the `ecl_tf.outputs.Uncertainty`, aleatoric and epistemic parts."""
+        return self.output_kind.uncertainty(self.member_outputs(inputs))
+
+    def fingerprint(self):
+        """A hash of the networks' weights, by which results and stores know their teacher."""
+        return identity.fingerprint_of_models(getattr(self, "members", [self]))
+
+    def call(self, inputs):
+        return self.output_kind.raw(self.distribution(inputs))
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class Ensemble(Teacher):
+    """A teacher made of one or more Keras models, as one distribution.
+
+    Categorical and Bernoulli members are combined by the mean of their probabilities,
+    normal ones by the mixture's first two moments (see `ecl_tf.outputs`).
+
+    Args:
+        members: a `keras.Model`, or a sequence of them. They are used as they are:
+            neither their weights nor their `trainable` flags are changed.
+        output: the `ecl_tf.outputs.Output` (or its name) of the members' raw outputs.
+            Point-estimate regressors take `ecl_tf.outputs.Point(d, stddev)`.
+
+    Raises:
+        ValueError: if there are no members, one is no Keras model, a member's output does
+            not fit `output`, or it ends in a softmax or sigmoid that `output` has itself.
+
+    Example:
+    >>> members = [keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])] * 2
+    >>> Ensemble(members, output="categorical").distribution(tf.ones((5, 2))).batch_shape
+    TensorShape([5])
+
+    Reference: Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty
+    Estimation using Deep Ensembles", 2017, section 2.4.
+    """
+
+    def __init__(self, members, output, name="ensemble", **kwargs):
+        members = list(members) if isinstance(members, (list, tuple)) else [members]
+        if not members or not all(isinstance(member, keras.Model) for member in members):
+            raise ValueError(
+                "A teacher is a keras.Model, a sequence of at least one keras.Model, or an "
+                f"ecl_tf.Teacher; got {members!r}."
+            )
+        shape = symbolic.output_shape(members[0])
+        super().__init__(outputs.get(output, shape), name=name, **kwargs)
+        self.members = members
+        # One member that gives points without a spread is refused here, not in a step.
+        if len(members) == 1 and isinstance(self.output_kind, outputs.Point):
+            self.output_kind.combine([np.zeros((1, self.output_kind.size))])
+        sizes = []
+        for member in members:
+            symbolic.require_raw(self.output_kind, member, "teacher")
+            shape = symbolic.output_shape(member)
+            if shape is not None:
+                self.output_kind.validate(shape, f"teacher {member.name!r}")
+                sizes.append(self.output_kind.event_size(shape))
+        if any(size != sizes[0] for size in sizes):
+            raise ValueError(
+                "The members of an ensemble must give the same number of classes or target "
+                f"dimensions; got {sizes}."
+            )
+
+    def member_outputs(self, inputs):
+        return [member(inputs, training=False) for member in self.members]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "members": [keras.saving.serialize_keras_object(m) for m in self.members],
+            "output": keras.saving.serialize_keras_object(self.output_kind),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        members = [keras.saving.deserialize_keras_object(m) for m in config["members"]]
+        return cls(**{**config, "members": members})
+
+
+def get(teacher, output):
+    """Returns the `Teacher` of a model, a sequence of models, or a teacher.
+
+    Models that give d values where `output` is a `Normal(d)`, whose raw tensor has 2d,
+    are taken for point estimates in the target's own units.
+
+    Args:
+        teacher: what `Distiller` was given.
+        output: the student's `ecl_tf.outputs.Output`, or its name.
+    """
+    if isinstance(teacher, Teacher):
+        return teacher
+    members = list(teacher) if isinstance(teacher, (list, tuple)) else [teacher]
+    shape = symbolic.output_shape(members[0]) if members else None
+    output = outputs.get(output, shape)
+    return Ensemble(members, _point_where_it_fits(output, shape))
+
+
+def _point_where_it_fits(output, shape):
+    if isinstance(output, outputs.Joint) and isinstance(shape, dict):
+        named = {
+            name: _point_where_it_fits(each, shape.get(name))
+            for name, each in output.outputs.items()
+        }
+        return outputs.Joint(named, output.weights)
+    if isinstance(output, outputs.Normal) and shape and shape[-1] == output.size:
+        floor = output.min_scale * float(np.min(output.target_stddev))
+        return outputs.Point(output.size, min_scale=floor)
+    return output
+
+
+def residual_stddev(members, x, y=None, batch_size=256):
+    """Measures the spread of point-estimate regressors on held-out data.
+
+    The standard deviation s of each target dimension with
+    s^2 = mean((y - mean_m)^2) - mean(Var_m[mean_m]): together with the members'
+    disagreement, which `Ensemble` adds, the predicted variance then equals the
+    measured one on average.
+
+    Args:
+        members: a Keras model that gives points (batch, d), or a sequence of them.
+        x: inputs, or a batched `tf.data.Dataset` of (inputs, targets). Not the data
+            that the members were trained on: their residuals are too small there.
+        y: targets (rows, d) or (rows,), in the units that the members predict.
+
+    Returns:
+        A list of d floats, to be given to `ecl_tf.outputs.Point(d, stddev=...)`.
+
+    Raises:
+        ValueError: if the data is empty or the residuals don't exceed the members'
+            disagreement.
+    """
+    members = list(members) if isinstance(members, (list, tuple)) else [members]
+    if not isinstance(x, tf.data.Dataset):
+        x = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+    excess = []
+    for inputs, targets in x:
+        points = np.stack([np.asarray(member(inputs, training=False)) for member in members])
+        targets = np.reshape(targets, points.shape[1:])
+        excess.append((targets - points.mean(0)) ** 2 - points.var(0))
+    if not excess:
+        raise ValueError("residual_stddev got no rows; give it held-out inputs and targets.")
+    variance = np.concatenate(excess).mean(0)
+    if not np.all(variance > 0.0):
+        raise ValueError(
+            "The members' residuals are no larger than their disagreement (or are not "
+            f"finite): residual variance {variance.tolist()}. Their disagreement is spread "
+            "enough: use ecl_tf.outputs.Point(event_size) without a stddev."
+        )
+    return np.sqrt(variance).tolist()

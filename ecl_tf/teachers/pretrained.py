@@ -1,0 +1,223 @@
+"""Teachers that are there already, by name or as files, as Keras models."""
+
+import importlib
+import pathlib
+import zipfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ecl_tf import outputs
+from ecl_tf._internal import symbolic
+from ecl_tf._internal.build import call_by_name
+from ecl_tf.preprocessing import compose
+from ecl_tf.preprocessing import layers as build_layers
+from ecl_tf.teachers import answers, black_boxes
+
+
+def load(name, input_shape, output, preprocessing=(), answer=None, **arguments):
+    """Loads a pretrained network as a `keras.Model` from x to a raw output.
+
+    x is the experiment's own: float32 images in [0, 1], table rows, or a dict of inputs.
+    The model is a teacher, or a member of an `ecl_tf.Ensemble`, like any other. It is
+    called once here, on zeros, so that what does not fit fails here.
+
+    Args:
+        name: what to load, with these arguments:
+            "keras": a `.keras` file: `path`, `trust_code=False`;
+            "keras_application": a model of `keras.applications`: `model` (its name),
+                `weights="imagenet"` (None: random; or the path of a weights file),
+                `classes=1000`, `size=None` (height and width; None: the model's own);
+            "keras_hub": a KerasHub image classifier: `preset` (a name or directory);
+            "saved_model": a TensorFlow SavedModel, such as `export` writes: `path`,
+                `endpoint="serving_default"`. SavedModels are programs: load only those
+                that you trust;
+            "tflite": a LiteRT (TensorFlow Lite) file: `path`;
+            "onnx": an ONNX file: `path`, `providers=("CPUExecutionProvider",)`.
+            The last two run on the host, outside TensorFlow: they can't be compiled by
+            XLA (`jit_compile=True` warns and goes without) or exported.
+        input_shape: the shape of one example of x; a dict of shapes for named inputs.
+        output: the `ecl_tf.outputs.Output` that the raw output is to be of.
+        preprocessing: layers from x to what the network expects, as in
+            `ecl_tf.preprocessing.layers`. Without any, "keras_application" and
+            "keras_hub" have the network's own (of images in [0, 1]), which any given
+            replace: ["Identity"] is none at all.
+        answer: what the network answers: "logits" (the raw output itself),
+            "probabilities", "mean" (points: the model's output is then an
+            `ecl_tf.outputs.Point`), or a dict from parameter to the network's output,
+            {"mean": "mu", "stddev": "sigma"}. None goes by the names of the outputs, and
+            is "logits" for Keras models.
+        **arguments: as listed under `name`.
+
+    Returns:
+        A functional `keras.Model` (a "keras" file that needs nothing: the model itself).
+
+    Raises:
+        ValueError: if there is no such kind of network or argument, or the file, inputs,
+            outputs and `answer` don't fit each other.
+        FileNotFoundError: if the file is not there.
+        ImportError: if a kind needs a package that is not installed.
+
+    Example:
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "teacher.keras")
+    >>> keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]).save(path)
+    >>> teacher = load("keras", (4,), "categorical", path=path)
+    >>> teacher(np.zeros((5, 4))).shape
+    TensorShape([5, 3])
+    """
+    if any(None in tuple(shape) for shape in _leaves(input_shape)):
+        raise ValueError(f"input_shape must hold known sizes only; got {input_shape}.")
+    output = outputs.get(output)
+    network, own = call_by_name("pretrained network", _KINDS, name, arguments, input_shape)
+    layers = build_layers(preprocessing or own)
+    plain = compose(network, layers, input_shape)
+    answered = _on_zeros(plain, input_shape)
+    of_keras = isinstance(network, keras.Model)
+    parameters = answers.resolve(answer, list(answered), output, "logits" if of_keras else None)
+    kind = answers.kind(output, parameters)
+    values = {key: answered[name] for key, name in parameters.items()}
+    guessed = answer is None and isinstance(kind, outputs.Categorical) and "logits" in values
+    if guessed and answers.adds_up_to_one(values["logits"]):
+        raise ValueError(
+            f"The network {network.name!r} seems to answer with probabilities (they add up to "
+            "1): say answer='probabilities', or answer='logits' if they are logits nevertheless."
+        )
+    answers.check(kind, values)
+    if isinstance(kind, outputs.Joint):
+        unchanged = {f"{part}_logits": part for part in kind.outputs}
+    else:
+        unchanged = {"logits": answers.UNNAMED}
+    if of_keras and parameters == unchanged and len(parameters) == len(answered):
+        model = plain if any(_leaves(layers)) else network
+    else:
+        raw = answers.RawAnswer(kind, parameters)(plain.output)
+        model = keras.Model(plain.input, raw, name=plain.name)
+    kind.validate(symbolic.output_shape(plain if model is network else model), f"teacher {name!r}")
+    return model
+
+
+def _on_zeros(model, input_shape):
+    """Dict from output name to the model's answer for two rows of zeros."""
+    zeros = keras.tree.map_structure(lambda tensor: tf.zeros((2, *tensor.shape[1:])), model.input)
+    answered = model(zeros, training=False)
+    if isinstance(answered, (list, tuple)):
+        raise ValueError(
+            f"The network {model.name!r} has a list of {len(answered)} outputs without names; "
+            "build it with keras.Model(inputs, {name: tensor, ...})."
+        )
+    named = answered if isinstance(answered, dict) else {answers.UNNAMED: answered}
+    return {name: np.asarray(array) for name, array in named.items()}
+
+
+def _keras_file(input_shape, path, trust_code=False):
+    del input_shape
+    path = pathlib.Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no Keras file at {path}.")
+    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is not a .keras file; write one with model.save('name.keras').")
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=not trust_code), ()
+    except Exception as error:
+        if trust_code or "safe_mode" not in str(error):
+            raise ValueError(f"{path} can't be loaded: {error}") from error
+        raise ValueError(
+            f"{path} holds Python code (a Lambda layer, say), which would run here. If you "
+            "trust where the file comes from, say trust_code=True."
+        ) from error
+
+
+def _keras_application(input_shape, model, weights="imagenet", classes=1000, size=None):
+    factory = getattr(keras.applications, model, None)
+    if not callable(factory):
+        known = sorted(
+            n for n in dir(keras.applications) if callable(getattr(keras.applications, n))
+        )
+        raise ValueError(f"Unknown model {model!r} of keras.applications; expected one of {known}.")
+    shape = None if size is None else (*size, 3)
+    network = factory(
+        weights=weights, classes=classes, classifier_activation=None, input_shape=shape
+    )
+    size = tuple(network.input_shape[1:3])
+    own = [keras.layers.Rescaling(255.0)]
+    if size != tuple(input_shape[:2]):
+        own.append(keras.layers.Resizing(*size))
+    return network, [*own, ApplicationPreprocessing(model)]
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class ApplicationPreprocessing(keras.layers.Layer):
+    """The `preprocess_input` of a model of `keras.applications`, as a layer.
+
+    Takes images in [0, 255]; grey ones (one channel) become three equal channels.
+
+    Args:
+        model: the name of the model.
+
+    Example:
+    >>> layer = ApplicationPreprocessing("MobileNetV2")
+    >>> print(layer(np.full((1, 1, 1, 1), 255.0)).numpy())
+    [[[[1. 1. 1.]]]]
+    """
+
+    def __init__(self, model, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.model = model
+        module = getattr(keras.applications, model).__module__
+        self._preprocess = importlib.import_module(module).preprocess_input
+
+    def call(self, images):
+        if images.shape[-1] == 1:
+            images = tf.repeat(images, 3, axis=-1)
+        return self._preprocess(images)
+
+    def get_config(self):
+        return {**super().get_config(), "model": self.model}
+
+
+def _keras_hub(input_shape, preset):
+    del input_shape
+    keras_hub = black_boxes.optional("keras_hub", "keras-hub")
+    network = keras_hub.models.ImageClassifier.from_preset(preset, activation=None)
+    own = [keras.layers.Rescaling(255.0)]
+    converter = getattr(network.preprocessor, "image_converter", None)
+    if converter is not None:
+        # Its own steps as layers of Keras: called as a whole, it would put the network
+        # into training mode.
+        if converter.image_size is not None:
+            own.append(converter.resizing)
+        scale = 1.0 if converter.scale is None else converter.scale
+        offset = 0.0 if converter.offset is None else converter.offset
+        own.append(keras.layers.Rescaling(scale, offset))
+    return network, own
+
+
+def _saved_model(input_shape, path, endpoint="serving_default"):
+    del input_shape
+    return black_boxes.SavedModel(path, endpoint), ()
+
+
+def _tflite(input_shape, path):
+    del input_shape
+    return black_boxes.LiteRT(path), ()
+
+
+def _onnx(input_shape, path, providers=("CPUExecutionProvider",)):
+    del input_shape
+    return black_boxes.Onnx(path, providers), ()
+
+
+def _leaves(nest):
+    return list(nest.values()) if isinstance(nest, dict) else [nest]
+
+
+_KINDS = {
+    "keras": _keras_file,
+    "keras_application": _keras_application,
+    "keras_hub": _keras_hub,
+    "onnx": _onnx,
+    "saved_model": _saved_model,
+    "tflite": _tflite,
+}

@@ -1,0 +1,45 @@
+"""Trainings for a number of steps."""
+
+import itertools
+import types
+
+import keras
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from ecl_tf import resume
+from ecl_tf.experiments import fitting
+
+
+class Preemption(keras.callbacks.Callback):
+    def __init__(self, at):
+        super().__init__()
+        self.at = at
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations) == self.at:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kills", [(), (2,), (3,), (6, 7)])
+def test_the_stopwatch_adds_up_what_was_kept_of_killed_trainings(tmp_path, monkeypatch, kills):
+    """By a clock that ticks when it is read."""
+    clock = itertools.count()
+    monkeypatch.setattr(fitting, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    data = resume.batches((np.ones((32, 4)), np.zeros((32, 1))), batch_size=8, seed=0)
+    train = ConfigDict({"steps": 8, "epochs": 2, "steps_per_execution": 1})
+    monkeypatch.setattr(
+        fitting.command_line, "CHECKPOINT_EVERY", types.SimpleNamespace(value="1 steps")
+    )
+    for kill in (*kills, -1):
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        stopwatch = fitting.Stopwatch()
+        callbacks = [stopwatch, Preemption(kill)]
+        if kill in kills:
+            with pytest.raises(KeyboardInterrupt):
+                fitting.fit(model, data, train, tmp_path, callbacks)
+        else:
+            fitting.fit(model, data, train, tmp_path, callbacks)
+    assert stopwatch.seconds == 8 + 2  # Of every step, and of what comes at the end of an epoch.

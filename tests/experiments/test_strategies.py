@@ -1,0 +1,133 @@
+"""Scripts under --strategy, and what stops them."""
+
+import json
+
+import keras
+import numpy as np
+import processes
+import pytest
+
+from ecl_tf.experiments import strategies
+
+CONFIG = """
+from configs import digits
+from tiny import shrink
+
+
+def get_config():
+    config = shrink(digits.get_config())
+    config.teacher.members = 1
+    with config.unlocked():
+        config.teacher.network = {"name": "resnet", "depth": 8}  # Which normalises batches.
+        config.teacher.train.optimizer = "SGD"
+        config.student.train.update({"steps": 200, "epochs": 4, "optimizer": "SGD"})
+        config.xcl.sampler = {"class_name": "Empirical", "config": {}}
+    return config
+"""
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Starts a script on one device, two virtual ones, or two workers; all know it by a name."""
+    directory = tmp_path_factory.mktemp("strategies")
+    (directory / "config.py").write_text(CONFIG)
+
+    def start(script, strategy):
+        arguments = [
+            f"trainers.{script}",
+            f"--config={directory / 'config.py'}",
+            f"--workdir={directory / strategy}",
+            f"--strategy={strategy}",
+            "--checkpoint_every=20 steps",
+        ]
+        if strategy == "multi_worker":
+            return processes.start_workers(2, *arguments)
+        devices = "2" if strategy == "mirrored" else "1"
+        return [processes.start(*arguments, VIRTUAL_DEVICES=devices)]
+
+    start.directory = directory
+    return start
+
+
+def assert_all_end_well(running):
+    with processes.none_left(running):
+        ends = [process.wait() for process in running]
+        assert not any(code for code, _, _ in ends), [errors[-3000:] for _, _, errors in ends]
+        return [printed for _, printed, _ in ends]
+
+
+def weights(path):
+    return keras.models.load_model(path, compile=False).get_weights()
+
+
+@pytest.mark.slow
+def test_scripts_train_the_same_on_one_device_on_two_and_on_two_workers_of_whom_one_is_killed(
+    start,
+):
+    running = [start("train_teacher", name) for name in ("default", "mirrored", "multi_worker")]
+    printed = [assert_all_end_well(each) for each in running]
+    assert "[teacher 1/1]" in printed[2][0] and printed[2][1] == ""  # The chief alone tells.
+
+    default, mirrored, workers = (
+        start("distill", name) for name in ("default", "mirrored", "multi_worker")
+    )
+    with processes.none_left(workers):
+        workers[0].wait_for("Epoch 3/4")
+        workers[1].kill()
+        code, _, errors = workers[0].wait()
+        assert code == 1 and "Another worker of the cluster has ended" in errors
+    assert (start.directory / "multi_worker/checkpoints/student/step-100.npz").exists()
+    again = start("distill", "multi_worker")
+    for each in (default, mirrored):
+        assert_all_end_well(each)
+    chief, _ = assert_all_end_well(again)
+    assert "Epoch 1/4" not in chief and "Epoch 4/4" in chief
+
+    logs = {
+        name: np.genfromtxt(start.directory / name / "log.csv", delimiter=",", names=True)
+        for name in ("default", "mirrored", "multi_worker")
+    }
+    for name in ("mirrored", "multi_worker"):
+        for file in ("teacher/member_0.keras", "student.keras"):
+            got, wanted = (weights(start.directory / n / file) for n in (name, "default"))
+            for one, two in zip(got, wanted, strict=True):
+                np.testing.assert_allclose(one, two, atol=1e-4, err_msg=f"{name}, {file}")
+        for column in logs["default"].dtype.names:
+            np.testing.assert_allclose(
+                logs[name][column], logs["default"][column], rtol=1e-3, err_msg=column
+            )
+        assert (start.directory / name / "export/saved_model.pb").exists()
+        assert not (start.directory / name / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    "tf_config",
+    [
+        None,
+        "{}",
+        "no JSON",
+        json.dumps({"cluster": {"worker": ["127.0.0.1:1"]}}),
+        json.dumps({"cluster": {"worker": ["h:1"]}, "task": {"type": "worker", "index": 1}}),
+    ],
+)
+def test_workers_need_tf_config(monkeypatch, tf_config):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if tf_config is not None:
+        monkeypatch.setenv("TF_CONFIG", tf_config)
+    with pytest.raises(ValueError, match=r"needs the environment variable TF_CONFIG.*Here it is"):
+        strategies._make.__wrapped__("multi_worker")
+
+
+def test_a_tpu_that_is_not_there(monkeypatch):
+    monkeypatch.delenv("TPU_NAME", raising=False)
+    with pytest.raises(ValueError, match=r"found no TPU.*TPU_NAME=local"):
+        strategies._make.__wrapped__("tpu")
+
+
+def test_replicas_must_divide_a_batch(monkeypatch):
+    class Three:
+        num_replicas_in_sync = 3
+
+    monkeypatch.setattr(strategies, "current", Three)
+    with pytest.raises(ValueError, match=r"3 replicas can't part a batch of 64.*a multiple of 3"):
+        strategies.prepare(keras.Sequential(), 64)

@@ -1,0 +1,59 @@
+"""The work directory."""
+
+import json
+
+import pytest
+from ml_collections import ConfigDict
+
+from ecl_tf.experiments import work_directory
+
+
+def test_a_new_work_directory_is_claimed_and_its_own_experiment_continues(tmp_path):
+    config = ConfigDict({"a": 1, "nested": {"rates": (0.1, 0.2)}})
+    for _ in range(2):
+        assert work_directory.claim(tmp_path / "run", config) == tmp_path / "run"
+    assert json.loads((tmp_path / "run/config.json").read_text())["nested"]["rates"] == [0.1, 0.2]
+
+
+def test_a_work_directory_of_another_experiment_is_refused_naming_the_settings(tmp_path):
+    work_directory.claim(tmp_path / "run", ConfigDict({"a": 1, "nested": {"b": 2, "c": 3}}))
+    with pytest.raises(ValueError, match=r"another experiment.*nested\.b \(2 there, 5 here\)") as e:
+        work_directory.claim(tmp_path / "run", ConfigDict({"a": 1, "nested": {"b": 5, "c": 3}}))
+    assert "nested.c" not in str(e.value)
+
+
+def test_a_directory_with_other_files_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(ValueError, match="not empty and holds no experiment"):
+        work_directory.claim(tmp_path, ConfigDict({"a": 1}))
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "results.json"
+    work_directory.write_json(path, {"old": 1})
+    with pytest.raises(TypeError):
+        work_directory.write_json(path, {"new": object()})
+    assert json.loads(path.read_text()) == {"old": 1}
+
+
+def test_a_changed_data_file_is_refused(tmp_path):
+    file = tmp_path / "table.csv"
+    config = ConfigDict({"data": {"path": str(file)}})
+    file.write_text("x,y\n1,2\n")
+    for _ in range(2):
+        work_directory.claim(tmp_path / "run", config)
+    file.write_text("x,y\n1,3\n")
+    with pytest.raises(ValueError, match="The data has changed"):
+        work_directory.claim(tmp_path / "run", config)
+    work_directory.claim(tmp_path / "new", config)
+    directory = ConfigDict({"data": {"path": str(tmp_path)}})
+    work_directory.claim(tmp_path / "images", directory)
+
+
+def test_what_results_come_from_is_kept_and_compared(tmp_path):
+    work_directory.require_same(tmp_path, teacher="a")
+    work_directory.require_same(tmp_path, teacher="a", data="b")
+    with pytest.raises(ValueError, match="The teacher has changed"):
+        work_directory.require_same(tmp_path, teacher="c")
+    assert work_directory.read_hashes(tmp_path) == {"teacher": "a", "data": "b"}

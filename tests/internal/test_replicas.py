@@ -1,0 +1,149 @@
+"""The same training on one, two and four replicas: devices of a process, or two processes."""
+
+import keras
+import numpy as np
+import processes
+import pytest
+import tensorflow as tf
+
+from ecl_tf import Distiller
+from ecl_tf._internal import batches, replicas
+
+
+@pytest.mark.slow
+def test_several_replicas_and_workers_reach_the_weights_and_logs_of_one():
+    # TensorFlow wants a process for each number of replicas; tracing four takes long.
+    one, two, four, *workers = processes.results(
+        [
+            processes.start("train_on_replicas.py", "1", "uneven", "groups"),
+            processes.start("train_on_replicas.py", "2", "groups"),
+            processes.start("train_on_replicas.py", "4", "uneven"),
+            *processes.start_workers(2, "train_on_replicas.py", "1", "uneven"),
+        ]
+    )
+    assert workers[0] == workers[1]
+    for case, several, count in [
+        ("groups", two, 2),
+        ("uneven", four, 4),
+        ("uneven", workers[0], 2),
+    ]:
+        one_case, several_case = one[case], several[case]
+        assert (one_case["replicas"], several_case["replicas"]) == (1, count)
+        steps = 55 if case == "uneven" else 50
+        assert one_case["steps"] == several_case["steps"] == steps
+        assert np.ptp(one_case["history"]["loss"]) > 0.01  # It learnt something.
+        for got, want in zip(several_case["weights"], one_case["weights"], strict=True):
+            np.testing.assert_allclose(got, want, atol=1e-5)
+        for logs in ("history", "evaluated"):
+            assert several_case[logs].keys() == one_case[logs].keys()
+            for name, values in one_case[logs].items():
+                np.testing.assert_allclose(several_case[logs][name], values, rtol=1e-4, atol=1e-6)
+
+
+# What is refused.
+
+
+class Several:
+    """A strategy's scope by itself, for more replicas than this process has."""
+
+    def __init__(self, replicas):
+        self.extended = tf.distribute.get_strategy().extended
+        self.num_replicas_in_sync = replicas
+
+
+def network(*layers):
+    return keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(3)])
+
+
+def refusal(monkeypatch, strategy, rows, *layers, optimizer="sgd", **compiled):
+    """What `validate` says of a strategy that the distiller is told to be in, or None."""
+    distiller = Distiller(network(*layers), network())
+    distiller.compile(optimizer, **compiled)
+    with monkeypatch.context() as patch:
+        patch.setattr(Distiller, "distribute_strategy", strategy)
+        try:
+            replicas.validate(distiller, rows)
+        except ValueError as error:
+            return str(error)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("rows", "count", "is_full"),
+    # 5 rows on 4 replicas are 2, 2, 1 and none.
+    [(8, 2, True), (7, 2, True), (1, 2, False), (5, 4, False), (7, 4, True), (None, 2, False)],
+)
+def test_batch_normalisation_needs_rows_on_every_replica(monkeypatch, rows, count, is_full):
+    found = refusal(monkeypatch, Several(count), rows, keras.layers.BatchNormalization())
+    assert (found is None) is is_full
+    assert is_full or "drop_remainder=True" in found
+    assert refusal(monkeypatch, Several(count), rows) is None
+    frozen = keras.layers.BatchNormalization(trainable=False)
+    assert refusal(monkeypatch, Several(count), rows, frozen) is None
+    nested = keras.Sequential([keras.layers.BatchNormalization()])
+    assert (refusal(monkeypatch, Several(count), rows, nested) is None) is is_full
+
+
+def test_one_replica_may_have_any_batches_and_executions(monkeypatch):
+    layer = keras.layers.BatchNormalization()
+    assert refusal(monkeypatch, Several(1), None, layer, steps_per_execution=4) is None
+
+
+def test_several_steps_an_execution_are_refused_on_several_replicas(monkeypatch):
+    found = refusal(monkeypatch, Several(2), 8, steps_per_execution=4)
+    assert "steps_per_execution=4 does not work" in found and "steps_per_execution=1" in found
+
+
+def test_accumulated_gradients_are_refused_on_several_replicas(monkeypatch):
+    def found(replicas):
+        optimizer = keras.optimizers.SGD(gradient_accumulation_steps=2)
+        return refusal(monkeypatch, Several(replicas), 8, optimizer=optimizer)
+
+    assert found(1) is None
+    assert "gradient_accumulation_steps=2 does not work on several" in found(2)
+
+
+def test_a_parameter_server_is_refused(monkeypatch):
+    strategy = object.__new__(tf.distribute.ParameterServerStrategy)
+    found = refusal(monkeypatch, strategy, 8)
+    assert "ParameterServerStrategy" in found and "MultiWorkerMirroredStrategy" in found
+
+
+@pytest.mark.parametrize("outside", ["student", "optimizer", "distiller"])
+def test_what_is_made_outside_of_the_scope_is_named(outside):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    made = {}
+    for name, make in {
+        "student": network,
+        "optimizer": lambda: keras.optimizers.SGD(0.1),
+        "distiller": lambda: Distiller(made["student"], network()),
+    }.items():
+        if name == outside:
+            made[name] = make()
+        else:
+            with strategy.scope():
+                made[name] = make()
+    with strategy.scope():
+        made["distiller"].compile(made["optimizer"])
+        with pytest.raises(ValueError, match=f"The {outside} was made in another scope"):
+            made["distiller"].fit(np.zeros((8, 4), "float32"), verbose=0)
+
+
+def test_teacher_and_compilation_may_be_outside_of_the_scope():
+    teacher = network()
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        distiller = Distiller(network(), teacher)
+    distiller.compile("sgd")
+    history = distiller.fit(np.ones((8, 4), "float32"), verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+
+
+def test_the_smallest_batch_of_data():
+    x = {"a": np.zeros((33, 4)), "b": np.zeros((33, 2))}
+    assert [batches.smallest(x, size) for size in (None, 11, 8, 64)] == [1, 11, 1, 33]
+    data = tf.data.Dataset.from_tensor_slices((x, np.zeros(33)))
+    assert batches.smallest(data.batch(8)) is None
+    assert batches.smallest(data.batch(8, drop_remainder=True)) == 8
+    unknown = tf.data.Dataset.from_generator(lambda: iter([x["a"]]), tf.float32)
+    assert batches.smallest(unknown) is None
+    assert batches.smallest(iter([x["a"]])) is None

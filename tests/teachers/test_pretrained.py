@@ -1,0 +1,699 @@
+"""Teachers from files: the same distribution as their own framework gives."""
+
+import sys
+import threading
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import scipy.special
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+import ecl_tf
+from ecl_tf.outputs import Bernoulli, Categorical, Joint, Normal, Point
+from ecl_tf.teachers import black_boxes, pretrained
+
+RNG = np.random.default_rng(0)
+X = RNG.random((7, 8, 8, 1), np.float32)
+COLOURED = RNG.random((5, 8, 8, 3), np.float32)
+ROWS = RNG.normal(0, 1, (6, 3)).astype(np.float32)
+RESCALING = {"class_name": "Rescaling", "config": {"scale": 255.0}}
+
+
+def network(units=4, activation=None, shape=(8, 8, 1)):
+    model = keras.Sequential(
+        [
+            keras.Input(shape, name="image"),
+            keras.layers.Conv2D(3, 3, activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(units, activation=activation),
+        ]
+    )
+    model.layers[1].moving_mean.assign([0.1, 0.2, 0.3])
+    return model
+
+
+def probabilities(model, x=X):
+    """What a distiller takes from a teacher."""
+    return ecl_tf.Ensemble(model, "categorical").distribution(x).probs_parameter().numpy()
+
+
+def softmax(logits):
+    return scipy.special.softmax(np.asarray(logits, np.float64), -1)
+
+
+def saved(model, path):
+    model.save(path)
+    return path
+
+
+# Keras files
+
+
+def test_a_keras_file_is_its_model(tmp_path):
+    model = network()
+    path = saved(model, tmp_path / "teacher.keras")
+    teacher = pretrained.load("keras", (8, 8, 1), "categorical", path=path)
+    np.testing.assert_allclose(teacher(X), model(X), atol=1e-5)
+    assert type(teacher) is keras.Sequential
+
+
+def test_a_keras_file_that_answers_with_probabilities(tmp_path):
+    model = network(activation="softmax")
+    path = saved(model, tmp_path / "teacher.keras")
+    with pytest.raises(ValueError, match=r"add up to 1.*answer='probabilities'"):
+        pretrained.load("keras", (8, 8, 1), "categorical", path=path)
+    teacher = pretrained.load("keras", (8, 8, 1), "categorical", answer="probabilities", path=path)
+    np.testing.assert_allclose(probabilities(teacher), model(X), atol=1e-5)
+    as_said = pretrained.load("keras", (8, 8, 1), "categorical", answer="logits", path=path)
+    np.testing.assert_allclose(as_said(X), model(X), atol=1e-5)
+
+
+def test_a_keras_file_of_named_outputs(tmp_path):
+    inputs = keras.Input((3,), name="row")
+    named = {
+        "p": keras.layers.Dense(4, activation="softmax", name="p")(inputs),
+        "mu": keras.layers.Dense(2, name="mu")(inputs),
+        "sigma": keras.layers.Dense(2, activation="softplus", name="sigma")(inputs),
+    }
+    model = keras.Model(inputs, named)
+    path = saved(model, tmp_path / "teacher.keras")
+    expected = model(ROWS)
+
+    normal = Normal(2, min_scale=1e-4, target_mean=3.0, target_stddev=[2.0, 5.0])
+    teacher = pretrained.load(
+        "keras", (3,), normal, answer={"mean": "mu", "stddev": "sigma"}, path=path
+    )
+    distribution = ecl_tf.Ensemble(teacher, normal).distribution(ROWS)
+    np.testing.assert_allclose(distribution.mean(), expected["mu"], atol=1e-5)
+    np.testing.assert_allclose(distribution.stddev(), expected["sigma"], atol=1e-5)
+
+    joint = Joint({"digit": Categorical(), "digit_angle": Normal(2, 1e-4)})
+    answer = {
+        "digit_probabilities": "p",
+        "digit_angle_mean": "mu",
+        "digit_angle_stddev": "sigma",
+    }
+    teacher = pretrained.load("keras", (3,), joint, answer=answer, path=path)
+    distribution = ecl_tf.Ensemble(teacher, joint).distribution(ROWS)
+    np.testing.assert_allclose(distribution["digit"].probs_parameter(), expected["p"], atol=1e-5)
+    np.testing.assert_allclose(distribution["digit_angle"].stddev(), expected["sigma"], atol=1e-5)
+
+    point = pretrained.load("keras", (3,), Point(2, 0.5), answer={"mean": "mu"}, path=path)
+    np.testing.assert_allclose(point(ROWS), expected["mu"], atol=1e-5)
+
+
+def test_a_keras_file_of_named_raw_outputs_is_its_model(tmp_path):
+    inputs = keras.Input((3,), name="row")
+    named = {"digit": keras.layers.Dense(4)(inputs), "angle": keras.layers.Dense(2)(inputs)}
+    path = saved(keras.Model(inputs, named), tmp_path / "teacher.keras")
+    joint = Joint({"digit": Categorical(), "angle": Normal(1)})
+    teacher = pretrained.load("keras", (3,), joint, path=path)
+    assert set(teacher(ROWS)) == {"digit", "angle"}
+    assert not any(isinstance(each, keras.Model) for each in teacher.layers)
+    with pytest.raises(ValueError, match=r"no outputs"):
+        pretrained.load("keras", (3,), {"pose": "categorical"}, path=path)
+
+
+def test_a_keras_file_of_unnamed_outputs(tmp_path):
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, [keras.layers.Dense(4)(inputs), keras.layers.Dense(2)(inputs)])
+    path = saved(model, tmp_path / "teacher.keras")
+    with pytest.raises(ValueError, match="list of 2 outputs without names"):
+        pretrained.load("keras", (3,), "categorical", path=path)
+
+
+def test_points_teach_a_normal_student(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    path = saved(model, tmp_path / "teacher.keras")
+    normal = Normal(2, target_mean=[1.0, 2.0], target_stddev=3.0)
+    members = [pretrained.load("keras", (3,), normal, answer="mean", path=path)] * 2
+    teacher = ecl_tf.teachers.get(members, normal)
+    np.testing.assert_allclose(teacher.distribution(ROWS).mean(), model(ROWS), atol=1e-5)
+    point = Point(2, 0.5, target_mean=[1.0, 2.0], target_stddev=3.0)
+    member = pretrained.load("keras", (3,), point, answer="mean", path=path)
+    distribution = ecl_tf.Ensemble(member, point).distribution(ROWS)
+    np.testing.assert_allclose(distribution.mean(), model(ROWS), atol=1e-5)
+
+
+def test_probabilities_of_zero_and_one_stay_finite(tmp_path):
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Activation("relu6")(inputs))
+    path = saved(model, tmp_path / "teacher.keras")
+    x = np.array([[0.0, 0.25, 0.75], [1.0, 0.0, 0.0]], np.float32)
+    bernoulli = pretrained.load("keras", (3,), "bernoulli", answer="probabilities", path=path)
+    assert np.isfinite(bernoulli(x)).all()
+    np.testing.assert_allclose(scipy.special.expit(bernoulli(x)), x, atol=1e-5)
+    layer = ecl_tf.teachers.pretrained.answers.RawAnswer("categorical", {"probabilities": "output"})
+    raw = layer(x)
+    assert np.isfinite(raw).all()
+    np.testing.assert_allclose(softmax(raw), x, atol=1e-5)
+
+
+def test_loading_a_keras_file_runs_no_code_unless_trusted(tmp_path):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: 2.0 * x)])
+    path = saved(model, tmp_path / "teacher.keras")
+    with pytest.raises(ValueError, match=r"Python code.*trust_code=True"):
+        pretrained.load("keras", (3,), "categorical", path=path)
+    teacher = pretrained.load("keras", (3,), "categorical", path=path, trust_code=True)
+    np.testing.assert_allclose(teacher(ROWS), 2.0 * ROWS)
+
+
+# Keras applications
+
+
+@pytest.mark.parametrize("size", [None, (32, 32)])
+def test_an_application_does_its_own_preprocessing(size):
+    teacher = pretrained.load(
+        "keras_application",
+        (8, 8, 3),
+        "categorical",
+        model="MobileNet",
+        weights=None,
+        classes=4,
+        size=size,
+    )
+    model = next(layer for layer in teacher.layers if isinstance(layer, keras.Model))
+    resized = tf.image.resize(255.0 * COLOURED, size or (224, 224)).numpy()
+    x = keras.applications.mobilenet.preprocess_input(resized)
+    np.testing.assert_allclose(probabilities(teacher, COLOURED), softmax(model(x)), atol=1e-5)
+    assert size is None or model.input_shape == (None, 32, 32, 3)
+
+
+def test_every_preprocess_input_is_a_layer():
+    images = 255.0 * COLOURED
+    for name in ("VGG16", "ResNet50V2", "DenseNet121", "EfficientNetB0"):
+        layer = pretrained.ApplicationPreprocessing(name)
+        module = sys.modules[getattr(keras.applications, name).__module__]
+        expected = module.preprocess_input(images.copy())
+        np.testing.assert_allclose(layer(images), expected, rtol=1e-5, atol=1e-3)
+
+
+def test_given_preprocessing_replaces_the_applications(tmp_path):
+    arguments = {"model": "MobileNet", "weights": None, "classes": 4, "size": (32, 32)}
+    own = [RESCALING, {"class_name": "Resizing", "config": {"height": 32, "width": 32}}]
+    teacher = pretrained.load("keras_application", (8, 8, 3), "categorical", own, **arguments)
+    model = next(layer for layer in teacher.layers if isinstance(layer, keras.Model))
+    expected = model(tf.image.resize(255.0 * COLOURED, (32, 32)))
+    np.testing.assert_allclose(probabilities(teacher, COLOURED), softmax(expected), atol=1e-5)
+
+
+def test_grey_images_and_saving(tmp_path):
+    arguments = {"model": "MobileNet", "weights": None, "classes": 4, "size": (32, 32)}
+    teacher = pretrained.load("keras_application", (8, 8, 1), "categorical", **arguments)
+    loaded = keras.models.load_model(saved(teacher, tmp_path / "teacher.keras"), safe_mode=True)
+    np.testing.assert_allclose(loaded(X), teacher(X), atol=1e-5)
+
+
+# KerasHub
+
+
+def test_a_keras_hub_preset_does_its_own_preprocessing(tmp_path):
+    keras_hub = pytest.importorskip("keras_hub")
+    backbone = keras_hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[3],
+        stackwise_num_filters=[64],
+        stackwise_num_blocks=[1],
+        stackwise_num_strides=[1],
+        block_type="basic_block",
+        image_shape=(None, None, 3),
+    )
+    converter = keras_hub.layers.ResNetImageConverter(
+        image_size=(12, 12), scale=1 / 127.5, offset=-1.0
+    )
+    classifier = keras_hub.models.ResNetImageClassifier(
+        backbone=backbone,
+        num_classes=4,
+        preprocessor=keras_hub.models.ResNetImageClassifierPreprocessor(converter),
+        activation="softmax",
+    )
+    classifier.save_to_preset(str(tmp_path / "preset"))
+    expected = classifier.predict(255.0 * COLOURED, verbose=0)
+    teacher = pretrained.load(
+        "keras_hub", (8, 8, 3), "categorical", preset=str(tmp_path / "preset")
+    )
+    np.testing.assert_allclose(probabilities(teacher, COLOURED), expected, atol=1e-5)
+    loaded = keras.models.load_model(saved(teacher, tmp_path / "teacher.keras"), safe_mode=True)
+    np.testing.assert_allclose(softmax(loaded(COLOURED)), expected, atol=1e-5)
+
+
+# SavedModels
+
+
+@pytest.mark.parametrize(
+    ("units", "output"),
+    [(4, Categorical()), (4, Bernoulli()), (4, Normal(2, target_mean=3.0))],
+    ids=["categorical", "bernoulli", "normal"],
+)
+def test_what_export_wrote_is_a_teacher(tmp_path, units, output):
+    student = network(units)
+    ecl_tf.export_student(student, output, tmp_path / "student")
+    teacher = pretrained.load("saved_model", (8, 8, 1), output, path=tmp_path / "student")
+    served = tf.saved_model.load(str(tmp_path / "student"))
+    expected = served.signatures["serving_default"](image=tf.constant(X))
+    answered = output.parameters(output(teacher(X)))
+    assert set(answered) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(answered[name], value, atol=1e-5)
+
+
+def test_any_saved_model_and_its_endpoints(tmp_path):
+    model = network()
+    model.export(tmp_path / "model", verbose=False)
+    arguments = {"path": tmp_path / "model"}
+    with pytest.raises(ValueError, match=r"output_0.*answer='logits'"):
+        pretrained.load("saved_model", (8, 8, 1), "categorical", **arguments)
+    for endpoint in ("serve", "serving_default"):
+        teacher = pretrained.load(
+            "saved_model",
+            (8, 8, 1),
+            "categorical",
+            answer="logits",
+            endpoint=endpoint,
+            **arguments,
+        )
+        np.testing.assert_allclose(probabilities(teacher), softmax(model(X)), atol=1e-5)
+    with pytest.raises(ValueError, match=r"no signature 'other'; it has \['serve"):
+        pretrained.load("saved_model", (8, 8, 1), "categorical", endpoint="other", **arguments)
+
+
+def test_a_saved_model_is_a_program_so_safe_mode_refuses_it(tmp_path):
+    network().export(tmp_path / "model", verbose=False)
+    teacher = pretrained.load(
+        "saved_model", (8, 8, 1), "categorical", answer="logits", path=tmp_path / "model"
+    )
+    path = saved(teacher, tmp_path / "teacher.keras")
+    with pytest.raises(ValueError, match="safe_mode=False"):
+        keras.models.load_model(path)
+    loaded = keras.models.load_model(path, safe_mode=False)
+    np.testing.assert_allclose(loaded(X), teacher(X), atol=1e-6)
+
+
+def test_a_saved_model_of_fixed_rows_or_none_at_all(tmp_path):
+    module = tf.Module()
+    module.f = tf.function(tf.identity, input_signature=[tf.TensorSpec((1, 3), name="x")])
+    tf.saved_model.save(module, str(tmp_path / "fixed"), signatures=module.f)
+    with pytest.raises(ValueError, match="leave the number of rows open"):
+        pretrained.load("saved_model", (3,), "categorical", path=tmp_path / "fixed")
+    with pytest.raises(ValueError, match="not a SavedModel"):
+        pretrained.load("saved_model", (3,), "categorical", path=tmp_path)
+
+
+# LiteRT
+
+
+def tflite(model, path, batch=None, quantised=False):
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if quantised:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([X[i : i + 1]] for i in range(7))
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.int8
+        converter.inference_output_type = tf.int8
+    path.write_bytes(converter.convert())
+    return path
+
+
+def by_hand(path, x):
+    """Row by row through an interpreter, with (de)quantisation in NumPy."""
+    interpreter = Interpreter(model_path=str(path))
+    interpreter.allocate_tensors()
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+    answers = []
+    for row in x:
+        if source["dtype"] == np.int8:
+            scale, zero = source["quantization"]
+            row = np.clip(np.round(row / scale + zero), -128, 127).astype(np.int8)
+        interpreter.set_tensor(source["index"], row[np.newaxis])
+        interpreter.invoke()
+        answers.append(interpreter.get_tensor(target["index"])[0].astype(np.float64))
+    answers = np.stack(answers)
+    if target["dtype"] == np.int8:
+        scale, zero = target["quantization"]
+        answers = (answers - zero) * scale
+    return answers
+
+
+@pytest.fixture(scope="module")
+def lite(tmp_path_factory):
+    keras.utils.set_random_seed(1)
+    directory = tmp_path_factory.mktemp("lite")
+    model = network()
+    return model, tflite(model, directory / "model.tflite")
+
+
+def test_litert_in_any_batch_size(lite):
+    model, path = lite
+    teacher = pretrained.load("tflite", (8, 8, 1), "categorical", answer="logits", path=path)
+    np.testing.assert_allclose(teacher(X), by_hand(path, X), atol=1e-5)
+    for rows in (3, 1, 7):
+        np.testing.assert_allclose(
+            probabilities(teacher, X[:rows]), softmax(model(X[:rows])), atol=1e-5
+        )
+    assert teacher(X[:0]).shape == (0, 4)
+    np.testing.assert_allclose(teacher.predict(X, batch_size=3, verbose=0), model(X), atol=1e-5)
+    assert teacher.layers[1].rows is None
+
+
+def test_quantised_litert(tmp_path):
+    model = network(activation="softmax")
+    path = tflite(model, tmp_path / "model.tflite", quantised=True)
+    teacher = pretrained.load("tflite", (8, 8, 1), "categorical", answer="probabilities", path=path)
+    expected = by_hand(path, X)
+    expected = np.maximum(expected, np.finfo(np.float32).tiny)
+    expected /= expected.sum(-1, keepdims=True)
+    np.testing.assert_allclose(probabilities(teacher), expected, atol=1e-5)
+    np.testing.assert_allclose(probabilities(teacher), model(X), atol=0.03)
+
+
+def test_litert_whose_graph_holds_for_its_own_rows_only(tmp_path):
+    # The mean over *two* rows: no other number gives the same.
+    inputs = keras.Input((3,), batch_size=2)
+    mean = keras.ops.mean(inputs, axis=0, keepdims=True)
+    model = keras.Model(inputs, keras.ops.add(inputs, mean))
+    path = tflite(model, tmp_path / "model.tflite")
+    teacher = pretrained.load("tflite", (3,), "categorical", answer="logits", path=path)
+    assert teacher.layers[1].rows == 2
+    filled = np.concatenate([ROWS[:5], np.zeros((1, 3), np.float32)])
+    expected = np.concatenate([filled[i : i + 2] + filled[i : i + 2].mean(0) for i in (0, 2, 4)])
+    np.testing.assert_allclose(teacher(ROWS[:5]), expected[:5], atol=1e-5)
+
+
+def test_litert_from_several_threads(lite):
+    _, path = lite
+    layer = black_boxes.LiteRT(path)
+    layer.build((None, 8, 8, 1))
+    expected = {rows: layer.answer({"image": X[:rows]}) for rows in (1, 4, 7)}
+    wrong, finished = [], []
+
+    def ask(rows):
+        for _ in range(50):
+            for name, value in layer.answer({"image": X[:rows]}).items():
+                if not np.array_equal(value, expected[rows][name]):
+                    wrong.append(rows)
+            finished.append(rows)
+
+    threads = [threading.Thread(target=ask, args=(rows,)) for rows in expected]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # Threads take turns within a call.
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not wrong
+    assert len(finished) == 3 * 50
+
+
+# ONNX
+
+W = RNG.normal(0, 1, (3, 4)).astype(np.float32)
+FLOAT = onnx.TensorProto.FLOAT
+
+
+def onnx_file(path, nodes, inputs, outputs, weights=(), input_type=FLOAT):
+    """Inputs and outputs: dicts from name to shape."""
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node(*node[:3], **(node[3] if node[3:] else {})) for node in nodes],
+        "graph",
+        [onnx.helper.make_tensor_value_info(n, input_type, s) for n, s in inputs.items()],
+        [onnx.helper.make_tensor_value_info(n, FLOAT, s) for n, s in outputs.items()],
+        [onnx.numpy_helper.from_array(value, name) for name, value in dict(weights).items()],
+    )
+    opset = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    return path
+
+
+def linear_onnx(path, weights=W, rows="rows", softmaxed=False):
+    nodes = [("MatMul", ["x", "w"], ["y" if softmaxed else "logits"])]
+    nodes += [("Softmax", ["y"], ["probabilities"])] if softmaxed else []
+    name = "probabilities" if softmaxed else "logits"
+    size = weights.shape[1]
+    return onnx_file(path, nodes, {"x": [rows, 3]}, {name: [rows, size]}, {"w": weights})
+
+
+@pytest.mark.parametrize("rows", ["rows", 1, 4])
+@pytest.mark.parametrize("softmaxed", [False, True])
+def test_onnx_in_any_batch_size(tmp_path, rows, softmaxed):
+    path = linear_onnx(tmp_path / "model.onnx", rows=rows, softmaxed=softmaxed)
+    teacher = pretrained.load("onnx", (3,), "categorical", path=path)
+    np.testing.assert_allclose(probabilities(teacher, ROWS), softmax(ROWS @ W), atol=1e-5)
+    if rows == "rows":
+        (direct,) = onnxruntime.InferenceSession(str(path)).run(None, {"x": ROWS})
+        expected = direct if softmaxed else softmax(direct)
+        np.testing.assert_allclose(probabilities(teacher, ROWS), expected, atol=1e-5)
+    assert teacher.output_shape == (None, 4)
+    np.testing.assert_allclose(
+        softmax(teacher.predict(ROWS, batch_size=5, verbose=0)), softmax(ROWS @ W), atol=1e-5
+    )
+
+
+def test_onnx_of_moments_and_of_points(tmp_path):
+    split = [("Split", ["y"], ["mean", "log"], {"axis": 1}), ("Exp", ["log"], ["stddev"])]
+    path = onnx_file(
+        tmp_path / "model.onnx",
+        [("MatMul", ["x", "w"], ["y"]), *split],
+        {"x": ["rows", 3]},
+        {"mean": ["rows", 2], "stddev": ["rows", 2]},
+        {"w": W},
+    )
+    y = ROWS.astype(np.float64) @ W
+    normal = Normal(2, min_scale=1e-5)
+    distribution = normal(pretrained.load("onnx", (3,), normal, path=path)(ROWS))
+    np.testing.assert_allclose(distribution.mean(), y[:, :2], atol=1e-5)
+    np.testing.assert_allclose(distribution.stddev(), np.exp(y[:, 2:]), rtol=1e-5, atol=1e-5)
+    point = pretrained.load("onnx", (3,), Point(2, 0.1), path=path)
+    np.testing.assert_allclose(point(ROWS), y[:, :2], atol=1e-5)
+
+
+def test_onnx_of_named_inputs_in_another_layout(tmp_path):
+    nodes = [
+        ("ReduceMean", ["image"], ["pooled"], {"axes": [2, 3], "keepdims": 0}),
+        ("Concat", ["pooled", "table"], ["logits"], {"axis": 1}),
+    ]
+    inputs = {"image": ["rows", 3, 8, 8], "table": ["rows", 2]}
+    path = onnx_file(tmp_path / "model.onnx", nodes, inputs, {"logits": ["rows", 5]})
+    shapes = {"table": (2,), "image": (8, 8, 3)}
+    permute = {"image": [{"class_name": "Permute", "config": {"dims": [3, 1, 2]}}]}
+    teacher = pretrained.load("onnx", shapes, "categorical", permute, path=path)
+    x = {"image": COLOURED, "table": ROWS[:5, :2]}
+    expected = np.concatenate([COLOURED.mean((1, 2)), ROWS[:5, :2]], 1)
+    np.testing.assert_allclose(teacher(x), expected, atol=1e-5)
+    with pytest.raises(ValueError, match=r"inputs \['image', 'table'\]"):
+        pretrained.load("onnx", {"img": (3, 8, 8), "table": (2,)}, "categorical", path=path)
+    with pytest.raises(ValueError, match=r"'image'.*\(None, 8, 8, 3\)"):
+        pretrained.load("onnx", shapes, "categorical", path=path)
+
+
+def test_whole_numbers_are_the_nearest(tmp_path):
+    nodes, shape = [("Cast", ["x"], ["logits"], {"to": FLOAT})], {"x": ["rows", 3]}
+    path = onnx_file(
+        tmp_path / "model.onnx", nodes, shape, {"logits": ["rows", 3]}, (), onnx.TensorProto.UINT8
+    )
+    teacher = pretrained.load("onnx", (3,), "categorical", [RESCALING], path=path)
+    levels = np.arange(256, dtype=np.float32).repeat(3).reshape(256, 3)
+    np.testing.assert_array_equal(teacher(levels / 255), levels)
+    np.testing.assert_array_equal(teacher(np.full((1, 3), 1.1)), [[255.0] * 3])
+
+
+def test_an_onnx_file_that_can_be_no_teacher(tmp_path):
+    path, shape = tmp_path / "model.onnx", {"x": ["rows", 3]}
+    mean = [("ReduceMean", ["x"], ["logits"], {"axes": [0], "keepdims": 1})]
+    with pytest.raises(ValueError, match="one row for each"):
+        pretrained.load(
+            "onnx", (3,), "categorical", path=onnx_file(path, mean, shape, {"logits": [1, 3]})
+        )
+    name = [("Identity", ["x"], ["logits"])]
+    onnx_file(path, name, shape, {"logits": ["rows", 3]}, (), onnx.TensorProto.STRING)
+    with pytest.raises(ValueError, match=r"not an ONNX file that runs|is no number"):
+        pretrained.load("onnx", (3,), "categorical", path=path)
+    with pytest.raises(ValueError, match=r"has the providers \[.*got \['Abacus'\]"):
+        pretrained.load("onnx", (3,), "categorical", path=linear_onnx(path), providers=["Abacus"])
+
+
+def test_an_ensemble_of_two_onnx_files(tmp_path):
+    weights = [W, -0.5 * W]
+    members = [
+        pretrained.load("onnx", (3,), "categorical", path=linear_onnx(tmp_path / f"{i}.onnx", each))
+        for i, each in enumerate(weights)
+    ]
+    ensemble = ecl_tf.Ensemble(members, "categorical")
+    expected = np.mean([softmax(ROWS @ each) for each in weights], 0)
+    np.testing.assert_allclose(ensemble.distribution(ROWS).probs_parameter(), expected, atol=1e-5)
+
+
+# Distillation
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """Records what ONNX files are run on."""
+    arrays = []
+    run = black_boxes.Onnx._run
+    monkeypatch.setattr(
+        black_boxes.Onnx, "_run", lambda self, x: arrays.append(dict(x)) or run(self, x)
+    )
+    return arrays
+
+
+def test_teacher_and_student_want_different_things_of_the_same_sampled_x(tmp_path, seen):
+    weights = {"w": RNG.normal(0, 0.01, (16, 4)).astype(np.float32)}
+    nodes = [("Flatten", ["x"], ["flat"]), ("MatMul", ["flat", "w"], ["logits"])]
+    inputs, outputs = {"x": ["rows", 1, 4, 4]}, {"logits": ["rows", 4]}
+    path = onnx_file(tmp_path / "model.onnx", nodes, inputs, outputs, weights)
+    half = {"class_name": "Resizing", "config": {"height": 4, "width": 4}}
+    permute = {"class_name": "Permute", "config": {"dims": [3, 1, 2]}}
+    teacher = pretrained.load(
+        "onnx", (8, 8, 1), "categorical", [RESCALING, half, permute], path=path
+    )
+    dataset = tf.data.Dataset.from_tensor_slices(X).batch(3)
+    student = ecl_tf.preprocessing.with_preprocessing(
+        network(), ecl_tf.preprocessing.adapt(["Normalization"], dataset), (8, 8, 1)
+    )
+    sampled, samplers = [], ecl_tf.samplers
+
+    class Recording(samplers.Mixup):
+        def sample(self, inputs, seed):
+            samples = super().sample(inputs, seed)
+            tf.numpy_function(lambda x: sampled.append(x.copy()), [samples.inputs], [])
+            return samples
+
+    distiller = ecl_tf.Distiller(student, teacher, sampler=Recording())
+    distiller.compile(keras.optimizers.SGD(0.01))
+    seen.clear()
+    distiller.fit(X, batch_size=7, epochs=3, shuffle=False, verbose=0)
+    assert len(sampled) == len(seen) == 3
+    for mixed, array in zip(sampled, seen, strict=True):
+        assert np.abs(mixed - X).max() > 0.1  # Not the training set.
+        expected = tf.image.resize(255.0 * mixed, (4, 4)).numpy().transpose(0, 3, 1, 2)
+        np.testing.assert_allclose(array["x"], expected, rtol=1e-4, atol=1e-2)
+
+
+def test_a_distiller_saves_and_loads_with_its_black_boxes(tmp_path, lite):
+    _, path = lite
+    members = [pretrained.load("tflite", (8, 8, 1), "categorical", answer="logits", path=path)] * 2
+    distiller = ecl_tf.Distiller(network(), members)
+    distiller.compile("sgd", metrics=["accuracy"])
+    labels = RNG.integers(0, 4, 7)
+    distiller.fit(X, verbose=0)
+    expected = distiller.evaluate(X, labels, verbose=0, return_dict=True)
+    loaded = keras.models.load_model(saved(distiller, tmp_path / "distiller.keras"))
+    assert loaded.evaluate(X, labels, verbose=0, return_dict=True) == pytest.approx(expected)
+    (box,) = {m.layers[1].file for m in loaded.teacher.members}
+    assert box == str(path)
+    loaded.fit(X, verbose=0)
+
+
+def test_a_black_box_whose_file_is_gone_says_so(tmp_path):
+    path = linear_onnx(tmp_path / "model.onnx")
+    teacher = pretrained.load("onnx", (3,), "categorical", path=path)
+    config = teacher.layers[1].get_config()
+    copy = black_boxes.Onnx.from_config(config)
+    assert copy.get_config() == config
+    saved(teacher, tmp_path / "teacher.keras")
+    path.unlink()
+    with pytest.raises(Exception, match=r"no teacher at .*model\.onnx"):
+        keras.models.load_model(tmp_path / "teacher.keras")
+
+
+def test_black_boxes_are_not_compiled_by_xla(tmp_path):
+    path = linear_onnx(tmp_path / "model.onnx")
+    teacher = pretrained.load("onnx", (3,), "categorical", path=path)
+    student = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
+    distiller = ecl_tf.Distiller(student, teacher)
+    with pytest.warns(UserWarning, match="jit_compile"):
+        distiller.compile("sgd", jit_compile=True)
+    distiller.fit(ROWS, verbose=0)
+
+
+# What does not fit
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "error", "message"),
+    [
+        ("pytorch", {}, ValueError, r"Unknown pretrained network 'pytorch'.*'onnx'"),
+        ("onnx", {"file": "a.onnx"}, ValueError, r"no arguments \['file'\].*'path'"),
+        ("onnx", {"path": "a.onnx"}, FileNotFoundError, r"no teacher at .*a\.onnx"),
+        ("tflite", {"path": "a.tflite"}, FileNotFoundError, r"no teacher at .*a\.tflite"),
+        ("saved_model", {"path": "a"}, FileNotFoundError, "no teacher at .*a"),
+        ("keras", {"path": "a.keras"}, FileNotFoundError, r"no Keras file at a\.keras"),
+        ("keras_application", {"model": "Mobile"}, ValueError, "Unknown model.*'MobileNetV2'"),
+    ],
+)
+def test_bad_arguments(kind, arguments, error, message):
+    with pytest.raises(error, match=message):
+        pretrained.load(kind, (3,), "categorical", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("keras", "not a .keras file"),
+        ("tflite", "not a LiteRT file"),
+        ("onnx", "not an ONNX file"),
+        ("saved_model", "not a SavedModel"),
+    ],
+)
+def test_files_of_another_format(tmp_path, kind, message):
+    path = tmp_path / "model.keras"
+    path.write_text("something else, of some length, which no format begins with")
+    with pytest.raises(ValueError, match=message):
+        pretrained.load(kind, (3,), "categorical", path=path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "output", "answer", "message"),
+    [
+        ((5,), "categorical", None, r"can't take inputs of shape \(5,\)"),
+        ((None,), "categorical", None, "known sizes"),
+        ((3,), "categorical", "p", "Unknown answer 'p'; expected answer='logits'"),
+        ((3,), "categorical", "mean", r"\['mean'\]"),
+        ((3,), "categorical", "probabilities", "no probabilities"),
+        ((3,), "categorical", {"probabilities": "p"}, r"no outputs \['p'\]; it has \['logits'\]"),
+        ((3,), Normal(3), None, "last dimension of 6"),
+        ((3,), Normal(2), "probabilities", r"\['probabilities'\]"),
+        ((3,), Normal(3), "mean", "last dimension of 3"),
+        ((3,), {"a": "categorical"}, None, r"\['logits'\] don't tell"),
+        ((3,), {"a": "categorical"}, {"b_mean": "logits"}, "no parameter of the joint"),
+        ((3,), "normal", None, r"Normal\(event_size\)"),
+    ],
+)
+def test_what_does_not_fit(tmp_path, shape, output, answer, message):
+    path = linear_onnx(tmp_path / "model.onnx")
+    with pytest.raises(ValueError, match=message):
+        pretrained.load("onnx", shape, output, answer=answer, path=path)
+
+
+def test_an_answer_that_could_be_any_output(tmp_path):
+    nodes = [("Identity", ["x"], ["a"]), ("Identity", ["x"], ["b"])]
+    shape = ["rows", 3]
+    path = onnx_file(tmp_path / "model.onnx", nodes, {"x": shape}, {"a": shape, "b": shape})
+    with pytest.raises(ValueError, match=r"any of .*\['a', 'b'\].*answer=\{'logits': 'a'\}"):
+        pretrained.load("onnx", (3,), "categorical", answer="logits", path=path)
+    teacher = pretrained.load("onnx", (3,), "categorical", answer={"logits": "b"}, path=path)
+    np.testing.assert_allclose(teacher(ROWS), ROWS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "package"),
+    [
+        ("tflite", "ai_edge_litert.interpreter", "ai-edge-litert"),
+        ("onnx", "onnxruntime", "onnxruntime"),
+        ("keras_hub", "keras_hub", "keras-hub"),
+    ],
+)
+def test_what_is_not_installed(tmp_path, monkeypatch, kind, module, package):
+    monkeypatch.setitem(sys.modules, module, None)
+    path = linear_onnx(tmp_path / "model.onnx")
+    arguments = {"preset": "any"} if kind == "keras_hub" else {"path": path}
+    with pytest.raises(ImportError, match=rf'needs {package}.*pip install "ecl_tf\[teachers\]"'):
+        pretrained.load(kind, (3,), "categorical", **arguments)

@@ -1,0 +1,20 @@
+"""Experiments made so small that a test can run them."""
+
+
+def shrink(config):
+    config.seeds = 2
+    config.tuning_seeds = 1
+    config.data.train_size = 64
+    config.teacher.members = 2
+    config.kd.label_weights = (0.0,)
+    if config.output == "categorical":
+        config.kd.temperatures = (1.0, 4.0)
+        config.teacher.network.width = 4
+    else:
+        config.teacher.network.widths = (8,)
+    config.student.network.widths = (8,)
+    for section in (config.teacher, config.student):
+        section.train.steps = 20
+        section.train.steps_per_execution = 10
+    config.student.train.epochs = 2
+    return config
