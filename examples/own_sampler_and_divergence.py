@@ -1,6 +1,10 @@
-"""A sampler and a divergence of one's own, compared with ordinary distillation.
+"""A sampler and a divergence of your own, compared with ordinary distillation.
+
+You learn how to write both. The sampler moves digits by a pixel, the divergence is Renyi's.
 
     python examples/own_sampler_and_divergence.py
+
+NUMBERS
 """
 
 import keras
@@ -11,13 +15,14 @@ from sklearn.model_selection import train_test_split
 import ecl_tf
 
 
+# Registered, both can be saved with the distiller.
 @keras.saving.register_keras_serializable("my_project")
 class Shift(ecl_tf.samplers.Sampler):
     """Moves each image by up to one pixel, in one of nine directions."""
 
     def sample(self, inputs, seed):
         # A sampler is a function of inputs and seed: the same seed gives the same samples. On
-        # several devices the seed has a third number, by which each draws its own.
+        # several devices the seed has a third number, which differs between the devices.
         seed = tf.random.experimental.stateless_fold_in(seed[:2], seed[-1])
         rows = tf.shape(inputs)[0]
         direction = tf.random.stateless_uniform([rows], seed, maxval=9, dtype=tf.int32)
@@ -35,32 +40,33 @@ def renyi(teacher, student):
 
 
 keras.utils.set_random_seed(0)
-images, labels = load_digits(return_X_y=True)
-images = (images / 16.0).reshape(-1, 8, 8, 1).astype("float32")
-x, held_out_x, y, held_out_y = train_test_split(images, labels, test_size=597, random_state=0, stratify=labels)
-#DEV x, held_out_x, y, held_out_y = train_test_split(x, y, test_size=600, random_state=SEED, stratify=y)
-x, y = x[:200], y[:200]
-
-teacher = ecl_tf.models.build("convnet", (8, 8, 1), 10, width=32)
+x, y = load_digits(return_X_y=True)
+x = (x / 16.0).reshape(-1, 8, 8, 1).astype("float32")
+x, test_x, y, test_y = train_test_split(x, y, test_size=597, random_state=0, stratify=y)
+teacher = ecl_tf.models.build("convnet", (8, 8, 1), 10, width=16)
 loss = ecl_tf.losses.NegativeLogLikelihood("categorical")
-teacher.compile(keras.optimizers.Adam(2e-3), loss, steps_per_execution=4)
-teacher.fit(x, y, batch_size=50, epochs=60, verbose=0)
+teacher.compile(keras.optimizers.Adam(2e-3), loss, steps_per_execution=10)
+teacher.fit(x, y, batch_size=50, epochs=20, verbose=0)
 
-print(f"{'on held-out images':32} {'accuracy':>9} {'NLL, nats':>9}")
+# The student gets 100 of the teacher's 1,200 images, and no labels. One long epoch of them takes
+# less time than many short ones.
+few = tf.data.Dataset.from_tensor_slices(x[:100]).shuffle(100, seed=0).repeat().batch(50)
+
+print(f"{'on held-out images':22} {'accuracy':>9} {'NLL, nats':>9}")
 metrics = ["accuracy", ecl_tf.metrics.NegativeLogLikelihood("categorical")]
 for name, arguments in {
     "ordinary distillation": {"sampler": "Empirical"},
     "its samples, renyi": {"sampler": "Empirical", "divergence": renyi},
     "Shift": {"sampler": Shift()},
     "Shift, renyi": {"sampler": Shift(), "divergence": renyi},
-    "Shift or Mix": {"sampler": ecl_tf.samplers.Choice([Shift(), "Mix"])},
     "XCL, default recipe": {},
 }.items():
     keras.utils.set_random_seed(1)  # All students begin with the same weights.
     student = ecl_tf.models.build("mlp", (8, 8, 1), 10, widths=(64, 64))
     distiller = ecl_tf.Distiller(student, teacher, **arguments)
-    distiller.compile(keras.optimizers.Adam(3e-3), metrics=metrics, teacher_metrics=True, steps_per_execution=20)
-    distiller.fit(x, batch_size=50, epochs=150, verbose=0)
-    scores = distiller.evaluate(held_out_x, held_out_y, verbose=0, return_dict=True)
-    print(f"{name:32} {scores['accuracy']:9.1%} {scores['nll']:9.3f}")
-print(f"{'teacher':32} {scores['teacher_accuracy']:9.1%} {scores['teacher_nll']:9.3f}")
+    optimizer = keras.optimizers.Adam(3e-3)
+    distiller.compile(optimizer, metrics=metrics, teacher_metrics=True, steps_per_execution=20)
+    distiller.fit(few, steps_per_epoch=1500, shuffle=False, verbose=0)
+    scores = distiller.evaluate(test_x, test_y, verbose=0, return_dict=True)
+    print(f"{name:22} {scores['accuracy']:9.1%} {scores['nll']:9.3f}")
+print(f"{'teacher':22} {scores['teacher_accuracy']:9.1%} {scores['teacher_nll']:9.3f}")
