@@ -137,47 +137,47 @@ def test_row_count_is_static_where_it_can_be():
     assert tf.is_tensor(seen[0])
 
 
-# Graphs. To trace and to compile is what takes the time, so one has all samplers (Choice those
-# that are not named).
+# Graphs. To trace and to compile is what takes the time, so one has several samplers (Choice
+# has those that are not named).
 
 
-@pytest.fixture
-def draw_all():
-    names = "Augment", "Choice", "DirichletMixup", "GaussianNoise"
-    every = {name: MAKE[name]() for name in names}
-    return lambda inputs, seed: {name: each(inputs, seed) for name, each in every.items()}
+def draw_each(*names):
+    each = {name: MAKE[name]() for name in names}
+    return lambda inputs, seed: {name: its(inputs, seed) for name, its in each.items()}
 
 
-def test_a_graph_with_any_batch_size_gives_the_eager_sample(draw_all):
+def test_a_graph_with_any_batch_size_gives_the_eager_sample():
+    draw = draw_each("Augment", "Choice", "DirichletMixup", "GaussianNoise")
     shapes = {"image": [None, 6, 5, 2], "head_pose": [None, 2]}
     signature = {name: tf.TensorSpec(shape) for name, shape in shapes.items()}
-    graph = tf.function(draw_all, input_signature=[signature, tf.TensorSpec([2], tf.int32)])
+    graph = tf.function(draw, input_signature=[signature, tf.TensorSpec([2], tf.int32)])
     for rows in (1, 6):
         inputs = {name: tf.constant(x) for name, x in batch(rows).items()}
-        expected = draw_all(inputs, 5)
+        expected = draw(inputs, 5)
         for name, samples in graph(inputs, tf.constant([5, 0])).items():
             assert_same(samples, expected[name], rtol=1e-6, atol=1e-6, err_msg=name)
 
 
-def test_xla_compiles_them_with_the_seed_as_an_argument_and_static_shapes(draw_all):
-    traces = []
+def test_xla_compiles_them_with_the_seed_as_an_argument_and_static_shapes():
+    """Those of Dirichlet mixing, which take seconds, are compiled in test_xla."""
+    draw, traces = draw_each("Augment", "Choice", "GaussianNoise"), []
 
     @tf.function(jit_compile=True)
     def compiled(inputs, seed):
-        drawn = draw_all(inputs, seed)
+        drawn = draw(inputs, seed)
         traces.append([leaf.shape.as_list() for leaf in keras.tree.flatten(drawn)])
         return drawn
 
     inputs = {name: tf.constant(x) for name, x in batch().items()}
     for number in (5, 6):
-        drawn, expected = compiled(inputs, tf.constant([number, 0])), draw_all(inputs, number)
+        drawn, expected = compiled(inputs, tf.constant([number, 0])), draw(inputs, number)
         # Keras layers draw other numbers under XLA than without; flips they stay.
         image, x = drawn.pop("Augment").inputs["image"].numpy(), inputs["image"].numpy()
         kept, flipped = (image == x).all((1, 2, 3)), (image == x[:, :, ::-1]).all((1, 2, 3))
         assert np.all(kept ^ flipped)
         for name, samples in drawn.items():
             assert_same(samples, expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
-    assert traces == [4 * [[6, 2], [6, 6, 5, 2], [6]]]  # Once, with static shapes.
+    assert traces == [3 * [[6, 2], [6, 6, 5, 2], [6]]]  # Once, with static shapes.
 
 
 # Serialization
