@@ -68,11 +68,8 @@ def test_probabilities_are_softmax_or_sigmoid_and_have_their_name():
         assert output.prediction(RAW).numpy() == expected
         assert output.parameters(output(RAW))["probabilities"].numpy() == expected
     assert Categorical()(RAW).probs_parameter().numpy() == pytest.approx(softmax(RAW), rel=1e-5)
-
-
-def test_bernoulli_probability_of_a_row_is_the_product_over_labels():
-    p = sigmoid(RAW)
-    labels = np.array([[0, 1, 1, 0]] * 4, np.float32)
+    # That of a row of labels is their product.
+    p, labels = sigmoid(RAW), np.array([[0, 1, 1, 0]] * 4, np.float32)
     expected = np.where(labels > 0, p, 1 - p).prod(-1)
     np.testing.assert_allclose(Bernoulli()(RAW).prob(labels), expected, rtol=1e-5)
 
@@ -296,11 +293,8 @@ def test_bernoulli_likelihood_of_hard_and_soft_labels():
         expected = -(labels * np.log(p) + (1 - labels) * np.log(1 - p)).sum(-1)
         actual = Bernoulli().negative_log_likelihood(Bernoulli()(RAW), labels)
         np.testing.assert_allclose(actual, expected, rtol=1e-5)
-
-
-def test_bernoulli_likelihood_is_finite_where_probabilities_round_to_zero():
-    distribution = Bernoulli()([[200.0, -150.0]])
-    actual = Bernoulli().negative_log_likelihood(distribution, [[0, 1]])
+    # It is finite where probabilities round to zero.
+    actual = Bernoulli().negative_log_likelihood(Bernoulli()([[200.0, -150.0]]), [[0, 1]])
     assert float(actual[0]) == pytest.approx(350.0)
 
 
@@ -484,13 +478,6 @@ def test_joint_refuses_bad_weights_and_no_outputs(weights):
         Joint({})
 
 
-def test_numbers_of_each_dimension_may_be_arrays_and_lists_of_one():
-    assert Point(2, stddev=np.array([0.5, 2.0])) == Point(2, stddev=[0.5, 2.0])
-    expected = Normal(2, target_mean=[1.0, 2.0], target_stddev=[3.0, 4.0])
-    assert Normal(2, target_mean=np.array([1, 2]), target_stddev=(3, 4)) == expected
-    assert Normal(1, target_mean=[1.0], target_stddev=[2.0]) == Normal(1, 1e-3, 1.0, 2.0)
-
-
 # Lookup and serialization
 
 
@@ -549,5 +536,8 @@ def test_different_outputs_are_different_and_configs_hold_what_was_given():
     assert len(set(ALL)) == len(ALL)
     assert all((a == b) == (a is b) for a in ALL for b in ALL)
     assert Joint({"a": "bernoulli"}, {"a": 2}) != Joint({"a": "bernoulli"})
+    arrays = Point(2, np.array([0.5, 2.0]), 0.1, np.array([1, 2]), (3, 4))
+    assert arrays == Point(2, [0.5, 2.0], 0.1, [1.0, 2.0], [3.0, 4.0])
+    assert Normal(1, target_mean=[1.0], target_stddev=[2.0]) == Normal(1, 1e-3, 1.0, 2.0)
     config = GAUSSIANS[1].get_config()
     assert (config["target_mean"], config["target_stddev"]) == ([10.0, -4.0], [0.5, 20.0])

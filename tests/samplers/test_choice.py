@@ -77,13 +77,6 @@ def test_every_row_is_of_one_kind_and_the_unmodified_ones_are_the_empirical_ones
     assert not np.any(unmodified & (mixed | flipped))
 
 
-def test_unmodified_rows_are_exactly_the_empirical_ones_beside_a_sampler_that_always_changes():
-    samples = Choice([Add(1), Empirical()], [0.7, 0.3])(tf.zeros((500, 1)), seed=0)
-    kept = samples.inputs.numpy().ravel() == 0
-    np.testing.assert_array_equal(samples.unmodified, kept)
-    assert scipy.stats.binomtest(int(kept.sum()), 500, 0.3).pvalue > 1e-3
-
-
 def test_one_sampler_and_nested_choices():
     assert np.all(chosen([Add(3)]) == 3)
     numbers = chosen([Add(0), Choice([Add(1), Add(2)])], [0.5, 0.5])

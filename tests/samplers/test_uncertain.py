@@ -14,7 +14,7 @@ from scipy.special import softmax
 
 from ecl_tf import Distiller, Ensemble, Teacher, outputs, samplers, uncertainty
 from ecl_tf._internal import random
-from ecl_tf.samplers import Choice, Empirical, GaussianNoise, Mixup, Samples, Uncertain
+from ecl_tf.samplers import Choice, GaussianNoise, Mixup, Samples, Uncertain
 
 NOBODY = uncertainty.Networks(None, None, None)  # For scores that ask no network.
 SIZE, CLASSES = 4, 3
@@ -81,13 +81,6 @@ def test_exactly_the_candidates_of_the_highest_scores_are_kept_in_their_order(na
     np.testing.assert_array_equal(samples.sources, kept % 16)
     assert samples.sources.dtype == tf.int32
     assert not samples.unmodified.numpy().any()
-
-
-def test_one_row_can_give_all_the_samples():
-    x = np.float32([[1.0], [9.0], [2.0]])
-    samples = Uncertain("Empirical", 3, size_of_first, 0.0)(x, 0, NOBODY)
-    np.testing.assert_array_equal(samples.inputs, [[9.0]] * 3)
-    np.testing.assert_array_equal(samples.sources, [1, 1, 1])
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -217,13 +210,6 @@ def test_rows_are_unmodified_where_the_base_left_them():
     np.testing.assert_array_equal(unmodified, same)
 
 
-def test_samples_that_stay_in_place_follow_themselves():
-    labels = tf.range(4)
-    samples = Empirical()(tf.zeros((4, 1)), 0)
-    assert not samples.is_moved
-    assert samples.follow(labels) is labels
-
-
 def test_all_inputs_of_a_row_are_those_of_one_candidate():
     x = {"one": tf.range(16.0)[:, None], "other": tf.range(16.0)[:, None, None] + 1000.0}
 
@@ -271,7 +257,7 @@ class CountRows(keras.layers.Layer):
 B, R = 6, 3
 
 
-def rows_of_a_step(sampler, label_weight=0.0):
+def rows_of_a_step(sampler, label_weight):
     teacher, counter = CountingTeacher(), CountRows()
     student = keras.Sequential([keras.Input((SIZE,)), counter, keras.layers.Dense(CLASSES)])
     distiller = Distiller(student, teacher, sampler=sampler, label_weight=label_weight)
@@ -281,23 +267,25 @@ def rows_of_a_step(sampler, label_weight=0.0):
 
 
 @pytest.mark.parametrize(
-    ("score", "label_weight", "of_teacher", "of_student"),
+    ("sampler", "label_weight", "of_teacher", "of_student"),
     [
-        ("teacher_uncertainty", 0.0, [R * B], [(B, True)]),
-        ("disagreement", 0.0, [R * B], [(B, True)]),
-        ("student_uncertainty", 0.0, [B], [(R * B, False), (B, True)]),
-        ("divergence", 0.0, [R * B], [(R * B, False), (B, True)]),
-        ("divergence", 0.5, [R * B], [(R * B, False), (2 * B, True)]),
-        (size_of_first, 0.0, [B], [(B, True)]),
+        (Uncertain(None, R, "teacher_uncertainty"), 0.0, [R * B], [(B, True)]),
+        (Uncertain(None, R, "disagreement"), 0.0, [R * B], [(B, True)]),
+        (Uncertain(None, R, "student_uncertainty"), 0.0, [B], [(R * B, False), (B, True)]),
+        (Uncertain(None, R, "divergence"), 0.0, [R * B], [(R * B, False), (B, True)]),
+        (Uncertain(None, R, "divergence"), 0.5, [R * B], [(R * B, False), (2 * B, True)]),
+        (Uncertain(None, R, size_of_first), 0.0, [B], [(B, True)]),
+        # In a choice the teacher is asked for the chosen rows as well.
+        (
+            Choice(["Mixup", Uncertain(None, R, "teacher_uncertainty")]),
+            0.0,
+            [R * B, B],
+            [(B, True)],
+        ),
     ],
 )
-def test_a_step_asks_for_no_more_rows_than_it_must(score, label_weight, of_teacher, of_student):
-    assert rows_of_a_step(Uncertain(None, R, score), label_weight) == (of_teacher, of_student)
-
-
-def test_in_a_choice_the_teacher_is_asked_for_the_chosen_rows_as_well():
-    choice = Choice(["Mixup", Uncertain(None, R, "teacher_uncertainty")])
-    assert rows_of_a_step(choice) == ([R * B, B], [(B, True)])
+def test_a_step_asks_for_no_more_rows_than_it_must(sampler, label_weight, of_teacher, of_student):
+    assert rows_of_a_step(sampler, label_weight) == (of_teacher, of_student)
 
 
 @pytest.mark.parametrize("name", list(uncertainty.SCORES))
@@ -381,12 +369,11 @@ def test_in_a_choice_rows_are_those_of_the_sampler_itself():
     np.testing.assert_array_equal(samples.unmodified, own)
 
 
-@pytest.mark.parametrize(("base", "keeps"), [("Mixup", False), ("Empirical", True), (None, True)])
-def test_rows_are_kept_by_design_if_the_base_does(base, keeps):
-    sampler = Uncertain(base)
-    assert sampler.keeps_rows is keeps
-    assert Choice([sampler, "Mixup"]).keeps_rows is keeps
-    assert Uncertain(sampler).keeps_rows is keeps
+def test_rows_are_kept_by_design_if_the_base_does():
+    for base, keeps in (("Mixup", False), ("Empirical", True), (None, True)):
+        sampler = Uncertain(base)
+        assert sampler.keeps_rows is keeps is Uncertain(sampler).keeps_rows
+        assert Choice([sampler, "Mixup"]).keeps_rows is keeps
 
 
 # Errors.
