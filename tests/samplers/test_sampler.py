@@ -1,5 +1,7 @@
 """What all samplers promise: purity, structure, compilation, serialization."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -23,20 +25,37 @@ from ecl_tf.samplers import (
     UncertaintyMixup,
 )
 
+NOBODY = uncertainty.Networks(None, None, None)
+
+
+@keras.saving.register_keras_serializable("ecl_tf_tests")
+def pixel(answers):
+    """A score that asks no network."""
+    return tf.abs(answers.inputs["image"][:, 0, 0, 0])
+
 
 def flip():
     return Augment(keras.layers.RandomFlip("horizontal"), key="image")
 
 
+def generated():
+    z = keras.Input((62,))
+    image = keras.layers.Reshape((6, 5, 2))(z[:, 2:])
+    return Generated(keras.Model(z, {"image": image, "head_pose": z[:, :2]}))
+
+
 MAKE = {
     "Empirical": Empirical,
-    "Mixup": Mixup,
-    "CutMix": CutMix,
-    "Mix": Mix,
-    "DirichletMixup": DirichletMixup,
+    "Mixup": lambda: Mixup(group_size=4),
+    "Mix": lambda: Mix(group_size=4),
+    "DirichletMixup": lambda: DirichletMixup(group_size=4),
     "GaussianNoise": lambda: GaussianNoise({"image": 0.1, "head_pose": 0.2}),
     "Augment": flip,
-    "Choice": lambda: Choice(["Empirical", "Mixup", "CutMix"], [0.3, 0.3, 0.4]),
+    "Generated": generated,
+    "Choice": lambda: Choice(["Empirical", Mixup(group_size=4), flip()], [0.3, 0.3, 0.4]),
+    "Uncertain": lambda: Uncertain(Mix(group_size=4), 3, pixel, 0.0, group_size=4),
+    "Uncertain, drawn": lambda: Uncertain("Empirical", 2, pixel, 1.0, group_size=4),
+    "UncertaintyMixup": lambda: UncertaintyMixup(0.5, pixel, group_size=4),
 }
 
 
@@ -45,7 +64,7 @@ def sampler(request):
     return MAKE[request.param]()
 
 
-def batch(rows=6, dtype=np.float32):
+def batch(rows=6, dtype="float32"):
     images, poses = numbers(rows, 6, 5, 2), numbers(rows, 2, seed=1)
     return {"image": images.astype(dtype), "head_pose": poses.astype(dtype)}
 
@@ -63,28 +82,30 @@ def differ(a, b):
     return any(np.any(x != y) for x, y in zip(flat(a), flat(b), strict=True))
 
 
-# Purity
+# Purity and structure
 
 
 def test_a_sample_is_a_function_of_inputs_and_seed_alone(sampler):
     inputs = {name: tf.Variable(x) for name, x in batch().items()}
-    first = sampler(inputs, seed=3)
+    first = sampler(inputs, 3, NOBODY)
     assert_same(inputs, batch())
-    kept = first.unmodified.numpy()
-    for name, x in batch().items():
-        np.testing.assert_array_equal(first.inputs[name].numpy()[kept], x[kept])
-    assert np.any(kept) or not sampler.keeps_rows
     keras.utils.set_random_seed(1)
-    assert_same(first, sampler(batch(), seed=tf.constant([3, 0])))
+    assert_same(first, sampler(batch(), tf.constant([3, 0]), NOBODY))
     if not isinstance(sampler, Empirical):
         assert differ(first.inputs, batch())
-        assert differ(first, sampler(batch(), seed=4))
-        assert differ(first, sampler(batch(), seed=tf.constant([3, 1])))
+        assert differ(first, sampler(batch(), 4, NOBODY))
+        assert differ(first, sampler(batch(), tf.constant([3, 1]), NOBODY))
     with pytest.raises(ValueError, match="A seed is an integer"):
-        sampler(batch(), 1.5)
+        sampler(batch(), 1.5, NOBODY)
 
 
-# Structure
+def test_rows_that_are_marked_unmodified_are_those_of_their_sources(sampler):
+    inputs = batch(rows=64)
+    samples = sampler(inputs, 0, NOBODY)
+    kept, sources = samples.unmodified.numpy(), samples.follow(np.arange(64))
+    for name, x in inputs.items():
+        np.testing.assert_array_equal(samples.inputs[name].numpy()[kept], x[sources][kept])
+    assert np.any(kept) or not sampler.keeps_rows
 
 
 @pytest.mark.parametrize(
@@ -92,7 +113,7 @@ def test_a_sample_is_a_function_of_inputs_and_seed_alone(sampler):
 )
 def test_structure_shapes_and_dtypes_are_kept(sampler, rows, dtype):
     inputs = batch(rows, dtype)
-    samples = sampler(inputs, seed=0)
+    samples = sampler(inputs, 0, NOBODY)
     assert set(samples.inputs) == set(inputs)
     for name, x in inputs.items():
         assert samples.inputs[name].shape == x.shape
@@ -110,10 +131,11 @@ def test_one_tensor_of_any_rank_and_tuples_of_them(make):
         pair = make()((x, tf.zeros((6, 1))), seed=0).inputs
         assert isinstance(pair, tuple)
         assert pair[0].shape == shape and pair[1].shape == (6, 1)
+    assert make()([[1.0], [2.0]], seed=0).inputs.shape == (2, 1)  # Nested lists are one tensor.
 
 
 def test_float16_coefficients_are_close_to_float32_ones():
-    half, single = (Mixup()(batch(dtype=d), seed=0).inputs for d in (np.float16, np.float32))
+    half, single = (Mixup()(batch(dtype=d), seed=0).inputs for d in ("float16", "float32"))
     np.testing.assert_allclose(half["image"], single["image"], atol=0.02)
 
 
@@ -123,11 +145,11 @@ def test_float16_coefficients_are_close_to_float32_ones():
 
 def draw_each(*names):
     each = {name: MAKE[name]() for name in names}
-    return lambda inputs, seed: {name: its(inputs, seed) for name, its in each.items()}
+    return lambda inputs, seed: {name: its(inputs, seed, NOBODY) for name, its in each.items()}
 
 
 def test_a_graph_with_any_batch_size_gives_the_eager_sample():
-    draw = draw_each("Augment", "Choice", "DirichletMixup", "GaussianNoise")
+    draw = draw_each("Choice", "DirichletMixup", "GaussianNoise", "Generated", "Uncertain")
     shapes = {"image": [None, 6, 5, 2], "head_pose": [None, 2]}
     signature = {name: tf.TensorSpec(shape) for name, shape in shapes.items()}
     graph = tf.function(draw, input_signature=[signature, tf.TensorSpec([2], tf.int32)])
@@ -139,8 +161,8 @@ def test_a_graph_with_any_batch_size_gives_the_eager_sample():
 
 
 def test_xla_compiles_them_with_the_seed_as_an_argument_and_static_shapes():
-    """Those of Dirichlet mixing, which take seconds, are compiled in test_xla."""
-    draw, traces = draw_each("Augment", "Choice", "GaussianNoise"), []
+    """Every other sampler is compiled in test_xla."""
+    draw, traces = draw_each("Augment", "Mix", "Uncertain, drawn"), []
 
     @tf.function(jit_compile=True)
     def compiled(inputs, seed):
@@ -157,20 +179,21 @@ def test_xla_compiles_them_with_the_seed_as_an_argument_and_static_shapes():
         assert np.all(kept ^ flipped)
         for name, samples in drawn.items():
             assert_same(samples, expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
-    assert traces == [3 * [[6, 2], [6, 6, 5, 2], [6]]]  # Once, with static shapes.
+    alone = [[6, 2], [6, 6, 5, 2], [6]]
+    assert traces == [[*alone, *alone, *alone, [6]]]  # Once, with static shapes.
 
 
 # Serialization
 
 
 def test_config_round_trips(sampler):
-    expected = sampler(batch(), seed=2)
+    expected = sampler(batch(), 2, NOBODY)
     config = keras.saving.serialize_keras_object(sampler)
     again = keras.saving.deserialize_keras_object(config)
     assert type(again) is type(sampler)
-    assert_same(again(batch(), seed=2), expected)
+    assert_same(again(batch(), 2, NOBODY), expected)
     short = {"class_name": type(sampler).__name__, "config": sampler.get_config()}
-    assert_same(samplers.get(short)(batch(), seed=2), expected)
+    assert_same(samplers.get(json.loads(json.dumps(short)))(batch(), 2, NOBODY), expected)
 
 
 @pytest.mark.parametrize(
@@ -230,41 +253,18 @@ def test_get_names_the_choices_for_an_unknown_identifier(identifier):
 # Replicas
 
 
-def pixel(answers):
-    """A score that asks no network."""
-    return tf.abs(answers.inputs["image"][:, 0, 0, 0])
-
-
-def generator():
-    z = keras.Input((2,))
-    image = keras.layers.Reshape((6, 5, 2))(keras.layers.Dense(60)(z))
-    return keras.Model(z, {"image": image, "head_pose": keras.layers.Dense(2)(z)})
-
-
-ANY_REPLICAS = {
-    "GaussianNoise": MAKE["GaussianNoise"],
-    "Generated": lambda: Generated(generator()),
-    "Mix": lambda: Mix(group_size=4),
-    "DirichletMixup": lambda: DirichletMixup(3, group_size=4),
-    "Choice": lambda: Choice(["Empirical", flip(), Mixup(group_size=4)]),
-    "Uncertain": lambda: Uncertain(Mix(group_size=4), 3, pixel, 0.0, group_size=4),
-    "Uncertain, drawn": lambda: Uncertain("Empirical", 2, pixel, 1.0, group_size=4),
-    "UncertaintyMixup": lambda: UncertaintyMixup(0.5, pixel, group_size=4),
-}
-
-
 @pytest.mark.parametrize(
     ("name", "compiled"),
     [
-        *((name, False) for name in ANY_REPLICAS),
+        *((name, False) for name in MAKE),
         pytest.param("Uncertain", True, marks=pytest.mark.slow),
     ],
 )
 def test_parts_of_a_batch_give_the_samples_of_the_whole(name, compiled):
-    sampler, inputs = ANY_REPLICAS[name](), batch(rows=13)
+    sampler, inputs = MAKE[name](), batch(rows=13)
 
     def draw(inputs, seed):
-        return sampler(inputs, seed, networks=uncertainty.Networks(None, None, None))
+        return sampler(inputs, seed, NOBODY)
 
     seed = random.seed_tensor([3, 1])
     whole = draw(inputs, seed)
