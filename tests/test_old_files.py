@@ -135,3 +135,9 @@ def test_an_old_module_name_is_the_module_and_warns(old, new, monkeypatch):
     monkeypatch.delitem(sys.modules, old, raising=False)
     with pytest.warns(DeprecationWarning, match=f"{old} is now {new}"):
         assert importlib.import_module(old) is importlib.import_module(new)
+
+
+def test_mend_is_patch_fit_now(monkeypatch):
+    monkeypatch.delitem(sys.modules, "ecl_tf.keras_fit", raising=False)
+    with pytest.warns(DeprecationWarning, match=r"Its mend is ecl_tf\.patch_fit now"):
+        assert importlib.import_module("ecl_tf.keras_fit").mend is ecl_tf.patch_fit

@@ -1,10 +1,46 @@
 """Runs a network once and returns its output together with inner features."""
 
 import copy
+from typing import Any
 
 import keras
+import tensorflow as tf
 
 from ecl_tf._internal import symbolic
+
+
+class FeatureLosses:
+    """Losses between inner features of teacher and student, and what runs the networks for them.
+
+    Args:
+        losses: a list of `keras.distillation.FeatureDistillation`; it may be empty.
+        teacher: an `ecl_tf.Teacher`; one with a single member if there are losses.
+        student: a `keras.Model`.
+
+    Attributes:
+        run_student: a function (inputs, training) -> (raw output, {layer name: features}).
+        run_teacher: the same of the teacher's only member; None without losses.
+
+    Raises:
+        ValueError: if the losses do not fit the two networks.
+    """
+
+    def __init__(self, losses, teacher, student):
+        validate(losses, teacher, student)
+        self._losses = [unreduced(loss) for loss in losses]
+        self.run_student = runner(student, [loss.student_layer_name for loss in losses])
+        self.run_teacher: Any = None
+        if losses:
+            layers = [loss.teacher_layer_name for loss in losses]
+            self.run_teacher = runner(teacher.members[0], layers)
+
+    def mean(self, teacher, student):
+        """The mean of the losses, a scalar, for both networks' {layer name: features}."""
+        values = [
+            loss.compute_loss(teacher[loss.teacher_layer_name], student[loss.student_layer_name])
+            for loss in self._losses
+        ]
+        return tf.add_n([tf.cast(value, tf.float32) for value in values]) / len(values)
 
 
 def validate(feature_losses, teacher, student):

@@ -77,3 +77,14 @@ class StopOnNonFinite(keras.callbacks.Callback):
             f"Training stopped in {where} (counted from 1): {source} had NaN or Inf. No "
             f"checkpoint was written since. {remedy}"
         )
+
+
+def stop_before(callbacks, model):
+    """The callbacks of `fit`, one of them or none too, with a `StopOnNonFinite` before all."""
+    if not isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+        return [StopOnNonFinite(), *(each for each in callbacks if each is not None)]
+    if not any(isinstance(known, StopOnNonFinite) for known in callbacks.callbacks):
+        callbacks.callbacks.insert(0, StopOnNonFinite())
+        callbacks.set_model(model)
+    return callbacks

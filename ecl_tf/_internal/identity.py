@@ -43,6 +43,11 @@ def differing(found, wanted, prefix=""):
             yield f"{prefix}{name}", one, two
 
 
+def differences(found, wanted):
+    """A text for every field in which two records differ: its dotted name, and both values."""
+    return [f"{name} ({one!r} there, {two!r} here)" for name, one, two in differing(found, wanted)]
+
+
 def _comparable(value):
     """Without what Keras counts or draws in a session: layers' names, seeds, and shapes met."""
     if isinstance(value, list):

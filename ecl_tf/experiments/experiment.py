@@ -165,7 +165,7 @@ class Experiment:
                 steps_per_execution=strategies.steps_per_execution(section.train),
                 jit_compile=False,
             )
-        keras_fit.mend(model)
+        keras_fit.patch_fit(model)
         batches = functools.partial(self.erm_batches, section, seed, **labels)
         callbacks = [*callbacks, keras.callbacks.TerminateOnNaN()]
         fitting.fit(model, batches, section.train, checkpoints, callbacks)

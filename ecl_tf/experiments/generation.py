@@ -63,7 +63,7 @@ def train(vae, experiment, checkpoints=None):
             steps_per_execution=strategies.steps_per_execution(section.train),
             jit_compile=False,
         )
-    keras_fit.mend(vae)
+    keras_fit.patch_fit(vae)
     batches = functools.partial(experiment.batches, section, experiment.config.seed)
     fitting.fit(vae, batches, section.train, checkpoints)
     validation = data.evaluation_batches(experiment.splits.validation)

@@ -1,6 +1,5 @@
 """Writes a store: a teacher's answers for every sample of some passes over the training set."""
 
-import os
 import pathlib
 import time
 
@@ -9,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import samplers, teachers
-from ecl_tf._internal import identity
+from ecl_tf._internal import files, identity
 from ecl_tf.replay import compact, draws, manifest
 
 _GOLDEN_SECTION = 0.6180339887498949
@@ -215,11 +214,12 @@ def record(teacher, x, y=None, *, directory, worker=0, workers=1, verbose="auto"
     directory.mkdir(parents=True, exist_ok=True)
     plan = directory / manifest.PLAN
     # Listed first: another worker may write its plan, and parts, at any time.
-    found = [path for path in directory.iterdir() if path != plan and path.suffix != ".tmp"]
+    names = [path.name for path in directory.iterdir() if path != plan]
+    found = [name for name in names if not name.startswith(files.UNFINISHED)]
     if not plan.exists():
         if found:
             raise ValueError(f"{directory} is not empty and holds no store. Give a new directory.")
-        manifest.write_json(plan, recording.plan)
+        files.write_json(plan, recording.plan, worker)
     manifest.require_equal(
         manifest.read_json(plan),
         recording.plan,
@@ -245,7 +245,7 @@ def record(teacher, x, y=None, *, directory, worker=0, workers=1, verbose="auto"
         **recording.layout(),
         "shards": shards,
     }
-    manifest.write_json(directory / manifest.MANIFEST, content)
+    files.write_json(directory / manifest.MANIFEST, content, worker)
     return True
 
 
@@ -254,10 +254,9 @@ def _write_shard(recording, directory, number, progress):
     first, last = recording.shard_steps(number)
     target = directory / manifest.shard_name(number, recording.shards)
     parts = {}
-    for path in directory.glob(f"{target.stem}.part-*"):
-        if path.suffix != ".tmp":
-            begin, end = map(int, path.name.rpartition(".part-")[2].split("-"))
-            parts[begin] = (end, path)
+    for path in directory.glob(f"{target.stem}.part-*[0-9]"):
+        begin, end = map(int, path.name.rpartition(".part-")[2].split("-"))
+        parts[begin] = (end, path)
     step, paths = first, []
     while step in parts:
         step, path = parts[step]
@@ -269,14 +268,10 @@ def _write_shard(recording, directory, number, progress):
     while step < last:
         end = min(step + PART_STEPS, last)
         path = target.with_name(f"{target.stem}.part-{step:09d}-{end:09d}")
-        temporary = path.with_name(path.name + ".tmp")
-        with tf.io.TFRecordWriter(str(temporary)) as writer:
+        with files.whole(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
             for _ in range(step, end):
                 writer.write(recording.example(*next(drawn)))
                 progress.add(1)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
         paths.append(path)
         step = end
     if not target.exists():

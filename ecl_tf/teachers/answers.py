@@ -83,11 +83,14 @@ def kind(output, parameters):
             f"{output!r} is given by {' or by '.join(str(list(k)) for k in known)}; the answer "
             f"has {sorted(parameters)}. Say {_CHOICES}."
         )
-    if isinstance(output, outputs.Normal) and list(parameters) == ["mean"]:
-        # As in `teachers.get`: points in the target's own units.
-        floor = output.min_scale * float(np.min(output.target_stddev))
-        return outputs.Point(output.size, min_scale=floor)
-    return output
+    is_point = isinstance(output, outputs.Normal) and list(parameters) == ["mean"]
+    return points(output) if is_point else output
+
+
+def points(output):
+    """The `Point`, in the target's own units, of a network that gives a `Normal`'s means only."""
+    floor = output.min_scale * float(np.min(output.target_stddev))
+    return outputs.Point(output.size, min_scale=floor)
 
 
 def check(output, values):

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from ecl_tf import outputs
 from ecl_tf._internal import identity, symbolic
+from ecl_tf.teachers import answers
 
 
 class Teacher(keras.Model):
@@ -146,8 +147,7 @@ def _point_where_it_fits(output, shape):
         }
         return outputs.Joint(named, output.weights)
     if isinstance(output, outputs.Normal) and shape and shape[-1] == output.size:
-        floor = output.min_scale * float(np.min(output.target_stddev))
-        return outputs.Point(output.size, min_scale=floor)
+        return answers.points(output)
     return output
 
 
