@@ -19,7 +19,7 @@ _PREPROCESSING = (
 )
 
 
-def inference_form(model, dtype="float32"):
+def inference_form(model: keras.Model, dtype: str = "float32") -> keras.Model:
     """A copy of a network for inference: batch normalisation folded, perhaps in low precision.
 
     Where a convolution or dense layer feeds nothing but a batch normalisation, the two are one
@@ -36,8 +36,9 @@ def inference_form(model, dtype="float32"):
     Args:
         model: a functional or sequential `keras.Model`, which is left as it is. Networks
             within it are copied, too.
-        dtype: "float32", "bfloat16" or "float16": of all layers but those that give the output,
-            and those that prepare the input (`Normalization` and its like).
+        dtype: "float32" (the default), "bfloat16" (typical of processors that know it) or
+            "float16": of all layers but those that give the output, and those that prepare
+            the input (`Normalization` and its like).
 
     Returns:
         A `keras.Model` of the same inputs and outputs, not trainable.
