@@ -60,10 +60,10 @@ def fit(
         every_seconds: write one at the first step after so many seconds, 60 by default; None
             for none.
         keep: the number of last checkpoints to keep, at least 1; 2 by default.
-        callbacks: of `fit`, none by default. They see the rest of an epoch as an epoch with fewer batches. Kept
-            are their attributes that are numbers, strings, arrays, or lists and dicts of
-            these, and no arguments of their constructors. A `CSVLogger` goes on with its file,
-            and has an epoch that ended after the checkpoint twice.
+        callbacks: of `fit`, none by default. They see the rest of an epoch as an epoch with
+            fewer batches. Their attributes that are numbers, strings, arrays, or lists and
+            dicts of these are kept, but no arguments of their constructors. A `CSVLogger` goes
+            on with its file, and has an epoch that ended after the checkpoint twice.
         **kwargs: of `model.fit`, like `validation_data` and `verbose`, with its defaults.
 
     Returns:
@@ -77,6 +77,7 @@ def fit(
 
     Example:
     >>> import tempfile
+    >>> import numpy as np
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     >>> model.compile("sgd", "mse")
     >>> data = batches((np.ones((32, 4)), np.zeros((32, 1))), batch_size=8, seed=0)

@@ -248,7 +248,7 @@ class LiteRT(_OnHost):
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{self.file} is not a LiteRT file: {error}") from error
         self._one_at_a_time = threading.Lock()
-        self._shapes = None  # For which tensors are allocated.
+        self._shapes: dict | None = None  # For which tensors are allocated.
         self._sources, self._targets = self._named_details()
         self.specs = {
             name: tf.TensorSpec(
