@@ -74,7 +74,7 @@ def save_scores(results: dict[str, Any], path: str | os.PathLike) -> None:
     """Writes the images of `scores` to one PNG file, side by side."""
     metrics = results["teacher"]
     with matplotlib.rc_context(_STYLE):
-        drawing = figure.Figure(figsize=(4.4 * len(metrics), 3.4))
+        drawing = figure.Figure(figsize=(4.4 * len(metrics), 3.4), layout="constrained")
         for number, metric in enumerate(metrics, 1):
             _draw_scores(drawing.add_subplot(1, len(metrics), number), results, metric)
         drawing.savefig(path, dpi=120)
@@ -133,7 +133,7 @@ def reliability(results: dict[str, Any]) -> Images:
         if not curves[who]:
             continue
         x, y, weight = pool(curves[who], classes).values()
-        with _image(images, f"{y_label} by {x_label}: {who}", (1.7, 1.7)) as frame:
+        with _image(images, f"{y_label} by {x_label}: {who}", (1.45, 1.45)) as frame:
             frame.plot([0, 1], [0, 1], "--", color="black", linewidth=0.7)
             frame.plot(x, y, color=style["color"])
             frame.scatter(x, y, 3 + 150 * weight, style["color"], alpha=0.6, clip_on=False)
