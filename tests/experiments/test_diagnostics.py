@@ -53,10 +53,8 @@ def test_the_learning_curve_holds_the_validation_score_of_every_part(experiment)
     curve = diagnostics.LearningCurve(experiment, experiment.output)
     model = experiment.train_supervised(experiment.config.student, 0, [curve])
     assert [point["step"] for point in curve.points] == [10, 20, 30, 40]
-    x, y = (
-        np.asarray(part) for part in experiment.splits.validation.batch(200).get_single_element()
-    )
-    rmse = np.sqrt(np.mean((np.asarray(model(x))[:, :1] - y) ** 2))
+    x, y = experiment.splits.validation.batch(200).get_single_element()
+    rmse = np.sqrt(np.mean((model(x).numpy()[:, :1] - y.numpy()) ** 2))
     assert curve.points[-1]["rmse"] == pytest.approx(rmse, rel=1e-5)
     # Looking on changes nothing.
     again = experiment.train_supervised(experiment.config.student, 0)
