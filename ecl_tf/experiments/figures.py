@@ -122,7 +122,7 @@ def reliability(results: dict[str, Any]) -> Images:
     A dot's area grows with its share of the inputs.
     """
     classes = results["score"] == "accuracy"
-    labels = ("confidence", "accuracy"), ("nominal level", "share of targets inside")
+    labels = ("confidence", "accuracy"), ("nominal level", "share inside")
     x_label, y_label = labels[0 if classes else 1]
     found = {"teacher": [results.get("teacher_reliability")]}
     for method, keys in results["final"].items():
@@ -133,7 +133,7 @@ def reliability(results: dict[str, Any]) -> Images:
         if not curves[who]:
             continue
         x, y, weight = pool(curves[who], classes).values()
-        with _image(images, f"{y_label} by {x_label}: {who}", (1.45, 1.45)) as frame:
+        with _image(images, f"{y_label} by {x_label}: {who}", (1.25, 1.25)) as frame:
             frame.plot([0, 1], [0, 1], "--", color="black", linewidth=0.7)
             frame.plot(x, y, color=style["color"])
             frame.scatter(x, y, 3 + 150 * weight, style["color"], alpha=0.6, clip_on=False)
