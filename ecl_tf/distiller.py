@@ -131,7 +131,7 @@ class Distiller(keras.Model):
         named += ["feature_loss"] if self.feature_losses else []
         self.means = RowMeans(named)
         self.non_finite = finite.NonFiniteCount()
-        self._input_specs = None  # Of the last batch that was traced.
+        self._input_specs = None  # The last traced batch's.
         # Names of what each kind of step returns.
         self._logged: dict[str, list[str]] = {"train": [], "test": []}
         self._mode = "train"
@@ -448,7 +448,7 @@ class Distiller(keras.Model):
 
 
 def _results(metrics):
-    """The results of metrics by name, of which one may have several."""
+    """The results of metrics by name; one metric may have several."""
     results = {}
     for metric in metrics:
         result = metric.result()

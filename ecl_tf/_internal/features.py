@@ -12,17 +12,9 @@ from ecl_tf._internal import symbolic
 class FeatureLosses:
     """Losses between inner features of teacher and student, and what runs the networks for them.
 
-    Args:
-        losses: a list of `keras.distillation.FeatureDistillation`; it may be empty.
-        teacher: an `ecl_tf.Teacher`; one with a single member if there are losses.
-        student: a `keras.Model`.
-
     Attributes:
         run_student: a function (inputs, training) -> (raw output, {layer name: features}).
         run_teacher: the same of the teacher's only member; None without losses.
-
-    Raises:
-        ValueError: if the losses do not fit the two networks.
     """
 
     def __init__(self, losses, teacher, student):

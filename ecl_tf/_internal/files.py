@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-# Of the names of files that are being written, or that a killed process left half written.
+# Names of files begin with it while they are written. A killed process leaves such a file.
 UNFINISHED = "tmp."
 
 
@@ -16,13 +16,12 @@ def whole(path: str | os.PathLike, writer: int | None = None) -> Iterator[pathli
     """Gives a temporary path beside `path` to write to, which becomes `path` at the end.
 
     A reader sees the old file or the new one, both whole. Nothing is left if writing fails; the
-    next writer of the same file replaces what a killed one left.
+    next writer of the same file replaces what a killed one left. The temporary's name has the
+    same ending, by which some writers choose their format.
 
     Args:
-        path: the file to write. The temporary's name has the same ending, by which some writers
-            choose their format.
-        writer: the number of this process, where several may write the same file at once; None
-            by default.
+        path: the file to write.
+        writer: the number of this process, where several may write the same file at once.
 
     Example:
     >>> import tempfile

@@ -20,7 +20,7 @@ class NonFiniteCount(keras.metrics.Metric):
 
     def update_state(self, *values):
         """Takes one nesting of tensors for each of `SOURCES`."""
-        # Of weights the sum, which is finite if all of it is: one operation for each of a
+        # The weights' sum, which is finite if all of it is: one operation for each of a
         # student's, where `is_finite` of all elements takes three. Other values may be as large
         # as float32 goes (logits of masked classes), and their sum infinite.
         *others, updated = values

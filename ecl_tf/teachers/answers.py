@@ -2,7 +2,7 @@
 
 An output has *parameters*: `logits` (any output: its raw tensor), `probabilities`
 (categorical, Bernoulli), `mean` and `stddev` (normal; in the target's units), `mean`
-(points). Those of a joint output have the output's name and an underscore before them. A
+(points). Parameters of a joint output have the output's name and an underscore before them. A
 network answers with some of these, under names of its own; here they are found and
 converted.
 """

@@ -10,7 +10,7 @@ _FOLDABLE = (
     keras.layers.DepthwiseConv2D,
     keras.layers.Dense,
 )
-# They take raw numbers, of which low precision would leave too little.
+# They take raw numbers, and low precision would leave too little of them.
 _PREPROCESSING = (
     keras.layers.CenterCrop,
     keras.layers.Normalization,
@@ -70,7 +70,7 @@ def inference_form(model: keras.Model, dtype: str = "float32") -> keras.Model:
         )
     if dtype not in ("float32", "bfloat16", "float16"):
         raise ValueError(f"dtype must be float32, bfloat16 or float16; got {dtype!r}.")
-    if isinstance(model, keras.Sequential):  # Of these Keras copies layers only as they are.
+    if isinstance(model, keras.Sequential):  # Keras copies its layers only as they are.
         model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     folded = {}  # Of layers that are folded away or into: the copy's configuration and weights.
     for network in _networks(model):
@@ -121,7 +121,7 @@ def _networks(model):
 
 
 def _last_layers(model):
-    """The layers that give the outputs; of a network within, those that give its."""
+    """The layers that give the outputs; layers of an inner network where it gives one."""
     for tensor in keras.tree.flatten(model.outputs):
         layer = tensor._keras_history.operation
         if isinstance(layer, keras.Model):
