@@ -2,12 +2,9 @@
 
 from ecl_tf._internal.build import call_by_name
 from ecl_tf.models.applications import application
-from ecl_tf.models.conditional_vae import ConditionalVae as ConditionalVae
 from ecl_tf.models.networks import convnet, lenet, mlp
-from ecl_tf.models.plain import vgg
 from ecl_tf.models.preactivation import preactivation_resnet, wide_resnet
 from ecl_tf.models.residual import resnet
-from ecl_tf.models.shufflenet import shufflenet_v2
 from ecl_tf.models.transformer import vision_transformer
 
 __all__ = [
@@ -18,8 +15,6 @@ __all__ = [
     "mlp",
     "preactivation_resnet",
     "resnet",
-    "shufflenet_v2",
-    "vgg",
     "vision_transformer",
     "wide_resnet",
 ]
@@ -33,8 +28,6 @@ _NETWORKS = {
         mlp,
         preactivation_resnet,
         resnet,
-        shufflenet_v2,
-        vgg,
         vision_transformer,
         wide_resnet,
     )
