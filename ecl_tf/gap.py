@@ -16,7 +16,13 @@ _ROUNDING = 1e-6
 
 
 class Interval(NamedTuple):
-    """An estimate with the bounds of its confidence interval; NaN where undefined."""
+    """An estimate with the bounds of its confidence interval; NaN where undefined.
+
+    Attributes:
+        value: the estimate.
+        low: the lower bound.
+        high: the upper bound.
+    """
 
     value: float
     low: float
@@ -108,6 +114,12 @@ def reduction(
 
 
 def meets_teacher(baseline: npt.ArrayLike, teacher: float, higher_is_better: bool) -> bool:
-    """Returns whether the baseline leaves no gap, so that its reduction is undefined."""
+    """Returns whether the baseline leaves no gap, so that its reduction is undefined.
+
+    Args:
+        baseline: one score for each seed.
+        teacher: the teacher's score.
+        higher_is_better: True for accuracies, False for errors.
+    """
     gap = (teacher - np.asarray(baseline, float).mean()) * (1 if higher_is_better else -1)
     return gap <= _ROUNDING * abs(teacher)

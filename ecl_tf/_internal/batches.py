@@ -24,7 +24,7 @@ def unpack(data):
 
 
 def row_count(inputs: Any) -> int | tf.Tensor:
-    """The number of rows: a Python integer where it is static, else a scalar tensor."""
+    """The number of rows of `inputs`: an integer where it is static, otherwise a scalar tensor."""
     first = keras.tree.flatten(inputs)[0]
     return first.shape[0] if first.shape[0] is not None else tf.shape(first)[0]
 

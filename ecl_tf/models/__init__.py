@@ -1,5 +1,9 @@
 """Networks for teachers and students, built by name."""
 
+from typing import Any
+
+import keras
+
 from ecl_tf._internal.build import call_by_name
 from ecl_tf.models.applications import application
 from ecl_tf.models.networks import convnet, lenet, mlp
@@ -34,11 +38,11 @@ _NETWORKS = {
 }
 
 
-def build(name, input_shape, units, **arguments):
+def build(name: str, input_shape: Any, units: int, **arguments: Any) -> keras.Model:
     """Builds a network by its name; returns a functional `keras.Model`.
 
     Args:
-        name: one of the functions of this package, "convnet" for example.
+        name: of a function of this package, such as "convnet".
         input_shape: shape of one example; for networks with several inputs a dict from
             input name to shape, such as {"image": (36, 60, 1), "head_pose": (2,)}.
         units: the size of the raw output, `output.raw_size(event_size)`.
@@ -46,5 +50,9 @@ def build(name, input_shape, units, **arguments):
 
     Raises:
         ValueError: if there is no such network, or it does not take an argument.
+
+    Example:
+    >>> build("mlp", (8, 8, 1), units=10, widths=(32,)).output_shape
+    (None, 10)
     """
     return call_by_name("network", _NETWORKS, name, arguments, input_shape, units)

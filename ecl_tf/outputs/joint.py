@@ -81,7 +81,7 @@ class Joint(Output):
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, Distribution]:
         return self._map(lambda output, r: output(r), raw)
 
-    def validate(self, shape: dict[str, Any], network: str) -> None:
+    def validate(self, shape: dict[str, Any], network: str) -> None:  # type: ignore[override]
         if not isinstance(shape, dict) or set(shape) != set(self.outputs):
             found = sorted(shape) if isinstance(shape, dict) else "one unnamed tensor"
             raise ValueError(

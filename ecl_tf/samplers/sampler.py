@@ -20,10 +20,10 @@ class Samples(NamedTuple):
         unmodified: bool of shape (batch,), true for rows that are as they were given,
             so that their labels still hold.
         sources: int32 of shape (batch,): the row of the batch that each row was drawn
-            from, whose label and weight it has; () where each is drawn from its own.
+            from, whose label and weight it has; (), the default, if each is drawn from its own.
         member_outputs: the raw outputs of the teacher's members for `inputs`, a sequence,
-            where it was asked already, by a sampler or when they were recorded; else ().
-        uncertainty: the `ecl_tf.outputs.Uncertainty` of recorded candidates; else ().
+            where it was asked already, by a sampler or when they were recorded; () by default.
+        uncertainty: the `ecl_tf.outputs.Uncertainty` of recorded candidates; () by default.
     """
 
     inputs: Any
