@@ -50,7 +50,7 @@ def test_loading_is_deterministic_and_follows_the_seed():
 
 
 def test_rotated_digits_are_originals_turned_by_their_angle():
-    images, angles = arrays(data.rotated_digits(train_size=50, max_angle=90.0).train)
+    images, angles = arrays(data.rotated_digits(train_size=50).train)
     originals = np.pad(load_digits().images / 16, ((0, 0), (2, 2), (2, 2)))
     assert images.shape == (50, 12, 12, 1) and angles.shape == (50, 1)
     for image, angle in zip(images[:3], angles[:3], strict=True):
