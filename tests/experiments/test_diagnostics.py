@@ -90,7 +90,7 @@ def test_the_gallery_shows_training_inputs_that_xcls_student_is_uncertain_about(
     teacher = ecl_tf.Ensemble([surer_where(1)], experiment.output)
     sampler = {
         "class_name": "Uncertain",
-        "config": {"base": "Empirical", "score": "student_uncertainty"},
+        "config": {"base": "Empirical", "temperature": 0.0},
     }
     found = diagnostics.gallery(experiment, teacher, students, sampler)
     inputs = np.array(found["inputs"])
