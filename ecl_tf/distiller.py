@@ -252,7 +252,7 @@ class Distiller(keras.Model):
         with tf.control_dependencies(keras.tree.flatten(x)):  # As in _next_seed.
             self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
 
-        given = samples.inputs, self.teacher.output_kind.parameters(teacher.distribution)
+        given: tuple = samples.inputs, self.teacher.output_kind.parameters(teacher.distribution)
         if is_recorded and x.member_outputs:  # Only finite answers are ever recorded.
             given = (), ()
         updated = [weight.value for weight in self.student.weights]
