@@ -19,7 +19,8 @@ SCRIPTS = {path.stem for path in (ROOT / "trainers").glob("*.py") if "flags.mark
 
 def blocks(page, language):
     """The title and the text of every block of code."""
-    return [found[1:] for found in BLOCK.findall(page.read_text()) if found[0] == language]
+    found = [block[1:] for block in BLOCK.findall(page.read_text()) if block[0] == language]
+    return [block for block in found if not block[1].startswith("--8<--")]  # Examples run as such.
 
 
 def named(page):
