@@ -11,6 +11,8 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
+from ecl_tf.experiments import settings
+
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"\n]*)\")?\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -21,8 +23,7 @@ SCRIPTS = {
 
 def blocks(page, language):
     """The title and the text of every block of code."""
-    found = [block[1:] for block in BLOCK.findall(page.read_text()) if block[0] == language]
-    return [block for block in found if not block[1].startswith("--8<--")]  # Examples run as such.
+    return [block[1:] for block in BLOCK.findall(page.read_text()) if block[0] == language]
 
 
 def named(page):
@@ -89,10 +90,17 @@ def test_the_commands_are_understood(page, tmp_path, monkeypatch):
                 configured.append(argument)
         if "config" in known:
             configured[0] = f"--config={file_of(configured[0], tmp_path)}"
-            values = flags.FlagValues()  # A config of its own: overrides are checked by its types.
+            values = flags.FlagValues()
             argv = ["docs", *configured]
-            config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+            config_flags.DEFINE_config_file(
+                "config",
+                flag_values=values,
+                sys_argv=argv,
+                lock_config=False,
+                accept_new_attributes=True,
+            )
             values(argv)
+            settings.parse(values.config)
 
 
 def file_of(argument, tmp_path):
