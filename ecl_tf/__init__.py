@@ -18,7 +18,8 @@ from ecl_tf import (
     teachers,
     uncertainty,
 )
-from ecl_tf._internal import moved
+from ecl_tf._internal import constructors, moved
+from ecl_tf._internal.keras_fit import patch_fit
 from ecl_tf.distiller import Distiller
 from ecl_tf.export import export_student, load_student
 from ecl_tf.teachers import Ensemble, Teacher, calibrated, inference_form, pretrained
@@ -39,6 +40,7 @@ __all__ = [
     "metrics",
     "models",
     "outputs",
+    "patch_fit",
     "preprocessing",
     "pretrained",
     "replay",
@@ -48,6 +50,7 @@ __all__ = [
     "uncertainty",
 ]
 
+constructors.describe(globals()[name] for name in __all__)
 moved.find_moved()
 
 
