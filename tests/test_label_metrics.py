@@ -49,12 +49,9 @@ def test_accuracy_of_classes_takes_any_form_of_label(labels, name):
     assert answer == {name: pytest.approx(accuracy_score(CLASSES, LOGITS.argmax(-1)))}
 
 
-def test_accuracy_of_yes_and_no_is_taken_at_a_probability_of_one_half():
+def test_accuracy_of_yes_and_no_and_of_dense_predictions_counts_labels_and_positions():
     answer = results("bernoulli", YES, LOGITS, ["accuracy"])
     assert answer == {"accuracy": pytest.approx(((LOGITS > 0) == (YES > 0)).mean())}
-
-
-def test_accuracy_of_dense_predictions_counts_positions():
     logits = LOGITS.reshape(8, 5, 3)
     answer = results("categorical", CLASSES.reshape(8, 5), logits, ["accuracy"])
     assert answer["accuracy"] == pytest.approx(CORRECT.mean())
@@ -151,13 +148,6 @@ def test_only_the_rows_that_count_count_and_only_weighted_metrics_use_weights(ro
     assert answer["w"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_metrics_add_up_over_batches_and_without_weights_are_plain():
-    its = LabelMetrics(outputs.Categorical(), None, ["accuracy"])
-    its.update(CLASSES[:30], LOGITS[:30])
-    its.update(CLASSES[30:], LOGITS[30:])
-    assert float(its.metrics[0].result()) == pytest.approx(CORRECT.mean())
-
-
 def test_joint_outputs_take_a_dict_of_metrics():
     given = {"kind": ["accuracy", "sparse_categorical_crossentropy"], "place": "mae"}
     labels, raw = {"kind": CLASSES, "place": TARGETS}, {"kind": LOGITS, "place": RAW_NORMAL}
@@ -185,7 +175,8 @@ def test_metrics_keep_their_names_behind_the_prefix(prefix):
 
 def test_with_a_prefix_the_metric_is_a_copy_of_the_same_settings():
     given = keras.metrics.BinaryAccuracy(threshold=0.9, name="sure")
-    answer = results("bernoulli", YES, LOGITS, [given], prefix="teacher_")
+    # Weighted, but without weights.
+    answer = results("bernoulli", YES, LOGITS, None, [given], prefix="teacher_")
     expected = ((expit(LOGITS) > 0.9) == (YES > 0)).mean()
     assert answer == {"teacher_sure": pytest.approx(expected)}
     assert float(given.result()) == 0.0

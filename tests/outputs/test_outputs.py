@@ -507,16 +507,17 @@ def test_get(identifier, shape, expected):
     assert outputs.get(identifier, shape) == expected
 
 
-@pytest.mark.parametrize("shape", [None, (None, None), (None, 3)])
-def test_get_normal_needs_an_even_last_dimension(shape):
-    with pytest.raises(ValueError, match=r"ecl_tf\.outputs\.Normal\(event_size\)"):
-        outputs.get("normal", shape)
-
-
-@pytest.mark.parametrize("identifier", ["gaussian", None, 3])
-def test_get_names_the_choices_for_an_unknown_identifier(identifier):
-    with pytest.raises(ValueError, match=r"Unknown output.*'categorical', 'normal', 'bernoulli'"):
-        outputs.get(identifier)
+@pytest.mark.parametrize(
+    ("identifier", "shape", "message"),
+    [
+        *(("normal", shape, r"outputs\.Normal\(event_size\)") for shape in (None, (None, 3))),
+        ("normal", (None, None), r"outputs\.Normal\(event_size\)"),
+        *((unknown, None, "Unknown output.*'categorical'") for unknown in ("gaussian", None, 3)),
+    ],
+)
+def test_get_names_the_choices(identifier, shape, message):
+    with pytest.raises(ValueError, match=message):
+        outputs.get(identifier, shape)
 
 
 ALL = [*KINDS, *GAUSSIANS[1:], Point(2), Point(2, [0.5, 2.0], 0.1), Categorical(2.0), JOINT]
