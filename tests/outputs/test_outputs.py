@@ -456,10 +456,6 @@ MEANS = [math.inf, -math.inf, math.nan, [0.0, math.nan], [0.0] * 3, []]
             (Normal, {"target_mean": mean}, r"target_mean must be one finite.*2 of them.*got")
             for mean in MEANS
         ),
-        (Point, {"event_size": 0}, "event_size"),
-        (Point, {"min_scale": 0.0}, "min_scale"),
-        (Point, {"target_mean": math.nan}, "target_mean"),
-        (Point, {"target_stddev": 0.0}, "target_stddev"),
         (Categorical, {"temperature": 0.0}, "temperature must be a positive number"),
     ],
     ids=str,

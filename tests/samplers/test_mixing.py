@@ -138,7 +138,7 @@ def edges(inside):
 def test_cutmix_fills_one_rectangle_from_the_same_place_of_one_partner():
     inputs = {"marker": row_images(40, 12, 17), "image": numbers(40, 12, 17, 2)}
     mixed = CutMix()(inputs, 0).inputs
-    box, partner = boxes(mixed["marker"]), partners_of(mixed["marker"])
+    box, partner = boxes(mixed["marker"]), partners_of(mixed["marker"]).astype(int)
     source = np.where(box, partner[:, None, None], np.arange(40)[:, None, None])
     np.testing.assert_array_equal(mixed["marker"][..., 0], source)
     rows, columns = np.indices((12, 17))

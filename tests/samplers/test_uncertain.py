@@ -9,7 +9,6 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 from checks import fits, network, numbers
-from scipy.special import softmax
 
 from ecl_tf import Distiller, Ensemble, Teacher, outputs, samplers, uncertainty
 from ecl_tf._internal import random
@@ -53,27 +52,13 @@ def categorical_networks():
 # The highest scores.
 
 
-@pytest.mark.parametrize("name", [*uncertainty.SCORES, "function"])
-def test_exactly_the_candidates_of_the_highest_scores_are_kept_in_their_order(name):
-    """The score as a formula of probabilities, in NumPy."""
+@pytest.mark.parametrize("score", [*uncertainty.SCORES, size_of_first])
+def test_exactly_the_candidates_of_the_highest_scores_are_kept_in_their_order(score):
     x, networks = 3 * numbers(16, SIZE), categorical_networks()
     seeds = random.split(random.seed_tensor(7), 4)[1:]
     drawn = np.concatenate([Mixup()(x, seed).inputs for seed in seeds])
-    members = [
-        softmax(drawn.astype("float64") @ w + b, -1)
-        for w, b in (each.get_weights() for each in (*networks.teacher.members, networks.student))
-    ]
-    teacher, student = np.stack(members[:2]), members[2]
-    entropy = scipy.stats.entropy(teacher.mean(0), axis=-1)
-    scores = {
-        "teacher_uncertainty": entropy,
-        "disagreement": entropy - scipy.stats.entropy(teacher, axis=-1).mean(0),
-        "student_uncertainty": scipy.stats.entropy(student, axis=-1),
-        "divergence": scipy.stats.entropy(teacher.mean(0), student, axis=-1),
-        "function": np.abs(drawn[:, 0]),
-    }[name]
+    scores = uncertainty.get(score)(uncertainty.Answers(networks, drawn)).numpy()
     kept = np.sort(np.argsort(-scores)[:16])
-    score = size_of_first if name == "function" else name
     samples = Uncertain("Mixup", 3, score, 0.0)(x, 7, networks)
     np.testing.assert_array_equal(samples.inputs, drawn[kept])
     np.testing.assert_array_equal(samples.sources, kept % 16)
@@ -289,19 +274,6 @@ def test_answers_of_named_outputs_are_kept_by_name():
 
 
 # With others.
-
-
-def test_in_a_choice_rows_are_those_of_the_sampler_itself():
-    networks = categorical_networks()
-    uncertain = Uncertain("Mixup", 2, "divergence", 1.0)
-    samples = Choice(["Empirical", uncertain])(X, 5, networks)
-    own = (samples.inputs.numpy() == X).all(1)
-    assert 2 < own.sum() < 14
-    its_seed = random.split(random.seed_tensor(5), 3)[2]
-    expected = uncertain(X, its_seed, networks)
-    np.testing.assert_array_equal(samples.inputs[~own], expected.inputs[~own])
-    np.testing.assert_array_equal(samples.sources, np.where(own, np.arange(16), expected.sources))
-    np.testing.assert_array_equal(samples.unmodified, own)
 
 
 def test_rows_are_kept_by_design_if_the_base_does():
