@@ -18,7 +18,7 @@ from ecl_tf import (
     teachers,
     uncertainty,
 )
-from ecl_tf._internal import constructors, moved
+from ecl_tf._internal import moved
 from ecl_tf._internal.keras_fit import patch_fit
 from ecl_tf.distiller import Distiller
 from ecl_tf.export import export_student, load_student
@@ -50,7 +50,6 @@ __all__ = [
     "uncertainty",
 ]
 
-constructors.describe(globals()[name] for name in __all__)
 moved.find_moved()
 
 

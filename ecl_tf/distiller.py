@@ -99,6 +99,7 @@ class Distiller(keras.Model):
         seed: int = 0,
         name: str = "distiller",
     ):
+        """Takes the arguments that the class describes."""
         _checks.student(student)
         # The networks cast for themselves: an input may need more than float16 until it is scaled.
         super().__init__(name=name, dtype=loss_scaling_policy(student), autocast=False)
@@ -189,7 +190,7 @@ class Distiller(keras.Model):
         self._tracked_metrics = self._label_metrics.metrics + self._teacher_metrics.metrics
         self._evaluate_teacher = asks_teacher
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
         if not self.compiled:
             return config
@@ -198,25 +199,25 @@ class Distiller(keras.Model):
             **keras.saving.serialize_keras_object(self._label_metric_arguments),
         }
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.built:
             self.optimizer.build(self.trainable_variables)
 
     @property
-    def trainable_weights(self):
+    def trainable_weights(self) -> list[keras.Variable]:
         """The student's: the teacher is never trained, whatever its `trainable` says."""
         return self.student.trainable_weights
 
     @property
-    def trainable_variables(self):
+    def trainable_variables(self) -> list[keras.Variable]:
         return self.student.trainable_variables
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Returns the student's raw output."""
         return self.student(inputs, training=training)
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         x, y, sample_weight = batches.unpack(data)
         self._input_specs = batches.specs(samplers.inputs_of(x))
         is_recorded = isinstance(x, samplers.Samples)
@@ -264,7 +265,7 @@ class Distiller(keras.Model):
             logged += self._label_metrics.metrics
         return self._log("train", logged)
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         x, y, sample_weight = batches.unpack(data)
         raw, student_features = self._features.run_student(x, training=False)
         logged = []
@@ -339,7 +340,7 @@ class Distiller(keras.Model):
         self._logged[mode] = list(results)
         return results
 
-    def get_metrics_result(self):
+    def get_metrics_result(self) -> dict[str, tf.Tensor]:
         """Returns what the last kind of step logged, over all replicas.
 
         Keras takes these values in place of the step's own, which are one replica's, if
@@ -348,7 +349,7 @@ class Distiller(keras.Model):
         results = _results(self.metrics)  # Keras's own loss comes before the one of `means`.
         return {name: results[name] for name in self._logged[self._mode]}
 
-    def evaluate(self, *args, **kwargs):
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates the student, as `keras.Model.evaluate` does."""
         self._mode = "test"
         try:
@@ -394,7 +395,7 @@ class Distiller(keras.Model):
             raise ValueError(_checks.NO_ROWS)
         return history
 
-    def export(self, filepath, **kwargs):
+    def export(self, filepath: Any, **kwargs: Any) -> None:
         """Writes the student alone as a SavedModel; see `ecl_tf.export.export_student`.
 
         Args:
@@ -405,7 +406,7 @@ class Distiller(keras.Model):
             raise ValueError("Distiller.export writes SavedModels: export(path).")
         export.export_student(self.student, self.output_kind, filepath, self._input_specs)
 
-    def describe_method(self):
+    def describe_method(self) -> dict[str, Any]:
         """What tells this training from another one of networks of the same shapes.
 
         Returns:
@@ -423,7 +424,7 @@ class Distiller(keras.Model):
             "feature_losses": [identity.config_of(loss) for loss in self.feature_losses],
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         serialize = keras.saving.serialize_keras_object
         return {
             "student": serialize(self.student),
@@ -439,7 +440,7 @@ class Distiller(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Distiller":
         config = dict(config)
         for key in ("student", "teacher", "output", "sampler", "feature_losses", "divergence"):
             if not isinstance(config[key], str):

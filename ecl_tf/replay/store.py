@@ -48,13 +48,13 @@ class RecordedTeacher(Teacher):
         self.sampler, self.batch_size, self.teacher = sampler, batch_size, teacher
         self.built = True
 
-    def member_outputs(self, inputs):
+    def member_outputs(self, inputs: Any) -> list:
         raise ValueError("A store of recorded answers has none for other inputs than its own.")
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         return self.teacher
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         output = keras.saving.serialize_keras_object(self.output_kind)
         own = {name: getattr(self, name) for name in ("sampler", "batch_size", "teacher")}
         return {**super().get_config(), "output": output, **own}
@@ -88,6 +88,7 @@ class Store:
     """
 
     def __init__(self, directory: str | os.PathLike, verify: bool = True):
+        """Takes the arguments that the class describes."""
         self.directory = pathlib.Path(directory)
         self._manifest = manifest.read(directory)
         self.plan = self._manifest["plan"]

@@ -43,6 +43,7 @@ class Teacher(keras.Model):
     answers_new_inputs = True
 
     def __init__(self, output: str | dict | outputs.Output, **kwargs: Any):
+        """Takes the arguments that the class describes."""
         super().__init__(**{"autocast": False, **kwargs})  # The networks cast for themselves.
         self.output_kind = outputs.get(output)
 
@@ -62,7 +63,7 @@ class Teacher(keras.Model):
         """A hash of the networks' weights, by which results and stores know their teacher."""
         return identity.fingerprint_of_models(getattr(self, "members", [self]))
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         return self.output_kind.raw(self.distribution(inputs))
 
 
@@ -129,7 +130,7 @@ class Ensemble(Teacher):
     def member_outputs(self, inputs: Any) -> list:
         return [member(inputs, training=False) for member in self.members]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "members": [keras.saving.serialize_keras_object(m) for m in self.members],
@@ -137,7 +138,7 @@ class Ensemble(Teacher):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Ensemble":
         members = [keras.saving.deserialize_keras_object(m) for m in config["members"]]
         return cls(**{**config, "members": members})
 

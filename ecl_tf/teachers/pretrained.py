@@ -174,17 +174,18 @@ class ApplicationPreprocessing(keras.layers.Layer):
     """
 
     def __init__(self, model: str, **kwargs: Any):
+        """Takes the arguments that the class describes."""
         super().__init__(**{"dtype": "float32", **kwargs})
         self.model = model
         module = getattr(keras.applications, model).__module__
         self._preprocess = importlib.import_module(module).preprocess_input
 
-    def call(self, images):
+    def call(self, images: tf.Tensor) -> tf.Tensor:
         if images.shape[-1] == 1:
             images = tf.repeat(images, 3, axis=-1)
         return self._preprocess(images)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "model": self.model}
 
 
