@@ -4,7 +4,15 @@ You learn how to write both. The sampler moves digits by a pixel, the divergence
 
     python examples/own_sampler_and_divergence.py
 
-NUMBERS
+    on held-out images      accuracy NLL, nats
+    ordinary distillation      94.3%     0.200
+    its samples, renyi         92.6%     0.222
+    Shift                      96.8%     0.123
+    Shift, renyi               96.8%     0.110
+    XCL, default recipe        97.2%     0.106
+    teacher                    98.2%     0.065
+
+Other samples help here, the other divergence does not. One seed each.
 """
 
 import keras

@@ -5,7 +5,13 @@ no data was measured the five disagree. You learn how to distil both kinds of un
 
     python examples/regression.py
 
-NUMBERS
+    on held-out points       RMSE    NLL coverage of 95 % intervals
+    ordinary distillation   0.449   0.61                      89.2%
+    XCL, default recipe     0.451   0.45                      93.1%
+    teacher                 0.450   0.45                      93.2%
+
+regression.png shows why. Mixed points lie where nothing was measured, and the student learns the
+teacher's doubt there. Ordinary distillation has no points there, and its student is too sure.
 """
 
 import keras
@@ -56,8 +62,7 @@ for name, sampler in {
 }.items():
     student = ecl_tf.models.build("mlp", (1,), 2, widths=(32, 32))
     distiller = ecl_tf.Distiller(student, teacher, output=output, sampler=sampler)
-    optimizer = keras.optimizers.Adam(1e-2)
-    distiller.compile(optimizer, metrics=metrics, teacher_metrics=True, steps_per_execution=20)
+    distiller.compile(keras.optimizers.Adam(1e-2), metrics=metrics, teacher_metrics=True)
     distiller.fit(rows, batch_size=60, epochs=30, verbose=0)
     scores = distiller.evaluate(test_x, test_y, batch_size=500, verbose=0, return_dict=True)
     print(f"{name:22} {scores['rmse']:6.3f} {scores['nll']:6.2f} {scores['coverage']:26.1%}")

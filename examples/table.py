@@ -5,7 +5,14 @@ that is no Keras model: subclass `ecl_tf.Teacher`. The student needs rows, and n
 
     python examples/table.py
 
-NUMBERS
+    on held-out rows        accuracy NLL, nats
+    majority class             62.7%
+    ordinary distillation      97.7%     0.081
+    XCL, default recipe        97.0%     0.094
+    teacher                    96.0%     0.126
+    student, labels alone      97.7%     0.073
+
+The table is easy: labels teach as well as the forest does, and samples beyond the rows add nothing.
 """
 
 import keras
