@@ -1,37 +1,35 @@
 """On which devices an experiment trains, and which of several workers writes its files."""
 
-import functools
 import os
 
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
 from ecl_tf._internal import replicas
-from trainers import command_line
+
+_chosen: tf.distribute.Strategy | None = None
+
+
+def use(name):
+    """Makes the strategy of this process, before any other use of TensorFlow.
+
+    Args:
+        name: "default" (one device), "mirrored" (all of this machine), "multi_worker" (the
+            workers that TF_CONFIG names) or "tpu" (the one that TPU_NAME names).
+
+    Raises:
+        ValueError: if there is no such strategy, or TF_CONFIG or the TPU is not to be found.
+    """
+    global _chosen
+    if name not in STRATEGIES:
+        raise ValueError(f"Unknown strategy {name!r}; expected one of {[*STRATEGIES]}.")
+    _chosen = STRATEGIES[name]()
 
 
 def current():
-    """The `tf.distribute.Strategy` of --strategy; before any other use of TensorFlow.
-
-    Raises:
-        ValueError: if TF_CONFIG, or the TPU, is not to be found.
-    """
-    # Without a command line, in a notebook, flags are not parsed.
-    flag = command_line.STRATEGY
-    return _make(flag.value if flags.FLAGS.is_parsed() else flag.default)
-
-
-@functools.cache
-def _make(name):
-    if name == "mirrored":
-        return tf.distribute.MirroredStrategy()
-    if name == "multi_worker":
-        return tf.distribute.MultiWorkerMirroredStrategy(_tf_config())
-    if name == "tpu":
-        return tf.distribute.TPUStrategy(_tpu())
-    return tf.distribute.get_strategy()
+    """The `tf.distribute.Strategy` that `use` made; without it TensorFlow's own."""
+    return _chosen or tf.distribute.get_strategy()
 
 
 def _tf_config():
@@ -60,6 +58,14 @@ def _tpu():
         ) from error
 
 
+STRATEGIES = {
+    "default": lambda: None,
+    "mirrored": lambda: tf.distribute.MirroredStrategy(),
+    "multi_worker": lambda: tf.distribute.MultiWorkerMirroredStrategy(_tf_config()),
+    "tpu": lambda: tf.distribute.TPUStrategy(_tpu()),
+}
+
+
 def is_chief():
     """Whether this is the one process that writes files and tells of its progress."""
     return replicas.worker_number(current()) == 0
@@ -70,7 +76,7 @@ def worker():
     return replicas.worker_number(current()), replicas.workers(current())
 
 
-def let_chief(write):
+def on_chief(write):
     """Calls a function without arguments on the chief; all workers wait until it has returned."""
     if is_chief():
         write()

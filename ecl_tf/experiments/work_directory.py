@@ -1,10 +1,9 @@
-"""What every script needs around its experiment: the work directory, and lines of progress."""
+"""The work directory: which experiment it belongs to, and what its results come from."""
 
 import hashlib
 import json
 import os
 import pathlib
-import sys
 
 from ecl_tf.experiments import strategies
 
@@ -24,7 +23,7 @@ def claim(workdir, config):
     path = pathlib.Path(workdir)
     wanted = json.loads(json.dumps(config.to_dict()))
     record = path / "config.json"
-    strategies.let_chief(lambda: _claim(record, wanted))
+    strategies.on_chief(lambda: _claim(record, wanted))
     if not record.exists():
         raise ValueError(
             f"This worker does not see the work directory {workdir} that the chief has made. Give "
@@ -103,7 +102,7 @@ def differences(a, b, prefix=""):
 
 def write_json(path, content):
     """Has the chief write a file whole or not at all, whenever the process is killed."""
-    strategies.let_chief(lambda: _write_json(path, content))
+    strategies.on_chief(lambda: _write_json(path, content))
 
 
 def _write_json(path, content):
@@ -113,21 +112,3 @@ def _write_json(path, content):
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
-
-
-def verbosity():
-    """Keras's `verbose`: a moving bar in a terminal, a line an epoch in a log file."""
-    if not strategies.is_chief():
-        return 0
-    return 1 if sys.stdout.isatty() else 2
-
-
-def announce(message):
-    """Prints the chief's line of progress at once, also into a pipe."""
-    if strategies.is_chief():
-        print(message, flush=True)
-
-
-def describe(scores):
-    """One line of named scores."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
