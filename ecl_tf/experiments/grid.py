@@ -21,7 +21,8 @@ def cells(config):
     for cell in itertools.product(*axes):
         own = config.copy_and_resolve_references()
         with own.unlocked(), own.ignore_type():
-            own.pop("grid", None)
+            if "grid" in own:
+                del own.grid
             for key, _, value in cell:
                 *path, last = key.split(".")
                 section = own
