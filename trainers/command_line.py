@@ -96,15 +96,14 @@ def _with_paths(arguments):
 
 
 def _path(name):
-    path = _CONFIGS / f"{name}.py"
-    if pathlib.Path(name).is_file() or not path.is_file():
-        path = pathlib.Path(name)
-    if not path.is_file():
-        shipped = ", ".join(sorted(file.stem for file in _CONFIGS.glob("[a-z]*.py")))
-        sys.exit(
-            f"There is no config {name!r}: neither a file, nor one of those shipped: {shipped}."
-        )
-    return path
+    if pathlib.Path(name).is_file():
+        return name
+    shipped = {path.stem: path for path in sorted(_CONFIGS.glob("[a-z]*.py"))}
+    del shipped["common"]
+    if name not in shipped:
+        known = ", ".join(shipped)
+        sys.exit(f"There is no config {name!r}. It is no file, and shipped are: {known}.")
+    return shipped[name]
 
 
 def _parse(arguments):
@@ -112,7 +111,8 @@ def _parse(arguments):
     try:
         return flags.FLAGS(arguments)
     except (AttributeError, KeyError) as error:
-        sys.exit(f"A flag --config.SECTION.KEY names a section that the config has not: {error}.")
+        said = " ".join(str(error.args[0]).split())
+        sys.exit(f"A flag --config.SECTION.KEY=VALUE has an unknown section: {said}")
     except flags.Error as error:
         lines = str(error).splitlines()
         if lines[-2:-1] and lines[-2].lstrip().startswith("raise "):
