@@ -49,6 +49,8 @@ def validate(config, teacher_directory=None):
     settings.parse(config)
     for _, cell in grid.cells(config):
         settings.parse(cell)
+    if teacher_directory:
+        teaching.files(teacher_directory)
     experiment = Experiment(grid.first(config))
     _require_validation_data(experiment)
     experiment.network(experiment.config.student)

@@ -201,7 +201,7 @@ class Settings:
             final runs have other seeds.
         erm: what training on labels is tuned over in `ecl-tf compare`, each by itself; plain
             training alone by default.
-        kd: what ordinary distillation is tuned over.
+        kd: what ordinary distillation is tuned over; by default 4 temperatures and 2 weights.
         xcl: extracurricular learning; by default, and typically, the default recipe.
         methods: further methods by name, each arguments of `ecl_tf.Distiller`; none by
             default.

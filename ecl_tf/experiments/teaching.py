@@ -73,6 +73,26 @@ def load_teacher(experiment, workdir, directory=None):
         return _ensemble(experiment, members)
     least = section.members if directory is None else 1
     directory = pathlib.Path(directory or workdir / "teacher")
+    paths = files(directory)
+    if len(paths) < least:
+        raise ValueError(
+            f"Only {len(paths)} of the teacher's {least} members are in {directory}. Run "
+            "the command that trains it again: it goes on where it was stopped."
+        )
+    progress.announce(f"The teacher: {', '.join(path.name for path in paths)} in {directory}")
+    _warn_of_other_data(experiment, directory)
+    with scope():
+        members = [keras.models.load_model(path, compile=False) for path in paths]
+    return _ensemble(experiment, members)
+
+
+def files(directory):
+    """The .keras files of a teacher's directory, in order.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    directory = pathlib.Path(directory)
     if (directory / "teacher").is_dir():
         raise ValueError(
             f"{directory} is a work directory; its teacher is in {directory / 'teacher'}. Give "
@@ -84,16 +104,7 @@ def load_teacher(experiment, workdir, directory=None):
             f"There is no teacher in {directory}: it holds no .keras file. Train one with "
             "`ecl-tf train-teacher`, or name another directory with --teacher."
         )
-    if len(paths) < least:
-        raise ValueError(
-            f"Only {len(paths)} of the teacher's {least} members are in {directory}. Run "
-            "the command that trains it again: it goes on where it was stopped."
-        )
-    progress.announce(f"The teacher: {', '.join(path.name for path in paths)} in {directory}")
-    _warn_of_other_data(experiment, directory)
-    with scope():
-        members = [keras.models.load_model(path, compile=False) for path in paths]
-    return _ensemble(experiment, members)
+    return paths
 
 
 def _warn_of_other_data(experiment, directory):
