@@ -18,9 +18,10 @@ def get_config():
     config = shrink(digits.get_config())
     config.teacher.members = 1
     with config.unlocked():
-        config.teacher.network = {"name": "resnet", "depth": 8}  # Which normalises batches.
-        config.teacher.train.optimizer = "SGD"
-        config.student.train.update({"steps": 200, "epochs": 4, "optimizer": "SGD"})
+        config.teacher.network = {"name": "preactivation_resnet", "depth": 8, "widths": (4, 4, 4)}
+        config.teacher.train.update({"steps": 10, "optimizer": "SGD"})
+        config.student.train.update({"steps": 100, "epochs": 4, "optimizer": "SGD"})
+        config.student.train.steps_per_execution = 5
         config.xcl.sampler = {"class_name": "Empirical", "config": {}}
     return config
 """
@@ -38,7 +39,7 @@ def start(tmp_path_factory):
             f"--config={directory / 'config.py'}",
             f"--workdir={directory / strategy}",
             f"--strategy={strategy}",
-            "--checkpoint_every=20 steps",
+            "--checkpoint_every=10 steps",
         ]
         if strategy == "multi_worker":
             return processes.start_workers(2, *arguments)
@@ -76,7 +77,7 @@ def test_scripts_train_the_same_on_one_device_on_two_and_on_two_workers_of_whom_
         workers[1].kill()
         code, _, errors = workers[0].wait()
         assert code == 1 and "Another worker of the cluster has ended" in errors
-    assert (start.directory / "multi_worker/checkpoints/student/step-100.npz").exists()
+    assert (start.directory / "multi_worker/checkpoints/student/step-50.npz").exists()
     again = start("distill", "multi_worker")
     for each in (default, mirrored):
         assert_all_end_well(each)
@@ -104,7 +105,6 @@ def test_scripts_train_the_same_on_one_device_on_two_and_on_two_workers_of_whom_
     "tf_config",
     [
         None,
-        "{}",
         "no JSON",
         json.dumps({"cluster": {"worker": ["127.0.0.1:1"]}}),
         json.dumps({"cluster": {"worker": ["h:1"]}, "task": {"type": "worker", "index": 1}}),
@@ -115,13 +115,15 @@ def test_workers_need_tf_config(monkeypatch, tf_config):
     if tf_config is not None:
         monkeypatch.setenv("TF_CONFIG", tf_config)
     with pytest.raises(ValueError, match=r"needs the environment variable TF_CONFIG.*Here it is"):
-        strategies._make.__wrapped__("multi_worker")
+        strategies.use("multi_worker")
 
 
-def test_a_tpu_that_is_not_there(monkeypatch):
+def test_strategies_that_are_not_there(monkeypatch):
     monkeypatch.delenv("TPU_NAME", raising=False)
     with pytest.raises(ValueError, match=r"found no TPU.*TPU_NAME=local"):
-        strategies._make.__wrapped__("tpu")
+        strategies.use("tpu")
+    with pytest.raises(ValueError, match=r"Unknown strategy 'gpu'; expected one of \['default'"):
+        strategies.use("gpu")
 
 
 def test_replicas_must_divide_a_batch(monkeypatch):

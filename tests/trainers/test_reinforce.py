@@ -7,6 +7,8 @@ import keras
 import processes
 import pytest
 
+from configs import imagenet
+
 CONFIG = """
 from configs import digits
 from tiny import shrink
@@ -17,10 +19,10 @@ def get_config():
 """
 
 
-@pytest.mark.slow
 def test_a_student_is_distilled_from_a_store(run_script, digits_config, tmp_path, capsys):
     config, store = digits_config, tmp_path / "run" / "replay"
     config.student.train.batch_size = 32
+    config.teacher.members = 1
     run_script("train_teacher", config, tmp_path / "run")
     capsys.readouterr()
     run_script("reinforce", config, tmp_path / "run", epochs=3, dry_run=True)
@@ -32,7 +34,6 @@ def test_a_student_is_distilled_from_a_store(run_script, digits_config, tmp_path
     assert "[shard 2/2]" in capsys.readouterr().out
     manifest = json.loads((store / "manifest.json").read_text())
     assert manifest["plan"]["steps"] == 3 * 2 and len(manifest["shards"]) == 2
-    capsys.readouterr()
     run_script("reinforce", config, tmp_path / "run", verify=40)
     assert "40 rows of" in capsys.readouterr().out
 
@@ -49,9 +50,8 @@ def test_a_student_is_distilled_from_a_store(run_script, digits_config, tmp_path
         (config.data, "seed", 3, r"data\.fingerprint .*"),
         (config.student.train, "batch_size", 16, "batches of 32 rows, but .* is 16"),
     ]:
-        before = section[setting]
         with config.unlocked(), section.ignore_type():
-            section[setting] = value
+            before, section[setting] = section[setting], value
         with pytest.raises(ValueError, match=message):
             run_script("distill", config, tmp_path / setting, replay=str(store))
         with config.unlocked(), section.ignore_type():
@@ -87,8 +87,5 @@ def test_workers_write_the_store_of_one(tmp_path):
 
 
 def test_a_stream_is_refused(run_script, tmp_path):
-    from configs import imagenet
-
-    config = imagenet.get_config("runlocal")
     with pytest.raises(ValueError, match="streamed from its files"):
-        run_script("reinforce", config, tmp_path)
+        run_script("reinforce", imagenet.get_config("runlocal"), tmp_path)
