@@ -19,6 +19,7 @@ def get_config():
 """
 
 
+@pytest.mark.slow
 def test_a_student_is_distilled_from_a_store(run_script, digits_config, tmp_path, capsys):
     config, store = digits_config, tmp_path / "run" / "replay"
     config.student.train.batch_size = 32
