@@ -76,9 +76,8 @@ def test_decay_shrinks_kernels_by_rate_times_decay_and_nothing_else(variables, o
 
 
 def test_decay_follows_the_schedule(variables):
-    before, after = update(
-        optimizers.build(train(optimizer="SGD", steps=2), 0.5), variables, 0.0, 2
-    )
+    built = optimizers.build(train(optimizer="SGD", steps=2), 0.5)
+    before, after = update(built, variables, count=2)
     # Half a cosine over two steps: 0.2, then 0.1.
     np.testing.assert_allclose(after[0], before[0] * (1 - 0.2 * 0.5) * (1 - 0.1 * 0.5), rtol=1e-6)
 

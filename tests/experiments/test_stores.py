@@ -51,6 +51,7 @@ def test_students_of_a_comparison_share_stores(config, tmp_path, eagerly, monkey
 
 
 def test_a_replaying_student_runs_no_teacher(config, tmp_path, eagerly, monkeypatch):
+    config.student.train.update({"steps": 4, "steps_per_execution": 2})
     built = experiment.Experiment(config)
     teacher = untrained(built)
     stored = stores.Stores(built, teacher, tmp_path / "replay")

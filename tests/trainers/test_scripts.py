@@ -132,32 +132,24 @@ def test_compare_on_regression(run_script, rotated_digits_config, tmp_path, eage
     assert "squared error to the mean" in (tmp_path / "table.md").read_text()
 
 
-def results_of(xcl, kd, teacher):
-    runs, final = {}, {}
-    for method, values in {"ERM": kd, "standard KD": kd, "tuned KD": kd, "XCL": xcl}.items():
-        final[method] = [f"{method} {i}" for i in range(len(values))]
-        for key, value in zip(final[method], values, strict=True):
-            test = {"accuracy": value, "nll": 0.5, "ece": 0.01}
-            runs[key] = {"label": "x", "seconds": 1.0, "test": test}
-    return {
+@pytest.mark.parametrize(
+    ("xcl", "kd", "teacher", "said"),
+    [
+        ([0.9, 0.91], [0.9, 0.92], 0.9, "undefined: standard KD meets the teacher"),
+        ([0.83], [0.80], 0.86, "50 %"),
+        ([0.81, 0.84, 0.82], [0.80, 0.86, 0.82], 0.83, "-100 % (unbounded interval)"),
+    ],
+)
+def test_what_a_table_says_of_a_gap_without_an_interval(xcl, kd, teacher, said):
+    scores = {**{f"XCL {i}": s for i, s in enumerate(xcl)}, **dict(enumerate(kd))}
+    results = {
         "score": "accuracy",
         "higher_is_better": True,
-        "teacher": {"accuracy": teacher, "nll": 0.4, "ece": 0.01},
-        "teacher_weights": 5,
-        "student_weights": 2,
-        "student_steps": 10,
-        "runs": runs,
-        "final": final,
+        "teacher": {"accuracy": teacher},
+        "runs": {key: {"test": {"accuracy": score}} for key, score in scores.items()},
+        "final": {"XCL": [*scores][: len(xcl)], "standard KD": [*scores][len(xcl) :]},
     }
-
-
-def test_what_a_table_says_where_a_gap_or_its_interval_is_undefined():
-    table = tables.table(results_of([0.9, 0.91], [0.9, 0.92], 0.9))
-    assert table.count("undefined: standard KD meets the teacher") == 1
-    table = tables.table(results_of([0.83], [0.80], 0.86))
-    assert "| 50 % | 50 % |" in table and "±" not in table
-    table = tables.table(results_of([0.81, 0.84, 0.82], [0.80, 0.86, 0.82], 0.83))
-    assert "(unbounded interval)" in table
+    assert tables.gap_cell(results, "XCL", "standard KD") == said
 
 
 def test_final_seeds_are_apart_from_tuning_seeds(digits_config):
