@@ -223,7 +223,7 @@ def test_a_teacher_that_was_trained_on_other_data_is_told_of(casp_config, tmp_pa
     file = pathlib.Path(casp_config.data.path)
     run = work_directory.claim(tmp_path / "run", casp_config)
     dense((3,), 2, run / "teacher" / "0.keras")
-    elsewhere = shutil.copy(file, tmp_path / "same.npz")
+    elsewhere = shutil.copy(file, str(tmp_path / "same.npz"))
     with np.load(file) as arrays:
         np.savez(tmp_path / "other.npz", **{**arrays, "y": 2 * arrays["y"]})
     for changes, message in [
