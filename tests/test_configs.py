@@ -2,7 +2,6 @@
 
 import csv
 import inspect
-import json
 
 import keras
 import numpy as np
@@ -210,22 +209,6 @@ def test_unknown_variants_are_refused_with_the_choices(name):
 def losses(workdir):
     with open(workdir / "log.csv") as file:
         return [float(row["loss"]) for row in csv.DictReader(file)]
-
-
-@pytest.mark.slow
-def test_local_gaze_is_compared(run_script, tmp_path, eagerly):
-    config = load("mpii_gaze:runlocal")
-    config.data.held_out = "p14"  # The last person: the next ones begin anew.
-    config.seeds = config.teacher.members = 1
-    config.erm.mixup_alpha = 0.0
-    for section in (config.teacher, config.student):
-        section.train.update({"steps": 2, "epochs": 1})
-    run_script("compare", config, tmp_path)
-    results = json.loads((tmp_path / "results.json").read_text())
-    assert list(results["final"]) == ["ERM", "standard KD", "tuned KD", "XCL"]
-    for keys in results["final"].values():
-        assert all(np.isfinite(list(results["runs"][key]["test"].values())).all() for key in keys)
-    assert (tmp_path / "table.md").exists() and (tmp_path / "plot.png").exists()
 
 
 @pytest.mark.slow

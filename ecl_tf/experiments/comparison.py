@@ -33,23 +33,11 @@ def validate(config, teacher_directory=None):
         ValueError: if a setting is wrong, the data has no validation split, or one teacher
             is given to experiments that each need their own.
     """
-    changed = [key for key, _ in config.get("grid", ()) if key not in _AFTER_TRAINING]
-    own = [key for key in changed if key.startswith(("data.", "teacher."))]
-    if teacher_directory and own:
-        raise ValueError(
-            f"--teacher would be one teacher for all cells, and config.grid changes {own[0]}: it "
-            "may have seen other cells' test rows, or be none of theirs. Leave it away: cells of "
-            "equal data and teacher settings share a teacher that is trained once."
-        )
-    if teacher_directory and grid.has_folds(config):
-        raise ValueError(
-            "--teacher would be one teacher for all folds, and might have seen the persons that "
-            "are held out. Leave it away: every fold trains its own."
-        )
     settings.parse(config)
     for _, cell in grid.cells(config):
         settings.parse(cell)
     if teacher_directory:
+        _require_one_teacher(config)
         teaching.files(teacher_directory)
     experiment = Experiment(grid.first(config))
     _require_validation_data(experiment)
@@ -71,6 +59,8 @@ def run(config, workdir, teacher_directory=None, checkpoint_every=None):
     Returns:
         The results; of a grid {"cells": {name: results}}, written after every cell.
     """
+    if teacher_directory:
+        _require_one_teacher(config)
     if not config.get("grid"):
         return _compare_one(config, workdir, teacher_directory, checkpoint_every)
     found = {}
@@ -140,6 +130,22 @@ def seeds(config):
     """The seeds for tuning and, apart from them, for the final runs."""
     first = config.seed + config.tuning_seeds
     return range(config.seed, first), range(first, first + config.seeds)
+
+
+def _require_one_teacher(config):
+    """Refuses --teacher where experiments differ in what a teacher may have seen."""
+    changed = [key for key, _ in config.get("grid", ()) if key not in _AFTER_TRAINING]
+    if own := [key for key in changed if key.startswith(("data.", "teacher."))]:
+        raise ValueError(
+            f"--teacher would be one teacher for all cells, and config.grid changes {own[0]}: it "
+            "may have seen other cells' test rows, or be none of theirs. Leave it away: cells of "
+            "equal data and teacher settings share a teacher that is trained once."
+        )
+    if grid.has_folds(config):
+        raise ValueError(
+            "--teacher would be one teacher for all folds, and might have seen the persons that "
+            "are held out. Leave it away: every fold trains its own."
+        )
 
 
 def _require_validation_data(experiment):

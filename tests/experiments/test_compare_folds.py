@@ -23,10 +23,7 @@ def config():
     config.teacher.members = 1
     config.tuning_seeds = 1
     config.erm.mixup_alpha = 0.0
-    config.kd.label_weights = (0.0,)
-    with config.unlocked():
-        config.teacher.network = {"name": "mlp", "widths": (4,)}
-        config.student.network = {"name": "mlp", "widths": (2,)}
+    config.teacher.network.widths = (2, 2, 2)
     for section in (config.teacher, config.student):
         section.train.update({"steps": 2, "epochs": 1, "batch_size": 16})
     return config
@@ -59,6 +56,10 @@ def test_all_folds_are_compared_and_averaged(
         assert (tmp_path / person / "teacher/member_0.keras").exists()
 
     assert results["folds"] == 2 and list(results["final"]) == METHODS
+    standard = folds[0]["runs"][folds[0]["final"]["standard KD"][0]]
+    assert standard["label"] == "squared error to the mean"
+    assert standard["output"]["class_name"] == "Point"
+    assert standard["output"]["config"]["stddev"] > 0.0
     rows = (tmp_path / "table.md").read_text().splitlines()
     assert rows[0].startswith("| method | mean error, degrees | NLL, nats |")
     assert "Test splits of 2 folds; mean of 2 seeds" in rows[-1]

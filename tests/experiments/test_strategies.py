@@ -33,13 +33,13 @@ def start(tmp_path_factory):
     directory = tmp_path_factory.mktemp("strategies")
     (directory / "config.py").write_text(CONFIG)
 
-    def start(script, strategy):
+    def start(script, strategy, *others):
         arguments = [
             f"trainers.{script}",
             f"--config={directory / 'config.py'}",
             f"--workdir={directory / strategy}",
             f"--strategy={strategy}",
-            "--checkpoint_every=10 steps",
+            *others,
         ]
         if strategy == "multi_worker":
             return processes.start_workers(2, *arguments)
@@ -70,7 +70,8 @@ def test_scripts_train_the_same_on_one_device_on_two_and_on_two_workers_of_whom_
     assert "[teacher 1/1]" in printed[2][0] and printed[2][1] == ""  # The chief alone tells.
 
     default, mirrored, workers = (
-        start("distill", name) for name in ("default", "mirrored", "multi_worker")
+        start("distill", name, "--checkpoint_every=10 steps")
+        for name in ("default", "mirrored", "multi_worker")
     )
     with processes.none_left(workers):
         workers[0].wait_for("Epoch 3/4")
@@ -99,6 +100,14 @@ def test_scripts_train_the_same_on_one_device_on_two_and_on_two_workers_of_whom_
             )
         assert (start.directory / name / "export/saved_model.pb").exists()
         assert not (start.directory / name / "checkpoints").exists()
+
+    # Workers that share a recording write the store of one.
+    options = "--epochs=3", "--shards=3", f"--teacher={start.directory / 'default' / 'teacher'}"
+    for name in ("default", "multi_worker"):
+        assert_all_end_well(start("reinforce", name, *options))
+    stores = [start.directory / name / "replay" for name in ("default", "multi_worker")]
+    one, several = ({p.name: p.read_bytes() for p in path.iterdir()} for path in stores)
+    assert len(one) == 3 + 2 and one == several
 
 
 @pytest.mark.parametrize(

@@ -157,27 +157,6 @@ def test_the_spread_of_two_point_regressors_is_their_disagreement(
     run_script("distill", config, tmp_path / "run")
 
 
-def test_a_brought_gaussian_is_in_the_targets_units(casp_config, tmp_path):
-    """Named answers: mean and stddev stay what they were, whatever units networks learn in."""
-    inputs = keras.Input((3,))
-    answers = {
-        "mean": keras.layers.Dense(1, name="mean", bias_initializer="ones")(inputs),
-        "stddev": keras.layers.Dense(1, "softplus", name="stddev")(inputs),
-    }
-    model = keras.Model(inputs, answers)
-    model.save(tmp_path / "gaussian.keras")
-    config = pretrained(casp_config, {"name": "keras", "path": str(tmp_path / "gaussian.keras")})
-    experiment = Experiment(config)
-    x, _ = rows(experiment.splits.test)
-    expected = {name: np.asarray(value) for name, value in model(x).items()}
-    distribution = teaching.load_teacher(experiment, tmp_path).distribution(x)
-    np.testing.assert_allclose(distribution.mean(), expected["mean"], rtol=1e-4, atol=1e-4)
-    # Networks know no scale below min_scale (0.1) standard deviations of the target.
-    floor = 0.1 * experiment.splits.target_stddev[0]
-    stddev = np.maximum(expected["stddev"], floor)
-    np.testing.assert_allclose(distribution.stddev(), stddev, rtol=1e-4)
-
-
 def test_a_teacher_answers_in_the_form_that_is_asked_for(digits_config, tmp_path):
     image = keras.Input((8, 8, 1))
     x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(image))

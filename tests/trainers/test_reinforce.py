@@ -3,20 +3,9 @@
 import csv
 import json
 
-import keras
-import processes
 import pytest
 
 from configs import imagenet
-
-CONFIG = """
-from configs import digits
-from tiny import shrink
-
-
-def get_config():
-    return shrink(digits.get_config())
-"""
 
 
 @pytest.mark.slow
@@ -57,34 +46,6 @@ def test_a_student_is_distilled_from_a_store(run_script, digits_config, tmp_path
             run_script("distill", config, tmp_path / setting, replay=str(store))
         with config.unlocked(), section.ignore_type():
             section[setting] = before
-
-
-@pytest.mark.slow
-def test_workers_write_the_store_of_one(tmp_path):
-    (tmp_path / "config.py").write_text(CONFIG)
-    (tmp_path / "teacher").mkdir()
-    network = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]
-    keras.Sequential(network).save(tmp_path / "teacher" / "member_0.keras")
-
-    def arguments(name):
-        return [
-            "trainers.reinforce",
-            f"--config={tmp_path / 'config.py'}",
-            f"--workdir={tmp_path / name}",
-            f"--teacher={tmp_path / 'teacher'}",
-            "--epochs=3",
-            "--shards=3",
-        ]
-
-    alone = processes.start(*arguments("alone"))
-    workers = processes.start_workers(2, *arguments("workers"), "--strategy=multi_worker")
-    with processes.none_left([alone, *workers]):
-        for process in (alone, *workers):
-            code, _, errors = process.wait()
-            assert code == 0, errors[-3000:]
-    stores = [tmp_path / name / "replay" for name in ("alone", "workers")]
-    one, several = ({p.name: p.read_bytes() for p in path.iterdir()} for path in stores)
-    assert len(one) == 3 + 2 and one == several
 
 
 def test_a_stream_is_refused(run_script, tmp_path):

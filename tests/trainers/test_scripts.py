@@ -119,19 +119,6 @@ def test_compare_writes_results_table_plot_and_students(
             run_script("compare", digits_config, tmp_path, teacher=str(tmp_path / "others"))
 
 
-@pytest.mark.slow
-def test_compare_on_regression(run_script, rotated_digits_config, tmp_path, eagerly):
-    few_steps(rotated_digits_config)
-    rotated_digits_config.seeds = 1
-    run_script("compare", rotated_digits_config, tmp_path)
-    results = json.loads((tmp_path / "results.json").read_text())
-    assert set(results["teacher"]) == {"angular_error", "nll", "coverage"}
-    standard = results["runs"][results["final"]["standard KD"][0]]
-    assert standard["output"]["class_name"] == "Point"
-    assert standard["output"]["config"]["stddev"] > 0.0
-    assert "squared error to the mean" in (tmp_path / "table.md").read_text()
-
-
 @pytest.mark.parametrize(
     ("xcl", "kd", "teacher", "said"),
     [
