@@ -20,7 +20,7 @@ def get_config():
     with config.unlocked():
         config.teacher.network = {"name": "preactivation_resnet", "depth": 8, "widths": (4, 4, 4)}
         config.teacher.train.update({"steps": 10, "optimizer": "SGD"})
-        config.student.train.update({"steps": 100, "epochs": 4, "optimizer": "SGD"})
+        config.student.train.update({"steps": 200, "epochs": 4, "optimizer": "SGD"})
         config.student.train.steps_per_execution = 5
         config.xcl.sampler = {"class_name": "Empirical", "config": {}}
     return config
@@ -70,7 +70,7 @@ def test_scripts_train_the_same_on_one_device_on_two_and_on_two_workers_of_whom_
     assert "[teacher 1/1]" in printed[2][0] and printed[2][1] == ""  # The chief alone tells.
 
     default, mirrored, workers = (
-        start("distill", name, "--checkpoint_every=10 steps")
+        start("distill", name, "--checkpoint_every=20 steps")
         for name in ("default", "mirrored", "multi_worker")
     )
     with processes.none_left(workers):
@@ -78,7 +78,7 @@ def test_scripts_train_the_same_on_one_device_on_two_and_on_two_workers_of_whom_
         workers[1].kill()
         code, _, errors = workers[0].wait()
         assert code == 1 and "Another worker of the cluster has ended" in errors
-    assert (start.directory / "multi_worker/checkpoints/student/step-50.npz").exists()
+    assert list((start.directory / "multi_worker/checkpoints/student").glob("step-*.npz"))
     again = start("distill", "multi_worker")
     for each in (default, mirrored):
         assert_all_end_well(each)
