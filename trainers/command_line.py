@@ -24,7 +24,10 @@ CONFIG = config_flags.DEFINE_config_file(
     accept_new_attributes=True,  # Keys with defaults may be left out; others `settings` refuses.
 )
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Directory for all that is written. It decides what is resumed."
+    "workdir",
+    None,
+    "Directory for all that is written. It decides what is resumed.",
+    required=True,
 )
 STRATEGY = flags.DEFINE_enum(
     "strategy",

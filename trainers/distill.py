@@ -18,7 +18,7 @@ REPLAY = flags.DEFINE_string(
 )
 for _name in ("config", "workdir", "strategy", "teacher", "checkpoint_every"):
     flags.declare_key_flag(_name)
-flags.mark_flags_as_required(["config", "workdir"])
+flags.mark_flag_as_required("config")
 
 
 def main(_):

@@ -17,7 +17,7 @@ _MODEL = flags.DEFINE_string("model", None, "A .keras file or an exported studen
 _SPLIT = flags.DEFINE_enum("split", "test", ["validation", "test"], "What to score it on.")
 for _name in ("config", "workdir", "strategy", "teacher"):
     flags.declare_key_flag(_name)
-flags.mark_flags_as_required(["config", "workdir"])
+flags.mark_flag_as_required("config")
 
 
 def main(_):

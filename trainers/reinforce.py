@@ -27,7 +27,7 @@ VERIFY = flags.DEFINE_integer(
 )
 for _name in ("config", "workdir", "strategy", "teacher"):
     flags.declare_key_flag(_name)
-flags.mark_flags_as_required(["config", "workdir"])
+flags.mark_flag_as_required("config")
 
 
 def main(_):

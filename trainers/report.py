@@ -11,7 +11,6 @@ from absl import flags
 from . import command_line
 
 flags.declare_key_flag("workdir")
-flags.mark_flags_as_required(["workdir"])
 
 
 def main(_):

@@ -1,8 +1,13 @@
 """What `ecl-tf compare` does: the choice among settings, the final runs, and the scores."""
 
+import functools
 import hashlib
 import itertools
 import json
+import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
 
 from ecl_tf.experiments import (
     grid,
@@ -22,7 +27,7 @@ from ecl_tf.experiments.runs import Runs, require_its_teacher
 _AFTER_TRAINING = ("teacher.calibrate", "teacher.inference_form")
 
 
-def validate(config, teacher_directory=None):
+def validate(config: ConfigDict, teacher_directory: str | pathlib.Path | None = None) -> None:
     """Refuses what would fail later, after a long time.
 
     Args:
@@ -46,7 +51,12 @@ def validate(config, teacher_directory=None):
     methods.others(experiment)
 
 
-def run(config, workdir, teacher_directory=None, checkpoint_every=None):
+def run(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    teacher_directory: str | pathlib.Path | None = None,
+    checkpoint_every: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Compares in every cell of config.grid, or on the one experiment that there is.
 
     Args:
@@ -71,7 +81,7 @@ def run(config, workdir, teacher_directory=None, checkpoint_every=None):
         of_teacher = [cell.get(key) for key in ("seed", "output", "data", "teacher")]
         described = json.dumps(of_teacher, default=lambda section: section.to_dict())
         home = workdir / "teachers" / hashlib.sha256(described.encode()).hexdigest()[:12]
-        strategies.on_chief(lambda path=home: path.mkdir(parents=True, exist_ok=True))
+        strategies.on_chief(functools.partial(home.mkdir, parents=True, exist_ok=True))
         found[name] = _compare_one(cell, directory, teacher_directory, checkpoint_every, home)
         work_directory.write_json(workdir / "results.json", {"cells": found})
     return {"cells": found}
@@ -96,7 +106,12 @@ def _compare_one(config, workdir, teacher_directory, checkpoint_every, home=None
     return tables.average(results)
 
 
-def compare(experiment, workdir, teacher_directory=None, home=None):
+def compare(
+    experiment: Experiment,
+    workdir: pathlib.Path,
+    teacher_directory: str | pathlib.Path | None = None,
+    home: pathlib.Path | None = None,
+) -> dict[str, Any]:
     """Runs the comparison, or what is left of it; returns the results.
 
     Args:
@@ -126,7 +141,7 @@ def compare(experiment, workdir, teacher_directory=None, home=None):
     return runs.results
 
 
-def seeds(config):
+def seeds(config: settings.Settings) -> tuple[range, range]:
     """The seeds for tuning and, apart from them, for the final runs."""
     first = config.seed + config.tuning_seeds
     return range(config.seed, first), range(first, first + config.seeds)

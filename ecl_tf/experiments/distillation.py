@@ -2,15 +2,24 @@
 
 import csv
 import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
 import ecl_tf
 from ecl_tf import data, metrics
 from ecl_tf.experiments import strategies
+from ecl_tf.experiments.experiment import Experiment
 
 
-def distill(experiment, teacher, workdir, store=None):
+def distill(
+    experiment: Experiment,
+    teacher: ecl_tf.Teacher,
+    workdir: pathlib.Path,
+    store: ecl_tf.replay.Store | None = None,
+) -> keras.Model:
     """Distils one student as config.xcl says; returns it.
 
     Args:
@@ -52,7 +61,7 @@ def distill(experiment, teacher, workdir, store=None):
     return distiller.student
 
 
-def load_model(path):
+def load_model(path: pathlib.Path) -> Callable[[Any], Any]:
     """A function from inputs to raw outputs, of a .keras file or an exported student."""
     if not path.exists():
         raise ValueError(

@@ -1,13 +1,17 @@
 """Training for a number of steps, continued after a kill."""
 
 import contextlib
+import pathlib
 import shutil
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
+import tensorflow as tf
 
 from ecl_tf import resume
-from ecl_tf.experiments import progress, strategies
+from ecl_tf.experiments import progress, settings, strategies
 
 
 class Stopwatch(keras.callbacks.Callback):
@@ -33,7 +37,15 @@ class Stopwatch(keras.callbacks.Callback):
         self.on_train_batch_end(None)
 
 
-def fit(model, batches, train, checkpoints=None, callbacks=(), checkpoint_every=None, **kwargs):
+def fit(
+    model: keras.Model,
+    batches: Callable[[int], tf.data.Dataset],
+    train: settings.Train,
+    checkpoints: pathlib.Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    checkpoint_every: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> keras.callbacks.History:
     """Trains a model as a section's `train` says.
 
     Args:
@@ -70,7 +82,7 @@ def fit(model, batches, train, checkpoints=None, callbacks=(), checkpoint_every=
     )
 
 
-def forget(checkpoints):
+def forget(checkpoints: pathlib.Path) -> None:
     """Removes the checkpoints of a training whose result is written."""
 
     def remove():

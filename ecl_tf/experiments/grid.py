@@ -1,11 +1,12 @@
 """The experiments that one configuration stands for: cells of a grid, folds of a data set."""
 
 import itertools
+from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
 
-def cells(config):
+def cells(config: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
     """Yields the name and the config of every cell of config.grid; without one, of the whole.
 
     Args:
@@ -34,12 +35,12 @@ def cells(config):
         yield ", ".join(f"{key}={label}" for key, label, _ in cell), own
 
 
-def has_folds(config):
+def has_folds(config: ConfigDict) -> bool:
     """Whether a config stands for one experiment for each of config.folds."""
     return config.data.get("held_out") == "all"
 
 
-def folds(config):
+def folds(config: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
     """Yields the name and the config of every fold of config.folds.
 
     Raises:
@@ -56,7 +57,7 @@ def folds(config):
         yield fold, own
 
 
-def first(config):
+def first(config: ConfigDict) -> ConfigDict:
     """The first experiment that a config stands for."""
     _, config = next(cells(config))
     if has_folds(config):

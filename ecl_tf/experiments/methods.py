@@ -5,6 +5,7 @@ import itertools
 from typing import Any
 
 from ecl_tf import samplers
+from ecl_tf.experiments.experiment import Experiment
 
 _OWN_METHODS = ("ERM", "standard KD", "tuned KD", "XCL", "teacher")
 
@@ -24,12 +25,12 @@ class Setting:
     label: str
     arguments: dict[str, Any]
 
-    def key(self, seed):
+    def key(self, seed: int) -> str:
         """The name of a run in results.json."""
         return f"{self.method}, {self.label}, seed {seed}"
 
 
-def erm_settings(experiment):
+def erm_settings(experiment: Experiment) -> list[Setting]:
     """Training on labels: plain, with label smoothing, with mixup, with CutMix."""
     erm = experiment.config.erm
     settings = [Setting("ERM", "plain", {})]
@@ -45,7 +46,7 @@ def erm_settings(experiment):
     return settings
 
 
-def kd_settings(experiment):
+def kd_settings(experiment: Experiment) -> list[Setting]:
     """Distillation on the training inputs, by temperature and label weight."""
     kd = experiment.config.kd
     temperatures = kd.temperatures if experiment.output.takes_temperature else (1.0,)
@@ -59,7 +60,7 @@ def kd_settings(experiment):
     ]
 
 
-def standard_kd(experiment):
+def standard_kd(experiment: Experiment) -> Setting:
     """The usual benchmark setting of ordinary distillation."""
     if experiment.output.takes_temperature:
         # 0.9 T^2 KL + 0.1 cross-entropy, up to a factor of 1 / 0.9: nothing to Adam, a
@@ -73,12 +74,12 @@ def standard_kd(experiment):
     return Setting("standard KD", "squared error to the mean", arguments)
 
 
-def xcl(experiment):
+def xcl(experiment: Experiment) -> Setting:
     """Extracurricular learning as config.xcl says."""
     return _distillation("XCL", experiment.xcl_arguments())
 
 
-def others(experiment):
+def others(experiment: Experiment) -> list[Setting]:
     """The methods of config.methods.
 
     Raises:

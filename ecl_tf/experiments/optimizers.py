@@ -1,6 +1,7 @@
 """Optimizers and learning rate schedules as a configuration names them."""
 
 import inspect
+from typing import Any
 
 import keras
 
@@ -10,7 +11,7 @@ from ecl_tf.experiments import settings
 _NOT_DECAYED = ["bias", "gamma", "beta"]
 
 
-def build(train, weight_decay=0.0):
+def build(train: settings.Train, weight_decay: float = 0.0) -> keras.optimizers.Optimizer:
     """Returns the optimizer of a section's `train`.
 
     Args:
@@ -22,9 +23,9 @@ def build(train, weight_decay=0.0):
     Raises:
         ValueError: if the optimizer, or one of its arguments, is unknown to Keras.
     """
-    name, arguments = train.optimizer, {}
-    if not isinstance(name, str):
-        name, arguments = name.get("class_name"), dict(name.get("config", {}))
+    given = train.optimizer
+    described: dict[str, Any] = {"class_name": given} if isinstance(given, str) else given
+    name, arguments = described.get("class_name", ""), dict(described.get("config", {}))
     arguments["learning_rate"] = schedule(train)
     try:
         optimizer_class = getattr(keras.optimizers, name)
@@ -43,7 +44,7 @@ def build(train, weight_decay=0.0):
     return optimizer
 
 
-def schedule(train):
+def schedule(train: settings.Train) -> keras.optimizers.schedules.LearningRateSchedule:
     """Returns Keras's learning rate schedule of a section's `train`."""
     schedules = keras.optimizers.schedules
     form = train.schedule

@@ -11,6 +11,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from ml_collections import ConfigDict
+
 
 @dataclasses.dataclass(frozen=True)
 class Cosine:
@@ -230,7 +232,7 @@ class Settings:
     grid: tuple[tuple[Any, ...], ...] = ()
 
 
-def parse(config) -> Settings:
+def parse(config: ConfigDict | dict[str, Any]) -> Settings:
     """Returns the `Settings` of a configuration.
 
     Args:

@@ -1,17 +1,20 @@
 """On which devices an experiment trains, and which of several workers writes its files."""
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import replicas
+from ecl_tf.experiments import settings
 
 _chosen: tf.distribute.Strategy | None = None
 
 
-def use(name):
+def use(name: str) -> None:
     """Makes the strategy of this process, before any other use of TensorFlow.
 
     Args:
@@ -27,7 +30,7 @@ def use(name):
     _chosen = STRATEGIES[name]()
 
 
-def current():
+def current() -> tf.distribute.Strategy:
     """The `tf.distribute.Strategy` that `use` made; without it TensorFlow's own."""
     return _chosen or tf.distribute.get_strategy()
 
@@ -66,29 +69,29 @@ STRATEGIES = {
 }
 
 
-def is_chief():
+def is_chief() -> bool:
     """Whether this is the one process that writes files and tells of its progress."""
     return replicas.worker_number(current()) == 0
 
 
-def worker():
+def worker() -> tuple[int, int]:
     """The number of this worker, and how many there are."""
     return replicas.worker_number(current()), replicas.workers(current())
 
 
-def on_chief(write):
+def on_chief(write: Callable[[], Any]) -> None:
     """Calls a function without arguments on the chief; all workers wait until it has returned."""
     if is_chief():
         write()
     wait_for_all()
 
 
-def wait_for_all():
+def wait_for_all() -> None:
     """Waits until all workers have come so far."""
     of_chief(0)
 
 
-def of_chief(number):
+def of_chief(number: int) -> int:
     """The chief's integer on all workers, where rounding might let them decide differently.
 
     Raises:
@@ -100,7 +103,7 @@ def of_chief(number):
         return int(replicas.gather(strategy, [np.int64(number)] * here)[0])
 
 
-def prepare(model, batch_size):
+def prepare(model: keras.Model, batch_size: int) -> None:
     """Makes a network fit for the strategy.
 
     Batch normalisation takes the statistics of all replicas' rows.
@@ -124,6 +127,6 @@ def prepare(model, batch_size):
                 layer.synchronized = True
 
 
-def steps_per_execution(train):
+def steps_per_execution(train: settings.Train) -> int:
     """As a section's `train` says; 1 on several replicas, where Keras can't do more."""
     return train.steps_per_execution if current().num_replicas_in_sync == 1 else 1

@@ -10,11 +10,13 @@ import ecl_tf
 from ecl_tf import data, outputs, teachers
 from ecl_tf._internal import symbolic
 from ecl_tf.experiments import fitting, progress, strategies, work_directory
-from ecl_tf.experiments.experiment import save_model
+from ecl_tf.experiments.experiment import Experiment, save_model
 from ecl_tf.teachers import pretrained
 
 
-def train_teacher(experiment, workdir, directory=None):
+def train_teacher(
+    experiment: Experiment, workdir: pathlib.Path, directory: str | pathlib.Path | None = None
+) -> ecl_tf.Ensemble:
     """Trains the members of the teacher that are not in the work directory yet.
 
     A teacher of a `directory`, or of config.teacher.pretrained, is only loaded.
@@ -54,7 +56,9 @@ def train_teacher(experiment, workdir, directory=None):
     return load_teacher(experiment, workdir, directory)
 
 
-def load_teacher(experiment, workdir, directory=None):
+def load_teacher(
+    experiment: Experiment, workdir: pathlib.Path, directory: str | pathlib.Path | None = None
+) -> ecl_tf.Ensemble:
     """The ensemble of a directory, of config.teacher.pretrained, or of the work directory.
 
     Args:
@@ -86,7 +90,7 @@ def load_teacher(experiment, workdir, directory=None):
     return _ensemble(experiment, members)
 
 
-def files(directory):
+def files(directory: str | pathlib.Path) -> list[pathlib.Path]:
     """The .keras files of a teacher's directory, in order.
 
     Raises:

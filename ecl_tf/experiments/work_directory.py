@@ -4,13 +4,16 @@ import hashlib
 import json
 import os
 import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
 
 from ecl_tf.experiments import strategies
 
 _HASHES = "hashes.json"
 
 
-def claim(workdir, config):
+def claim(workdir: str | pathlib.Path, config: ConfigDict) -> pathlib.Path:
     """Makes the work directory this experiment's; returns its path.
 
     Args:
@@ -41,7 +44,7 @@ def claim(workdir, config):
     return path
 
 
-def is_claimed(workdir):
+def is_claimed(workdir: str | pathlib.Path) -> bool:
     """Whether a work directory is some experiment's already."""
     return (pathlib.Path(workdir) / "config.json").exists()
 
@@ -58,13 +61,13 @@ def _claim(record, wanted):
     _write_json(record, wanted)
 
 
-def hash_of_file(path):
+def hash_of_file(path: str | pathlib.Path) -> str:
     """SHA-256 of a file's bytes, as `require_same` keeps it of the data."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def require_same(workdir, **hashes):
+def require_same(workdir: pathlib.Path, **hashes: str) -> None:
     """Compares what the results of a work directory come from, or keeps it the first time.
 
     Args:
@@ -84,7 +87,7 @@ def require_same(workdir, **hashes):
     write_json(workdir / _HASHES, {**found, **hashes})
 
 
-def read_hashes(workdir):
+def read_hashes(workdir: pathlib.Path) -> dict[str, str]:
     """What `require_same` keeps, a dict from name to hash."""
     path = workdir / _HASHES
     return json.loads(path.read_text()) if path.exists() else {}
@@ -100,7 +103,7 @@ def differences(a, b, prefix=""):
             yield f"{prefix}{key} ({old!r} there, {new!r} here)"
 
 
-def write_json(path, content):
+def write_json(path: pathlib.Path, content: Any) -> None:
     """Has the chief write a file whole or not at all, whenever the process is killed."""
     strategies.on_chief(lambda: _write_json(path, content))
 
