@@ -25,6 +25,7 @@ __all__ = [
     "metrics",
     "models",
     "outputs",
+    "patch_fit",
     "preprocessing",
     "pretrained",
     "replay",
@@ -53,6 +54,7 @@ if not (_is_command and _asks_for_help):
         teachers,
         uncertainty,
     )
+    from ecl_tf._internal.keras_fit import patch_fit
     from ecl_tf.distiller import Distiller
     from ecl_tf.export import export_student, load_student
     from ecl_tf.teachers import Ensemble, Teacher, calibrated, inference_form, pretrained

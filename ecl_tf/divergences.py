@@ -7,30 +7,37 @@
 | `jeffreys` | KL(p_T || p_S) + KL(p_S || p_T) | closed form |
 | `jensen_shannon` | (KL(p_T || m) + KL(p_S || m)) / 2, m = (p_T + p_S) / 2 | quasi-Monte Carlo |
 
-KL goes through `tensorflow_probability`'s registry and starts from logits, so its
-gradient stays alive where a clipped softmax would have none.
+KL, the Kullback-Leibler divergence, goes through `tensorflow_probability`'s registry and
+starts from logits, so its gradient stays alive where a clipped softmax would have none.
 
-The Jensen-Shannon divergence of two Gaussians has no closed form, for the mixture m
+The Jensen-Shannon divergence (JS) of two Gaussians has no closed form, for the mixture m
 is no Gaussian. The expectation under each of the two is then taken at a fixed set of
-256 quasi-random points (a Halton sequence mapped through the inverse normal CDF) moved
-to mean + stddev * z. The points are constants: the divergence stays a deterministic,
-differentiable function, the same on every replica and at every step, and it keeps the
-bound JS <= ln 2 that a moment-matched stand-in for m would lose.
+256 quasi-random points (a Halton sequence mapped through the inverse of the normal
+distribution function) moved to mean + stddev * z. The points are constants: the divergence
+stays a deterministic, differentiable function, the same on every replica and at every step.
+It keeps the bound JS <= ln 2, which it would lose with a Gaussian of m's moments.
 
 For a row of K Bernoulli labels the mixture m couples the labels, and its exact
-divergence sums over 2^K rows. What is used instead is the sum over labels of each
-label's own (exact) Jensen-Shannon divergence: zero at the same place, at most K ln 2.
+divergence sums over 2^K rows. So each label's own (exact) Jensen-Shannon divergence is
+summed over labels instead: zero at the same place, at most K ln 2.
 """
 
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 import tensorflow as tf
+
+if TYPE_CHECKING:
+    from tensorflow_probability import distributions as tfd
+
+Distribution: TypeAlias = "tfd.Distribution"  # Its import takes a second.
 
 _POINTS = 256
 
 
-def kl(teacher, student):
-    """Forward KL(p_T || p_S) in nats: the student must cover all the teacher does.
+def kl(teacher: Distribution, student: Distribution) -> tf.Tensor:
+    """Forward KL(p_T || p_S) in nats: the student must cover all that the teacher covers.
 
     Args:
         teacher: a distribution, or a batch of them.
@@ -49,24 +56,29 @@ def kl(teacher, student):
     return tfd.kl_divergence(teacher, student)
 
 
-def reverse_kl(teacher, student):
+def reverse_kl(teacher: Distribution, student: Distribution) -> tf.Tensor:
     """Reverse KL(p_S || p_T) in nats: the student may pick one of the teacher's modes.
 
-    Infinite where a categorical teacher gives a class the probability 0.
+    It is infinite where a categorical teacher gives a class the probability 0. `teacher`,
+    `student` and the returned tensor are as in `kl`.
     """
     return kl(student, teacher)
 
 
-def jeffreys(teacher, student):
-    """Jeffreys' divergence KL(p_T || p_S) + KL(p_S || p_T), in nats, symmetric."""
+def jeffreys(teacher: Distribution, student: Distribution) -> tf.Tensor:
+    """Jeffreys' divergence KL(p_T || p_S) + KL(p_S || p_T), in nats, symmetric.
+
+    `teacher`, `student` and the returned tensor are as in `kl`.
+    """
     return kl(teacher, student) + kl(student, teacher)
 
 
-def jensen_shannon(teacher, student):
-    """Jensen-Shannon divergence in nats, symmetric, bounded.
+def jensen_shannon(teacher: Distribution, student: Distribution) -> tf.Tensor:
+    """Jensen-Shannon divergence in nats, symmetric, at most ln 2 (for each Bernoulli label).
 
-    Exact for categorical distributions; label by label for Bernoulli rows; by
-    quasi-Monte Carlo between normals (the module's docstring says why).
+    It is exact for categorical distributions, label by label for Bernoulli rows, and by
+    quasi-Monte Carlo between normals (the module's docstring says why). `teacher`,
+    `student` and the returned tensor are as in `kl`.
 
     Raises:
         TypeError: for distributions other than these.
@@ -101,13 +113,18 @@ def jensen_shannon(teacher, student):
     )
 
 
-DIVERGENCES = {
+Divergence = Callable[[Distribution, Distribution], tf.Tensor]
+DIVERGENCES: dict[str, Divergence] = {
     function.__name__: function for function in (kl, reverse_kl, jeffreys, jensen_shannon)
 }
 
 
-def get(identifier):
+def get(identifier: str | Divergence) -> Divergence:
     """Returns the divergence function of a name, or the function given.
+
+    Args:
+        identifier: one of `DIVERGENCES`, such as "kl", or a function of the teacher's and the
+            student's distribution to a tensor of their batch shape, in nats.
 
     Raises:
         ValueError: if the name is not one of `DIVERGENCES`.
@@ -122,8 +139,8 @@ def get(identifier):
     )
 
 
-def name_of(function):
-    """The name of one of `DIVERGENCES`, or None for another function."""
+def name_of(function: Divergence) -> str | None:
+    """Returns the name of a `function` in `DIVERGENCES`, or None for another one."""
     return next((name for name, known in DIVERGENCES.items() if known is function), None)
 
 

@@ -8,6 +8,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
 # Shares of rows are rounded to float32: less than this, relative to the teacher's score, is no gap.
@@ -15,22 +16,28 @@ _ROUNDING = 1e-6
 
 
 class Interval(NamedTuple):
-    """An estimate with the bounds of its confidence interval; NaN where undefined."""
+    """An estimate with the bounds of its confidence interval; NaN where undefined.
+
+    Attributes:
+        value: the estimate.
+        low: the lower bound.
+        high: the upper bound.
+    """
 
     value: float
     low: float
     high: float
 
 
-def mean(values, confidence=0.95):
+def mean(values: npt.ArrayLike, confidence: float = 0.95) -> Interval:
     """The mean over seeds with Student's t interval.
 
     Args:
         values: one score for each seed.
-        confidence: of the interval.
+        confidence: of the interval, between 0 and 1; 0.95 by default.
 
     Returns:
-        `Interval`; with a single value its bounds are NaN.
+        An `Interval`; with a single value its bounds are NaN.
 
     Example:
     >>> interval = mean([1.0, 2.0, 3.0])
@@ -45,7 +52,12 @@ def mean(values, confidence=0.95):
     return Interval(centre, centre - half, centre + half)
 
 
-def reduction(student, baseline, teacher, confidence=0.95):
+def reduction(
+    student: npt.ArrayLike,
+    baseline: npt.ArrayLike,
+    teacher: float,
+    confidence: float = 0.95,
+) -> Interval:
     """Gap reduction: the share of the baseline's gap to the teacher that is closed.
 
         mean(student - baseline) / mean(teacher - baseline)
@@ -60,14 +72,18 @@ def reduction(student, baseline, teacher, confidence=0.95):
         student: one score for each seed.
         baseline: the baseline's score for the same seeds, in the same order.
         teacher: the teacher's score.
-        confidence: of the interval.
+        confidence: of the interval, between 0 and 1; 0.95 by default.
 
     Returns:
-        `Interval`. Its bounds are infinite where they are unbounded, and NaN for a
+        An `Interval`. Its bounds are infinite where they are unbounded, and NaN for a
         single seed.
 
     Raises:
-        ValueError: if student and baseline have not the same number of scores.
+        ValueError: if student and baseline do not have the same number of scores.
+
+    Example:
+    >>> reduction([0.9, 0.9], [0.8, 0.8], teacher=0.95).value  # 0.10 of 0.15.
+    0.66...
 
     Reference: Fieller, "Some Problems in Interval Estimation", 1954.
     """
@@ -97,7 +113,13 @@ def reduction(student, baseline, teacher, confidence=0.95):
     return Interval(value, float((b - root) / a), float((b + root) / a))
 
 
-def meets_teacher(baseline, teacher, higher_is_better):
-    """Whether the baseline leaves no gap, so that its reduction is undefined."""
-    gap = (teacher - float(np.mean(baseline))) * (1 if higher_is_better else -1)
+def meets_teacher(baseline: npt.ArrayLike, teacher: float, higher_is_better: bool) -> bool:
+    """Returns whether the baseline leaves no gap, so that its reduction is undefined.
+
+    Args:
+        baseline: one score for each seed.
+        teacher: the teacher's score.
+        higher_is_better: True for accuracies, False for errors.
+    """
+    gap = (teacher - np.asarray(baseline, float).mean()) * (1 if higher_is_better else -1)
     return gap <= _ROUNDING * abs(teacher)

@@ -1,6 +1,9 @@
 """The supervised loss, for teachers and for students trained without one (ERM)."""
 
+from typing import Any
+
 import keras
+import tensorflow as tf
 
 from ecl_tf import outputs
 
@@ -13,14 +16,20 @@ class NegativeLogLikelihood(keras.losses.Loss):
     likelihood with a predicted scale. With it, plain `compile`/`fit` trains a network
     whose output `Distiller` understands.
 
+    Call it with y_true, which is class indices (batch,), one-hot or soft rows (batch, K), or
+    targets (batch, d) of normal outputs, and with y_pred, the raw output (batch, K) or
+    (batch, 2d).
+
     Args:
         output: an `ecl_tf.outputs.Output`, "categorical" or "bernoulli". A network with
             several named outputs takes a dict of these losses in `compile`.
+        reduction: over examples, as in every Keras loss; the default "sum_over_batch_size"
+            is the mean.
+        name: "negative_log_likelihood" by default.
+        dtype: that losses are computed in; Keras's own default.
 
-    Call with:
-        y_true: class indices (batch,), one-hot or soft rows (batch, K); or targets
-            (batch, d) for normal outputs.
-        y_pred: the raw output, (batch, K) or (batch, 2d).
+    Raises:
+        ValueError: if `output` is none of these.
 
     Example:
     >>> import math
@@ -33,14 +42,19 @@ class NegativeLogLikelihood(keras.losses.Loss):
     """
 
     def __init__(
-        self, output, reduction="sum_over_batch_size", name="negative_log_likelihood", dtype=None
+        self,
+        output: outputs.Output | str | dict[str, Any],
+        reduction: str = "sum_over_batch_size",
+        name: str = "negative_log_likelihood",
+        dtype: Any = None,
     ):
+        """Takes the arguments that the class describes."""
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.output = outputs.get(output)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         return self.output.negative_log_likelihood(self.output(y_pred), y_true)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         output = keras.saving.serialize_keras_object(self.output)
         return {**super().get_config(), "output": output}

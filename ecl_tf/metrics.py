@@ -1,10 +1,11 @@
 """Metrics of predicted distributions; all take the network's raw output.
 
-Accuracy and its kin are Keras's own. Every metric here works in plain
+Keras has accuracy and the like. Every metric here works in plain
 `compile`/`fit`, in `Distiller.compile`, and by itself.
 """
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -18,18 +19,21 @@ class _PerExampleMean(keras.metrics.Mean):
     takes_raw_output = True
     uses_spread = True  # Not the means alone.
 
-    def __init__(self, output, name, dtype=None):
+    def __init__(self, output: outputs.Output | str, name: str, dtype: Any = None):
+        """Takes the arguments that the class describes."""
         super().__init__(name=name, dtype=dtype)
-        self.output = outputs.get(output)
+        self.output: Any = outputs.get(output)
 
-    def values(self, y_true, y_pred):
+    def values(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         """Returns one value for each example, shape (batch,)."""
         raise NotImplementedError
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        return super().update_state(self.values(y_true, y_pred), sample_weight)
+    def update_state(
+        self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
+    ) -> None:
+        super().update_state(self.values(y_true, y_pred), sample_weight)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         output = keras.saving.serialize_keras_object(self.output)
         return {**super().get_config(), "output": output}
 
@@ -39,7 +43,9 @@ class NegativeLogLikelihood(_PerExampleMean):
     """Mean of -log p(y | x) in nats: a proper score of the whole distribution.
 
     Args:
-        output: an `ecl_tf.outputs.Output` or its name.
+        output: an `ecl_tf.outputs.Output`, or a name such as "categorical".
+        name: of the metric in logs; "nll" by default.
+        dtype: of its state; Keras's own default.
 
     Example:
     >>> metric = NegativeLogLikelihood(outputs.Normal(1))
@@ -50,10 +56,10 @@ class NegativeLogLikelihood(_PerExampleMean):
     Reference: Gneiting and Raftery, "Strictly Proper Scoring Rules", 2007, section 4.
     """
 
-    def __init__(self, output, name="nll", dtype=None):
+    def __init__(self, output: outputs.Output | str, name: str = "nll", dtype: Any = None):
         super().__init__(output, name, dtype)
 
-    def values(self, y_true, y_pred):
+    def values(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         return self.output.negative_log_likelihood(self.output(y_pred), y_true)
 
 
@@ -65,21 +71,35 @@ class GaussianCoverage(_PerExampleMean):
     dimension by itself. A calibrated network covers exactly `level`.
 
     Args:
-        output: an `ecl_tf.outputs.Normal`.
-        level: the nominal share, between 0 and 1.
+        output: an `ecl_tf.outputs.Normal` or `Point`.
+        level: the nominal share, between 0 and 1; 0.95 by default.
+        name: of the metric in logs; "coverage" by default.
+        dtype: of its state; Keras's own default.
 
     Raises:
         ValueError: if `level` is not between 0 and 1, or the output is not normal.
+
+    Example:
+    >>> metric = GaussianCoverage(outputs.Point(1, stddev=1.0))
+    >>> metric.update_state([[1.9], [2.0]], [[0.0], [0.0]])  # z is 1.96.
+    >>> float(metric.result())
+    0.5
     """
 
-    def __init__(self, output, level=0.95, name="coverage", dtype=None):
+    def __init__(
+        self,
+        output: outputs.Output,
+        level: float = 0.95,
+        name: str = "coverage",
+        dtype: Any = None,
+    ):
         super().__init__(output, name, dtype)
         _require_normal(self)
         if not 0.0 < level < 1.0:
             raise ValueError(f"GaussianCoverage's level must be between 0 and 1; got {level!r}.")
         self.level = float(level)
 
-    def values(self, y_true, y_pred):
+    def values(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         distribution = self.output(y_pred)
         mean, stddev = distribution.mean(), distribution.stddev()
         y_true = tf.reshape(tf.cast(y_true, tf.float32), tf.shape(mean))
@@ -87,7 +107,7 @@ class GaussianCoverage(_PerExampleMean):
         inside = tf.abs(y_true - mean) <= z * stddev
         return outputs.per_example(tf.cast(inside, tf.float32))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "level": self.level}
 
 
@@ -102,7 +122,9 @@ class AngularError(_PerExampleMean):
     product is NaN for some identical vectors.
 
     Args:
-        output: an `ecl_tf.outputs.Normal` with event size 1 or 2.
+        output: an `ecl_tf.outputs.Normal` or `Point` with event size 1 or 2, in radians.
+        name: of the metric in logs; "angular_error" by default.
+        dtype: of its state; Keras's own default.
 
     Raises:
         ValueError: if the output is not normal or has another event size.
@@ -116,7 +138,7 @@ class AngularError(_PerExampleMean):
 
     uses_spread = False
 
-    def __init__(self, output, name="angular_error", dtype=None):
+    def __init__(self, output: outputs.Output, name: str = "angular_error", dtype: Any = None):
         super().__init__(output, name, dtype)
         _require_normal(self)
         if self.output.size not in (1, 2):
@@ -125,7 +147,7 @@ class AngularError(_PerExampleMean):
                 f"got {self.output!r}."
             )
 
-    def values(self, y_true, y_pred):
+    def values(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         predicted = self.output.prediction(y_pred)
         y_true = tf.reshape(tf.cast(y_true, tf.float32), tf.shape(predicted))
         if self.output.size == 1:
@@ -145,27 +167,42 @@ class ExpectedCalibrationError(keras.metrics.Metric):
     probability. 0 is calibrated; 0.1 says that confidence is off by 10 points.
 
     Args:
-        bins: the number of bins.
-        output: the categorical `ecl_tf.outputs.Output` of the raw outputs, where that is not the
-            `Distiller`'s (its own student's is the default there), or has a temperature, as a
-            calibrated teacher's has, in plain `compile`; by itself the default is "categorical".
+        bins: the number of bins; 15 by default.
+        name: of the metric in logs; "ece" by default.
+        dtype: of its state; Keras's own default.
+        output: the categorical `ecl_tf.outputs.Output` of the raw outputs. None, the default,
+            is "categorical", and in `Distiller.compile` the output of its student. Give it in
+            plain `compile` for raw outputs with a temperature, such as a calibrated teacher's.
 
-    Call with class indices (or one-hot rows) and raw outputs.
+    Call it with class indices (or one-hot rows) and raw outputs.
 
     Raises:
         ValueError: if `bins` < 1, or the output is not categorical.
+
+    Example:
+    >>> metric = ExpectedCalibrationError()
+    >>> metric.update_state([0, 1], [[0.0, math.log(3)], [0.0, math.log(3)]])
+    >>> round(float(metric.result()), 2)  # Half are right, with a confidence of 3/4.
+    0.25
 
     Reference: Guo et al., "On Calibration of Modern Neural Networks", 2017, equation 3.
     """
 
     families = ("categorical",)
 
-    def __init__(self, bins=15, name="ece", dtype=None, output=None):
+    def __init__(
+        self,
+        bins: int = 15,
+        name: str = "ece",
+        dtype: Any = None,
+        output: outputs.Output | str | None = None,
+    ):
+        """Takes the arguments that the class describes."""
         super().__init__(name=name, dtype=dtype)
         if not isinstance(bins, int) or bins < 1:
             raise ValueError(f"bins must be a whole number >= 1; got {bins!r}.")
         self.bins = bins
-        self.output = None if output is None else outputs.get(output)
+        self.output: Any = None if output is None else outputs.get(output)
         if self.output and self.output.family not in self.families:
             raise ValueError(
                 f"ExpectedCalibrationError needs an ecl_tf.outputs.Categorical; got {output!r}."
@@ -175,14 +212,16 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         self.totals = self.add_variable((3, bins), initializer="zeros", name="totals")
 
     @property
-    def takes_logits(self):
+    def takes_logits(self) -> bool:
         return self.output is None
 
     @property
-    def takes_raw_output(self):
+    def takes_raw_output(self) -> bool:
         return self.output is not None
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(
+        self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
+    ) -> None:
         logits = (self.output or outputs.Categorical()).logits(y_pred)
         y_true = tf.convert_to_tensor(y_true)
         if outputs.is_one_hot(y_true, logits):
@@ -201,13 +240,13 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         rows = tf.stack([tf.ones_like(confidence), tf.cast(right, tf.float32), confidence])
         self.totals.assign_add(tf.matmul(rows, member))
 
-    def result(self):
+    def result(self) -> tf.Tensor:
         count, right, confidence = tf.unstack(tf.convert_to_tensor(self.totals))
         return tf.math.divide_no_nan(
             tf.reduce_sum(tf.abs(right - confidence)), tf.reduce_sum(count)
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         output = self.output and keras.saving.serialize_keras_object(self.output)
         return {**super().get_config(), "bins": self.bins, "output": output}
 

@@ -6,6 +6,8 @@ exported with it.
 """
 
 import inspect
+from collections.abc import Sequence
+from typing import Any, TypeAlias, TypeGuard
 
 import keras
 import numpy as np
@@ -16,14 +18,18 @@ from ecl_tf._internal import symbolic
 # Layers that run code from a config: refused in Keras's safe mode.
 _RUN_CODE = ("Lambda", "TFSMLayer")
 
+_Described: TypeAlias = keras.Layer | str | Sequence[Any] | dict[str, Any] | None
+_Layers = list[keras.Layer] | dict[str, Any]
 
-def layers(preprocessing):
+
+def layers(preprocessing: _Described) -> _Layers:
     """Builds preprocessing layers from their description.
 
     Args:
         preprocessing: a sequence whose items are Keras layers, names of `keras.layers`
             ("Normalization"), or configs such as {"class_name": "Rescaling",
-            "config": {"scale": 255.0}}; or a dict from input name to such a sequence.
+            "config": {"scale": 255.0}}; or a dict from input name to such a sequence; None
+            or an empty one for no layers.
 
     Returns:
         A list of layers, or a dict of lists. Layers are kept as they are.
@@ -43,15 +49,17 @@ def layers(preprocessing):
     return [_layer(item) for item in preprocessing or ()]
 
 
-def with_preprocessing(model, preprocessing, input_shape):
+def with_preprocessing(
+    model: keras.Model | keras.Layer, preprocessing: _Described, input_shape: Any
+) -> keras.Model | keras.Layer:
     """Puts preprocessing layers in front of a network.
 
     Args:
         model: a `keras.Model` (or layer) of the preprocessed inputs.
-        preprocessing: as in `layers`; a dict if the inputs are a dict, in which names
-            left out stay as they are.
-        input_shape: the shape of one example of x, without the batch; a dict of shapes
-            for named inputs.
+        preprocessing: as in `layers`; a dict if the inputs are a dict. Inputs whose names it
+            leaves out stay as they are.
+        input_shape: the shape of one example of x, without the batch, such as (32, 32, 3);
+            a dict of shapes for named inputs.
 
     Returns:
         A functional `keras.Model` of x whose inputs are named as the model's; the model
@@ -72,7 +80,7 @@ def with_preprocessing(model, preprocessing, input_shape):
     return compose(model, built, input_shape)
 
 
-def compose(model, built, input_shape):
+def compose(model: keras.Model | keras.Layer, built: _Layers, input_shape: Any) -> keras.Model:
     """Chains inputs, preprocessing layers and a network, also where there are no layers.
 
     Args:
@@ -108,13 +116,18 @@ def compose(model, built, input_shape):
     return keras.Model(inputs, outputs, name=f"preprocessed_{model.name}")
 
 
-def output_shape(built, input_shape):
-    """The shape (or dict of shapes) of one example after the layers of `layers`."""
+def output_shape(built: _Layers, input_shape: Any) -> Any:
+    """Returns the shape (or dict of shapes) of one example after layers.
+
+    Args:
+        built: the result of `layers`.
+        input_shape: as in `with_preprocessing`.
+    """
     outputs = compose(keras.layers.Identity(), built, input_shape).output
     return keras.tree.map_structure(lambda tensor: tuple(tensor.shape[1:]), outputs)
 
 
-def adapt(preprocessing, dataset):
+def adapt(preprocessing: _Described, dataset: tf.data.Dataset) -> _Layers:
     """Sets the statistics of preprocessing layers from training inputs.
 
     Each layer with an `adapt` method whose statistics are not given (`Normalization`
@@ -124,7 +137,7 @@ def adapt(preprocessing, dataset):
     Args:
         preprocessing: as in `layers`.
         dataset: a finite, batched `tf.data.Dataset` of training inputs (a tensor, or a dict
-            of them), or of (inputs, labels), of which the labels are not read.
+            of them), or of (inputs, labels), whose labels are not read.
 
     Returns:
         The layers, to be given to `with_preprocessing`: a list, or a dict of lists.
@@ -191,7 +204,7 @@ def _leave_constants(normalization):
     normalization.finalize_state()
 
 
-def _is_dict_of_sequences(preprocessing):
+def _is_dict_of_sequences(preprocessing: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(preprocessing, dict) and "class_name" not in preprocessing
 
 

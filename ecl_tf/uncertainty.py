@@ -1,29 +1,32 @@
 """Scores of sampled rows by what the networks answer there: how uncertain, how unlike.
 
-| score | of a row | who is asked |
+| score | of a row | network that is asked |
 |---|---|---|
 | `teacher_uncertainty` | the teacher's entropy, or variance | teacher |
 | `disagreement` | its epistemic part alone: what the members differ by | teacher |
 | `student_uncertainty` | the student's entropy, or variance | student |
 | `divergence` | KL(teacher || student) | teacher and student |
 
-Categorical and Bernoulli outputs have entropies, in nats, of which the mutual information
-between label and member is the epistemic part; normal ones have variances, in units of the
-output's `target_stddev`, summed over target dimensions, of which the variance of the members'
-means is. Named outputs are summed with their weights. All scores are >= 0 (but for
-rounding). The student answers in inference mode, as the teacher does.
+KL is the Kullback-Leibler divergence. Categorical and Bernoulli outputs have entropies in
+nats; their epistemic part is the mutual information between label and member. Normal outputs
+have variances in units of the output's `target_stddev`, summed over target dimensions; their
+epistemic part is the variance of the members' means. Named outputs are summed with their
+weights. All scores are >= 0, apart from rounding. The student answers in inference mode, as
+the teacher does.
 """
 
 import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
+import tensorflow as tf
 
 from ecl_tf import divergences
 
 
 class Networks(NamedTuple):
-    """Who is asked.
+    """The two networks that a score asks.
 
     Attributes:
         teacher: an `ecl_tf.Teacher`.
@@ -32,7 +35,7 @@ class Networks(NamedTuple):
     """
 
     teacher: Any
-    student: Any
+    student: Callable[..., Any]
     output: Any
 
 
@@ -42,55 +45,65 @@ class Answers:
     Args:
         networks: `Networks`.
         inputs: a batch of inputs.
-        member_outputs: what the teacher's members answered already, if they did.
-        uncertainty: the teacher's, where it is known apart from that.
+        member_outputs: what the teacher's members answered already, a sequence of raw
+            outputs; empty by default, where they did not.
+        uncertainty: the teacher's `ecl_tf.outputs.Uncertainty`, where it is known apart from
+            that; empty by default.
     """
 
-    def __init__(self, networks, inputs, member_outputs=(), uncertainty=()):
+    def __init__(
+        self,
+        networks: Networks,
+        inputs: Any,
+        member_outputs: Sequence[Any] = (),
+        uncertainty: Any = (),
+    ):
+        """Takes the arguments that the class describes."""
         self.networks = networks
         self.inputs = inputs
         known = {"member_outputs": member_outputs, "uncertainty": uncertainty}
         vars(self).update({name: answer for name, answer in known.items() if len(answer)})
 
     @functools.cached_property
-    def member_outputs(self):
+    def member_outputs(self) -> Sequence[Any]:
         """The raw outputs of the teacher's members, a list."""
         return self.networks.teacher.member_outputs(self.inputs)
 
     @functools.cached_property
-    def uncertainty(self):
+    def uncertainty(self) -> Any:
         """The teacher's, in its two parts."""
         return self.networks.teacher.output_kind.uncertainty(self.member_outputs)
 
     @functools.cached_property
-    def student_output(self):
+    def student_output(self) -> Any:
         """The student's raw output."""
         return self.networks.student(self.inputs, training=False)
 
     @property
-    def teacher_was_asked(self):
+    def teacher_was_asked(self) -> bool:
+        """Whether the raw outputs of the teacher's members are known."""
         return "member_outputs" in vars(self)
 
 
-def teacher_uncertainty(answers):
-    """The total uncertainty of the teacher's distribution."""
+def teacher_uncertainty(answers: Answers) -> tf.Tensor:
+    """Returns the total uncertainty of the teacher's distribution, (batch,), of `answers`."""
     return _total(answers.networks.teacher.output_kind, answers.uncertainty)
 
 
-def disagreement(answers):
-    """The epistemic part: what the teacher's members differ by."""
+def disagreement(answers: Answers) -> tf.Tensor:
+    """Returns the epistemic part, what the teacher's members differ by, of `answers`."""
     output = answers.networks.teacher.output_kind
     return output.score(_part(answers.uncertainty, "epistemic"))
 
 
-def student_uncertainty(answers):
-    """The total uncertainty of the student's distribution."""
+def student_uncertainty(answers: Answers) -> tf.Tensor:
+    """Returns the total uncertainty of the student's distribution, (batch,), of `answers`."""
     output = answers.networks.output
     return _total(output, output.uncertainty([answers.student_output]))
 
 
-def divergence(answers):
-    """KL from the teacher's distribution to the student's, at temperature 1."""
+def divergence(answers: Answers) -> tf.Tensor:
+    """Returns KL(teacher || student) in nats, (batch,), of `answers`, at temperature 1."""
     output = answers.networks.output
     teacher = answers.networks.teacher.output_kind.combine(answers.member_outputs)
     return output.divergence(teacher, output(answers.student_output), divergences.kl)
@@ -102,10 +115,15 @@ SCORES = {
 }
 
 
-def get(identifier):
+Score = str | dict[str, Any] | Callable[[Answers], tf.Tensor]
+
+
+def get(identifier: Score) -> Callable[[Answers], tf.Tensor]:
     """Returns the score function of a name or config, or the function given.
 
-    A score is a function of `Answers` to numbers >= 0 of shape (batch,).
+    Args:
+        identifier: a name in `SCORES` such as "student_uncertainty"; a function of `Answers`
+            to numbers >= 0 of shape (batch,); or the Keras config of one.
 
     Raises:
         ValueError: if the name is not one of `SCORES`.
@@ -122,23 +140,24 @@ def get(identifier):
     )
 
 
-def config_of(score):
-    """What `get` takes for a score function: its name in `SCORES`, or its Keras config."""
+def config_of(score: Callable[[Answers], tf.Tensor]) -> str | dict[str, Any]:
+    """Returns what `get` takes for a `score` function: its name in `SCORES`, or its config."""
     name = next((name for name, known in SCORES.items() if known is score), None)
     return name or keras.saving.serialize_keras_object(score)
 
 
-def require(networks, sampler):
-    """Raises ValueError if a sampler that asks networks was given none."""
+def require(networks: Networks | None, sampler: Any) -> Networks:
+    """Returns `networks`; raises ValueError if a `sampler` that asks them was given none."""
     if networks is None:
         raise ValueError(
             f"{type(sampler).__name__} asks teacher and student, which a Distiller gives it. By "
             "itself, call it with networks=ecl_tf.uncertainty.Networks(teacher, student, output)."
         )
+    return networks
 
 
-def validate(score, networks):
-    """Raises ValueError if a score can't be had from such networks."""
+def validate(score: Callable[[Answers], tf.Tensor], networks: Networks) -> None:
+    """Raises ValueError if a `score` can't be computed from such `networks`."""
     members = getattr(networks.teacher, "members", None)
     if score is disagreement and members is not None and len(members) < 2:
         raise ValueError(

@@ -28,7 +28,7 @@ def main():
     with strategy.scope():
         student = linear(given["student"])
         teachers = [linear(weights) for weights in given["teachers"]]
-        sampler = samplers.Uncertain("Empirical", 2, "disagreement")
+        sampler = samplers.Uncertain("Empirical", 2, "disagreement", 0.0)
         distiller = Distiller(student, teachers, sampler=sampler)
         distiller.compile(keras.optimizers.SGD(0.5), metrics=["accuracy"])
     x, y, w = (np.array(given[name]) for name in ("x", "y", "w"))

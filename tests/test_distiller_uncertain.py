@@ -75,7 +75,7 @@ def history_of(distiller, *data, rate=0.0, compiled=None, **kwargs):
 
 def uncertain_rows(score="teacher_uncertainty", **kwargs):
     """Students of two linear teachers, on the more uncertain half of the rows, twice."""
-    sampler = Uncertain("Empirical", candidates=2, score=score)
+    sampler = Uncertain("Empirical", 2, score, temperature=0.0)
     return Distiller(linear(STUDENT), [linear(TEACHER), linear(OTHER)], sampler=sampler, **kwargs)
 
 
@@ -155,7 +155,7 @@ def test_labels_of_named_outputs_follow_their_rows():
     student = two_heads(STUDENT, weights(5, 2))
     teacher = two_heads(TEACHER, weights(6, 2))
     output = outputs.Joint({"kind": "categorical", "place": outputs.Normal(1)}, {"place": 0.0})
-    sampler = Uncertain("Empirical", candidates=2)
+    sampler = Uncertain("Empirical", 2, "teacher_uncertainty", temperature=0.0)
     distiller = Distiller(student, teacher, output=output, sampler=sampler)
     places = numbers(ROWS, 1, seed=9)
     metrics = {"metrics": {"kind": ["accuracy"], "place": ["mae"]}}

@@ -16,7 +16,7 @@ flags.declare_key_flag("workdir")
 def main(_):
     from ecl_tf.experiments import report
 
-    workdir = command_line.WORKDIR.value
+    workdir = str(command_line.WORKDIR.value)  # Required, so never None.
     print(f"Written to {workdir}: {report.rebuild(workdir)}")
 
 

@@ -1,5 +1,7 @@
 """What a batch is made of, and what can be known of the data before the first one."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -21,8 +23,8 @@ def unpack(data):
     return x, y, sample_weight
 
 
-def row_count(inputs):
-    """The number of rows: a Python integer where it is static, else a scalar tensor."""
+def row_count(inputs: Any) -> int | tf.Tensor:
+    """The number of rows of `inputs`: an integer where it is static, otherwise a scalar tensor."""
     first = keras.tree.flatten(inputs)[0]
     return first.shape[0] if first.shape[0] is not None else tf.shape(first)[0]
 

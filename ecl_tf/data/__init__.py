@@ -1,6 +1,7 @@
 """Data sets as `tf.data`, split into train, validation and test, deterministic."""
 
 import importlib
+from typing import Any
 
 from ecl_tf._internal.build import call_by_name
 from ecl_tf.data.digits import digits, rotated_digits
@@ -40,12 +41,13 @@ _DATASETS = {
 }
 
 
-def load(name, **arguments):
+def load(name: str, **arguments: Any) -> Splits:
     """Loads a data set; returns its `Splits`.
 
     Args:
-        name: of a data set above, or "module:function" of a function of yours.
-        **arguments: of the function.
+        name: of a function of this package such as "digits", or "module:function" of a
+            function of yours that returns `Splits`.
+        **arguments: the function's own.
 
     Raises:
         ValueError: if there is no such data set, or it does not take an argument.

@@ -12,20 +12,24 @@ from ecl_tf.data.splits import Splits
 _PADDING = 2  # Pixels on each side, so that a rotated digit keeps its corners.
 
 
-def digits(train_size=900, validation_size=300, seed=0):
+def digits(train_size: int = 900, validation_size: int = 300, seed: int = 0) -> Splits:
     """Classification: image (8, 8, 1) in [0, 1] to digit, an integer from 0 to 9.
 
     Args:
-        train_size: the number of training images, at most 1,200.
-        validation_size: the number of validation images; what neither takes and 1,797
-            holds is the test split, at least 597 of which the training size leaves.
-        seed: of the split, which is stratified by digit.
+        train_size: the number of training images, 900 by default; at most 1,200 together with
+            the validation images. The other 597 of the 1,797 images are the test split.
+        validation_size: the number of validation images, 300 by default.
+        seed: of the split, which is stratified by digit; 0 by default.
 
     Returns:
         `Splits` of examples (image, digit), with event size 10.
 
     Raises:
-        ValueError: if the sizes leave no 200 images for the test.
+        ValueError: if a size is less than 10, or both are more than 1,200 together.
+
+    Example:
+    >>> digits(train_size=200).input_shape
+    (8, 8, 1)
     """
     images, labels = _load()
     parts = _split(labels, train_size, validation_size, seed)
@@ -33,7 +37,13 @@ def digits(train_size=900, validation_size=300, seed=0):
     return Splits(train, validation, test, event_size=10)
 
 
-def rotated_digits(train_size=900, validation_size=300, copies=1, max_angle=90.0, seed=0):
+def rotated_digits(
+    train_size: int = 900,
+    validation_size: int = 300,
+    copies: int = 1,
+    max_angle: float = 90.0,
+    seed: int = 0,
+) -> Splits:
     """Regression: rotated image (12, 12, 1) in [0, 1] to its angle in radians, (1,).
 
     Every image is padded and turned anticlockwise by an angle drawn uniformly between
@@ -41,11 +51,12 @@ def rotated_digits(train_size=900, validation_size=300, copies=1, max_angle=90.0
     to tell, and that of an 8 or a 1 is ambiguous near a right angle.
 
     Args:
-        train_size: the number of training images, before copies.
-        validation_size: as in `digits`.
-        copies: how often each training image appears, each time with another angle.
-        max_angle: in degrees, between 0 and 180.
-        seed: of the split and of the angles.
+        train_size: the number of training images before copies, 900 by default.
+        validation_size: as in `digits`, 300 by default.
+        copies: how often each training image appears, each time with another angle; 1 by
+            default.
+        max_angle: in degrees, above 0 and at most 180; 90 by default.
+        seed: of the split and of the angles; 0 by default.
 
     Returns:
         `Splits` of examples (image, angle), with event size 1. No image is in two

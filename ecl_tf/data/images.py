@@ -1,7 +1,6 @@
-"""Image classification by `tensorflow_datasets`: small images in memory, ImageNet streamed.
+"""Image classification by `tensorflow_datasets` (TFDS): small images, and ImageNet streamed.
 
-The copy in `data_dir` (by default TFDS's own, which the environment variable TFDS_DATA_DIR
-moves) is used; what is not there yet, TFDS downloads or asks for.
+The copy in `data_dir` is read. TFDS downloads what is not there yet, or asks for it.
 
 References: the augmentation of small images is that of He et al., "Deep Residual Learning
 for Image Recognition", 2015, section 4.2; the random crop of ImageNet that of Szegedy et
@@ -10,6 +9,7 @@ al., "Going Deeper with Convolutions", 2014, section 6.
 
 import contextlib
 import functools
+import inspect
 
 import numpy as np
 import tensorflow as tf
@@ -19,31 +19,35 @@ from ecl_tf.data.splits import Splits, in_memory
 
 
 def small_images(
-    name,
-    train_size=None,
-    validation_size=5000,
-    augment=True,
-    max_shift=4,
-    seed=0,
-    data_dir=None,
-    mock_examples=0,
-):
+    name: str,
+    train_size: int | None = None,
+    validation_size: int = 5000,
+    augment: bool = True,
+    max_shift: int = 4,
+    seed: int = 0,
+    data_dir: str | None = None,
+    mock_examples: int = 0,
+) -> Splits:
     """Classification of small images: uint8 (height, width, channels) to a class.
 
     All training images are decoded into memory once.
 
     Args:
-        name: of a TFDS data set with the splits "train" and "test" and equal image sizes.
-        train_size: the number of training images; None takes all that validation leaves.
-        validation_size: the number of images held out of the training split.
+        name: of a TFDS data set with the splits "train" and "test" and equal image sizes;
+            `cifar10`, `cifar100` and `fashion_mnist` have theirs.
+        train_size: the number of training images; None, the default, takes all that
+            validation leaves.
+        validation_size: the number of images held out of the training split; 5,000 by default.
         augment: whether training images are shifted (padded with zeros and cropped) and
-            mirrored at random.
-        max_shift: by how many pixels at most, in each direction; with 0 they are mirrored
-            only.
-        seed: of the choice of training and validation images; the test split is TFDS's.
-        data_dir: where TFDS keeps its data.
+            mirrored at random; True by default.
+        max_shift: by how many pixels at most, in each direction; 4 by default, and with 0
+            images are mirrored only.
+        seed: of the choice of training and validation images; 0 by default. The test split
+            is TFDS's.
+        data_dir: where TFDS keeps its data; None, the default, is the environment's
+            TFDS_DATA_DIR or ~/tensorflow_datasets.
         mock_examples: with n > 0, n random images stand for each split, to try a
-            configuration without the data.
+            configuration without the data; 0 by default.
 
     Returns:
         `Splits` of examples (image, class).
@@ -69,14 +73,32 @@ def small_images(
     return Splits(train, validation, test, classes, augment=vary)
 
 
-cifar10 = functools.partial(small_images, "cifar10")
-cifar100 = functools.partial(small_images, "cifar100")
-fashion_mnist = functools.partial(small_images, "fashion_mnist")
+def _of(name):
+    """`small_images` of one data set, with a signature and a help of its own."""
+
+    @functools.wraps(small_images)
+    def load(*arguments, **named):
+        return small_images(name, *arguments, **named)
+
+    _, *parameters = inspect.signature(small_images).parameters.values()
+    signature = inspect.Signature(parameters, return_annotation=Splits)
+    load.__signature__ = signature  # type: ignore[attr-defined]
+    load.__name__ = load.__qualname__ = name
+    return load
+
+
+cifar10 = _of("cifar10")
+cifar100 = _of("cifar100")
+fashion_mnist = _of("fashion_mnist")
 
 
 def imagenet2012(
-    train_size=None, validation_size=10_000, image_size=224, data_dir=None, mock_examples=0
-):
+    train_size: int | None = None,
+    validation_size: int = 10_000,
+    image_size: int = 224,
+    data_dir: str | None = None,
+    mock_examples: int = 0,
+) -> Splits:
     """ImageNet: uint8 image (image_size, image_size, 3) to one of 1,000 classes.
 
     Training images stay encoded until they are drawn, and pass through a shuffle buffer
@@ -87,11 +109,13 @@ def imagenet2012(
     are public; validation is held out of the training split.
 
     Args:
-        train_size: the number of training images; None takes all that validation leaves.
-        validation_size: the number of images held out of the training split.
-        image_size: pixels of each side.
-        data_dir: where TFDS keeps its data.
-        mock_examples: with n > 0, n random images stand for each split.
+        train_size: the number of training images; None, the default, takes all that
+            validation leaves.
+        validation_size: the number of images held out of the training split; 10,000 by
+            default.
+        image_size: pixels of each side; 224 by default.
+        data_dir: where TFDS keeps its data; None, the default, as in `cifar10`.
+        mock_examples: with n > 0, n random images stand for each split; 0 by default.
 
     Returns:
         `Splits` of examples (image, class); of `train` the images are JPEG strings.
@@ -144,13 +168,13 @@ def _train_size(train_size, validation_size, rows, name):
     return train_size
 
 
-def shift_and_mirror(images, seed, max_shift=4):
+def shift_and_mirror(images: tf.Tensor, seed: int | tf.Tensor, max_shift: int = 4) -> tf.Tensor:
     """Shifts each image of a batch and mirrors every other one.
 
     Args:
         images: (batch, height, width, channels).
         seed: integer, or an integer tensor of shape (2,).
-        max_shift: pixels; 4 is the padding before the random crop of the reference.
+        max_shift: pixels; 4, the default, is the padding before the reference's random crop.
     """
     shift, mirror = random.split(random.seed_tensor(seed), 2)
     batch, (height, width) = tf.shape(images)[0], images.shape[1:3]
@@ -164,7 +188,7 @@ def shift_and_mirror(images, seed, max_shift=4):
     return tf.gather(cropped, columns, axis=2, batch_dims=1)
 
 
-def random_crop_and_mirror(encoded, seed, image_size):
+def random_crop_and_mirror(encoded: tf.Tensor, seed: tf.Tensor, image_size: int) -> tf.Tensor:
     """Decodes a random part of a JPEG, resizes it to a square, and mirrors every other one.
 
     Args:

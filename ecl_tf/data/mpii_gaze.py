@@ -12,14 +12,14 @@ _PARSED_TOGETHER = 256  # Records.
 
 
 def mpii_gaze(
-    held_out="p00",
-    head_pose=True,
-    validation_persons=1,
-    builder_config="evaluation_subset",
-    data_dir=None,
-    manual_dir=None,
-    mock_examples=0,
-):
+    held_out: str = "p00",
+    head_pose: bool = True,
+    validation_persons: int = 1,
+    builder_config: str = "evaluation_subset",
+    data_dir: str | None = None,
+    manual_dir: str | None = None,
+    mock_examples: int = 0,
+) -> Splits:
     """Regression: image of an eye, and direction of the head, to direction of gaze.
 
     No person is in two splits. On the first use the data is prepared from the authors'
@@ -27,21 +27,21 @@ def mpii_gaze(
     The order of the examples is that of the archive, person after person.
 
     Args:
-        held_out: the person of the test split, p00 to p14.
-        head_pose: whether the inputs hold the direction of the head.
+        held_out: the person of the test split, "p00" (the default) to "p14".
+        head_pose: whether the inputs hold the direction of the head; True by default.
         validation_persons: the number of persons after the held-out one, in cyclic order,
-            that are the validation split; all others are trained on. With 0 all others
-            are trained on, as in the published protocol, and validation is the training
+            that are the validation split; all others are trained on. 1 by default. With 0 all
+            others are trained on, as in the published protocol, and validation is the training
             set itself (the same dataset object), which is no evidence for any choice.
-        builder_config: "evaluation_subset" (3,000 images a person), "all_images" or
-            "evaluation_subset_without_pose" (for a release without head poses).
-        data_dir: where the prepared copy is or goes; None is TFDS's default, the
-            environment's TFDS_DATA_DIR or ~/tensorflow_datasets.
-        manual_dir: the directory that holds MPIIGaze.tar.gz or the directory MPIIGaze;
-            None is TFDS's default. Only read if there is no prepared copy.
-        mock_examples: if positive, every split is this many random examples of the right
-            shapes (the same ones in all splits), and no data is needed: for trying a
-            configuration, not for any result.
+        builder_config: "evaluation_subset" (the default, 3,000 images a person), "all_images"
+            or "evaluation_subset_without_pose" (for a release without head poses).
+        data_dir: where the prepared copy is or goes; None, the default, is that of TFDS
+            (TensorFlow Datasets), the environment's TFDS_DATA_DIR or ~/tensorflow_datasets.
+        manual_dir: the directory that holds MPIIGaze.tar.gz or the directory MPIIGaze; None,
+            the default, is TFDS's. It is only read if there is no prepared copy.
+        mock_examples: with n > 0, every split is n random examples of the right shapes (the
+            same ones in all splits), and no data is needed: to try a configuration, not for
+            any result. 0 by default.
 
     Returns:
         `Splits` of examples (inputs, label), with event size 2 and the training labels' mean

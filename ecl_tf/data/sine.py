@@ -6,17 +6,23 @@ import tensorflow as tf
 from ecl_tf.data.splits import Splits
 
 
-def sine(train_size=24, validation_size=200, test_size=1000, noise=0.1, seed=0):
+def sine(
+    train_size: int = 24,
+    validation_size: int = 200,
+    test_size: int = 1000,
+    noise: float = 0.1,
+    seed: int = 0,
+) -> Splits:
     """Regression: a number x (1,) to y (1,), y = sin(2 x) + noise * normal.
 
     x is uniform in [-3, 3]; the targets' units are their own.
 
     Args:
-        train_size: the number of training rows.
-        validation_size: the number of validation rows.
-        test_size: the number of test rows.
-        noise: the standard deviation of the targets around the curve.
-        seed: of all rows.
+        train_size: the number of training rows, 24 by default.
+        validation_size: the number of validation rows, 200 by default.
+        test_size: the number of test rows, 1,000 by default.
+        noise: the standard deviation of the targets around the curve, 0.1 by default.
+        seed: of all rows, 0 by default.
 
     Returns:
         `Splits` of examples (x, y), float32.

@@ -28,14 +28,14 @@ class Splits:
         validation: the same, for every choice that is made.
         test: the same, read once, after all choices are made.
         event_size: the number of classes or of target dimensions.
-        augment: None, or a function (batch of inputs, seed) -> batch of inputs that
+        augment: None, the default, or a function (batch of inputs, seed) -> batch of inputs that
             varies the training inputs at random, before any sampler.
-        decode: None for what fits into memory. Else `train` holds encoded examples, and
-            this function (encoded inputs, seed) -> inputs decodes one of them, and may
-            vary it at random.
+        decode: None, the default, for what fits into memory. Otherwise `train` holds encoded
+            examples, and this function (encoded inputs, seed) -> inputs decodes one of them,
+            and may vary it at random.
         target_mean: mean of the training targets, one number for each dimension, for
-            networks to learn in standardised units (see `ecl_tf.outputs.Normal`).
-        target_stddev: their standard deviation.
+            networks to learn in standardised units (see `ecl_tf.outputs.Normal`); 0 by default.
+        target_stddev: their standard deviation; 1 by default.
     """
 
     train: tf.data.Dataset
@@ -48,24 +48,29 @@ class Splits:
     target_stddev: Any = 1.0
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> Any:
         """The shape of one example's inputs, or the nesting of shapes."""
         # Of the validation data: training examples may still be encoded.
         spec = self.validation.element_spec[0]
         return tf.nest.map_structure(lambda leaf: tuple(leaf.shape), spec)
 
     @functools.cached_property
-    def train_rows(self):
+    def train_rows(self) -> tuple[Any, Any]:
         """The whole training split in memory: (inputs, labels), row by row."""
         return in_memory(self.train)
 
 
-def in_memory(dataset):
-    """Returns a dataset of known length as one nest of tensors, row by row."""
+Splits.__init__.__doc__ = "Takes the attributes that the class describes."
+
+
+def in_memory(dataset: tf.data.Dataset) -> Any:
+    """Returns a `dataset` of known length as one nest of tensors, row by row."""
     return dataset.batch(max(int(dataset.cardinality()), 1)).get_single_element()
 
 
-def training_batches(splits, batch_size, seed, first_step=0):
+def training_batches(
+    splits: Splits, batch_size: int, seed: int, first_step: int = 0
+) -> tf.data.Dataset:
     """Endless shuffled batches of a fixed size, for a number of steps.
 
     Every pass is in another order; orders, augmentation and random decoding all follow
@@ -74,10 +79,10 @@ def training_batches(splits, batch_size, seed, first_step=0):
 
     Args:
         splits: the `Splits`.
-        batch_size: rows of each batch.
+        batch_size: rows of each batch, such as 64.
         seed: an integer.
-        first_step: the number of batches to leave out. In a stream the examples of the pass
-            under way are read up to there, but not decoded.
+        first_step: the number of batches to leave out, 0 by default. In a stream the examples
+            of the pass under way are read up to there, but not decoded.
 
     Returns:
         A `tf.data.Dataset` of batches (inputs, labels).
@@ -90,23 +95,28 @@ def training_batches(splits, batch_size, seed, first_step=0):
     else:
         _validate_batch_size(int(splits.train.cardinality()), batch_size)
         batches = _streamed(splits, batch_size, seed, first_step)
-    if splits.augment is not None:
+    if (augment := splits.augment) is not None:
 
-        def augment(step, batch):
+        def vary(step, batch):
             x, *rest = batch
-            return splits.augment(x, random.fold_in(random.fold_in(seed, 1), step)), *rest
+            return augment(x, random.fold_in(random.fold_in(seed, 1), step)), *rest
 
-        batches = batches.enumerate(first_step).map(augment, num_parallel_calls=tf.data.AUTOTUNE)
+        batches = batches.enumerate(first_step).map(vary, num_parallel_calls=tf.data.AUTOTUNE)
     return _finished(batches)
 
 
-def evaluation_batches(dataset, batch_size=512):
-    """Batches of one pass in order, the last one as large as it comes."""
+def evaluation_batches(dataset: tf.data.Dataset, batch_size: int = 512) -> tf.data.Dataset:
+    """Returns batches of one pass in order; the last one holds the rows that are left.
+
+    Args:
+        dataset: single examples (inputs, label), such as `Splits.test`.
+        batch_size: rows of each batch, 512 by default.
+    """
     return _finished(dataset.batch(batch_size))
 
 
-def to_float(inputs):
-    """Images of uint8 become float32 in [0, 1]; other inputs stay as they are."""
+def to_float(inputs: Any) -> Any:
+    """Returns `inputs` with uint8 images as float32 in [0, 1]; others stay as they are."""
 
     def convert(leaf):
         return tf.cast(leaf, tf.float32) / 255.0 if leaf.dtype == tf.uint8 else leaf
@@ -121,14 +131,14 @@ def _finished(batches):
     return convert.prefetch(tf.data.AUTOTUNE)
 
 
-def shuffled_batches(rows, batch_size, seed, first_step=0):
+def shuffled_batches(rows: Any, batch_size: int, seed: int, first_step: int = 0) -> tf.data.Dataset:
     """Endless batches gathered from memory by a permutation for each pass.
 
     Args:
         rows: nested tensors of shape (rows, ...).
         batch_size: rows of each batch.
         seed: an integer, from which and the pass the permutation follows.
-        first_step: the number of batches to leave out, at no cost.
+        first_step: the number of batches to leave out, at no cost; 0 by default.
 
     Returns:
         A `tf.data.Dataset`.
@@ -172,7 +182,7 @@ def _streamed(splits, batch_size, seed, first_step):
     seed = random.fold_in(seed, 0)
 
     def one_pass(number):
-        tf.random.set_seed(1)  # Of this function: else the global seed would come in.
+        tf.random.set_seed(1)  # Of this function: otherwise the global seed would come in.
         key = tf.bitcast(random.fold_in(seed, -1 - number), tf.int64)
         return splits.train.shuffle(SHUFFLE_BUFFER, seed=key, reshuffle_each_iteration=False)
 

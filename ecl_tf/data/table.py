@@ -1,7 +1,9 @@
 """Tables of numbers from a file that the configuration names."""
 
 import csv
+import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -10,15 +12,15 @@ from ecl_tf.data.splits import Splits
 
 
 def table(
-    path,
-    inputs=None,
-    target="y",
-    classes=None,
-    train_size=None,
-    validation_size=0.1,
-    test_size=0.1,
-    seed=0,
-):
+    path: str | os.PathLike,
+    inputs: str | Sequence[str] | None = None,
+    target: str | Sequence[str] = "y",
+    classes: bool | None = None,
+    train_size: int | None = None,
+    validation_size: float = 0.1,
+    test_size: float = 0.1,
+    seed: int = 0,
+) -> Splits:
     """A row of d numbers (d,) to its target (e,), both in their own units, or to its class ().
 
     Args:
@@ -26,12 +28,15 @@ def table(
             are read, or a .csv file whose first line names its columns.
         inputs: of an .npz file, the array's name ("x" by default). Of a .csv file, the
             columns' names, a list or with commas between them; by default all but the target.
-        target: the name of the target's array or column, or several columns.
-        classes: True if the target is a class, a whole number from 0.
-        train_size: the number of training rows; None takes all that are left.
-        validation_size: the number of validation rows, or their share if below 1.
-        test_size: the same for the test.
-        seed: of the split.
+        target: the name of the target's array or column, or of several columns; "y" by
+            default.
+        classes: True if the target is a class, a whole number from 0; None, the default, if
+            it is a real number.
+        train_size: the number of training rows; None, the default, takes all that are left.
+        validation_size: the number of validation rows, or their share if below 1; 0.1 by
+            default.
+        test_size: the same for the test; 0.1 by default.
+        seed: of the split; 0 by default.
 
     Returns:
         `Splits` of examples (row, target), float32, with the training targets' mean and

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import ecl_tf
 from ecl_tf import data, metrics, models, outputs, preprocessing, samplers
-from ecl_tf._internal import keras_fit, random
+from ecl_tf._internal import files, keras_fit, random
 from ecl_tf.experiments import fitting, optimizers, settings, strategies
 
 _SCORES = {"categorical": ["accuracy"], "normal": ["angular_error", "rmse"]}
@@ -176,7 +176,7 @@ class Experiment:
                 steps_per_execution=strategies.steps_per_execution(section.train),
                 jit_compile=False,
             )
-        keras_fit.mend(model)
+        keras_fit.patch_fit(model)
         batches = functools.partial(self.erm_batches, section, seed, **labels)
         callbacks = [*callbacks, keras.callbacks.TerminateOnNaN()]
         self.fit(model, batches, section.train, checkpoints, callbacks)
@@ -304,8 +304,7 @@ def save_model(model, path):
     """Has the chief save a .keras file whole or not at all."""
 
     def save():
-        temporary = path.with_name(f"{path.stem}.tmp.keras")
-        model.save(temporary)
-        temporary.replace(path)
+        with files.whole(path) as temporary:
+            model.save(temporary)
 
     strategies.on_chief(save)

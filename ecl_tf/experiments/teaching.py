@@ -8,7 +8,7 @@ import keras
 
 import ecl_tf
 from ecl_tf import data, outputs, teachers
-from ecl_tf._internal import symbolic
+from ecl_tf._internal import identity, symbolic
 from ecl_tf.experiments import fitting, progress, strategies, work_directory
 from ecl_tf.experiments.experiment import Experiment, save_model
 from ecl_tf.teachers import pretrained
@@ -120,7 +120,7 @@ def _warn_of_other_data(experiment, directory):
     here = json.loads(json.dumps(experiment.config.data))
     for place in ("data_dir", "manual_dir", "path"):
         there[place] = here.get(place)
-    differing = sorted(work_directory.differences(there, here))
+    differing = sorted(identity.differences(there, here))
     file = work_directory.read_hashes(directory.parent).get("data")
     if file and here.get("path") and file != work_directory.hash_of_file(here["path"]):
         differing.append("data.path, another file")

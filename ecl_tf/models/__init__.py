@@ -1,13 +1,14 @@
 """Networks for teachers and students, built by name."""
 
+from typing import Any
+
+import keras
+
 from ecl_tf._internal.build import call_by_name
 from ecl_tf.models.applications import application
-from ecl_tf.models.conditional_vae import ConditionalVae as ConditionalVae
 from ecl_tf.models.networks import convnet, lenet, mlp
-from ecl_tf.models.plain import vgg
 from ecl_tf.models.preactivation import preactivation_resnet, wide_resnet
 from ecl_tf.models.residual import resnet
-from ecl_tf.models.shufflenet import shufflenet_v2
 from ecl_tf.models.transformer import vision_transformer
 
 __all__ = [
@@ -18,8 +19,6 @@ __all__ = [
     "mlp",
     "preactivation_resnet",
     "resnet",
-    "shufflenet_v2",
-    "vgg",
     "vision_transformer",
     "wide_resnet",
 ]
@@ -33,19 +32,17 @@ _NETWORKS = {
         mlp,
         preactivation_resnet,
         resnet,
-        shufflenet_v2,
-        vgg,
         vision_transformer,
         wide_resnet,
     )
 }
 
 
-def build(name, input_shape, units, **arguments):
+def build(name: str, input_shape: Any, units: int, **arguments: Any) -> keras.Model:
     """Builds a network by its name; returns a functional `keras.Model`.
 
     Args:
-        name: one of the functions of this package, "convnet" for example.
+        name: of a function of this package, such as "convnet".
         input_shape: shape of one example; for networks with several inputs a dict from
             input name to shape, such as {"image": (36, 60, 1), "head_pose": (2,)}.
         units: the size of the raw output, `output.raw_size(event_size)`.
@@ -53,5 +50,9 @@ def build(name, input_shape, units, **arguments):
 
     Raises:
         ValueError: if there is no such network, or it does not take an argument.
+
+    Example:
+    >>> build("mlp", (8, 8, 1), units=10, widths=(32,)).output_shape
+    (None, 10)
     """
     return call_by_name("network", _NETWORKS, name, arguments, input_shape, units)

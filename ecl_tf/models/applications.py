@@ -1,6 +1,7 @@
 """The networks of `keras.applications`, on small images and with several inputs, too."""
 
 import inspect
+from typing import Any
 
 import keras
 from keras import layers
@@ -8,25 +9,32 @@ from keras import layers
 from ecl_tf.models.inputs import head, image_and_vectors
 
 
-def application(input_shape, units, model, unstrided=0, dropout=0.0, options=None):
+def application(
+    input_shape: Any,
+    units: int,
+    model: str,
+    unstrided: int = 0,
+    dropout: float = 0.0,
+    options: dict[str, Any] | None = None,
+) -> keras.Model:
     """A network of `keras.applications`, untrained, for images in [0, 1].
 
-    Its own preprocessing, where it has one, expects 0 to 255 and is left out. Examples
-    of the weights (trainable or not) for 1000 classes, as Keras publishes them:
-    MobileNetV2 3,538,984, ResNet50 25,636,712, EfficientNetV2B0 7,200,312.
+    Its own preprocessing, where it has one, expects 0 to 255 and is left out. For 1000
+    classes the weights (trainable or not) are as many as Keras publishes: MobileNetV2
+    3,538,984, ResNet50 25,636,712, EfficientNetV2B0 7,200,312.
 
     Args:
         input_shape: (height, width, channels) of one image, or a dict of the shapes of
             one image and of vectors, which join the features before the last layer.
-        units: the size of the raw output.
-        model: its name there, "MobileNetV2" for example.
-        unstrided: how many halvings of the image to leave out, from the first on. Most
-            networks halve it five times, which leaves 1x1 of 32x32 pixels; without the
-            first two 4x4 are left. Weights don't change, except in VGG16 and VGG19,
-            whose first dense layer takes all pixels. ConvNeXt keeps its strides inside
+        units: the size of the raw output, such as 10 for ten classes.
+        model: its name there, such as "MobileNetV2".
+        unstrided: how many halvings of the image to leave out, from the first on; 0 by
+            default. Most networks halve it five times, which leaves 1x1 of 32x32 pixels;
+            without the first two 4x4 are left. Weights don't change, except in VGG16 and
+            VGG19, whose first dense layer takes all pixels. ConvNeXt keeps its strides inside
             of nested models, so that none can be left out.
-        dropout: rate of an additional dropout before the last layer.
-        options: dict of the network's own arguments there, such as {"alpha": 0.5}.
+        dropout: rate of an additional dropout before the last layer; 0 by default.
+        options: the network's own arguments there, such as {"alpha": 0.5}; None by default.
 
     Raises:
         ValueError: if there is no such network, it does not take an option, it refuses

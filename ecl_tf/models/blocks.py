@@ -10,7 +10,7 @@ def normalise(x, activate=True):
     return layers.ReLU()(x) if activate else x
 
 
-def convolution(x, filters, size, strides=1, use_bias=False):
+def convolution(x, filters, size, strides=1):
     """A convolution with zeros around the image: `size // 2` on every side.
 
     "same" padding is that for stride 1. For stride 2 it would depend on whether the
@@ -20,29 +20,12 @@ def convolution(x, filters, size, strides=1, use_bias=False):
         # The same numbers; TensorFlow 2.21 crashes in the gradient of a strided 1x1
         # convolution of few channels on CPUs with AVX-512.
         x, strides = layers.AveragePooling2D(1, strides)(x), 1
-    x, padding = _pad(x, size, strides)
+    padding = "same"
+    if strides > 1:
+        x, padding = layers.ZeroPadding2D(size // 2)(x), "valid"
     return layers.Conv2D(
-        filters,
-        size,
-        strides,
-        padding=padding,
-        use_bias=use_bias,
-        kernel_initializer="he_normal",
+        filters, size, strides, padding=padding, use_bias=False, kernel_initializer="he_normal"
     )(x)
-
-
-def depthwise_convolution(x, size, strides=1):
-    """The same with one filter per channel."""
-    x, padding = _pad(x, size, strides)
-    return layers.DepthwiseConv2D(
-        size, strides, padding=padding, use_bias=False, depthwise_initializer="he_normal"
-    )(x)
-
-
-def _pad(x, size, strides):
-    if strides == 1:
-        return x, "same"
-    return layers.ZeroPadding2D(size // 2)(x), "valid"
 
 
 def units_per_stage(name, depth, layers_outside):

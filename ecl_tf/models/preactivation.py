@@ -1,5 +1,8 @@
 """Residual networks whose units normalise and activate before they convolve."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import layers
 
@@ -7,7 +10,9 @@ from ecl_tf.models.blocks import convolution, normalise, units_per_stage
 from ecl_tf.models.inputs import head, image_and_vectors
 
 
-def preactivation_resnet(input_shape, units, depth=8, widths=(16, 32, 64)):
+def preactivation_resnet(
+    input_shape: Any, units: int, depth: int = 8, widths: Sequence[int] = (16, 32, 64)
+) -> keras.Model:
     """The pre-activation ResNet for small images: three stages of n units each.
 
     At depth 8, for grey images with a head pose of two angles and two units, the gaze
@@ -16,9 +21,10 @@ def preactivation_resnet(input_shape, units, depth=8, widths=(16, 32, 64)):
     Args:
         input_shape: (height, width, channels) of one image, or a dict of the shapes of
             one image and of vectors, which join the features before the last layer.
-        units: the size of the raw output.
-        depth: 6n + 2, the number of layers.
-        widths: filters of the three stages; the first convolution has as many as the first.
+        units: the size of the raw output, such as 10 for ten classes.
+        depth: 6n + 2, the number of layers; 8 by default.
+        widths: filters of the three stages, (16, 32, 64) by default; the first convolution
+            has as many as the first stage.
 
     Raises:
         ValueError: if the depth is not 6n + 2, or `widths` are not three.
@@ -36,7 +42,9 @@ def preactivation_resnet(input_shape, units, depth=8, widths=(16, 32, 64)):
     return keras.Model(inputs, head(features, vectors, units), name="preactivation_resnet")
 
 
-def wide_resnet(input_shape, units, depth=16, width=2, dropout=0.0):
+def wide_resnet(
+    input_shape: Any, units: int, depth: int = 16, width: int = 2, dropout: float = 0.0
+) -> keras.Model:
     """The Wide ResNet WRN-depth-width: pre-activation stages of 16, 32, 64 times width.
 
     With ten classes and colour images it has 691,674 trainable weights as WRN-16-2,
@@ -46,10 +54,11 @@ def wide_resnet(input_shape, units, depth=16, width=2, dropout=0.0):
     Args:
         input_shape: (height, width, channels) of one image, or a dict of the shapes of
             one image and of vectors, which join the features before the last layer.
-        units: the size of the raw output.
-        depth: 6n + 4, the number of layers, the shortcuts' 1x1 convolutions among them.
-        width: the factor of the stages' filters.
-        dropout: rate between a unit's two convolutions.
+        units: the size of the raw output, such as 10 for ten classes.
+        depth: 6n + 4, the number of layers with the shortcuts' 1x1 convolutions; 16 by
+            default.
+        width: the factor of the stages' filters; 2 by default.
+        dropout: rate between a unit's two convolutions; 0 by default, 0.3 in the paper.
 
     Raises:
         ValueError: if the depth is not 6n + 4.

@@ -1,5 +1,7 @@
 """The residual networks for small images, with shortcuts that have no weights."""
 
+from typing import Any
+
 import keras
 from keras import layers
 
@@ -7,7 +9,7 @@ from ecl_tf.models.blocks import convolution, normalise, units_per_stage
 from ecl_tf.models.inputs import head, image_and_vectors
 
 
-def resnet(input_shape, units, depth=20):
+def resnet(input_shape: Any, units: int, depth: int = 20) -> keras.Model:
     """The CIFAR ResNet: three stages of 16, 32 and 64 filters, of n units each.
 
     With ten classes and colour images it has 269,722 trainable weights at depth 20,
@@ -16,8 +18,8 @@ def resnet(input_shape, units, depth=20):
     Args:
         input_shape: (height, width, channels) of one image, or a dict of the shapes of
             one image and of vectors, which join the features before the last layer.
-        units: the size of the raw output.
-        depth: 6n + 2, the number of layers.
+        units: the size of the raw output, such as 10 for ten classes.
+        depth: 6n + 2, the number of layers; 20 by default.
 
     Raises:
         ValueError: if the depth is not 6n + 2.

@@ -1,5 +1,7 @@
 """The Vision Transformer."""
 
+from typing import Any
+
 import keras
 from keras import layers
 
@@ -30,8 +32,15 @@ class ClassTokenAndPositions(layers.Layer):
 
 
 def vision_transformer(
-    input_shape, units, patch_size=4, width=96, depth=6, heads=3, mlp_ratio=4, dropout=0.0
-):
+    input_shape: Any,
+    units: int,
+    patch_size: int = 4,
+    width: int = 96,
+    depth: int = 6,
+    heads: int = 3,
+    mlp_ratio: float = 4,
+    dropout: float = 0.0,
+) -> keras.Model:
     """The Vision Transformer with a class token; by default a small one for 32x32 images.
 
     For 224x224 colour images, 1000 classes and patch_size=16, depth=12 it has 5,717,416
@@ -41,13 +50,14 @@ def vision_transformer(
     Args:
         input_shape: (height, width, channels) of one image, or a dict of the shapes of
             one image and of vectors, which join the features before the last layer.
-        units: the size of the raw output.
-        patch_size: pixels a side of a patch.
-        width: the size of a patch's vector.
-        depth: the number of blocks.
-        heads: attention heads of a block.
-        mlp_ratio: hidden units of a block's perceptron, in multiples of `width`.
-        dropout: rate after the positions, the attention and each dense layer of the blocks.
+        units: the size of the raw output, such as 10 for ten classes.
+        patch_size: pixels a side of a patch; 4 by default.
+        width: the size of a patch's vector; 96 by default.
+        depth: the number of blocks; 6 by default.
+        heads: attention heads of a block; 3 by default.
+        mlp_ratio: hidden units of a block's perceptron in multiples of `width`; 4 by default.
+        dropout: rate after the positions, the attention and each dense layer of the blocks;
+            0 by default.
 
     Raises:
         ValueError: if the patches don't tile the image, or the heads don't share `width`.

@@ -1,9 +1,12 @@
 """Yes/no labels, independent of each other."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 import tensorflow as tf
 
+from ecl_tf.divergences import Distribution
 from ecl_tf.outputs.output import Logits, Uncertainty, float32, per_example, stack
 
 _LIMITS = np.finfo(np.float32)
@@ -17,7 +20,8 @@ class Bernoulli(Logits):
     probabilities, label by label, in log space. Labels are 0/1 rows (..., K).
 
     Args:
-        temperature: T > 0, as in `Categorical`: sigmoid(logits / T).
+        temperature: T > 0 that the raw tensor is divided by: p_k = sigmoid(logits_k / T). 1 by
+            default; of a teacher, T is what `ecl_tf.calibrated` fits, such as 1.5.
 
     Raises:
         ValueError: if the temperature is not a positive number.
@@ -36,20 +40,20 @@ class Bernoulli(Logits):
 
         return tfd.Independent(tfd.Bernoulli(logits=logits), 1)
 
-    def validate(self, shape, network):
+    def validate(self, shape: Sequence[int | None], network: str) -> None:
         if len(shape) < 2:
             raise ValueError(
                 f"The output of the {network} has shape {tuple(shape)}; a Bernoulli output "
                 "needs one logit per label, (batch, labels)."
             )
 
-    def combine(self, raws):
+    def combine(self, raws: Sequence[tf.Tensor]) -> Distribution:
         logits = self.logits(stack(raws))
         yes = tf.reduce_logsumexp(tf.math.log_sigmoid(logits), 0)
         no = tf.reduce_logsumexp(tf.math.log_sigmoid(-logits), 0)
         return self._distribution(yes - no)
 
-    def uncertainty(self, raws):
+    def uncertainty(self, raws: Sequence[tf.Tensor]) -> Uncertainty:
         entropy = self(stack(raws)).distribution.entropy()
         aleatoric = tf.reduce_mean(entropy, 0)
         total = self.combine(raws).distribution.entropy()
@@ -58,27 +62,27 @@ class Bernoulli(Logits):
             tf.reduce_sum(tf.maximum(total - aleatoric, 0.0), -1),
         )
 
-    def raw(self, distribution):
+    def raw(self, distribution: Distribution) -> tf.Tensor:
         return distribution.distribution.logits_parameter() * self.temperature
 
-    def negative_log_likelihood(self, distribution, labels):
+    def negative_log_likelihood(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:
         # From logits for any labels in [0, 1]: finite where probabilities round to 0.
         logits = distribution.distribution.logits_parameter()
         labels = tf.reshape(float32(labels), tf.shape(logits))
         loss = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
         return per_example(tf.reduce_sum(loss, -1))
 
-    def compare(self, teacher, student):
+    def compare(self, teacher: Distribution, student: Distribution) -> dict[str, tf.Tensor]:
         same = tf.equal(self.raw(teacher) > 0.0, self.raw(student) > 0.0)
         return {"agreement": per_example(float32(same))}
 
-    def prediction(self, raw):
+    def prediction(self, raw: tf.Tensor) -> tf.Tensor:
         return tf.sigmoid(self.logits(raw))
 
-    def parameters(self, distribution):
+    def parameters(self, distribution: Distribution) -> dict[str, tf.Tensor]:
         return {"probabilities": tf.sigmoid(distribution.distribution.logits_parameter())}
 
-    def from_parameters(self, parameters):
+    def from_parameters(self, parameters: dict[str, tf.Tensor]) -> Distribution:
         # Those that were rounded to 0 or 1 would say that a label is impossible.
         probabilities = tf.clip_by_value(
             float32(parameters["probabilities"]), _LIMITS.tiny, 1.0 - _LIMITS.epsneg

@@ -1,11 +1,13 @@
 """One of K classes."""
 
 import math
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from ecl_tf.divergences import Distribution
 from ecl_tf.outputs.output import Logits, Uncertainty, float32, is_one_hot, per_example, stack
 
 
@@ -19,8 +21,9 @@ class Categorical(Logits):
     rows (..., K).
 
     Args:
-        temperature: T > 0; the raw tensor stands for softmax(logits / T). Of a teacher,
-            T is what `ecl_tf.calibrated` fits.
+        temperature: T > 0 that the raw tensor is divided by: p = softmax(logits / T). 1 by
+            default; of a teacher, T is what `ecl_tf.calibrated` fits, such as 1.5. It is not
+            the temperature that `divergence` is given, which tempers teacher and student.
 
     Raises:
         ValueError: if the temperature is not a positive number.
@@ -44,7 +47,7 @@ class Categorical(Logits):
 
         return tfd.Categorical(logits=logits)
 
-    def validate(self, shape, network):
+    def validate(self, shape: Sequence[int | None], network: str) -> None:
         if len(shape) < 2 or (shape[-1] is not None and shape[-1] < 2):
             raise ValueError(
                 f"The output of the {network} has shape {tuple(shape)}; a categorical "
@@ -52,35 +55,47 @@ class Categorical(Logits):
                 "classes. For a single yes/no logit use output='bernoulli'."
             )
 
-    def combine(self, raws):
+    def combine(self, raws: Sequence[tf.Tensor]) -> Distribution:
         if len(raws) == 1:
             return self(raws[0])
         log_probabilities = tf.nn.log_softmax(self.logits(stack(raws)), axis=-1)
         return self._distribution(tf.reduce_logsumexp(log_probabilities, 0) - math.log(len(raws)))
 
-    def uncertainty(self, raws):
+    def uncertainty(self, raws: Sequence[tf.Tensor]) -> Uncertainty:
         aleatoric = tf.reduce_mean(self(stack(raws)).entropy(), 0)
         total = self.combine(raws).entropy()
         return Uncertainty(aleatoric, tf.maximum(total - aleatoric, 0.0))
 
-    def raw(self, distribution):
+    def raw(self, distribution: Distribution) -> tf.Tensor:
         return distribution.logits_parameter() * self.temperature
 
-    def temper(self, distribution, temperature):
-        """Returns softmax(logits / T), Hinton et al. 2015, equation 1."""
+    def temper(self, distribution: Distribution, temperature: float) -> Distribution:
+        """Returns softmax(logits / T) of a `distribution`, Hinton et al. 2015, equation 1."""
         return self._distribution(distribution.logits_parameter() / temperature)
 
-    def divergence(self, teacher, student, divergence, temperature=1.0):
-        """Returns T^2 * D(teacher^(1/T), student^(1/T)) per example.
+    def divergence(
+        self,
+        teacher: Distribution,
+        student: Distribution,
+        divergence: Callable[..., tf.Tensor],
+        temperature: float = 1.0,
+    ) -> tf.Tensor:
+        """Returns T^2 * D(teacher^(1/T), student^(1/T)) per example in nats, shape (batch,).
 
         T^2 keeps the gradient's size independent of T.
+
+        Args:
+            teacher: the teacher's distribution.
+            student: the student's.
+            divergence: D, a function of `ecl_tf.divergences`, or one like them.
+            temperature: T > 0 that tempers both; 1 by default, 2 to 8 in the literature.
         """
         if temperature != 1.0:
             teacher = self.temper(teacher, temperature)
             student = self.temper(student, temperature)
         return temperature**2 * per_example(divergence(teacher, student))
 
-    def negative_log_likelihood(self, distribution, labels):
+    def negative_log_likelihood(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:
         logits = distribution.logits_parameter()
         if is_one_hot(labels, logits):
             loss = tf.nn.softmax_cross_entropy_with_logits(float32(labels), logits)
@@ -89,20 +104,20 @@ class Categorical(Logits):
             loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         return per_example(loss)
 
-    def compare(self, teacher, student):
+    def compare(self, teacher: Distribution, student: Distribution) -> dict[str, tf.Tensor]:
         same = tf.equal(
             tf.argmax(teacher.logits_parameter(), -1),
             tf.argmax(student.logits_parameter(), -1),
         )
         return {"agreement": per_example(float32(same))}
 
-    def prediction(self, raw):
+    def prediction(self, raw: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(self.logits(raw))
 
-    def parameters(self, distribution):
+    def parameters(self, distribution: Distribution) -> dict[str, tf.Tensor]:
         return {"probabilities": tf.nn.softmax(distribution.logits_parameter())}
 
-    def from_parameters(self, parameters):
+    def from_parameters(self, parameters: dict[str, tf.Tensor]) -> Distribution:
         # Those that were rounded to 0 would say that a class is impossible.
         probabilities = tf.maximum(float32(parameters["probabilities"]), np.finfo(np.float32).tiny)
         return self._distribution(tf.math.log(probabilities))

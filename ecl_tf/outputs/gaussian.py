@@ -1,11 +1,14 @@
 """Real numbers: means with scales, or points whose spread is measured."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from ecl_tf.divergences import Distribution
 from ecl_tf.outputs.output import Output, Uncertainty, float32, per_example, positive, stack
 
 _TINY = 1e-7
@@ -18,7 +21,12 @@ class _Gaussian(Output):
     closeness_names = ("mean_error",)
 
     def __init__(
-        self, event_size, min_scale=1e-3, target_mean=0.0, target_stddev=1.0, temperature=1.0
+        self,
+        event_size: int,
+        min_scale: float = 1e-3,
+        target_mean: float | Sequence[float] = 0.0,
+        target_stddev: float | Sequence[float] = 1.0,
+        temperature: float = 1.0,
     ):
         if isinstance(event_size, bool) or int(event_size) != event_size or event_size < 1:
             raise ValueError(
@@ -47,15 +55,15 @@ class _Gaussian(Output):
             )
         return values if len(values) > 1 else values[0]
 
-    def event_size(self, shape):
+    def event_size(self, shape: Sequence[int | None]) -> int:
         del shape
         return self.size
 
-    def moments(self, raw):
-        """Returns mean and standard deviation at temperature 1, each (..., d)."""
+    def moments(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns mean and standard deviation of `raw` at temperature 1, each (..., d)."""
         raise NotImplementedError
 
-    def __call__(self, raw):
+    def __call__(self, raw: tf.Tensor) -> Distribution:
         mean, stddev = self.moments(float32(raw))
         return self._distribution(mean, math.sqrt(self.temperature) * stddev)
 
@@ -64,43 +72,43 @@ class _Gaussian(Output):
 
         return tfd.Independent(tfd.Normal(mean, stddev), 1)
 
-    def combine(self, raws):
+    def combine(self, raws: Sequence[tf.Tensor]) -> Distribution:
         means, _ = self.moments(stack(raws))
         floor = self.min_scale * float32(self.target_stddev)
         stddev = tf.sqrt(tf.maximum(sum(self.uncertainty(raws)), floor**2))
         return self._distribution(tf.reduce_mean(means, 0), stddev)
 
-    def uncertainty(self, raws):
+    def uncertainty(self, raws: Sequence[tf.Tensor]) -> Uncertainty:
         means, stddevs = self.moments(stack(raws))
         parts = tf.reduce_mean(stddevs**2, 0), tf.math.reduce_variance(means, 0)
         return Uncertainty(*(self.temperature * part for part in parts))
 
-    def score(self, uncertainty):
+    def score(self, uncertainty: tf.Tensor) -> tf.Tensor:
         unit = float32(self.target_stddev)
         return per_example(tf.reduce_sum(uncertainty / unit**2, -1))
 
-    def negative_log_likelihood(self, distribution, labels):
+    def negative_log_likelihood(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:
         labels = tf.reshape(float32(labels), tf.shape(distribution.mean()))
         return per_example(-distribution.log_prob(labels))
 
-    def compare(self, teacher, student):
+    def compare(self, teacher: Distribution, student: Distribution) -> dict[str, tf.Tensor]:
         error = tf.abs(teacher.mean() - student.mean())
         return {"mean_error": per_example(tf.reduce_mean(error, -1))}
 
-    def prediction(self, raw):
+    def prediction(self, raw: tf.Tensor) -> tf.Tensor:
         return self.moments(float32(raw))[0]
 
-    def parameters(self, distribution):
+    def parameters(self, distribution: Distribution) -> dict[str, tf.Tensor]:
         return {"mean": distribution.mean(), "stddev": distribution.stddev()}
 
-    def from_parameters(self, parameters):
+    def from_parameters(self, parameters: dict[str, tf.Tensor]) -> Distribution:
         return self._distribution(float32(parameters["mean"]), float32(parameters["stddev"]))
 
-    def standardise(self, mean):
-        """The inverse of what `moments` does to the means: from the target's units."""
+    def standardise(self, mean: tf.Tensor) -> tf.Tensor:
+        """Returns (`mean` - target_mean) / target_stddev, which raw tensors hold."""
         return (mean - float32(self.target_mean)) / float32(self.target_stddev)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "event_size": self.size,
             "min_scale": self.min_scale,
@@ -122,18 +130,18 @@ class Normal(_Gaussian):
 
     An ensemble is the Gaussian with the mixture's first two moments, mean = E_m[mean_m]
     and variance = E_m[variance_m] + Var_m[mean_m]. For a Gaussian student the KL
-    divergence from the mixture itself differs from that by a constant, so nothing is
-    lost.
+    (Kullback-Leibler) divergence from the mixture itself differs from that by a constant, so
+    nothing is lost.
 
     Args:
-        event_size: d, the number of target dimensions.
-        min_scale: the smallest standard deviation, in units of `target_stddev`. Choose
-            it well below the noise of the labels.
-        target_mean: a number or one per dimension, in the target's units.
-        target_stddev: the same, positive.
-        temperature: T > 0; the distribution is p^(1/T), whose variance is T times that
-            above, both parts of an ensemble's. Of a teacher, T is what
-            `ecl_tf.calibrated` fits.
+        event_size: d, the number of target dimensions, such as 1.
+        min_scale: the smallest standard deviation, in units of `target_stddev`; 0.001 by
+            default. Choose it well below the noise of the labels.
+        target_mean: a number or one per dimension, in the target's units; 0 by default.
+        target_stddev: the same, positive; 1 by default.
+        temperature: T > 0 that variances are multiplied by, both parts of an ensemble's: the
+            distribution is p^(1/T). 1 by default; of a teacher, T is what
+            `ecl_tf.calibrated` fits, such as 1.5.
 
     Raises:
         ValueError: if `event_size` < 1, or `min_scale`, `target_stddev` or `temperature` <= 0.
@@ -147,7 +155,7 @@ class Normal(_Gaussian):
     Estimation using Deep Ensembles", 2017, section 2.4.
     """
 
-    def validate(self, shape, network):
+    def validate(self, shape: Sequence[int | None], network: str) -> None:
         if len(shape) < 2 or shape[-1] != 2 * self.size:
             raise ValueError(
                 f"The output of the {network} has shape {tuple(shape)}; Normal(event_size="
@@ -155,16 +163,16 @@ class Normal(_Gaussian):
                 "mean(s), then as many unconstrained scales."
             )
 
-    def raw_size(self, event_size):
+    def raw_size(self, event_size: int) -> int:
         return 2 * event_size
 
-    def moments(self, raw):
+    def moments(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         mean, scale = tf.split(raw, 2, axis=-1)
         unit = float32(self.target_stddev)
         stddev = unit * (self.min_scale + tf.nn.softplus(scale))
         return float32(self.target_mean) + unit * mean, stddev
 
-    def raw(self, distribution):
+    def raw(self, distribution: Distribution) -> tf.Tensor:
         unit = math.sqrt(self.temperature) * float32(self.target_stddev)
         stddev = distribution.stddev() / unit
         excess = tf.maximum(stddev - self.min_scale, _TINY)
@@ -177,55 +185,60 @@ class Normal(_Gaussian):
 class Point(_Gaussian):
     """A teacher that gives points only: raw (..., d) is the mean of a Gaussian.
 
-    mean = target_mean + target_stddev * raw, as in `Normal`; its spread is `stddev`,
-    given or measured (`ecl_tf.teachers.residual_stddev`), and what an ensemble's members
-    differ by: variance = stddev^2 + Var_m[mean_m].
+    mean = target_mean + target_stddev * raw, as in `Normal`. Its spread is `stddev`, given or
+    measured (`ecl_tf.teachers.residual_stddev`), and the spread of an ensemble's members:
+    variance = stddev^2 + Var_m[mean_m].
 
     Args:
-        event_size: d, the number of target dimensions.
-        stddev: standard deviation in the target's units, a number or one per
-            dimension; None takes the spread from the ensemble alone.
+        event_size: d, the number of target dimensions, such as 1.
+        stddev: standard deviation in the target's units, a number or one per dimension;
+            None, the default, takes the spread from the ensemble alone.
         min_scale: the smallest standard deviation of the combined distribution, in
-            units of `target_stddev`.
-        target_mean: as in `Normal`.
-        target_stddev: as in `Normal`.
-        temperature: as in `Normal`.
+            units of `target_stddev`; 0.001 by default.
+        target_mean: as in `Normal`; 0 by default.
+        target_stddev: as in `Normal`; 1 by default.
+        temperature: T > 0 that variances are multiplied by, as in `Normal`; 1 by default.
 
     Raises:
-        ValueError: if a `stddev` is not positive, or if there is none and only
-            one member to take it from.
+        ValueError: if an argument is out of its range as in `Normal`, if a `stddev` is not
+            positive, or if there is none and only one member to take it from.
+
+    Example:
+    >>> ensemble = Point(1, stddev=3.0).combine([[[1.0]], [[9.0]]])
+    >>> print(ensemble.mean().numpy(), ensemble.stddev().numpy())  # (9 + 16)^(1/2)
+    [[5.]] [[5.]]
     """
 
     def __init__(
         self,
-        event_size,
-        stddev=None,
-        min_scale=1e-3,
-        target_mean=0.0,
-        target_stddev=1.0,
-        temperature=1.0,
+        event_size: int,
+        stddev: float | Sequence[float] | None = None,
+        min_scale: float = 1e-3,
+        target_mean: float | Sequence[float] = 0.0,
+        target_stddev: float | Sequence[float] = 1.0,
+        temperature: float = 1.0,
     ):
         super().__init__(event_size, min_scale, target_mean, target_stddev, temperature)
         if stddev is not None:
             stddev = self._per_dimension("stddev", stddev, positive=True)
         self.stddev = stddev
 
-    def validate(self, shape, network):
+    def validate(self, shape: Sequence[int | None], network: str) -> None:
         if len(shape) < 2 or shape[-1] != self.size:
             raise ValueError(
                 f"The output of the {network} has shape {tuple(shape)}; Point(event_size="
                 f"{self.size}) needs a last dimension of {self.size}."
             )
 
-    def moments(self, raw):
+    def moments(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         spread = 0.0 if self.stddev is None else self.stddev
         mean = float32(self.target_mean) + float32(self.target_stddev) * raw
         return mean, tf.broadcast_to(float32(spread), tf.shape(raw))
 
-    def __call__(self, raw):
+    def __call__(self, raw: tf.Tensor) -> Distribution:
         return self.combine([raw])
 
-    def combine(self, raws):
+    def combine(self, raws: Sequence[tf.Tensor]) -> Distribution:
         if len(raws) == 1 and self.stddev is None:
             raise ValueError(
                 "This teacher gives points and no spread, so it has no distribution to "
@@ -237,8 +250,8 @@ class Point(_Gaussian):
             )
         return super().combine(raws)
 
-    def raw(self, distribution):
+    def raw(self, distribution: Distribution) -> tf.Tensor:
         return self.standardise(distribution.mean())
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "stddev": self.stddev}

@@ -1,26 +1,34 @@
 """Several named outputs, and the output that a name or configuration stands for."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from ecl_tf._internal import build
+from ecl_tf.divergences import Distribution
 from ecl_tf.outputs.bernoulli import Bernoulli
 from ecl_tf.outputs.categorical import Categorical
 from ecl_tf.outputs.gaussian import Normal, Point
-from ecl_tf.outputs.output import Output
+from ecl_tf.outputs.output import Output, Uncertainty
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
 class Joint(Output):
     """Several named outputs, each with a distribution of its own, independent.
 
-    Everything that the other outputs do with a tensor or a distribution, this one
-    does with a dict of them; divergences and likelihoods are summed with weights.
+    This output does with a dict of tensors or distributions what the others do with one.
+    Divergences and likelihoods are summed with weights, D = sum_k w_k D_k.
     A dict given as `output` becomes a `Joint`.
 
     Args:
-        outputs: dict from output name to `Output` (or its name).
-        weights: dict from output name to its weight in the loss; 1 by default.
+        outputs: a dict from output name to `Output` (or its name, or its config).
+        weights: a dict from output name to its weight >= 0 in the loss; None, the default,
+            and names left out stand for 1.
+
+    Raises:
+        ValueError: if there are no outputs, or a weight is negative or of no output.
 
     Example:
     >>> joint = Joint({"digit": "categorical", "angle": Normal(1)}, {"angle": 0.1})
@@ -28,7 +36,11 @@ class Joint(Output):
     ['angle', 'digit']
     """
 
-    def __init__(self, outputs, weights=None):
+    def __init__(
+        self,
+        outputs: Mapping[str, Output | str | dict[str, Any]],
+        weights: dict[str, float] | None = None,
+    ):
         if not outputs:
             raise ValueError("A joint output needs at least one named output; got none.")
         weights = dict(weights or {})
@@ -41,11 +53,11 @@ class Joint(Output):
         self.weights = {name: float(weights.get(name, 1.0)) for name in outputs}
 
     @property
-    def family(self):  # type: ignore[override]
+    def family(self) -> dict[str, Any]:  # type: ignore[override]
         return {name: output.family for name, output in self.outputs.items()}
 
     @property
-    def closeness_names(self):  # type: ignore[override]
+    def closeness_names(self) -> tuple[str, ...]:  # type: ignore[override]
         return tuple(
             f"{name}_{closeness}"
             for name, output in self.outputs.items()
@@ -53,7 +65,7 @@ class Joint(Output):
         )
 
     @property
-    def takes_temperature(self):  # type: ignore[override]
+    def takes_temperature(self) -> bool:  # type: ignore[override]
         return any(output.takes_temperature for output in self.outputs.values())
 
     def _map(self, function, *structures):
@@ -66,10 +78,10 @@ class Joint(Output):
         terms = self._map(function, *structures)
         return tf.add_n([self.weights[name] * term for name, term in terms.items()])
 
-    def __call__(self, raw):
+    def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, Distribution]:
         return self._map(lambda output, r: output(r), raw)
 
-    def validate(self, shape, network):
+    def validate(self, shape: dict[str, Any], network: str) -> None:  # type: ignore[override]
         if not isinstance(shape, dict) or set(shape) != set(self.outputs):
             found = sorted(shape) if isinstance(shape, dict) else "one unnamed tensor"
             raise ValueError(
@@ -80,57 +92,67 @@ class Joint(Output):
         for name, output in self.outputs.items():
             output.validate(shape[name], f"{network} (output {name!r})")
 
-    def event_size(self, shape):
+    def event_size(self, shape: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         return self._map(lambda output, s: output.event_size(s), shape)
 
-    def raw_size(self, event_size):
+    def raw_size(self, event_size: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
         return self._map(lambda output, size: output.raw_size(size), event_size)
 
-    def tempered(self, temperature):
+    def tempered(self, temperature: float) -> "Joint":
         named = {name: output.tempered(temperature) for name, output in self.outputs.items()}
         return Joint(named, self.weights)
 
-    def combine(self, raws):
+    def combine(self, raws: Sequence[dict[str, tf.Tensor]]) -> dict[str, Distribution]:
         return {
             name: output.combine([raw[name] for raw in raws])
             for name, output in self.outputs.items()
         }
 
-    def uncertainty(self, raws):
+    def uncertainty(self, raws: Sequence[dict[str, tf.Tensor]]) -> dict[str, Uncertainty]:  # type: ignore[override]
         return {
             name: output.uncertainty([raw[name] for raw in raws])
             for name, output in self.outputs.items()
         }
 
-    def score(self, uncertainty):
+    def score(self, uncertainty: dict[str, tf.Tensor]) -> tf.Tensor:
         return self._sum(lambda output, u: output.score(u), uncertainty)
 
-    def raw(self, distribution):
+    def raw(self, distribution: dict[str, Distribution]) -> dict[str, tf.Tensor]:
         return self._map(lambda output, d: output.raw(d), distribution)
 
-    def divergence(self, teacher, student, divergence, temperature=1.0):
+    def divergence(
+        self,
+        teacher: dict[str, Distribution],
+        student: dict[str, Distribution],
+        divergence: Callable[..., tf.Tensor],
+        temperature: float = 1.0,
+    ) -> tf.Tensor:
         return self._sum(
             lambda output, p, q: output.divergence(p, q, divergence, temperature),
             teacher,
             student,
         )
 
-    def negative_log_likelihood(self, distribution, labels):
+    def negative_log_likelihood(
+        self, distribution: dict[str, Distribution], labels: dict[str, tf.Tensor]
+    ) -> tf.Tensor:
         return self._sum(
             lambda output, d, y: output.negative_log_likelihood(d, y), distribution, labels
         )
 
-    def compare(self, teacher, student):
+    def compare(
+        self, teacher: dict[str, Distribution], student: dict[str, Distribution]
+    ) -> dict[str, tf.Tensor]:
         closeness = self._map(lambda output, p, q: output.compare(p, q), teacher, student)
         return _prefixed(closeness)
 
-    def prediction(self, raw):
+    def prediction(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return self._map(lambda output, r: output.prediction(r), raw)
 
-    def parameters(self, distribution):
+    def parameters(self, distribution: dict[str, Distribution]) -> dict[str, tf.Tensor]:
         return _prefixed(self._map(lambda output, d: output.parameters(d), distribution))
 
-    def from_parameters(self, parameters):
+    def from_parameters(self, parameters: dict[str, tf.Tensor]) -> dict[str, Distribution]:
         return {
             name: output.from_parameters(
                 {
@@ -142,7 +164,7 @@ class Joint(Output):
             for name, output in self.outputs.items()
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "outputs": {
                 name: keras.saving.serialize_keras_object(output)
@@ -155,7 +177,7 @@ class Joint(Output):
 _OUTPUTS = {cls.__name__: cls for cls in (Categorical, Normal, Bernoulli, Point, Joint)}
 
 
-def get(identifier, shape=None):
+def get(identifier: Output | str | dict[str, Any], shape: Any = None) -> Output:
     """Returns the `Output` that a string, dict, config or instance stands for.
 
     Args:
@@ -163,7 +185,8 @@ def get(identifier, shape=None):
             of the last dimension of `shape`), an `Output`, a config such as
             {"class_name": "Normal", "config": {"event_size": 1}}, or a dict from output
             names to any of these.
-        shape: the static shape(s) of the student's raw output, where known.
+        shape: the static shape (or dict of shapes) of the student's raw output, such as
+            (None, 2); None, the default, where it is not known.
 
     Raises:
         ValueError: if the identifier is not one of these.

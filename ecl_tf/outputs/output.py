@@ -1,19 +1,27 @@
 """The base class of all outputs, and what they share."""
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Self
 
 import tensorflow as tf
+
+from ecl_tf.divergences import Distribution
 
 
 class Uncertainty(NamedTuple):
     """The two parts of a teacher's predictive uncertainty.
 
-    For categorical and Bernoulli outputs both are entropies in nats: the mean
+    For categorical outputs both are entropies in nats, of shape (batch...,): the mean
     entropy of the members, and the mutual information between the label and the
-    member. For normal outputs both are variances in squared target units, one
-    per event dimension: the mean variance of the members, and the variance of
-    their means. The two parts add up to the total of the combined distribution.
+    member. For Bernoulli outputs they are summed over labels. For normal outputs both are
+    variances in squared target units, of shape (batch..., d): the mean variance of the
+    members, and the variance of their means. The two parts add up to the total of the
+    combined distribution.
+
+    Attributes:
+        aleatoric: the part that all members agree on.
+        epistemic: the part that the members differ by.
     """
 
     aleatoric: Any
@@ -23,21 +31,33 @@ class Uncertainty(NamedTuple):
 class Output:
     """Base class: the kind of distribution that a network's raw tensor stands for.
 
-    Subclasses are small, stateless and serializable. `family` names the kind of
-    distribution, so that a teacher of one parametrisation (say points with a
-    measured spread) can teach a student of another (means and scales).
+    A subclass is small and stateless. It implements `__call__`, `combine`, `uncertainty`,
+    `raw`, `negative_log_likelihood`, `compare`, `prediction`, `parameters` and
+    `from_parameters`, has a `get_config` if it has arguments, and is registered with Keras.
+    `Joint` has named outputs: there each tensor and each distribution is a dict by name.
+
+    Attributes:
+        family: the kind of distribution, so that a teacher of one parametrisation (say points
+            with a measured spread) can teach a student of another (means and scales).
+        takes_temperature: whether `divergence` uses its temperature; False by default.
+        makes_probabilities: the Keras activation that would make probabilities of raw
+            tensors, which a student's last layer must not have; None by default.
+        closeness_names: the keys of what `compare` returns.
     """
 
     family: str | dict = ""
     takes_temperature = False
-    makes_probabilities: str | None = None  # The activation that raw tensors may not have.
+    makes_probabilities: str | None = None
     closeness_names: tuple[str, ...] = ("agreement",)
 
-    def __call__(self, raw):
-        """Returns the distribution of a raw tensor (batch..., size)."""
+    def __init__(self) -> None:
+        """Takes the arguments that the class describes."""
+
+    def __call__(self, raw: tf.Tensor) -> Distribution:
+        """Returns the distribution of a raw tensor (batch..., size), of batch shape (batch...)."""
         raise NotImplementedError
 
-    def validate(self, shape, network):
+    def validate(self, shape: Sequence[int | None], network: str) -> None:
         """Raises ValueError if a network's output `shape` can't be this output.
 
         Args:
@@ -45,76 +65,90 @@ class Output:
             network: "student" or "teacher", for the message.
         """
 
-    def event_size(self, shape):
+    def event_size(self, shape: Sequence[int]) -> int:
         """The number of classes, labels or target dimensions for a raw `shape`."""
         return shape[-1]
 
-    def tempered(self, temperature):
-        """This output with another temperature T: each raw tensor stands for p^(1/T)."""
+    def tempered(self, temperature: float) -> Self:
+        """Returns this output with another `temperature` T: a raw tensor stands for p^(1/T)."""
         return type(self).from_config({**self.get_config(), "temperature": temperature})
 
-    def raw_size(self, event_size):
+    def raw_size(self, event_size: int) -> int:
         """The last dimension of the raw tensor for a number of classes or targets."""
         return event_size
 
-    def combine(self, raws):
+    def combine(self, raws: Sequence[tf.Tensor]) -> Distribution:
         """Returns the one distribution of an ensemble's raw tensors.
 
         Args:
-            raws: a list of M raw tensors, one per member.
+            raws: M raw tensors (batch..., size), one of each member.
         """
         raise NotImplementedError
 
-    def uncertainty(self, raws):
-        """Returns the ensemble's `Uncertainty`, aleatoric and epistemic parts."""
+    def uncertainty(self, raws: Sequence[tf.Tensor]) -> Uncertainty:
+        """Returns the `Uncertainty` of an ensemble's raw tensors, in its two parts."""
         raise NotImplementedError
 
-    def score(self, uncertainty):
-        """One number >= 0 per example, shape (batch,), of a part of an `Uncertainty`.
+    def score(self, uncertainty: tf.Tensor) -> tf.Tensor:
+        """Returns one number >= 0 per example, (batch,), of a part of an `Uncertainty`.
 
         Entropies are taken as they are; variances in units of `target_stddev`, summed
         over target dimensions. Positions of dense predictions are averaged.
         """
         return per_example(uncertainty)
 
-    def raw(self, distribution):
-        """The inverse of `__call__`: the raw tensor that gives `distribution`."""
+    def raw(self, distribution: Distribution) -> tf.Tensor:
+        """Returns the raw tensor that gives `distribution`; the inverse of `__call__`."""
         raise NotImplementedError
 
-    def divergence(self, teacher, student, divergence, temperature=1.0):
-        """Returns the divergence per example, shape (batch,).
+    def divergence(
+        self,
+        teacher: Distribution,
+        student: Distribution,
+        divergence: Callable[..., tf.Tensor],
+        temperature: float = 1.0,
+    ) -> tf.Tensor:
+        """Returns the divergence per example in nats, shape (batch,).
 
-        Positions of dense predictions (any batch axis after the first) are
-        averaged.
+        Positions of dense predictions (any batch axis after the first) are averaged.
+
+        Args:
+            teacher: the teacher's distribution.
+            student: the student's.
+            divergence: a function of `ecl_tf.divergences`, or one like them.
+            temperature: T > 0 that tempers both distributions where `takes_temperature`, as
+                in `Categorical.divergence`; 1 by default, else ignored.
         """
         del temperature
         return per_example(divergence(teacher, student))
 
-    def negative_log_likelihood(self, distribution, labels):
+    def negative_log_likelihood(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:
         """Returns -log p(labels) per example in nats, shape (batch,)."""
         raise NotImplementedError
 
-    def compare(self, teacher, student):
-        """Returns a dict from `closeness_names` to closenesses of shape (batch,)."""
+    def compare(self, teacher: Distribution, student: Distribution) -> dict[str, tf.Tensor]:
+        """Returns how close two distributions are: `closeness_names` to numbers (batch,)."""
         raise NotImplementedError
 
-    def prediction(self, raw):
-        """What Keras's own metrics compare with labels: probabilities, or means."""
+    def prediction(self, raw: tf.Tensor) -> tf.Tensor:
+        """Returns what Keras's own metrics compare with labels: probabilities, or means."""
         raise NotImplementedError
 
-    def parameters(self, distribution):
+    def parameters(self, distribution: Distribution) -> dict[str, tf.Tensor]:
         """Returns the named parameters that an exported student answers with."""
         raise NotImplementedError
 
-    def from_parameters(self, parameters):
-        """The inverse of `parameters`."""
+    def from_parameters(self, parameters: dict[str, tf.Tensor]) -> Distribution:
+        """Returns the distribution of named `parameters`; the inverse of `parameters`."""
         raise NotImplementedError
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments, as JSON holds them."""
         return {}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Returns the output that `get_config` describes."""
         return cls(**config)
 
     def __eq__(self, other):
@@ -131,14 +165,14 @@ class Output:
 class Logits(Output):
     """What the outputs whose raw tensors are logits share."""
 
-    def __init__(self, temperature=1.0):
+    def __init__(self, temperature: float = 1.0):
         self.temperature = positive("temperature", temperature)
 
     def __call__(self, raw):
         return self._distribution(self.logits(raw))
 
-    def logits(self, raw):
-        """Those of the distribution, in float32: the raw tensor's over the temperature."""
+    def logits(self, raw: tf.Tensor) -> tf.Tensor:
+        """Returns the distribution's logits in float32: `raw` divided by the temperature."""
         raw = float32(raw)
         return raw if self.temperature == 1.0 else raw / self.temperature
 
@@ -149,15 +183,15 @@ class Logits(Output):
         return {"temperature": self.temperature}
 
 
-def per_example(values):
-    """Averages every axis after the first: (batch, positions...) to (batch,)."""
+def per_example(values: tf.Tensor) -> tf.Tensor:
+    """Averages every axis of `values` after the first: (batch, positions...) to (batch,)."""
     if values.shape.rank is not None and values.shape.rank > 1:
         return tf.reduce_mean(values, axis=list(range(1, values.shape.rank)))
     return values
 
 
-def is_one_hot(labels, logits):
-    """Whether labels are (soft) one-hot rows (..., K) and not class indices."""
+def is_one_hot(labels: Any, logits: tf.Tensor) -> bool:
+    """Returns whether `labels` are (soft) one-hot rows (..., K) like `logits`, not indices."""
     labels = tf.convert_to_tensor(labels)
     return labels.shape.rank == logits.shape.rank and labels.shape[-1] == logits.shape[-1]
 

@@ -1,12 +1,24 @@
-"""Samplers: approximations of the data distribution beyond the training set."""
+"""Samplers: approximations of the data distribution beyond the training set.
+
+`random` holds the random numbers of samplers, also for your own (see `Sampler`).
+"""
+
+from typing import Any
 
 import keras
 
-from ecl_tf._internal import build, moved
+from ecl_tf._internal import build, moved, random
 from ecl_tf.samplers.choice import Choice
 from ecl_tf.samplers.generated import Generated
 from ecl_tf.samplers.mixing import CutMix, DirichletMixup, Mix, Mixup
-from ecl_tf.samplers.sampler import Empirical, Sampler, Samples, inputs_of, row_count
+from ecl_tf.samplers.sampler import (
+    Empirical,
+    Sampler,
+    Samples,
+    inputs_of,
+    per_row,
+    row_count,
+)
 from ecl_tf.samplers.uncertain import Uncertain
 from ecl_tf.samplers.uncertainty_mixup import UncertaintyMixup
 from ecl_tf.samplers.vicinity import Augment, GaussianNoise
@@ -27,6 +39,8 @@ __all__ = [
     "UncertaintyMixup",
     "get",
     "inputs_of",
+    "per_row",
+    "random",
     "recipe",
     "row_count",
 ]
@@ -49,29 +63,28 @@ _SAMPLERS = {
 }
 
 
-def recipe():
-    """The default: one of two candidates a row, by the student's uncertainty.
+def recipe() -> Uncertain:
+    """Returns the default sampler, which is `Uncertain` with its default arguments.
 
-    A candidate is with even odds the row itself or `Mix` of it. A step costs the student two
-    forward passes in addition, the teacher none. What was measured of it, and of others, is
-    in docs/results.md; which samples the method's authors take is not in the abstract.
-
-    Returns:
-        An `Uncertain`.
+    Every row gives two candidates, each with even odds the row itself or `Mix` of it. Half of
+    all candidates are kept, in proportion to the student's uncertainty. A step costs the
+    student two more forward passes, and the teacher none. docs/results.md holds what was
+    measured of it and of others. The method's abstract does not say which samples its authors
+    take.
 
     Example:
     >>> [type(part).__name__ for part in recipe().base.samplers]
     ['Empirical', 'Mix']
     """
-    return Uncertain(candidates=2, score="student_uncertainty", temperature=1.0)
+    return Uncertain()
 
 
-def get(identifier):
+def get(identifier: Sampler | str | dict[str, Any] | None) -> Sampler:
     """Returns the `Sampler` that a name, config or instance stands for.
 
     Args:
-        identifier: a `Sampler`; None, which is `recipe()`; the class name of one; or a
-            config such as {"class_name": "Mixup", "config": {"alpha": 0.5}}.
+        identifier: a `Sampler`; None, which is `recipe()`; a class name such as "Mixup"; or
+            a config such as {"class_name": "Mixup", "config": {"alpha": 0.5}}.
 
     Raises:
         ValueError: if it is none of these.

@@ -1,8 +1,12 @@
 """A random choice between samplers, row by row."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
+from ecl_tf import uncertainty
 from ecl_tf._internal import random
 from ecl_tf.samplers.sampler import Sampler, Samples, per_row, row_count
 
@@ -11,13 +15,14 @@ from ecl_tf.samplers.sampler import Sampler, Samples, per_row, row_count
 class Choice(Sampler):
     """Each row is drawn by one of several samplers, chosen at random.
 
-    Every sampler runs on the whole batch and each row takes one's result, so shapes
+    Every sampler runs on the whole batch and each row takes the result of one, so shapes
     are static and mixing partners may be any row. With `Empirical` among them a
     fraction of the rows stays as it is.
 
     Args:
-        samplers: a list of samplers (or their names or configs).
-        probabilities: one for each sampler, summing to 1; equal by default.
+        samplers: a list of samplers, or of their names or configs.
+        probabilities: one number >= 0 for each sampler, summing to 1; None, the default,
+            for equal ones.
 
     Raises:
         ValueError: if there are no samplers, or if the probabilities are not one for
@@ -30,7 +35,11 @@ class Choice(Sampler):
     True
     """
 
-    def __init__(self, samplers, probabilities=None):
+    def __init__(
+        self,
+        samplers: Sequence[Sampler | str | dict[str, Any]],
+        probabilities: Sequence[float] | None = None,
+    ):
         from ecl_tf.samplers import get
 
         if not samplers:
@@ -51,27 +60,27 @@ class Choice(Sampler):
             )
 
     @property
-    def keeps_rows(self):  # type: ignore[override]
+    def keeps_rows(self) -> bool:  # type: ignore[override]
         chosen = zip(self.samplers, self.probabilities, strict=True)
         return any(sampler.keeps_rows for sampler, p in chosen if p > 0.0)
 
     @property
-    def asks_networks(self):  # type: ignore[override]
+    def asks_networks(self) -> bool:  # type: ignore[override]
         return any(sampler.asks_networks for sampler in self.samplers)
 
     @property
-    def models(self):  # type: ignore[override]
+    def models(self) -> list[keras.Model]:  # type: ignore[override]
         return [model for sampler in self.samplers for model in sampler.models]
 
-    def validate(self, inputs):
+    def validate(self, inputs: Any) -> None:
         for sampler in self.samplers:
             sampler.validate(inputs)
 
-    def validate_networks(self, networks):
+    def validate_networks(self, networks: uncertainty.Networks) -> None:
         for sampler in self.samplers:
             sampler.validate_networks(networks)
 
-    def draw(self, inputs, seed, networks):
+    def draw(self, inputs: Any, seed: tf.Tensor, networks: uncertainty.Networks | None) -> Samples:
         rows = row_count(inputs)
         choice_seed, *seeds = random.split(seed, 1 + len(self.samplers))
         u = random.uniform(choice_seed, [rows])
@@ -96,7 +105,7 @@ class Choice(Sampler):
             lower += p
         return Samples(*result)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "samplers": [keras.saving.serialize_keras_object(s) for s in self.samplers],
             "probabilities": self.probabilities,

@@ -1,6 +1,8 @@
 """Samples of a learned generator."""
 
+import os
 import pathlib
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -11,12 +13,13 @@ from ecl_tf.samplers.sampler import Sampler, Samples, as_type, row_count
 
 @keras.saving.register_keras_serializable("ecl_tf")
 class Generated(Sampler):
-    """x~ = model(z) with z ~ N(0, I): any generator, of a GAN, a VAE, a diffusion sampler.
+    """x~ = model(z) with z ~ N(0, I), for any generator.
 
-    A batch gives the number of rows only. The model must be a function of z: random
-    layers of its own would make samples differ from run to run. A condition (a class) can be
-    made of z inside of the model: the argmax of K normal numbers is a uniform choice
-    of one of K, as in `ecl_tf.models.ConditionalVae`.
+    The generator may be that of a GAN (generative adversarial network), the decoder of a VAE
+    (variational autoencoder), or a diffusion sampler. A batch gives the number of rows only.
+    The model must be a function of z: random layers of its own would make samples differ from
+    run to run. It can make a condition (a class) of z: the argmax of K normal numbers is a
+    uniform choice of one of K.
 
     Args:
         model: a `keras.Model` with one input z of known shape (batch, ...), whose output
@@ -24,7 +27,7 @@ class Generated(Sampler):
             a `.keras` file of one. It is run in inference mode, and is never trained.
 
     Raises:
-        ValueError: if it is no such model, or its output has not the inputs' shapes.
+        ValueError: if it is no such model, or its output does not have the inputs' shapes.
         FileNotFoundError: if there is no such file.
 
     Example:
@@ -33,8 +36,8 @@ class Generated(Sampler):
     TensorShape([5, 3])
     """
 
-    def __init__(self, model):
-        if isinstance(model, (str, pathlib.Path)):
+    def __init__(self, model: keras.Model | str | os.PathLike):
+        if isinstance(model, (str, os.PathLike)):
             if not pathlib.Path(model).is_file():
                 raise FileNotFoundError(f"There is no generator at {model}.")
             model = keras.models.load_model(model, compile=False)
@@ -48,10 +51,10 @@ class Generated(Sampler):
         self.latent_shape = latent.shape[1:]
 
     @property
-    def models(self):  # type: ignore[override]
+    def models(self) -> list[keras.Model]:  # type: ignore[override]
         return [self.model]
 
-    def validate(self, inputs):
+    def validate(self, inputs: Any) -> None:
         outputs = symbolic.output_of(self.model)
         given, wanted = (
             keras.tree.map_structure(lambda leaf: tuple(leaf.shape[1:]), nest)
@@ -63,7 +66,7 @@ class Generated(Sampler):
                 f"are {wanted}. Add a layer, such as Reshape, at its end."
             )
 
-    def sample(self, inputs, seed):
+    def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
         rows = row_count(inputs)
         generated = self.model(random.normal(seed, [rows, *self.latent_shape]), training=False)
         generated = keras.tree.map_structure(
@@ -71,11 +74,11 @@ class Generated(Sampler):
         )
         return Samples(generated, tf.zeros([rows], tf.bool))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"model": keras.saving.serialize_keras_object(self.model)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         model = config["model"]
         if isinstance(model, dict):
             model = keras.saving.deserialize_keras_object(model)

@@ -2,11 +2,12 @@
 
 import numbers
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import keras
 import tensorflow as tf
 
+from ecl_tf import uncertainty
 from ecl_tf._internal import random
 from ecl_tf._internal.batches import row_count
 
@@ -19,24 +20,24 @@ class Samples(NamedTuple):
         unmodified: bool of shape (batch,), true for rows that are as they were given,
             so that their labels still hold.
         sources: int32 of shape (batch,): the row of the batch that each row was drawn
-            from, whose label and weight it has; () where each is drawn from its own.
+            from, whose label and weight it has; (), the default, if each is drawn from its own.
         member_outputs: the raw outputs of the teacher's members for `inputs`, a sequence,
-            where it was asked already, by a sampler or when they were recorded; else ().
-        uncertainty: the `ecl_tf.outputs.Uncertainty` of recorded candidates; else ().
+            where it was asked already, by a sampler or when they were recorded; () by default.
+        uncertainty: the `ecl_tf.outputs.Uncertainty` of recorded candidates; () by default.
     """
 
     inputs: Any
-    unmodified: Any
-    sources: Any = ()
-    member_outputs: Any = ()
+    unmodified: tf.Tensor
+    sources: tf.Tensor | tuple = ()
+    member_outputs: Sequence[Any] = ()
     uncertainty: Any = ()
 
     @property
-    def is_moved(self):
+    def is_moved(self) -> bool:
         """Whether rows may stem from others than their own."""
         return not isinstance(self.sources, tuple)
 
-    def follow(self, rows):
+    def follow(self, rows: Any) -> Any:
         """Labels or weights of a batch, or None, in the order of the samples' sources."""
         if not self.is_moved or rows is None:
             return rows
@@ -54,18 +55,37 @@ class Sampler:
     Inputs may be one tensor or any nesting of them (a dict of an image and a head
     pose), of any rank; every input of a row shares the row's partner and coefficient.
 
-    To write your own, implement `sample` with TensorFlow operations, all randomness
-    derived from `seed` by `ecl_tf._internal.random` (on several replicas seeds have a third
-    number, which TensorFlow's own functions refuse), and register the class with
-    `keras.saving.register_keras_serializable`. A sampler that asks the networks, too,
-    overrides `draw` instead.
+    A subclass implements `sample`, with TensorFlow operations. It draws all random numbers
+    from `seed` by the functions of `ecl_tf.samplers.random`: on several replicas a seed has a
+    third number, which TensorFlow's own functions refuse. It is registered with Keras, and
+    has a `get_config` if it has arguments. A sampler that asks the networks implements `draw`
+    in place of `sample`, and sets `asks_networks`.
 
     Attributes:
-        keeps_rows: whether some rows may come back unmodified by design.
-        models: the Keras models that the sampler draws from. The distiller saves their
-            weights with its own, and never trains them.
-        asks_networks: whether draws depend on what teacher or student answer.
-        candidates: of so many samples that were drawn before, `keep` keeps one.
+        keeps_rows: whether some rows may come back unmodified by design; False by default.
+        models: the Keras models that the sampler draws from; none by default. The distiller
+            saves their weights with its own, and never trains them.
+        asks_networks: whether draws depend on what teacher or student answer; False by
+            default.
+        candidates: `keep` keeps one of so many samples that were drawn before; 1 by default.
+
+    Example: a sampler that scales every row by a factor of its own.
+    >>> from ecl_tf.samplers import random
+    >>> @keras.saving.register_keras_serializable("my_package")
+    ... class Scale(Sampler):
+    ...     def __init__(self, by=0.5):
+    ...         self.by = by
+    ...
+    ...     def sample(self, inputs, seed):
+    ...         rows = row_count(inputs)
+    ...         factor = 1.0 + self.by * random.normal(seed, [rows])
+    ...         scaled = keras.tree.map_structure(lambda x: per_row(factor, x) * x, inputs)
+    ...         return Samples(scaled, unmodified=tf.zeros([rows], tf.bool))
+    ...
+    ...     def get_config(self):
+    ...         return {"by": self.by}
+    >>> Scale()(tf.ones([3, 2]), seed=0).inputs.shape
+    TensorShape([3, 2])
     """
 
     asks_networks = False
@@ -73,14 +93,20 @@ class Sampler:
     keeps_rows = False
     models: Sequence[keras.Model] = ()
 
-    def __call__(self, inputs, seed, networks=None):
+    def __init__(self) -> None:
+        """Takes the arguments that the class describes."""
+
+    def __call__(
+        self, inputs: Any, seed: int | tf.Tensor, networks: uncertainty.Networks | None = None
+    ) -> Samples:
         """Draws one sample for every row.
 
         Args:
             inputs: a tensor of shape (batch, ...), or a nesting of them.
             seed: an integer, or an integer tensor of shape (2,), or of shape (3,) with the
                 number of the first row where the inputs are a part of a batch.
-            networks: `ecl_tf.uncertainty.Networks`, for samplers that ask them.
+            networks: `ecl_tf.uncertainty.Networks`, for samplers that ask them; None by
+                default.
 
         Returns:
             `Samples`.
@@ -94,39 +120,60 @@ class Sampler:
         self.validate(inputs)
         return self.draw(inputs, random.seed_tensor(seed), networks)
 
-    def validate(self, inputs):
+    def validate(self, inputs: Any) -> None:
         """Raises ValueError if the sampler can't work on such inputs.
 
         Args:
             inputs: tensors, or anything that has their `shape` and `dtype`.
         """
 
-    def validate_networks(self, networks):
+    def validate_networks(self, networks: uncertainty.Networks) -> None:
         """Raises ValueError if the sampler can't work with such networks.
 
         Args:
             networks: `ecl_tf.uncertainty.Networks`.
         """
 
-    def draw(self, inputs, seed, networks):
-        """Draws one sample for every row; `inputs` are valid tensors."""
+    def draw(self, inputs: Any, seed: tf.Tensor, networks: uncertainty.Networks | None) -> Samples:
+        """Draws one sample for every row, and may ask the networks for it.
+
+        A subclass that asks them overrides this; here it is `sample`, and nobody is asked.
+
+        Args:
+            inputs: tensors of shape (batch, ...), which `validate` took.
+            seed: an int32 tensor of shape (2,) or (3,).
+            networks: `ecl_tf.uncertainty.Networks`; None if the sampler was called without.
+        """
         del networks
         return self.sample(inputs, seed)
 
-    def keep(self, samples, seed, networks):
-        """Of samples that were drawn before (see `ecl_tf.replay`), those to train on."""
+    def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
+        """Draws one sample for every row from the inputs alone; a subclass implements it.
+
+        Args:
+            inputs: tensors of shape (batch, ...), which `validate` took.
+            seed: an int32 tensor of shape (2,) or (3,), for `ecl_tf.samplers.random`.
+        """
+        raise NotImplementedError
+
+    def keep(self, samples: Samples, seed: tf.Tensor, networks: uncertainty.Networks) -> Samples:
+        """Chooses the samples to train on from those that were drawn before; here all of them.
+
+        Args:
+            samples: `candidates` samples for every row, such as a store's (`ecl_tf.replay`).
+            seed: an int32 tensor of shape (2,) or (3,).
+            networks: `ecl_tf.uncertainty.Networks`.
+        """
         del seed, networks
         return samples
 
-    def sample(self, inputs, seed):
-        """The same, where the networks don't matter."""
-        raise NotImplementedError
-
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments, as JSON holds them."""
         return {}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Returns the sampler that `get_config` describes."""
         return cls(**config)
 
     def __repr__(self):
@@ -138,6 +185,8 @@ class Sampler:
 class Empirical(Sampler):
     """The training examples themselves: with it, distillation is the ordinary kind.
 
+    x~ = x. It has no arguments.
+
     Example:
     >>> Empirical()([[1.0], [2.0]], seed=0).unmodified.numpy().tolist()
     [True, True]
@@ -145,18 +194,18 @@ class Empirical(Sampler):
 
     keeps_rows = True
 
-    def sample(self, inputs, seed):
+    def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
         del seed
         return Samples(inputs, tf.ones([row_count(inputs)], tf.bool))
 
 
-def inputs_of(x):
-    """The inputs of a batch, of recorded samples too."""
+def inputs_of(x: Any) -> Any:
+    """Returns the inputs of a batch `x`, which may be recorded `Samples`."""
     return x.inputs if isinstance(x, Samples) else x
 
 
-def per_row(values, like):
-    """Reshapes (batch,) values to broadcast over the rows of `like`, in its dtype."""
+def per_row(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """Reshapes `values` (batch,) to broadcast over the rows of `like`, in its dtype."""
     if values.dtype != tf.bool:
         values = tf.cast(values, like.dtype)
     return tf.reshape(values, tf.concat([tf.shape(values), [1] * (like.shape.rank - 1)], 0))

@@ -1,5 +1,8 @@
 """Samples that the networks are uncertain about."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -12,15 +15,16 @@ from ecl_tf.samplers.sampler import Empirical, Sampler, Samples, row_count
 
 @keras.saving.register_keras_serializable("ecl_tf")
 class Uncertain(Sampler):
-    """Draws r samples for every row, and keeps one in r by how uncertain they are.
+    """Draws r candidates for every row, and keeps one in r of them all, the uncertain ones.
 
-    This is the end of the method's third sentence, "including uncertain samples". With
-    B rows, the base sampler draws r B candidates, each gets a score s >= 0, and B of them
-    are kept: those of the highest score, or, with a temperature T > 0, a random choice
-    without replacement in proportion to s^(1 / T) (one after another, from those that are
-    left). T = 1 is in proportion to the score, a large T hardly looks at it.
+    This is the end of the method's third sentence, "including uncertain samples". The base
+    sampler draws r B candidates for B rows. Each gets a score s >= 0, and B of the whole
+    batch's candidates are kept. So one row can give several samples, and another none.
 
-    What a step costs, in forward passes of B rows (the student's training pass aside):
+    With temperature T = 0 the B highest scores are kept. With T > 0 candidates are drawn one
+    after another without replacement, in proportion to s^(1 / T).
+
+    This is what a step costs, in forward passes of B rows, beside the student's training:
 
     | score | teacher | student |
     |---|---|---|
@@ -30,20 +34,21 @@ class Uncertain(Sampler):
     | (the base sampler alone) | 1 | 0 |
 
     The teacher's answers for the candidates serve as the kept rows' targets, so it is not
-    asked again (but inside of a `Choice`, and where features are matched). Label and weight
-    of a kept row are those of the row that it was drawn from.
+    asked again (except inside of a `Choice`, and where features are matched). A kept row has
+    the label and the weight of the row that it was drawn from.
 
     Args:
-        base: the sampler of the candidates; None is `Choice(["Empirical", "Mix"])`, half of
-            the rows as they are and half of them mixed.
-        candidates: r >= 2, a whole number.
-        score: a name of `ecl_tf.uncertainty.SCORES` ("teacher_uncertainty",
-            "disagreement", "student_uncertainty", "divergence"), or a function.
-        temperature: T >= 0; 0 keeps the highest scores.
-        group_size: None compares all candidates of a replica with one another. A number makes
-            groups of as many rows, each of which keeps as many candidates: if it divides
-            every replica's rows, the samples are the same on any number of replicas (given
-            that the base sampler's are).
+        base: the sampler of the candidates. None, the default, is `Choice(["Empirical",
+            "Mix"])`: half of the candidates are rows as they are, and half are mixed.
+        candidates: r, a whole number >= 2; 2 by default, up to 4 was measured.
+        score: "student_uncertainty" (the default), "teacher_uncertainty", "disagreement" or
+            "divergence" (see `ecl_tf.uncertainty`), or a function of `uncertainty.Answers`.
+        temperature: T >= 0 of the choice, not of a softmax: 1, the default, chooses in
+            proportion to the score, 0 the highest scores; a large T hardly looks at it.
+        group_size: None, the default, compares all candidates of a replica with one another. A
+            number (such as 16) makes groups of as many rows, each of which keeps as many
+            candidates: if it divides every replica's rows, the samples are the same on any
+            number of replicas (given that the base sampler's are).
 
     Raises:
         ValueError: if an argument is out of its range, if it is called without networks,
@@ -55,27 +60,27 @@ class Uncertain(Sampler):
     >>> teacher = teachers.get(steep, outputs.Bernoulli())
     >>> networks = uncertainty.Networks(teacher, steep, outputs.Bernoulli())
     >>> x = tf.constant([[-9.0], [0.0], [9.0], [0.5]])  # Logits: sure, unsure, sure, unsure.
-    >>> sampler = Uncertain("Empirical", candidates=2)
+    >>> sampler = Uncertain("Empirical", temperature=0.0)
     >>> sampler(x, seed=0, networks=networks).inputs.numpy().ravel().tolist()
     [0.0, 0.5, 0.0, 0.5]
 
-    References: which samples were meant is not in the abstract; relatives are Xu et al.,
-    "Computation-Efficient Knowledge Distillation via Uncertainty-Aware Mixup", 2020
+    References: the method's abstract does not say which samples it means. Relatives are Xu et
+    al., "Computation-Efficient Knowledge Distillation via Uncertainty-Aware Mixup", 2020
     (student's entropy), and Wang et al., "What Makes a 'Good' Data Augmentation in
-    Knowledge Distillation", 2022 (teacher's entropy). Sampling without replacement by the
-    largest perturbed log weights: Kool et al., "Stochastic Beams and Where to Find Them",
-    2019, section 2.3.
+    Knowledge Distillation", 2022 (teacher's entropy). The largest perturbed log weights are a
+    sample without replacement: Kool et al., "Stochastic Beams and Where to Find Them", 2019,
+    section 2.3.
     """
 
     asks_networks = True
 
     def __init__(
         self,
-        base=None,
-        candidates=2,
-        score="teacher_uncertainty",
-        temperature=0.0,
-        group_size=None,
+        base: Sampler | str | dict[str, Any] | None = None,
+        candidates: int = 2,
+        score: uncertainty.Score = "student_uncertainty",
+        temperature: float = 1.0,
+        group_size: int | None = None,
     ):
         from ecl_tf.samplers import get
 
@@ -93,22 +98,22 @@ class Uncertain(Sampler):
         self.group_size = group_size
 
     @property
-    def keeps_rows(self):  # type: ignore[override]
+    def keeps_rows(self) -> bool:  # type: ignore[override]
         return self.base.keeps_rows
 
     @property
-    def models(self):  # type: ignore[override]
+    def models(self) -> Sequence[keras.Model]:  # type: ignore[override]
         return self.base.models
 
-    def validate(self, inputs):
+    def validate(self, inputs: Any) -> None:
         self.base.validate(inputs)
 
-    def validate_networks(self, networks):
+    def validate_networks(self, networks: uncertainty.Networks) -> None:
         self.base.validate_networks(networks)
         uncertainty.validate(self.score, networks)
 
-    def draw(self, inputs, seed, networks):
-        uncertainty.require(networks, self)
+    def draw(self, inputs: Any, seed: tf.Tensor, networks: uncertainty.Networks | None) -> Samples:
+        networks = uncertainty.require(networks, self)
         rows = row_count(inputs)
         choice_seed, *seeds = random.split(seed, 1 + self.candidates)
         drawn = [self.base.draw(inputs, its_seed, networks) for its_seed in seeds]
@@ -117,7 +122,7 @@ class Uncertain(Sampler):
         joined = keras.tree.map_structure(lambda *rows: tf.concat(rows, 0), *parts)
         return self.keep(Samples(*joined), choice_seed, networks)
 
-    def keep(self, samples, seed, networks):
+    def keep(self, samples: Samples, seed: tf.Tensor, networks: uncertainty.Networks) -> Samples:
         answers = uncertainty.Answers(
             networks, samples.inputs, samples.member_outputs, samples.uncertainty
         )
@@ -146,7 +151,7 @@ class Uncertain(Sampler):
         place = tf.where(rank < size, start, rows)  # Those not kept come last.
         return tf.argsort(place, stable=True)[:rows]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "base": keras.saving.serialize_keras_object(self.base),
             "candidates": self.candidates,

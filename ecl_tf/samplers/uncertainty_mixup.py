@@ -1,5 +1,7 @@
 """Mixup that leaves the most uncertain rows as they are."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -11,16 +13,16 @@ from ecl_tf.samplers.sampler import Sampler, Samples, per_row, row_count
 
 @keras.saving.register_keras_serializable("ecl_tf")
 class UncertaintyMixup(Sampler):
-    """Of B rows, the round(clean * B) most uncertain stay as they are; the others are mixed.
+    """Leaves the round(clean * B) most uncertain of B rows as they are, and mixes the others.
 
     The mixture is that of `Mixup`: partners may be any row of the batch. A step costs one
-    more forward pass of whoever is asked for the score.
+    more forward pass of each network that is asked for the score.
 
     Args:
-        clean: the share of rows in [0, 1] that stay.
-        score: as in `Uncertain`; the student's uncertainty by default.
-        alpha: as in `Mixup`.
-        group_size: as in `Mixup`; the share of rows that stay is of each group's.
+        clean: the share in [0, 1] of rows that stay; 0.5 by default.
+        score: as in `Uncertain`; "student_uncertainty" by default.
+        alpha: as in `Mixup`; 1 by default.
+        group_size: as in `Mixup`; None by default. Each group keeps the share `clean`.
 
     Raises:
         ValueError: if an argument is out of its range, or if it is called without networks.
@@ -41,21 +43,27 @@ class UncertaintyMixup(Sampler):
     asks_networks = True
     keeps_rows = True
 
-    def __init__(self, clean=0.5, score="student_uncertainty", alpha=1.0, group_size=None):
+    def __init__(
+        self,
+        clean: float = 0.5,
+        score: uncertainty.Score = "student_uncertainty",
+        alpha: float = 1.0,
+        group_size: int | None = None,
+    ):
         if not 0.0 <= clean <= 1.0:
             raise ValueError(f"UncertaintyMixup's clean must be a share in [0, 1]; got {clean!r}.")
         self.clean = float(clean)
         self.score = uncertainty.get(score)
         self.mixup = Mixup(alpha, group_size)
 
-    def validate(self, inputs):
+    def validate(self, inputs: Any) -> None:
         self.mixup.validate(inputs)
 
-    def validate_networks(self, networks):
+    def validate_networks(self, networks: uncertainty.Networks) -> None:
         uncertainty.validate(self.score, networks)
 
-    def draw(self, inputs, seed, networks):
-        uncertainty.require(networks, self)
+    def draw(self, inputs: Any, seed: tf.Tensor, networks: uncertainty.Networks | None) -> Samples:
+        networks = uncertainty.require(networks, self)
         rows = row_count(inputs)
         scores = self.score(uncertainty.Answers(networks, inputs))
         start, size = groups.starts_and_sizes(rows, self.mixup.group_size)
@@ -67,7 +75,7 @@ class UncertaintyMixup(Sampler):
         )
         return Samples(kept, stays | mixed.unmodified)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "clean": self.clean,
             "score": uncertainty.config_of(self.score),

@@ -6,8 +6,6 @@ read off its result by a straight line.
 """
 
 import io
-import os
-import pathlib
 
 import numpy as np
 import pytest
@@ -19,11 +17,7 @@ from ecl_tf import data
 from ecl_tf.data import images
 
 HEIGHT, WIDTH = 300, 400
-SMALL = [
-    (data.cifar10, (32, 32, 3), 10),
-    (data.cifar100, (32, 32, 3), 100),
-    (data.fashion_mnist, (28, 28, 1), 10),
-]
+SMALL = [(data.cifar100, (32, 32, 3), 100), (data.fashion_mnist, (28, 28, 1), 10)]
 
 
 def arrays(dataset):
@@ -75,45 +69,29 @@ def test_small_images_are_bytes_in_three_parts(load, shape, classes):
     assert splits.decode is None and splits.augment.func is images.shift_and_mirror
 
 
-def test_training_and_validation_are_disjoint_and_complete():
+def test_training_and_validation_are_disjoint_and_complete_and_follow_the_seed():
     with tfds.testing.mock_data(20):
         stored = tfds.load("cifar10", split="train", as_supervised=True)
     label_of = {image.tobytes(): label for image, label in stored.as_numpy_iterator()}
-    splits = data.cifar10(validation_size=6, mock_examples=20)
-    found = keys(splits.train) + keys(splits.validation)
-    assert sorted(found) == sorted(label_of) and len(set(found)) == 20
-    for part in (splits.train, splits.validation):
-        assert [label_of[key] for key in keys(part)] == arrays(part)[1].tolist()
-
-
-def test_another_seed_is_another_choice_of_the_same_images():
-    first, again, other = (
-        data.cifar10(validation_size=6, seed=seed, mock_examples=20) for seed in (0, 0, 1)
+    first, some, other = (
+        data.cifar10(train_size=size, validation_size=6, seed=seed, mock_examples=20)
+        for size, seed in ((None, 0), (5, 0), (None, 1))
     )
-    assert keys(first.train) == keys(again.train)
-    assert keys(first.validation) == keys(again.validation)
+    found = keys(first.train) + keys(first.validation)
+    assert sorted(found) == sorted(label_of) and len(set(found)) == 20
+    for part in (first.train, first.validation):
+        assert [label_of[key] for key in keys(part)] == arrays(part)[1].tolist()
+    # A training size leaves validation as it is.
+    assert keys(some.validation) == keys(first.validation)
+    assert keys(some.train) == keys(first.train)[:5]
     assert set(keys(first.validation)) != set(keys(other.validation))
     assert keys(first.test) == keys(other.test)
-
-
-def test_the_training_size_leaves_validation_as_it_is():
-    some, all_of_them = (
-        data.cifar10(train_size=size, validation_size=6, mock_examples=20) for size in (5, None)
-    )
-    assert int(some.train.cardinality()) == 5
-    assert keys(some.validation) == keys(all_of_them.validation)
-    assert keys(some.train) == keys(all_of_them.train)[:5]
-
-
-def test_small_images_without_augmentation():
-    assert data.cifar10(validation_size=6, augment=False, mock_examples=20).augment is None
 
 
 @pytest.mark.parametrize(
     "sizes",
     [
         {"validation_size": 0},
-        {"validation_size": 20},
         {"train_size": 0, "validation_size": 5},
         {"train_size": 16, "validation_size": 5},
         {},  # 5,000 for validation, of 20.
@@ -133,18 +111,16 @@ def test_without_shift_images_are_mirrored_only():
     assert np.all(mirrored ^ kept) and 16 < mirrored.sum() < 48
 
 
-def test_training_batches_of_small_images_are_augmented_floats():
-    splits = data.cifar10(validation_size=4, mock_examples=20)
-    batches = list(data.training_batches(splits, 8, seed=0).take(4).as_numpy_iterator())
+@pytest.mark.parametrize("augment", [True, False])
+def test_training_batches_of_small_images_are_augmented_floats(augment):
+    splits = data.cifar10(validation_size=4, augment=augment, mock_examples=20)
     originals = arrays(splits.train)[0] / 255
-    for x, labels in batches:
-        assert x.shape == (8, 32, 32, 3) and x.dtype == np.float32 and labels.shape == (8,)
-        assert x.min() >= 0 and x.max() <= 1
+    x, labels = next(data.training_batches(splits, 8, seed=0).as_numpy_iterator())
+    assert x.shape == (8, 32, 32, 3) and x.dtype == np.float32 and labels.shape == (8,)
+    assert x.min() >= 0 and x.max() <= 1
     # Random pixels fit an original in one place only: few images are shown as they were.
-    whole = [
-        np.isclose(originals, image, atol=1e-6).all((1, 2, 3)).any() for image in batches[0][0]
-    ]
-    assert sum(whole) < 4
+    whole = [np.isclose(originals, image, atol=1e-6).all((1, 2, 3)).any() for image in x]
+    assert sum(whole) < 4 if augment else all(whole)
 
 
 # Shift and mirror
@@ -183,13 +159,6 @@ def test_shifted_images_are_numpys_and_all_choices_equally_likely():
         assert scipy.stats.pearsonr(offsets, mirrored).pvalue > 1e-3
 
 
-def test_every_image_of_a_batch_is_shifted_from_its_own():
-    batch = np.random.default_rng(1).integers(1, 256, (20, 6, 6, 1), dtype=np.uint8)
-    shifted = images.shift_and_mirror(tf.constant(batch), 0).numpy()
-    for image, result in zip(batch, shifted, strict=True):
-        assert any(np.array_equal(result, crop) for crop in choices(image).values())
-
-
 def test_shift_and_mirror_is_pure_in_its_seed():
     batch = tf.constant(np.random.default_rng(1).integers(0, 256, (20, 6, 6, 1), dtype=np.uint8))
     first = images.shift_and_mirror(batch, 0)
@@ -209,8 +178,8 @@ def test_random_crops_have_the_documented_areas_and_aspects():
     def crop(number):
         return images.random_crop_and_mirror(encoded, tf.stack([number, 5]), 64)
 
-    crops = arrays(tf.data.Dataset.range(300).map(lambda n: (crop(tf.cast(n, tf.int32)), n)))[0]
-    assert crops.shape == (300, 64, 64, 3) and crops.dtype == np.uint8
+    crops = arrays(tf.data.Dataset.range(200).map(lambda n: (crop(tf.cast(n, tf.int32)), n)))[0]
+    assert crops.shape == (200, 64, 64, 3) and crops.dtype == np.uint8
     top, left, height, width, mirrored = np.array([window(one) for one in crops]).T
     area, aspect = height * width / (HEIGHT * WIDTH), width / height
     assert area.min() > 0.08 * 0.93 and area.max() < 1.02
@@ -221,18 +190,8 @@ def test_random_crops_have_the_documented_areas_and_aspects():
     assert min(top.min(), left.min()) > -3
     assert (top + height).max() < HEIGHT + 3 and (left + width).max() < WIDTH + 3
     assert np.std(left) > 20 and np.std(top) > 20
-    # The standard deviation of the share is 0.029.
-    assert mirrored.mean() == pytest.approx(0.5, abs=0.12)
-
-
-def test_random_crops_are_pure_in_their_seed():
-    encoded = gradient()
-    first, again, other = (
-        images.random_crop_and_mirror(encoded, tf.constant([seed, 0]), 16).numpy()
-        for seed in (0, 0, 1)
-    )
-    np.testing.assert_array_equal(first, again)
-    assert not np.array_equal(first, other)
+    # The standard deviation of the share is 0.035.
+    assert mirrored.mean() == pytest.approx(0.5, abs=0.14)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -307,22 +266,16 @@ def test_imagenets_parts_are_disjoint_and_complete(imagenet_copy):
     assert sorted(test) == list(range(900, 906))
     assert int(splits.train.cardinality()) == 33
     assert validation == [int(label) for _, label in splits.validation]
-
-
-def test_a_training_size_takes_a_part_of_imagenet(imagenet_copy):
-    splits = data.imagenet2012(train_size=10, validation_size=7, data_dir=imagenet_copy)
-    train, validation = ({int(label) for _, label in p} for p in (splits.train, splits.validation))
-    assert (len(train), len(validation), len(train & validation)) == (10, 7, 0)
+    fewer = data.imagenet2012(train_size=10, validation_size=7, data_dir=imagenet_copy)
+    train = {int(label) for _, label in fewer.train}
+    assert len(train) == 10 and not train & set(validation)
 
 
 @pytest.mark.parametrize(
     "sizes",
     [
         {},  # 10,000 for validation, of 40.
-        {"validation_size": 0},
-        {"validation_size": 40},
         {"train_size": 0, "validation_size": 7},
-        {"train_size": 34, "validation_size": 7},
     ],
 )
 def test_impossible_sizes_of_imagenet_are_refused(imagenet_copy, sizes):
@@ -361,19 +314,3 @@ def test_validation_and_test_show_the_central_square(imagenet_copy):
             assert not mirrored
             assert [height, width] == pytest.approx([side, side], abs=2)
             assert [top, left] == pytest.approx([(n - side) / 2 for n in shape], abs=2)
-
-
-FASHION_MNIST = pathlib.Path(os.environ.get("TFDS_DATA_DIR") or "/nonexistent") / "fashion_mnist"
-
-
-@pytest.mark.skipif(not FASHION_MNIST.is_dir(), reason="TFDS_DATA_DIR holds no Fashion-MNIST")
-def test_the_real_fashion_mnist():
-    splits = data.fashion_mnist()
-    parts = splits.train, splits.validation, splits.test
-    assert [int(part.cardinality()) for part in parts] == [55_000, 5_000, 10_000]
-    # Known of the data: 1,000 test images of each class.
-    labels = np.array([label for _, label in splits.test.as_numpy_iterator()])
-    assert np.bincount(labels).tolist() == [1000] * 10
-    train = np.bincount(splits.train_rows[1], minlength=10)
-    validation = np.bincount(list(splits.validation.map(lambda x, y: y).as_numpy_iterator()))
-    assert (train + validation).tolist() == [6000] * 10

@@ -96,7 +96,7 @@ def test_scripts_train_the_same_on_one_device_on_two_and_on_two_workers_of_whom_
                 np.testing.assert_allclose(one, two, atol=1e-4, err_msg=f"{name}, {file}")
         for column in logs["default"].dtype.names:
             np.testing.assert_allclose(
-                logs[name][column], logs["default"][column], rtol=1e-3, err_msg=column
+                logs[name][column], logs["default"][column], rtol=1e-2, err_msg=column
             )
         assert (start.directory / name / "export/saved_model.pb").exists()
         assert not (start.directory / name / "checkpoints").exists()

@@ -19,9 +19,9 @@ def feature_map(model):
     "model, unstrided, weights, pixels",
     [
         ("MobileNetV2", 0, 3_538_984, 2),
-        ("MobileNetV2", 2, 3_538_984, 8),
-        ("ResNet50", 2, 25_636_712, 8),
-        ("EfficientNetV2B0", 2, 7_200_312, 8),
+        pytest.param("ResNet50", 2, 25_636_712, 8, marks=pytest.mark.slow),
+        # The published 5,330,571 hold the mean, variance and count of its own preprocessing.
+        pytest.param("EfficientNetB0", 2, 5_330_571 - (3 + 3 + 1), 8, marks=pytest.mark.slow),
     ],
 )
 def test_weights_are_as_many_as_published(model, unstrided, weights, pixels):
@@ -30,16 +30,17 @@ def test_weights_are_as_many_as_published(model, unstrided, weights, pixels):
     assert feature_map(network) == (pixels, pixels)
 
 
-@pytest.mark.parametrize("unstrided, pixels", [(1, 2), (3, 8), (5, 32)])
-def test_each_stride_taken_away_doubles_the_last_feature_map(unstrided, pixels):
-    network = models.build("application", (32, 32, 3), 2, unstrided=unstrided, **SMALL)
-    assert feature_map(network) == (pixels, pixels)
-
-
-def test_without_its_own_preprocessing_a_network_lacks_those_weights_only():
-    # EfficientNetB0's published 5,330,571 hold a mean, a variance and a count: 3 + 3 + 1.
-    network = models.build("application", (32, 32, 3), 1000, model="EfficientNetB0")
-    assert network.count_params() == 5_330_571 - 7
+@pytest.mark.parametrize(
+    "shape, unstrided, pixels",
+    [
+        ((32, 32, 3), 1, (2, 2)),
+        ((32, 32, 3), 5, (32, 32)),
+        ((36, 60, 1), 1, (3, 4)),  # Halved four times: 18x30, 9x15, 5x8, 3x4, rounded up.
+    ],
+)
+def test_each_stride_taken_away_doubles_the_last_feature_map(shape, unstrided, pixels):
+    network = models.build("application", shape, 2, unstrided=unstrided, **SMALL)
+    assert feature_map(network) == pixels
 
 
 def test_a_network_computes_what_the_original_does():
@@ -56,12 +57,6 @@ def test_a_network_computes_what_the_original_does():
     network.set_weights([*weights[:-2], weights[-2][0, 0], weights[-1]])
     x = np.random.default_rng(0).uniform(size=(2, 36, 44, 1)).astype("float32")
     np.testing.assert_allclose(network(x), original(x), atol=1e-5)
-
-
-def test_without_strides_odd_sides_are_rounded_up_as_the_original_does():
-    # 36x60 halved four times: 18x30, 9x15, 5x8, 3x4.
-    network = models.build("application", (36, 60, 1), 2, unstrided=1, **SMALL)
-    assert feature_map(network) == (3, 4)
 
 
 def test_what_is_left_of_a_strided_convolution_is_centred():
@@ -83,8 +78,6 @@ def test_what_is_left_of_a_strided_convolution_is_centred():
     [
         ({"model": "mobilenetv2"}, "no network 'mobilenetv2'; expected one of .*'MobileNetV2'"),
         ({"model": "MobileNetV2", "unstrided": 6}, "5 times, so unstrided .*got 6"),
-        ({"model": "MobileNetV2", "unstrided": -1}, "got -1"),
-        ({"model": "MobileNetV2", "options": {"wide": 2}}, r"no options \['wide'\].*'alpha'"),
         ({"model": "ResNet50", "options": {"weights": "imagenet"}}, r"no options \['weights'\]"),
         ({"model": "InceptionV3"}, r"images of shape \(32, 32, 3\).*at least 75x75"),
     ],
@@ -92,11 +85,3 @@ def test_what_is_left_of_a_strided_convolution_is_centred():
 def test_impossible_applications_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         models.build("application", (32, 32, 3), 10, **arguments)
-
-
-def test_layers_of_the_head_and_of_the_network_have_names_apart():
-    # Keras refuses two layers of one name, and counts its automatic names from "flatten".
-    keras.backend.clear_session()
-    shapes = {"image": (32, 32, 3), "pose": (2,)}
-    network = models.build("application", shapes, 2, dropout=0.1, **SMALL)
-    assert network.output_shape == (None, 2)

@@ -230,7 +230,7 @@ def test_candidates_must_be_read_for_the_distillers_own_sampler(mixed):
 
 
 def test_the_divisor_is_the_number_of_rows_that_are_kept(mixed):
-    sampler = samplers.Uncertain(mixed.sampler, candidates=2)
+    sampler = samplers.Uncertain(mixed.sampler, 2, "teacher_uncertainty", 0.0)
     distiller = Distiller(network(seed=7), mixed.teacher, sampler=sampler)
     distiller.compile(keras.optimizers.SGD(1.0))
     before = distiller.student.get_weights()

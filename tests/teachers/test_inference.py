@@ -32,8 +32,6 @@ def trained(model):
 NETWORKS = {
     "resnet": ({"depth": 20}, 0),
     "wide_resnet": ({}, None),  # Normalised before the convolutions: some can't be folded.
-    "vgg": ({}, 0),
-    "shufflenet_v2": ({}, 0),
     "application": ({"model": "MobileNetV2"}, 0),
     "convnet": ({}, 0),
 }
