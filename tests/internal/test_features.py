@@ -26,11 +26,6 @@ def sequential(width, prefix):
     )
 
 
-def functional(width, prefix):
-    model = sequential(width, prefix)
-    return keras.Model(model.inputs[0], model.outputs[0])
-
-
 def hidden(model, x):
     """The activations of every dense layer of a model of tanh layers, in NumPy."""
     *inner, last = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
@@ -104,7 +99,7 @@ def test_the_training_flag_reaches_the_layers():
 
 
 def test_feature_losses_are_added_to_the_divergence():
-    student, teacher = sequential(4, "s"), functional(9, "t")
+    student, teacher = sequential(4, "s"), sequential(9, "t")
     its, teachers = hidden(student, X), hidden(teacher, X)
     losses = [feature_loss("mse", "t_second", "s_second"), feature_loss("mae", None, None)]
     distiller = Distiller(student, teacher, sampler="Empirical", feature_losses=losses)
@@ -132,7 +127,7 @@ def test_each_of_several_replicas_has_the_mean_of_its_rows(monkeypatch, loss):
 
 
 def test_the_feature_loss_moves_the_layers_below_only():
-    student, teacher = sequential(4, "s"), functional(9, "t")
+    student, teacher = sequential(4, "s"), sequential(9, "t")
 
     def no_divergence(teacher, student):
         return 0.0 * student.logits_parameter()[:, 0]
