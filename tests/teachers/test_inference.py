@@ -36,7 +36,7 @@ def trained(model):
     [
         ("resnet", {"depth": 8}, 0),
         ("wide_resnet", {"depth": 10, "width": 1}, None),  # Normalises before convolutions.
-        pytest.param("application", {"model": "MobileNetV2"}, 0, marks=pytest.mark.slow),
+        ("application", {"model": "MobileNetV2"}, 0),
         ("convnet", {}, 0),
     ],
 )

@@ -201,7 +201,6 @@ def test_every_preprocess_input_is_a_layer():
 # KerasHub
 
 
-@pytest.mark.slow
 def test_a_keras_hub_preset_does_its_own_preprocessing(tmp_path):
     keras_hub = pytest.importorskip("keras_hub")
     backbone = keras_hub.models.ResNetBackbone(
