@@ -33,7 +33,8 @@ def digits(train_size: int = 900, validation_size: int = 300, seed: int = 0) -> 
     """
     images, labels = _load()
     parts = _split(labels, train_size, validation_size, seed)
-    return Splits(*(_dataset(images[part], labels[part]) for part in parts), event_size=10)
+    train, validation, test = (_dataset(images[part], labels[part]) for part in parts)
+    return Splits(train, validation, test, event_size=10)
 
 
 def rotated_digits(

@@ -285,13 +285,13 @@ class _Day(NamedTuple):
         image = eye["image"][..., None]
         # A copy, for views would keep all days in memory.
         features = {"image": (image[:, ::-1] if side == "right" else image).copy()}
-        angles = {"gaze": [np.arcsin(-np.clip(y, -1.0, 1.0)), np.arctan2(-x, -z)]}
+        angles = {"gaze": np.array([np.arcsin(-np.clip(y, -1.0, 1.0)), np.arctan2(-x, -z)])}
         if "pose" in eye:
             if not np.isfinite(eye["pose"]).all():
                 self._refuse(row, side, source, "pose", eye["pose"], "a finite rotation vector")
             x, y, z = Rotation.from_rotvec(eye["pose"]).as_matrix()[:, 2]
-            angles["head_pose"] = [np.arcsin(np.clip(y, -1.0, 1.0)), np.arctan2(x, z)]
-        return features | {name: np.float32(each * sign) for name, each in angles.items()}
+            angles["head_pose"] = np.array([np.arcsin(np.clip(y, -1.0, 1.0)), np.arctan2(x, z)])
+        return features | {name: (each * sign).astype("float32") for name, each in angles.items()}
 
     def _refuse(self, row, side, source, field, value, expected):
         raise ValueError(

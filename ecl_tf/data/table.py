@@ -82,10 +82,10 @@ def table(
                 f"A target of {path} is the same in all {len(train)} training rows (standard "
                 f"deviation {stddev.tolist()}), so there is nothing to learn. Name another target."
             )
-    parts = (
+    train, validation, test = (
         tf.data.Dataset.from_tensor_slices((x[part], y[part])) for part in (train, validation, test)
     )
-    return Splits(*parts, event_size=event_size, **statistics)
+    return Splits(train, validation, test, event_size, **statistics)
 
 
 def _classes(targets, path):
