@@ -65,7 +65,6 @@ def test_small_images_are_bytes_in_three_parts(load, shape, classes):
         pixels, labels = arrays(part)
         assert pixels.shape[1:] == shape and pixels.dtype == np.uint8
         assert labels.dtype == np.int64 and labels.min() >= 0 and labels.max() < classes
-    assert splits.decode is None and splits.augment.func is images.shift_and_mirror
 
 
 def test_training_and_validation_are_disjoint_and_complete_and_follow_the_seed():
@@ -86,18 +85,11 @@ def test_training_and_validation_are_disjoint_and_complete_and_follow_the_seed()
     assert_same(first.test, other.test)
 
 
-@pytest.mark.parametrize(
-    "sizes",
-    [
-        {"validation_size": 0},
-        {"train_size": 0, "validation_size": 5},
-        {"train_size": 16, "validation_size": 5},
-        {},  # 5,000 for validation, of 20.
-    ],
-)
-def test_impossible_sizes_are_refused(sizes):
+# 5,000, the default for validation, are more than there are.
+@pytest.mark.parametrize(("train", "validation"), [(None, 0), (0, 5), (16, 5), (None, 5000)])
+def test_impossible_sizes_are_refused(train, validation):
     with pytest.raises(ValueError, match=r"train_size=.*at least 1.*at most 20.*'cifar10'"):
-        data.cifar10(**sizes, mock_examples=20)
+        data.cifar10(train, validation, mock_examples=20)
 
 
 def test_without_shift_images_are_mirrored_only():
@@ -201,36 +193,28 @@ def test_mocked_imagenet():
     assert x.shape == (4, 32, 32, 3) and x.dtype == tf.float32 and labels.shape == (4,)
 
 
-class Imagenet2012(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """40 and 6 gradients, by turns wide and high; each one's label is its number."""
-
-    VERSION = tfds.core.Version("5.1.0")
-
-    def _info(self):
-        features = {
-            "image": tfds.features.Image(encoding_format="jpeg"),
-            "label": tfds.features.ClassLabel(num_classes=1000),
-        }
-        return tfds.core.DatasetInfo(
-            builder=self,
-            features=tfds.features.FeaturesDict(features),
-            supervised_keys=("image", "label"),
-        )
-
-    def _split_generators(self, dl_manager):
-        numbers = {"train": range(40), "validation": range(900, 906)}
-        return {name: self._generate_examples(each) for name, each in numbers.items()}
-
-    def _generate_examples(self, numbers):
-        encoded = [gradient(*shape).numpy() for shape in SHAPES]
-        for n in numbers:
-            yield n, {"image": io.BytesIO(encoded[n % 2]), "label": n}
-
-
 @pytest.fixture(scope="module")
 def imagenet_copy(tmp_path_factory):
+    """A TFDS copy of 40 and 6 gradients, by turns wide and high; their labels are numbers."""
     directory = tmp_path_factory.mktemp("tfds")
-    Imagenet2012(data_dir=directory).download_and_prepare()
+    encoded = [gradient(*shape).numpy() for shape in SHAPES]
+
+    def examples(numbers):
+        for n in numbers:
+            yield n, {"image": io.BytesIO(encoded[n % 2]), "label": n, "file_name": f"{n}.JPEG"}
+
+    features = {
+        "image": tfds.features.Image(encoding_format="jpeg"),
+        "label": tfds.features.ClassLabel(num_classes=1000),
+        "file_name": tfds.features.Text(),
+    }
+    tfds.dataset_builders.store_as_tfds_dataset(
+        "imagenet2012",
+        "5.1.0",
+        tfds.features.FeaturesDict(features),
+        {"train": examples(range(40)), "validation": examples(range(900, 906))},
+        data_dir=directory,
+    )
     return directory
 
 
@@ -247,11 +231,9 @@ def test_imagenets_parts_are_disjoint_and_complete(imagenet_copy):
     assert len(train) == 10 and not train & set(validation)
 
 
-# Without sizes, 10,000 for validation are of 40.
-@pytest.mark.parametrize("sizes", [{}, {"train_size": 0, "validation_size": 7}])
-def test_impossible_sizes_of_imagenet_are_refused(imagenet_copy, sizes):
+def test_impossible_sizes_of_imagenet_are_refused(imagenet_copy):
     with pytest.raises(ValueError, match=r"train_size=.*at least 1.*at most 40.*'imagenet2012'"):
-        data.imagenet2012(**sizes, data_dir=imagenet_copy)
+        data.imagenet2012(data_dir=imagenet_copy)
 
 
 def test_imagenets_batches_are_decoded_shuffled_and_reproducible(imagenet_copy):
