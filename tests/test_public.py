@@ -1,5 +1,6 @@
 """What a reader of `help` sees: every public name is explained and typed."""
 
+import importlib
 import inspect
 import pydoc
 import re
@@ -8,31 +9,13 @@ import keras
 import pytest
 
 import ecl_tf
-from ecl_tf import (
-    data,
-    divergences,
-    gap,
-    losses,
-    metrics,
-    models,
-    outputs,
-    preprocessing,
-    samplers,
-    uncertainty,
-)
 
 # Modules whose names are public. To be widened by: ecl_tf, replay, resume, teachers.
 MODULES = [
-    data,
-    divergences,
-    gap,
-    losses,
-    metrics,
-    models,
-    outputs,
-    preprocessing,
-    samplers,
-    uncertainty,
+    importlib.import_module(f"ecl_tf.{name}")
+    for name in (
+        "data divergences gap losses metrics models outputs preprocessing samplers uncertainty"
+    ).split()
 ]
 
 

@@ -1,7 +1,6 @@
 """MPIIGaze from archives that the tests write with SciPy; no real data is needed."""
 
 import math
-import pathlib
 import re
 import shutil
 import subprocess
@@ -19,8 +18,8 @@ from scipy.io import savemat
 from ecl_tf import data
 from ecl_tf.data.mpii_gaze_builder import PERSONS, MpiiGaze
 
-# Two days a person, the second with a single image.
 SIDES = "left", "right"
+# Two days a person, the second with a single image.
 DAYS = {"day01": ["0001.jpg", "0002.jpg", "0005.jpg"], "day02": ["0001.jpg"]}
 # In no order of days, and one row twice, as for the person with too few images.
 LINES = [
@@ -56,9 +55,8 @@ def write_archive(root, pose=True):
         for day, names in DAYS.items():
             written[person, day] = day_contents(person, names, generator, pose)
             savemat(directory / f"{day}.mat", written[person, day])
-        path = list_path(root, person)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(LINES) + "\n")
+        list_path(root, person).parent.mkdir(parents=True, exist_ok=True)
+        list_path(root, person).write_text("\n".join(LINES) + "\n")
     return written
 
 
@@ -97,17 +95,17 @@ def prepared(archive, tmp_path_factory):
 def where(tmp_path):
     """Where nothing is prepared yet: arguments of `mpii_gaze`."""
     (tmp_path / "manual").mkdir()
-    return {"data_dir": str(tmp_path / "data"), "manual_dir": str(tmp_path / "manual")}
+    return {"data_dir": tmp_path / "data", "manual_dir": tmp_path / "manual"}
 
 
 @pytest.fixture
 def broken(archive, where):
     """A copy of the archive, for a test to break."""
-    return shutil.copytree(archive[0] / "MPIIGaze", pathlib.Path(where["manual_dir"], "MPIIGaze"))
+    return shutil.copytree(archive[0] / "MPIIGaze", where["manual_dir"] / "MPIIGaze")
 
 
 def write_tar(manual_dir, source, name):
-    with tarfile.open(pathlib.Path(manual_dir, "MPIIGaze.tar.gz"), "w:gz") as file:
+    with tarfile.open(manual_dir / "MPIIGaze.tar.gz", "w:gz") as file:
         file.add(source, name)
 
 
@@ -216,7 +214,7 @@ def test_tar_archive(archive, prepared, where):
 
 
 def test_a_release_without_head_poses(where):
-    write_archive(pathlib.Path(where["manual_dir"], "MPIIGaze"), pose=False)
+    write_archive(where["manual_dir"] / "MPIIGaze", pose=False)
     with pytest.raises(ValueError, match=r"p00/day0.\.mat holds no data.\w+.pose.*without_pose"):
         data.mpii_gaze(**where)
     where["builder_config"] = "evaluation_subset_without_pose"
