@@ -219,16 +219,17 @@ def imagenet_copy(tmp_path_factory):
 
 
 def test_imagenets_parts_are_disjoint_and_complete(imagenet_copy):
-    splits = data.imagenet2012(validation_size=7, image_size=16, data_dir=imagenet_copy)
+    splits, fewer = (
+        data.imagenet2012(size, validation_size=7, image_size=16, data_dir=imagenet_copy)
+        for size in (None, 10)
+    )
     validation, test = (arrays(part)[1].tolist() for part in (splits.validation, splits.test))
-    train = [int(label) for _, label in splits.train]
+    train, some = ([int(label) for _, label in part.train] for part in (splits, fewer))
     assert int(splits.train.cardinality()) == len(train) == 33
     assert sorted(train + validation) == list(range(40)) and len(validation) == 7
     assert sorted(test) == list(range(900, 906))
-    assert validation == arrays(splits.validation)[1].tolist()
-    fewer = data.imagenet2012(train_size=10, validation_size=7, data_dir=imagenet_copy)
-    train = {int(label) for _, label in fewer.train}
-    assert len(train) == 10 and not train & set(validation)
+    assert_same(splits.validation, fewer.validation)
+    assert len(set(some)) == 10 and set(some) <= set(train)
 
 
 def test_impossible_sizes_of_imagenet_are_refused(imagenet_copy):
@@ -254,10 +255,9 @@ def test_imagenets_batches_are_decoded_shuffled_and_reproducible(imagenet_copy):
 def test_validation_and_test_show_the_central_square(imagenet_copy):
     splits = data.imagenet2012(validation_size=7, image_size=64, data_dir=imagenet_copy)
     side = 0.875 * min(HEIGHT, WIDTH)
-    for part in (splits.validation, splits.test):
-        for image, label in part.as_numpy_iterator():
-            shape = SHAPES[label % 2]
-            top, left, height, width, mirrored = window(image, *shape)
-            assert not mirrored
-            assert [height, width] == pytest.approx([side, side], abs=2)
-            assert [top, left] == pytest.approx([(n - side) / 2 for n in shape], abs=2)
+    for image, label in splits.validation.concatenate(splits.test).as_numpy_iterator():
+        shape = SHAPES[label % 2]
+        top, left, height, width, mirrored = window(image, *shape)
+        assert not mirrored
+        assert [height, width] == pytest.approx([side, side], abs=2)
+        assert [top, left] == pytest.approx([(n - side) / 2 for n in shape], abs=2)

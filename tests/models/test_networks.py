@@ -20,8 +20,8 @@ RESNET_8 = (
 
 # One small variant of every network: name, its arguments, its smallest image.
 SMALL = [
-    ("mlp", {}, (8, 8, 1)),
-    ("convnet", {"width": 4}, (8, 8, 1)),
+    ("mlp", {"dropout": 0.1}, (8, 8, 1)),
+    ("convnet", {"width": 4, "dropout": 0.1}, (8, 8, 1)),
     ("lenet", {"padding": "same"}, (8, 8, 1)),
     ("resnet", {"depth": 8}, (8, 8, 1)),
     ("preactivation_resnet", {"widths": (4, 8, 16)}, (8, 8, 1)),
