@@ -19,6 +19,7 @@ from ecl_tf import (
     uncertainty,
 )
 from ecl_tf._internal import moved
+from ecl_tf._internal.keras_fit import patch_fit
 from ecl_tf.distiller import Distiller
 from ecl_tf.export import export_student, load_student
 from ecl_tf.teachers import Ensemble, Teacher, calibrated, inference_form, pretrained
@@ -39,6 +40,7 @@ __all__ = [
     "metrics",
     "models",
     "outputs",
+    "patch_fit",
     "preprocessing",
     "pretrained",
     "replay",

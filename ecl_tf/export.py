@@ -1,7 +1,9 @@
 """The student alone, as a SavedModel that answers with its distribution."""
 
 import json
+import os
 import pathlib
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,7 +15,9 @@ from ecl_tf._internal import symbolic
 _DESCRIPTION = pathlib.Path("assets.extra") / "ecl_tf_student.json"
 
 
-def export_student(student, output, path, inputs=None):
+def export_student(
+    student: keras.Model, output: outputs.Output, path: str | os.PathLike, inputs: Any = None
+) -> None:
     """Writes a student as a SavedModel for TensorFlow Serving and its kin.
 
     Its signature `serving_default` takes the student's named inputs, at any batch size,
@@ -22,12 +26,21 @@ def export_student(student, output, path, inputs=None):
 
     Args:
         student: a Keras model giving raw outputs.
-        output: its `ecl_tf.outputs.Output`.
+        output: its `ecl_tf.outputs.Output`, typically a distiller's `output_kind`.
         path: the directory to write.
-        inputs: specs of a batch of inputs, for a student without symbolic inputs.
+        inputs: specs of a batch of inputs, for a student without symbolic inputs; None, the
+            default, for others.
 
     Raises:
         ValueError: if the shapes of the student's inputs are not known.
+
+    Example:
+    >>> import tempfile
+    >>> student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    >>> directory = tempfile.mkdtemp()
+    >>> export_student(student, outputs.Categorical(), directory)
+    >>> load_student(directory)(tf.zeros((5, 4))).batch_shape
+    TensorShape([5])
     """
     known = symbolic.inputs_of(student)
     inputs = inputs if known is None else known
@@ -64,12 +77,15 @@ def _spec(tensor, name):
 class ExportedStudent:
     """What `export` wrote, as a callable: a batch of inputs to a distribution.
 
+    Args:
+        path: the directory.
+
     Attributes:
         output: the `ecl_tf.outputs.Output` of the student.
         input_names: the names of the serving signature's inputs.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike):
         description = pathlib.Path(path) / _DESCRIPTION
         if not description.is_file():
             raise FileNotFoundError(
@@ -83,11 +99,14 @@ class ExportedStudent:
         self._serve = self._model.signatures["serving_default"]
         self.input_names = sorted(self._serve.structured_input_signature[1])
 
-    def parameters(self, inputs):
+    def parameters(self, inputs: Any) -> dict[str, tf.Tensor]:
         """Returns the named parameters, as a server would answer them.
 
         Args:
-            inputs: a tensor, or a dict of them by the names of `input_names`.
+            inputs: a tensor (batch, ...), or a dict of them by the names of `input_names`.
+
+        Raises:
+            ValueError: if the inputs have other names.
         """
         if not isinstance(inputs, dict):
             if len(self.input_names) != 1:
@@ -104,13 +123,16 @@ class ExportedStudent:
             **{name: tf.cast(value, specs[name].dtype) for name, value in inputs.items()}
         )
 
-    def __call__(self, inputs):
+    def __call__(self, inputs: Any) -> Any:
         """Returns the student's distribution (a dict of them for joint outputs)."""
         return self.output.from_parameters(self.parameters(inputs))
 
 
-def load_student(path):
-    """Reads an exported student back; returns an `ExportedStudent`.
+def load_student(path: str | os.PathLike) -> ExportedStudent:
+    """Reads an exported student back.
+
+    Args:
+        path: the directory that `Distiller.export` or `export_student` wrote.
 
     Raises:
         FileNotFoundError: if `path` was not written by `export`.

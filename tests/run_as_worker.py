@@ -18,14 +18,14 @@ def network():
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
 
 
-def supervised(strategy, data, mend):
+def supervised(strategy, data, patch):
     """A model of Keras's own trained under the strategy; the message, if it fails."""
     with strategy.scope():
         model = network()
         model.compile(
             "sgd", losses.NegativeLogLikelihood(outputs.Categorical()), metrics=["accuracy"]
         )
-    mend(model)
+    patch(model)
     try:
         history = model.fit(data, epochs=2, validation_data=data, verbose=0).history
         return {"history": history, "evaluated": model.evaluate(data, verbose=0, return_dict=True)}
@@ -34,18 +34,18 @@ def supervised(strategy, data, mend):
 
 
 def only(part):
-    """`keras_fit.mend` with one of its two remedies."""
+    """`keras_fit.patch_fit` with one of its two remedies."""
 
-    def mend(model):
+    def patch(model):
         its_own = {name: getattr(model, name) for name in ("train_step", "test_step")}
         builds = model._maybe_symbolic_build
-        keras_fit.mend(model)
+        keras_fit.patch_fit(model)
         if part == "build":
             vars(model).update(its_own)
         else:
             model._maybe_symbolic_build = builds
 
-    return mend
+    return patch
 
 
 def distilled(strategy, data, directory):
@@ -79,7 +79,7 @@ def main():
         "stock": supervised(strategy, data, lambda model: None),
         "build only": supervised(strategy, data, only("build")),
         "logs only": supervised(strategy, data, only("logs")),
-        "mended": supervised(strategy, data, keras_fit.mend),
+        "mended": supervised(strategy, data, keras_fit.patch_fit),
         "distilled": distilled(strategy, data, sys.argv[1]),
     }
     print(json.dumps(found, default=float))

@@ -46,14 +46,14 @@ def distilled(strategy, policy, teacher_policy, rows):
     return result(distiller, student, history)
 
 
-def supervised(strategy, rows, mend):
+def supervised(strategy, rows, patch):
     with strategy.scope():
         model = network("mixed_float16", 1)
         model.dtype_policy = "mixed_float16"
         model.compile(
             keras.optimizers.SGD(0.5), losses.NegativeLogLikelihood(outputs.Categorical())
         )
-    mend(model)
+    patch(model)
     return result(model, model, model.fit(rows, epochs=5, verbose=0).history)
 
 
@@ -72,7 +72,7 @@ def main():
                 "overflow on one": distilled(one, "mixed_float16", "float32", overflowing),
                 "overflow on two": distilled(two, "mixed_float16", "float32", overflowing),
                 "stock": supervised(two, overflowing, lambda model: None),
-                "mended": supervised(two, overflowing, keras_fit.mend),
+                "mended": supervised(two, overflowing, keras_fit.patch_fit),
             }
         )
     )

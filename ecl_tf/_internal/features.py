@@ -1,10 +1,38 @@
 """Runs a network once and returns its output together with inner features."""
 
 import copy
+from typing import Any
 
 import keras
+import tensorflow as tf
 
 from ecl_tf._internal import symbolic
+
+
+class FeatureLosses:
+    """Losses between inner features of teacher and student, and what runs the networks for them.
+
+    Attributes:
+        run_student: a function (inputs, training) -> (raw output, {layer name: features}).
+        run_teacher: the same of the teacher's only member; None without losses.
+    """
+
+    def __init__(self, losses, teacher, student):
+        validate(losses, teacher, student)
+        self._losses = [unreduced(loss) for loss in losses]
+        self.run_student = runner(student, [loss.student_layer_name for loss in losses])
+        self.run_teacher: Any = None
+        if losses:
+            layers = [loss.teacher_layer_name for loss in losses]
+            self.run_teacher = runner(teacher.members[0], layers)
+
+    def mean(self, teacher, student):
+        """The mean of the losses, a scalar, for both networks' {layer name: features}."""
+        values = [
+            loss.compute_loss(teacher[loss.teacher_layer_name], student[loss.student_layer_name])
+            for loss in self._losses
+        ]
+        return tf.add_n([tf.cast(value, tf.float32) for value in values]) / len(values)
 
 
 def validate(feature_losses, teacher, student):

@@ -20,7 +20,7 @@ class NonFiniteCount(keras.metrics.Metric):
 
     def update_state(self, *values):
         """Takes one nesting of tensors for each of `SOURCES`."""
-        # Of weights the sum, which is finite if all of it is: one operation for each of a
+        # The weights' sum, which is finite if all of it is: one operation for each of a
         # student's, where `is_finite` of all elements takes three. Other values may be as large
         # as float32 goes (logits of masked classes), and their sum infinite.
         *others, updated = values
@@ -77,3 +77,14 @@ class StopOnNonFinite(keras.callbacks.Callback):
             f"Training stopped in {where} (counted from 1): {source} had NaN or Inf. No "
             f"checkpoint was written since. {remedy}"
         )
+
+
+def stop_before(callbacks, model):
+    """The callbacks of `fit`, one of them or none too, with a `StopOnNonFinite` before all."""
+    if not isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+        return [StopOnNonFinite(), *(each for each in callbacks if each is not None)]
+    if not any(isinstance(known, StopOnNonFinite) for known in callbacks.callbacks):
+        callbacks.callbacks.insert(0, StopOnNonFinite())
+        callbacks.set_model(model)
+    return callbacks

@@ -24,7 +24,7 @@ def fingerprint_of_models(models):
 def config_of(thing):
     """The Keras configuration of a sampler, output or network, as JSON has it.
 
-    Of what has none, as a user's layer may not, the name of its class.
+    A user's layer may have none; then it is the name of its class.
     """
     try:
         return _plain(keras.saving.serialize_keras_object(thing))
@@ -43,6 +43,11 @@ def differing(found, wanted, prefix=""):
             yield f"{prefix}{name}", one, two
 
 
+def differences(found, wanted):
+    """A text for every field in which two records differ: its dotted name, and both values."""
+    return [f"{name} ({one!r} there, {two!r} here)" for name, one, two in differing(found, wanted)]
+
+
 def _comparable(value):
     """Without what Keras counts or draws in a session: layers' names, seeds, and shapes met."""
     if isinstance(value, list):
@@ -51,7 +56,7 @@ def _comparable(value):
         return value
     left_out = {"build_config", "inbound_nodes", "input_layers", "output_layers"}
     if value.get("registered_name"):
-        left_out.add("module")  # Where a class stands, which may move.
+        left_out.add("module")  # Classes may move.
     if value.keys() & {"trainable", "batch_shape"}:
         left_out |= {"name", "seed"}  # An `Augment` draws by its own.
     return {key: _comparable(item) for key, item in value.items() if key not in left_out}

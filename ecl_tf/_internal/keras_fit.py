@@ -4,8 +4,8 @@ import keras
 import tensorflow as tf
 
 
-def mend(model):
-    """Mends three faults of Keras's `fit`, `evaluate` and `train_on_batch` under a strategy.
+def patch_fit(model: keras.Model) -> keras.Model:
+    """Repairs three faults of Keras's `fit`, `evaluate` and `train_on_batch` under a strategy.
 
     1. Before the first step Keras takes a batch, to see what it looks like, and reduces its
        parts over the replicas, which MultiWorkerMirroredStrategy refuses for nests of tensors
@@ -18,12 +18,12 @@ def mend(model):
        a step only if the first replica's own gradients overflowed; another's bring NaN into
        all weights. Here every replica hears of it.
 
-    `tests/test_multi_worker.py` and `tests/test_mixed_precision.py` tell when Keras no longer
-    needs this.
+    `tests/internal/test_multi_worker.py` and `tests/test_mixed_precision.py` tell when Keras no
+    longer needs this.
 
     Args:
         model: a compiled `keras.Model`. One that was made outside of a strategy's scope is
-            left as it is; a `Distiller` mends itself.
+            left as it is. A `Distiller` calls this itself.
 
     Returns:
         The model.
@@ -32,7 +32,7 @@ def mend(model):
     >>> with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
     ...     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     ...     model.compile("sgd", "mse")
-    >>> history = mend(model).fit(tf.zeros((8, 4)), tf.zeros((8, 1)), verbose=0)
+    >>> history = patch_fit(model).fit(tf.zeros((8, 4)), tf.zeros((8, 1)), verbose=0)
     >>> history.history["loss"]
     [0.0]
     """
@@ -58,6 +58,12 @@ def mend(model):
 
         optimizer.apply = apply
     return model
+
+
+def loss_scaling_policy(model):
+    """The policy by which Keras decides on loss scaling: that of a float16 layer, if any."""
+    policies = [model.dtype_policy, *(layer.dtype_policy for layer in model._flatten_layers())]
+    return next((p for p in policies if p.compute_dtype == "float16"), policies[0])
 
 
 def _with_an_axis(step, model):

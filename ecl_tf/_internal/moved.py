@@ -29,6 +29,8 @@ MOVED = {
     "ecl_tf.samplers.groups": "ecl_tf._internal.groups",
     "ecl_tf.samplers.random": "ecl_tf._internal.random",
 }
+# Names that functions had in these modules, and the public ones that they have in `ecl_tf` now.
+RENAMED = {"ecl_tf.keras_fit": {"mend": "patch_fit"}}
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -38,13 +40,16 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(name, self) if name in MOVED else None
 
     def create_module(self, spec):
-        new = MOVED[spec.name]
+        new, renamed = MOVED[spec.name], RENAMED.get(spec.name, {})
+        public = "".join(f" Its {old} is ecl_tf.{name} now." for old, name in renamed.items())
         warnings.warn(
-            f"{spec.name} is now {new}; the old name goes with the next release.",
+            f"{spec.name} is now {new}; the old name goes with the next release.{public}",
             DeprecationWarning,
             stacklevel=2,
         )
         module = importlib.import_module(new)
+        for old, name in renamed.items():
+            setattr(module, old, getattr(module, name))
         self._own_spec = module.__spec__
         return module
 

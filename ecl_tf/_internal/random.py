@@ -75,7 +75,7 @@ _TENSORFLOWS_KEY = 0x02461E293EC8F720
 
 
 def _philox(key, counter, size):
-    """`size` words from where the counter, the low half first, stands."""
+    """`size` words from the counter's place on; its low half comes first."""
     return tf.raw_ops.StatelessRandomUniformFullIntV2(
         shape=[size],
         key=tf.reshape(tf.cast(key, tf.uint64), [1]),
@@ -128,7 +128,7 @@ def partners(seed, rows, group_size=None):
     Args:
         seed: of shape (2,) or (3,).
         rows: the number of rows.
-        group_size: None for one group of all rows. Else groups begin at every multiple of it;
+        group_size: None for one group of all rows. Otherwise groups begin at its multiples;
             if a batch's parts do, too, the partners don't depend on how it is parted.
 
     Returns:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import ecl_tf
 from ecl_tf import data, metrics, models, outputs, preprocessing, samplers
-from ecl_tf._internal import keras_fit, random
+from ecl_tf._internal import files, keras_fit, random
 from ecl_tf.experiments import fitting, optimizers, strategies
 
 _SCORES = {"categorical": ["accuracy"], "normal": ["angular_error", "rmse"]}
@@ -165,7 +165,7 @@ class Experiment:
                 steps_per_execution=strategies.steps_per_execution(section.train),
                 jit_compile=False,
             )
-        keras_fit.mend(model)
+        keras_fit.patch_fit(model)
         batches = functools.partial(self.erm_batches, section, seed, **labels)
         callbacks = [*callbacks, keras.callbacks.TerminateOnNaN()]
         fitting.fit(model, batches, section.train, checkpoints, callbacks)
@@ -288,9 +288,8 @@ def save_model(model, path):
     """Has the chief save a .keras file whole or not at all."""
 
     def save():
-        temporary = path.with_name(f"{path.stem}.tmp.keras")
-        model.save(temporary)
-        temporary.replace(path)
+        with files.whole(path) as temporary:
+            model.save(temporary)
 
     strategies.let_chief(save)
 

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-import os
 import pathlib
 import sys
 
+from ecl_tf._internal.files import write_json as _write_json
+from ecl_tf._internal.identity import differences
 from ecl_tf.experiments import strategies
 
 _HASHES = "hashes.json"
@@ -91,28 +92,9 @@ def read_hashes(workdir):
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def differences(a, b, prefix=""):
-    """Yields the dotted names of the settings in which two configurations differ."""
-    for key in a.keys() | b.keys():
-        old, new = a.get(key), b.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            yield from differences(old, new, f"{prefix}{key}.")
-        elif old != new:
-            yield f"{prefix}{key} ({old!r} there, {new!r} here)"
-
-
 def write_json(path, content):
     """Has the chief write a file whole or not at all, whenever the process is killed."""
     strategies.let_chief(lambda: _write_json(path, content))
-
-
-def _write_json(path, content):
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w") as file:
-        json.dump(content, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def verbosity():

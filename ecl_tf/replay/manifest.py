@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-import os
 import pathlib
 import shutil
 
-from ecl_tf._internal import identity
+from ecl_tf._internal import files, identity
 
 FORMAT = 2
 PLAN, MANIFEST = "plan.json", "manifest.json"
@@ -18,11 +17,7 @@ def shard_name(number, count):
 
 def require_equal(found, wanted, directory, remedy):
     """Raises ValueError if a store's record is not the wanted one, naming what differs."""
-    fields = [
-        f"{name} ({one!r} there, {two!r} here)"
-        for name, one, two in identity.differing(found, wanted)
-    ]
-    if fields:
+    if fields := identity.differences(found, wanted):
         raise ValueError(
             f"The store {directory} was recorded with other settings than these: "
             f"{'; '.join(fields)}. {remedy}"
@@ -33,26 +28,12 @@ def read_json(path):
     return json.loads(path.read_text())
 
 
-def write_json(path, content):
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w") as file:
-        json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
 def join(paths, target):
     """Writes the contents of some files one after the other as one, whole or not at all."""
-    temporary = target.with_name(f"{target.name}.tmp")
-    with open(temporary, "wb") as file:
+    with files.whole(target) as temporary, open(temporary, "wb") as file:
         for path in paths:
             with open(path, "rb") as part:
                 shutil.copyfileobj(part, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, target)
 
 
 def describe_file(path):
@@ -118,7 +99,7 @@ def verify_files(directory, shards):
 
 def require_known(directory, shards):
     """Raises ValueError if the directory holds shards that are not of the store."""
-    found = sorted(path.name for path in pathlib.Path(directory).glob("*.tfrecord"))
+    found = sorted(path.name for path in pathlib.Path(directory).glob("shard-*.tfrecord"))
     others = [name for name in found if name not in shards]
     if others:
         raise ValueError(

@@ -3,13 +3,15 @@
 import os
 import pathlib
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf import samplers, teachers
-from ecl_tf._internal import identity
+from ecl_tf import outputs, samplers, teachers
+from ecl_tf._internal import files, identity
 from ecl_tf.replay import compact, draws, manifest
 
 _GOLDEN_SECTION = 0.6180339887498949
@@ -22,21 +24,22 @@ class Recording:
     Args:
         teacher: an `ecl_tf.Teacher`, a `keras.Model`, or a sequence of them.
         x: inputs, nested arrays or tensors of shape (rows, ...).
-        y: labels, the same; or None. They are not stored, but tell rows apart.
-        output: the teacher's, where it is no `ecl_tf.Teacher`.
-        sampler: an `ecl_tf.samplers.Sampler`; None is that of the default recipe. Of an
-            `Uncertain` one its candidates are recorded, all of them; it chooses when the store
-            is read.
+        y: labels, the same; None by default. They are not stored, but tell rows apart.
+        output: the teacher's, where it is no `ecl_tf.Teacher`; "categorical" by default.
+        sampler: an `ecl_tf.samplers.Sampler`, its name or config. None, the default, is that
+            of the default recipe. Of an `Uncertain` one its candidates are recorded, all of
+            them; it chooses when the store is read.
         prepare: a pure function (inputs, seed) -> inputs, in TensorFlow operations, of a batch
-            before it is sampled (augmentation, scaling); or None.
-        batch_size: B, rows of each step.
-        epochs: R, passes over the training set. Rows beyond a pass's last full batch are
-            left out, others in each pass.
-        seed: an integer from which all orders and samples follow.
-        top_k: K, of categorical outputs (see `ecl_tf.replay.compact`).
-        shards: the number of files.
+            before it is sampled (augmentation, scaling); None by default.
+        batch_size: B, rows of each step, 64 by default.
+        epochs: R, passes over the training set, 10 by default. Rows beyond a pass's last full
+            batch are left out, others in each pass.
+        seed: an integer from which all orders and samples follow, 0 by default.
+        top_k: K, of categorical outputs (see `ecl_tf.replay.compact`), 10 by default.
+        shards: the number of files, 8 by default; no more than steps are written.
         about: a dict of what else the store depends on, as JSON has it (the names and
-            versions of data and preprocessing). A reader may give it again, to be compared.
+            versions of data and preprocessing); None by default. A reader may give it again,
+            to be compared.
 
     Raises:
         ValueError: if an argument is out of its range, or the sampler asks the networks by
@@ -45,19 +48,19 @@ class Recording:
 
     def __init__(
         self,
-        teacher,
-        x,
-        y=None,
+        teacher: keras.Model | Sequence[keras.Model],
+        x: Any,
+        y: Any = None,
         *,
-        output="categorical",
-        sampler=None,
-        prepare=None,
-        batch_size=64,
-        epochs=10,
-        seed=0,
-        top_k=10,
-        shards=8,
-        about=None,
+        output: str | dict | outputs.Output = "categorical",
+        sampler: str | dict | samplers.Sampler | None = None,
+        prepare: Callable | None = None,
+        batch_size: int = 64,
+        epochs: int = 10,
+        seed: int = 0,
+        top_k: int = 10,
+        shards: int = 8,
+        about: dict | None = None,
     ):
         self.teacher = teachers.get(teacher, output)
         self.rows = draws.Rows(x, y)
@@ -184,7 +187,17 @@ def candidates_of(sampler):
     return base
 
 
-def record(teacher, x, y=None, *, directory, worker=0, workers=1, verbose="auto", **settings):
+def record(
+    teacher: keras.Model | Sequence[keras.Model],
+    x: Any,
+    y: Any = None,
+    *,
+    directory: str | os.PathLike,
+    worker: int = 0,
+    workers: int = 1,
+    verbose: str | int = "auto",
+    **settings: Any,
+) -> bool:
     """Runs the teacher over R epochs of samples, and stores what it answers.
 
     The store is a directory of TFRecord shards of `tf.train.Example`s, one for each step: the
@@ -197,11 +210,16 @@ def record(teacher, x, y=None, *, directory, worker=0, workers=1, verbose="auto"
     shards of one directory, and need not know of each other.
 
     Args:
-        teacher: and the other arguments, see `Recording`.
+        teacher: an `ecl_tf.Teacher`, a `keras.Model`, or a sequence of them.
+        x: inputs, nested arrays or tensors of shape (rows, ...).
+        y: labels, the same; None by default. They are not stored, but tell rows apart.
         directory: of the store; new, empty, or of this recording.
-        worker: the number of this worker.
-        workers: how many there are.
-        verbose: as Keras's: 0 is silent, "auto" and 1 a moving bar, 2 a line a shard.
+        worker: the number of this worker, 0 by default.
+        workers: how many there are, 1 by default.
+        verbose: as Keras's: 0 is silent, "auto" (the default) and 1 a moving bar, 2 a line a
+            shard.
+        **settings: the other arguments of `Recording`: `output`, `sampler`, `prepare`,
+            `batch_size=64`, `epochs=10`, `seed=0`, `top_k=10`, `shards=8`, `about`.
 
     Returns:
         True if the store is whole; False if other workers have yet to write their shards.
@@ -215,11 +233,12 @@ def record(teacher, x, y=None, *, directory, worker=0, workers=1, verbose="auto"
     directory.mkdir(parents=True, exist_ok=True)
     plan = directory / manifest.PLAN
     # Listed first: another worker may write its plan, and parts, at any time.
-    found = [path for path in directory.iterdir() if path != plan and path.suffix != ".tmp"]
+    names = [path.name for path in directory.iterdir() if path != plan]
+    found = [name for name in names if not name.startswith(files.UNFINISHED)]
     if not plan.exists():
         if found:
             raise ValueError(f"{directory} is not empty and holds no store. Give a new directory.")
-        manifest.write_json(plan, recording.plan)
+        files.write_json(plan, recording.plan, worker)
     manifest.require_equal(
         manifest.read_json(plan),
         recording.plan,
@@ -245,7 +264,7 @@ def record(teacher, x, y=None, *, directory, worker=0, workers=1, verbose="auto"
         **recording.layout(),
         "shards": shards,
     }
-    manifest.write_json(directory / manifest.MANIFEST, content)
+    files.write_json(directory / manifest.MANIFEST, content, worker)
     return True
 
 
@@ -254,10 +273,9 @@ def _write_shard(recording, directory, number, progress):
     first, last = recording.shard_steps(number)
     target = directory / manifest.shard_name(number, recording.shards)
     parts = {}
-    for path in directory.glob(f"{target.stem}.part-*"):
-        if path.suffix != ".tmp":
-            begin, end = map(int, path.name.rpartition(".part-")[2].split("-"))
-            parts[begin] = (end, path)
+    for path in directory.glob(f"{target.stem}.part-*[0-9]"):
+        begin, end = map(int, path.name.rpartition(".part-")[2].split("-"))
+        parts[begin] = (end, path)
     step, paths = first, []
     while step in parts:
         step, path = parts[step]
@@ -269,14 +287,10 @@ def _write_shard(recording, directory, number, progress):
     while step < last:
         end = min(step + PART_STEPS, last)
         path = target.with_name(f"{target.stem}.part-{step:09d}-{end:09d}")
-        temporary = path.with_name(path.name + ".tmp")
-        with tf.io.TFRecordWriter(str(temporary)) as writer:
+        with files.whole(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
             for _ in range(step, end):
                 writer.write(recording.example(*next(drawn)))
                 progress.add(1)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
         paths.append(path)
         step = end
     if not target.exists():
@@ -285,12 +299,22 @@ def _write_shard(recording, directory, number, progress):
         path.unlink()
 
 
-def estimate(teacher, x, y=None, *, steps=5, **settings):
+def estimate(
+    teacher: keras.Model | Sequence[keras.Model],
+    x: Any,
+    y: Any = None,
+    *,
+    steps: int = 5,
+    **settings: Any,
+) -> dict[str, float]:
     """What a recording would cost, from a few steps of it; nothing is written.
 
     Args:
-        teacher: and the others, see `Recording`.
-        steps: how many are measured, after a first one.
+        teacher: as in `record`, like `x`, `y` and the other settings.
+        x: inputs.
+        y: labels; None by default.
+        steps: how many are measured, after a first one; 5 by default.
+        **settings: as in `record`.
 
     Returns:
         A dict: `rows` and `bytes` in all, `bytes_per_row`, and the teacher's `seconds` in all.

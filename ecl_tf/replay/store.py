@@ -1,12 +1,15 @@
 """Reads a store: the recorded samples, drawn again, with the teacher's answers."""
 
+import os
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf import divergences, samplers
+from ecl_tf import divergences, outputs, samplers
 from ecl_tf._internal import identity, random
 from ecl_tf.data import splits
 from ecl_tf.replay import compact, draws, manifest
@@ -26,22 +29,32 @@ class RecordedTeacher(Teacher):
         sampler: the class name of the recorded sampler.
         batch_size: rows of a recorded step.
         teacher: the fingerprint of the teacher that answered.
+        name: of the Keras model, "recorded" by default.
+        **kwargs: of `keras.Model`.
     """
 
     answers_new_inputs = False
 
-    def __init__(self, output, sampler, batch_size, teacher, name="recorded", **kwargs):
+    def __init__(
+        self,
+        output: str | dict | outputs.Output,
+        sampler: str,
+        batch_size: int,
+        teacher: str,
+        name: str = "recorded",
+        **kwargs: Any,
+    ):
         super().__init__(output, name=name, **kwargs)
         self.sampler, self.batch_size, self.teacher = sampler, batch_size, teacher
         self.built = True
 
-    def member_outputs(self, inputs):
+    def member_outputs(self, inputs: Any) -> list:
         raise ValueError("A store of recorded answers has none for other inputs than its own.")
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         return self.teacher
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         output = keras.saving.serialize_keras_object(self.output_kind)
         own = {name: getattr(self, name) for name in ("sampler", "batch_size", "teacher")}
         return {**super().get_config(), "output": output, **own}
@@ -60,7 +73,7 @@ class Store:
 
     Args:
         directory: of the store.
-        verify: whether all shards are read once, to compare their checksums.
+        verify: whether all shards are read once, to compare their checksums; True by default.
 
     Attributes:
         teacher: the `RecordedTeacher`.
@@ -74,7 +87,8 @@ class Store:
             swapped, or of another store.
     """
 
-    def __init__(self, directory, verify=True):
+    def __init__(self, directory: str | os.PathLike, verify: bool = True):
+        """Takes the arguments that the class describes."""
         self.directory = pathlib.Path(directory)
         self._manifest = manifest.read(directory)
         self.plan = self._manifest["plan"]
@@ -90,37 +104,38 @@ class Store:
         )
 
     @property
-    def sampler(self):
+    def sampler(self) -> samplers.Sampler:
         return samplers.get(self.plan["sampler"])
 
     def batches(
         self,
-        x,
-        y=None,
+        x: Any,
+        y: Any = None,
         *,
-        sampler=None,
-        prepare=None,
-        about=None,
-        seed=0,
-        first_step=0,
-        memory=2**28,
-    ):
+        sampler: str | dict | samplers.Sampler | None = None,
+        prepare: Callable | None = None,
+        about: dict | None = None,
+        seed: int = 0,
+        first_step: int = 0,
+        memory: int = 2**28,
+    ) -> tf.data.Dataset:
         """The recorded samples and answers, without end, for `Distiller.fit`.
 
         Passes over what is stored are each in another order.
 
         Args:
             x: the training inputs that were recorded, in any order.
-            y: their labels, if they were given to `record`.
-            sampler: the distiller's: the recorded one (or None), or an `Uncertain` of it.
-            prepare: the function that was recorded.
-            about: compared with what was recorded, if it is given.
-            seed: an integer, of the passes' orders.
-            first_step: so many training steps are left out, as after a kill: for
+            y: their labels, if they were given to `record`; None by default.
+            sampler: the distiller's: None (the default) for the recorded one, or an `Uncertain`
+                of it.
+            prepare: the function that was recorded; None by default.
+            about: compared with what was recorded, if it is given; None by default.
+            seed: an integer, of the passes' orders; 0 by default.
+            first_step: so many training steps are left out, as after a kill; 0 by default. For
                 `ecl_tf.resume.fit` give `lambda step: store.batches(x, y, first_step=step)`.
-            memory: where all samples of the store take no more bytes than this, they are drawn
-                once, and batches are made of their rows; else every step is drawn when its turn
-                comes, its rows staying together.
+            memory: where all samples of the store take no more bytes than this (256 MiB by
+                default), they are drawn once, and batches are made of their rows. Where they
+                take more, every step is drawn when its turn comes, and its rows stay together.
 
         Returns:
             A `tf.data.Dataset` of (`ecl_tf.samplers.Samples`, labels).
@@ -180,14 +195,30 @@ class Store:
         )
         return result.prefetch(tf.data.AUTOTUNE).with_options(options)
 
-    def verify(self, teacher, x, y=None, *, rows, prepare=None, sampler=None, about=None, seed=0):
+    def verify(
+        self,
+        teacher: Any,
+        x: Any,
+        y: Any = None,
+        *,
+        rows: int,
+        prepare: Callable | None = None,
+        sampler: str | dict | samplers.Sampler | None = None,
+        about: dict | None = None,
+        seed: int = 0,
+    ) -> float:
         """Recomputes some stored rows by the teacher, and compares.
 
         Args:
-            teacher: what was given to `record`, as are `x`, `y`, `prepare` and `about`;
-                `sampler` where it draws from models.
-            rows: how many at least; whole steps are recomputed, chosen at random.
-            seed: an integer, of that choice.
+            teacher: what was given to `record`.
+            x: the same.
+            y: the same; None by default.
+            rows: how many at least, typically 1,000; whole steps are recomputed, chosen at
+                random.
+            prepare: what was given to `record`; None by default.
+            sampler: the recorded one, needed where it draws from models; None by default.
+            about: what was given to `record`; None by default.
+            seed: an integer, of the choice of steps; 0 by default.
 
         Returns:
             The largest KL divergence in nats between a stored and a recomputed answer.

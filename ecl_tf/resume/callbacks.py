@@ -144,7 +144,7 @@ class Checkpointing(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.step = self._begun_at + batch + 1
-        if self.step % self.steps_per_epoch:  # Else at the end of the epoch, after validation.
+        if self.step % self.steps_per_epoch:  # At an epoch's end: after validation.
             self._write_if_due()
 
     def on_epoch_end(self, epoch, logs=None):

@@ -2,13 +2,14 @@
 
 import concurrent.futures
 import json
-import os
 import pathlib
 import warnings
 import zipfile
 import zlib
 
 import numpy as np
+
+from ecl_tf._internal import files
 
 _DAMAGES = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -38,16 +39,12 @@ class Files:
     def _write(self, step, about, arrays):
         """Writes one, then removes what is too old, damaged, or was half written at a kill."""
         path = self.directory / f"step-{step}.npz"
-        temporary = path.with_suffix(".tmp")
-        with open(temporary, "wb") as file:
+        with files.whole(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, about=about, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
         found = self._newest_first()
-        place = found.index(path)  # Those of later steps were damaged.
-        useless = [*found[:place], *found[place + self.keep :], *self.directory.glob("step-*.tmp")]
-        for old in useless:
+        place = found.index(path)  # Checkpoints of later steps were damaged.
+        half_written = self.directory.glob(f"{files.UNFINISHED}step-*")
+        for old in [*found[:place], *found[place + self.keep :], *half_written]:
             old.unlink()
 
     def read(self):

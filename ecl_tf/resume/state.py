@@ -22,7 +22,7 @@ class State:
         fixed = {id(v) for v in teacher.variables} if isinstance(teacher, keras.Model) else set()
         self.variables = list({id(v): v for v in variables if id(v) not in fixed}.values())
         self.metrics = {id(variable) for variable in model.metrics_variables}
-        # Of the others every replica has a copy of its own: metrics' sums differ.
+        # Every replica has a copy of its own of the others: metrics' sums differ.
         self.alike = {id(variable) for variable in trained}
 
     def shapes(self):
@@ -61,7 +61,7 @@ class State:
                 part.assign(value.reshape(part.shape))
 
     def _copies(self, variable):
-        """Those of this worker's replicas."""
+        """The copies of this worker's replicas."""
         return self.strategy.experimental_local_results(variable.value)
 
 

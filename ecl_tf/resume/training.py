@@ -1,5 +1,9 @@
 """Training that ends in the same bits however often it was killed."""
 
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -11,18 +15,18 @@ from ecl_tf.resume.state import State
 
 
 def fit(
-    model,
-    batches,
-    directory,
+    model: keras.Model,
+    batches: Callable[[int], tf.data.Dataset],
+    directory: str | os.PathLike,
     *,
-    steps,
-    steps_per_epoch=None,
-    every_steps=None,
-    every_seconds=60.0,
-    keep=2,
-    callbacks=(),
-    **kwargs,
-):
+    steps: int,
+    steps_per_epoch: int | None = None,
+    every_steps: int | None = None,
+    every_seconds: float | None = 60.0,
+    keep: int = 2,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    **kwargs: Any,
+) -> keras.callbacks.History:
     """`model.fit` for a number of steps; the same call continues a run that was killed.
 
     A checkpoint holds all that the next step depends on: the model's and the optimizer's
@@ -49,17 +53,18 @@ def fit(
         batches: a function from a number of steps to an endless `tf.data.Dataset` that leaves
             out as many batches: `ecl_tf.resume.batches`, or yours.
         directory: where checkpoints are written.
-        steps: the number of steps in all.
-        steps_per_epoch: after how many steps callbacks see the end of an epoch; by default
-            there is one epoch.
-        every_steps: write a checkpoint after so many steps, if not None.
-        every_seconds: write one at the first step after so many seconds, if not None.
-        keep: the number of last checkpoints to keep, at least 1.
-        callbacks: of `fit`. They see the rest of an epoch as an epoch with fewer batches. Kept
-            are their attributes that are numbers, strings, arrays, or lists and dicts of
-            these, and no arguments of their constructors. A `CSVLogger` goes on with its file,
-            where an epoch that ended after the checkpoint stands twice.
-        **kwargs: of `model.fit`, like `validation_data` and `verbose`.
+        steps: the number of steps in all, typically some thousands.
+        steps_per_epoch: after how many steps callbacks see the end of an epoch. None, the
+            default, is one epoch of all steps.
+        every_steps: write a checkpoint after so many steps; None, the default, for none.
+        every_seconds: write one at the first step after so many seconds, 60 by default; None
+            for none.
+        keep: the number of last checkpoints to keep, at least 1; 2 by default.
+        callbacks: of `fit`, none by default. They see the rest of an epoch as an epoch with
+            fewer batches. Their attributes that are numbers, strings, arrays, or lists and
+            dicts of these are kept, but no arguments of their constructors. A `CSVLogger` goes
+            on with its file, and has an epoch that ended after the checkpoint twice.
+        **kwargs: of `model.fit`, like `validation_data` and `verbose`, with its defaults.
 
     Returns:
         The `keras.callbacks.History` of all epochs, those before a kill included.
@@ -72,6 +77,7 @@ def fit(
 
     Example:
     >>> import tempfile
+    >>> import numpy as np
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     >>> model.compile("sgd", "mse")
     >>> data = batches((np.ones((32, 4)), np.zeros((32, 1))), batch_size=8, seed=0)
@@ -136,7 +142,7 @@ def fit(
     return checkpointing.as_history()
 
 
-def batches(data, batch_size, seed):
+def batches(data: Any, batch_size: int, seed: int) -> Callable[[int], tf.data.Dataset]:
     """Shuffled batches of arrays as a function of the step, for `fit`.
 
     Every pass is in another order, which follows from the seed and the pass; rows beyond its
@@ -144,14 +150,23 @@ def batches(data, batch_size, seed):
 
     Args:
         data: nested arrays or tensors (inputs, labels, ...) of shape (rows, ...).
-        batch_size: rows of each batch.
-        seed: an integer.
+        batch_size: rows of each batch, typically 32 to 256.
+        seed: an integer, typically 0.
 
     Returns:
         A function from a number of steps to the endless `tf.data.Dataset` after them.
 
     Raises:
         ValueError: if there are fewer rows than a batch has.
+
+    Example:
+    >>> import numpy as np
+    >>> data = batches((np.arange(10),), batch_size=5, seed=0)
+    >>> (first,), (second,) = data(0).take(2)
+    >>> sorted(int(row) for row in (*first, *second))
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    >>> bool(tf.reduce_all(next(iter(data(1)))[0] == second))
+    True
     """
     rows = keras.tree.map_structure(tf.convert_to_tensor, data)
     return lambda first_step: splits.shuffled_batches(rows, batch_size, seed, first_step)

@@ -8,7 +8,7 @@ from ecl_tf._internal import replicas
 
 
 class Workers:
-    """What the workers of a strategy agree on, at steps of which all know."""
+    """What the workers of a strategy agree on, at steps that all of them know."""
 
     def __init__(self, strategy):
         self.strategy, self.own_number = strategy, replicas.worker_number(strategy)
@@ -24,7 +24,7 @@ class Workers:
     def meet(self, step):
         """Whether workers ask each other after this step: after every one, if it is one worker.
 
-        Else about once a second by the chief's clock.
+        Otherwise about once a second by the chief's clock.
         """
         if not self.are_several:
             return True

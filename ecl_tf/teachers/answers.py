@@ -2,7 +2,7 @@
 
 An output has *parameters*: `logits` (any output: its raw tensor), `probabilities`
 (categorical, Bernoulli), `mean` and `stddev` (normal; in the target's units), `mean`
-(points). Those of a joint output have the output's name and an underscore before them. A
+(points). Parameters of a joint output have the output's name and an underscore before them. A
 network answers with some of these, under names of its own; here they are found and
 converted.
 """
@@ -83,11 +83,14 @@ def kind(output, parameters):
             f"{output!r} is given by {' or by '.join(str(list(k)) for k in known)}; the answer "
             f"has {sorted(parameters)}. Say {_CHOICES}."
         )
-    if isinstance(output, outputs.Normal) and list(parameters) == ["mean"]:
-        # As in `teachers.get`: points in the target's own units.
-        floor = output.min_scale * float(np.min(output.target_stddev))
-        return outputs.Point(output.size, min_scale=floor)
-    return output
+    is_point = isinstance(output, outputs.Normal) and list(parameters) == ["mean"]
+    return points(output) if is_point else output
+
+
+def points(output):
+    """The `Point`, in the target's own units, of a network that gives a `Normal`'s means only."""
+    floor = output.min_scale * float(np.min(output.target_stddev))
+    return outputs.Point(output.size, min_scale=floor)
 
 
 def check(output, values):

@@ -7,8 +7,11 @@ the file, which must be there when the model is loaded again.
 """
 
 import importlib
+import os
 import pathlib
 import threading
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -45,7 +48,7 @@ class BlackBox(keras.layers.Layer):
 
     specs: dict[str, tf.TensorSpec]
 
-    def __init__(self, path, **kwargs):
+    def __init__(self, path: str | os.PathLike, **kwargs: Any):
         # Inputs are cast to what the file wants, not to the policy of the day.
         super().__init__(**{"dtype": "float32", "trainable": False, **kwargs})
         self.file = str(pathlib.Path(path).expanduser().absolute())
@@ -96,14 +99,14 @@ class SavedModel(BlackBox):
 
     Args:
         path: the SavedModel's directory.
-        endpoint: the name of the signature.
+        endpoint: the name of the signature, "serving_default" by default.
 
     Raises:
         ValueError: if the directory is no SavedModel, has no such signature, or one that
             takes a fixed number of rows.
     """
 
-    def __init__(self, path, endpoint="serving_default", **kwargs):
+    def __init__(self, path: str | os.PathLike, endpoint: str = "serving_default", **kwargs: Any):
         super().__init__(path, **kwargs)
         self.endpoint = endpoint
         try:
@@ -151,7 +154,7 @@ class _OnHost(BlackBox):
 
     rows: int | None = None
 
-    def __init__(self, path, **kwargs):
+    def __init__(self, path: str | os.PathLike, **kwargs: Any):
         super().__init__(path, **kwargs)
         self.supports_jit = False
 
@@ -237,7 +240,7 @@ class LiteRT(_OnHost):
         ValueError: if the file is not of this format.
     """
 
-    def __init__(self, path, **kwargs):
+    def __init__(self, path: str | os.PathLike, **kwargs: Any):
         super().__init__(path, **kwargs)
         litert = optional("ai_edge_litert.interpreter", "ai-edge-litert")
         try:
@@ -245,7 +248,7 @@ class LiteRT(_OnHost):
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{self.file} is not a LiteRT file: {error}") from error
         self._one_at_a_time = threading.Lock()
-        self._shapes = None  # For which tensors are allocated.
+        self._shapes: dict | None = None  # For which tensors are allocated.
         self._sources, self._targets = self._named_details()
         self.specs = {
             name: tf.TensorSpec(
@@ -321,14 +324,20 @@ class Onnx(_OnHost):
 
     Args:
         path: the .onnx file.
-        providers: names of ONNX Runtime's execution providers, in order of preference.
+        providers: names of ONNX Runtime's execution providers, in order of preference; its
+            own for CPUs by default.
 
     Raises:
         ImportError: if `onnxruntime` is not installed.
         ValueError: if the file is not of this format, or a provider is not there.
     """
 
-    def __init__(self, path, providers=("CPUExecutionProvider",), **kwargs):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+        **kwargs: Any,
+    ):
         super().__init__(path, **kwargs)
         onnxruntime = optional("onnxruntime", "onnxruntime")
         self.providers = list(providers)

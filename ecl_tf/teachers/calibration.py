@@ -1,7 +1,10 @@
 """Teachers whose confidence is right on data that they were not trained on."""
 
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from scipy import optimize
@@ -12,23 +15,32 @@ from ecl_tf.teachers.ensemble import Ensemble, get
 _LOWEST, _HIGHEST = 1 / 20, 20.0
 
 
-def calibrated(teacher, x, y=None, *, output="categorical", batch_size=256):
+def calibrated(
+    teacher: keras.Model | Sequence[keras.Model],
+    x: Any,
+    y: Any = None,
+    *,
+    output: str | dict | outputs.Output = "categorical",
+    batch_size: int = 256,
+) -> Ensemble:
     """An ensemble of the same members, at the temperature that held-out labels speak for.
 
     Distributions p are replaced by p^(1/T), normalised: every member's by softmax(logits / T) or
     sigmoid(logits / T), a Gaussian ensemble's by that with T times the variance. T is the one
     number that minimises the combined distribution's mean -log p(y | x) over the held-out rows;
     with named outputs each has its own. A matched student inherits the teacher's confidence, so
-    what is mended here need not be mended in every student.
+    what is corrected here need not be corrected in every student.
 
     Args:
         teacher: a `keras.Model`, a sequence of them, or an `ecl_tf.Ensemble`.
         x: inputs, or a batched `tf.data.Dataset` of (inputs, labels), whose weights, if there
             are any, have no say. Not the data that the members were trained on: they are too
             sure of themselves there.
-        y: labels, as `fit` takes them, in the units that the members predict.
-        output: the `ecl_tf.outputs.Output` of the members, where `teacher` is no `Ensemble`.
-        batch_size: rows of a forward pass.
+        y: labels, as `fit` takes them, in the units that the members predict; None, the
+            default, where `x` is a dataset. A few hundred rows typically do.
+        output: the `ecl_tf.outputs.Output` of the members, where `teacher` is no `Ensemble`;
+            "categorical" by default.
+        batch_size: rows of a forward pass, 256 by default.
 
     Returns:
         The `ecl_tf.Ensemble`; its `output_kind.temperature` is T, to three digits. A warning
@@ -39,7 +51,6 @@ def calibrated(teacher, x, y=None, *, output="categorical", batch_size=256):
         TypeError: if `teacher` is a teacher of another kind. Give its output a temperature.
 
     Example:
-    >>> import keras
     >>> unsure = keras.Sequential([keras.Input((2,)), keras.layers.Rescaling(0.1)])
     >>> logits = np.random.default_rng(0).normal(size=(5000, 2))
     >>> labels = logits[:, 0] + np.random.default_rng(1).logistic(size=5000) < logits[:, 1]

@@ -1,11 +1,15 @@
 """Teachers: what gives the distribution that a student is matched to."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs
 from ecl_tf._internal import identity, symbolic
+from ecl_tf.teachers import answers
 
 
 class Teacher(keras.Model):
@@ -20,35 +24,46 @@ class Teacher(keras.Model):
     TensorFlow operations.
 
     Args:
-        output: the `ecl_tf.outputs.Output` that the members' raw tensors stand for.
+        output: the `ecl_tf.outputs.Output` that the members' raw tensors stand for, or its
+            name. An output's `temperature` belongs to what the teacher answers.
+        **kwargs: of `keras.Model`, such as `name`.
 
     Attributes:
-        answers_new_inputs: False for recorded answers, that come with the samples.
+        answers_new_inputs: False for recorded answers, which come with the samples.
+
+    Example:
+    >>> class Rule(Teacher):  # Class 1 where the only input is positive, with 90 %.
+    ...     def member_outputs(self, inputs):
+    ...         return [tf.concat([-inputs, inputs], -1) * 1.1]
+    >>> teacher = Rule("categorical")
+    >>> print(teacher.distribution(tf.ones((1, 1))).probs_parameter().numpy().round(1))
+    [[0.1 0.9]]
     """
 
     answers_new_inputs = True
 
-    def __init__(self, output, **kwargs):
+    def __init__(self, output: str | dict | outputs.Output, **kwargs: Any):
+        """Takes the arguments that the class describes."""
         super().__init__(**{"autocast": False, **kwargs})  # The networks cast for themselves.
         self.output_kind = outputs.get(output)
 
-    def member_outputs(self, inputs):
-        """Returns a list with the raw output of every member."""
+    def member_outputs(self, inputs: Any) -> list:
+        """Returns a list with the raw output of every member, each of shape (batch, ...)."""
         raise NotImplementedError
 
-    def distribution(self, inputs):
+    def distribution(self, inputs: Any) -> Any:
         """Returns the teacher's distribution for a batch of inputs."""
         return self.output_kind.combine(self.member_outputs(inputs))
 
-    def uncertainty(self, inputs):
+    def uncertainty(self, inputs: Any) -> Any:
         """Returns the `ecl_tf.outputs.Uncertainty`, aleatoric and epistemic parts."""
         return self.output_kind.uncertainty(self.member_outputs(inputs))
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """A hash of the networks' weights, by which results and stores know their teacher."""
         return identity.fingerprint_of_models(getattr(self, "members", [self]))
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> Any:
         return self.output_kind.raw(self.distribution(inputs))
 
 
@@ -60,10 +75,12 @@ class Ensemble(Teacher):
     normal ones by the mixture's first two moments (see `ecl_tf.outputs`).
 
     Args:
-        members: a `keras.Model`, or a sequence of them. They are used as they are:
-            neither their weights nor their `trainable` flags are changed.
+        members: a `keras.Model`, or a sequence of them, typically of 2 to 5. They are used
+            as they are: neither their weights nor their `trainable` flags are changed.
         output: the `ecl_tf.outputs.Output` (or its name) of the members' raw outputs.
             Point-estimate regressors take `ecl_tf.outputs.Point(d, stddev)`.
+        name: of the Keras model, "ensemble" by default.
+        **kwargs: of `keras.Model`.
 
     Raises:
         ValueError: if there are no members, one is no Keras model, a member's output does
@@ -78,7 +95,13 @@ class Ensemble(Teacher):
     Estimation using Deep Ensembles", 2017, section 2.4.
     """
 
-    def __init__(self, members, output, name="ensemble", **kwargs):
+    def __init__(
+        self,
+        members: keras.Model | Sequence[keras.Model],
+        output: str | dict | outputs.Output,
+        name: str = "ensemble",
+        **kwargs: Any,
+    ):
         members = list(members) if isinstance(members, (list, tuple)) else [members]
         if not members or not all(isinstance(member, keras.Model) for member in members):
             raise ValueError(
@@ -104,10 +127,10 @@ class Ensemble(Teacher):
                 f"dimensions; got {sizes}."
             )
 
-    def member_outputs(self, inputs):
+    def member_outputs(self, inputs: Any) -> list:
         return [member(inputs, training=False) for member in self.members]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "members": [keras.saving.serialize_keras_object(m) for m in self.members],
@@ -115,12 +138,14 @@ class Ensemble(Teacher):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Ensemble":
         members = [keras.saving.deserialize_keras_object(m) for m in config["members"]]
         return cls(**{**config, "members": members})
 
 
-def get(teacher, output):
+def get(
+    teacher: keras.Model | Sequence[keras.Model], output: str | dict | outputs.Output
+) -> Teacher:
     """Returns the `Teacher` of a model, a sequence of models, or a teacher.
 
     Models that give d values where `output` is a `Normal(d)`, whose raw tensor has 2d,
@@ -129,6 +154,9 @@ def get(teacher, output):
     Args:
         teacher: what `Distiller` was given.
         output: the student's `ecl_tf.outputs.Output`, or its name.
+
+    Raises:
+        ValueError: if it is none of these, or its output does not fit (see `Ensemble`).
     """
     if isinstance(teacher, Teacher):
         return teacher
@@ -146,12 +174,13 @@ def _point_where_it_fits(output, shape):
         }
         return outputs.Joint(named, output.weights)
     if isinstance(output, outputs.Normal) and shape and shape[-1] == output.size:
-        floor = output.min_scale * float(np.min(output.target_stddev))
-        return outputs.Point(output.size, min_scale=floor)
+        return answers.points(output)
     return output
 
 
-def residual_stddev(members, x, y=None, batch_size=256):
+def residual_stddev(
+    members: keras.Model | Sequence[keras.Model], x: Any, y: Any = None, batch_size: int = 256
+) -> list[float]:
     """Measures the spread of point-estimate regressors on held-out data.
 
     The standard deviation s of each target dimension with
@@ -163,7 +192,9 @@ def residual_stddev(members, x, y=None, batch_size=256):
         members: a Keras model that gives points (batch, d), or a sequence of them.
         x: inputs, or a batched `tf.data.Dataset` of (inputs, targets). Not the data
             that the members were trained on: their residuals are too small there.
-        y: targets (rows, d) or (rows,), in the units that the members predict.
+        y: targets (rows, d) or (rows,), in the units that the members predict; None, the
+            default, where `x` is a dataset.
+        batch_size: rows of a forward pass, 256 by default.
 
     Returns:
         A list of d floats, to be given to `ecl_tf.outputs.Point(d, stddev=...)`.
@@ -171,6 +202,11 @@ def residual_stddev(members, x, y=None, batch_size=256):
     Raises:
         ValueError: if the data is empty or the residuals don't exceed the members'
             disagreement.
+
+    Example:
+    >>> twice = keras.Sequential([keras.Input((1,)), keras.layers.Rescaling(2.0)])
+    >>> residual_stddev(twice, np.array([[1.0], [1.0]]), np.array([[2.5], [1.5]]))
+    [0.5]
     """
     members = list(members) if isinstance(members, (list, tuple)) else [members]
     if not isinstance(x, tf.data.Dataset):

@@ -10,7 +10,7 @@ _FOLDABLE = (
     keras.layers.DepthwiseConv2D,
     keras.layers.Dense,
 )
-# They take raw numbers, of which low precision would leave too little.
+# They take raw numbers, and low precision would leave too little of them.
 _PREPROCESSING = (
     keras.layers.CenterCrop,
     keras.layers.Normalization,
@@ -19,7 +19,7 @@ _PREPROCESSING = (
 )
 
 
-def inference_form(model, dtype="float32"):
+def inference_form(model: keras.Model, dtype: str = "float32") -> keras.Model:
     """A copy of a network for inference: batch normalisation folded, perhaps in low precision.
 
     Where a convolution or dense layer feeds nothing but a batch normalisation, the two are one
@@ -36,8 +36,9 @@ def inference_form(model, dtype="float32"):
     Args:
         model: a functional or sequential `keras.Model`, which is left as it is. Networks
             within it are copied, too.
-        dtype: "float32", "bfloat16" or "float16": of all layers but those that give the output,
-            and those that prepare the input (`Normalization` and its like).
+        dtype: "float32" (the default), "bfloat16" (typical of processors that know it) or
+            "float16": of all layers but those that give the output, and those that prepare
+            the input (`Normalization` and its like).
 
     Returns:
         A `keras.Model` of the same inputs and outputs, not trainable.
@@ -69,7 +70,7 @@ def inference_form(model, dtype="float32"):
         )
     if dtype not in ("float32", "bfloat16", "float16"):
         raise ValueError(f"dtype must be float32, bfloat16 or float16; got {dtype!r}.")
-    if isinstance(model, keras.Sequential):  # Of these Keras copies layers only as they are.
+    if isinstance(model, keras.Sequential):  # Keras copies its layers only as they are.
         model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     folded = {}  # Of layers that are folded away or into: the copy's configuration and weights.
     for network in _networks(model):
@@ -120,7 +121,7 @@ def _networks(model):
 
 
 def _last_layers(model):
-    """The layers that give the outputs; of a network within, those that give its."""
+    """The layers that give the outputs; layers of an inner network where it gives one."""
     for tensor in keras.tree.flatten(model.outputs):
         layer = tensor._keras_history.operation
         if isinstance(layer, keras.Model):

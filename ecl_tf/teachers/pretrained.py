@@ -3,6 +3,8 @@
 import importlib
 import pathlib
 import zipfile
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,7 +18,14 @@ from ecl_tf.preprocessing import layers as build_layers
 from ecl_tf.teachers import answers, black_boxes
 
 
-def load(name, input_shape, output, preprocessing=(), answer=None, **arguments):
+def load(
+    name: str,
+    input_shape: Sequence[int] | dict[str, Sequence[int]],
+    output: str | dict | outputs.Output,
+    preprocessing: Any = (),
+    answer: str | dict[str, str] | None = None,
+    **arguments: Any,
+) -> keras.Model:
     """Loads a pretrained network as a `keras.Model` from x to a raw output.
 
     x is the experiment's own: float32 images in [0, 1], table rows, or a dict of inputs.
@@ -37,17 +46,18 @@ def load(name, input_shape, output, preprocessing=(), answer=None, **arguments):
             "onnx": an ONNX file: `path`, `providers=("CPUExecutionProvider",)`.
             The last two run on the host, outside TensorFlow: they can't be compiled by
             XLA (`jit_compile=True` warns and goes without) or exported.
-        input_shape: the shape of one example of x; a dict of shapes for named inputs.
-        output: the `ecl_tf.outputs.Output` that the raw output is to be of.
+        input_shape: the shape of one example of x, such as (32, 32, 3); a dict of shapes for
+            named inputs.
+        output: the `ecl_tf.outputs.Output` that the raw output is to be of, or its name.
         preprocessing: layers from x to what the network expects, as in
-            `ecl_tf.preprocessing.layers`. Without any, "keras_application" and
+            `ecl_tf.preprocessing.layers`. Without any, the default, "keras_application" and
             "keras_hub" have the network's own (of images in [0, 1]), which any given
             replace: ["Identity"] is none at all.
         answer: what the network answers: "logits" (the raw output itself),
             "probabilities", "mean" (points: the model's output is then an
             `ecl_tf.outputs.Point`), or a dict from parameter to the network's output,
-            {"mean": "mu", "stddev": "sigma"}. None goes by the names of the outputs, and
-            is "logits" for Keras models.
+            {"mean": "mu", "stddev": "sigma"}. None, the default, goes by the names of the
+            outputs, and is "logits" for Keras models.
         **arguments: as listed under `name`.
 
     Returns:
@@ -154,7 +164,8 @@ class ApplicationPreprocessing(keras.layers.Layer):
     Takes images in [0, 255]; grey ones (one channel) become three equal channels.
 
     Args:
-        model: the name of the model.
+        model: the name of the model, such as "MobileNetV2".
+        **kwargs: of `keras.layers.Layer`.
 
     Example:
     >>> layer = ApplicationPreprocessing("MobileNetV2")
@@ -162,18 +173,19 @@ class ApplicationPreprocessing(keras.layers.Layer):
     [[[[1. 1. 1.]]]]
     """
 
-    def __init__(self, model, **kwargs):
+    def __init__(self, model: str, **kwargs: Any):
+        """Takes the arguments that the class describes."""
         super().__init__(**{"dtype": "float32", **kwargs})
         self.model = model
         module = getattr(keras.applications, model).__module__
         self._preprocess = importlib.import_module(module).preprocess_input
 
-    def call(self, images):
+    def call(self, images: tf.Tensor) -> tf.Tensor:
         if images.shape[-1] == 1:
             images = tf.repeat(images, 3, axis=-1)
         return self._preprocess(images)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "model": self.model}
 
 

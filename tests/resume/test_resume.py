@@ -72,7 +72,7 @@ def test_workers_of_whom_one_is_killed_end_and_start_again_to_the_same_bits(tmp_
     assert [end[1] for end in workers_end_with(tmp_path / "killed", "none/none", 0, 0)] == wanted
     for name in ("undisturbed", "killed"):
         assert (tmp_path / name / "step-24.npz").exists()
-        assert not list((tmp_path / name).glob("*.tmp"))
+        assert not list((tmp_path / name).glob("tmp.*"))
 
 
 @pytest.mark.slow

@@ -1,0 +1,190 @@
+"""What a `Distiller` refuses before its first step: arguments, networks and data.
+
+Every function takes values and raises ValueError if they can't be trained with.
+"""
+
+import keras
+import tensorflow as tf
+
+from ecl_tf import samplers
+from ecl_tf._internal import batches, symbolic
+
+NO_ROWS = (
+    "The data holds no rows, so there is nothing to train on. Look at the dataset's filter, "
+    "take and batch(drop_remainder=True): a batch larger than the data leaves none."
+)
+
+
+def student(model):
+    """Refuses a student that is not a Keras model."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"The student must be a keras.Model; got {model!r}.")
+
+
+def numbers(temperature, label_weight, output):
+    """Refuses numbers out of their range, and a temperature for outputs that have no logits."""
+    if not 0.0 < temperature < float("inf"):
+        raise ValueError(
+            f"temperature must be a positive number; got {temperature}. 1 leaves the "
+            "distributions as they are, larger values soften them."
+        )
+    if temperature != 1.0 and not output.takes_temperature:
+        raise ValueError(
+            f"temperature={temperature} needs a categorical output; a "
+            f"{output.family} one takes temperature=1."
+        )
+    if not 0.0 <= label_weight < float("inf"):
+        raise ValueError(f"label_weight must be a number >= 0; got {label_weight}.")
+
+
+def networks(asked, inputs=None):
+    """Refuses networks whose outputs don't fit `output` or each other, or that share weights.
+
+    Args:
+        asked: the `ecl_tf.uncertainty.Networks`.
+        inputs: specs of a batch, for networks without symbolic outputs; None leaves those out.
+    """
+    teacher, own, output = asked
+    of_teacher = {id(variable) for variable in teacher.variables}
+    shared = [v.path for v in own.trainable_variables if id(v) in of_teacher]
+    if shared:
+        raise ValueError(
+            f"The student shares trainable weights with the teacher ({shared[0]!r} and "
+            f"{len(shared) - 1} more), so training it would change the teacher. Give it "
+            "weights of its own, e.g. with keras.models.clone_model."
+        )
+    symbolic.require_raw(output, own, "student")
+    student_shape = symbolic.output_shape(own, inputs)
+    if student_shape is not None:
+        output.validate(student_shape, "student")
+    for member in getattr(teacher, "members", []):
+        shape = symbolic.output_shape(member, inputs)
+        if shape is None:
+            continue
+        teacher.output_kind.validate(shape, "teacher")
+        if teacher.output_kind.family != output.family:
+            raise ValueError(
+                f"The teacher's output {teacher.output_kind!r} is of another family than the "
+                f"student's, {output!r}; they must be the same to be matched."
+            )
+        if student_shape is None:
+            continue
+        sizes = teacher.output_kind.event_size(shape), output.event_size(student_shape)
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                f"Teacher and student don't fit each other: the teacher "
+                f"({member.name!r}) gives {sizes[0]} classes or target dimensions, the "
+                f"student {sizes[1]}. Change the size of the student's last layer."
+            )
+
+
+def generators(models):
+    """Refuses one model in two places of a sampler."""
+    if len({id(model) for model in models}) < len(models):
+        raise ValueError(
+            "The sampler draws from one generator in two places, of which Keras would save "
+            "only the first. Give one of them a copy: keras.models.clone_model, with its "
+            "weights set."
+        )
+
+
+def compilation(loss, metrics, teacher_metrics, asks_teacher):
+    """Refuses a loss, and the teacher's metrics where there are none, or no teacher to ask."""
+    if loss is not None:
+        raise ValueError(
+            "A Distiller's loss is the divergence from the teacher, so compile takes no "
+            "loss; use label_weight=... to learn from labels as well."
+        )
+    if teacher_metrics and not (asks_teacher and metrics):
+        raise ValueError(
+            "teacher_metrics=True needs metrics to compute, evaluate_teacher=True, and a "
+            "teacher that answers other inputs than a store's."
+        )
+
+
+def evaluation(logged):
+    """Refuses an evaluation without anything to log."""
+    if not logged:
+        raise ValueError(
+            "There is nothing to evaluate: evaluate_teacher is False, or the teacher a store, "
+            "and there are no labels or no metrics."
+        )
+
+
+def labels(label_weight, given):
+    """Refuses data without labels where labels are learned from."""
+    if label_weight > 0.0 and given is None:
+        raise ValueError(
+            f"label_weight={label_weight} needs labels, but the data has none. Give "
+            "(inputs, labels), or set label_weight=0."
+        )
+
+
+def data(x, y, asked, sampler, label_weight):
+    """Refuses data that a distiller can't train on, by its specs, before anything is traced.
+
+    Args:
+        x: what `fit` was given.
+        y: the same.
+        asked: the distiller's `ecl_tf.uncertainty.Networks`.
+        sampler: its sampler.
+        label_weight: its label weight.
+    """
+    element = batches.element_spec(x)
+    if element is None:
+        return  # Only its iteration would tell; the step's own checks remain.
+    if batches.is_empty(x):
+        raise ValueError(NO_ROWS)
+    inputs = element
+    if isinstance(x, tf.data.Dataset):
+        inputs, y, _ = keras.utils.unpack_x_y_sample_weight(element)
+    if isinstance(inputs, samplers.Samples):
+        _recorded(inputs, asked, sampler, label_weight)
+        inputs = inputs.inputs
+    elif not asked.teacher.answers_new_inputs:
+        raise ValueError(
+            "This distiller's teacher is a store of recorded answers, which has none for "
+            "other inputs. Fit it on the store's own samples: distiller.fit(store.batches("
+            "x, y), steps_per_epoch=...)."
+        )
+    sampler.validate(inputs)
+    networks(asked, inputs)
+    labels(label_weight, y)
+
+
+def _recorded(samples, asked, sampler, label_weight):
+    """Refuses recorded samples that were read for another sampler, or answered otherwise."""
+    if label_weight > 0.0 and not isinstance(sampler, samplers.Empirical):
+        raise ValueError(
+            f"label_weight={label_weight} needs the unmodified rows beside the recorded "
+            "samples, which a store does not give. Use label_weight=0."
+        )
+    if not _read_as_recorded(samples, asked.teacher, sampler):
+        raise ValueError(
+            "The recorded samples were read for another sampler than the distiller's, "
+            f"{sampler!r}: their kinds, or the numbers of candidates that one is chosen "
+            "of, differ. Give both the same: store.batches(x, y, sampler=sampler)."
+        )
+    if not samples.member_outputs:
+        return
+    stored = keras.tree.map_structure(lambda spec: spec.shape, samples.member_outputs[0])
+    own = symbolic.output_shape(asked.student, samples.inputs)
+    there, here = (
+        (output.family, output.event_size(shape))
+        for output, shape in ((asked.teacher.output_kind, stored), (asked.output, own))
+    )
+    if there != here:
+        raise ValueError(
+            f"The stored answers are {there[0]}, of size {there[1]}, and the student's "
+            f"output is {here[0]}, of size {here[1]}; they must be the same to be matched."
+        )
+
+
+def _read_as_recorded(samples, teacher, sampler):
+    if (sampler.candidates > 1) != bool(samples.uncertainty):
+        return False
+    if teacher.answers_new_inputs:
+        return True  # A live teacher: only the samples are recorded.
+    rows = keras.tree.flatten(samples.inputs)[0].shape[0]
+    as_many = sampler.candidates == 1 or rows in (None, teacher.batch_size * sampler.candidates)
+    return type(getattr(sampler, "base", sampler)).__name__ == teacher.sampler and as_many

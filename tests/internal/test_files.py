@@ -1,0 +1,44 @@
+"""Files are whole or not there, and nothing is left beside them."""
+
+import json
+
+import pytest
+
+from ecl_tf._internal import files
+
+
+def test_a_file_is_replaced_at_the_end_only(tmp_path):
+    path = tmp_path / "weights.keras"
+    path.write_text("old")
+    with files.whole(path) as temporary:
+        temporary.write_text("new")
+        assert temporary.suffix == ".keras"
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "results.json"
+    files.write_json(path, {"old": 1})
+
+    def fail():
+        with files.whole(path) as temporary:
+            temporary.write_text("half")
+            raise OSError("The disk is full.")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
+    with pytest.raises(TypeError, match="serializable"):
+        files.write_json(path, {"new": object()})
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_several_writers_have_a_temporary_each_and_the_last_one_stays(tmp_path):
+    path = tmp_path / "plan.json"
+    with files.whole(path, writer=0) as one, files.whole(path, writer=1) as two:
+        one.write_text("one")
+        two.write_text("two")
+    assert path.read_text() == "one"
+    assert list(tmp_path.iterdir()) == [path]
