@@ -32,7 +32,7 @@ from absl import app
 import ecl_tf
 from ecl_tf import data, models, outputs
 from ecl_tf.data import images
-from ecl_tf.experiments import optimizers
+from ecl_tf.experiments import optimizers, settings
 
 RUNS = 5
 SECONDS = 2.0  # Of one run, about.
@@ -103,10 +103,9 @@ def read(iterator, count):
 
 def train_function(config, splits, batch):
     """A function that trains the config's student for some steps on one batch."""
-    section = config.student
-    output = config.output if isinstance(config.output, str) else config.output.to_dict()
-    output = outputs.get(output)
-    network = {k: v for k, v in section.network.to_dict().items() if k != "preprocessing"}
+    config = settings.parse(config)
+    section, output = config.student, outputs.get(config.output)
+    network = {k: v for k, v in section.network.items() if k != "preprocessing"}
     shape, units = splits.input_shape, output.raw_size(splits.event_size)
     model = models.build(input_shape=shape, units=units, **network)
     model.compile(

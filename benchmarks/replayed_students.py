@@ -15,8 +15,6 @@ import argparse
 import pathlib
 import tempfile
 
-from absl import flags
-
 from configs import schedules
 from ecl_tf import gap, replay
 from ecl_tf.experiments import fitting, teaching
@@ -30,7 +28,6 @@ def main():
     parser.add_argument("--data_dir")
     parser.add_argument("--workdir", default=None, help="Keeps the teacher, for another run.")
     arguments = parser.parse_args()
-    flags.FLAGS.mark_as_parsed()
     workdir = pathlib.Path(arguments.workdir or tempfile.mkdtemp())
     workdir.mkdir(exist_ok=True)
     config = schedules.get_config("convnet")

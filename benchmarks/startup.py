@@ -22,7 +22,6 @@ SCRIPTS = (
     "evaluate",
     "reinforce",
     "report",
-    "train_generator",
     "train_teacher",
 )
 

@@ -1,13 +1,13 @@
 """XCL with one choice changed at a time; the argument is the experiment.
 
-    python -m trainers.compare --config=configs/ablations.py:digits --workdir=runs/ablations
+    ecl-tf compare --config=ablations:digits --workdir=runs/ablations
 
 Experiments: digits (default), rotated_digits, fashion_mnist, each as in the config of its name.
 What is changed: how candidates are drawn and chosen, the temperature, the label weight.
-Schedules, data sizes and ensembles: configs/schedules.py. Results: docs/results.md.
+Schedules, data sizes and ensembles: configs/schedules.py. Results: docs/results.
 """
 
-from configs import digits, fashion_mnist, rotated_digits
+from ecl_tf.configs import digits, fashion_mnist, rotated_digits
 
 _EXPERIMENTS = {
     "digits": digits,

@@ -1,12 +1,12 @@
 """CIFAR-100: ResNet-20 from an ensemble of ResNet-56, as the distillation literature has it.
 
-    python -m trainers.train_teacher --config=configs/cifar100.py --workdir=runs/cifar100
-    python -m trainers.distill       --config=configs/cifar100.py --workdir=runs/cifar100
+    ecl-tf train-teacher --config=cifar100 --workdir=runs/cifar100
+    ecl-tf distill       --config=cifar100 --workdir=runs/cifar100
 
-needs a GPU; trainers.compare with the same arguments runs all methods. To try it on any
+needs a GPU; `ecl-tf compare` with the same arguments runs all methods. To try it on any
 machine, on random images, in under two minutes:
 
-    python -m trainers.compare --config=configs/cifar100.py:runlocal --workdir=runs/local
+    ecl-tf compare --config=cifar100:runlocal --workdir=runs/local
 
 The schedule is that of Tian et al., "Contrastive Representation Distillation", 2020,
 section 4: 240 epochs, batches of 64, SGD from 0.05, a tenth after 150, 180 and 210 epochs.
@@ -16,64 +16,41 @@ Other students: --config.student.network.name=wide_resnet --config.student.netwo
 Not run here at full scale.
 """
 
-from ml_collections import ConfigDict
+from ecl_tf.configs import common
 from ml_collections.config_dict import placeholder
 
 _STEPS = 240 * 780  # 50,000 / 64 = 781 an epoch, to whole executions.
 
 
 def get_config(size="full"):
-    if size not in ("full", "runlocal"):
-        raise ValueError(f"Unknown size {size!r}; expected 'full' or 'runlocal'.")
-
-    train = {
-        "steps": _STEPS,
-        "epochs": 240,
-        "batch_size": 64,
-        "optimizer": {"class_name": "SGD", "config": {"momentum": 0.9}},
-        "learning_rate": 0.05,
-        "schedule": {"name": "steps", "at": (150 / 240, 180 / 240, 210 / 240), "factor": 0.1},
+    common.require_size(size)
+    train = common.train(
+        _STEPS,
+        0.05,
+        epochs=240,
+        optimizer={"class_name": "SGD", "config": {"momentum": 0.9}},
+        schedule={"name": "steps", "at": (150 / 240, 180 / 240, 210 / 240), "factor": 0.1},
         # Decoupled: the published L2 penalty of 5e-4, times 1 / (1 - momentum).
-        "weight_decay": 5e-3,
-        "distillation_weight_decay": 5e-4,
-        "steps_per_execution": 20,
-    }
-    config = ConfigDict(
-        {
+        weight_decay=5e-3,
+        distillation_weight_decay=5e-4,
+    )
+    config = common.classification(
+        data={
+            "name": "cifar100",
+            "validation_size": 5000,
+            "augment": True,
             "seed": 0,
-            "seeds": 5,  # Of the final runs.
-            "tuning_seeds": 1,
-            "output": "categorical",
-            "score": "accuracy",
-            "data": {
-                "name": "cifar100",
-                "validation_size": 5000,
-                "augment": True,
-                "seed": 0,
-                "data_dir": placeholder(str),
-                "mock_examples": 0,
-            },
-            "teacher": {
-                "members": 3,
-                "calibrate": True,
-                "inference_form": "float32",  # Folded; "bfloat16" is faster, see the README.
-                "network": {"name": "resnet", "depth": 56},
-                "train": train,
-            },
-            "student": {"network": {"name": "resnet", "depth": 20}, "train": train},
-            "erm": {"label_smoothing": 0.1, "mixup_alpha": 0.4},
-            "kd": {"temperatures": (1.0, 2.0, 4.0, 8.0), "label_weights": (0.0, 0.1)},
-            "replay_epochs": 0,
-            "xcl": {
-                "sampler": {
-                    "class_name": "Uncertain",
-                    "config": {"candidates": 2, "score": "student_uncertainty", "temperature": 1.0},
-                },
-                "divergence": "kl",
-                "temperature": 1.0,
-                "label_weight": 0.0,
-            },
-        }
+            "data_dir": placeholder(str),
+            "mock_examples": 0,
+        },
+        teacher={
+            "members": 3,
+            "calibrate": True,
+            "inference_form": "float32",  # Folded; "bfloat16" is faster.
+            "network": {"name": "resnet", "depth": 56},
+            "train": train,
+        },
+        student={"network": {"name": "resnet", "depth": 20}, "train": train},
     )
     if size == "runlocal":
         config.data.mock_examples = 256
@@ -84,7 +61,5 @@ def get_config(size="full"):
         config.student.network.depth = 8
         config.kd.temperatures = (1.0, 4.0)
         config.kd.label_weights = (0.0,)
-        for section in (config.teacher, config.student):
-            section.train.update({"steps": 6, "epochs": 2, "batch_size": 32})
-            section.train.steps_per_execution = 1
+        common.run_locally(config, steps=6, batch_size=32)
     return config

@@ -1,10 +1,10 @@
 """XCL beside its relatives; the argument is the experiment.
 
-    python -m trainers.compare --config=configs/relatives.py:digits --workdir=runs/relatives
+    ecl-tf compare --config=relatives:digits --workdir=runs/relatives
 
 Each is what its paper says in this project's terms, at the same student steps for all: their
 own schedules, networks and data are others. Experiments: digits, or a student on Fashion-MNIST
-(convnet, mlp, transformer; see configs/fashion_mnist.py). Results: docs/results.md.
+(convnet, mlp, transformer; see configs/fashion_mnist.py). Results: docs/results.
 
     FunMatch     mixup with a uniform coefficient for both networks, divergence alone; the
                  schedule is to be long. Beyer et al., "Knowledge Distillation: A Good Teacher
@@ -20,7 +20,7 @@ own schedules, networks and data are others. Experiments: digits, or a student o
 ERM is the best of plain, label smoothing, mixup and CutMix.
 """
 
-from configs import digits, fashion_mnist
+from ecl_tf.configs import digits, fashion_mnist
 
 
 def get_config(experiment="digits"):

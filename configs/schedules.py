@@ -1,6 +1,6 @@
 """How results grow with the schedule, the data and the ensemble; the argument is the experiment.
 
-    python -m trainers.compare --config=configs/schedules.py:convnet --workdir=runs/schedules
+    ecl-tf compare --config=schedules:convnet --workdir=runs/schedules
 
 Experiments:
     convnet, mlp, transformer   students on Fashion-MNIST with 1,000 training images, by steps;
@@ -12,10 +12,10 @@ Experiments:
     ensembles                   the digits by members of the teacher
     rotated_digits, casp        by steps
 
-Results and times: docs/results.md.
+Results and times: docs/results.
 """
 
-from configs import casp, digits, fashion_mnist, rotated_digits
+from ecl_tf.configs import casp, digits, fashion_mnist, rotated_digits
 
 # Training images, epochs of stored answers, steps of each member of the teacher.
 _SIZES = {"5000": (5000, 20, 5000), "all": (55_000, 4, 8000)}

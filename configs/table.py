@@ -1,6 +1,6 @@
 """A table of your own, to a number or to a class: a .csv file with named columns, or an .npz file.
 
-    python -m trainers.compare --config=configs/table.py:classes --workdir=runs/mine \\
+    ecl-tf compare --config=table:classes --workdir=runs/mine \\
         --config.data.path=mine.csv --config.data.target=kind
 
 Inputs are all other columns, or those of --config.data.inputs=width,depth; all are numbers, and
@@ -8,7 +8,7 @@ classes are whole numbers from 0. Without `:classes` it is regression. Networks 
 are those of configs/casp.py, which were found for 35,000 rows. Expected and time: your data's.
 """
 
-from configs import casp
+from ecl_tf.configs import casp
 
 
 def get_config(target="number"):

@@ -4,25 +4,10 @@ Both networks' outputs are distributions; samples are drawn beyond the training 
 the student is matched to the teacher on them. `Distiller` does it.
 """
 
-from ecl_tf import (
-    data,
-    divergences,
-    losses,
-    metrics,
-    models,
-    outputs,
-    preprocessing,
-    replay,
-    resume,
-    samplers,
-    teachers,
-    uncertainty,
-)
+import os
+import sys
+
 from ecl_tf._internal import moved
-from ecl_tf._internal.keras_fit import patch_fit
-from ecl_tf.distiller import Distiller
-from ecl_tf.export import export_student, load_student
-from ecl_tf.teachers import Ensemble, Teacher, calibrated, inference_form, pretrained
 
 __version__ = "0.1.0"
 
@@ -49,6 +34,30 @@ __all__ = [
     "teachers",
     "uncertainty",
 ]
+
+# Keras finds a class of a saved model only where the module that registers it was imported, so all
+# are imported here. TensorFlow takes seconds, for which `ecl-tf --help` need not wait.
+_is_command = os.path.splitext(os.path.basename(sys.argv[0]))[0] == "ecl-tf"
+_asks_for_help = len(sys.argv) == 1 or {"-h", "--help", "--helpfull"} & {*sys.argv}
+if not (_is_command and _asks_for_help):
+    from ecl_tf import (
+        data,
+        divergences,
+        losses,
+        metrics,
+        models,
+        outputs,
+        preprocessing,
+        replay,
+        resume,
+        samplers,
+        teachers,
+        uncertainty,
+    )
+    from ecl_tf._internal.keras_fit import patch_fit
+    from ecl_tf.distiller import Distiller
+    from ecl_tf.export import export_student, load_student
+    from ecl_tf.teachers import Ensemble, Teacher, calibrated, inference_form, pretrained
 
 moved.find_moved()
 

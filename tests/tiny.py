@@ -2,6 +2,7 @@
 
 
 def shrink(config):
+    """Two networks of a few weights, trained for 20 steps on 64 rows."""
     config.seeds = 2
     config.tuning_seeds = 1
     config.data.train_size = 64
@@ -17,4 +18,13 @@ def shrink(config):
         section.train.steps = 20
         section.train.steps_per_execution = 10
     config.student.train.epochs = 2
+    return config
+
+
+def untuned(config):
+    """One run of each method, with nothing to choose, and a teacher of one network."""
+    config.seeds = 1
+    config.teacher.members = 1
+    config.erm.update({"label_smoothing": 0.0, "mixup_alpha": 0.0})
+    config.kd.temperatures = (1.0,)
     return config

@@ -1,18 +1,33 @@
-"""The flags that scripts share; each declares those that it takes.
+"""The flags that scripts share, and how a script runs; each declares the flags that it takes.
 
 Nothing heavy is imported here, and by scripts only in their main function: --help answers at once.
 """
 
+import linecache
+import pathlib
 import re
+import sys
+import traceback
 
-from absl import flags
+from absl import app, flags
 from ml_collections import config_flags
 
+_CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
+_PACKAGES = ("configs", "ecl_tf", "trainers")
+
 CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "The experiment, e.g. configs/digits.py; change settings by --config.KEY=VALUE."
+    "config",
+    None,
+    "The experiment: a shipped one by its name, e.g. digits, or the path of a file; perhaps with "
+    "an argument, e.g. fashion_mnist:mlp. Change settings by --config.KEY=VALUE.",
+    lock_config=False,
+    accept_new_attributes=True,  # Keys with defaults may be left out; others `settings` refuses.
 )
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Directory for all that is written. It decides what is resumed."
+    "workdir",
+    None,
+    "Directory for all that is written. It decides what is resumed.",
+    required=True,
 )
 STRATEGY = flags.DEFINE_enum(
     "strategy",
@@ -44,3 +59,65 @@ def interval(text):
 @flags.validator(CHECKPOINT_EVERY.name, 'Give seconds or steps: "60 seconds", or "500 steps".')
 def _validate(text):
     return interval(text) is not None
+
+
+def run(main):
+    """Runs a script's main function with the flags of `sys.argv`.
+
+    What this package refuses on purpose ends it with one line, without a traceback.
+    """
+
+    def refused_in_one_line(arguments):
+        try:
+            main(arguments)
+        except Exception as error:
+            if not _is_refusal(error):
+                raise
+            sys.exit(f"{type(error).__name__}: {error}")
+
+    sys.argv = list(_with_paths(sys.argv))
+    app.run(refused_in_one_line, flags_parser=_parse)
+
+
+def _is_refusal(error):
+    """Whether an error comes from a `raise` of this package: its text says all that is needed."""
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    package, _, _ = frame.f_globals["__name__"].partition(".")
+    source = linecache.getline(frame.f_code.co_filename, line)
+    return package in ("ecl_tf", "trainers") and source.lstrip().startswith("raise ")
+
+
+def _with_paths(arguments):
+    """Yields the arguments with the path of a shipped config in place of its name."""
+    is_config = False
+    for argument in arguments:
+        found = re.fullmatch(r"(--?config=)?([^:]*)(:.*)?", argument)
+        if found and (found[1] or is_config):
+            argument = f"{found[1] or ''}{_path(found[2])}{found[3] or ''}"
+        is_config = argument in ("-config", "--config")
+        yield argument
+
+
+def _path(name):
+    if pathlib.Path(name).is_file():
+        return name
+    shipped = {path.stem: path for path in sorted(_CONFIGS.glob("[a-z]*.py"))}
+    del shipped["common"]
+    if name not in shipped:
+        known = ", ".join(shipped)
+        sys.exit(f"There is no config {name!r}. It is no file, and shipped are: {known}.")
+    return shipped[name]
+
+
+def _parse(arguments):
+    """As absl does, but a config's own refusal is one line, without its traceback."""
+    try:
+        return flags.FLAGS(arguments)
+    except (AttributeError, KeyError) as error:
+        said = " ".join(str(error.args[0]).split())
+        sys.exit(f"A flag --config.SECTION.KEY=VALUE has an unknown section: {said}")
+    except flags.Error as error:
+        lines = str(error).splitlines()
+        if lines[-2:-1] and lines[-2].lstrip().startswith("raise "):
+            lines = lines[-1:]
+        sys.exit("\n".join([*lines, "See --help."]))

@@ -1,6 +1,6 @@
 """Compares XCL with ordinary distillation and training on labels, over several seeds.
 
-    python -m trainers.compare --config=configs/digits.py --workdir=runs/digits
+    ecl-tf compare --config=digits --workdir=runs/digits
 
 trains the teacher ensemble, chooses the settings of ERM and of tuned KD on validation
 data, trains all methods with the same number of student steps, reads the test split
@@ -24,32 +24,33 @@ The methods:
                  perhaps `labels` for batches mixed with their labels, nothing tuned
 """
 
-from absl import app, flags
+from absl import flags
 
-from trainers import command_line
+from . import command_line
 
 for _name in ("config", "workdir", "strategy", "teacher", "checkpoint_every"):
     flags.declare_key_flag(_name)
-flags.mark_flags_as_required(["config", "workdir"])
+flags.mark_flag_as_required("config")
 
 
 def main(_):
     from ecl_tf.experiments import comparison, report, strategies, tables, work_directory
 
-    config = command_line.CONFIG.value
+    strategies.use(command_line.STRATEGY.value)
+    config, teacher = command_line.CONFIG.value, command_line.TEACHER.value
     if not work_directory.is_claimed(command_line.WORKDIR.value):
-        comparison.validate(config)  # Before a wrong setting claims the directory.
+        comparison.validate(config, teacher)  # Before a wrong setting claims the directory.
     workdir = work_directory.claim(command_line.WORKDIR.value, config)
-    compare = comparison.compare_grid if config.get("grid") else comparison.compare_one
-    results = compare(config, workdir)
+    every = command_line.interval(command_line.CHECKPOINT_EVERY.value)
+    results = comparison.run(config, workdir, teacher, every)
     work_directory.write_json(workdir / "results.json", results)
 
     def write():
         written = report.write(results, workdir)
         print(f"\n{tables.table(results)}\nWritten to {workdir}: results.json, {written}")
 
-    strategies.let_chief(write)
+    strategies.on_chief(write)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

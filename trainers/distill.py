@@ -1,42 +1,52 @@
 """Distils one student by extracurricular learning, and exports it.
 
-    python -m trainers.distill --config=configs/digits.py --workdir=runs/digits
+    ecl-tf distill --config=digits --workdir=runs/digits
 
-takes the teacher from WORKDIR/teacher (see trainers.train_teacher), from --teacher, or
-from config.teacher.pretrained, or with --replay=DIR what trainers.reinforce stored of it, and
+takes the teacher from WORKDIR/teacher (see `ecl-tf train-teacher`), from --teacher, or
+from config.teacher.pretrained, or with --replay=DIR what `ecl-tf reinforce` stored of it, and
 writes WORKDIR/student.keras and WORKDIR/export, a SavedModel for serving. A run that was killed
 continues from its last checkpoint with the same command, and ends in the bits of one that was
 not; SIGTERM writes a checkpoint first, and exits with code 143.
 """
 
-from absl import app, flags
+from absl import flags
 
-from trainers import command_line
+from . import command_line
 
 REPLAY = flags.DEFINE_string(
-    "replay", None, "Directory that trainers.reinforce wrote; no teacher is loaded then."
+    "replay", None, "Directory that `ecl-tf reinforce` wrote; no teacher is loaded then."
 )
 for _name in ("config", "workdir", "strategy", "teacher", "checkpoint_every"):
     flags.declare_key_flag(_name)
-flags.mark_flags_as_required(["config", "workdir"])
+flags.mark_flag_as_required("config")
 
 
 def main(_):
     import keras
 
     from ecl_tf import replay
-    from ecl_tf.experiments import distillation, fitting, teaching, work_directory
+    from ecl_tf.experiments import (
+        distillation,
+        fitting,
+        progress,
+        strategies,
+        teaching,
+        work_directory,
+    )
     from ecl_tf.experiments.experiment import Experiment, save_model
 
+    strategies.use(command_line.STRATEGY.value)
     config = command_line.CONFIG.value
-    experiment = Experiment(config)  # Before a wrong setting claims the directory.
+    every = command_line.interval(command_line.CHECKPOINT_EVERY.value)
+    experiment = Experiment(config, every)  # Before a wrong setting claims the directory.
     workdir = work_directory.claim(command_line.WORKDIR.value, config)
-    store = None if REPLAY.value is None else replay.Store(REPLAY.value)
-    teacher = store.teacher if store else teaching.load_teacher(experiment, workdir)
+    store = replay.Store(REPLAY.value) if REPLAY.value else None
+    directory = command_line.TEACHER.value
+    teacher = store.teacher if store else teaching.load_teacher(experiment, workdir, directory)
     work_directory.require_same(workdir, teacher=teacher.fingerprint())
     path = workdir / "student.keras"
     if path.exists():
-        work_directory.announce(f"{path} is there already; nothing to train.")
+        progress.announce(f"{path} is there already; nothing to train.")
         student = keras.models.load_model(path, compile=False)
     else:
         student = distillation.distill(experiment, teacher, workdir, store)
@@ -45,8 +55,8 @@ def main(_):
     models = {"student": student} if store else {"teacher": teacher, "student": student}
     for name, model in models.items():
         result = experiment.evaluate(model, "validation")
-        work_directory.announce(f"{name}: validation " + work_directory.describe(result))
+        progress.announce(f"{name}: validation " + progress.describe(result))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -1,6 +1,6 @@
 """Scores a student and its teacher on a split.
 
-    python -m trainers.evaluate --config=configs/digits.py --workdir=runs/digits
+    ecl-tf evaluate --config=digits --workdir=runs/digits
 
 scores WORKDIR's student and teacher on the test split and writes WORKDIR/evaluation.json.
 --model names another .keras file, or an exported SavedModel, to score instead.
@@ -9,21 +9,22 @@ scores WORKDIR's student and teacher on the test split and writes WORKDIR/evalua
 import json
 import pathlib
 
-from absl import app, flags
+from absl import flags
 
-from trainers import command_line
+from . import command_line
 
 _MODEL = flags.DEFINE_string("model", None, "A .keras file or an exported student to score.")
 _SPLIT = flags.DEFINE_enum("split", "test", ["validation", "test"], "What to score it on.")
 for _name in ("config", "workdir", "strategy", "teacher"):
     flags.declare_key_flag(_name)
-flags.mark_flags_as_required(["config", "workdir"])
+flags.mark_flag_as_required("config")
 
 
 def main(_):
-    from ecl_tf.experiments import distillation, teaching, work_directory
+    from ecl_tf.experiments import distillation, progress, strategies, teaching, work_directory
     from ecl_tf.experiments.experiment import Experiment
 
+    strategies.use(command_line.STRATEGY.value)
     config = command_line.CONFIG.value
     experiment = Experiment(config)  # Before a wrong setting claims the directory.
     workdir = work_directory.claim(command_line.WORKDIR.value, config)
@@ -31,12 +32,12 @@ def main(_):
         models = {_MODEL.value: distillation.load_model(pathlib.Path(_MODEL.value))}
     else:
         models = {
-            "teacher": teaching.load_teacher(experiment, workdir),
+            "teacher": teaching.load_teacher(experiment, workdir, command_line.TEACHER.value),
             "student": distillation.load_model(workdir / "student.keras"),
         }
     results = {name: experiment.evaluate(model, _SPLIT.value) for name, model in models.items()}
     for name, result in results.items():
-        work_directory.announce(f"{name}: {_SPLIT.value} " + work_directory.describe(result))
+        progress.announce(f"{name}: {_SPLIT.value} " + progress.describe(result))
     path = workdir / "evaluation.json"
     found = json.loads(path.read_text()) if path.exists() else {}
     found[_SPLIT.value] = {**found.get(_SPLIT.value, {}), **results}
@@ -44,4 +45,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

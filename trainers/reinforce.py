@@ -1,8 +1,7 @@
 """Stores a teacher's answers on the samples of some passes, for students to replay.
 
-    python -m trainers.reinforce --config=configs/digits.py --workdir=runs/digits --epochs=10
-    python -m trainers.distill   --config=configs/digits.py --workdir=runs/student \\
-        --replay=runs/digits/replay
+    ecl-tf reinforce --config=digits --workdir=runs/digits --epochs=10
+    ecl-tf distill --config=digits --workdir=runs/student --replay=runs/digits/replay
 
 takes the teacher from WORKDIR/teacher, from --teacher, or from config.teacher.pretrained, runs
 it once over 10 passes of the training data, augmented and sampled as config.xcl.sampler says,
@@ -13,9 +12,9 @@ workers write different shards.
 --dry_run only says how large and how long it would be, --verify=N recomputes N stored rows.
 """
 
-from absl import app, flags
+from absl import flags
 
-from trainers import command_line
+from . import command_line
 
 EPOCHS = flags.DEFINE_integer("epochs", 10, "Passes over the training data.", lower_bound=1)
 TOP_K = flags.DEFINE_integer(
@@ -28,25 +27,24 @@ VERIFY = flags.DEFINE_integer(
 )
 for _name in ("config", "workdir", "strategy", "teacher"):
     flags.declare_key_flag(_name)
-flags.mark_flags_as_required(["config", "workdir"])
+flags.mark_flag_as_required("config")
 
 
 def main(_):
     from ecl_tf import replay
-    from ecl_tf.experiments import stores, teaching, work_directory
+    from ecl_tf.experiments import progress, stores, strategies, teaching, work_directory
     from ecl_tf.experiments.experiment import Experiment
 
+    strategies.use(command_line.STRATEGY.value)
     config = command_line.CONFIG.value
     experiment = Experiment(config)  # Before a wrong setting claims the directory.
     workdir = work_directory.claim(command_line.WORKDIR.value, config)
-    teacher = teaching.load_teacher(experiment, workdir)
+    teacher = teaching.load_teacher(experiment, workdir, command_line.TEACHER.value)
     directory = workdir / "replay"
     if VERIFY.value:
         store, source = replay.Store(directory), experiment.training_rows()
         nats = store.verify(teacher, **source, rows=VERIFY.value)
-        work_directory.announce(
-            f"{VERIFY.value} rows of {directory} are as stored, to {nats:.2g} nats."
-        )
+        progress.announce(f"{VERIFY.value} rows of {directory} are as stored, to {nats:.2g} nats.")
         return
     settings = stores.settings(
         experiment,
@@ -56,15 +54,15 @@ def main(_):
         shards=SHARDS.value,
     )
     cost = replay.estimate(teacher, **settings)
-    work_directory.announce(
+    progress.announce(
         f"{cost['rows']:,} rows, {cost['bytes'] / 1e6:,.1f} MB ({cost['bytes_per_row']:.1f} bytes "
         f"a row), {cost['seconds']:,.0f} seconds of the teacher."
     )
     if DRY_RUN.value:
         return
     stores.record(teacher, directory, settings)
-    work_directory.announce(f"{directory} is written.")
+    progress.announce(f"{directory} is written.")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -1,17 +1,16 @@
-"""What `trainers.compare` measured, as a table, a plot, and a page to read.
+"""What `ecl-tf compare` measured, as a table, a plot, and a page to read.
 
-    python -m trainers.report --workdir=runs/digits
+    ecl-tf report --workdir=runs/digits
 
 writes table.md, plot.png and report.html again, from WORKDIR/results.json alone. The page is
 one file that needs no network. (A grid of comparisons has no plot.png.)
 """
 
-from absl import app, flags
+from absl import flags
 
-from trainers import command_line
+from . import command_line
 
 flags.declare_key_flag("workdir")
-flags.mark_flags_as_required(["workdir"])
 
 
 def main(_):
@@ -22,4 +21,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -2,15 +2,32 @@
 
 import csv
 import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
 import ecl_tf
 from ecl_tf import data, metrics
-from ecl_tf.experiments import fitting, strategies
+from ecl_tf.experiments import strategies
+from ecl_tf.experiments.experiment import Experiment
 
 
-def distill(experiment, teacher, workdir, store=None):
+def distill(
+    experiment: Experiment,
+    teacher: ecl_tf.Teacher,
+    workdir: pathlib.Path,
+    store: ecl_tf.replay.Store | None = None,
+) -> keras.Model:
+    """Distils one student as config.xcl says; returns it.
+
+    Args:
+        experiment: the `Experiment`.
+        teacher: the `ecl_tf.Teacher`.
+        workdir: where log.csv, checkpoints and the exported student go.
+        store: an `ecl_tf.replay.Store` of the teacher's answers; None asks the teacher.
+    """
     section, seed = experiment.config.student, experiment.config.seed
     # Without the teacher validation has labels alone to compare with.
     label_metrics = [metrics.NegativeLogLikelihood(experiment.output)] if store else None
@@ -21,7 +38,7 @@ def distill(experiment, teacher, workdir, store=None):
     callbacks = []
     if strategies.is_chief():
         callbacks.append(keras.callbacks.CSVLogger(str(log), append=True))
-    history = fitting.fit(
+    history = experiment.fit(
         distiller,
         functools.partial(experiment.student_batches, seed, distiller.sampler, store),
         section.train,
@@ -40,15 +57,15 @@ def distill(experiment, teacher, workdir, store=None):
             rows.writerows(zip(history.epoch, *history.history.values(), strict=True))
         distiller.export(workdir / "export")
 
-    strategies.let_chief(write)
+    strategies.on_chief(write)
     return distiller.student
 
 
-def load_model(path):
+def load_model(path: pathlib.Path) -> Callable[[Any], Any]:
     """A function from inputs to raw outputs, of a .keras file or an exported student."""
     if not path.exists():
         raise ValueError(
-            f"There is no model at {path}. Train one with python -m trainers.distill, or name "
+            f"There is no model at {path}. Train one with `ecl-tf distill`, or name "
             "another with --model."
         )
     if path.is_file():

@@ -1,5 +1,6 @@
 """From a configuration to data, networks, training and scores."""
 
+import dataclasses
 import functools
 
 import keras
@@ -9,7 +10,7 @@ import tensorflow as tf
 import ecl_tf
 from ecl_tf import data, metrics, models, outputs, preprocessing, samplers
 from ecl_tf._internal import files, keras_fit, random
-from ecl_tf.experiments import fitting, optimizers, strategies
+from ecl_tf.experiments import fitting, optimizers, settings, strategies
 
 _SCORES = {"categorical": ["accuracy"], "normal": ["angular_error", "rmse"]}
 
@@ -18,17 +19,34 @@ class Experiment:
     """What a configuration describes, built: data, output, networks, training.
 
     Args:
-        config: a `ConfigDict`; `configs/digits.py` shows all of its settings.
+        config: a `ConfigDict`, or a dict; `settings.Settings` describes its keys.
+        checkpoint_every: how often trainings write checkpoints, as in `fitting.fit`; every 60
+            seconds by default.
+
+    Attributes:
+        config: the `settings.Settings`.
+        splits: the `ecl_tf.data.Splits`.
+        output: the `ecl_tf.outputs.Output` of the networks.
+        score_name: the metric that decides.
 
     Raises:
         ValueError: if a setting is unknown or out of its range.
     """
 
-    def __init__(self, config):
-        strategies.current()  # Before anything else that TensorFlow does.
-        self.config = config
-        self.splits = data.load(**config.data.to_dict())
-        self.output = self._in_target_units(outputs.get(_plain(config.output)))
+    def __init__(self, config, checkpoint_every=None):
+        self.config = config = settings.parse(config)
+        self.checkpoint_every = checkpoint_every
+        sections = {"teacher": config.teacher, "student": config.student}
+        for name, section in sections.items():
+            if (train := section.train) is not None:
+                optimizers.build(train)
+                if train.steps % strategies.steps_per_execution(train):
+                    raise ValueError(
+                        f"config.{name}.train.steps={train.steps} must be a multiple of its "
+                        f"steps_per_execution={train.steps_per_execution}. Change either."
+                    )
+        self.splits = data.load(**config.data)
+        self.output = self._in_target_units(outputs.get(config.output))
         self.score_name = config.score
         expected = _SCORES.get(str(self.output.family), [])
         if config.score not in expected:
@@ -41,13 +59,6 @@ class Experiment:
                 f"config.output={config.output!r} needs classes, and this data has targets of one "
                 "dimension. For a table with a column of classes say --config.data.classes=True."
             )
-        for name in ("teacher", "student"):
-            train = config.get(name, {}).get("train")
-            if train and train.steps % strategies.steps_per_execution(train):
-                raise ValueError(
-                    f"config.{name}.train.steps={train.steps} must be a multiple of its "
-                    f"steps_per_execution={train.steps_per_execution}. Change either."
-                )
 
     def _in_target_units(self, output):
         """Lets networks learn in standardised units where the data set gives them."""
@@ -67,7 +78,7 @@ class Experiment:
     def network(self, section, output=None):
         """A new network as config.teacher or config.student describes it."""
         output = self.output if output is None else output
-        network = section.network.to_dict()
+        network = dict(section.network)
         layers = preprocessing.layers(network.pop("preprocessing", ()))
         if layers:
             train_inputs = data.evaluation_batches(self.splits.train).map(lambda x, y: x)
@@ -116,7 +127,7 @@ class Experiment:
             return data.to_float(x if splits.augment is None else splits.augment(x, seed))
 
         places = ("data_dir", "manual_dir", "path")
-        about = {k: v for k, v in self.config.data.to_dict().items() if k not in places}
+        about = {k: v for k, v in self.config.data.items() if k not in places}
         return {"x": x, "y": y, "prepare": prepare, "about": {"data": about}}
 
     def erm_batches(
@@ -160,7 +171,7 @@ class Experiment:
         with strategies.current().scope():
             model = self.network(section)
             model.compile(
-                optimizers.build(section.train, section.train.get("weight_decay", 0.0)),
+                optimizers.build(section.train, section.train.weight_decay),
                 ecl_tf.losses.NegativeLogLikelihood(self.output),
                 steps_per_execution=strategies.steps_per_execution(section.train),
                 jit_compile=False,
@@ -168,7 +179,7 @@ class Experiment:
         keras_fit.patch_fit(model)
         batches = functools.partial(self.erm_batches, section, seed, **labels)
         callbacks = [*callbacks, keras.callbacks.TerminateOnNaN()]
-        fitting.fit(model, batches, section.train, checkpoints, callbacks)
+        self.fit(model, batches, section.train, checkpoints, callbacks)
         if model.stop_training or not all(np.isfinite(w).all() for w in model.get_weights()):
             raise FloatingPointError(
                 "Training on labels came to a loss or weights that are NaN or infinite. Lower the "
@@ -176,6 +187,11 @@ class Experiment:
                 "another --workdir."
             )
         return model
+
+    def fit(self, model, batches, train, checkpoints=None, callbacks=(), **kwargs):
+        """`fitting.fit`, with this experiment's `checkpoint_every`."""
+        kwargs["checkpoint_every"] = self.checkpoint_every
+        return fitting.fit(model, batches, train, checkpoints, callbacks, **kwargs)
 
     def distiller(self, teacher, seed, output=None, label_metrics=None, **arguments):
         """A compiled `ecl_tf.Distiller` with a new student."""
@@ -187,7 +203,7 @@ class Experiment:
             student = self.network(section, output)
             distiller = ecl_tf.Distiller(student, teacher, output=output, seed=seed, **arguments)
             distiller.compile(
-                optimizers.build(train, train.get("distillation_weight_decay", 0.0)),
+                optimizers.build(train, train.distillation_weight_decay),
                 metrics=label_metrics,
                 steps_per_execution=strategies.steps_per_execution(train),
             )
@@ -211,7 +227,7 @@ class Experiment:
             seed: an integer.
             output: the student's output; by default the experiment's.
             callbacks: of `fit`.
-            checkpoints: as in `fitting.fit`.
+            checkpoints: the directory of checkpoints, as in `fitting.fit`.
             labels: None, or a dict of arguments of `erm_batches`: batches are then mixed
                 with their labels before the distiller sees them.
             store: an `ecl_tf.replay.Store` of the teacher's answers, or None.
@@ -221,12 +237,12 @@ class Experiment:
         batches = functools.partial(
             self.student_batches, seed, distiller.sampler, store, **(labels or {})
         )
-        fitting.fit(distiller, batches, self.config.student.train, checkpoints, callbacks)
+        self.fit(distiller, batches, self.config.student.train, checkpoints, callbacks)
         return distiller.student
 
     def xcl_arguments(self):
         """The `Distiller` arguments of config.xcl."""
-        return _plain(self.config.xcl)
+        return dataclasses.asdict(self.config.xcl)
 
     def evaluate(self, model, split, output=None):
         """Scores a model's raw outputs on a split ("validation" or "test"); see `answers`.
@@ -291,8 +307,4 @@ def save_model(model, path):
         with files.whole(path) as temporary:
             model.save(temporary)
 
-    strategies.let_chief(save)
-
-
-def _plain(value):
-    return value.to_dict() if hasattr(value, "to_dict") else value
+    strategies.on_chief(save)

@@ -1,14 +1,17 @@
 """Training for a number of steps, continued after a kill."""
 
 import contextlib
+import pathlib
 import shutil
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
+import tensorflow as tf
 
 from ecl_tf import resume
-from ecl_tf.experiments import strategies, work_directory
-from trainers import command_line
+from ecl_tf.experiments import progress, settings, strategies
 
 
 class Stopwatch(keras.callbacks.Callback):
@@ -34,26 +37,36 @@ class Stopwatch(keras.callbacks.Callback):
         self.on_train_batch_end(None)
 
 
-def fit(model, batches, train, checkpoints=None, callbacks=(), **kwargs):
+def fit(
+    model: keras.Model,
+    batches: Callable[[int], tf.data.Dataset],
+    train: settings.Train,
+    checkpoints: pathlib.Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    checkpoint_every: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> keras.callbacks.History:
     """Trains a model as a section's `train` says.
 
     Args:
         model: a compiled `keras.Model`.
         batches: a function from a number of steps to the endless batches after them.
-        train: a `ConfigDict` with `steps`, `steps_per_execution`, and perhaps `epochs`.
+        train: the `settings.Train`.
         checkpoints: the directory of checkpoints, from which a killed training continues; None
             for none. To be removed by `forget` when the result is written.
         callbacks: of `fit`. They see the end of each of train.epochs parts, if the steps
             can be cut so.
+        checkpoint_every: `every_steps` and `every_seconds` of `resume.fit`, as a dict; by
+            default those of its own, 60 seconds.
         **kwargs: of `fit`.
 
     Returns:
         The `keras.callbacks.History`.
     """
-    epochs = train.get("epochs", 1)
+    epochs = train.epochs
     if train.steps % (epochs * train.steps_per_execution):
         epochs = 1
-    kwargs = {"verbose": work_directory.verbosity(), "callbacks": list(callbacks), **kwargs}
+    kwargs = {"verbose": progress.verbosity(), "callbacks": list(callbacks), **kwargs}
     steps_per_epoch = train.steps // epochs
     if checkpoints is None:
         kwargs["shuffle"] = False
@@ -64,12 +77,12 @@ def fit(model, batches, train, checkpoints=None, callbacks=(), **kwargs):
         checkpoints,
         steps=train.steps,
         steps_per_epoch=steps_per_epoch,
-        **command_line.interval(command_line.CHECKPOINT_EVERY.value),
+        **(checkpoint_every or {}),
         **kwargs,
     )
 
 
-def forget(checkpoints):
+def forget(checkpoints: pathlib.Path) -> None:
     """Removes the checkpoints of a training whose result is written."""
 
     def remove():
@@ -77,4 +90,4 @@ def forget(checkpoints):
         with contextlib.suppress(OSError):  # Others' are there, too.
             checkpoints.parent.rmdir()
 
-    strategies.let_chief(remove)
+    strategies.on_chief(remove)

@@ -5,7 +5,7 @@ import json
 
 from ecl_tf import replay, samplers
 from ecl_tf._internal import identity
-from ecl_tf.experiments import strategies, work_directory
+from ecl_tf.experiments import progress, strategies
 
 
 def settings(experiment, sampler, epochs, **others):
@@ -29,7 +29,7 @@ def record(teacher, directory, settings):
         directory=directory,
         worker=worker,
         workers=workers,
-        verbose=work_directory.verbosity(),
+        verbose=progress.verbosity(),
     )
     strategies.wait_for_all()
     return replay.Store(directory)
@@ -47,7 +47,7 @@ class Stores:
 
     def __init__(self, experiment, teacher, directory):
         self.experiment, self.teacher, self.directory = experiment, teacher, directory
-        self.epochs = experiment.config.get("replay_epochs", 0)
+        self.epochs = experiment.config.replay_epochs
         self._stores = {}
 
     def of(self, sampler=None, label_weight=0.0, labels=None, **_):
@@ -68,6 +68,6 @@ class Stores:
         key = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
         if key not in self._stores:
             directory = self.directory / f"{type(base).__name__}_{key}"
-            work_directory.announce(f"[teacher's answers, {self.epochs} epochs] {directory}")
+            progress.announce(f"[teacher's answers, {self.epochs} epochs] {directory}")
             self._stores[key] = record(self.teacher, directory, plan)
         return self._stores[key]

@@ -1,37 +1,38 @@
 """On which devices an experiment trains, and which of several workers writes its files."""
 
-import functools
 import os
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
 from ecl_tf._internal import replicas
-from trainers import command_line
+from ecl_tf.experiments import settings
+
+_chosen: tf.distribute.Strategy | None = None
 
 
-def current():
-    """The `tf.distribute.Strategy` of --strategy; before any other use of TensorFlow.
+def use(name: str) -> None:
+    """Makes the strategy of this process, before any other use of TensorFlow.
+
+    Args:
+        name: "default" (one device), "mirrored" (all of this machine), "multi_worker" (the
+            workers that TF_CONFIG names) or "tpu" (the one that TPU_NAME names).
 
     Raises:
-        ValueError: if TF_CONFIG, or the TPU, is not to be found.
+        ValueError: if there is no such strategy, or TF_CONFIG or the TPU is not to be found.
     """
-    # Without a command line, in a notebook, flags are not parsed.
-    flag = command_line.STRATEGY
-    return _make(flag.value if flags.FLAGS.is_parsed() else flag.default)
+    global _chosen
+    if name not in STRATEGIES:
+        raise ValueError(f"Unknown strategy {name!r}; expected one of {[*STRATEGIES]}.")
+    _chosen = STRATEGIES[name]()
 
 
-@functools.cache
-def _make(name):
-    if name == "mirrored":
-        return tf.distribute.MirroredStrategy()
-    if name == "multi_worker":
-        return tf.distribute.MultiWorkerMirroredStrategy(_tf_config())
-    if name == "tpu":
-        return tf.distribute.TPUStrategy(_tpu())
-    return tf.distribute.get_strategy()
+def current() -> tf.distribute.Strategy:
+    """The `tf.distribute.Strategy` that `use` made; without it TensorFlow's own."""
+    return _chosen or tf.distribute.get_strategy()
 
 
 def _tf_config():
@@ -60,29 +61,37 @@ def _tpu():
         ) from error
 
 
-def is_chief():
+STRATEGIES = {
+    "default": lambda: None,
+    "mirrored": lambda: tf.distribute.MirroredStrategy(),
+    "multi_worker": lambda: tf.distribute.MultiWorkerMirroredStrategy(_tf_config()),
+    "tpu": lambda: tf.distribute.TPUStrategy(_tpu()),
+}
+
+
+def is_chief() -> bool:
     """Whether this is the one process that writes files and tells of its progress."""
     return replicas.worker_number(current()) == 0
 
 
-def worker():
+def worker() -> tuple[int, int]:
     """The number of this worker, and how many there are."""
     return replicas.worker_number(current()), replicas.workers(current())
 
 
-def let_chief(write):
+def on_chief(write: Callable[[], Any]) -> None:
     """Calls a function without arguments on the chief; all workers wait until it has returned."""
     if is_chief():
         write()
     wait_for_all()
 
 
-def wait_for_all():
+def wait_for_all() -> None:
     """Waits until all workers have come so far."""
     of_chief(0)
 
 
-def of_chief(number):
+def of_chief(number: int) -> int:
     """The chief's integer on all workers, where rounding might let them decide differently.
 
     Raises:
@@ -94,7 +103,7 @@ def of_chief(number):
         return int(replicas.gather(strategy, [np.int64(number)] * here)[0])
 
 
-def prepare(model, batch_size):
+def prepare(model: keras.Model, batch_size: int) -> None:
     """Makes a network fit for the strategy.
 
     Batch normalisation takes the statistics of all replicas' rows.
@@ -118,6 +127,6 @@ def prepare(model, batch_size):
                 layer.synchronized = True
 
 
-def steps_per_execution(train):
+def steps_per_execution(train: settings.Train) -> int:
     """As a section's `train` says; 1 on several replicas, where Keras can't do more."""
     return train.steps_per_execution if current().num_replicas_in_sync == 1 else 1

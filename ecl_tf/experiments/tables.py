@@ -1,4 +1,4 @@
-"""What `trainers.compare` measured, in numbers: scores, gap reductions, and the table of both."""
+"""What `ecl-tf compare` measured, in numbers: scores, gap reductions, and the table of both."""
 
 import math
 import statistics

@@ -1,5 +1,6 @@
 """The teacher of an experiment: trained here, found in a directory, or brought along."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -7,56 +8,95 @@ import keras
 
 import ecl_tf
 from ecl_tf import data, outputs, teachers
-from ecl_tf._internal import symbolic
-from ecl_tf.experiments import fitting, strategies, work_directory
-from ecl_tf.experiments.experiment import save_model
+from ecl_tf._internal import identity, symbolic
+from ecl_tf.experiments import fitting, progress, strategies, work_directory
+from ecl_tf.experiments.experiment import Experiment, save_model
 from ecl_tf.teachers import pretrained
-from trainers import command_line
 
 
-def train_teacher(experiment, workdir):
+def train_teacher(
+    experiment: Experiment, workdir: pathlib.Path, directory: str | pathlib.Path | None = None
+) -> ecl_tf.Ensemble:
     """Trains the members of the teacher that are not in the work directory yet.
 
-    A teacher that --teacher or config.teacher.pretrained names is only loaded.
+    A teacher of a `directory`, or of config.teacher.pretrained, is only loaded.
+
+    Args:
+        experiment: the `Experiment`.
+        workdir: the work directory; members go to WORKDIR/teacher.
+        directory: of another teacher's .keras files; None, the default, for the experiment's.
 
     Returns:
         The `ecl_tf.Ensemble` of all members.
     """
     section = experiment.config.teacher
-    if command_line.TEACHER.value is None and "pretrained" not in section:
-        directory = workdir / "teacher"
-        strategies.let_chief(lambda: directory.mkdir(exist_ok=True))
+    if directory is None and section.pretrained is None:
+        if section.network is None or section.train is None:
+            raise ValueError(
+                "config.teacher has no `network` and `train` to make a teacher of. Give them, or "
+                "config.teacher.pretrained, or the directory of a teacher: --teacher."
+            )
+        own = workdir / "teacher"
+        strategies.on_chief(lambda: own.mkdir(exist_ok=True))
         for number in range(section.members):
-            path = directory / f"member_{number}.keras"
+            path = own / f"member_{number}.keras"
             if path.exists():
-                work_directory.announce(f"[teacher {number + 1}/{section.members}] found in {path}")
+                progress.announce(f"[teacher {number + 1}/{section.members}] found in {path}")
                 continue
-            work_directory.announce(f"[teacher {number + 1}/{section.members}]")
+            progress.announce(f"[teacher {number + 1}/{section.members}]")
             checkpoints = workdir / "checkpoints" / f"teacher_{number}"
             member = experiment.train_supervised(
                 section,
                 experiment.config.seed + number,
                 checkpoints=checkpoints,
-                **dict(section.get("labels", {})),
+                **dataclasses.asdict(section.labels),
             )
             save_model(member, path)
             fitting.forget(checkpoints)
-    return load_teacher(experiment, workdir)
+    return load_teacher(experiment, workdir, directory)
 
 
-def load_teacher(experiment, workdir):
-    """The ensemble of --teacher, of config.teacher.pretrained, or of the work directory.
+def load_teacher(
+    experiment: Experiment, workdir: pathlib.Path, directory: str | pathlib.Path | None = None
+) -> ecl_tf.Ensemble:
+    """The ensemble of a directory, of config.teacher.pretrained, or of the work directory.
+
+    Args:
+        experiment: the `Experiment`.
+        workdir: the work directory.
+        directory: as in `train_teacher`.
 
     Raises:
         ValueError: if there is none.
     """
     section = experiment.config.teacher
     scope = strategies.current().scope  # In it every replica gets its own copy.
-    if command_line.TEACHER.value is None and "pretrained" in section:
+    if directory is None and section.pretrained is not None:
         with scope():
             members = _pretrained(experiment, section.pretrained)
         return _ensemble(experiment, members)
-    directory = pathlib.Path(command_line.TEACHER.value or workdir / "teacher")
+    least = section.members if directory is None else 1
+    directory = pathlib.Path(directory or workdir / "teacher")
+    paths = files(directory)
+    if len(paths) < least:
+        raise ValueError(
+            f"Only {len(paths)} of the teacher's {least} members are in {directory}. Run "
+            "the command that trains it again: it goes on where it was stopped."
+        )
+    progress.announce(f"The teacher: {', '.join(path.name for path in paths)} in {directory}")
+    _warn_of_other_data(experiment, directory)
+    with scope():
+        members = [keras.models.load_model(path, compile=False) for path in paths]
+    return _ensemble(experiment, members)
+
+
+def files(directory: str | pathlib.Path) -> list[pathlib.Path]:
+    """The .keras files of a teacher's directory, in order.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    directory = pathlib.Path(directory)
     if (directory / "teacher").is_dir():
         raise ValueError(
             f"{directory} is a work directory; its teacher is in {directory / 'teacher'}. Give "
@@ -66,18 +106,9 @@ def load_teacher(experiment, workdir):
     if not paths:
         raise ValueError(
             f"There is no teacher in {directory}: it holds no .keras file. Train one with "
-            "python -m trainers.train_teacher, or name another directory with --teacher."
+            "`ecl-tf train-teacher`, or name another directory with --teacher."
         )
-    if command_line.TEACHER.value is None and len(paths) < section.get("members", 1):
-        raise ValueError(
-            f"Only {len(paths)} of the teacher's {section.members} members are in {directory}. Run "
-            "the command that trains it again: it goes on where it was stopped."
-        )
-    work_directory.announce(f"The teacher: {', '.join(path.name for path in paths)} in {directory}")
-    _warn_of_other_data(experiment, directory)
-    with scope():
-        members = [keras.models.load_model(path, compile=False) for path in paths]
-    return _ensemble(experiment, members)
+    return paths
 
 
 def _warn_of_other_data(experiment, directory):
@@ -86,15 +117,15 @@ def _warn_of_other_data(experiment, directory):
     if not record.exists():
         return
     there = json.loads(record.read_text()).get("data", {})
-    here = json.loads(json.dumps(experiment.config.data.to_dict()))
+    here = json.loads(json.dumps(experiment.config.data))
     for place in ("data_dir", "manual_dir", "path"):
         there[place] = here.get(place)
-    differing = sorted(work_directory.differences(there, here))
+    differing = sorted(identity.differences(there, here))
     file = work_directory.read_hashes(directory.parent).get("data")
     if file and here.get("path") and file != work_directory.hash_of_file(here["path"]):
         differing.append("data.path, another file")
     if differing:
-        work_directory.announce(
+        progress.announce(
             f"NOTE: the teacher in {directory} was trained with other data settings "
             f"({', '.join(differing)}). See to it that it met none of this experiment's test rows."
         )
@@ -102,13 +133,13 @@ def _warn_of_other_data(experiment, directory):
 
 def _pretrained(experiment, descriptions):
     """Loads what config.teacher.pretrained describes: one model, or several."""
-    if not isinstance(descriptions, (list, tuple)):
-        descriptions = [descriptions.to_dict()]  # A section of the configuration.
+    if isinstance(descriptions, dict):
+        descriptions = [descriptions]
     return [
         pretrained.load(
             input_shape=experiment.splits.input_shape,
             output=experiment.output,
-            **dict(description),
+            **description,
         )
         for description in descriptions
     ]
@@ -124,12 +155,12 @@ def _ensemble(experiment, members):
             validation = data.evaluation_batches(experiment.splits.validation)
             stddev = teachers.residual_stddev(members, validation)
         output = outputs.Point(output.size, stddev)
-    form = experiment.config.teacher.get("inference_form")
+    form = experiment.config.teacher.inference_form
     if form is not None:
         with strategies.current().scope():
             members = [ecl_tf.inference_form(member, form) for member in members]
     teacher = ecl_tf.Ensemble(members, output)
-    if experiment.config.teacher.get("calibrate"):
+    if experiment.config.teacher.calibrate:
         return _calibrated(experiment, teacher)
     return teacher
 
@@ -144,7 +175,5 @@ def _calibrated(experiment, teacher):
         )
     teacher = ecl_tf.calibrated(teacher, data.evaluation_batches(splits.validation))
     temperature = teacher.output_kind.temperature
-    work_directory.announce(
-        f"The teacher's temperature, fitted to validation data: {temperature:g}"
-    )
+    progress.announce(f"The teacher's temperature, fitted to validation data: {temperature:g}")
     return teacher

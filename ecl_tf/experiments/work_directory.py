@@ -1,9 +1,11 @@
-"""What every script needs around its experiment: the work directory, and lines of progress."""
+"""The work directory: which experiment it belongs to, and what its results come from."""
 
 import hashlib
 import json
 import pathlib
-import sys
+from typing import Any
+
+from ml_collections import ConfigDict
 
 from ecl_tf._internal.files import write_json as _write_json
 from ecl_tf._internal.identity import differences
@@ -12,7 +14,7 @@ from ecl_tf.experiments import strategies
 _HASHES = "hashes.json"
 
 
-def claim(workdir, config):
+def claim(workdir: str | pathlib.Path, config: ConfigDict) -> pathlib.Path:
     """Makes the work directory this experiment's; returns its path.
 
     Args:
@@ -25,7 +27,7 @@ def claim(workdir, config):
     path = pathlib.Path(workdir)
     wanted = json.loads(json.dumps(config.to_dict()))
     record = path / "config.json"
-    strategies.let_chief(lambda: _claim(record, wanted))
+    strategies.on_chief(lambda: _claim(record, wanted))
     if not record.exists():
         raise ValueError(
             f"This worker does not see the work directory {workdir} that the chief has made. Give "
@@ -43,7 +45,7 @@ def claim(workdir, config):
     return path
 
 
-def is_claimed(workdir):
+def is_claimed(workdir: str | pathlib.Path) -> bool:
     """Whether a work directory is some experiment's already."""
     return (pathlib.Path(workdir) / "config.json").exists()
 
@@ -60,13 +62,13 @@ def _claim(record, wanted):
     _write_json(record, wanted)
 
 
-def hash_of_file(path):
+def hash_of_file(path: str | pathlib.Path) -> str:
     """SHA-256 of a file's bytes, as `require_same` keeps it of the data."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def require_same(workdir, **hashes):
+def require_same(workdir: pathlib.Path, **hashes: str) -> None:
     """Compares what the results of a work directory come from, or keeps it the first time.
 
     Args:
@@ -86,30 +88,12 @@ def require_same(workdir, **hashes):
     write_json(workdir / _HASHES, {**found, **hashes})
 
 
-def read_hashes(workdir):
+def read_hashes(workdir: pathlib.Path) -> dict[str, str]:
     """What `require_same` keeps, a dict from name to hash."""
     path = workdir / _HASHES
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def write_json(path, content):
+def write_json(path: pathlib.Path, content: Any) -> None:
     """Has the chief write a file whole or not at all, whenever the process is killed."""
-    strategies.let_chief(lambda: _write_json(path, content))
-
-
-def verbosity():
-    """Keras's `verbose`: a moving bar in a terminal, a line an epoch in a log file."""
-    if not strategies.is_chief():
-        return 0
-    return 1 if sys.stdout.isatty() else 2
-
-
-def announce(message):
-    """Prints the chief's line of progress at once, also into a pipe."""
-    if strategies.is_chief():
-        print(message, flush=True)
-
-
-def describe(scores):
-    """One line of named scores."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+    strategies.on_chief(lambda: _write_json(path, content))

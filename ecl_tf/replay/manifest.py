@@ -56,7 +56,7 @@ def read(directory):
         state = "is not finished" if (directory / PLAN).exists() else "is none"
         raise ValueError(
             f"The store {directory} {state}: it has no {MANIFEST}. Record it with "
-            "ecl_tf.replay.record or python -m trainers.reinforce; the same command continues one "
+            "ecl_tf.replay.record or `ecl-tf reinforce`; the same command continues one "
             "that was stopped."
         )
     manifest = read_json(path)

@@ -4,22 +4,27 @@ import json
 
 import numpy as np
 import pytest
+from tiny import untuned
 
+import ecl_tf
 from ecl_tf import replay
-from ecl_tf.experiments import comparison, experiment, stores, tables, teaching
+from ecl_tf.experiments import comparison, experiment, stores, tables
 
 
 @pytest.fixture
 def config(digits_config):
-    digits_config.seeds = 1
-    digits_config.teacher.members = 1
-    digits_config.erm.update({"label_smoothing": 0.0, "mixup_alpha": 0.0})
-    digits_config.kd.update({"temperatures": (1.0,), "label_weights": (0.0, 0.1)})
     digits_config.replay_epochs = 3
-    return digits_config
+    digits_config.teacher.calibrate = False
+    return untuned(digits_config)
 
 
+def untrained(built):
+    return ecl_tf.Ensemble([built.network(built.config.teacher)], built.output)
+
+
+@pytest.mark.slow
 def test_students_of_a_comparison_share_stores(config, tmp_path, eagerly, monkeypatch):
+    config.kd.label_weights = (0.0, 0.1)
     recorded = []
     original = replay.record
 
@@ -46,8 +51,9 @@ def test_students_of_a_comparison_share_stores(config, tmp_path, eagerly, monkey
 
 
 def test_a_replaying_student_runs_no_teacher(config, tmp_path, eagerly, monkeypatch):
+    config.student.train.update({"steps": 4, "steps_per_execution": 2})
     built = experiment.Experiment(config)
-    teacher = teaching.train_teacher(built, tmp_path)
+    teacher = untrained(built)
     stored = stores.Stores(built, teacher, tmp_path / "replay")
     arguments = built.xcl_arguments()
     store = stored.of(**arguments)
@@ -57,15 +63,13 @@ def test_a_replaying_student_runs_no_teacher(config, tmp_path, eagerly, monkeypa
 
     monkeypatch.setattr(teacher, "member_outputs", answer)
     monkeypatch.setattr(teacher, "distribution", answer)
-    student = built.train_distilled(store.teacher, 1, store=store, **arguments)
-    again = built.train_distilled(store.teacher, 1, store=store, **arguments)
-    other = built.train_distilled(store.teacher, 2, store=store, **arguments)
-    for one, two in zip(student.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, two)
-    assert any(
-        not np.array_equal(one, two)
-        for one, two in zip(student.get_weights(), other.get_weights(), strict=True)
+    one, again, other = (
+        built.train_distilled(store.teacher, seed, store=store, **arguments).get_weights()
+        for seed in (1, 1, 2)
     )
+    for weight, same in zip(one, again, strict=True):
+        np.testing.assert_array_equal(weight, same)
+    assert not all(map(np.array_equal, one, other))
 
 
 MIXUP = {"class_name": "Mixup", "config": {"alpha": 1.0}}
@@ -85,16 +89,13 @@ MIXUP = {"class_name": "Mixup", "config": {"alpha": 1.0}}
         ({"sampler": "UncertaintyMixup"}, False),
     ],
 )
-def test_what_can_be_replayed(config, tmp_path, eagerly, arguments, is_stored):
-    built = experiment.Experiment(config)
-    teacher = teaching.train_teacher(built, tmp_path)
-    assert (stores.Stores(built, teacher, tmp_path).of(**arguments) is not None) == is_stored
-    config.replay_epochs = 0
-    assert stores.Stores(built, teacher, tmp_path).of(**arguments) is None
-
-
-def test_stores_hold_the_probabilities_of_all_classes(config, tmp_path, monkeypatch):
-    built = experiment.Experiment(config)
+def test_what_can_be_replayed(config, tmp_path, monkeypatch, arguments, is_stored):
     monkeypatch.setattr(stores, "record", lambda teacher, directory, plan: plan)
+    built = experiment.Experiment(config)
     object.__setattr__(built.splits, "event_size", 100)  # A frozen dataclass.
-    assert stores.Stores(built, None, tmp_path).of(sampler="Empirical")["top_k"] == 100
+    plan = stores.Stores(built, None, tmp_path).of(**arguments)
+    assert (plan is not None) == is_stored
+    assert plan is None or plan["top_k"] == 100  # The probabilities of all classes.
+    config.replay_epochs = 0
+    built = experiment.Experiment(config)
+    assert stores.Stores(built, None, tmp_path).of(**arguments) is None

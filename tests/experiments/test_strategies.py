@@ -18,9 +18,10 @@ def get_config():
     config = shrink(digits.get_config())
     config.teacher.members = 1
     with config.unlocked():
-        config.teacher.network = {"name": "resnet", "depth": 8}  # Which normalises batches.
-        config.teacher.train.optimizer = "SGD"
+        config.teacher.network = {"name": "preactivation_resnet", "depth": 8, "widths": (4, 4, 4)}
+        config.teacher.train.update({"steps": 10, "optimizer": "SGD"})
         config.student.train.update({"steps": 200, "epochs": 4, "optimizer": "SGD"})
+        config.student.train.steps_per_execution = 5
         config.xcl.sampler = {"class_name": "Empirical", "config": {}}
     return config
 """
@@ -32,13 +33,13 @@ def start(tmp_path_factory):
     directory = tmp_path_factory.mktemp("strategies")
     (directory / "config.py").write_text(CONFIG)
 
-    def start(script, strategy):
+    def start(script, strategy, *others):
         arguments = [
             f"trainers.{script}",
             f"--config={directory / 'config.py'}",
             f"--workdir={directory / strategy}",
             f"--strategy={strategy}",
-            "--checkpoint_every=20 steps",
+            *others,
         ]
         if strategy == "multi_worker":
             return processes.start_workers(2, *arguments)
@@ -69,14 +70,15 @@ def test_scripts_train_the_same_on_one_device_on_two_and_on_two_workers_of_whom_
     assert "[teacher 1/1]" in printed[2][0] and printed[2][1] == ""  # The chief alone tells.
 
     default, mirrored, workers = (
-        start("distill", name) for name in ("default", "mirrored", "multi_worker")
+        start("distill", name, "--checkpoint_every=20 steps")
+        for name in ("default", "mirrored", "multi_worker")
     )
     with processes.none_left(workers):
         workers[0].wait_for("Epoch 3/4")
         workers[1].kill()
         code, _, errors = workers[0].wait()
         assert code == 1 and "Another worker of the cluster has ended" in errors
-    assert (start.directory / "multi_worker/checkpoints/student/step-100.npz").exists()
+    assert list((start.directory / "multi_worker/checkpoints/student").glob("step-*.npz"))
     again = start("distill", "multi_worker")
     for each in (default, mirrored):
         assert_all_end_well(each)
@@ -93,18 +95,25 @@ def test_scripts_train_the_same_on_one_device_on_two_and_on_two_workers_of_whom_
             for one, two in zip(got, wanted, strict=True):
                 np.testing.assert_allclose(one, two, atol=1e-4, err_msg=f"{name}, {file}")
         for column in logs["default"].dtype.names:
-            np.testing.assert_allclose(
-                logs[name][column], logs["default"][column], rtol=1e-3, err_msg=column
-            )
+            rows = 0.01 if "agreement" in column else 0.0  # Three of 300 may tip over.
+            got, wanted = logs[name][column], logs["default"][column]
+            np.testing.assert_allclose(got, wanted, rtol=1e-2, atol=rows, err_msg=column)
         assert (start.directory / name / "export/saved_model.pb").exists()
         assert not (start.directory / name / "checkpoints").exists()
+
+    # Workers that share a recording write the store of one.
+    options = "--epochs=3", "--shards=3", f"--teacher={start.directory / 'default' / 'teacher'}"
+    for name in ("default", "multi_worker"):
+        assert_all_end_well(start("reinforce", name, *options))
+    stores = [start.directory / name / "replay" for name in ("default", "multi_worker")]
+    one, several = ({p.name: p.read_bytes() for p in path.iterdir()} for path in stores)
+    assert len(one) == 3 + 2 and one == several
 
 
 @pytest.mark.parametrize(
     "tf_config",
     [
         None,
-        "{}",
         "no JSON",
         json.dumps({"cluster": {"worker": ["127.0.0.1:1"]}}),
         json.dumps({"cluster": {"worker": ["h:1"]}, "task": {"type": "worker", "index": 1}}),
@@ -115,13 +124,15 @@ def test_workers_need_tf_config(monkeypatch, tf_config):
     if tf_config is not None:
         monkeypatch.setenv("TF_CONFIG", tf_config)
     with pytest.raises(ValueError, match=r"needs the environment variable TF_CONFIG.*Here it is"):
-        strategies._make.__wrapped__("multi_worker")
+        strategies.use("multi_worker")
 
 
-def test_a_tpu_that_is_not_there(monkeypatch):
+def test_strategies_that_are_not_there(monkeypatch):
     monkeypatch.delenv("TPU_NAME", raising=False)
     with pytest.raises(ValueError, match=r"found no TPU.*TPU_NAME=local"):
-        strategies._make.__wrapped__("tpu")
+        strategies.use("tpu")
+    with pytest.raises(ValueError, match=r"Unknown strategy 'gpu'; expected one of \['default'"):
+        strategies.use("gpu")
 
 
 def test_replicas_must_divide_a_batch(monkeypatch):

@@ -8,17 +8,14 @@ from ml_collections import ConfigDict
 from ecl_tf.experiments import work_directory
 
 
-def test_a_new_work_directory_is_claimed_and_its_own_experiment_continues(tmp_path):
-    config = ConfigDict({"a": 1, "nested": {"rates": (0.1, 0.2)}})
+def test_a_work_directory_is_continued_by_its_experiment_and_refused_to_others(tmp_path):
+    config = ConfigDict({"a": 1, "nested": {"b": 2, "c": 3, "rates": (0.1, 0.2)}})
     for _ in range(2):
         assert work_directory.claim(tmp_path / "run", config) == tmp_path / "run"
     assert json.loads((tmp_path / "run/config.json").read_text())["nested"]["rates"] == [0.1, 0.2]
-
-
-def test_a_work_directory_of_another_experiment_is_refused_naming_the_settings(tmp_path):
-    work_directory.claim(tmp_path / "run", ConfigDict({"a": 1, "nested": {"b": 2, "c": 3}}))
+    config.nested.b = 5
     with pytest.raises(ValueError, match=r"another experiment.*nested\.b \(2 there, 5 here\)") as e:
-        work_directory.claim(tmp_path / "run", ConfigDict({"a": 1, "nested": {"b": 5, "c": 3}}))
+        work_directory.claim(tmp_path / "run", config)
     assert "nested.c" not in str(e.value)
 
 

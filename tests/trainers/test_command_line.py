@@ -5,21 +5,14 @@ import pathlib
 import subprocess
 import sys
 
+import processes
 import pytest
 
-from trainers import command_line
+from trainers import command, command_line
 
 ROOT = pathlib.Path(__file__).parents[2]
-SCRIPTS = (
-    "compare",
-    "distill",
-    "evaluate",
-    "reinforce",
-    "report",
-    "train_generator",
-    "train_teacher",
-)
-# Runs a script, and tells what it had imported when it ended.
+SCRIPTS = [name.replace("-", "_") for name in command.COMMANDS]
+# Runs a module's main function, and tells what it had imported when it ended.
 RUN = """
 import json, runpy, sys
 try:
@@ -27,22 +20,41 @@ try:
 finally:
     print(json.dumps([name for name in sys.modules if "." not in name]))
 """
+RUN_COMMAND = """
+import json, sys
+sys.argv[0] = "ecl-tf"
+from ecl_tf.trainers.command import main
+try:
+    main()
+finally:
+    print(json.dumps([name for name in sys.modules if "." not in name]))
+"""
+
+
+def run(code, *arguments):
+    found = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True)
+    *text, imported = found.stdout.decode().splitlines()
+    assert not {"tensorflow", "keras", "sklearn", "matplotlib"} & set(json.loads(imported))
+    return "\n".join(text)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_help_waits_for_no_library(name):
-    command = [sys.executable, "-c", RUN, f"trainers.{name}", "--help"]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    *text, imported = found.stdout.splitlines()
-    assert any("--workdir" in line for line in text), found.stderr
-    assert not {"tensorflow", "keras", "sklearn", "matplotlib"} & set(json.loads(imported))
+    assert "--workdir" in run(RUN, f"trainers.{name}", "--help")
 
 
-def test_every_script_is_asked_for_help():
-    scripts = {
-        path.stem for path in (ROOT / "trainers").glob("*.py") if "app.run" in path.read_text()
-    }
-    assert scripts == set(SCRIPTS)
+def test_the_commands_help_waits_for_no_library():
+    """Without a command, and of one of them: its own text and flags."""
+    for arguments in ([], ["--help"]):
+        text = run(RUN_COMMAND, *arguments)
+        assert all(f"\n    {name} " in text for name in command.COMMANDS)
+    text = run(RUN_COMMAND, "train-teacher", "--help")
+    assert "Trains the teacher ensemble" in text and "--checkpoint_every" in text
+
+
+def test_every_script_is_a_command():
+    scripts = {p.stem for p in (ROOT / "trainers").glob("*.py") if "__main__" in p.read_text()}
+    assert scripts - {"command"} == set(SCRIPTS)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +63,6 @@ def test_every_script_is_asked_for_help():
         ("60 seconds", {"every_seconds": 60.0}),
         ("0.5s", {"every_seconds": 0.5}),
         ("500 steps", {"every_steps": 500, "every_seconds": None}),
-        ("1 step", {"every_steps": 1, "every_seconds": None}),
         ("60", None),
         ("often", None),
     ],
@@ -61,19 +72,29 @@ def test_checkpoints_by_seconds_or_steps(text, arguments):
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    ("arguments", "message"),
     [
-        (["--config=D", "--workdir=W", "--config.student.widht=3"], "widht"),
-        (["--config=D", "--workdir=W", "--config.seeds=many"], "seeds"),
-        (["--config=D"], "workdir"),
+        (["--config=digits"], "--workdir must have a value"),
+        (["--config=digitz"], "There is no config 'digitz'. It is no file, and shipped are: abla"),
+        (["--config", "common"], "There is no config 'common'"),
+        (["--config=fashion_mnist:vgg"], "Unknown student 'vgg'; expected one of ['convnet', "),
+        (["--config=configs/digits.py", "--config.seeds=many"], "--config.seeds=many: invalid"),
+        (["--config=digits", "--config.studnet.train.steps=3"], 'Did you mean "student"'),
+        (["--config", "digits", "--config.student.widht=3"], "config.student.widht is no setting"),
+        (["--config=digits", "--config.student.network.widht=3"], "no arguments ['widht']"),
+        (["--config=digits", "--teacher=nowhere"], "There is no teacher in nowhere"),
     ],
 )
-def test_wrong_flags_end_with_their_name(tmp_path, arguments, message):
-    paths = {"=W": f"={tmp_path / 'w'}", "=D": f"={ROOT / 'configs/digits.py'}"}
-    for short, path in paths.items():
-        arguments = [argument.replace(short, path) for argument in arguments]
-    command = [sys.executable, "-m", "trainers.train_teacher", *arguments]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert ended.returncode != 0
-    assert message in ended.stderr + ended.stdout
-    assert not (tmp_path / "w").exists()
+def test_a_mistake_is_told_in_a_line_and_leaves_no_directory(tmp_path, arguments, message):
+    workdir = [] if "workdir" in message else [f"--workdir={tmp_path / 'run'}"]
+    process = processes.start("trainers.compare", *arguments, *workdir)
+    code, printed, errors = process.wait()
+    assert code == 1 and message in errors and "Traceback" not in errors and not printed
+    assert len([line for line in errors.splitlines() if line]) <= 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_fails_by_no_raise_of_this_package_keeps_its_traceback(tmp_path):
+    (tmp_path / "results.json").write_text("{")
+    code, _, errors = processes.start("trainers.report", f"--workdir={tmp_path}").wait()
+    assert code == 1 and "Traceback" in errors and "JSONDecodeError" in errors

@@ -1,0 +1,83 @@
+"""What the shipped configurations share."""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def experiment(**settings):
+    """A whole configuration: what is common to all, and the given settings.
+
+    Args:
+        **settings: top-level keys, those of `ecl_tf.experiments.settings.Settings`.
+    """
+    teacher = {"calibrate": False, "inference_form": placeholder(str), **settings.pop("teacher")}
+    return ConfigDict(
+        {
+            "seed": 0,
+            "seeds": 5,  # Of the final runs.
+            "tuning_seeds": 1,
+            "teacher": teacher,
+            "replay_epochs": 0,  # Of stored answers, for `compare`; 0: the teacher itself.
+            "xcl": {
+                "sampler": {
+                    "class_name": "Uncertain",
+                    "config": {"candidates": 2, "score": "student_uncertainty", "temperature": 1.0},
+                },
+                "divergence": "kl",
+                "temperature": 1.0,
+                "label_weight": 0.0,
+            },
+            **settings,
+        }
+    )
+
+
+def classification(**settings):
+    """`experiment` with classes, scored by accuracy."""
+    return experiment(
+        output="categorical",
+        score="accuracy",
+        **{
+            "erm": {"label_smoothing": 0.1, "mixup_alpha": 0.4},
+            "kd": {"temperatures": (1.0, 2.0, 4.0, 8.0), "label_weights": (0.0, 0.1)},
+            **settings,
+        },
+    )
+
+
+def regression(event_size, min_scale, **settings):
+    """`experiment` with a Gaussian output; scales are in standard deviations of the targets."""
+    return experiment(
+        output={
+            "class_name": "Normal",
+            "config": {"event_size": event_size, "min_scale": min_scale},
+        },
+        erm={"label_smoothing": 0.0, "mixup_alpha": 0.4},
+        kd={"label_weights": (0.0, 0.1, 1.0)},
+        **settings,
+    )
+
+
+def train(steps, learning_rate, batch_size=64, steps_per_execution=20, **others):
+    """A section `train`."""
+    return {
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "steps_per_execution": steps_per_execution,
+        **others,
+    }
+
+
+def require_size(size):
+    """Refuses an argument of a configuration other than "full" and "runlocal"."""
+    if size not in ("full", "runlocal"):
+        raise ValueError(f"Unknown size {size!r}; expected 'full' or 'runlocal'.")
+
+
+def run_locally(config, **training):
+    """Makes trainings so short that any machine runs them: two epochs of a few steps."""
+    for section in (config.teacher, config.student):
+        if "train" in section:
+            section.train.update({"epochs": 2, **training})
+            section.train.steps_per_execution = 1

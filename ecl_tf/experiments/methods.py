@@ -1,0 +1,98 @@
+"""The methods that are compared, and the settings that each is tried with."""
+
+import dataclasses
+import itertools
+from typing import Any
+
+from ecl_tf import samplers
+from ecl_tf.experiments.experiment import Experiment
+
+_OWN_METHODS = ("ERM", "standard KD", "tuned KD", "XCL", "teacher")
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """A method with its settings.
+
+    Attributes:
+        method: "ERM", "standard KD", "tuned KD", "XCL", or a name of config.methods.
+        label: the settings in words, unique within the method.
+        arguments: of `Experiment.train_supervised` for ERM, otherwise of
+            `Experiment.train_distilled`.
+    """
+
+    method: str
+    label: str
+    arguments: dict[str, Any]
+
+    def key(self, seed: int) -> str:
+        """The name of a run in results.json."""
+        return f"{self.method}, {self.label}, seed {seed}"
+
+
+def erm_settings(experiment: Experiment) -> list[Setting]:
+    """Training on labels: plain, with label smoothing, with mixup, with CutMix."""
+    erm = experiment.config.erm
+    settings = [Setting("ERM", "plain", {})]
+    if erm.cutmix_alpha:
+        arguments = {"cutmix_alpha": erm.cutmix_alpha}
+        settings.append(Setting("ERM", f"CutMix {erm.cutmix_alpha:g}", arguments))
+    if erm.label_smoothing:
+        arguments = {"label_smoothing": erm.label_smoothing}
+        settings.append(Setting("ERM", f"label smoothing {erm.label_smoothing:g}", arguments))
+    if erm.mixup_alpha:
+        arguments = {"mixup_alpha": erm.mixup_alpha}
+        settings.append(Setting("ERM", f"mixup {erm.mixup_alpha:g}", arguments))
+    return settings
+
+
+def kd_settings(experiment: Experiment) -> list[Setting]:
+    """Distillation on the training inputs, by temperature and label weight."""
+    kd = experiment.config.kd
+    temperatures = kd.temperatures if experiment.output.takes_temperature else (1.0,)
+    return [
+        Setting(
+            "tuned KD",
+            f"T = {temperature:g}, label weight {label_weight:g}",
+            {"sampler": "Empirical", "temperature": temperature, "label_weight": label_weight},
+        )
+        for temperature, label_weight in itertools.product(temperatures, kd.label_weights)
+    ]
+
+
+def standard_kd(experiment: Experiment) -> Setting:
+    """The usual benchmark setting of ordinary distillation."""
+    if experiment.output.takes_temperature:
+        # 0.9 T^2 KL + 0.1 cross-entropy, up to a factor of 1 / 0.9: nothing to Adam, a
+        # learning rate 11 % higher to SGD.
+        arguments = {"sampler": "Empirical", "temperature": 4.0, "label_weight": 1 / 9}
+        return Setting("standard KD", "T = 4, 0.9 KL + 0.1 labels", arguments)
+    # KL between normals of one and the same spread is the squared error of the means.
+    # That spread is the targets', so that gradients are as large as other methods'.
+    point = experiment.point_output(experiment.splits.target_stddev)
+    arguments = {"sampler": "Empirical", "output": point}
+    return Setting("standard KD", "squared error to the mean", arguments)
+
+
+def xcl(experiment: Experiment) -> Setting:
+    """Extracurricular learning as config.xcl says."""
+    return _distillation("XCL", experiment.xcl_arguments())
+
+
+def others(experiment: Experiment) -> list[Setting]:
+    """The methods of config.methods.
+
+    Raises:
+        ValueError: if one has the name of a method that is always compared.
+    """
+    methods = experiment.config.methods
+    if taken := sorted(methods.keys() & set(_OWN_METHODS)):
+        raise ValueError(
+            f"config.methods names {taken[0]!r}, which is compared anyway. Choose another name."
+        )
+    return [_distillation(name, dataclasses.asdict(method)) for name, method in methods.items()]
+
+
+def _distillation(method, arguments):
+    """A distillation's `Setting`, labelled by its sampler."""
+    return Setting(method, type(samplers.get(arguments["sampler"])).__name__, arguments)

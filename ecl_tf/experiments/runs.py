@@ -1,0 +1,143 @@
+"""The trainings of a comparison: each is recorded in results.json, and done once."""
+
+import json
+import math
+
+import keras
+
+from ecl_tf import data, outputs, teachers
+from ecl_tf.experiments import diagnostics, fitting, progress, strategies, work_directory
+from ecl_tf.experiments.experiment import save_model
+
+
+def require_its_teacher(results, teacher, workdir):
+    """The teacher's fingerprint, if it is that of the results, or they have none yet."""
+    own = teacher.fingerprint()
+    if results.get("teacher_fingerprint", own) != own:
+        raise ValueError(
+            f"The students in {workdir} learned from another teacher than this one. Give "
+            "the same --teacher to continue, or choose another --workdir."
+        )
+    return own
+
+
+class Runs:
+    """Trains settings seed by seed, records each in results.json, and skips what is there.
+
+    Args:
+        experiment: the `Experiment`.
+        teacher: the `ecl_tf.Teacher`.
+        stored: the `stores.Stores` of its answers.
+        workdir: the work directory.
+        total: the number of runs, for the progress line.
+    """
+
+    def __init__(self, experiment, teacher, stored, workdir, total):
+        self.experiment = experiment
+        self.teacher = teacher
+        self.stored = stored
+        self.path = workdir / "results.json"
+        self.students = workdir / "students"
+        self.checkpoints = workdir / "checkpoints"
+        strategies.on_chief(lambda: self.students.mkdir(exist_ok=True))
+        self.total = total
+        self.done = 0
+        self.results = {
+            "score": experiment.score_name,
+            "higher_is_better": experiment.higher_is_better,
+            "student_steps": experiment.config.student.train.steps,
+            "replay_epochs": stored.epochs,
+            "runs": {},
+        }
+        if self.path.exists():
+            self.results = json.loads(self.path.read_text())
+        self.results["teacher_fingerprint"] = require_its_teacher(self.results, teacher, workdir)
+
+    def run(self, setting, seed):
+        """Trains one student, or finds it done; returns its record."""
+        self.done += 1
+        key = setting.key(seed)
+        if key in self.results["runs"]:
+            return self.results["runs"][key]
+        store = None if setting.method == "ERM" else self.stored.of(**setting.arguments)
+        progress.announce(f"[run {self.done}/{self.total}] {key}")
+        number = len(self.results["runs"])
+        checkpoints = self.checkpoints / str(number)
+        student, output, (curve, stopwatch) = self._train(setting, seed, checkpoints, store)
+        path = self.students / f"{number}.keras"
+        save_model(student, path)
+        record = {
+            "method": setting.method,
+            "label": setting.label,
+            "seed": seed,
+            "seconds": round(stopwatch.seconds, 2),
+            "student": path.name,
+            "output": keras.saving.serialize_keras_object(output),
+            "curve": curve.points,
+            "validation": self.experiment.evaluate(student, "validation", output),
+        }
+        progress.announce(f"    validation {progress.describe(record['validation'])}")
+        self.results["runs"][key] = record
+        work_directory.write_json(self.path, self.results)
+        fitting.forget(checkpoints)
+        return record
+
+    def _train(self, setting, seed, checkpoints, store):
+        """Returns the student, the output that its raw tensor stands for, curve and stopwatch."""
+        experiment = self.experiment
+        output = setting.arguments.get("output", experiment.output)
+        watching = [diagnostics.LearningCurve(experiment, output), fitting.Stopwatch()]
+        if setting.method == "ERM":
+            section = experiment.config.student
+            student = experiment.train_supervised(
+                section, seed, watching, checkpoints, **setting.arguments
+            )
+        else:
+            student = experiment.train_distilled(
+                store.teacher if store else self.teacher,
+                seed,
+                callbacks=watching,
+                checkpoints=checkpoints,
+                store=store,
+                **setting.arguments,
+            )
+        if isinstance(output, outputs.Point):
+            # A student of points has no spread of its own: measure it, in the target's units.
+            def points(inputs, training):
+                return output.prediction(student(inputs, training=training))
+
+            validation = data.evaluation_batches(experiment.splits.validation)
+            output = experiment.point_output(teachers.residual_stddev(points, validation))
+        return student, output, watching
+
+    def read_test(self, settings, final_seeds):
+        """Scores the teacher and the final runs on the test split, once."""
+        if "teacher" in self.results:
+            return
+        experiment = self.experiment
+        final: dict[str, list] = {}
+        first: dict[str, tuple] = {}
+        for setting in settings:
+            keys = [setting.key(seed) for seed in final_seeds]
+            final[setting.method] = keys
+            for key in keys:
+                record = self.results["runs"][key]
+                student = keras.models.load_model(self.students / record["student"], compile=False)
+                output = outputs.get(record["output"])
+                labels, raw = experiment.answers(student, "test", output)
+                record["test"] = experiment.scores(labels, raw, output)
+                record["reliability"] = diagnostics.reliability(labels, raw, output)
+                first.setdefault(setting.method, (student, output))
+        labels, raw = experiment.answers(self.teacher, "test")
+        weights = self.teacher.weights
+        sampler = experiment.xcl_arguments().get("sampler")
+        self.results |= {
+            "final": final,
+            "teacher": experiment.scores(labels, raw),
+            "teacher_reliability": diagnostics.reliability(labels, raw, experiment.output),
+            "teacher_weights": sum(math.prod(weight.shape) for weight in weights),
+            "student_weights": student.count_params(),
+            "gallery": diagnostics.gallery(experiment, self.teacher, first, sampler),
+            "one_dimension": diagnostics.one_dimension(experiment, self.teacher, first),
+        }
+        work_directory.write_json(self.path, self.results)

@@ -1,0 +1,314 @@
+"""Every key of a configuration: what it means, its type, its default, and typical values.
+
+`parse` turns a configuration into these classes, and refuses what they do not know.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ml_collections import ConfigDict
+
+
+@dataclasses.dataclass(frozen=True)
+class Cosine:
+    """`train.schedule`: after a linear warmup the rate falls to zero along half a cosine.
+
+    Attributes:
+        name: "cosine".
+        warmup_steps: steps in which the rate rises from zero; 0 by default, typically the
+            steps of 5 epochs for large batches.
+    """
+
+    name: Literal["cosine"] = "cosine"
+    warmup_steps: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """`train.schedule`: the rate is multiplied by a factor at some shares of the steps.
+
+    Attributes:
+        at: the shares, between 0 and 1; typically (0.5, 0.75).
+        name: "steps".
+        factor: the factor; 0.1 by default, and typically.
+    """
+
+    at: tuple[float, ...]
+    name: Literal["steps"] = "steps"
+    factor: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """`teacher.train` and `student.train`: how a network is trained.
+
+    Attributes:
+        steps: the number of training steps, a multiple of `steps_per_execution`; typically
+            2,000 for small data.
+        learning_rate: the highest learning rate; typically 0.003 for Adam, 0.1 for SGD.
+        batch_size: rows of a batch, on all devices together; 64 by default.
+        epochs: parts of the training, each followed by a validation; 1 by default, typically
+            10. If the steps can't be cut so, there is one part.
+        optimizer: a class of `keras.optimizers`, "Adam" by default, or its class_name and
+            config; typically {"class_name": "SGD", "config": {"momentum": 0.9}}.
+        schedule: of the learning rate, `Cosine` by default, or `Steps`.
+        weight_decay: of a training on labels; 0.0 by default, typically 0.001 to 0.1. It is
+            decoupled: each step takes rate * weight_decay of every kernel away.
+        distillation_weight_decay: the same of a distillation; 0.0 by default, typically a
+            tenth of `weight_decay`.
+        steps_per_execution: steps that Keras runs at once; 1 by default, typically 20 for
+            small networks.
+    """
+
+    steps: int
+    learning_rate: float
+    batch_size: int = 64
+    epochs: int = 1
+    optimizer: str | dict[str, Any] = "Adam"
+    schedule: Cosine | Steps = Cosine()
+    weight_decay: float = 0.0
+    distillation_weight_decay: float = 0.0
+    steps_per_execution: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """How labels are softened, or mixed together with the inputs.
+
+    Attributes:
+        label_smoothing: the share of the labels that is spread over all classes; 0.0 by
+            default, typically 0.1. Classes only.
+        mixup_alpha: alpha of mixup's Beta distribution; 0.0, no mixup, by default, typically
+            0.2 to 1.0.
+        cutmix_alpha: alpha of CutMix's Beta distribution; 0.0, no CutMix, by default,
+            typically 1.0. Images only. With both, one of them is drawn for every row.
+    """
+
+    label_smoothing: float = 0.0
+    mixup_alpha: float = 0.0
+    cutmix_alpha: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+    """`teacher`: trained here as `network` and `train` say, or brought along.
+
+    Attributes:
+        members: networks of the ensemble; 1 by default, typically 3 to 5.
+        calibrate: whether its temperature is fitted to validation data; False by default,
+            typically True for classes.
+        inference_form: None by default; "float32" folds batch normalisation, "bfloat16" and
+            "float16" compute in lower precision too.
+        network: the name of a function of `ecl_tf.models`, its arguments, and perhaps
+            `preprocessing`, Keras layers by name; typically {"name": "convnet", "width": 16,
+            "depth": 2}. None by default, for a teacher that is brought along.
+        train: how the members are trained; None by default, for the same reason.
+        labels: how the labels of its training are softened or mixed; not at all by default.
+        pretrained: None by default, or the arguments of `ecl_tf.pretrained.load`; a sequence
+            of them is an ensemble.
+    """
+
+    members: int = 1
+    calibrate: bool = False
+    inference_form: str | None = None
+    network: dict[str, Any] | None = None
+    train: Train | None = None
+    labels: Labels = Labels()
+    pretrained: dict[str, Any] | tuple[dict[str, Any], ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Student:
+    """`student`: the network that is distilled into.
+
+    Attributes:
+        network: as in `Teacher`; typically {"name": "mlp", "widths": (64, 64)}.
+        train: how it is trained, by every method.
+    """
+
+    network: dict[str, Any]
+    train: Train
+
+
+@dataclasses.dataclass(frozen=True)
+class Kd:
+    """`kd`: what ordinary distillation is tuned over, by `ecl-tf compare`.
+
+    Attributes:
+        temperatures: (1.0, 2.0, 4.0, 8.0) by default, and typically. Classes only.
+        label_weights: weights of the labels' likelihood; (0.0, 0.1) by default, typically
+            with 1.0 for regression.
+    """
+
+    temperatures: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
+    label_weights: tuple[float, ...] = (0.0, 0.1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Distillation:
+    """`xcl`: arguments of `ecl_tf.Distiller`.
+
+    Attributes:
+        sampler: a class of `ecl_tf.samplers`, or its class_name and config; by default
+            `ecl_tf.samplers.recipe()`, typically that.
+        divergence: "kl" by default, and typically; or "reverse_kl", "jeffreys",
+            "jensen_shannon".
+        temperature: softens both networks' distributions over classes; 1.0 by default,
+            typically 1.0 to 4.0.
+        label_weight: the weight of the labels' likelihood; 0.0 by default, typically 0.0 to
+            1.0.
+    """
+
+    sampler: str | dict[str, Any] | None = None
+    divergence: str = "kl"
+    temperature: float = 1.0
+    label_weight: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Method(Distillation):
+    """`methods.NAME`: one more method that `ecl-tf compare` compares, nothing tuned.
+
+    Attributes:
+        labels: how labels are softened or mixed before the distiller sees them; None, not at
+            all, by default, typically {"mixup_alpha": 1.0} for the mixup baseline.
+    """
+
+    labels: Labels | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """A whole configuration.
+
+    Attributes:
+        data: the name of a function of `ecl_tf.data`, or "module:function" of yours, and its
+            arguments; typically {"name": "digits", "train_size": 200}. With `held_out` "all",
+            `ecl-tf compare` runs every one of `folds`.
+        output: "categorical" for classes, or the class_name and config of an
+            `ecl_tf.outputs.Output`.
+        score: what decides: "accuracy" for classes, "rmse" or "angular_error" (degrees)
+            for numbers.
+        student: the network that is distilled into.
+        teacher: the networks that it learns from; none by default, where all commands are
+            given --teacher.
+        seed: of data order, weights and samplers; 0 by default.
+        seeds: final runs of each method in `ecl-tf compare`; 5 by default, and typically.
+        tuning_seeds: runs of each setting that is tuned; 1 by default, typically 1 or 2. The
+            final runs have other seeds.
+        erm: what training on labels is tuned over in `ecl-tf compare`, each by itself; plain
+            training alone by default.
+        kd: what ordinary distillation is tuned over; by default 4 temperatures and 2 weights.
+        xcl: extracurricular learning; by default, and typically, the default recipe.
+        methods: further methods by name, each arguments of `ecl_tf.Distiller`; none by
+            default.
+        replay_epochs: epochs of the teacher's answers that `ecl-tf compare` stores for all
+            students; 0, which asks the teacher itself, by default, typically 4 to 20.
+        folds: values of `data.held_out` to average over; none by default.
+        grid: pairs of a setting's dotted name and its values, or a dict of named values:
+            `ecl-tf compare` runs every combination. None by default, typically
+            (("student.train.steps", (2000, 6000)),).
+    """
+
+    data: dict[str, Any]
+    output: str | dict[str, Any]
+    score: str
+    student: Student
+    teacher: Teacher = Teacher()
+    seed: int = 0
+    seeds: int = 5
+    tuning_seeds: int = 1
+    erm: Labels = Labels()
+    kd: Kd = Kd()
+    xcl: Distillation = Distillation()
+    methods: dict[str, Method] = dataclasses.field(default_factory=dict)
+    replay_epochs: int = 0
+    folds: tuple[str, ...] = ()
+    grid: tuple[tuple[Any, ...], ...] = ()
+
+
+def parse(config: ConfigDict | dict[str, Any]) -> Settings:
+    """Returns the `Settings` of a configuration.
+
+    Args:
+        config: a `ConfigDict`, or a dict of the same keys.
+
+    Raises:
+        ValueError: if a key is unknown or missing, or a value has a wrong type.
+
+    Example:
+    >>> train = {"steps": 100, "learning_rate": 0.01}
+    >>> config = {"data": {"name": "digits"}, "output": "categorical", "score": "accuracy",
+    ...           "student": {"network": {"name": "mlp"}, "train": train}}
+    >>> parse(config).student.train.batch_size
+    64
+    >>> train["batchsize"] = 32
+    >>> parse(config)
+    Traceback (most recent call last):
+    ValueError: config.student.train.batchsize is no setting. Did you mean 'batch_size'?
+    """
+    return _convert(_plain(config), Settings, "config")
+
+
+def _plain(value):
+    return value.to_dict() if hasattr(value, "to_dict") else value
+
+
+def _convert(value, hint, name):
+    """A value as its annotation has it; `name` is the dotted name of the setting."""
+    value = _plain(value)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is types.UnionType:
+        return _one_of(value, arguments, hint, name)
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return _section(value, hint, name)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        return tuple(_convert(v, arguments[0], f"{name}[{i}]") for i, v in enumerate(value))
+    if origin is dict and isinstance(value, Mapping):
+        return {key: _convert(v, arguments[1], f"{name}.{key}") for key, v in value.items()}
+    if hint is Any or (origin is Literal and value in arguments):
+        return value
+    expected = (int, float) if hint is float else hint
+    is_class = isinstance(hint, type) and origin is None
+    if is_class and isinstance(value, expected) and (hint is bool or not isinstance(value, bool)):
+        return value
+    raise ValueError(f"{name}={value!r} has a wrong type; expected {_in_words(hint)}.")
+
+
+def _section(values, section, name):
+    hints = typing.get_type_hints(section)
+    for key in values:
+        if key not in hints:
+            near = difflib.get_close_matches(str(key), hints, 1, 0.5)
+            known = f"Did you mean {near[0]!r}?" if near else f"Expected some of {sorted(hints)}."
+            raise ValueError(f"{name}.{key} is no setting. {known}")
+    for field in dataclasses.fields(section):
+        optional = (field.default, field.default_factory) != (dataclasses.MISSING,) * 2
+        if field.name not in values and not optional:
+            raise ValueError(f"{name}.{field.name} is missing; expected {_in_words(field.type)}.")
+    return section(**{k: _convert(v, hints[k], f"{name}.{k}") for k, v in values.items()})
+
+
+def _one_of(value, hints, union, name):
+    """A value as the first annotation of a union that fits; a section goes by its name."""
+    sections = [hint for hint in hints if dataclasses.is_dataclass(hint)]
+    if sections and isinstance(value, Mapping):
+        named = {getattr(section, "name", None): section for section in sections}
+        if value.get("name") not in named:
+            found = value.get("name")
+            raise ValueError(f"{name}.name={found!r} is unknown; expected one of {[*named]}.")
+        return _section(value, named[value.get("name")], name)
+    for hint in hints:
+        with contextlib.suppress(ValueError):
+            return _convert(value, hint, name)
+    raise ValueError(f"{name}={value!r} has a wrong type; expected {_in_words(union)}.")
+
+
+def _in_words(hint):
+    text = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+    return text.replace("typing.", "").replace(f"{__name__}.", "")

@@ -1,0 +1,36 @@
+"""Distils Keras teachers into small students, and compares the ways to do it.
+
+    ecl-tf COMMAND --config=digits --workdir=runs/digits [--FLAG=VALUE ...]
+
+    compare        XCL with ordinary distillation and training on labels, over several seeds
+    train-teacher  the teacher ensemble of an experiment
+    distill        one student by extracurricular learning, and its export
+    evaluate       scores of a student and its teacher on a split
+    reinforce      a teacher's answers, stored for students to replay
+    report         table, plot and page of a comparison, written again
+
+`ecl-tf COMMAND --help` lists the flags of a command. Configs: a shipped one by its name, or the
+path of a file.
+"""
+
+import importlib
+import sys
+
+COMMANDS = ("compare", "train-teacher", "distill", "evaluate", "reinforce", "report")
+
+
+def main():
+    """Runs the script that the first argument names."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(__doc__.strip())
+        return
+    if name not in COMMANDS:
+        sys.exit(f"Unknown command {name!r}; expected one of {', '.join(COMMANDS)}.")
+    from . import command_line  # Only now, so that help is quick.
+
+    script = importlib.import_module(f".{name.replace('-', '_')}", __package__)
+    # What --help says, and whose flags it lists.
+    sys.modules["__main__"].__doc__ = script.__doc__
+    sys.argv = [script.__name__, *arguments]
+    command_line.run(script.main)
