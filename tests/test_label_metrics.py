@@ -19,29 +19,29 @@ RAW_NORMAL = RNG.normal(size=(ROWS, 4)).astype("float32")
 TARGETS = RNG.normal(size=(ROWS, 2)).astype("float32")
 WEIGHTS = RNG.uniform(size=ROWS).astype("float32")
 KEPT = RNG.uniform(size=ROWS) < 0.5
+CORRECT = LOGITS.argmax(-1) == CLASSES
+ERROR = np.abs(RAW_NORMAL[:, :2] - TARGETS)
 
 JOINT = outputs.Joint({"kind": "categorical", "place": outputs.Normal(2)})
-JOINT_LABELS = {"kind": CLASSES, "place": TARGETS}
-JOINT_RAW = {"kind": LOGITS, "place": RAW_NORMAL}
 
 
 def results(output, labels, raw, metrics, weighted=None, rows=None, sample_weight=None, **kwargs):
     its = LabelMetrics(outputs.get(output, (None, 4)), metrics, weighted, **kwargs)
     its.update(labels, raw, rows, sample_weight)
-    return values_of(its)
-
-
-def values_of(its):
     return {metric.name: float(metric.result()) for metric in its.metrics}
 
 
-CORRECT = LOGITS.argmax(-1) == CLASSES
+# What metrics see.
 
 
-@pytest.mark.parametrize("name", ["accuracy", "acc"])
 @pytest.mark.parametrize(
-    "labels",
-    [CLASSES, CLASSES[:, None], CLASSES.astype("uint8"), np.eye(3, dtype="float32")[CLASSES]],
+    ("labels", "name"),
+    [
+        (CLASSES, "accuracy"),
+        (CLASSES[:, None], "accuracy"),
+        (CLASSES.astype("uint8"), "acc"),
+        (np.eye(3, dtype="float32")[CLASSES], "acc"),
+    ],
     ids=["indices", "column", "uint8", "one-hot"],
 )
 def test_accuracy_of_classes_takes_any_form_of_label(labels, name):
@@ -49,42 +49,30 @@ def test_accuracy_of_classes_takes_any_form_of_label(labels, name):
     assert answer == {name: pytest.approx(accuracy_score(CLASSES, LOGITS.argmax(-1)))}
 
 
-def test_accuracy_of_yes_and_no_is_taken_at_a_probability_of_one_half():
+def test_accuracy_of_yes_and_no_and_of_dense_predictions_counts_labels_and_positions():
     answer = results("bernoulli", YES, LOGITS, ["accuracy"])
     assert answer == {"accuracy": pytest.approx(((LOGITS > 0) == (YES > 0)).mean())}
-
-
-def test_accuracy_of_dense_predictions_counts_positions():
     logits = LOGITS.reshape(8, 5, 3)
     answer = results("categorical", CLASSES.reshape(8, 5), logits, ["accuracy"])
     assert answer["accuracy"] == pytest.approx(CORRECT.mean())
 
 
-def test_regression_metrics_see_the_means():
+def test_regression_metrics_see_the_means_and_targets_of_one_dimension_may_be_flat():
     answer = results("normal", TARGETS, RAW_NORMAL, ["mae", keras.metrics.RootMeanSquaredError()])
-    error = RAW_NORMAL[:, :2] - TARGETS
-    assert answer["mae"] == pytest.approx(np.abs(error).mean(), rel=1e-5)
-    assert answer["root_mean_squared_error"] == pytest.approx(np.sqrt((error**2).mean()), rel=1e-5)
-
-
-def test_targets_of_one_dimension_may_be_flat():
+    assert answer["mae"] == pytest.approx(ERROR.mean(), rel=1e-5)
+    assert answer["root_mean_squared_error"] == pytest.approx(np.sqrt((ERROR**2).mean()), rel=1e-5)
     raw = RAW_NORMAL[:, :2]
-    its = LabelMetrics(outputs.Normal(1), ["mae"])
-    its.update(TARGETS[:, 0], raw)
-    answer = values_of(its)
-    assert float(answer["mae"]) == pytest.approx(np.abs(raw[:, 0] - TARGETS[:, 0]).mean(), rel=1e-5)
+    answer = results(outputs.Normal(1), TARGETS[:, 0], raw, ["mae"])
+    assert answer["mae"] == pytest.approx(np.abs(raw[:, 0] - TARGETS[:, 0]).mean(), rel=1e-5)
 
 
-def test_classification_metrics_see_probabilities():
-    metrics = [keras.metrics.SparseCategoricalCrossentropy(name="nll")]
-    answer = results("categorical", CLASSES, LOGITS, metrics)
+def test_classification_metrics_see_probabilities_and_those_from_logits_logits():
+    metric = keras.metrics.SparseCategoricalCrossentropy(name="nll")
+    answer = results("categorical", CLASSES, LOGITS, [metric])
     assert answer["nll"] == pytest.approx(log_loss(CLASSES, softmax(LOGITS, -1)), rel=1e-5)
-
-
-def test_metrics_from_logits_see_logits():
-    metrics = [keras.metrics.SparseCategoricalCrossentropy(name="nll", from_logits=True)]
+    metric = keras.metrics.SparseCategoricalCrossentropy(name="nll", from_logits=True)
     # Logits so large that a probability taken first would have been clipped.
-    answer = results("categorical", CLASSES, 50 * LOGITS, metrics)
+    answer = results("categorical", CLASSES, 50 * LOGITS, [metric])
     expected = -log_softmax(50 * LOGITS.astype("float64"), -1)[range(ROWS), CLASSES].mean()
     assert answer["nll"] == pytest.approx(expected, rel=1e-5)
 
@@ -108,23 +96,12 @@ def test_metrics_of_logits_see_those_at_the_outputs_temperature():
     assert float(own.result()) == pytest.approx(answer["ece"])
 
 
-def test_flat_yes_and_no_may_be_given_to_keras_metrics():
-    expected = -(YES * np.log(expit(LOGITS)) + (1 - YES) * np.log(expit(-LOGITS)))[:, 0].mean()
-    for from_logits in (False, True):
-        metric = keras.metrics.BinaryCrossentropy(from_logits=from_logits)
-        answer = results("bernoulli", YES[:, 0], LOGITS[:, :1], [metric])
-        assert answer["binary_crossentropy"] == pytest.approx(expected, rel=1e-4)
-
-
-def test_metrics_may_ask_for_the_raw_output():
-    class LargestLogit(keras.metrics.Mean):
-        takes_raw_output = True
-
-        def update_state(self, y_true, y_pred, sample_weight=None):
-            super().update_state(tf.reduce_max(y_pred, -1), sample_weight)
-
-    answer = results("categorical", CLASSES, LOGITS, [LargestLogit(name="largest")])
-    assert answer["largest"] == pytest.approx(LOGITS.max(-1).mean(), rel=1e-5)
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_flat_yes_and_no_may_be_given_to_keras_metrics(from_logits):
+    metric = keras.metrics.BinaryCrossentropy(from_logits=from_logits, name="nll")
+    answer = results("bernoulli", YES[:, 0], LOGITS[:, :1], [metric])
+    expected = log_loss(YES[:, 0], expit(LOGITS[:, 0].astype("float64")))
+    assert answer["nll"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_area_under_the_curve_of_bernoulli_outputs():
@@ -132,9 +109,6 @@ def test_area_under_the_curve_of_bernoulli_outputs():
     logits = np.round(LOGITS[:, :1])
     answer = results("bernoulli", YES[:, :1], logits, [keras.metrics.AUC(2000, name="auc")])
     assert answer["auc"] == pytest.approx(roc_auc_score(YES[:, 0], logits[:, 0]), abs=1e-4)
-
-
-def test_area_under_the_curve_from_logits_gets_logits():
     # A sigmoid too many brings these two probabilities between the same two thresholds.
     logits = np.log(np.array([[0.90], [0.91]]) / np.array([[0.10], [0.09]])).astype("float32")
     metric = keras.metrics.AUC(from_logits=True, name="auc")
@@ -142,117 +116,70 @@ def test_area_under_the_curve_from_logits_gets_logits():
     assert answer["auc"] == pytest.approx(1.0)
 
 
-def test_functions_are_metrics_too():
-    def margin(y_true, y_pred):
-        ordered = tf.sort(y_pred, -1)
-        return ordered[:, -1] - ordered[:, -2]
+def test_functions_are_metrics_and_metrics_may_ask_for_the_raw_output():
+    class LargestLogit(keras.metrics.Mean):
+        takes_raw_output = True
 
-    probabilities = np.sort(softmax(LOGITS, -1), -1)
-    answer = results("categorical", CLASSES, LOGITS, [margin])
-    expected = (probabilities[:, -1] - probabilities[:, -2]).mean()
-    assert answer == {"margin": pytest.approx(expected, rel=1e-5)}
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            super().update_state(tf.reduce_max(y_pred, -1), sample_weight)
+
+    def confidence(y_true, y_pred):
+        return tf.reduce_max(y_pred, -1)
+
+    answer = results("categorical", CLASSES, LOGITS, [LargestLogit(name="largest"), confidence])
+    assert answer == {
+        "largest": pytest.approx(LOGITS.max(-1).mean(), rel=1e-5),
+        "confidence": pytest.approx(softmax(LOGITS, -1).max(-1).mean(), rel=1e-5),
+    }
 
 
 # Rows and weights.
 
 
-def test_only_the_rows_that_count_count():
-    answer = results("categorical", CLASSES, LOGITS, ["accuracy"], rows=KEPT)
-    assert answer["accuracy"] == pytest.approx(CORRECT[KEPT].mean())
-    answer = results("normal", TARGETS, RAW_NORMAL, ["mae"], rows=KEPT)
-    expected = np.abs(RAW_NORMAL[:, :2] - TARGETS)[KEPT].mean()
-    assert answer["mae"] == pytest.approx(expected, rel=1e-5)
-
-
-def test_no_row_that_counts_is_not_an_error():
-    assert results("categorical", CLASSES, LOGITS, ["accuracy"], rows=np.zeros(ROWS, bool)) == {
-        "accuracy": 0.0
-    }
-
-
-@pytest.mark.parametrize("rows", [None, KEPT], ids=["all", "kept"])
-def test_only_weighted_metrics_use_the_sample_weights(rows):
+@pytest.mark.parametrize("rows", [None, KEPT, np.zeros(ROWS, bool)], ids=["all", "kept", "none"])
+def test_only_the_rows_that_count_count_and_only_weighted_metrics_use_weights(rows):
     weighted = keras.metrics.MeanMetricWrapper(keras.metrics.sparse_categorical_accuracy, "w")
     answer = results(
-        "categorical",
-        CLASSES,
-        LOGITS,
-        ["accuracy"],
-        [weighted],
-        rows=rows,
-        sample_weight=WEIGHTS,
+        "categorical", CLASSES, LOGITS, ["accuracy"], [weighted], rows, sample_weight=WEIGHTS
     )
     mask = np.ones(ROWS, bool) if rows is None else rows
-    assert answer["accuracy"] == pytest.approx(CORRECT[mask].mean())
-    expected = np.average(CORRECT[mask], weights=WEIGHTS[mask])
+    expected = np.average(CORRECT[mask], weights=WEIGHTS[mask]) if mask.any() else 0.0
+    assert answer["accuracy"] == pytest.approx(CORRECT[mask].mean() if mask.any() else 0.0)
     assert answer["w"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_weighted_metrics_without_weights_are_plain():
-    answer = results("categorical", CLASSES, LOGITS, None, ["accuracy"])
-    assert answer["accuracy"] == pytest.approx(CORRECT.mean())
-
-
-def test_metrics_add_up_over_batches():
-    its = LabelMetrics(outputs.Categorical(), ["accuracy"])
-    its.update(CLASSES[:30], LOGITS[:30])
-    its.update(CLASSES[30:], LOGITS[30:])
-    answer = values_of(its)
-    assert float(answer["accuracy"]) == pytest.approx(CORRECT.mean())
-
-
-# Joint outputs.
-
-
 def test_joint_outputs_take_a_dict_of_metrics():
-    metrics = {"kind": ["accuracy", "sparse_categorical_crossentropy"], "place": "mae"}
-    answer = results(JOINT, JOINT_LABELS, JOINT_RAW, metrics, rows=KEPT)
+    given = {"kind": ["accuracy", "sparse_categorical_crossentropy"], "place": "mae"}
+    labels, raw = {"kind": CLASSES, "place": TARGETS}, {"kind": LOGITS, "place": RAW_NORMAL}
     nll = -log_softmax(LOGITS, -1)[range(ROWS), CLASSES]
-    assert answer == {
+    assert results(JOINT, labels, raw, given, rows=KEPT) == {
         "kind_accuracy": pytest.approx(CORRECT[KEPT].mean()),
         "kind_sparse_categorical_crossentropy": pytest.approx(nll[KEPT].mean(), rel=1e-4),
-        "place_mae": pytest.approx(np.abs(RAW_NORMAL[:, :2] - TARGETS)[KEPT].mean(), rel=1e-5),
+        "place_mae": pytest.approx(ERROR[KEPT].mean(), rel=1e-5),
     }
-
-
-@pytest.mark.parametrize("metrics", [["accuracy"], {"colour": ["accuracy"]}])
-def test_joint_outputs_refuse_metrics_without_their_names(metrics):
-    with pytest.raises(ValueError, match=r"\['kind', 'place'\]"):
-        LabelMetrics(JOINT, metrics)
 
 
 # Names.
 
 
-@pytest.mark.parametrize(
-    ("metric", "name"),
-    [
-        ("mae", "mae"),
-        ("mse", "mse"),
-        (keras.metrics.MeanAbsoluteError(), "mean_absolute_error"),
-        (keras.metrics.MeanAbsoluteError(name="error"), "error"),
-    ],
-)
 @pytest.mark.parametrize("prefix", ["", "teacher_"])
-def test_metrics_keep_their_names_behind_the_prefix(metric, name, prefix):
-    answer = results("normal", TARGETS, RAW_NORMAL, [metric], prefix=prefix)
-    assert list(answer) == [prefix + name]
+def test_metrics_keep_their_names_behind_the_prefix(prefix):
+    given = {
+        "mae": "mae",
+        "mean_absolute_error": keras.metrics.MeanAbsoluteError(),
+        "error": keras.metrics.MeanAbsoluteError(name="error"),
+    }
+    answer = results("normal", TARGETS, RAW_NORMAL, list(given.values()), prefix=prefix)
+    assert list(answer) == [prefix + name for name in given]
 
 
-def test_with_a_prefix_the_metric_is_a_copy():
-    given = keras.metrics.MeanAbsoluteError(name="error")
-    mine = LabelMetrics(outputs.Normal(2), [given])
-    copied = LabelMetrics(outputs.Normal(2), [given], prefix="teacher_")
-    copied.update(TARGETS, RAW_NORMAL)
-    assert float(mine.metrics[0].result()) == 0.0
-    assert float(copied.metrics[0].result()) > 0.0
-
-
-def test_a_copied_metric_keeps_its_settings():
+def test_with_a_prefix_the_metric_is_a_copy_of_the_same_settings():
     given = keras.metrics.BinaryAccuracy(threshold=0.9, name="sure")
-    answer = results("bernoulli", YES, LOGITS, [given], prefix="teacher_")
+    # Weighted, but without weights.
+    answer = results("bernoulli", YES, LOGITS, None, [given], prefix="teacher_")
     expected = ((expit(LOGITS) > 0.9) == (YES > 0)).mean()
     assert answer == {"teacher_sure": pytest.approx(expected)}
+    assert float(given.result()) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -262,6 +189,8 @@ def test_a_copied_metric_keeps_its_settings():
         ("categorical", ["accuracy"], ["accuracy"], "name"),
         ("categorical", {"kind": ["accuracy"]}, None, "list"),
         ("categorical", "accuracy", None, "list"),
+        (JOINT, ["accuracy"], None, r"\['kind', 'place'\]"),
+        (JOINT, {"colour": ["accuracy"]}, None, r"\['kind', 'place'\]"),
         ("normal", ["accuracy"], None, "mae"),
         ("categorical", ["no_such_metric"], None, "no_such_metric"),
         ("bernoulli", [metrics.ExpectedCalibrationError()], None, "categorical"),
@@ -276,23 +205,19 @@ def test_refuses(output, given, weighted, message):
 # As compile's arguments.
 
 
-def linear(seed):
-    rng = np.random.default_rng(seed)
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-    model.set_weights([rng.normal(size=(4, 3)), rng.normal(size=3)])
-    return model
+def linear(units=3):
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(units)])
 
 
 def test_a_distiller_weights_the_weighted_metrics():
-    student = linear(1)
+    student = linear()
     x = RNG.normal(size=(ROWS, 4)).astype("float32")
-    right = (x @ student.get_weights()[0] + student.get_weights()[1]).argmax(-1) == CLASSES
-    distiller = Distiller(student, linear(2), sampler=samplers.Empirical())
-    weighted = keras.metrics.SparseCategoricalAccuracy(name="weighted")
+    right = (x @ student.get_weights()[0]).argmax(-1) == CLASSES
+    distiller = Distiller(student, linear(), sampler=samplers.Empirical())
     distiller.compile(
         keras.optimizers.SGD(0.0),
         metrics=["accuracy"],
-        weighted_metrics=[weighted],
+        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="weighted")],
         run_eagerly=True,
     )
     for logs in (
@@ -315,13 +240,11 @@ def test_a_distiller_weights_the_weighted_metrics():
     ],
 )
 def test_a_teachers_spread_is_not_scored_as_the_students(output, temperature, has_room):
-    teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(output.raw_size(1))])
-    its_output = outputs.Normal(1, min_scale=0.1, temperature=temperature)
-    distiller = Distiller(student, Ensemble([teacher], its_output), output=output)
-    given = [metrics.NegativeLogLikelihood(output)]
+    teacher = Ensemble([linear(2)], outputs.Normal(1, min_scale=0.1, temperature=temperature))
+    distiller = Distiller(linear(output.raw_size(1)), teacher, output=output)
     of_means = ["mae", metrics.AngularError(output)]
     distiller.compile("sgd", metrics=of_means, teacher_metrics=True)
+    given = [metrics.NegativeLogLikelihood(output)]
     if has_room:
         distiller.compile("sgd", metrics=given, teacher_metrics=True)
         return

@@ -11,6 +11,14 @@ import scipy.stats
 from ecl_tf import metrics, outputs
 
 RNG = np.random.default_rng(0)
+RAW = RNG.normal(0, 1, (50, 2)).astype(np.float32)
+CLASSES = RNG.integers(0, 2, 50)
+EACH = [
+    metrics.NegativeLogLikelihood(outputs.Normal(1, 0.3), name="mine"),
+    metrics.GaussianCoverage(outputs.Normal(1), level=0.3, name="mine"),
+    metrics.AngularError(outputs.Normal(1), name="mine"),
+    metrics.ExpectedCalibrationError(3, "mine", output=outputs.Categorical(2.0)),
+]
 
 
 def moments(raw, size, min_scale=1e-3):
@@ -19,55 +27,28 @@ def moments(raw, size, min_scale=1e-3):
 
 
 def evaluate(metric, *update):
+    metric.reset_state()
     metric.update_state(*update)
     return float(metric.result())
 
 
-# Negative log-likelihood
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_nll_of_classes_equals_scipy(weighted):
-    logits = RNG.normal(0, 2, (50, 4)).astype(np.float32)
-    labels = RNG.integers(0, 4, 50)
-    weights = RNG.uniform(0, 2, 50) if weighted else np.ones(50)
-    each = -scipy.special.log_softmax(logits.astype(np.float64), -1)[np.arange(50), labels]
-    metric = metrics.NegativeLogLikelihood("categorical")
-    actual = evaluate(metric, labels, logits, weights if weighted else None)
-    assert actual == pytest.approx(np.average(each, weights=weights), rel=1e-5)
-
-
-def test_nll_of_normals_equals_scipy():
-    raw = RNG.normal(0, 1, (50, 4)).astype(np.float32)
-    targets = RNG.normal(0, 1, (50, 2)).astype(np.float32)
-    mean, stddev = moments(raw, 2)
-    expected = -scipy.stats.norm.logpdf(targets, mean, stddev).sum(-1).mean()
-    actual = evaluate(metrics.NegativeLogLikelihood(outputs.Normal(2)), targets, raw)
-    assert actual == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: metrics.NegativeLogLikelihood(outputs.Normal(1)),
-        lambda: metrics.GaussianCoverage(outputs.Normal(1), level=0.5),
-        lambda: metrics.AngularError(outputs.Normal(1)),
-        lambda: metrics.ExpectedCalibrationError(4),
-    ],
-    ids=["nll", "coverage", "angle", "ece"],
-)
-def test_batches_of_different_sizes_equal_one_and_reset_forgets(make):
-    raw = RNG.normal(0, 1, (30, 2)).astype(np.float32)
-    labels = RNG.integers(0, 2, 30)
-    metric = make()
-    whole = evaluate(metric, labels, raw)
+@pytest.mark.parametrize("metric", EACH, ids=lambda metric: type(metric).__name__)
+def test_batches_of_different_sizes_equal_one_and_reset_forgets_and_configs_round_trip(metric):
+    whole = evaluate(metric, CLASSES, RAW)
     metric.reset_state()
-    for rows in (slice(0, 3), slice(3, 20), slice(20, 30)):
-        metric.update_state(labels[rows], raw[rows])
+    for rows in (slice(0, 3), slice(3, 20), slice(20, 50)):
+        metric.update_state(CLASSES[rows], RAW[rows])
     assert float(metric.result()) == pytest.approx(whole, rel=1e-5)
-    metric.reset_state()
-    first = evaluate(metric, labels[:3], raw[:3])
-    assert first == pytest.approx(evaluate(make(), labels[:3], raw[:3]), rel=1e-6)
+    again = keras.metrics.deserialize(keras.metrics.serialize(metric))
+    assert (type(again), again.name) == (type(metric), "mine")
+    assert evaluate(again, CLASSES, RAW) == evaluate(metric, CLASSES, RAW)
+
+
+def test_nll_is_the_weighted_mean():
+    weights = RNG.uniform(0, 2, 50)
+    each = -scipy.special.log_softmax(RAW.astype(np.float64), -1)[np.arange(50), CLASSES]
+    actual = evaluate(metrics.NegativeLogLikelihood("categorical"), CLASSES, RAW, weights)
+    assert actual == pytest.approx(np.average(each, weights=weights), rel=1e-5)
 
 
 # Expected calibration error
@@ -88,52 +69,49 @@ def reference_ece(logits, labels, bins, weights=None):
     return total / weights.sum()
 
 
-@pytest.mark.parametrize("bins", [1, 5, 15])
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("one_hot", [False, True])
-def test_ece_equals_numpy(bins, weighted, one_hot):
-    rng = np.random.default_rng(1)
-    logits = rng.normal(0, 2, (300, 5)).astype(np.float32)
-    labels = rng.integers(0, 5, 300)
-    weights = rng.uniform(0, 2, 300) if weighted else None
-    metric = metrics.ExpectedCalibrationError(bins)
-    actual = evaluate(metric, np.eye(5)[labels] if one_hot else labels, logits, weights)
-    expected = reference_ece(logits, labels, bins, weights)
+ECE_RNG = np.random.default_rng(1)
+ECE_LOGITS, ECE_LABELS, ECE_WEIGHTS = (
+    ECE_RNG.normal(0, 2, (300, 5)).astype(np.float32),
+    ECE_RNG.integers(0, 5, 300),
+    ECE_RNG.uniform(0, 2, 300),
+)
+
+
+@pytest.mark.parametrize(
+    ("bins", "labels", "weights"),
+    [
+        (1, ECE_LABELS, None),
+        (15, np.eye(5)[ECE_LABELS], ECE_WEIGHTS),
+        (5, ECE_LABELS[:, None], ECE_WEIGHTS[:, None]),
+    ],
+    ids=["indices", "one-hot", "with axes"],
+)
+def test_ece_equals_numpy(bins, labels, weights):
+    actual = evaluate(metrics.ExpectedCalibrationError(bins), labels, ECE_LOGITS, weights)
+    expected = reference_ece(ECE_LOGITS, ECE_LABELS, bins, None if weights is None else ECE_WEIGHTS)
     assert expected > 0.05
     assert actual == pytest.approx(expected, rel=1e-4)
 
 
-def test_ece_accepts_labels_and_weights_of_shape_batch_by_one():
-    rng = np.random.default_rng(2)
-    logits = rng.normal(0, 2, (40, 3)).astype(np.float32)
-    labels, weights = rng.integers(0, 3, 40), rng.uniform(0, 2, 40)
+def test_ece_takes_one_weight_for_all_rows_and_no_rows():
     metric = metrics.ExpectedCalibrationError(5)
-    actual = evaluate(metric, labels[:, None], logits, weights[:, None])
-    assert actual == pytest.approx(reference_ece(logits, labels, 5, weights), rel=1e-4)
-
-
-def test_ece_takes_one_weight_for_all_rows():
-    rng = np.random.default_rng(3)
-    logits, labels = rng.normal(0, 2, (40, 3)).astype(np.float32), rng.integers(0, 3, 40)
-    metric = metrics.ExpectedCalibrationError(5)
-    metric.update_state(labels[:10], logits[:10], 3.0)
-    metric.update_state(labels[10:], logits[10:], 1.0)
-    weights = np.where(np.arange(40) < 10, 3.0, 1.0)
-    expected = reference_ece(logits, labels, 5, weights)
+    assert float(metric.result()) == 0.0
+    metric.update_state(np.zeros(0, int), np.zeros((0, 5), np.float32), np.zeros(0))
+    assert float(metric.result()) == 0.0
+    metric.update_state(ECE_LABELS[:10], ECE_LOGITS[:10], 3.0)
+    metric.update_state(ECE_LABELS[10:], ECE_LOGITS[10:], 1.0)
+    weights = np.where(np.arange(300) < 10, 3.0, 1.0)
+    expected = reference_ece(ECE_LOGITS, ECE_LABELS, 5, weights)
     assert float(metric.result()) == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize(("label", "expected"), [(0, 0.0), (1, 1.0)])
-def test_ece_counts_a_confidence_of_exactly_one(label, expected):
-    actual = evaluate(metrics.ExpectedCalibrationError(10), [label], [[200.0, 0.0]])
-    assert actual == pytest.approx(expected)
-
-
-def test_ece_puts_a_boundary_confidence_into_the_lower_bin():
+def test_ece_counts_a_confidence_of_one_and_puts_a_boundary_into_the_lower_bin():
+    metric = metrics.ExpectedCalibrationError(2)
+    assert evaluate(metric, [0], [[200.0, 0.0]]) == pytest.approx(0.0)
+    assert evaluate(metric, [1], [[200.0, 0.0]]) == pytest.approx(1.0)
     # Confidences 0.5 (right) and 0.6 (wrong) with two bins: (0, 0.5] and (0.5, 1].
     logits = np.log(np.array([[0.5, 0.5], [0.6, 0.4]]))
-    actual = evaluate(metrics.ExpectedCalibrationError(2), [0, 1], logits)
-    assert actual == pytest.approx((0.5 + 0.6) / 2, rel=1e-5)
+    assert evaluate(metric, [0, 1], logits) == pytest.approx((0.5 + 0.6) / 2, rel=1e-5)
 
 
 def test_ece_of_calibrated_logits_is_small_and_of_sharpened_ones_is_not():
@@ -145,59 +123,24 @@ def test_ece_of_calibrated_logits_is_small_and_of_sharpened_ones_is_not():
     assert evaluate(metrics.ExpectedCalibrationError(10), labels, 4 * logits) > 0.1
 
 
-def test_ece_of_no_rows_adds_nothing():
-    metric = metrics.ExpectedCalibrationError()
-    metric.update_state(np.zeros(0, int), np.zeros((0, 3), np.float32), np.zeros(0))
-    assert float(metric.result()) == 0.0
-
-
-def test_ece_refuses_an_output_that_is_not_categorical():
-    with pytest.raises(ValueError, match="Categorical"):
-        metrics.ExpectedCalibrationError(output="bernoulli")
-
-
-def test_ece_before_any_update_is_zero():
-    assert float(metrics.ExpectedCalibrationError().result()) == 0.0
-
-
-@pytest.mark.parametrize("bins", [0, -3, 2.5, "ten"])
-def test_ece_refuses_bad_bins(bins):
-    with pytest.raises(ValueError, match="bins"):
-        metrics.ExpectedCalibrationError(bins)
-
-
 # Coverage
 
 
 @pytest.mark.parametrize("level", [0.5, 0.95])
-def test_coverage_equals_numpy(level):
-    raw = RNG.normal(0, 1, (200, 4)).astype(np.float32)
-    targets = RNG.normal(0, 1, (200, 2)).astype(np.float32)
-    low, high = scipy.stats.norm.interval(level, *moments(raw, 2))
+@pytest.mark.parametrize("output", [outputs.Normal(2), outputs.Point(2, stddev=[0.3, 0.2])])
+def test_coverage_equals_numpy(output, level):
+    raw = RNG.normal(0, 1, (200, output.raw_size(2))).astype(np.float32)
+    mean, stddev = (raw, [0.3, 0.2]) if isinstance(output, outputs.Point) else moments(raw, 2)
+    targets = RNG.normal(mean, 1.3 * np.asarray(stddev)).astype(np.float32)
+    low, high = scipy.stats.norm.interval(level, mean, stddev)
     expected = ((targets >= low) & (targets <= high)).mean()
-    actual = evaluate(metrics.GaussianCoverage(outputs.Normal(2), level), targets, raw)
+    actual = evaluate(metrics.GaussianCoverage(output, level), targets, raw)
     assert actual == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("level", [0.5, 0.68, 0.95])
-def test_coverage_of_simulated_targets_is_the_level(level):
-    rng = np.random.default_rng(5)
-    raw = rng.normal(0, 1, (20_000, 2)).astype(np.float32)
-    targets = rng.normal(*moments(raw, 1))
-    actual = evaluate(metrics.GaussianCoverage(outputs.Normal(1), level), targets, raw)
-    assert abs(actual - level) < 4 * math.sqrt(level * (1 - level) / 20_000)
-    overconfident = raw - np.array([0, 1.0], np.float32)
-    metric = metrics.GaussianCoverage(outputs.Normal(1), level)
-    assert evaluate(metric, targets, overconfident) < level - 0.05
-
-
-@pytest.mark.parametrize("level", [0.0, 1.0, -0.5, 95, math.nan])
-def test_coverage_refuses_a_level_outside_zero_and_one(level):
-    with pytest.raises(ValueError, match="level"):
-        metrics.GaussianCoverage(outputs.Normal(1), level)
-
-
 # Angles
+
+HALF = math.pi / 2
 
 
 def with_scales(means):
@@ -208,48 +151,34 @@ def with_scales(means):
 @pytest.mark.parametrize(
     ("predicted", "true", "degrees"),
     [
-        (0.0, 0.0, 0.0),
-        (math.pi / 2, 0.0, 90.0),
-        (0.0, math.pi, 180.0),
-        (math.pi - 0.01, -math.pi + 0.01, math.degrees(0.02)),
-        (-3.0, 3.0, math.degrees(2 * math.pi - 6.0)),
-        (0.1 + 4 * math.pi, 0.1, 0.0),
-        (0.001, 0.0, math.degrees(0.001)),
-    ],
-)
-def test_plane_angles_go_the_shorter_way_round(predicted, true, degrees):
-    metric = metrics.AngularError(outputs.Normal(1))
-    actual = evaluate(metric, [[true]], with_scales([[predicted]]))
-    assert actual == pytest.approx(degrees, abs=1e-3 if degrees > 1 else 1e-4)
-
-
-def test_plane_angles_may_come_without_their_axis():
-    metric = metrics.AngularError(outputs.Normal(1))
-    actual = evaluate(metric, [0.0, 0.5], with_scales([[0.1], [0.8]]))
-    assert actual == pytest.approx(math.degrees(0.2), rel=1e-5)
-
-
-HALF = math.pi / 2
-
-
-@pytest.mark.parametrize(
-    ("predicted", "true", "degrees"),
-    [
+        ([0.0], [0.0], 0.0),
+        ([HALF], [0.0], 90.0),
+        ([0.0], [math.pi], 180.0),
+        ([math.pi - 0.01], [-math.pi + 0.01], math.degrees(0.02)),
+        ([0.1 + 4 * math.pi], [0.1], 0.0),
+        ([0.001], [0.0], math.degrees(0.001)),
         ((0.0, 0.0), (0.0, 0.0), 0.0),
         ((0.0, 0.0), (0.0, HALF), 90.0),  # (0, 0, -1) and (-1, 0, 0)
         ((0.0, 0.0), (HALF, 0.3), 90.0),  # (0, 0, -1) and (0, -1, 0)
-        ((HALF, 0.0), (-HALF, 0.0), 180.0),  # straight down and straight up
-        ((0.0, 0.0), (0.0, math.pi), 180.0),
-        ((0.0, -HALF), (0.0, HALF), 180.0),
+        ((HALF, 0.0), (-HALF, 0.0), 180.0),  # Straight down and straight up.
         ((math.pi / 4, 0.0), (0.0, 0.0), 45.0),
         ((math.pi / 4, 0.0), (math.pi / 4, HALF), 60.0),  # a . b = 1/2
-        ((0.0, 1e-3), (0.0, 0.0), math.degrees(1e-3)),  # an arc cosine would lose this
+        ((0.0, 1e-3), (0.0, 0.0), math.degrees(1e-3)),  # An arc cosine would lose this.
     ],
 )
-def test_gaze_angles_by_hand(predicted, true, degrees):
-    metric = metrics.AngularError(outputs.Normal(2))
+def test_angles_by_hand(predicted, true, degrees):
+    metric = metrics.AngularError(outputs.Normal(len(true)))
     actual = evaluate(metric, [true], with_scales([predicted]))
-    assert actual == pytest.approx(degrees, abs=1e-3 if degrees > 1 else 1e-5)
+    assert actual == pytest.approx(degrees, abs=1e-3 if degrees > 1 else 1e-4)
+
+
+def test_plane_angles_may_come_without_their_axis_and_from_points():
+    for output, raw in (
+        (outputs.Normal(1), with_scales([[0.1], [0.8]])),
+        (outputs.Point(1, 0.1), [[0.1], [0.8]]),
+    ):
+        actual = evaluate(metrics.AngularError(output), [0.0, 0.5], raw)
+        assert actual == pytest.approx(math.degrees(0.2), rel=1e-5)
 
 
 def test_gaze_angles_equal_numpy_and_are_averaged():
@@ -270,52 +199,33 @@ def test_gaze_angles_equal_numpy_and_are_averaged():
 def test_identical_directions_have_no_error_and_never_nan(size):
     angles = RNG.uniform(-math.pi, math.pi, (1000, size)).astype(np.float32)
     values = metrics.AngularError(outputs.Normal(size)).values(angles, with_scales(angles))
-    assert np.all(np.isfinite(values))
     np.testing.assert_allclose(values, np.zeros(1000), atol=1e-5)
 
 
-# Errors and serialization
-
-
-@pytest.mark.parametrize("make", [metrics.GaussianCoverage, metrics.AngularError])
-@pytest.mark.parametrize("output", ["categorical", "bernoulli"])
-def test_metrics_of_normals_refuse_other_outputs(make, output):
-    with pytest.raises(ValueError, match=f"{make.__name__} needs an ecl_tf.outputs.Normal"):
-        make(output)
-
-
-def test_metrics_of_normals_take_points_with_a_spread():
-    points = RNG.normal(0, 1, (200, 2)).astype(np.float32)
-    targets = points + RNG.normal(0, 0.3, (200, 2)).astype(np.float32)
-    output = outputs.Point(2, stddev=[0.3, 0.2])
-    low, high = scipy.stats.norm.interval(0.8, points, [0.3, 0.2])
-    coverage = evaluate(metrics.GaussianCoverage(output, 0.8), targets, points)
-    assert coverage == pytest.approx(((targets >= low) & (targets <= high)).mean(), abs=1e-6)
-    angle = evaluate(metrics.AngularError(outputs.Point(1, 0.1)), [[0.5]], [[0.2]])
-    assert angle == pytest.approx(math.degrees(0.3), rel=1e-5)
-
-
-def test_angular_error_refuses_three_dimensions():
-    with pytest.raises(ValueError, match="event size of 1 or 2"):
-        metrics.AngularError(outputs.Normal(3))
+# Errors and Keras
 
 
 @pytest.mark.parametrize(
-    "metric",
+    ("build", "message"),
     [
-        metrics.NegativeLogLikelihood(outputs.Normal(1, 0.3), name="mine"),
-        metrics.GaussianCoverage(outputs.Normal(1), level=0.3, name="mine"),
-        metrics.AngularError(outputs.Normal(1), name="mine"),
-        metrics.ExpectedCalibrationError(3, "mine", output=outputs.Categorical(2.0)),
+        (lambda: metrics.GaussianCoverage("categorical"), "GaussianCoverage needs .*Normal"),
+        (lambda: metrics.AngularError("bernoulli"), "AngularError needs an ecl_tf.outputs.Normal"),
+        (lambda: metrics.AngularError(outputs.Normal(3)), "event size of 1 or 2"),
+        (lambda: metrics.ExpectedCalibrationError(output="bernoulli"), "Categorical"),
     ],
-    ids=lambda metric: type(metric).__name__,
 )
-def test_config_round_trip(metric):
-    again = keras.metrics.deserialize(keras.metrics.serialize(metric))
-    assert type(again) is type(metric)
-    assert again.name == "mine"
-    raw, labels = RNG.normal(0, 1, (50, 2)).astype(np.float32), RNG.integers(0, 2, 50)
-    assert evaluate(again, labels, raw) == evaluate(metric, labels, raw)
+def test_outputs_must_suit(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_bins_and_levels_must_be_in_their_range():
+    for bins in (0, -3, 2.5, "ten"):
+        with pytest.raises(ValueError, match="bins"):
+            metrics.ExpectedCalibrationError(bins)
+    for level in (0.0, 1.0, -0.5, 95, math.nan):
+        with pytest.raises(ValueError, match="level"):
+            metrics.GaussianCoverage(outputs.Normal(1), level)
 
 
 def test_metrics_work_in_plain_keras_compile():

@@ -9,32 +9,35 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mixed precision")]  # O
 
 STEPS = 20
 # Of weights of about 1 after 20 steps; float16 has a rounding error of 0.0005, bfloat16 of 0.004.
-TOLERANCES = {"float32": 1e-6, "mixed_float16": 5e-4, "mixed_bfloat16": 4e-3}
+TOLERANCES = {
+    "mixed_float16": 5e-4,
+    "mixed_bfloat16": 4e-3,
+    "two replicas": 5e-4,
+    "teacher": 5e-4,
+}
 
 
 @pytest.fixture(scope="module")
 def trained():
-    return processes.results([processes.start("train_in_low_precision.py")])[0]
+    script = processes.start("train_in_low_precision.py", VIRTUAL_DEVICES="2")
+    return processes.results([script])[0]
 
 
-@pytest.mark.parametrize("policy", TOLERANCES)
-@pytest.mark.parametrize("what", ["one", "two", "teachers"])
-def test_mixed_policies_train_as_float32_does(trained, what, policy):
-    found, wanted = trained[what][policy], trained["one"]["float32"]
+@pytest.mark.parametrize("what", TOLERANCES)
+def test_mixed_policies_train_as_float32_does(trained, what):
+    found, wanted, tolerance = trained[what], trained["float32"], TOLERANCES[what]
     assert found["updates"] == STEPS
     for got, want in zip(found["weights"], wanted["weights"], strict=True):
-        np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCES[policy])
-    np.testing.assert_allclose(
-        found["history"]["loss"], wanted["history"]["loss"], rtol=10 * TOLERANCES[policy]
-    )
+        np.testing.assert_allclose(got, want, rtol=0, atol=tolerance)
     losses = wanted["history"]["loss"]
+    np.testing.assert_allclose(found["history"]["loss"], losses, rtol=10 * tolerance)
     assert losses[-1] < losses[0] / 5  # It learnt something.
 
 
-@pytest.mark.parametrize("what", ["one", "two"])
-def test_the_loss_is_scaled_for_float16_alone(trained, what):
-    scales = {policy: found["scale"] for policy, found in trained[what].items()}
-    assert scales == {"float32": None, "mixed_float16": 2.0**15, "mixed_bfloat16": None}
+def test_the_loss_is_scaled_for_float16_alone(trained):
+    scales = {name: found["scale"] for name, found in trained.items()}
+    assert scales["mixed_float16"] == scales["two replicas"] == 2.0**15
+    assert scales["float32"] is None and scales["mixed_bfloat16"] is None
 
 
 @pytest.mark.parametrize("replicas", ["one", "two"])
@@ -45,13 +48,13 @@ def test_an_overflow_of_any_replica_is_skipped_and_does_not_poison_metrics(train
     for name, values in found["history"].items():
         assert np.isfinite(values).all(), name
     for got, want in zip(found["weights"], trained["overflow on one"]["weights"], strict=True):
-        np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCES["mixed_float16"])
+        np.testing.assert_allclose(got, want, rtol=0, atol=5e-4)
 
 
-def test_keras_still_needs_to_be_mended(trained):
+def test_keras_still_needs_its_fit_to_be_patched(trained):
     assert np.isnan(trained["stock"]["weights"][0]).any(), (
         f"Keras {keras.__version__} skips another replica's overflow by itself: that remedy in "
-        "ecl_tf/keras_fit.py is no longer needed."
+        "ecl_tf/_internal/keras_fit.py is no longer needed."
     )
-    assert np.isfinite(trained["mended"]["weights"][0]).all()
-    assert trained["mended"]["updates"] == STEPS - 5
+    assert np.isfinite(trained["patched"]["weights"][0]).all()
+    assert trained["patched"]["updates"] == STEPS - 5

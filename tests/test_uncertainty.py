@@ -99,108 +99,68 @@ KINDS = {
 NAMES = ["teacher_uncertainty", "disagreement", "student_uncertainty", "divergence"]
 
 
-def test_these_are_the_scores():
-    assert list(uncertainty.SCORES) == NAMES
-    assert all(uncertainty.get(name) is getattr(uncertainty, name) for name in NAMES)
+def assert_scores(its, expected):
+    for name, values in zip(NAMES, expected, strict=True):
+        score = uncertainty.get(name)(its)
+        assert score.shape == its.inputs.shape[:1] and score.dtype == tf.float32
+        np.testing.assert_allclose(score, values, rtol=2e-4, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("positions", [(), (6,), (2, 3)], ids=["rows", "line", "map"])
+@pytest.mark.parametrize(
+    ("members", "positions"), [(3, ()), (3, (2, 3)), (1, ())], ids=["rows", "map", "one member"]
+)
 @pytest.mark.parametrize("kind", KINDS)
-def test_scores_are_the_formulas_and_positions_are_averaged(kind, positions):
+def test_scores_are_the_formulas_and_positions_are_averaged(kind, members, positions):
     output, size, formulas = KINDS[kind]
-    raws, student = numbers(3, 7, *positions, size), numbers(7, *positions, size)
-    for name, expected in zip(NAMES, formulas(raws, student), strict=True):
-        score = uncertainty.get(name)(answers(output, raws, student))
-        expected = expected.reshape(7, -1).mean(-1)
-        assert score.shape == (7,) and score.dtype == tf.float32
-        np.testing.assert_allclose(score, expected, rtol=2e-4, atol=1e-5, err_msg=name)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_one_member_has_its_own_uncertainty_and_none_of_disagreement(kind):
-    output, size, formulas = KINDS[kind]
-    raw = numbers(1, 7, size)
-    its = answers(output, raw)
-    np.testing.assert_allclose(
-        uncertainty.teacher_uncertainty(its), formulas(raw, raw[0])[2], rtol=1e-4
-    )
-    np.testing.assert_allclose(uncertainty.disagreement(its), np.zeros(7), atol=1e-5)
-
-
-def test_variances_are_in_units_of_the_targets_spread():
-    """By hand: stddevs 2 * 1 and 5 * 3, means 2 * (1 -+ 1) and 5 * (0 -+ 2)."""
-    scale = np.log(np.expm1([0.9, 2.9]))  # The floor of 0.1 is added.
-    raws = [[[0.0, -2.0, *scale]], [[2.0, 2.0, *scale]]]
-    its = answers(NORMAL, np.float32(raws))
-    np.testing.assert_allclose(uncertainty.disagreement(its), [1.0 + 4.0], rtol=1e-5)
-    np.testing.assert_allclose(
-        uncertainty.teacher_uncertainty(its), [1.0 + 9.0 + 1.0 + 4.0], rtol=1e-5
-    )
+    raws, student = numbers(members, 7, *positions, size), numbers(7, *positions, size)
+    expected = [each.reshape(7, -1).mean(-1) for each in formulas(raws, student)]
+    assert_scores(answers(output, raws, student), expected)
 
 
 @pytest.mark.parametrize("stddev", [None, [0.5, 3.0]])
 def test_points_have_their_spread_and_what_they_differ_by(stddev):
     raws, student = numbers(4, 7, 2), numbers(7, 4)
     point = outputs.Point(2, stddev, target_stddev=UNIT.tolist())
-    its = answers(NORMAL, raws, student, teacher_output=point)
     between = (UNIT * np.float64(raws)).var(0)
     variance = between + np.square(stddev or 0.0)
-    np.testing.assert_allclose(
-        uncertainty.disagreement(its), (between / UNIT**2).sum(-1), rtol=1e-4
-    )
-    np.testing.assert_allclose(
-        uncertainty.teacher_uncertainty(its), (variance / UNIT**2).sum(-1), rtol=1e-4
-    )
-    expected = normal_kl((UNIT * raws).mean(0), variance, *moments(student, UNIT, 0.1))
-    np.testing.assert_allclose(uncertainty.divergence(its), expected, rtol=1e-3)
+    of_student = moments(student, UNIT, 0.1)
+    expected = [(each / UNIT**2).sum(-1) for each in (variance, between, of_student[1])]
+    expected.append(normal_kl((UNIT * raws).mean(0), variance, *of_student))
+    assert_scores(answers(NORMAL, raws, student, teacher_output=point), expected)
 
 
-@pytest.mark.parametrize("weights", [{}, {"place": 0.25}, {"kind": 0.0, "place": 3.0}], ids=str)
+@pytest.mark.parametrize("weights", [{}, {"kind": 0.0, "place": 3.0}], ids=str)
 def test_named_outputs_are_summed_with_their_weights(weights):
     joint = outputs.Joint({"kind": "categorical", "place": NORMAL}, weights)
     kinds, places = numbers(3, 7, 5), numbers(3, 7, 4)
     student = {"kind": numbers(7, 5), "place": numbers(7, 4)}
     raws = [{"kind": kind, "place": place} for kind, place in zip(kinds, places, strict=True)]
-    its = answers(joint, raws, student)
-    for name, kind, place in zip(
-        NAMES,
-        of_categorical(kinds, student["kind"]),
-        of_normal(places, student["place"]),
-        strict=True,
-    ):
-        expected = weights.get("kind", 1.0) * kind + weights.get("place", 1.0) * place
-        np.testing.assert_allclose(
-            uncertainty.get(name)(its), expected, rtol=2e-4, atol=1e-5, err_msg=name
-        )
+    of_kind = of_categorical(kinds, student["kind"])
+    of_place = of_normal(places, student["place"])
+    expected = [
+        weights.get("kind", 1.0) * kind + weights.get("place", 1.0) * place
+        for kind, place in zip(of_kind, of_place, strict=True)
+    ]
+    assert_scores(answers(joint, raws, student), expected)
 
 
 @pytest.mark.parametrize("output", [outputs.Categorical(), outputs.Bernoulli()], ids=repr)
 def test_sure_networks_of_extreme_logits_score_zero_and_opposite_ones_ln_2(output):
     sure = np.float32([[[-1e4, 1e4]], [[-1e4, 1e4]]])
     events = 2 if output.family == "bernoulli" else 1
-    its = answers(output, sure, sure[0])
-    for name in NAMES:
-        np.testing.assert_allclose(uncertainty.get(name)(its), [0.0], atol=1e-6, err_msg=name)
+    assert_scores(answers(output, sure, sure[0]), [[0.0]] * 4)
     opposite = answers(output, np.stack([sure[0], -sure[0]]))
     for score in (uncertainty.teacher_uncertainty, uncertainty.disagreement):
         np.testing.assert_allclose(score(opposite), [events * np.log(2)], rtol=1e-5)
 
 
-def test_half_precision_answers_are_scored_in_single_precision():
-    raws, student = np.float16(numbers(2, 7, 5)), np.float16(numbers(7, 5))
-    its = answers(outputs.Categorical(), raws, student)
-    for name, expected in zip(NAMES, of_categorical(raws, student), strict=True):
-        score = uncertainty.get(name)(its)
-        assert score.dtype == tf.float32
-        np.testing.assert_allclose(score, expected, rtol=2e-4, atol=1e-6, err_msg=name)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_an_answer_that_is_not_a_number_has_no_score(name):
+def test_an_answer_that_is_not_a_number_has_no_score():
     raws, student = numbers(2, 7, 5), numbers(7, 5)
     raws[1, 3, 2] = student[3, 2] = np.nan
-    score = uncertainty.get(name)(answers(outputs.Categorical(), raws, student)).numpy()
-    assert np.isnan(score[3]) and np.isfinite(np.delete(score, 3)).all()
+    its = answers(outputs.Categorical(), raws, student)
+    for name in NAMES:
+        score = uncertainty.get(name)(its).numpy()
+        assert np.isnan(score[3]) and np.isfinite(np.delete(score, 3)).all(), name
 
 
 # Who is asked.
@@ -218,23 +178,17 @@ def test_an_answer_that_is_not_a_number_has_no_score(name):
     ],
 )
 def test_each_network_is_asked_once_and_only_if_needed(names, of_teacher, of_student):
-    its = answers(outputs.Categorical(), numbers(2, 7, 5), numbers(7, 5))
+    raws = numbers(2, 7, 5)
+    its = answers(outputs.Categorical(), raws, numbers(7, 5))
     for name in names:
         uncertainty.get(name)(its)
     teacher, student, _ = its.networks
+    if of_teacher:
+        np.testing.assert_array_equal(its.member_outputs, raws)
     assert (len(teacher.asked), len(student.asked)) == (of_teacher, of_student)
     assert its.teacher_was_asked == bool(of_teacher)
     assert all(inputs is its.inputs for inputs in teacher.asked)
     assert all(inputs is its.inputs and training is False for inputs, training in student.asked)
-
-
-def test_the_members_answers_are_kept():
-    raws = numbers(2, 7, 5)
-    its = answers(outputs.Categorical(), raws)
-    uncertainty.disagreement(its)
-    assert isinstance(its.member_outputs, list)
-    np.testing.assert_array_equal(its.member_outputs, raws)
-    assert len(its.networks.teacher.asked) == 1
 
 
 # Names, configs, errors.
@@ -245,24 +199,21 @@ def first_column(its):
     return its.inputs[:, 0]
 
 
-def test_a_function_is_itself_and_so_is_its_config():
-    assert uncertainty.get(first_column) is first_column
-    config = uncertainty.config_of(first_column)
-    assert isinstance(config, dict)
-    assert uncertainty.get(config) is first_column
+def test_configs_are_names_or_those_of_functions():
+    assert list(uncertainty.SCORES) == NAMES
+    for name in NAMES:
+        assert uncertainty.get(name) is getattr(uncertainty, name)
+        assert uncertainty.config_of(uncertainty.get(name)) == name
 
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_config_of_a_known_score_is_its_name(name):
-    assert uncertainty.config_of(uncertainty.get(name)) == name
-
-
-def test_a_function_that_only_has_the_name_of_a_score_is_another():
     @keras.saving.register_keras_serializable("test_uncertainty", name="divergence")
-    def divergence(its):
+    def divergence(its):  # That it has the name of a score makes it none of ours.
         return its.inputs[:, 0]
 
-    assert uncertainty.get(uncertainty.config_of(divergence)) is divergence
+    for function in (first_column, divergence):
+        assert uncertainty.get(function) is function
+        config = uncertainty.config_of(function)
+        assert isinstance(config, dict)
+        assert uncertainty.get(config) is function
 
 
 @pytest.mark.parametrize("identifier", ["entropy", "Divergence", "", 3, None, ["divergence"]])

@@ -37,13 +37,12 @@ SAMPLERS = {
     "Mix": samplers.Mix,
     "Mixup": samplers.Mixup,
     "UncertaintyMixup": samplers.UncertaintyMixup,
-    "Uncertain": lambda: samplers.Uncertain(samplers.Mixup()),  # The highest scores.
+    "Uncertain": lambda: samplers.Uncertain("Mixup", 2, "teacher_uncertainty", 0.0),
 }
 OUTPUTS = {
     "categorical": outputs.Categorical,
     "bernoulli": outputs.Bernoulli,
     "normal": lambda: outputs.Normal(2),
-    "point": lambda: outputs.Point(4, stddev=0.5),
 }
 
 

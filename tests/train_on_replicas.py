@@ -1,11 +1,10 @@
-"""Trains on virtual CPU devices, or as one of the workers that TF_CONFIG names; prints results.
+"""Trains on one and on all virtual CPU devices, or as a worker of TF_CONFIG; prints results.
 
-Arguments: the number of devices, and the names of the cases.
+On two devices it samples in groups of rows, else it has uneven batches.
 """
 
 import json
 import os
-import sys
 
 import keras
 import numpy as np
@@ -14,7 +13,7 @@ import tensorflow as tf
 from ecl_tf import Distiller, metrics, samplers
 
 # 157 rows in batches of 16 leave a last one of 13, which no number of replicas divides, and one
-# of 2 rows leaves two of four replicas empty; groups of 4 divide the parts of full batches.
+# of 2 rows leaves one of three replicas empty; groups of 4 divide the parts of full batches.
 ROWS, BATCH = 160, 16
 
 
@@ -36,9 +35,9 @@ def train(strategy, data, sampler, optimizer, label_weight, **arguments):
         distiller = Distiller(
             student, [network(2), network(3)], seed=5, sampler=sampler, label_weight=label_weight
         )
-        distiller.compile(optimizer(), metrics=scores(), weighted_metrics=["acc"])
+        distiller.compile(optimizer(0.05), metrics=scores(), weighted_metrics=["acc"])
     training = data.repeat() if arguments else data
-    history = distiller.fit(training, epochs=5, validation_data=data, verbose=0, **arguments)
+    history = distiller.fit(training, epochs=3, validation_data=data, verbose=0, **arguments)
     return {
         "replicas": strategy.num_replicas_in_sync,
         "history": history.history,
@@ -49,16 +48,9 @@ def train(strategy, data, sampler, optimizer, label_weight, **arguments):
 
 
 def main():
-    replicas, wanted = int(sys.argv[1]), sys.argv[2:]
-    tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices("CPU")[0],
-        [tf.config.LogicalDeviceConfiguration()] * replicas,
-    )
-    strategy = tf.distribute.get_strategy()
-    if "TF_CONFIG" in os.environ:
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    elif replicas > 1:
-        strategy = tf.distribute.MirroredStrategy([f"CPU:{n}" for n in range(replicas)])
+    # TensorFlow wants the strategy of several workers before all else.
+    is_worker = "TF_CONFIG" in os.environ
+    strategy = tf.distribute.MultiWorkerMirroredStrategy() if is_worker else None
     rng = np.random.default_rng(0)
     x = {
         "image": rng.normal(size=(ROWS, 4, 4, 1)).astype("float32"),
@@ -70,25 +62,22 @@ def main():
     flip = samplers.Augment(keras.layers.RandomFlip("horizontal"), key="image")
     row_wise = samplers.Choice(["Empirical", flip, samplers.GaussianNoise(0.5)])
     mixing = samplers.Choice([samplers.Mixup(0.5, group_size=4), samplers.CutMix(group_size=4)])
-    uncertain = samplers.Uncertain(mixing, 2, "student_uncertainty", 1.0, group_size=4)
-    cases = {
-        "uneven": lambda: train(
-            strategy,
-            data.take(157).batch(BATCH).concatenate(data.skip(157).take(2).batch(BATCH)),
-            row_wise,
-            lambda: keras.optimizers.SGD(0.3, 0.9),
-            0.5,
-        ),
-        "groups": lambda: train(
-            strategy,
-            data.batch(BATCH),
-            uncertain,
-            lambda: keras.optimizers.Adam(0.01),
-            0.0,
-            steps_per_epoch=10,
-        ),
-    }
-    print(json.dumps({case: cases[case]() for case in wanted}, default=float))
+    groups = samplers.Uncertain(mixing, 2, "student_uncertainty", 1.0, group_size=4)
+    rest = data.skip(157).take(2).batch(BATCH)
+    uneven = data.take(157).batch(BATCH).concatenate(rest), row_wise, keras.optimizers.SGD, 0.5
+    if is_worker:
+        found = train(strategy, *uneven)
+    else:
+        devices = [f"CPU:{n}" for n in range(int(os.environ["VIRTUAL_DEVICES"]))]
+        case, steps = uneven, {}
+        if len(devices) == 2:
+            case = data.batch(BATCH), groups, keras.optimizers.Adam, 0.0
+            steps = {"steps_per_epoch": 10}
+        found = [
+            train(each, *case, **steps)
+            for each in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(devices))
+        ]
+    print(json.dumps(found, default=float))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def digits(train_size: int = 900, validation_size: int = 300, seed: int = 0) -> 
     """
     images, labels = _load()
     parts = _split(labels, train_size, validation_size, seed)
-    train, validation, test = (_dataset(images[p][..., None], labels[p]) for p in parts)
+    train, validation, test = (_dataset(images[part], labels[part]) for part in parts)
     return Splits(train, validation, test, event_size=10)
 
 
@@ -77,12 +77,11 @@ def rotated_digits(
     def turn(part):
         angles = generator.uniform(-max_angle, max_angle, len(part))
         turned = np.stack([_rotate(images[i], a) for i, a in zip(part, angles, strict=True)])
-        return _dataset(turned[..., None], np.radians(angles)[:, None].astype("float32"))
+        return _dataset(turned, np.radians(angles)[:, None].astype("float32"))
 
-    test, validation, train = (
-        turn(part) for part in (parts[2], parts[1], np.tile(parts[0], copies))
-    )
-    return Splits(train, validation, test, event_size=1)
+    # In this order, so that neither copies nor sizes change the test.
+    test, validation = turn(parts[2]), turn(parts[1])
+    return Splits(turn(np.tile(parts[0], copies)), validation, test, event_size=1)
 
 
 def _load():
@@ -122,5 +121,5 @@ def _rotate(image, angle):
     return ndimage.rotate(padded, angle, reshape=False, order=1).clip(0.0, 1.0)
 
 
-def _dataset(inputs, labels):
-    return tf.data.Dataset.from_tensor_slices((inputs, labels))
+def _dataset(images, labels):
+    return tf.data.Dataset.from_tensor_slices((images[..., None], labels))

@@ -105,14 +105,8 @@ def mpii_gaze(
 def _splits(train, validation, test):
     gaze = in_memory(train.map(lambda inputs, label: label)).numpy()
     mean, stddev = gaze.mean(0, dtype="float64"), gaze.std(0, dtype="float64")
-    return Splits(
-        train,
-        validation,
-        test,
-        event_size=2,
-        target_mean=mean.tolist(),
-        target_stddev=stddev.tolist(),
-    )
+    statistics = {"target_mean": mean.tolist(), "target_stddev": stddev.tolist()}
+    return Splits(train, validation, test, event_size=2, **statistics)
 
 
 def _read(builder, persons, head_pose):

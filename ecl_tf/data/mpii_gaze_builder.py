@@ -15,6 +15,7 @@ import collections
 import dataclasses
 import io
 import re
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -74,10 +75,9 @@ class MpiiGaze(tfds.core.GeneratorBasedBuilder):
             z of the head's rotation matrix, in radians; not in the configuration
             `evaluation_subset_without_pose`.
 
-    The image's columns are reversed and both yaws are negated for right eyes. Examples
-    are stored in the order of the archive, whatever it is shuffled to later; a row that
-    an evaluation list names twice (one person has fewer images than the list has lines)
-    is stored twice.
+    Right eyes are mirrored. Examples are stored in the order of the archive, whatever it is
+    shuffled to later; a row that an evaluation list names twice (one person has fewer images
+    than the list has lines) is stored twice.
 
     Raises, while preparing:
         ValueError: if a file or directory is missing, can't be read or does not hold
@@ -227,11 +227,8 @@ def _listed_examples(directory, list_path, head_pose):
                 "images must be of the same release: extract the whole MPIIGaze.tar.gz."
             )
         day = _read_day(path, head_pose)
-        rows_of = collections.defaultdict(list)
-        for row, image_name in enumerate(day.names):
-            rows_of[image_name].append(row)
         for entry in entries:
-            rows = rows_of.get(entry.name, [])
+            rows = [row for row, image_name in enumerate(day.names) if image_name == entry.name]
             if len(rows) != 1:
                 raise ValueError(
                     f"{entry.place} names {entry.name}, which must be one of the names that "
@@ -242,19 +239,14 @@ def _listed_examples(directory, list_path, head_pose):
     return [examples[number] for number in sorted(examples)]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Entry:
-    """A line of an evaluation list."""
+class _Entry(NamedTuple):
+    """A line of an evaluation list, and where it is, for messages."""
 
-    path: object
+    place: str
     number: int
     day: str
     name: str
     side: str
-
-    @property
-    def place(self):
-        return f"{self.path}, line {self.number},"
 
 
 def _read_list(path):
@@ -269,46 +261,37 @@ def _read_list(path):
                 f'{path}, line {number}, is {line!r}; a line such as "day01/0001.jpg left" is '
                 "expected. Restore the list from MPIIGaze.tar.gz."
             )
-        entries.append(_Entry(path, number, *match.groups()))
+        entries.append(_Entry(f"{path}, line {number},", number, *match.groups()))
     if not entries:
         raise ValueError(f"{path} is empty. Restore the list from MPIIGaze.tar.gz.")
     return entries
 
 
-@dataclasses.dataclass(frozen=True)
-class _Eye:
-    """All images of one eye in a day, unmirrored, with the vectors as stored."""
-
-    images: np.ndarray
-    gaze: np.ndarray
-    pose: np.ndarray | None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Day:
-    """A day's file.
-
-    Attributes:
-        path: of the file.
-        names: of the images.
-        eyes: dict from side to `_Eye`.
-        features: dict from side to the dict of features, arrays of all rows.
-    """
+class _Day(NamedTuple):
+    """A day's file: the images' names, and of each side the arrays of all rows as stored."""
 
     path: object
     names: list
     eyes: dict
-    features: dict
 
     def example(self, row, side, source=""):
         """The features of a row of one side; ValueError if its vectors can't be used."""
-        eye = self.eyes[side]
-        if not abs(np.linalg.norm(eye.gaze[row]) - 1.0) < 0.01:  # Not for NaN either.
-            self._refuse(row, side, source, "gaze", eye.gaze[row], "a unit vector")
-        if eye.pose is not None and not np.isfinite(eye.pose[row]).all():
-            self._refuse(row, side, source, "pose", eye.pose[row], "a finite rotation vector")
-        # Copies, for views would keep all days in memory.
-        return {name: values[row].copy() for name, values in self.features[side].items()}
+        eye = {field: values[row] for field, values in self.eyes[side].items()}
+        sign = np.array([1.0, -1.0 if side == "right" else 1.0])
+        length = np.linalg.norm(eye["gaze"])
+        if not abs(length - 1.0) < 0.01:  # Not for NaN either.
+            self._refuse(row, side, source, "gaze", eye["gaze"], "a unit vector")
+        x, y, z = eye["gaze"].astype("float64") / length
+        image = eye["image"][..., None]
+        # A copy, for views would keep all days in memory.
+        features = {"image": (image[:, ::-1] if side == "right" else image).copy()}
+        angles = {"gaze": np.array([np.arcsin(-np.clip(y, -1.0, 1.0)), np.arctan2(-x, -z)])}
+        if "pose" in eye:
+            if not np.isfinite(eye["pose"]).all():
+                self._refuse(row, side, source, "pose", eye["pose"], "a finite rotation vector")
+            x, y, z = Rotation.from_rotvec(eye["pose"]).as_matrix()[:, 2]
+            angles["head_pose"] = np.array([np.arcsin(np.clip(y, -1.0, 1.0)), np.arctan2(x, z)])
+        return features | {name: (each * sign).astype("float32") for name, each in angles.items()}
 
     def _refuse(self, row, side, source, field, value, expected):
         raise ValueError(
@@ -321,38 +304,40 @@ class _Day:
 def _read_day(path, head_pose):
     """Reads a day's file (MATLAB 5) into a `_Day`; ValueError if it is not as expected."""
     try:
-        # Unsqueezed, so that a day of one row keeps its ranks.
-        contents = loadmat(io.BytesIO(path.read_bytes()), struct_as_record=False)
+        contents = loadmat(io.BytesIO(path.read_bytes()), simplify_cells=True)
     except Exception as error:
         raise ValueError(
             f"{path} can't be read ({_reason(error)}). A MATLAB 5 file is expected: restore it "
             "from MPIIGaze.tar.gz."
         ) from error
-    names = [_text(name) for name in _field(path, contents, "filenames").ravel()]
-    eyes, features = {}, {}
-    for side in ("left", "right"):
-        images = _field(path, contents, f"data.{side}.image")
-        gaze = _field(path, contents, f"data.{side}.gaze")
-        pose = _field(path, contents, f"data.{side}.pose") if head_pose else None
-        # A release that was squeezed when it was saved has lost the rank of single rows.
-        images = images[None] if images.shape == _IMAGE_SHAPE else images
-        _check(path, f"data.{side}.image", images, (len(names), *_IMAGE_SHAPE), "uint8")
-        _check(path, f"data.{side}.gaze", gaze, (len(names), 3))
-        if pose is not None:
-            _check(path, f"data.{side}.pose", pose, (len(names), 3))
-        eyes[side] = _Eye(images, gaze, pose)
-        features[side] = _features(eyes[side], mirrored=side == "right")
-    return _Day(path, names, eyes, features)
+    names = [str(name).strip() for name in np.atleast_1d(_field(path, contents, "filenames"))]
+    shapes = {"image": _IMAGE_SHAPE, "gaze": (3,)} | ({"pose": (3,)} if head_pose else {})
+    eyes: dict[str, dict] = {"left": {}, "right": {}}
+    for side, eye in eyes.items():
+        for field, shape in shapes.items():
+            name = f"data.{side}.{field}"
+            array = np.asarray(_field(path, contents, name))
+            # The reader squeezes the arrays of a day with a single image.
+            array = array[None] if array.shape == shape else array
+            expected = "uint8" if field == "image" else "numbers"
+            fits = array.dtype == "uint8" if field == "image" else array.dtype.kind in "fiu"
+            shape = (len(names), *shape)
+            if array.shape != shape or not fits:
+                raise ValueError(
+                    f"{path}: {name} is an array {array.shape} of {array.dtype}; {shape} of "
+                    f"{expected} is expected, for there are {shape[0]} file names. Restore the "
+                    "file from MPIIGaze.tar.gz."
+                )
+            eye[field] = array
+    return _Day(path, names, eyes)
 
 
 def _field(path, contents, name):
-    """The array at a dotted name, through MATLAB's structs of size (1, 1)."""
-    first, *others = name.split(".")
+    """The array at a dotted name, through MATLAB's structs."""
     try:
-        value = contents[first]
-        for other in others:
-            value = getattr(value.item(), other)
-    except (AttributeError, KeyError, ValueError) as error:
+        for key in name.split("."):
+            contents = contents[key]
+    except (IndexError, KeyError, TypeError) as error:
         mend = "restore the file from MPIIGaze.tar.gz."
         if name.endswith(".pose"):
             mend = (
@@ -363,53 +348,7 @@ def _field(path, contents, name):
             f"{path} holds no {name}. Expected are data.left and data.right with image, gaze and "
             f"pose, and filenames: {mend}"
         ) from error
-    return value
-
-
-def _check(path, name, array, shape, dtype=None):
-    if array.shape == shape and (array.dtype == dtype if dtype else array.dtype.kind in "fiu"):
-        return
-    raise ValueError(
-        f"{path}: {name} is an array {array.shape} of {array.dtype}; {shape} of "
-        f"{dtype or 'numbers'} is expected, for there are {shape[0]} file names. Restore the file "
-        "from MPIIGaze.tar.gz."
-    )
-
-
-def _text(cell):
-    """The text of a MATLAB cell, or of a row of characters."""
-    return "".join(np.asarray(cell).ravel().astype(str)).strip()
-
-
-def _features(eye, mirrored):
-    sign = np.array([1.0, -1.0 if mirrored else 1.0])
-    images = eye.images[:, :, ::-1] if mirrored else eye.images
-    features = {
-        "image": np.ascontiguousarray(images[..., None]),
-        "gaze": (_gaze_angles(eye.gaze) * sign).astype("float32"),
-    }
-    if eye.pose is not None:
-        features["head_pose"] = (_head_angles(eye.pose) * sign).astype("float32")
-    return features
-
-
-def _gaze_angles(vectors):
-    """Pitch and yaw (n, 2) in radians of the directions (n, 3): asin(-y), atan2(-x, -z)."""
-    vectors = vectors.astype("float64")
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    x, y, z = (vectors / np.where(length == 0.0, 1.0, length)).T
-    return np.stack([np.arcsin(-y.clip(-1.0, 1.0)), np.arctan2(-x, -z)], axis=1)
-
-
-def _head_angles(rotation_vectors):
-    """Pitch and yaw (n, 2) in radians of where heads point, of rotation vectors (n, 3).
-
-    A head points along z, the third column of its rotation matrix: asin(z1), atan2(z0, z2).
-    """
-    # Rows that are not finite are refused when they are asked for.
-    vectors = np.nan_to_num(rotation_vectors.astype("float64"), posinf=0.0, neginf=0.0)
-    z = Rotation.from_rotvec(vectors).as_matrix()[:, :, 2]
-    return np.stack([np.arcsin(z[:, 1].clip(-1.0, 1.0)), np.arctan2(z[:, 0], z[:, 2])], axis=1)
+    return contents
 
 
 def _reason(error):

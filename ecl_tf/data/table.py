@@ -70,30 +70,22 @@ def table(
         )
     order = np.random.default_rng(seed).permutation(len(x))
     test, validation, train = _split(order, train_size, validation_size, test_size, path)
-
-    def dataset(part):
-        return tf.data.Dataset.from_tensor_slices((x[part], y[part]))
-
+    event_size, statistics = y.shape[1], {}
     if classes:
         y = _classes(y, path)
-        return Splits(
-            dataset(train), dataset(validation), dataset(test), event_size=int(y.max()) + 1
-        )
-
-    mean, stddev = y[train].mean(0, dtype="float64"), y[train].std(0, dtype="float64")
-    if not np.all(stddev > 0.0):
-        raise ValueError(
-            f"A target of {path} is the same in all {len(train)} training rows (standard "
-            f"deviation {stddev.tolist()}), so there is nothing to learn. Name another target."
-        )
-    return Splits(
-        dataset(train),
-        dataset(validation),
-        dataset(test),
-        event_size=y.shape[1],
-        target_mean=mean.tolist(),
-        target_stddev=stddev.tolist(),
+        event_size = int(y.max()) + 1
+    else:
+        mean, stddev = y[train].mean(0, dtype="float64"), y[train].std(0, dtype="float64")
+        statistics = {"target_mean": mean.tolist(), "target_stddev": stddev.tolist()}
+        if not np.all(stddev > 0.0):
+            raise ValueError(
+                f"A target of {path} is the same in all {len(train)} training rows (standard "
+                f"deviation {stddev.tolist()}), so there is nothing to learn. Name another target."
+            )
+    train, validation, test = (
+        tf.data.Dataset.from_tensor_slices((x[part], y[part])) for part in (train, validation, test)
     )
+    return Splits(train, validation, test, event_size, **statistics)
 
 
 def _classes(targets, path):
@@ -121,8 +113,7 @@ def _split(order, train_size, validation_size, test_size, path):
             f"{train_size} must be whole numbers of rows, the first two perhaps shares below "
             f"1, of at least one row each and at most {len(order)} together: so many {path} has."
         )
-    parts = np.split(order, np.cumsum(sizes))
-    return parts[:3]
+    return np.split(order, np.cumsum(sizes))[:3]
 
 
 def _read_npz(path, inputs, target):

@@ -23,19 +23,7 @@ __all__ = [
     "wide_resnet",
 ]
 
-_NETWORKS = {
-    function.__name__: function
-    for function in (
-        application,
-        convnet,
-        lenet,
-        mlp,
-        preactivation_resnet,
-        resnet,
-        vision_transformer,
-        wide_resnet,
-    )
-}
+_NETWORKS = {name: globals()[name] for name in __all__ if name != "build"}
 
 
 def build(name: str, input_shape: Any, units: int, **arguments: Any) -> keras.Model:
@@ -43,8 +31,10 @@ def build(name: str, input_shape: Any, units: int, **arguments: Any) -> keras.Mo
 
     Args:
         name: of a function of this package, such as "convnet".
-        input_shape: shape of one example; for networks with several inputs a dict from
-            input name to shape, such as {"image": (36, 60, 1), "head_pose": (2,)}.
+        input_shape: shape of one example, such as (height, width, channels) of an image; for
+            several inputs a dict from name to shape, such as {"image": (36, 60, 1),
+            "head_pose": (2,)}. "mlp" takes any shapes. The others take one image and any number
+            of vectors, which join the features before the last layer.
         units: the size of the raw output, `output.raw_size(event_size)`.
         **arguments: the network's own.
 

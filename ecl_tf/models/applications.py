@@ -4,6 +4,7 @@ import inspect
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
 from ecl_tf.models.inputs import head, image_and_vectors
@@ -24,8 +25,7 @@ def application(
     3,538,984, ResNet50 25,636,712, EfficientNetV2B0 7,200,312.
 
     Args:
-        input_shape: (height, width, channels) of one image, or a dict of the shapes of
-            one image and of vectors, which join the features before the last layer.
+        input_shape: of an image, or of one image and vectors, as `build` says.
         units: the size of the raw output, such as 10 for ten classes.
         model: its name there, such as "MobileNetV2".
         unstrided: how many halvings of the image to leave out, from the first on; 0 by
@@ -64,12 +64,7 @@ def _original(model, shape, units, options):
             f"keras.applications has no network {model!r}; expected one of {sorted(available)}, "
             "spelled like this."
         )
-    fixed = {
-        "weights": None,
-        "input_shape": shape,
-        "classes": units,
-        "classifier_activation": None,
-    }
+    fixed = dict(weights=None, input_shape=shape, classes=units, classifier_activation=None)
     known = inspect.signature(available[model]).parameters
     if "include_preprocessing" in known:
         fixed["include_preprocessing"] = False
@@ -91,9 +86,8 @@ def _original(model, shape, units, options):
 def _without_preprocessing_and_strides(network, image, unstrided):
     """A copy of `network` on the tensor `image` without its first halvings."""
     # Strided layers side by side, such as a block's and its shortcut's, yield one size.
-    sizes = {
-        layer.name: layer.output.shape[1:3] for layer in network.layers if max(_strides(layer)) > 1
-    }
+    strided = [layer for layer in network.layers if np.max(getattr(layer, "strides", 1)) > 1]
+    sizes = {layer.name: layer.output.shape[1:3] for layer in strided}
     halvings = sorted(set(sizes.values()), reverse=True)
     if not 0 <= unstrided <= len(halvings):
         raise ValueError(
@@ -110,8 +104,8 @@ def _without_preprocessing_and_strides(network, image, unstrided):
     }
     repadded = {
         layer.name: one_sided[id(layer.input)]
-        for layer in network.layers
-        if unstrided and layer.name in sizes and id(layer.input) in one_sided
+        for layer in strided
+        if unstrided and id(layer.input) in one_sided
     }
 
     def copy(layer):
@@ -127,8 +121,3 @@ def _without_preprocessing_and_strides(network, image, unstrided):
         return type(layer).from_config(config)
 
     return keras.models.clone_model(network, input_tensors=image, clone_function=copy)
-
-
-def _strides(layer):
-    strides = getattr(layer, "strides", 1)
-    return strides if isinstance(strides, (tuple, list)) else (strides,)

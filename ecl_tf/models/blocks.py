@@ -29,16 +29,7 @@ def convolution(x, filters, size, strides=1):
 
 
 def units_per_stage(name, depth, layers_outside):
-    """Returns n for a residual network of three stages of n units: depth = 6n + constant.
-
-    Args:
-        name: the network's name, for the message.
-        depth: the number of layers.
-        layers_outside: those that don't belong to the units.
-
-    Raises:
-        ValueError: if there is no such n.
-    """
+    """Returns n of a residual network, three stages of n units: depth = 6n + layers_outside."""
     if depth < 6 + layers_outside or (depth - layers_outside) % 6:
         examples = [6 * n + layers_outside for n in (1, 2, 3)]
         raise ValueError(

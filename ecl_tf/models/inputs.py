@@ -5,11 +5,7 @@ from keras import layers
 
 
 def named_inputs(input_shape):
-    """Returns the `keras.Input` of one shape, or a dict of them for a dict of shapes.
-
-    Args:
-        input_shape: the shape of one example, or a dict from input name to shape.
-    """
+    """Returns the `keras.Input` of one shape, or a dict of them for a dict of shapes."""
     if isinstance(input_shape, dict):
         return {name: keras.Input(tuple(shape), name=name) for name, shape in input_shape.items()}
     return keras.Input(tuple(input_shape), name="inputs")
@@ -20,8 +16,7 @@ def image_and_vectors(name, input_shape):
 
     Args:
         name: the network's name, for the message.
-        input_shape: (height, width, channels) of one image, or a dict from input name
-            to shape, with one image and any number of vectors (size,).
+        input_shape: as `ecl_tf.models.build` says.
 
     Returns:
         The `keras.Input` (or a dict of them) to build the model from, the image's
@@ -31,36 +26,26 @@ def image_and_vectors(name, input_shape):
         ValueError: if there is not exactly one image, or something besides images
             and vectors.
     """
-    if isinstance(input_shape, dict):
-        shapes = {key: tuple(shape) for key, shape in input_shape.items()}
-        images = [key for key, shape in shapes.items() if len(shape) == 3]
-        vectors = sorted(key for key, shape in shapes.items() if len(shape) == 1)
-        if len(images) != 1 or len(vectors) != len(shapes) - 1:
-            raise ValueError(
-                f"{name} takes one image of shape (height, width, channels) and any number of "
-                f"vectors of shape (size,); got inputs of shapes {shapes}. Leave out or reshape "
-                "the others, or use 'mlp', which flattens and joins everything."
-            )
-        inputs = named_inputs(shapes)
-        return inputs, inputs[images[0]], [inputs[key] for key in vectors]
-    if len(input_shape) != 3:
-        raise ValueError(
-            f"{name} takes images of shape (height, width, channels); got inputs of shape "
-            f"{tuple(input_shape)}. Use 'mlp' for vectors."
-        )
     inputs = named_inputs(input_shape)
-    return inputs, inputs, []
+    tensors = [inputs[key] for key in sorted(inputs)] if isinstance(inputs, dict) else [inputs]
+    images = [tensor for tensor in tensors if len(tensor.shape) == 4]
+    vectors = [tensor for tensor in tensors if len(tensor.shape) == 2]
+    if len(images) != 1 or len(images) + len(vectors) != len(tensors):
+        raise ValueError(
+            f"{name} takes one image of shape (height, width, channels) and, in a dict, any number "
+            f"of vectors of shape (size,); got inputs of shape {input_shape}. Leave out or reshape "
+            "the others, or use 'mlp', which flattens and joins everything."
+        )
+    return inputs, images[0], vectors
 
 
 def head(features, vectors, units):
     """Returns the raw output: one dense layer on the features and the vectors.
 
-    Joining vectors such as the head's pose right before the last layer is the custom
-    of the gaze literature.
-
     Args:
         features: tensor (batch, size) of the network's features.
-        vectors: list of tensors (batch, size), the inputs that are no images.
+        vectors: list of tensors (batch, size), which join the features right before the last
+            layer, as a head's pose does in the gaze literature.
         units: the size of the raw output.
 
     Reference: Zhang et al., "Appearance-Based Gaze Estimation in the Wild", 2015, on

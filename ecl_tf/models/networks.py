@@ -41,8 +41,7 @@ def convnet(
     doubling from stage to stage, and one dense layer.
 
     Args:
-        input_shape: (height, width, channels) of one image, or a dict of the shapes of
-            one image and of vectors, which join the features before the last layer.
+        input_shape: of an image, or of one image and vectors, as `build` says.
         units: the size of the raw output, such as 10 for ten classes.
         width: filters of the first stage; 16 by default.
         depth: the number of stages; 2 by default.
@@ -74,8 +73,7 @@ def lenet(input_shape: Any, units: int, padding: str = "valid") -> keras.Model:
     with a head pose of two angles and two units, the gaze network's usual size.
 
     Args:
-        input_shape: (height, width, channels) of one image, or a dict of the shapes of
-            one image and of vectors, which join the features before the last layer.
+        input_shape: of an image, or of one image and vectors, as `build` says.
         units: the size of the raw output, such as 10 for ten classes.
         padding: "valid", the default, as published, for at least 16 pixels a side; "same"
             takes 4.

@@ -19,8 +19,7 @@ def preactivation_resnet(
     network ResNet-8, it has 77,046 trainable weights.
 
     Args:
-        input_shape: (height, width, channels) of one image, or a dict of the shapes of
-            one image and of vectors, which join the features before the last layer.
+        input_shape: of an image, or of one image and vectors, as `build` says.
         units: the size of the raw output, such as 10 for ten classes.
         depth: 6n + 2, the number of layers; 8 by default.
         widths: filters of the three stages, (16, 32, 64) by default; the first convolution
@@ -52,8 +51,7 @@ def wide_resnet(
     million).
 
     Args:
-        input_shape: (height, width, channels) of one image, or a dict of the shapes of
-            one image and of vectors, which join the features before the last layer.
+        input_shape: of an image, or of one image and vectors, as `build` says.
         units: the size of the raw output, such as 10 for ten classes.
         depth: 6n + 4, the number of layers with the shortcuts' 1x1 convolutions; 16 by
             default.
@@ -78,13 +76,8 @@ def _features(image, stem, widths, count, dropout=0.0):
     x = convolution(image, stem, 3)
     for stage, filters in enumerate(widths):
         for unit in range(count):
-            x = _unit(
-                x,
-                filters,
-                strides=2 if stage > 0 and unit == 0 else 1,
-                first=stage == unit == 0,
-                dropout=dropout,
-            )
+            strides = 2 if stage > 0 and unit == 0 else 1
+            x = _unit(x, filters, strides, first=stage == unit == 0, dropout=dropout)
     return layers.GlobalAveragePooling2D()(normalise(x))
 
 

@@ -16,8 +16,7 @@ def resnet(input_shape: Any, units: int, depth: int = 20) -> keras.Model:
     853,018 at 56 and 1,727,962 at 110 (published: 0.27, 0.85 and 1.7 million).
 
     Args:
-        input_shape: (height, width, channels) of one image, or a dict of the shapes of
-            one image and of vectors, which join the features before the last layer.
+        input_shape: of an image, or of one image and vectors, as `build` says.
         units: the size of the raw output, such as 10 for ten classes.
         depth: 6n + 2, the number of layers; 20 by default.
 

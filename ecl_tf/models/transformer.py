@@ -26,10 +26,6 @@ class ClassTokenAndPositions(layers.Layer):
         token = keras.ops.broadcast_to(self.token, (batch, 1, width))
         return keras.ops.concatenate([token, patches], axis=1) + self.positions
 
-    def compute_output_shape(self, input_shape):
-        batch, patches, width = input_shape
-        return batch, patches + 1, width
-
 
 def vision_transformer(
     input_shape: Any,
@@ -48,8 +44,7 @@ def vision_transformer(
     width=384, heads=6 (DeiT-S, published: 22 million).
 
     Args:
-        input_shape: (height, width, channels) of one image, or a dict of the shapes of
-            one image and of vectors, which join the features before the last layer.
+        input_shape: of an image, or of one image and vectors, as `build` says.
         units: the size of the raw output, such as 10 for ten classes.
         patch_size: pixels a side of a patch; 4 by default.
         width: the size of a patch's vector; 96 by default.

@@ -2,30 +2,23 @@
 
 import numpy as np
 import pytest
+from examples import arrays, assert_same
 from scipy import ndimage
 from sklearn.datasets import load_digits
 
 from ecl_tf import data
 
 
-def arrays(dataset):
-    inputs, labels = zip(*dataset.as_numpy_iterator(), strict=True)
-    return np.stack(inputs), np.stack(labels)
-
-
-def keys(images):
-    return [image.tobytes() for image in images]
-
-
 def test_digits_are_scikit_learns_in_three_disjoint_parts():
     bunch = load_digits()
-    label_of = dict(zip(keys(bunch.images / 16), bunch.target, strict=True))
+    keys = [image.tobytes() for image in bunch.images / 16]
+    label_of = dict(zip(keys, bunch.target, strict=True))
     splits = data.digits(train_size=900, validation_size=300)
     seen = []
     for dataset in (splits.train, splits.validation, splits.test):
         images, labels = arrays(dataset)
         assert images.shape[1:] == (8, 8, 1) and images.dtype == np.float32
-        found = keys(images[..., 0].astype("float64"))
+        found = [image.tobytes() for image in images.astype("float64")]
         assert [label_of[key] for key in found] == labels.tolist()
         seen += found
     assert (len(set(seen)), len(seen)) == (1797, 1797)
@@ -33,20 +26,19 @@ def test_digits_are_scikit_learns_in_three_disjoint_parts():
 
 
 def test_sizes_and_stratification_and_the_test_split_is_always_the_same():
-    small, large = data.digits(train_size=200, validation_size=300), data.digits(train_size=900)
-    labels = [arrays(d)[1] for d in (small.train, small.validation, small.test)]
+    small = data.digits(train_size=200, validation_size=300)
+    labels = [arrays(part)[1] for part in (small.train, small.validation, small.test)]
     assert [len(part) for part in labels] == [200, 300, 597]
     share = np.bincount(load_digits().target) / 1797
     for part in labels:
         np.testing.assert_allclose(np.bincount(part) / len(part), share, atol=0.01)
-    np.testing.assert_array_equal(arrays(small.test)[0], arrays(large.test)[0])
+    assert_same(small.test, data.digits().test)
 
 
 def test_loading_is_deterministic_and_follows_the_seed():
-    first, again, other = (arrays(data.rotated_digits(100, seed=s).train) for s in (0, 0, 1))
-    np.testing.assert_array_equal(first[0], again[0])
-    np.testing.assert_array_equal(first[1], again[1])
-    assert not np.array_equal(first[1], other[1])
+    first, again, other = (data.rotated_digits(100, seed=s).train for s in (0, 0, 1))
+    assert_same(first, again)
+    assert not np.array_equal(arrays(first)[1], arrays(other)[1])
 
 
 def test_rotated_digits_are_originals_turned_by_their_angle():
@@ -57,8 +49,7 @@ def test_rotated_digits_are_originals_turned_by_their_angle():
         turned = ndimage.rotate(
             originals, np.degrees(angle[0]), axes=(2, 1), reshape=False, order=1
         )
-        distance = np.abs(turned - image[..., 0]).max((1, 2))
-        assert distance.min() < 1e-5
+        assert np.abs(turned - image[..., 0]).max((1, 2)).min() < 1e-5
 
 
 def test_angles_are_uniform_in_radians():
@@ -69,26 +60,22 @@ def test_angles_are_uniform_in_radians():
 
 
 @pytest.mark.parametrize(
-    "load, arguments, message",
+    ("name", "arguments", "message"),
     [
-        (data.digits, {"train_size": 1000}, "at most 1200"),
-        (data.digits, {"train_size": 5}, "at most 1200"),
-        (data.digits, {"validation_size": 0}, "at most 1200"),
-        (data.rotated_digits, {"max_angle": 181.0}, "max_angle"),
-        (data.rotated_digits, {"copies": 0}, "max_angle"),
+        ("digits", {"train_size": 1000}, "at most 1200"),
+        ("digits", {"train_size": 5}, "at most 1200"),
+        ("digits", {"validation_size": 0}, "at most 1200"),
+        ("rotated_digits", {"max_angle": 181.0}, "max_angle"),
+        ("rotated_digits", {"copies": 0}, "max_angle"),
+        ("mnist", {}, r"Unknown data set 'mnist'.*rotated_digits"),
+        ("digits", {"size": 3}, r"no arguments \['size'\].*train_size"),
+        ("ecl_tf.data.digits:letters", {}, r"Unknown data set 'ecl_tf\.data\.digits:letters'"),
     ],
 )
-def test_impossible_arguments_are_refused(load, arguments, message):
+def test_impossible_names_and_arguments_are_refused(name, arguments, message):
     with pytest.raises(ValueError, match=message):
-        load(**arguments)
+        data.load(name, **arguments)
 
 
-def test_load_by_name():
-    assert data.load("digits", train_size=20).event_size == 10
-    with pytest.raises(ValueError, match=r"Unknown data set 'mnist'.*rotated_digits"):
-        data.load("mnist")
-    with pytest.raises(ValueError, match=r"no arguments \['size'\].*train_size"):
-        data.load("digits", size=3)
+def test_a_function_of_ones_own_is_loaded_by_its_module():
     assert data.load("ecl_tf.data.digits:rotated_digits", train_size=20).event_size == 1
-    with pytest.raises(ValueError, match=r"Unknown data set 'ecl_tf\.data\.digits:letters'"):
-        data.load("ecl_tf.data.digits:letters")

@@ -12,17 +12,13 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from examples import arrays, assert_same
 
 from ecl_tf import data
 from ecl_tf.data import images
 
 HEIGHT, WIDTH = 300, 400
-SMALL = [(data.cifar100, (32, 32, 3), 100), (data.fashion_mnist, (28, 28, 1), 10)]
-
-
-def arrays(dataset):
-    inputs, labels = zip(*dataset.as_numpy_iterator(), strict=True)
-    return np.stack(inputs), np.stack(labels)
+SHAPES = [(HEIGHT, WIDTH), (WIDTH, HEIGHT)]
 
 
 def keys(dataset):
@@ -56,7 +52,10 @@ def window(image, height=HEIGHT, width=WIDTH):
 # Small images
 
 
-@pytest.mark.parametrize(("load", "shape", "classes"), SMALL)
+@pytest.mark.parametrize(
+    ("load", "shape", "classes"),
+    [(data.cifar100, (32, 32, 3), 100), (data.fashion_mnist, (28, 28, 1), 10)],
+)
 def test_small_images_are_bytes_in_three_parts(load, shape, classes):
     splits = load(validation_size=6, mock_examples=20)
     assert splits.input_shape == shape and splits.event_size == classes
@@ -66,7 +65,6 @@ def test_small_images_are_bytes_in_three_parts(load, shape, classes):
         pixels, labels = arrays(part)
         assert pixels.shape[1:] == shape and pixels.dtype == np.uint8
         assert labels.dtype == np.int64 and labels.min() >= 0 and labels.max() < classes
-    assert splits.decode is None and splits.augment.func is images.shift_and_mirror
 
 
 def test_training_and_validation_are_disjoint_and_complete_and_follow_the_seed():
@@ -77,29 +75,21 @@ def test_training_and_validation_are_disjoint_and_complete_and_follow_the_seed()
         data.cifar10(train_size=size, validation_size=6, seed=seed, mock_examples=20)
         for size, seed in ((None, 0), (5, 0), (None, 1))
     )
-    found = keys(first.train) + keys(first.validation)
-    assert sorted(found) == sorted(label_of) and len(set(found)) == 20
-    for part in (first.train, first.validation):
-        assert [label_of[key] for key in keys(part)] == arrays(part)[1].tolist()
+    both = first.train.concatenate(first.validation)
+    assert sorted(keys(both)) == sorted(label_of) and len(label_of) == 20
+    assert [label_of[key] for key in keys(both)] == arrays(both)[1].tolist()
     # A training size leaves validation as it is.
-    assert keys(some.validation) == keys(first.validation)
-    assert keys(some.train) == keys(first.train)[:5]
+    assert_same(some.validation, first.validation)
+    assert_same(some.train, first.train.take(5))
     assert set(keys(first.validation)) != set(keys(other.validation))
-    assert keys(first.test) == keys(other.test)
+    assert_same(first.test, other.test)
 
 
-@pytest.mark.parametrize(
-    "sizes",
-    [
-        {"validation_size": 0},
-        {"train_size": 0, "validation_size": 5},
-        {"train_size": 16, "validation_size": 5},
-        {},  # 5,000 for validation, of 20.
-    ],
-)
-def test_impossible_sizes_are_refused(sizes):
+# 5,000, the default for validation, are more than there are.
+@pytest.mark.parametrize(("train", "validation"), [(None, 0), (0, 5), (16, 5), (None, 5000)])
+def test_impossible_sizes_are_refused(train, validation):
     with pytest.raises(ValueError, match=r"train_size=.*at least 1.*at most 20.*'cifar10'"):
-        data.cifar10(**sizes, mock_examples=20)
+        data.cifar10(train, validation, mock_examples=20)
 
 
 def test_without_shift_images_are_mirrored_only():
@@ -126,37 +116,23 @@ def test_training_batches_of_small_images_are_augmented_floats(augment):
 # Shift and mirror
 
 
-def choices(image):
-    """{(row offset, column offset, mirrored): image} for all 162, by NumPy."""
-    height, width = image.shape[:2]
-    padded = np.pad(image, ((4, 4), (4, 4), (0, 0)))
-    found = {}
-    for row in range(9):
-        for column in range(9):
-            crop = padded[row : row + height, column : column + width]
-            found[row, column, False] = crop
-            found[row, column, True] = crop[:, ::-1]
-    return found
-
-
 def test_shifted_images_are_numpys_and_all_choices_equally_likely():
     image = np.random.default_rng(0).integers(1, 256, (10, 7, 2), dtype=np.uint8)
-    choice_of = {crop.tobytes(): choice for choice, crop in choices(image).items()}
+    padded = np.pad(image, ((4, 4), (4, 4), (0, 0)))
+    choice_of = {}
+    for row, column in np.ndindex(9, 9):
+        crop = padded[row : row + 10, column : column + 7]
+        choice_of[crop.tobytes()] = row, column, 0
+        choice_of[crop[:, ::-1].tobytes()] = row, column, 1
     assert len(choice_of) == 162
-    count = 2000
-    shifted = images.shift_and_mirror(tf.constant(np.stack([image] * count)), 3).numpy()
-    assert shifted.shape == (count, 10, 7, 2) and shifted.dtype == np.uint8
-    found = [choice_of[one.tobytes()] for one in shifted]
-    rows, columns, mirrored = (np.array(values) for values in zip(*found, strict=True))
-    for offsets in (rows, columns):
-        assert scipy.stats.chisquare(np.bincount(offsets, minlength=9)).pvalue > 1e-3
-    table = np.zeros((9, 9))
-    np.add.at(table, (rows, columns), 1)
-    assert scipy.stats.chi2_contingency(table).pvalue > 1e-3
-    # The standard deviation of the share is 0.011.
-    assert mirrored.mean() == pytest.approx(0.5, abs=0.045)
-    for offsets in (rows, columns):
-        assert scipy.stats.pearsonr(offsets, mirrored).pvalue > 1e-3
+    shifted = images.shift_and_mirror(tf.constant(np.stack([image] * 2000)), 3).numpy()
+    assert shifted.shape == (2000, 10, 7, 2) and shifted.dtype == np.uint8
+    found = np.zeros((9, 9, 2))
+    np.add.at(found, tuple(np.transpose([choice_of[one.tobytes()] for one in shifted])), 1)
+    for axes in ((1, 2), (0, 2), (0, 1)):
+        assert scipy.stats.chisquare(found.sum(axes)).pvalue > 1e-3
+    for axis in range(3):  # Any two are independent of each other.
+        assert scipy.stats.chi2_contingency(found.sum(axis)).pvalue > 1e-3
 
 
 def test_shift_and_mirror_is_pure_in_its_seed():
@@ -182,11 +158,9 @@ def test_random_crops_have_the_documented_areas_and_aspects():
     assert crops.shape == (200, 64, 64, 3) and crops.dtype == np.uint8
     top, left, height, width, mirrored = np.array([window(one) for one in crops]).T
     area, aspect = height * width / (HEIGHT * WIDTH), width / height
-    assert area.min() > 0.08 * 0.93 and area.max() < 1.02
-    assert aspect.min() > 3 / 4 * 0.96 and aspect.max() < 4 / 3 * 1.04
     # The whole range is used, and the window lies within the picture.
-    assert area.min() < 0.15 and area.max() > 0.7
-    assert aspect.min() < 0.85 and aspect.max() > 1.2
+    assert 0.08 * 0.93 < area.min() < 0.15 and 0.7 < area.max() < 1.02
+    assert 3 / 4 * 0.96 < aspect.min() < 0.85 and 1.2 < aspect.max() < 4 / 3 * 1.04
     assert min(top.min(), left.min()) > -3
     assert (top + height).max() < HEIGHT + 3 and (left + width).max() < WIDTH + 3
     assert np.std(left) > 20 and np.std(top) > 20
@@ -221,96 +195,69 @@ def test_mocked_imagenet():
 
 @pytest.fixture(scope="module")
 def imagenet_copy(tmp_path_factory):
-    """A TFDS copy of 40 and 6 gradients; each one's label is its number."""
+    """A TFDS copy of 40 and 6 gradients, by turns wide and high; their labels are numbers."""
     directory = tmp_path_factory.mktemp("tfds")
-    shapes = [(HEIGHT, WIDTH), (WIDTH, HEIGHT)]
-    encoded = [gradient(*shape).numpy() for shape in shapes]
+    encoded = [gradient(*shape).numpy() for shape in SHAPES]
 
-    class Imagenet2012(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-        VERSION = tfds.core.Version("5.1.0")
+    def examples(numbers):
+        for n in numbers:
+            yield n, {"image": io.BytesIO(encoded[n % 2]), "label": n, "file_name": f"{n}.JPEG"}
 
-        def _info(self):
-            features = {
-                "image": tfds.features.Image(encoding_format="jpeg"),
-                "label": tfds.features.ClassLabel(num_classes=1000),
-                "file_name": tfds.features.Text(),
-            }
-            return tfds.core.DatasetInfo(
-                builder=self,
-                features=tfds.features.FeaturesDict(features),
-                supervised_keys=("image", "label"),
-            )
-
-        def _split_generators(self, dl_manager):
-            return {
-                "train": self._generate_examples(range(40)),
-                "validation": self._generate_examples(range(900, 906)),
-            }
-
-        def _generate_examples(self, numbers):
-            for n in numbers:
-                image = io.BytesIO(encoded[n % 2])
-                yield n, {"image": image, "label": n, "file_name": f"{n}.JPEG"}
-
-    Imagenet2012(data_dir=directory).download_and_prepare()
+    features = {
+        "image": tfds.features.Image(encoding_format="jpeg"),
+        "label": tfds.features.ClassLabel(num_classes=1000),
+        "file_name": tfds.features.Text(),
+    }
+    tfds.dataset_builders.store_as_tfds_dataset(
+        "imagenet2012",
+        "5.1.0",
+        tfds.features.FeaturesDict(features),
+        {"train": examples(range(40)), "validation": examples(range(900, 906))},
+        data_dir=directory,
+    )
     return directory
 
 
 def test_imagenets_parts_are_disjoint_and_complete(imagenet_copy):
-    splits = data.imagenet2012(validation_size=7, image_size=16, data_dir=imagenet_copy)
-    train, validation, test = (
-        [int(label) for _, label in part] for part in (splits.train, splits.validation, splits.test)
+    splits, fewer = (
+        data.imagenet2012(size, validation_size=7, image_size=16, data_dir=imagenet_copy)
+        for size in (None, 10)
     )
-    assert (len(train), len(validation)) == (33, 7)
-    assert sorted(train + validation) == list(range(40))
+    validation, test = (arrays(part)[1].tolist() for part in (splits.validation, splits.test))
+    train, some = ([int(label) for _, label in part.train] for part in (splits, fewer))
+    assert int(splits.train.cardinality()) == len(train) == 33
+    assert sorted(train + validation) == list(range(40)) and len(validation) == 7
     assert sorted(test) == list(range(900, 906))
-    assert int(splits.train.cardinality()) == 33
-    assert validation == [int(label) for _, label in splits.validation]
-    fewer = data.imagenet2012(train_size=10, validation_size=7, data_dir=imagenet_copy)
-    train = {int(label) for _, label in fewer.train}
-    assert len(train) == 10 and not train & set(validation)
+    assert_same(splits.validation, fewer.validation)
+    assert len(set(some)) == 10 and set(some) <= set(train)
 
 
-@pytest.mark.parametrize(
-    "sizes",
-    [
-        {},  # 10,000 for validation, of 40.
-        {"train_size": 0, "validation_size": 7},
-    ],
-)
-def test_impossible_sizes_of_imagenet_are_refused(imagenet_copy, sizes):
+def test_impossible_sizes_of_imagenet_are_refused(imagenet_copy):
     with pytest.raises(ValueError, match=r"train_size=.*at least 1.*at most 40.*'imagenet2012'"):
-        data.imagenet2012(**sizes, data_dir=imagenet_copy)
+        data.imagenet2012(data_dir=imagenet_copy)
 
 
 def test_imagenets_batches_are_decoded_shuffled_and_reproducible(imagenet_copy):
     splits = data.imagenet2012(validation_size=8, image_size=16, data_dir=imagenet_copy)
-    runs = [
-        list(data.training_batches(splits, 8, seed=seed).take(8).as_numpy_iterator())
-        for seed in (0, 0, 1)
-    ]
-    for x, labels in runs[0]:
-        assert x.shape == (8, 16, 16, 3) and x.dtype == np.float32 and labels.shape == (8,)
-        assert x.min() >= 0 and x.max() <= 1
-    labels = [np.concatenate([labels for _, labels in run]) for run in runs]
-    pictures = [np.concatenate([x for x, _ in run]) for run in runs]
-    for one in labels[0].reshape(2, 32):
-        assert len(set(one)) == 32
-    np.testing.assert_array_equal(labels[0], labels[1])
-    np.testing.assert_array_equal(pictures[0], pictures[1])
-    assert not np.array_equal(labels[0], labels[2])
+    runs = [data.training_batches(splits, 8, seed=seed).take(8) for seed in (0, 0, 1)]
+    assert runs[0].element_spec[0].shape[1:] == (16, 16, 3)
+    runs = [run.unbatch() for run in runs]
+    assert_same(*runs[:2])
+    pictures, labels = arrays(runs[0])
+    assert pictures.dtype == np.float32 and pictures.min() >= 0 and pictures.max() <= 1
+    assert [len(set(one)) for one in labels.reshape(2, 32)] == [32, 32]
+    assert not np.array_equal(labels, arrays(runs[2])[1])
     # A picture that comes again is cropped anew.
-    twice = [np.flatnonzero(labels[0] == label) for label in set(labels[0])]
-    assert all(not np.array_equal(pictures[0][a], pictures[0][b]) for a, b in twice)
+    for first, second in (np.flatnonzero(labels == label) for label in set(labels)):
+        assert not np.array_equal(pictures[first], pictures[second])
 
 
 def test_validation_and_test_show_the_central_square(imagenet_copy):
     splits = data.imagenet2012(validation_size=7, image_size=64, data_dir=imagenet_copy)
     side = 0.875 * min(HEIGHT, WIDTH)
-    for part in (splits.validation, splits.test):
-        for image, label in part.as_numpy_iterator():
-            shape = (HEIGHT, WIDTH) if label % 2 == 0 else (WIDTH, HEIGHT)
-            top, left, height, width, mirrored = window(image, *shape)
-            assert not mirrored
-            assert [height, width] == pytest.approx([side, side], abs=2)
-            assert [top, left] == pytest.approx([(n - side) / 2 for n in shape], abs=2)
+    for image, label in splits.validation.concatenate(splits.test).as_numpy_iterator():
+        shape = SHAPES[label % 2]
+        top, left, height, width, mirrored = window(image, *shape)
+        assert not mirrored
+        assert [height, width] == pytest.approx([side, side], abs=2)
+        assert [top, left] == pytest.approx([(n - side) / 2 for n in shape], abs=2)

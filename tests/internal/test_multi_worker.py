@@ -1,7 +1,6 @@
 """`fit` and all around it on two worker processes, and what Keras lacks for it."""
 
 import csv
-import time
 
 import keras
 import numpy as np
@@ -23,24 +22,15 @@ def workers(directory):
     return processes.results(processes.start_workers(2, "run_as_worker.py", str(directory)))
 
 
-@pytest.mark.parametrize(
-    ("remedies", "message"),
-    [
-        ("stock", "PerReplica"),
-        ("logs only", "PerReplica"),
-        ("build only", "Invalid reduction dimension"),
-    ],
-)
-def test_keras_still_needs_to_be_mended(workers, remedies, message):
+def test_keras_still_needs_its_fit_to_be_patched(workers):
     for worker in workers:
-        assert isinstance(worker[remedies], str), (
-            f"Keras {keras.__version__} trains under MultiWorkerMirroredStrategy ({remedies}): the "
-            "other remedy in ecl_tf/keras_fit.py is no longer needed."
+        assert "PerReplica" in worker["stock"], (
+            f"Keras {keras.__version__} trains under MultiWorkerMirroredStrategy by itself: see "
+            "which remedies of ecl_tf/_internal/keras_fit.py are no longer needed."
         )
-        assert message in worker[remedies]
 
 
-@pytest.mark.parametrize("training", ["mended", "distilled"])
+@pytest.mark.parametrize("training", ["patched", "distilled"])
 def test_all_workers_report_the_same(workers, training):
     first, second = (worker[training] for worker in workers)
     assert first == second
@@ -66,14 +56,11 @@ def test_what_the_chief_wrote_is_the_student(workers, directory):
     np.testing.assert_allclose(logged, workers[1]["distilled"]["history"]["val_loss"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("killed", [0, 1])
-def test_a_killed_worker_ends_the_others_fit_within_a_minute(killed):
+def test_a_killed_worker_ends_the_others_fit_and_the_error_names_the_cause():
     with processes.none_left(processes.start_workers(2, "run_until_stopped.py")) as workers:
         for worker in workers:
             worker.wait_for("0\n")  # Both have trained an epoch.
-        workers[killed].kill()
-        killed_at = time.monotonic()
-        code, _, errors = workers[1 - killed].wait()
-        assert time.monotonic() - killed_at < 60.0
+        workers[0].kill()
+        code, _, errors = workers[1].wait()
         assert code == 1
         assert "RuntimeError: Another worker of the cluster has ended" in errors

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ecl_tf import Distiller
+from ecl_tf import Distiller, outputs
 from ecl_tf._internal import symbolic
 
 
@@ -40,37 +40,26 @@ def shapes(nest):
     return keras.tree.map_structure(lambda tensor: tuple(tensor.shape), nest)
 
 
-def test_a_sequential_model_has_one_input_and_one_output():
+def test_models_tell_the_shapes_of_inputs_and_outputs_in_their_own_structure():
     model = sequential()
     assert shapes(symbolic.inputs_of(model)) == (None, 4)
     assert shapes(symbolic.output_of(model)) == (None, 3)
     assert symbolic.output_shape(model) == (None, 3)
-
-
-def test_a_dict_stays_a_dict():
+    assert symbolic.output_shape(model, tf.TensorSpec((7, 4), tf.float32)) == (None, 3)
     model = functional("dict")
-    assert set(symbolic.inputs_of(model)) == {"left", "right"}
-    assert tuple(symbolic.inputs_of(model)["right"].shape) == (None, 2)
+    assert shapes(symbolic.inputs_of(model)) == {"left": (None, 4), "right": (None, 2)}
     assert symbolic.output_shape(model) == {"p": (None, 6), "q": (None, 2)}
-
-
-def test_a_list_stays_a_list_in_order():
     model = functional("list")
-    assert [tuple(tensor.shape) for tensor in symbolic.inputs_of(model)] == [(None, 4), (None, 2)]
+    assert shapes(symbolic.inputs_of(model)) == [(None, 4), (None, 2)]
     assert symbolic.output_shape(model) == [(None, 6), (None, 2)]
 
 
 @pytest.mark.parametrize("build", [Subclassed, lambda: sequential(built=False)])
-def test_models_without_symbolic_tensors_have_none(build):
+def test_without_symbolic_tensors_specs_of_the_inputs_tell_the_output_and_build(build):
     model = build()
     assert symbolic.inputs_of(model) is None
     assert symbolic.output_of(model) is None
     assert symbolic.output_shape(model) is None
-
-
-@pytest.mark.parametrize("build", [Subclassed, lambda: sequential(built=False)])
-def test_specs_of_the_inputs_tell_the_output_and_build_the_model(build):
-    model = build()
     assert symbolic.output_shape(model, tf.TensorSpec((None, 4), tf.float32)) == (None, 3)
     assert model.built
     assert model.count_params() == (4 * 3 + 3 if isinstance(model, Subclassed) else 25 + 18)
@@ -81,16 +70,7 @@ def test_specs_may_be_named():
     assert symbolic.output_shape(TwoHeads(), specs) == {"kind": (None, 3), "place": (None, 2)}
 
 
-def test_a_known_output_needs_no_specs():
-    model = sequential()
-    assert symbolic.output_shape(model, tf.TensorSpec((7, 4), tf.float32)) == (None, 3)
-
-
 DENSE = keras.layers.Dense
-
-
-def sequential_of(units):
-    return keras.Sequential([keras.Input((4,)), DENSE(units)])
 
 
 @pytest.mark.parametrize(
@@ -108,9 +88,14 @@ def sequential_of(units):
 def test_probabilities_are_not_taken_for_logits(last):
     inputs = keras.Input((4,))
     ending = keras.Model(inputs, last(inputs), name="ending")
-    plain = sequential_of(3)
-    for networks in ((plain, ending), (ending, plain), (plain, [plain, ending])):
-        with pytest.raises(ValueError, match=r"'ending' ends in softmax.*linear"):
+    with pytest.raises(ValueError, match=r"'ending' ends in softmax.*linear"):
+        symbolic.require_raw(outputs.Categorical(), ending, "student")
+
+
+def test_neither_students_nor_members_of_a_teacher_may_end_in_probabilities():
+    plain, ending = sequential(), keras.Sequential([keras.Input((4,)), DENSE(3, "softmax")])
+    for networks in ((ending, plain), (plain, [plain, ending])):
+        with pytest.raises(ValueError, match="ends in softmax"):
             Distiller(*networks)
 
 
@@ -129,8 +114,7 @@ def test_probabilities_of_one_of_several_outputs_are_not_taken_for_logits():
 def test_regressors_may_end_in_anything():
     inputs = keras.Input((4,))
     for last in (Subclassed(2), DENSE(2, keras.layers.LeakyReLU()), DENSE(2, "sigmoid")):
-        model = keras.Model(inputs, last(inputs))
-        Distiller(model, sequential_of(2), output="normal")
+        symbolic.require_raw(outputs.Normal(1), keras.Model(inputs, last(inputs)), "student")
 
 
 def test_the_remedy_leaves_the_logits():
@@ -138,6 +122,6 @@ def test_the_remedy_leaves_the_logits():
     x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
     expected = teacher(x).numpy()
     teacher.layers[-1].activation = keras.activations.linear
-    distiller = Distiller(sequential_of(3), teacher)
+    distiller = Distiller(sequential(), teacher)
     actual = distiller.teacher.distribution(x).probs_parameter()
     np.testing.assert_allclose(actual, expected, rtol=1e-5)

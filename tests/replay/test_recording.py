@@ -51,10 +51,9 @@ def test_the_files_of_a_store(whole):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moments", [[6], [13], [0, 9, 23]])
-def test_a_killed_recording_goes_on_to_the_same_bytes(whole, tmp_path, moments):
+def test_a_killed_recording_goes_on_to_the_same_bytes(whole, tmp_path):
     script = "record_until_killed.py"
-    for moment in moments:
+    for moment in (0, 6, 13, 23):
         code, _, errors = processes.start(script, str(tmp_path), str(moment)).wait()
         assert code == -signal.SIGKILL, errors[-3000:]
         with pytest.raises(ValueError, match="is not finished"):
@@ -63,43 +62,30 @@ def test_a_killed_recording_goes_on_to_the_same_bytes(whole, tmp_path, moments):
     assert contents(tmp_path) == contents(whole)
 
 
-def test_what_is_stored_is_not_computed_again(tmp_path, monkeypatch, whole):
-    monkeypatch.setattr(recording, "PART_STEPS", 4)
+def test_after_a_full_disk_what_is_stored_is_not_computed_again(tmp_path, monkeypatch, whole):
     computed = []
     example = recording.Recording.example
+
+    def no_space(*args):
+        raise OSError(28, "No space left on device")
 
     def failing(self, step, *args):
         computed.append(int(step))
         if step == 9 and computed.count(9) == 1:
-            raise OSError(28, "No space left on device")
+            no_space()
         return example(self, step, *args)
 
+    monkeypatch.setattr(recording, "PART_STEPS", 4)
     monkeypatch.setattr(recording.Recording, "example", failing)
     with pytest.raises(OSError, match="No space left"):
         record(tmp_path)
-    assert record(tmp_path)
-    assert [step for step in range(24) if computed.count(step) != 1] == [8, 9]
-    assert contents(tmp_path) == contents(whole)
-
-
-def test_a_full_disk_when_parts_are_joined_loses_none(tmp_path, monkeypatch, whole):
-    def full(*args):
-        raise OSError(28, "No space left on device")
-
     with monkeypatch.context() as patch:
-        patch.setattr(manifest.shutil, "copyfileobj", full)
+        patch.setattr(manifest.shutil, "copyfileobj", no_space)  # When parts are joined.
         with pytest.raises(OSError, match="No space left"):
             record(tmp_path)
-    with monkeypatch.context() as patch:
-        taken = []
-        example = recording.Recording.example
-        patch.setattr(
-            recording.Recording,
-            "example",
-            lambda self, step, *args: taken.append(int(step)) or example(self, step, *args),
-        )
-        assert record(tmp_path)
-    assert taken == list(range(12, 24))  # The first shard's were kept in parts.
+    assert record(tmp_path)
+    # The first try's last part, from step 8, was not whole; the second's were, of one shard.
+    assert computed == [*range(10), *range(8, 12), *range(12, 24)]
     assert contents(tmp_path) == contents(whole)
 
 
@@ -107,19 +93,15 @@ def test_workers_write_different_shards_of_one_store(tmp_path, whole):
     assert not record(tmp_path, worker=1, workers=2)
     assert record(tmp_path, worker=0, workers=2)
     assert contents(tmp_path) == contents(whole)
-
-
-def test_a_finished_store_is_left_as_it_is(copy):
-    before = contents(copy)
-    assert record(copy)
-    assert contents(copy) == before
+    assert record(tmp_path)  # A finished store is left as it is.
+    assert contents(tmp_path) == contents(whole)
 
 
 def test_the_estimate_is_what_is_then_written(whole):
     cost = replay.estimate(network(), X, batch_size=8, epochs=3, shards=2)
     written = sum(path.stat().st_size for path in whole.glob("shard-*"))
     assert cost["rows"] == 3 * 64 and cost["bytes"] == pytest.approx(written, rel=0.02)
-    assert 0.0 < cost["seconds"] < 60.0
+    assert cost["seconds"] > 0.0
 
 
 @pytest.mark.parametrize(
@@ -149,10 +131,6 @@ def swap(directory):
     (directory / "other").rename(directory / TWO)
 
 
-def of_another_store(directory):
-    (directory / ONE).write_bytes((directory / ONE).read_bytes() * 2)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -160,7 +138,7 @@ def of_another_store(directory):
         (lambda d: (d / TWO).write_bytes((d / TWO).read_bytes()[:-9]), rf"{TWO} is truncated"),
         (lambda d: (d / TWO).unlink(), rf"{TWO} is missing"),
         (swap, rf"{ONE} is swapped: it holds what {TWO} should"),
-        (of_another_store, rf"{ONE} is another file"),
+        (lambda d: (d / ONE).write_bytes((d / ONE).read_bytes() * 2), rf"{ONE} is another file"),
         (
             lambda d: shutil.copy(d / ONE, d / "shard-7.tfrecord"),
             r"holds shard-7.tfrecord.*not know",

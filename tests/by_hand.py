@@ -1,0 +1,58 @@
+"""Linear networks with known weights, and in NumPy what they compute and learn."""
+
+import keras
+import numpy as np
+from scipy.special import log_softmax, softmax
+
+RATE = 0.5
+SIZE, CLASSES = 4, 3
+
+
+def numbers(*shape, seed):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def weights(units=CLASSES, *, seed):
+    """A kernel and a bias."""
+    return [numbers(SIZE, units, seed=seed), numbers(units, seed=seed + 1000)]
+
+
+def linear(its_weights, *layers, regularizer=None):
+    """A dense network with these weights, after other layers that have none."""
+    dense = keras.layers.Dense(its_weights[1].size, kernel_regularizer=regularizer)
+    model = keras.Sequential([keras.Input((SIZE,)), *layers, dense])
+    model.layers[-1].set_weights(its_weights)
+    return model
+
+
+def logits(x, its_weights):
+    return x.astype("float64") @ its_weights[0] + its_weights[1]
+
+
+def kl(p_logits, q_logits):
+    log_p, log_q = log_softmax(p_logits, -1), log_softmax(q_logits, -1)
+    return (np.exp(log_p) * (log_p - log_q)).sum(-1)
+
+
+def sgd(x, its_weights, gradient):
+    """The weights after a step, from the loss's gradient in the output of every row."""
+    gradient = gradient / len(x)
+    return [its_weights[0] - RATE * x.T @ gradient, its_weights[1] - RATE * gradient.sum(0)]
+
+
+def kl_epoch(x, student, teacher, batch_size, row_weights=None):
+    """The student's weights after an epoch of ordinary distillation, and the epoch's loss."""
+    losses = []
+    row_weights = np.ones(len(x)) if row_weights is None else row_weights
+    for start in range(0, len(x), batch_size):
+        rows, w = x[start : start + batch_size], row_weights[start : start + batch_size]
+        p, q = logits(rows, teacher), logits(rows, student)
+        losses.append(w * kl(p, q))
+        student = sgd(rows, student, w[:, None] * (softmax(q, -1) - softmax(p, -1)))
+    return student, np.concatenate(losses).mean()
+
+
+def assert_weights(model, expected, **tolerance):
+    tolerance = tolerance or {"rtol": 1e-4, "atol": 1e-5}
+    for got, want in zip(model.get_weights(), expected, strict=True):
+        np.testing.assert_allclose(got, want, **tolerance)
