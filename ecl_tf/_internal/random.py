@@ -12,6 +12,7 @@ replicas that hold parts of a batch draw what one device draws for the whole of 
 import math
 
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from ecl_tf._internal import groups
 
@@ -112,8 +113,6 @@ def beta(seed, shape, a, b):
     """Beta(a, b) in [0, 1] by its quantile function, which compiles under XLA."""
     if a == 1.0 and b == 1.0:
         return uniform(seed, shape)
-    from tensorflow_probability import distributions as tfd
-
     # Away from u = 0, where the quantile's iteration is slow and of no use.
     u = tf.maximum(uniform(seed, shape), 2.0**-25)
     return tf.clip_by_value(tfd.Beta(a, b).quantile(u), 0.0, 1.0)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from ecl_tf.divergences import Distribution
 from ecl_tf.outputs.output import Logits, Uncertainty, float32, is_one_hot, per_example, stack
@@ -43,8 +44,6 @@ class Categorical(Logits):
     makes_probabilities = "softmax"
 
     def _distribution(self, logits):
-        from tensorflow_probability import distributions as tfd
-
         return tfd.Categorical(logits=logits)
 
     def validate(self, shape: Sequence[int | None], network: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from ecl_tf.divergences import Distribution
 from ecl_tf.outputs.output import Output, Uncertainty, float32, per_example, positive, stack
@@ -56,7 +57,6 @@ class _Gaussian(Output):
         return values if len(values) > 1 else values[0]
 
     def event_size(self, shape: Sequence[int | None]) -> int:
-        del shape
         return self.size
 
     def moments(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -68,8 +68,6 @@ class _Gaussian(Output):
         return self._distribution(mean, math.sqrt(self.temperature) * stddev)
 
     def _distribution(self, mean, stddev):
-        from tensorflow_probability import distributions as tfd
-
         return tfd.Independent(tfd.Normal(mean, stddev), 1)
 
     def combine(self, raws: Sequence[tf.Tensor]) -> Distribution:

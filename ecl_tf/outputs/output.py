@@ -119,7 +119,6 @@ class Output:
             temperature: T > 0 that tempers both distributions where `takes_temperature`, as
                 in `Categorical.divergence`; 1 by default, else ignored.
         """
-        del temperature
         return per_example(divergence(teacher, student))
 
     def negative_log_likelihood(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:

@@ -47,12 +47,8 @@ class Generated(Sampler):
                 "Generated needs a keras.Model with one input z of known shape (batch, ...); "
                 f"got {model!r}."
             )
-        self.model = model
+        self.model, self.models = model, [model]
         self.latent_shape = latent.shape[1:]
-
-    @property
-    def models(self) -> list[keras.Model]:  # type: ignore[override]
-        return [self.model]
 
     def validate(self, inputs: Any) -> None:
         outputs = symbolic.output_of(self.model)
@@ -79,7 +75,4 @@ class Generated(Sampler):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        model = config["model"]
-        if isinstance(model, dict):
-            model = keras.saving.deserialize_keras_object(model)
-        return cls(model)
+        return cls(**keras.saving.deserialize_keras_object(config))

@@ -12,6 +12,7 @@ from ecl_tf.samplers.sampler import (
     per_row,
     require_floating_point,
     require_positive,
+    require_whole,
     row_count,
 )
 
@@ -24,6 +25,9 @@ class _Mixing(Sampler):
         groups.validate(type(self).__name__, group_size)
         self.alpha = float(alpha)
         self.group_size = group_size
+
+    def validate(self, inputs: Any) -> None:
+        require_floating_point(self, inputs)
 
     def get_config(self) -> dict[str, Any]:
         return {"alpha": self.alpha, "group_size": self.group_size}
@@ -56,9 +60,6 @@ class Mixup(_Mixing):
     Reference: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018,
     equation 1.
     """
-
-    def validate(self, inputs: Any) -> None:
-        require_floating_point(self, inputs)
 
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
         rows = row_count(inputs)
@@ -129,11 +130,8 @@ class CutMix(_Mixing):
         leaves = keras.tree.flatten(inputs)
         boxes = [box(leaf) if _is_image(leaf) else None for leaf in leaves]
         # Of each image the share that its box leaves.
-        shares = [
-            1.0 - tf.reduce_mean(tf.cast(inside, tf.float32), [1, 2, 3])
-            for inside in boxes
-            if inside is not None
-        ]
+        inside_boxes = [tf.cast(inside, tf.float32) for inside in boxes if inside is not None]
+        shares = [1.0 - tf.reduce_mean(inside, [1, 2, 3]) for inside in inside_boxes]
 
         def mix(x, inside):
             other = tf.gather(x, partner)
@@ -210,12 +208,8 @@ class DirichletMixup(_Mixing):
 
     def __init__(self, k: int = 3, alpha: float = 1.0, group_size: int | None = None):
         super().__init__(alpha, group_size)
-        if not isinstance(k, int) or k < 2:
-            raise ValueError(f"DirichletMixup's k must be a whole number >= 2; got {k!r}.")
+        require_whole(self, k=k)
         self.k = k
-
-    def validate(self, inputs: Any) -> None:
-        require_floating_point(self, inputs)
 
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
         rows = row_count(inputs)

@@ -144,7 +144,6 @@ class Sampler:
             seed: an int32 tensor of shape (2,) or (3,).
             networks: `ecl_tf.uncertainty.Networks`; None if the sampler was called without.
         """
-        del networks
         return self.sample(inputs, seed)
 
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
@@ -164,7 +163,6 @@ class Sampler:
             seed: an int32 tensor of shape (2,) or (3,).
             networks: `ecl_tf.uncertainty.Networks`.
         """
-        del seed, networks
         return samples
 
     def get_config(self) -> dict[str, Any]:
@@ -195,7 +193,6 @@ class Empirical(Sampler):
     keeps_rows = True
 
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
-        del seed
         return Samples(inputs, tf.ones([row_count(inputs)], tf.bool))
 
 
@@ -228,6 +225,15 @@ def require_floating_point(sampler, inputs):
                 f"is {tf.as_dtype(leaf.dtype).name}: rounding would corrupt it. Cast (and "
                 "scale) it in the input pipeline, e.g. "
                 "dataset.map(lambda x, y: (tf.cast(x, tf.float32) / 255, y))."
+            )
+
+
+def require_whole(sampler, **arguments):
+    """Raises ValueError unless every argument is a whole number >= 2."""
+    for name, value in arguments.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 2:
+            raise ValueError(
+                f"{type(sampler).__name__}'s {name} must be a whole number >= 2; got {value!r}."
             )
 
 

@@ -1,6 +1,5 @@
 """Samples that the networks are uncertain about."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,7 +9,7 @@ from ecl_tf import uncertainty
 from ecl_tf._internal import groups, random
 from ecl_tf.samplers.choice import Choice
 from ecl_tf.samplers.mixing import Mix
-from ecl_tf.samplers.sampler import Empirical, Sampler, Samples, row_count
+from ecl_tf.samplers.sampler import Empirical, Sampler, Samples, require_whole, row_count
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -84,10 +83,7 @@ class Uncertain(Sampler):
     ):
         from ecl_tf.samplers import get
 
-        if not isinstance(candidates, int) or isinstance(candidates, bool) or candidates < 2:
-            raise ValueError(
-                f"Uncertain's candidates must be a whole number >= 2; got {candidates!r}."
-            )
+        require_whole(self, candidates=candidates)
         if not 0.0 <= temperature < float("inf"):
             raise ValueError(f"Uncertain's temperature must be >= 0; got {temperature!r}.")
         groups.validate("Uncertain", group_size)
@@ -96,14 +92,7 @@ class Uncertain(Sampler):
         self.score = uncertainty.get(score)
         self.temperature = float(temperature)
         self.group_size = group_size
-
-    @property
-    def keeps_rows(self) -> bool:  # type: ignore[override]
-        return self.base.keeps_rows
-
-    @property
-    def models(self) -> Sequence[keras.Model]:  # type: ignore[override]
-        return self.base.models
+        self.keeps_rows, self.models = self.base.keeps_rows, self.base.models
 
     def validate(self, inputs: Any) -> None:
         self.base.validate(inputs)

@@ -146,7 +146,9 @@ class _OnHost(BlackBox):
     Such a network can't be compiled by XLA or exported in a SavedModel. Keras knows by
     `supports_jit`: `compile(jit_compile=True)` warns and goes on without.
 
-    Subclasses set `specs`, and implement `_run`. Calls from several threads are safe.
+    Subclasses set `specs`, and implement `_run`, from a dict of arrays to a dict of arrays, and
+    `_fixed_rows`, the only number of rows that the network takes, or None. Calls from several
+    threads are safe.
 
     Attributes:
         rows: how many rows the network takes at a time; None if any.
@@ -157,14 +159,6 @@ class _OnHost(BlackBox):
     def __init__(self, path: str | os.PathLike, **kwargs: Any):
         super().__init__(path, **kwargs)
         self.supports_jit = False
-
-    def _run(self, arrays):
-        """Returns a dict of arrays for a dict of arrays."""
-        raise NotImplementedError
-
-    def _fixed_rows(self, shapes):
-        """The only number of rows that the network takes, or None if any."""
-        raise NotImplementedError
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -265,12 +259,10 @@ class LiteRT(_OnHost):
             runner = self._interpreter.get_signature_runner(signatures[0])
             for details in (runner.get_input_details(), runner.get_output_details()):
                 names.update({detail["index"]: name for name, detail in details.items()})
+        both = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         return tuple(
             {names.get(detail["index"], detail["name"]): detail for detail in details}
-            for details in (
-                self._interpreter.get_input_details(),
-                self._interpreter.get_output_details(),
-            )
+            for details in both
         )
 
     def _fixed_rows(self, shapes):
@@ -349,11 +341,9 @@ class Onnx(_OnHost):
         except Exception as error:
             raise ValueError(f"{self.file} is not an ONNX file that runs: {error}") from error
         self.specs = {each.name: self._spec(each) for each in self._session.get_inputs()}
-        self._output_names = [
-            each.name for each in self._session.get_outputs() if each.type in _ONNX_REAL
-        ]
+        types = {each.name: each.type for each in self._session.get_outputs()}
+        self._output_names = [name for name, type_ in types.items() if type_ in _ONNX_REAL]
         if not self._output_names:
-            types = {each.name: each.type for each in self._session.get_outputs()}
             raise ValueError(f"{self.file} has no output of real numbers: {types}.")
 
     def _spec(self, tensor):
@@ -361,7 +351,7 @@ class Onnx(_OnHost):
         if dtype is None:
             raise ValueError(f"Input {tensor.name!r} of {self.file} is no number: {tensor.type}.")
         sizes = [size if isinstance(size, int) else None for size in tensor.shape]
-        return tf.TensorSpec(sizes or None, dtype)
+        return tf.TensorSpec(sizes or None, tf.as_dtype(dtype))
 
     def _fixed_rows(self, shapes):
         shape = next(iter(self.specs.values())).shape
@@ -375,14 +365,9 @@ class Onnx(_OnHost):
         return {**super().get_config(), "providers": self.providers}
 
 
-_ONNX_REAL = {
-    "tensor(float16)": tf.float16,
-    "tensor(float)": tf.float32,
-    "tensor(double)": tf.float64,
-}
+_ONNX_REAL = {"tensor(float16)": "float16", "tensor(float)": "float32", "tensor(double)": "float64"}
 _ONNX_WHOLE = {
-    f"tensor({name})": tf.as_dtype(name)
-    for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+    f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
 }
 
 

@@ -95,10 +95,9 @@ def load(
             "1): say answer='probabilities', or answer='logits' if they are logits nevertheless."
         )
     answers.check(kind, values)
+    unchanged = {"logits": answers.UNNAMED}
     if isinstance(kind, outputs.Joint):
         unchanged = {f"{part}_logits": part for part in kind.outputs}
-    else:
-        unchanged = {"logits": answers.UNNAMED}
     if of_keras and parameters == unchanged and len(parameters) == len(answered):
         model = plain if any(_leaves(layers)) else network
     else:
@@ -122,7 +121,6 @@ def _on_zeros(model, input_shape):
 
 
 def _keras_file(input_shape, path, trust_code=False):
-    del input_shape
     path = pathlib.Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"There is no Keras file at {path}.")
@@ -190,7 +188,6 @@ class ApplicationPreprocessing(keras.layers.Layer):
 
 
 def _keras_hub(input_shape, preset):
-    del input_shape
     keras_hub = black_boxes.optional("keras_hub", "keras-hub")
     network = keras_hub.models.ImageClassifier.from_preset(preset, activation=None)
     own = [keras.layers.Rescaling(255.0)]
@@ -207,17 +204,14 @@ def _keras_hub(input_shape, preset):
 
 
 def _saved_model(input_shape, path, endpoint="serving_default"):
-    del input_shape
     return black_boxes.SavedModel(path, endpoint), ()
 
 
 def _tflite(input_shape, path):
-    del input_shape
     return black_boxes.LiteRT(path), ()
 
 
 def _onnx(input_shape, path, providers=("CPUExecutionProvider",)):
-    del input_shape
     return black_boxes.Onnx(path, providers), ()
 
 
