@@ -120,12 +120,7 @@ class Distiller(keras.Model):
         _checks.generators(self.generators)
 
         self.step = self.add_weight(
-            shape=(),
-            dtype="int64",
-            initializer="zeros",
-            trainable=False,
-            aggregation="only_first_replica",
-            name="step",
+            dtype="int64", trainable=False, aggregation="only_first_replica", name="step"
         )
         named = ["loss", "divergence", *self.output_kind.closeness_names]
         named += ["label_loss"] if self.label_weight > 0.0 else []
@@ -425,27 +420,18 @@ class Distiller(keras.Model):
         }
 
     def get_config(self) -> dict[str, Any]:
-        serialize = keras.saving.serialize_keras_object
-        return {
-            "student": serialize(self.student),
-            "teacher": serialize(self.teacher),
-            "output": serialize(self.output_kind),
-            "sampler": serialize(self.sampler),
-            "divergence": divergences.name_of(self.divergence) or serialize(self.divergence),
-            "temperature": self.temperature,
-            "label_weight": self.label_weight,
-            "feature_losses": [serialize(loss) for loss in self.feature_losses],
-            "seed": self.seed,
-            "name": self.name,
+        names = ("student", "teacher", "sampler", "temperature", "label_weight", "seed", "name")
+        own = {name: getattr(self, name) for name in names}
+        own |= {
+            "output": self.output_kind,
+            "divergence": divergences.name_of(self.divergence) or self.divergence,
+            "feature_losses": list(self.feature_losses),
         }
+        return keras.saving.serialize_keras_object(own)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Distiller":
-        config = dict(config)
-        for key in ("student", "teacher", "output", "sampler", "feature_losses", "divergence"):
-            if not isinstance(config[key], str):
-                config[key] = keras.saving.deserialize_keras_object(config[key])
-        return cls(**config)
+        return cls(**keras.saving.deserialize_keras_object(config))
 
 
 def _results(metrics):

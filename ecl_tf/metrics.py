@@ -207,17 +207,10 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             raise ValueError(
                 f"ExpectedCalibrationError needs an ecl_tf.outputs.Categorical; got {output!r}."
             )
+        self.takes_raw_output, self.takes_logits = self.output is not None, self.output is None
         # Of every bin: the weight of its examples, of the right ones, and the sum of
         # their confidences.
         self.totals = self.add_variable((3, bins), initializer="zeros", name="totals")
-
-    @property
-    def takes_logits(self) -> bool:
-        return self.output is None
-
-    @property
-    def takes_raw_output(self) -> bool:
-        return self.output is not None
 
     def update_state(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None

@@ -7,7 +7,7 @@ exported with it.
 
 import inspect
 from collections.abc import Sequence
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from ecl_tf._internal import symbolic
 
-# Layers that run code from a config: refused in Keras's safe mode.
-_RUN_CODE = ("Lambda", "TFSMLayer")
+# Attributes of layers whose statistics were arguments of their own.
+_STATISTICS = ("input_mean", "input_bin_boundaries", "input_vocabulary")
 
 _Described: TypeAlias = keras.Layer | str | Sequence[Any] | dict[str, Any] | None
 _Layers = list[keras.Layer] | dict[str, Any]
@@ -42,7 +42,7 @@ def layers(preprocessing: _Described) -> _Layers:
     >>> [type(layer).__name__ for layer in built]
     ['Flatten', 'Rescaling']
     """
-    if _is_dict_of_sequences(preprocessing):
+    if isinstance(preprocessing, dict) and "class_name" not in preprocessing:
         return {name: layers(each) for name, each in preprocessing.items()}
     if isinstance(preprocessing, (str, dict, keras.Layer)):
         preprocessing = [preprocessing]
@@ -180,19 +180,14 @@ def _adapt(built, dataset):
             "dict from names to sequences of layers."
         )
     for layer in built:
-        if hasattr(layer, "adapt") and not _is_given(layer):
+        given = (getattr(layer, name, None) is not None for name in _STATISTICS)
+        if hasattr(layer, "adapt") and not any(given):
             layer.adapt(dataset)
             if isinstance(layer, keras.layers.Normalization):
                 _leave_constants(layer)
         _call(layer, next(iter(dataset)))  # Built here, not in the graph of `map`.
         dataset = dataset.map(lambda x, layer=layer: _call(layer, x))
     return built
-
-
-def _is_given(layer):
-    """Whether a layer's statistics were arguments of its own."""
-    names = "input_mean", "input_bin_boundaries", "input_vocabulary"
-    return any(getattr(layer, name, None) is not None for name in names)
 
 
 def _leave_constants(normalization):
@@ -202,10 +197,6 @@ def _leave_constants(normalization):
     constant = variance <= (1e-6 * mean) ** 2
     normalization.adapt_variance.assign(np.where(constant, 1.0, variance))
     normalization.finalize_state()
-
-
-def _is_dict_of_sequences(preprocessing: Any) -> TypeGuard[dict[str, Any]]:
-    return isinstance(preprocessing, dict) and "class_name" not in preprocessing
 
 
 def _layer(item):
@@ -223,14 +214,11 @@ def _layer(item):
         arguments.setdefault("dtype", "float32")  # Raw inputs may overflow float16.
     cls = getattr(keras.layers, name, None)
     own = isinstance(cls, type) and issubclass(cls, keras.Layer) and "module" not in config
+    module = {"module": "keras.layers", "registered_name": None} if own else {}
     try:
-        if own and name not in _RUN_CODE:
-            layer = getattr(keras.layers, name)(**arguments)
-        else:
-            module = {"module": "keras.layers", "registered_name": None} if own else {}
-            layer = keras.saving.deserialize_keras_object(
-                {**config, **module, "config": arguments}, safe_mode=True
-            )
+        layer = keras.saving.deserialize_keras_object(
+            {**config, **module, "config": arguments}, safe_mode=True
+        )
     except Exception as error:
         if cls is None and ">" not in name and "module" not in config:
             raise ValueError(

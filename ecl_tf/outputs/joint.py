@@ -182,16 +182,10 @@ def get(identifier: Output | str | dict[str, Any], shape: Any = None) -> Output:
             return _OUTPUTS[identifier["class_name"]].from_config(identifier.get("config", {}))
         if "class_name" in identifier:
             return keras.saving.deserialize_keras_object(identifier)
-        return Joint(
-            {
-                name: get(value, shape.get(name) if isinstance(shape, dict) else None)
-                for name, value in identifier.items()
-            }
-        )
-    if identifier == "categorical":
-        return Categorical()
-    if identifier == "bernoulli":
-        return Bernoulli()
+        shapes = shape if isinstance(shape, dict) else {}
+        return Joint({name: get(each, shapes.get(name)) for name, each in identifier.items()})
+    if identifier in ("categorical", "bernoulli"):
+        return Categorical() if identifier == "categorical" else Bernoulli()
     if identifier == "normal":
         if shape is None or shape[-1] is None or shape[-1] % 2:
             raise ValueError(

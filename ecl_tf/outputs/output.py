@@ -108,18 +108,26 @@ class Output:
         divergence: Callable[..., tf.Tensor],
         temperature: float = 1.0,
     ) -> tf.Tensor:
-        """Returns the divergence per example in nats, shape (batch,).
+        """Returns T^2 * D(teacher^(1/T), student^(1/T)) per example in nats, shape (batch,).
 
-        Positions of dense predictions (any batch axis after the first) are averaged.
+        T^2 keeps the gradient's size independent of T. Positions of dense predictions (any batch
+        axis after the first) are averaged.
 
         Args:
             teacher: the teacher's distribution.
             student: the student's.
-            divergence: a function of `ecl_tf.divergences`, or one like them.
-            temperature: T > 0 that tempers both distributions where `takes_temperature`, as
-                in `Categorical.divergence`; 1 by default, else ignored.
+            divergence: D, a function of `ecl_tf.divergences`, or one like them.
+            temperature: T > 0 that tempers both, where the output `takes_temperature`, otherwise
+                1; 1 by default, 2 to 8 in the literature.
         """
+        if self.takes_temperature and temperature != 1.0:
+            teacher, student = (self.temper(each, temperature) for each in (teacher, student))
+            return temperature**2 * per_example(divergence(teacher, student))
         return per_example(divergence(teacher, student))
+
+    def temper(self, distribution: Distribution, temperature: float) -> Distribution:
+        """Returns p^(1/`temperature`) of a `distribution`, where the output `takes_temperature`."""
+        raise NotImplementedError
 
     def negative_log_likelihood(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:
         """Returns -log p(labels) per example in nats, shape (batch,)."""

@@ -93,7 +93,6 @@ class _Categorical:
 
 class _Gaussian:
     def __init__(self, output, top_k):
-        del top_k
         self.floor = output.min_scale
         # A smaller one than the teacher's, above which its own stays representable.
         self.output = outputs.Normal(
@@ -109,7 +108,6 @@ class _Gaussian:
         }
 
     def restore(self, fields, size):
-        del size
         unit = _float32(self.output.target_stddev)
         parts = Uncertainty(*(_float32(fields[name]) ** 2 for name in Uncertainty._fields))
         stddev = unit * tf.sqrt(tf.maximum(parts.aleatoric + parts.epistemic, self.floor**2))
@@ -121,7 +119,6 @@ class _Gaussian:
 
 class _Bernoulli:
     def __init__(self, output, top_k):
-        del output, top_k
         self.output = outputs.Bernoulli()
 
     def encode(self, distribution, uncertainty):
@@ -130,7 +127,6 @@ class _Bernoulli:
         return {"logits": logits, **_parts(uncertainty)}
 
     def restore(self, fields, size):
-        del size
         return _float32(fields["logits"]), _uncertainty(fields)
 
 

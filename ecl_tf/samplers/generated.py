@@ -75,4 +75,7 @@ class Generated(Sampler):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        return cls(**keras.saving.deserialize_keras_object(config))
+        model = config["model"]
+        return cls(
+            keras.saving.deserialize_keras_object(model) if isinstance(model, dict) else model
+        )
