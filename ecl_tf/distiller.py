@@ -189,10 +189,7 @@ class Distiller(keras.Model):
         config = super().get_compile_config()
         if not self.compiled:
             return config
-        return {
-            **{key: value for key, value in config.items() if key not in ("loss", "loss_weights")},
-            **keras.saving.serialize_keras_object(self._label_metric_arguments),
-        }
+        return {**config, **keras.saving.serialize_keras_object(self._label_metric_arguments)}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import outputs
+from ecl_tf._internal import require
 
 
 class _PerExampleMean(keras.metrics.Mean):
@@ -199,9 +200,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
     ):
         """Takes the arguments that the class describes."""
         super().__init__(name=name, dtype=dtype)
-        if not isinstance(bins, int) or bins < 1:
-            raise ValueError(f"bins must be a whole number >= 1; got {bins!r}.")
-        self.bins = bins
+        self.bins = require.whole("bins", bins, 1)
         self.output: Any = None if output is None else outputs.get(output)
         if self.output and self.output.family not in self.families:
             raise ValueError(

@@ -17,6 +17,8 @@ from ecl_tf._internal import symbolic
 
 # Attributes of layers whose statistics were arguments of their own.
 _STATISTICS = ("input_mean", "input_bin_boundaries", "input_vocabulary")
+# Layers that run code from a config: refused in Keras's safe mode.
+_RUN_CODE = ("Lambda", "TFSMLayer")
 
 _Described: TypeAlias = keras.Layer | str | Sequence[Any] | dict[str, Any] | None
 _Layers = list[keras.Layer] | dict[str, Any]
@@ -214,11 +216,14 @@ def _layer(item):
         arguments.setdefault("dtype", "float32")  # Raw inputs may overflow float16.
     cls = getattr(keras.layers, name, None)
     own = isinstance(cls, type) and issubclass(cls, keras.Layer) and "module" not in config
-    module = {"module": "keras.layers", "registered_name": None} if own else {}
     try:
-        layer = keras.saving.deserialize_keras_object(
-            {**config, **module, "config": arguments}, safe_mode=True
-        )
+        if own and name not in _RUN_CODE:
+            layer = getattr(keras.layers, name)(**arguments)
+        else:
+            module = {"module": "keras.layers", "registered_name": None} if own else {}
+            layer = keras.saving.deserialize_keras_object(
+                {**config, **module, "config": arguments}, safe_mode=True
+            )
     except Exception as error:
         if cls is None and ">" not in name and "module" not in config:
             raise ValueError(

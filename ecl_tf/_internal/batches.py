@@ -18,8 +18,7 @@ def unpack(data):
                 "labels are copied to every label by Keras: give a tf.data.Dataset of (inputs, "
                 "labels, weights) instead."
             )
-        rows = row_count(x)
-        sample_weight = tf.reshape(tf.cast(sample_weight, tf.float32), [rows])
+        sample_weight = tf.reshape(tf.cast(sample_weight, tf.float32), [row_count(x)])
     return x, y, sample_weight
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from ecl_tf._internal import require
 from ecl_tf.divergences import Distribution
-from ecl_tf.outputs.output import Output, Uncertainty, float32, per_example, positive, stack
+from ecl_tf.outputs.output import Output, Uncertainty, float32, per_example, stack
 
 _TINY = 1e-7
 
@@ -43,7 +44,7 @@ class _Gaussian(Output):
         self.min_scale = float(min_scale)
         self.target_mean = self._per_dimension("target_mean", target_mean)
         self.target_stddev = self._per_dimension("target_stddev", target_stddev, positive=True)
-        self.temperature = positive("temperature", temperature)
+        self.temperature = require.positive("temperature", temperature)
 
     def _per_dimension(self, name, value, positive=False):
         """A number, or a list of one for each target dimension."""

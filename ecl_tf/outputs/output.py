@@ -1,11 +1,11 @@
 """The base class of all outputs, and what they share."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 import tensorflow as tf
 
+from ecl_tf._internal import require
 from ecl_tf.divergences import Distribution
 
 
@@ -90,10 +90,9 @@ class Output:
         raise NotImplementedError
 
     def score(self, uncertainty: tf.Tensor) -> tf.Tensor:
-        """Returns one number >= 0 per example, (batch,), of a part of an `Uncertainty`.
+        """Returns a part of an `Uncertainty` as one number >= 0 per example, (batch,).
 
-        Entropies are taken as they are; variances in units of `target_stddev`, summed
-        over target dimensions. Positions of dense predictions are averaged.
+        `ecl_tf.uncertainty` says in which units. Positions of dense predictions are averaged.
         """
         return per_example(uncertainty)
 
@@ -173,7 +172,7 @@ class Logits(Output):
     """What the outputs whose raw tensors are logits share."""
 
     def __init__(self, temperature: float = 1.0):
-        self.temperature = positive("temperature", temperature)
+        self.temperature = require.positive("temperature", temperature)
 
     def __call__(self, raw):
         return self._distribution(self.logits(raw))
@@ -201,12 +200,6 @@ def is_one_hot(labels: Any, logits: tf.Tensor) -> bool:
     """Returns whether `labels` are (soft) one-hot rows (..., K) like `logits`, not indices."""
     labels = tf.convert_to_tensor(labels)
     return labels.shape.rank == logits.shape.rank and labels.shape[-1] == logits.shape[-1]
-
-
-def positive(name, value):
-    if not 0.0 < value < math.inf:
-        raise ValueError(f"{name} must be a positive number; got {value!r}.")
-    return float(value)
 
 
 def float32(values):

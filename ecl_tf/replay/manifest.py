@@ -24,10 +24,6 @@ def require_equal(found, wanted, directory, remedy):
         )
 
 
-def read_json(path):
-    return json.loads(path.read_text())
-
-
 def join(paths, target):
     """Writes the contents of some files one after the other as one, whole or not at all."""
     with files.whole(target) as temporary, open(temporary, "wb") as file:
@@ -59,7 +55,7 @@ def read(directory):
             "ecl_tf.replay.record or `ecl-tf reinforce`; the same command continues one "
             "that was stopped."
         )
-    manifest = read_json(path)
+    manifest = json.loads(path.read_text())
     if manifest.get("format") != FORMAT:
         raise ValueError(
             f"The store {directory} has the format {manifest.get('format')!r}; this version "

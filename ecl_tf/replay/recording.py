@@ -1,5 +1,6 @@
 """Writes a store: a teacher's answers for every sample of some passes over the training set."""
 
+import json
 import os
 import pathlib
 import time
@@ -240,7 +241,7 @@ def record(
             raise ValueError(f"{directory} is not empty and holds no store. Give a new directory.")
         files.write_json(plan, recording.plan, worker)
     manifest.require_equal(
-        manifest.read_json(plan),
+        json.loads(plan.read_text()),
         recording.plan,
         directory,
         "Give the same settings to continue it, or another directory.",

@@ -91,7 +91,5 @@ class Choice(Sampler):
         return Samples(*result)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "samplers": [keras.saving.serialize_keras_object(s) for s in self.samplers],
-            "probabilities": self.probabilities,
-        }
+        samplers = keras.saving.serialize_keras_object(self.samplers)
+        return {"samplers": samplers, "probabilities": self.probabilities}

@@ -5,25 +5,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import groups, random
-from ecl_tf.samplers.sampler import (
-    Sampler,
-    Samples,
-    per_row,
-    require_floating_point,
-    require_positive,
-    require_whole,
-    row_count,
-)
+from ecl_tf._internal import groups, random, require
+from ecl_tf.samplers.sampler import Sampler, Samples, per_row, require_floating_point, row_count
 
 
 class _Mixing(Sampler):
     """The settings of samplers that mix rows with partners."""
 
     def __init__(self, alpha: float = 1.0, group_size: int | None = None):
-        require_positive(self, alpha=alpha)
+        self.alpha = require.positive(f"{type(self).__name__}'s alpha", alpha)
         groups.validate(type(self).__name__, group_size)
-        self.alpha = float(alpha)
         self.group_size = group_size
 
     def validate(self, inputs: Any) -> None:
@@ -208,8 +199,7 @@ class DirichletMixup(_Mixing):
 
     def __init__(self, k: int = 3, alpha: float = 1.0, group_size: int | None = None):
         super().__init__(alpha, group_size)
-        require_whole(self, k=k)
-        self.k = k
+        self.k = require.whole("DirichletMixup's k", k, 2)
 
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
         rows = row_count(inputs)

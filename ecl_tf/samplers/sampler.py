@@ -1,6 +1,5 @@
 """The base class of all samplers, and the simplest of them."""
 
-import numbers
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
@@ -128,11 +127,7 @@ class Sampler:
         """
 
     def validate_networks(self, networks: uncertainty.Networks) -> None:
-        """Raises ValueError if the sampler can't work with such networks.
-
-        Args:
-            networks: `ecl_tf.uncertainty.Networks`.
-        """
+        """Raises ValueError if the sampler can't work with such `networks` of a distiller."""
 
     def draw(self, inputs: Any, seed: tf.Tensor, networks: uncertainty.Networks | None) -> Samples:
         """Draws one sample for every row, and may ask the networks for it.
@@ -149,9 +144,7 @@ class Sampler:
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
         """Draws one sample for every row from the inputs alone; a subclass implements it.
 
-        Args:
-            inputs: tensors of shape (batch, ...), which `validate` took.
-            seed: an int32 tensor of shape (2,) or (3,), for `ecl_tf.samplers.random`.
+        `inputs` and `seed`, for `ecl_tf.samplers.random`, are as in `draw`.
         """
         raise NotImplementedError
 
@@ -160,8 +153,8 @@ class Sampler:
 
         Args:
             samples: `candidates` samples for every row, such as a store's (`ecl_tf.replay`).
-            seed: an int32 tensor of shape (2,) or (3,).
-            networks: `ecl_tf.uncertainty.Networks`.
+            seed: as in `draw`, like `networks`.
+            networks: never None.
         """
         return samples
 
@@ -225,22 +218,4 @@ def require_floating_point(sampler, inputs):
                 f"is {tf.as_dtype(leaf.dtype).name}: rounding would corrupt it. Cast (and "
                 "scale) it in the input pipeline, e.g. "
                 "dataset.map(lambda x, y: (tf.cast(x, tf.float32) / 255, y))."
-            )
-
-
-def require_whole(sampler, **arguments):
-    """Raises ValueError unless every argument is a whole number >= 2."""
-    for name, value in arguments.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 2:
-            raise ValueError(
-                f"{type(sampler).__name__}'s {name} must be a whole number >= 2; got {value!r}."
-            )
-
-
-def require_positive(sampler, **arguments):
-    """Raises ValueError unless every argument is a positive, finite number."""
-    for name, value in arguments.items():
-        if not (isinstance(value, numbers.Real) and 0.0 < float(value) < float("inf")):
-            raise ValueError(
-                f"{type(sampler).__name__}'s {name} must be a positive number; got {value!r}."
             )

@@ -6,10 +6,10 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import uncertainty
-from ecl_tf._internal import groups, random
+from ecl_tf._internal import groups, random, require
 from ecl_tf.samplers.choice import Choice
 from ecl_tf.samplers.mixing import Mix
-from ecl_tf.samplers.sampler import Empirical, Sampler, Samples, require_whole, row_count
+from ecl_tf.samplers.sampler import Empirical, Sampler, Samples, row_count
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -83,12 +83,11 @@ class Uncertain(Sampler):
     ):
         from ecl_tf.samplers import get
 
-        require_whole(self, candidates=candidates)
         if not 0.0 <= temperature < float("inf"):
             raise ValueError(f"Uncertain's temperature must be >= 0; got {temperature!r}.")
         groups.validate("Uncertain", group_size)
         self.base = Choice([Empirical(), Mix()]) if base is None else get(base)
-        self.candidates = candidates
+        self.candidates = require.whole("Uncertain's candidates", candidates, 2)
         self.score = uncertainty.get(score)
         self.temperature = float(temperature)
         self.group_size = group_size

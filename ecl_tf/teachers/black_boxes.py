@@ -60,8 +60,7 @@ class BlackBox(keras.layers.Layer):
 
     def build(self, input_shape):
         """Checks the inputs' shapes against the file's."""
-        named = input_shape if isinstance(input_shape, dict) else {None: input_shape}
-        for name, shape in self._by_input(named).items():
+        for name, shape in self._by_input(input_shape).items():
             expected = self.specs[name].shape
             if not expected[1:].is_compatible_with(shape[1:]):
                 raise ValueError(
@@ -72,6 +71,7 @@ class BlackBox(keras.layers.Layer):
 
     def _by_input(self, values):
         """Values by the file's input names; one unnamed value is that of the only input."""
+        values = values if isinstance(values, dict) else {None: values}
         if len(self.specs) == 1 and len(values) == 1:
             return dict(zip(self.specs, values.values(), strict=True))
         if set(values) != set(self.specs):
@@ -83,8 +83,8 @@ class BlackBox(keras.layers.Layer):
         return {name: values[name] for name in self.specs}
 
     def _cast_inputs(self, inputs):
-        named = self._by_input(inputs if isinstance(inputs, dict) else {None: inputs})
-        return {name: _cast(value, self.specs[name].dtype) for name, value in named.items()}
+        named = self._by_input(inputs).items()
+        return {name: _cast(value, self.specs[name].dtype) for name, value in named}
 
     def get_config(self):
         return {**super().get_config(), "path": self.file}
@@ -162,8 +162,7 @@ class _OnHost(BlackBox):
 
     def build(self, input_shape):
         super().build(input_shape)
-        named = input_shape if isinstance(input_shape, dict) else {None: input_shape}
-        shapes = {name: tuple(shape[1:]) for name, shape in self._by_input(named).items()}
+        shapes = {name: tuple(shape[1:]) for name, shape in self._by_input(input_shape).items()}
         try:
             self.rows = self._fixed_rows(shapes)
             zeros = {
@@ -269,16 +268,13 @@ class LiteRT(_OnHost):
         # Resizing may fail, or be followed by a part of the graph only.
         rows = int(next(iter(self._sources.values()))["shape"][0])
         random = np.random.default_rng(0)
-        halves = [
-            {name: random.random((rows, *s), np.float32) for name, s in shapes.items()}
-            for _ in range(2)
-        ]
-        whole = {name: np.concatenate([half[name] for half in halves]) for name in shapes}
+        whole = {name: random.random((2 * rows, *s), np.float32) for name, s in shapes.items()}
         try:
             together = self._run(whole)
         except (RuntimeError, ValueError):
             return rows
-        apart = [self._run(half) for half in halves]
+        halves = slice(rows), slice(rows, None)
+        apart = [self._run({name: whole[name][half] for name in whole}) for half in halves]
         for name, array in together.items():
             expected = np.concatenate([half[name] for half in apart])
             tolerance = 1e-3 * max(1.0, float(np.abs(expected).max()))
