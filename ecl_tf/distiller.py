@@ -100,7 +100,8 @@ class Distiller(keras.Model):
         name: str = "distiller",
     ):
         """Takes the arguments that the class describes."""
-        _checks.student(student)
+        if not isinstance(student, keras.Model):
+            raise ValueError(f"The student must be a keras.Model; got {student!r}.")
         # The networks cast for themselves: an input may need more than float16 until it is scaled.
         super().__init__(name=name, dtype=loss_scaling_policy(student), autocast=False)
         self.student = student
@@ -273,7 +274,11 @@ class Distiller(keras.Model):
                 teacher_raw = self.output_kind.raw(teacher.distribution)
                 self._teacher_metrics.update(y, teacher_raw, None, sample_weight)
                 logged += self._teacher_metrics.metrics
-        _checks.evaluation(logged)
+        if not logged:
+            raise ValueError(
+                "There is nothing to evaluate: evaluate_teacher is False, or the teacher a store, "
+                "and there are no labels or no metrics."
+            )
         return self._log("test", logged)
 
     def _next_seed(self, x, first_row):

@@ -186,19 +186,14 @@ def _adapt(built, dataset):
         if hasattr(layer, "adapt") and not any(given):
             layer.adapt(dataset)
             if isinstance(layer, keras.layers.Normalization):
-                _leave_constants(layer)
+                # Features without variance (but for rounding) get the variance 1.
+                mean, variance = np.asarray(layer.adapt_mean), np.asarray(layer.adapt_variance)
+                constant = variance <= (1e-6 * mean) ** 2
+                layer.adapt_variance.assign(np.where(constant, 1.0, variance))
+                layer.finalize_state()
         _call(layer, next(iter(dataset)))  # Built here, not in the graph of `map`.
         dataset = dataset.map(lambda x, layer=layer: _call(layer, x))
     return built
-
-
-def _leave_constants(normalization):
-    """Gives features without variance (but for rounding) the variance 1."""
-    mean = np.asarray(normalization.adapt_mean)
-    variance = np.asarray(normalization.adapt_variance)
-    constant = variance <= (1e-6 * mean) ** 2
-    normalization.adapt_variance.assign(np.where(constant, 1.0, variance))
-    normalization.finalize_state()
 
 
 def _layer(item):

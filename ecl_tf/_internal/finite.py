@@ -71,8 +71,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         where = f"step {last}" if first == last else f"steps {first} to {last}"
         # Values flow from the first source to the last, so the first one is the cause. But what
         # an update spoils shows in the student a step later: there, what was met most often.
-        given = [place for place in range(2) if counts[place]]
-        place = given[0] if given else 2 + int(counts[2:].argmax())
+        place = 0 if counts[0] else 1 if counts[1] else 2 + int(counts[2:].argmax())
         source, remedy = list(SOURCES.items())[place]
         raise FloatingPointError(
             f"Training stopped in {where} (counted from 1): {source} had NaN or Inf. No "

@@ -57,6 +57,16 @@ class _Gaussian(Output):
             )
         return values if len(values) > 1 else values[0]
 
+    def validate(self, shape: Sequence[int | None], network: str) -> None:
+        size = self.raw_size(self.size)
+        if len(shape) < 2 or shape[-1] != size:
+            scales = f": {self.size} mean(s), then as many unconstrained scales"
+            raise ValueError(
+                f"The output of the {network} has shape {tuple(shape)}; {type(self).__name__}"
+                f"(event_size={self.size}) needs a last dimension of {size}"
+                f"{scales if size > self.size else ''}."
+            )
+
     def event_size(self, shape: Sequence[int | None]) -> int:
         return self.size
 
@@ -154,14 +164,6 @@ class Normal(_Gaussian):
     Estimation using Deep Ensembles", 2017, section 2.4.
     """
 
-    def validate(self, shape: Sequence[int | None], network: str) -> None:
-        if len(shape) < 2 or shape[-1] != 2 * self.size:
-            raise ValueError(
-                f"The output of the {network} has shape {tuple(shape)}; Normal(event_size="
-                f"{self.size}) needs a last dimension of {2 * self.size}: {self.size} "
-                "mean(s), then as many unconstrained scales."
-            )
-
     def raw_size(self, event_size: int) -> int:
         return 2 * event_size
 
@@ -221,13 +223,6 @@ class Point(_Gaussian):
         if stddev is not None:
             stddev = self._per_dimension("stddev", stddev, positive=True)
         self.stddev = stddev
-
-    def validate(self, shape: Sequence[int | None], network: str) -> None:
-        if len(shape) < 2 or shape[-1] != self.size:
-            raise ValueError(
-                f"The output of the {network} has shape {tuple(shape)}; Point(event_size="
-                f"{self.size}) needs a last dimension of {self.size}."
-            )
 
     def moments(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         spread = 0.0 if self.stddev is None else self.stddev

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Self
 import tensorflow as tf
 
 from ecl_tf._internal import require
+from ecl_tf._internal.configured import Configured
 from ecl_tf.divergences import Distribution
 
 
@@ -28,7 +29,7 @@ class Uncertainty(NamedTuple):
     epistemic: Any
 
 
-class Output:
+class Output(Configured):
     """Base class: the kind of distribution that a network's raw tensor stands for.
 
     A subclass is small and stateless. It implements `__call__`, `combine`, `uncertainty`,
@@ -49,9 +50,6 @@ class Output:
     takes_temperature = False
     makes_probabilities: str | None = None
     closeness_names: tuple[str, ...] = ("agreement",)
-
-    def __init__(self) -> None:
-        """Takes the arguments that the class describes."""
 
     def __call__(self, raw: tf.Tensor) -> Distribution:
         """Returns the distribution of a raw tensor (batch..., size), of batch shape (batch...)."""
@@ -148,24 +146,11 @@ class Output:
         """Returns the distribution of named `parameters`; the inverse of `parameters`."""
         raise NotImplementedError
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments, as JSON holds them."""
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Returns the output that `get_config` describes."""
-        return cls(**config)
-
     def __eq__(self, other):
         return type(self) is type(other) and self.get_config() == other.get_config()
 
     def __hash__(self):
         return hash((type(self).__name__, str(self.get_config())))
-
-    def __repr__(self):
-        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
-        return f"{type(self).__name__}({arguments})"
 
 
 class Logits(Output):

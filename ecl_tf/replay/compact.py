@@ -43,9 +43,8 @@ def get(output, top_k):
     require.whole("top_k", top_k, 1, "a whole number of classes")
     if isinstance(output, outputs.Joint):
         return _Joint(output, top_k)
-    for family, compact in _COMPACT.items():
-        if output.family == family:
-            return compact(output, top_k)
+    if output.family in _COMPACT:
+        return _COMPACT[output.family](output, top_k)
     raise ValueError(
         f"Answers of {output!r} can't be stored; expected an output of the family "
         f"{sorted(_COMPACT)}, or a dict of them."
@@ -69,10 +68,7 @@ class _Categorical:
                 "log_rest": _float16(tf.maximum(rest, _LOWEST)),
                 "classes": tf.cast(indices[..., : self.top_k], kind),
             }
-        return {
-            "log_probabilities": _float16(tf.maximum(log_probabilities, _LOWEST)),
-            **fields,
-        }
+        return {"log_probabilities": _float16(tf.maximum(log_probabilities, _LOWEST)), **fields}
 
     def restore(self, fields, classes):
         logits = float32(fields["log_probabilities"])

@@ -3,9 +3,8 @@
 import hashlib
 import json
 import pathlib
-import shutil
 
-from ecl_tf._internal import files, identity
+from ecl_tf._internal import identity
 
 FORMAT = 2
 PLAN, MANIFEST = "plan.json", "manifest.json"
@@ -22,14 +21,6 @@ def require_equal(found, wanted, directory, remedy):
             f"The store {directory} was recorded with other settings than these: "
             f"{'; '.join(fields)}. {remedy}"
         )
-
-
-def join(paths, target):
-    """Writes the contents of some files one after the other as one, whole or not at all."""
-    with files.whole(target) as temporary, open(temporary, "wb") as file:
-        for path in paths:
-            with open(path, "rb") as part:
-                shutil.copyfileobj(part, file)
 
 
 def describe_file(path):

@@ -295,7 +295,8 @@ def _write_shard(recording, directory, number, progress):
         paths.append(path)
         step = end
     if not target.exists():
-        manifest.join(paths, target)
+        with files.whole(target) as temporary, open(temporary, "wb") as file:
+            file.writelines(path.read_bytes() for path in paths)
     for path in paths:
         path.unlink()
 

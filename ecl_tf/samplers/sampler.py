@@ -1,7 +1,7 @@
 """The base class of all samplers, and the simplest of them."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -9,6 +9,7 @@ import tensorflow as tf
 from ecl_tf import uncertainty
 from ecl_tf._internal import random
 from ecl_tf._internal.batches import row_count
+from ecl_tf._internal.configured import Configured
 
 
 class Samples(NamedTuple):
@@ -43,7 +44,7 @@ class Samples(NamedTuple):
         return keras.tree.map_structure(lambda tensor: tf.gather(tensor, self.sources), rows)
 
 
-class Sampler:
+class Sampler(Configured):
     """Base class: a distribution over inputs that reaches beyond the training set.
 
     This is the second of the method's sentences: *sample examples from an
@@ -92,9 +93,6 @@ class Sampler:
     keeps_rows = False
     models: Sequence[keras.Model] = ()
 
-    def __init__(self) -> None:
-        """Takes the arguments that the class describes."""
-
     def __call__(
         self, inputs: Any, seed: int | tf.Tensor, networks: uncertainty.Networks | None = None
     ) -> Samples:
@@ -120,11 +118,7 @@ class Sampler:
         return self.draw(inputs, random.seed_tensor(seed), networks)
 
     def validate(self, inputs: Any) -> None:
-        """Raises ValueError if the sampler can't work on such inputs.
-
-        Args:
-            inputs: tensors, or anything that has their `shape` and `dtype`.
-        """
+        """Raises ValueError if the sampler can't work on `inputs`: tensors, or specs of them."""
 
     def validate_networks(self, networks: uncertainty.Networks) -> None:
         """Raises ValueError if the sampler can't work with such `networks` of a distiller."""
@@ -157,19 +151,6 @@ class Sampler:
             networks: never None.
         """
         return samples
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments, as JSON holds them."""
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Returns the sampler that `get_config` describes."""
-        return cls(**config)
-
-    def __repr__(self):
-        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
-        return f"{type(self).__name__}({arguments})"
 
 
 @keras.saving.register_keras_serializable("ecl_tf")

@@ -154,11 +154,8 @@ class RawAnswer(keras.layers.Layer):
         return _raw(self.output_kind, values)
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "output": keras.saving.serialize_keras_object(self.output_kind),
-            "parameters": self.parameters,
-        }
+        output = keras.saving.serialize_keras_object(self.output_kind)
+        return {**super().get_config(), "output": output, "parameters": self.parameters}
 
     @classmethod
     def from_config(cls, config):

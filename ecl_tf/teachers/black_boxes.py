@@ -201,10 +201,16 @@ class _OnHost(BlackBox):
         """
         rows = len(next(iter(arrays.values())))
         size = self.rows or max(rows, 1)
-        parts = []
-        for start in range(0, max(rows, 1), size):
-            part = {name: array[start : start + size] for name, array in arrays.items()}
-            parts.append(self._run({name: _filled(array, size) for name, array in part.items()}))
+        starts = range(0, max(rows, 1), size)
+        missing = len(starts) * size - rows  # Rows of zeros stand for them.
+        full = {
+            name: np.pad(array, [(0, missing), *[(0, 0)] * (array.ndim - 1)])
+            for name, array in arrays.items()
+        }
+        parts = [
+            self._run({name: array[start : start + size] for name, array in full.items()})
+            for start in starts
+        ]
         for name, array in parts[0].items():
             if array.shape[:1] != (size,):
                 raise ValueError(
@@ -373,11 +379,6 @@ def _cast(value, dtype):
     if dtype.is_integer and value.dtype.is_floating:
         return tf.saturate_cast(tf.round(value), dtype)
     return tf.cast(value, dtype)
-
-
-def _filled(array, rows):
-    """The array with rows of zeros at its end, to have so many."""
-    return np.pad(array, [(0, rows - len(array)), *[(0, 0)] * (array.ndim - 1)])
 
 
 def _quantised(array, detail):
