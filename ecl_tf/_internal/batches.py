@@ -28,6 +28,14 @@ def row_count(inputs: Any) -> int | tf.Tensor:
     return first.shape[0] if first.shape[0] is not None else tf.shape(first)[0]
 
 
+def as_type(x, dtype):
+    """Numbers in another type: whole ones are rounded, and stay in its range."""
+    x = tf.convert_to_tensor(x)
+    if dtype.is_integer and x.dtype.is_floating:
+        return tf.saturate_cast(tf.round(x), dtype)
+    return tf.cast(x, dtype)
+
+
 def specs(x):
     """The nesting of `tf.TensorSpec` of inputs, with any number of rows."""
     return keras.tree.map_structure(

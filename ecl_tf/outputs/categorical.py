@@ -68,10 +68,6 @@ class Categorical(Logits):
     def raw(self, distribution: Distribution) -> tf.Tensor:
         return distribution.logits_parameter() * self.temperature
 
-    def temper(self, distribution: Distribution, temperature: float) -> Distribution:
-        """Returns softmax(logits / T) of a `distribution`, Hinton et al. 2015, equation 1."""
-        return self._distribution(distribution.logits_parameter() / temperature)
-
     def negative_log_likelihood(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:
         logits = distribution.logits_parameter()
         if is_one_hot(labels, logits):

@@ -40,6 +40,7 @@ class Output(Configured):
     Attributes:
         family: the kind of distribution, so that a teacher of one parametrisation (say points
             with a measured spread) can teach a student of another (means and scales).
+        temperature: what the raw tensor stands for is p^(1/temperature); 1 by default.
         takes_temperature: whether `divergence` uses its temperature; False by default.
         makes_probabilities: the Keras activation that would make probabilities of raw
             tensors, which a student's last layer must not have; None by default.
@@ -47,6 +48,7 @@ class Output(Configured):
     """
 
     family: str | dict = ""
+    temperature = 1.0
     takes_temperature = False
     makes_probabilities: str | None = None
     closeness_names: tuple[str, ...] = ("agreement",)
@@ -118,13 +120,10 @@ class Output(Configured):
                 1; 1 by default, 2 to 8 in the literature.
         """
         if self.takes_temperature and temperature != 1.0:
-            teacher, student = (self.temper(each, temperature) for each in (teacher, student))
+            softer = self.tempered(temperature * self.temperature)
+            teacher, student = (softer(self.raw(each)) for each in (teacher, student))
             return temperature**2 * per_example(divergence(teacher, student))
         return per_example(divergence(teacher, student))
-
-    def temper(self, distribution: Distribution, temperature: float) -> Distribution:
-        """Returns p^(1/`temperature`) of a `distribution`, where the output `takes_temperature`."""
-        raise NotImplementedError
 
     def negative_log_likelihood(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:
         """Returns -log p(labels) per example in nats, shape (batch,)."""

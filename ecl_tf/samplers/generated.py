@@ -8,7 +8,8 @@ import keras
 import tensorflow as tf
 
 from ecl_tf._internal import random, symbolic
-from ecl_tf.samplers.sampler import Sampler, Samples, as_type, row_count
+from ecl_tf._internal.batches import as_type
+from ecl_tf.samplers.sampler import Sampler, Samples, row_count
 
 
 @keras.saving.register_keras_serializable("ecl_tf")

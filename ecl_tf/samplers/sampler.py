@@ -182,13 +182,6 @@ def per_row(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     return tf.reshape(values, tf.concat([tf.shape(values), [1] * (like.shape.rank - 1)], 0))
 
 
-def as_type(x, dtype):
-    """Numbers in another type: whole ones are rounded, and stay in its range."""
-    if not dtype.is_integer:
-        return tf.cast(x, dtype)
-    return tf.saturate_cast(tf.round(x), dtype)
-
-
 def require_floating_point(sampler, inputs):
     """Raises ValueError unless every input is floating point."""
     for path, leaf in keras.tree.flatten_with_path(inputs):

@@ -116,7 +116,7 @@ class Uncertain(Sampler):
         )
         drawn = row_count(samples.inputs)
         kept = self._choose(self.score(answers), drawn // self.candidates, seed)
-        if answers.teacher_was_asked:
+        if "member_outputs" in vars(answers):  # The teacher was asked.
             samples = samples._replace(member_outputs=answers.member_outputs)
         if not samples.is_moved:
             samples = samples._replace(sources=tf.range(drawn))

@@ -9,7 +9,8 @@ import keras
 import tensorflow as tf
 
 from ecl_tf._internal import random, require
-from ecl_tf.samplers.sampler import Sampler, Samples, as_type, require_floating_point, row_count
+from ecl_tf._internal.batches import as_type
+from ecl_tf.samplers.sampler import Sampler, Samples, require_floating_point, row_count
 
 _OTHER_ROWS = "changes rows by others, which Augment can't: use ecl_tf.samplers.{}"
 _REFUSED = {

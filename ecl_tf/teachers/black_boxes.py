@@ -17,6 +17,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ecl_tf._internal.batches import as_type
+
 
 def optional(module, package):
     """Imports a module of the `[teachers]` extra.
@@ -84,7 +86,7 @@ class BlackBox(keras.layers.Layer):
 
     def _cast_inputs(self, inputs):
         named = self._by_input(inputs).items()
-        return {name: _cast(value, self.specs[name].dtype) for name, value in named}
+        return {name: as_type(value, self.specs[name].dtype) for name, value in named}
 
     def get_config(self):
         return {**super().get_config(), "path": self.file}
@@ -371,14 +373,6 @@ _ONNX_REAL = {"tensor(float16)": "float16", "tensor(float)": "float32", "tensor(
 _ONNX_WHOLE = {
     f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
 }
-
-
-def _cast(value, dtype):
-    """To a file's dtype; whole numbers are the nearest ones."""
-    value = tf.convert_to_tensor(value)
-    if dtype.is_integer and value.dtype.is_floating:
-        return tf.saturate_cast(tf.round(value), dtype)
-    return tf.cast(value, dtype)
 
 
 def _quantised(array, detail):
