@@ -92,6 +92,7 @@ def test_normal_equals_the_closed_form(name):
 @pytest.mark.parametrize(
     ("p", "q"),
     [
+        ((0.5, 0.7), (0.5, 0.7)),
         ((0.0, 1.0), (0.0, 3.0)),
         ((1.0, 0.2), (1.3, 0.1)),
         ((-1.0, 1.0), (6.0, 2.0)),
@@ -118,17 +119,6 @@ def test_jensen_shannon_of_normals_of_several_dimensions_is_that_along_their_dis
 
 
 # Properties
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("output", [outputs.Categorical(), outputs.Bernoulli(), outputs.Normal(3)])
-def test_zero_of_a_distribution_with_itself_and_positive_otherwise(output, name):
-    p, q = (output(raw) for raw in as_float32(*np.random.default_rng(4).normal(0, 2, (2, 6, 6))))
-    function = divergences.get(name)
-    np.testing.assert_allclose(function(p, p), np.zeros(6), atol=5e-6)
-    assert np.all(function(p, q).numpy() > 1e-3)
-    if name in ("jeffreys", "jensen_shannon"):
-        np.testing.assert_allclose(function(p, q), function(q, p), rtol=1e-5)
 
 
 def test_forward_kl_punishes_a_student_that_misses_a_mode_and_reverse_kl_does_not():

@@ -114,15 +114,6 @@ def test_ece_counts_a_confidence_of_one_and_puts_a_boundary_into_the_lower_bin()
     assert evaluate(metric, [0, 1], logits) == pytest.approx((0.5 + 0.6) / 2, rel=1e-5)
 
 
-def test_ece_of_calibrated_logits_is_small_and_of_sharpened_ones_is_not():
-    rng = np.random.default_rng(4)
-    logits = rng.normal(0, 1.5, (20_000, 3)).astype(np.float32)
-    p = scipy.special.softmax(logits.astype(np.float64), -1)
-    labels = (rng.random((20_000, 1)) > p.cumsum(-1)).sum(-1)
-    assert evaluate(metrics.ExpectedCalibrationError(10), labels, logits) < 0.02
-    assert evaluate(metrics.ExpectedCalibrationError(10), labels, 4 * logits) > 0.1
-
-
 # Coverage
 
 

@@ -218,14 +218,6 @@ def test_statistics_are_saved_and_exported_with_the_model(tmp_path):
     np.testing.assert_allclose(served.serve(TABLE), model(TABLE), rtol=1e-5, atol=1e-5)
 
 
-def test_image_layers_save_and_load(tmp_path):
-    model = preprocessing.with_preprocessing(convolution(6), [RESCALING, RESIZING], (8, 8, 3))
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
-    np.testing.assert_allclose(loaded(IMAGES), model(IMAGES), rtol=1e-5, atol=1e-5)
-    assert loaded.input.name == "image"
-
-
 def test_the_shape_after_the_layers():
     layers = preprocessing.layers([RESIZING])
     assert preprocessing.output_shape(layers, (8, 9, 3)) == (6, 6, 3)

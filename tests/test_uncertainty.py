@@ -170,7 +170,6 @@ def test_an_answer_that_is_not_a_number_has_no_score():
     ("names", "of_teacher", "of_student"),
     [
         (["teacher_uncertainty"], 1, 0),
-        (["disagreement"], 1, 0),
         (["student_uncertainty"], 0, 1),
         (["divergence"], 1, 1),
         (NAMES * 2, 1, 1),

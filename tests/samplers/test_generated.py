@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from checks import fits, network, numbers
+from by_hand import Subclassed, fits, network, numbers
 
 from ecl_tf import Distiller, samplers
 from ecl_tf.samplers import Choice, Generated, Uncertain
@@ -123,18 +123,6 @@ def test_other_shapes_than_the_inputs_are_refused_with_both(model, inputs, messa
         Generated(model)(inputs, seed=0)
 
 
-def test_fit_refuses_other_shapes_before_the_first_step():
-    distiller = compiled(Generated(dense(3)))
-    with pytest.raises(ValueError, match=r"\(3,\), but the inputs are \(4,\)"):
-        distiller.fit(X, verbose=0)
-    assert int(distiller.step.numpy()) == 0
-
-
-class Subclassed(keras.Model):
-    def call(self, z):
-        return z
-
-
 def two_inputs():
     inputs = [keras.Input((2,)), keras.Input((2,))]
     return keras.Model(inputs, keras.layers.Concatenate()(inputs))
@@ -229,18 +217,6 @@ def test_the_student_is_trained_on_it_and_it_is_not_and_goes_on_when_loaded(wrap
     assert_equal(its.get_weights(), model.get_weights())
     assert epoch(loaded) == epoch(distiller)
     assert_equal(loaded.student.get_weights(), distiller.student.get_weights())
-
-
-def test_a_weights_file_has_the_generators(tmp_path):
-    path = tmp_path / "all.weights.h5"
-    original = compiled(Generated(dense()))
-    epoch(original)
-    original.save_weights(path)
-    other = compiled(Generated(dense(seed=30)), seed=10)
-    epoch(other)
-    other.load_weights(path)
-    assert_equal(other.sampler.model.get_weights(), dense().get_weights())
-    assert epoch(other) == epoch(original)
 
 
 def test_one_generator_in_two_places_is_refused_for_one_would_be_lost():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
-from checks import fits, network, numbers
+from by_hand import fits, heads, network, numbers
 
 from ecl_tf import Distiller, Ensemble, Teacher, outputs, samplers, uncertainty
 from ecl_tf._internal import random
@@ -260,10 +260,7 @@ def test_the_kept_answers_are_those_that_the_teacher_would_give_again(name):
 
 
 def test_answers_of_named_outputs_are_kept_by_name():
-    inputs = keras.Input((SIZE,))
-    model = keras.Model(
-        inputs, {"kind": keras.layers.Dense(3)(inputs), "yes": keras.layers.Dense(2)(inputs)}
-    )
+    model = heads(kind=3, yes=2)
     output = outputs.Joint({"kind": "categorical", "yes": "bernoulli"})
     networks = uncertainty.Networks(Ensemble(model, output), model, output)
     samples = Uncertain(None, 2, "teacher_uncertainty", 0.0)(X, 0, networks)

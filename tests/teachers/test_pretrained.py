@@ -90,11 +90,7 @@ def test_a_keras_file_of_named_outputs(tmp_path):
     np.testing.assert_allclose(distribution.stddev(), expected["sigma"], atol=1e-5)
 
     joint = Joint({"digit": Categorical(), "digit_angle": Normal(2, 1e-4)})
-    answer = {
-        "digit_probabilities": "p",
-        "digit_angle_mean": "mu",
-        "digit_angle_stddev": "sigma",
-    }
+    answer = {"digit_probabilities": "p", "digit_angle_mean": "mu", "digit_angle_stddev": "sigma"}
     teacher = load_keras((3,), joint, answer=answer, path=path)
     distribution = ecl_tf.Ensemble(teacher, joint).distribution(ROWS)
     np.testing.assert_allclose(distribution["digit"].probs_parameter(), expected["p"], atol=1e-5)

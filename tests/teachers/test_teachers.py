@@ -163,9 +163,7 @@ def test_one_point_model_without_a_spread_is_refused_when_made():
 
 
 @pytest.mark.parametrize(
-    ("units", "output"),
-    [(4, Normal(2, 0.1)), (2, Point(2, [0.5, 1.0]))],
-    ids=["normal", "point"],
+    ("units", "output"), [(4, Normal(2, 0.1)), (2, Point(2, [0.5, 1.0]))], ids=["normal", "point"]
 )
 def test_a_saved_ensemble_answers_the_same(tmp_path, units, output):
     ensemble = Ensemble([network(units), linear(5, units)], output, name="experts")
