@@ -36,72 +36,60 @@ def raises_naming(*facts):
 # On construction.
 
 
-def sharing_a_layer():
-    layer = keras.layers.Dense(3)
-    inputs = keras.Input((SIZE,))
-    teacher = keras.Model(inputs, keras.layers.ReLU()(layer(inputs)))
-    return distiller(keras.Model(inputs, layer(inputs)), teacher)
+def of(network_or_size):
+    """A network of so many units, or what the function makes."""
+    return network(network_or_size) if isinstance(network_or_size, int) else network_or_size()
 
 
-KIND_AND_SIZE = {"kind": "categorical", "size": "normal"}
+NORMAL = {"output": "normal"}
+KIND_AND_SIZE = {"output": {"kind": "categorical", "size": "normal"}}
+FEATURES = {"feature_losses": [keras.distillation.FeatureDistillation("mse")]}
+
+
+def kind_and(kind=3, **units):
+    return lambda: heads(kind=kind, **units)
 
 
 @pytest.mark.parametrize(
-    ("make", "facts"),
+    ("student", "teacher", "arguments", "facts"),
     [
-        (lambda: distiller(network(3), network(5)), ["5 classes", "student 3"]),
+        (3, 5, {}, ["5 classes", "student 3"]),
+        (3, 4, {"output": outputs.Normal(2)}, ["student", "(None, 3)", "4", "2 mean(s)"]),
+        (3, 3, NORMAL, ["'normal'", "3", "Normal("]),
+        (lambda: Subclassed(2), 3, NORMAL, ["'normal'", "unknown", "Normal("]),
+        (1, 1, {}, ["(None, 1)", "bernoulli"]),
+        (4, lambda: Ensemble(network(4), "categorical"), NORMAL, ["Categorical(", "family"]),
+        (3, 3, {"temperature": 0.0}, ["temperature", "positive", "0.0"]),
+        (3, 3, {"temperature": float("nan")}, ["temperature", "nan"]),
+        (3, 3, {"output": "bernoulli", "temperature": 2.0}, ["2.0", "categorical", "bernoulli"]),
+        (3, 3, {"label_weight": -0.1}, ["label_weight", ">= 0", "-0.1"]),
+        (3, 3, {"label_weight": float("nan")}, ["label_weight", "nan"]),
+        (2, 1, NORMAL, ["spread", "Point(1, stddev", "residual_stddev"]),
+        (2, lambda: Ensemble(Subclassed(1), outputs.Point(1)), {}, ["stddev"]),
+        (lambda: len, 3, {}, ["student", "keras.Model"]),
+        (3, lambda: len, {}, ["teacher", "keras.Model"]),
         (
-            lambda: distiller(network(3), network(4), output=outputs.Normal(2)),
-            ["student", "(None, 3)", "4", "2 mean(s)"],
-        ),
-        (lambda: distiller(output="normal"), ["'normal'", "3", "Normal("]),
-        (lambda: distiller(Subclassed(2), output="normal"), ["'normal'", "unknown", "Normal("]),
-        (lambda: distiller(network(1), network(1)), ["(None, 1)", "bernoulli"]),
-        (
-            lambda: distiller(network(4), Ensemble(network(4), "categorical"), output="normal"),
-            ["Categorical(", "family", "Normal("],
-        ),
-        (lambda: distiller(temperature=0.0), ["temperature", "positive", "0.0"]),
-        (lambda: distiller(temperature=float("nan")), ["temperature", "nan"]),
-        (
-            lambda: distiller(output="bernoulli", temperature=2.0),
-            ["temperature=2.0", "categorical", "bernoulli"],
-        ),
-        (lambda: distiller(label_weight=-0.1), ["label_weight", ">= 0", "-0.1"]),
-        (lambda: distiller(label_weight=float("nan")), ["label_weight", "nan"]),
-        (
-            lambda: distiller(network(2), network(1), output="normal"),
-            ["spread", "Point(1, stddev", "residual_stddev"],
-        ),
-        (lambda: distiller(network(2), Ensemble(Subclassed(1), outputs.Point(1))), ["stddev"]),
-        (sharing_a_layer, ["shares", "teacher", "clone_model"]),
-        (lambda: distiller(lambda x: x), ["student", "keras.Model"]),
-        (lambda: distiller(None, lambda x: x), ["teacher", "keras.Model"]),
-        (
-            lambda: distiller(heads(kind=3, size=2), heads(kind=3, place=2), output=KIND_AND_SIZE),
+            kind_and(size=2),
+            kind_and(place=2),
+            KIND_AND_SIZE,
             ["teacher", "['kind', 'place']", "['kind', 'size']"],
         ),
-        (
-            lambda: distiller(output={"kind": "categorical"}),
-            ["unnamed", "['kind']", "keras.Model(inputs, {"],
-        ),
-        (
-            lambda: distiller(heads(kind=3, size=2), heads(kind=4, size=2), output=KIND_AND_SIZE),
-            ["'kind': 4", "'kind': 3"],
-        ),
-        (
-            lambda: distiller(
-                None,
-                [network(), network()],
-                feature_losses=[keras.distillation.FeatureDistillation("mse")],
-            ),
-            ["feature_losses", "single", "ensemble"],
-        ),
+        (kind_and(size=2), kind_and(4, size=2), KIND_AND_SIZE, ["'kind': 4", "'kind': 3"]),
+        (3, 3, KIND_AND_SIZE, ["unnamed", "['kind', 'size']", "keras.Model(inputs, {"]),
+        (3, lambda: [network(), network()], FEATURES, ["feature_losses", "single", "ensemble"]),
     ],
 )
-def test_construction_refuses(make, facts):
+def test_construction_refuses(student, teacher, arguments, facts):
+    networks = of(student), of(teacher)
     with raises_naming(*facts):
-        make()
+        Distiller(*networks, **arguments)
+
+
+def test_networks_that_share_a_layer_are_refused():
+    student = network()
+    teacher = keras.Model(student.input, keras.layers.ReLU()(student.output))
+    with raises_naming("shares", "teacher", "clone_model"):
+        distiller(student, teacher)
 
 
 # On compilation.
