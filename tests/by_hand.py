@@ -61,6 +61,20 @@ class Logarithm(keras.layers.Layer):
         return tf.math.log(inputs)
 
 
+class Recorder(keras.layers.Layer):
+    """Passes its input on, and keeps every eager batch that it saw and in which mode."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.batches, self.modes = [], []
+
+    def call(self, x, training=None):
+        if hasattr(x, "numpy"):
+            self.batches.append(x.numpy())
+            self.modes.append(bool(training))
+        return x
+
+
 def softmax(values):
     """Over the last axis, in float64."""
     return scipy.special.softmax(np.asarray(values, np.float64), -1)

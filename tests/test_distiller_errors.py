@@ -105,7 +105,6 @@ def test_networks_that_share_a_layer_are_refused():
             ["teacher_metrics", "evaluate_teacher"],
         ),
         ({"metrics": ["accuracy", "accuracy"]}, ["name", "accuracy"]),
-        ({"metrics": {"kind": ["accuracy"]}}, ["list", "kind"]),
     ],
 )
 def test_compile_refuses(arguments, facts):

@@ -92,9 +92,15 @@ def test_training_metrics_are_of_the_sources_labels_and_weights():
         "metrics": ["accuracy"],
         "weighted_metrics": [keras.metrics.SparseCategoricalAccuracy(name="weighted")],
     }
-    history = history_of(uncertain_rows(), X, y, sample_weight=ROW_WEIGHTS, compiled=metrics)
+    distiller = uncertain_rows()
+    history = history_of(distiller, X, y, sample_weight=ROW_WEIGHTS, compiled=metrics)
     np.testing.assert_allclose(history["accuracy"], [correct.mean()], rtol=1e-6)
-    np.testing.assert_allclose(history["weighted"], [(w * correct).sum() / w.sum()], rtol=1e-6)
+    np.testing.assert_allclose(history["weighted"], [np.average(correct, weights=w)], rtol=1e-6)
+    # An evaluation is of the rows themselves.
+    logs = distiller.evaluate(X, y, sample_weight=ROW_WEIGHTS, verbose=0, return_dict=True)
+    correct = distiller.predict(X, verbose=0).argmax(-1) == y
+    assert logs["accuracy"] == pytest.approx(correct.mean())
+    assert logs["weighted"] == pytest.approx(np.average(correct, weights=ROW_WEIGHTS))
 
 
 def test_the_label_loss_is_of_the_batchs_own_rows_with_their_own_weights():

@@ -7,7 +7,7 @@ import tensorflow as tf
 from scipy.special import expit, log_softmax, softmax
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from ecl_tf import Distiller, Ensemble, metrics, outputs, samplers
+from ecl_tf import Distiller, Ensemble, metrics, outputs
 from ecl_tf._label_metrics import LabelMetrics
 
 RNG = np.random.default_rng(0)
@@ -207,26 +207,6 @@ def test_refuses(output, given, weighted, message):
 
 def linear(units=3):
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(units)])
-
-
-def test_a_distiller_weights_the_weighted_metrics():
-    student = linear()
-    x = RNG.normal(size=(ROWS, 4)).astype("float32")
-    right = (x @ student.get_weights()[0]).argmax(-1) == CLASSES
-    distiller = Distiller(student, linear(), sampler=samplers.Empirical())
-    distiller.compile(
-        keras.optimizers.SGD(0.0),
-        metrics=["accuracy"],
-        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="weighted")],
-        run_eagerly=True,
-    )
-    for logs in (
-        distiller.fit(x, CLASSES, sample_weight=WEIGHTS, batch_size=16, verbose=0).history,
-        distiller.evaluate(x, CLASSES, sample_weight=WEIGHTS, verbose=0, return_dict=True),
-    ):
-        assert float(np.squeeze(logs["accuracy"])) == pytest.approx(right.mean())
-        expected = np.average(right, weights=WEIGHTS)
-        assert float(np.squeeze(logs["weighted"])) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(

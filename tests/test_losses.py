@@ -75,10 +75,8 @@ def test_keras_scores_gaussian_targets_without_an_axis():
     assert float(actual) == pytest.approx(gaussian(forward(model)).mean(), rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    "output", [outputs.Normal(2, 0.1), {"a": "bernoulli", "b": outputs.Normal(1)}]
-)
-def test_config_round_trip(output):
+def test_config_round_trip():
+    output = {"a": "bernoulli", "b": outputs.Normal(1, 0.1)}
     loss = NegativeLogLikelihood(output, reduction="sum", name="mine")
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert isinstance(again, NegativeLogLikelihood)

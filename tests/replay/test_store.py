@@ -122,13 +122,6 @@ def test_labels_are_those_of_the_rows(tmp_path):
     assert len(rows) > ROWS - 6  # Each epoch leaves six out, others in each.
 
 
-def test_answers_are_the_teachers_own(mixed):
-    teacher = ensemble()
-    for samples, _ in everything(mixed.batches(X, Y), 3):
-        p = np.mean([tf.nn.softmax(member(samples.inputs)) for member in teacher], 0)
-        np.testing.assert_allclose(tf.nn.softmax(samples.member_outputs[0]), p, atol=1e-3)
-
-
 @pytest.mark.parametrize("memory", [0, 2**20])
 def test_passes_differ_and_follow_from_the_seed(mixed, memory):
     def keys(seed, steps):

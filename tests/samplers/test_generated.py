@@ -42,17 +42,7 @@ def test_the_generator_is_given_independent_standard_normal_numbers_of_its_input
     assert np.abs(correlations).max() < 4 / np.sqrt(2000)
 
 
-def test_samples_are_the_models_function_of_z():
-    model = dense()
-    weights, bias = model.get_weights()
-    samples = Generated(model)(X, seed=3)
-    expected = z_of(8, 2, seed=3) @ weights + bias
-    np.testing.assert_allclose(samples.inputs, expected, rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(samples.unmodified, [False] * 8)
-    assert not samples.is_moved and not Generated.keeps_rows
-
-
-def test_layers_are_in_inference_mode():
+def test_samples_are_the_models_function_of_z_in_inference_mode():
     normalization = keras.layers.BatchNormalization()
     layers = [keras.layers.Dropout(0.9), keras.layers.Dense(SIZE), normalization]
     model = keras.Sequential([keras.Input((2,)), *layers])
@@ -61,8 +51,11 @@ def test_layers_are_in_inference_mode():
     normalization.moving_variance.assign(variance)
     kernel = model.layers[1].get_weights()[0]
     expected = (z_of(8, 2, seed=3) @ kernel - mean) / np.sqrt(variance + 1e-3)
-    np.testing.assert_allclose(Generated(model)(X, seed=3).inputs, expected, rtol=1e-4, atol=1e-5)
+    samples = Generated(model)(X, seed=3)
+    np.testing.assert_allclose(samples.inputs, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(normalization.moving_mean, mean)
+    np.testing.assert_array_equal(samples.unmodified, [False] * 8)
+    assert not samples.is_moved and not Generated.keeps_rows
 
 
 # Types and structures.

@@ -48,30 +48,6 @@ def test_members_are_used_in_inference_mode_and_left_as_they_are():
         assert all(layer.trainable is trainable for layer in member.layers)
 
 
-# Distributions
-
-
-def test_distribution_and_uncertainty_are_the_members():
-    members = [linear(4), linear(4), linear(4)]
-    ensemble = Ensemble(members, "categorical")
-    p = softmax([member(X) for member in members])
-    np.testing.assert_allclose(ensemble.distribution(X).probs_parameter(), p.mean(0), rtol=1e-4)
-    aleatoric, epistemic = ensemble.uncertainty(X)
-    np.testing.assert_allclose(aleatoric, scipy.stats.entropy(p, axis=-1).mean(0), rtol=1e-4)
-    total = scipy.stats.entropy(p.mean(0), axis=-1)
-    np.testing.assert_allclose(aleatoric + epistemic, total, rtol=1e-4)
-
-
-def test_calling_gives_the_raw_tensor_of_the_combined_distribution():
-    members = [linear(4), linear(4)]
-    raw = Ensemble(members, Normal(2))(X).numpy().astype(np.float64)
-    outs = np.stack([member(X) for member in members]).astype(np.float64)
-    means, stddevs = outs[..., :2], 1e-3 + np.logaddexp(0, outs[..., 2:])
-    np.testing.assert_allclose(raw[:, :2], means.mean(0), rtol=1e-4, atol=1e-5)
-    variance = (stddevs**2).mean(0) + means.var(0)
-    np.testing.assert_allclose(1e-3 + np.logaddexp(0, raw[:, 2:]), np.sqrt(variance), rtol=1e-4)
-
-
 def test_keras_evaluates_a_teacher_like_a_student():
     members = [linear(4), linear(4)]
     ensemble = Ensemble(members, "categorical")
