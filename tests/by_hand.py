@@ -94,6 +94,12 @@ def kl(p_logits, q_logits):
     return (np.exp(log_p) * (log_p - log_q)).sum(-1)
 
 
+def normal_kl(mean, stddev, its_mean, its_stddev):
+    """The textbook KL of two normals, of each dimension."""
+    ratio = stddev / its_stddev
+    return (ratio**2 + ((mean - its_mean) / its_stddev) ** 2 - 1) / 2 - np.log(ratio)
+
+
 def sgd(x, its_weights, gradient):
     """The weights after a step, from the loss's gradient in the output of every row."""
     gradient = gradient / len(x)

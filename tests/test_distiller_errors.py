@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from by_hand import SIZE, Subclassed, heads, numbers
 
-from ecl_tf import Distiller, Ensemble, outputs, samplers
+from ecl_tf import Distiller, Ensemble, outputs
 
 X = numbers(8, SIZE)
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1])
@@ -139,11 +139,6 @@ IMAGES = (np.abs(X) * 100).astype("uint8")
         ({}, lambda: dataset(IMAGES, LABELS).batch(4), ["Mixup", "uint8", "Cast"]),
         ({}, lambda: generator(IMAGES.astype("int32")), ["Mixup", "int32", "Cast"]),
         ({"sampler": "CutMix"}, lambda: X, ["CutMix", "height", "(None, 4)"]),
-        (
-            {"sampler": samplers.Augment(keras.layers.Dense(SIZE))},
-            lambda: X,
-            ["Augment's layer", "trainable weights"],
-        ),
         ({}, lambda: {"a": X[:0]}, ["no rows"]),
         ({}, lambda: dataset(X).batch(9, drop_remainder=True), ["no rows", "drop_remainder"]),
         ({}, lambda: dataset(X).filter(never).batch(4), ["no rows", "filter"]),

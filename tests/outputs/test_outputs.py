@@ -8,7 +8,7 @@ import pytest
 import scipy.special
 import scipy.stats
 import tensorflow as tf
-from by_hand import softmax
+from by_hand import normal_kl, softmax
 
 from ecl_tf import divergences, outputs
 from ecl_tf.outputs import Bernoulli, Categorical, Joint, Normal, Point
@@ -46,10 +46,6 @@ def moments(output, raw):
     if isinstance(output, Point):
         return mean, np.broadcast_to(output.stddev, mean.shape)
     return mean, unit * (output.min_scale + np.logaddexp(0, raw[..., size:]))
-
-
-def normal_kl(m, s, n, t):
-    return np.log(t / s) + (s**2 + (m - n) ** 2) / (2 * t**2) - 0.5
 
 
 # Distributions
@@ -142,17 +138,6 @@ def test_divergence_and_likelihood_of_gaussians_equal_formulas_in_the_targets_un
 
 
 # Ensembles and uncertainty
-
-
-@of_each_kind
-def test_identical_members_equal_one_model_and_agree(output):
-    for members in (1, 3):
-        raws = [RAW] * members
-        combined = output.parameters(output.combine(raws))
-        for name, value in output.parameters(output(RAW)).items():
-            np.testing.assert_allclose(combined[name], value, rtol=1e-5)
-        epistemic = output.uncertainty(raws).epistemic
-        np.testing.assert_allclose(epistemic, np.zeros(epistemic.shape), atol=1e-6)
 
 
 def test_categorical_and_bernoulli_ensembles_are_means_of_probabilities():
