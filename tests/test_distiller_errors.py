@@ -65,7 +65,6 @@ def kind_and(kind=3, **units):
         (3, 3, {"label_weight": -0.1}, ["label_weight", ">= 0", "-0.1"]),
         (3, 3, {"label_weight": float("nan")}, ["label_weight", "nan"]),
         (2, 1, NORMAL, ["spread", "Point(1, stddev", "residual_stddev"]),
-        (2, lambda: Ensemble(Subclassed(1), outputs.Point(1)), {}, ["stddev"]),
         (lambda: len, 3, {}, ["student", "keras.Model"]),
         (3, lambda: len, {}, ["teacher", "keras.Model"]),
         (
@@ -75,7 +74,12 @@ def kind_and(kind=3, **units):
             ["teacher", "['kind', 'place']", "['kind', 'size']"],
         ),
         (kind_and(size=2), kind_and(4, size=2), KIND_AND_SIZE, ["'kind': 4", "'kind': 3"]),
-        (3, 3, KIND_AND_SIZE, ["unnamed", "['kind', 'size']", "keras.Model(inputs, {"]),
+        (
+            3,
+            3,
+            {"output": {"kind": "categorical"}},
+            ["unnamed", "['kind']", "keras.Model(inputs, {"],
+        ),
         (3, lambda: [network(), network()], FEATURES, ["feature_losses", "single", "ensemble"]),
     ],
 )
@@ -87,7 +91,7 @@ def test_construction_refuses(student, teacher, arguments, facts):
 
 def test_networks_that_share_a_layer_are_refused():
     student = network()
-    teacher = keras.Model(student.input, keras.layers.ReLU()(student.output))
+    teacher = keras.Model(student.inputs, keras.layers.ReLU()(student.outputs[0]))
     with raises_naming("shares", "teacher", "clone_model"):
         distiller(student, teacher)
 
