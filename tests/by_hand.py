@@ -75,6 +75,11 @@ class Recorder(keras.layers.Layer):
         return x
 
 
+def dataset(*arrays):
+    """Rows of arrays, not batched."""
+    return tf.data.Dataset.from_tensor_slices(arrays if len(arrays) > 1 else arrays[0])
+
+
 def softmax(values):
     """Over the last axis, in float64."""
     return scipy.special.softmax(np.asarray(values, np.float64), -1)

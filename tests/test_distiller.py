@@ -5,19 +5,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from by_hand import (
-    CLASSES,
-    SIZE,
-    Recorder,
-    assert_weights,
-    heads,
-    kl,
-    kl_epoch,
-    linear,
-    logits,
-    numbers,
-    weights,
-)
+from by_hand import CLASSES, SIZE, Recorder, assert_weights, kl, linear, logits, numbers, weights
 from scipy.special import log_softmax, softmax
 
 from ecl_tf import Distiller, Ensemble, Teacher, outputs, samplers
@@ -181,7 +169,7 @@ def joint_kl(p, q):
 
 
 def test_steps_of_named_outputs_equal_a_gradient_loop_by_hand():
-    student, by_loop, teacher = (heads(kind=3, place=4) for _ in range(3))
+    student, by_loop, teacher = (by_hand.heads(kind=3, place=4) for _ in range(3))
     by_loop.set_weights(student.get_weights())
     x = numbers(13, SIZE, seed=5)
     history = fit(distil(student, teacher, output=JOINT), x, batch_size=8)
@@ -249,11 +237,6 @@ class Batches(keras.utils.PyDataset):
         return X[rows], LABELS[rows]
 
 
-def dataset(*arrays):
-    sliced = tf.data.Dataset.from_tensor_slices(arrays if len(arrays) > 1 else arrays[0])
-    return sliced.batch(4)
-
-
 def generator(*arrays):
     for start in (0, 4):
         yield tuple(array[start : start + 4] for array in arrays)
@@ -265,8 +248,8 @@ COLUMN = ROW_WEIGHTS.astype("float64")[:, np.newaxis]
 @pytest.mark.parametrize(
     ("data", "row_weights"),
     [
-        (lambda: dataset(X), None),
-        (lambda: dataset(X, LABELS, COLUMN), ROW_WEIGHTS),
+        (lambda: by_hand.dataset(X).batch(4), None),
+        (lambda: by_hand.dataset(X, LABELS, COLUMN).batch(4), ROW_WEIGHTS),
         (lambda: generator(X), None),
         (lambda: generator(X, LABELS, ROW_WEIGHTS), ROW_WEIGHTS),
         (Batches, None),
@@ -276,7 +259,7 @@ COLUMN = ROW_WEIGHTS.astype("float64")[:, np.newaxis]
 def test_every_kind_of_data_trains_alike(data, row_weights):
     distiller = distil()
     history = fit(distiller, data(), batch_size=None)
-    expected, loss = kl_epoch(X, STUDENT, TEACHER, 4, row_weights)
+    expected, loss = by_hand.kl_epoch(X, STUDENT, TEACHER, 4, row_weights)
     assert_weights(distiller.student, expected)
     assert_logs(history, loss=loss)
     assert int(distiller.step.numpy()) == 2
@@ -284,11 +267,11 @@ def test_every_kind_of_data_trains_alike(data, row_weights):
 
 def test_a_graph_computes_the_same_and_the_end_of_data_of_unknown_length_is_no_step():
     distiller, expected = distil(), STUDENT
-    data = dataset(X).unbatch().filter(lambda row: tf.reduce_all(row == row)).batch(4)
+    data = by_hand.dataset(X).filter(lambda row: tf.reduce_all(row == row)).batch(4)
     assert data.cardinality() == tf.data.UNKNOWN_CARDINALITY
     history = fit(distiller, data, batch_size=None, epochs=3, run_eagerly=False)
     for epoch in range(3):
-        expected, loss = kl_epoch(X, expected, TEACHER, 4)
+        expected, loss = by_hand.kl_epoch(X, expected, TEACHER, 4)
         np.testing.assert_allclose(history["loss"][epoch], loss, rtol=1e-4)
     assert_weights(distiller.student, expected)
     assert int(distiller.step.numpy()) == int(distiller.optimizer.iterations.numpy()) == 6
@@ -329,7 +312,7 @@ class Subclassed(keras.Model):
 def test_every_kind_of_network_trains_alike(network, x, run_eagerly):
     distiller = distil(network(STUDENT), network(TEACHER))
     fit(distiller, x, LABELS, batch_size=4, run_eagerly=run_eagerly)
-    expected, _ = kl_epoch(X, STUDENT, TEACHER, 4)
+    expected, _ = by_hand.kl_epoch(X, STUDENT, TEACHER, 4)
     assert_weights(distiller.student, expected)
     predicted = distiller.predict(x, verbose=0)
     np.testing.assert_allclose(predicted, logits(X, expected), rtol=1e-4, atol=1e-5)
@@ -342,7 +325,7 @@ def test_a_teacher_of_another_kind_than_a_keras_network():
 
     distiller = distil(teacher=Rule("categorical"))
     fit(distiller, X)
-    expected, _ = kl_epoch(X, STUDENT, [np.eye(SIZE, CLASSES), np.zeros(CLASSES)], ROWS)
+    expected, _ = by_hand.kl_epoch(X, STUDENT, [np.eye(SIZE, CLASSES), np.zeros(CLASSES)], ROWS)
     assert_weights(distiller.student, expected)
 
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from by_hand import SIZE, Subclassed, heads, numbers
+from by_hand import SIZE, Subclassed, dataset, heads, numbers
 
 from ecl_tf import Distiller, Ensemble, outputs
 
@@ -118,10 +118,6 @@ def test_compile_refuses(arguments, facts):
 
 
 # At fit, before the first step.
-
-
-def dataset(*arrays):
-    return tf.data.Dataset.from_tensor_slices(arrays if len(arrays) > 1 else arrays[0])
 
 
 def generator(x):

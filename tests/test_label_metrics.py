@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from by_hand import network
 from scipy.special import expit, log_softmax, softmax
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
@@ -205,10 +206,6 @@ def test_refuses(output, given, weighted, message):
 # As compile's arguments.
 
 
-def linear(units=3):
-    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(units)])
-
-
 @pytest.mark.parametrize(
     ("output", "temperature", "has_room"),
     [
@@ -220,8 +217,9 @@ def linear(units=3):
     ],
 )
 def test_a_teachers_spread_is_not_scored_as_the_students(output, temperature, has_room):
-    teacher = Ensemble([linear(2)], outputs.Normal(1, min_scale=0.1, temperature=temperature))
-    distiller = Distiller(linear(output.raw_size(1)), teacher, output=output)
+    normal = outputs.Normal(1, min_scale=0.1, temperature=temperature)
+    teacher = Ensemble(network(1, classes=2), normal)
+    distiller = Distiller(network(2, classes=output.raw_size(1)), teacher, output=output)
     of_means = ["mae", metrics.AngularError(output)]
     distiller.compile("sgd", metrics=of_means, teacher_metrics=True)
     given = [metrics.NegativeLogLikelihood(output)]

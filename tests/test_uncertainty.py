@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from by_hand import normal_kl, softmax
+from by_hand import network, normal_kl, softmax
 from scipy.special import expit
 from scipy.stats import entropy
 
@@ -217,20 +217,16 @@ def test_unknown_scores_are_refused_with_the_known_ones(identifier):
         uncertainty.get(identifier)
 
 
-def network():
-    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-
-
 def test_disagreement_takes_two_networks():
     def networks(teacher):
-        return uncertainty.Networks(teacher, network(), outputs.Categorical())
+        return uncertainty.Networks(teacher, network(1), outputs.Categorical())
 
-    single = networks(Ensemble(network(), "categorical"))
+    single = networks(Ensemble(network(2), "categorical"))
     with pytest.raises(ValueError, match=r"disagreement.*single network.*two networks or more"):
         uncertainty.validate(uncertainty.disagreement, single)
     for name in set(NAMES) - {"disagreement"}:
         uncertainty.validate(uncertainty.get(name), single)
-    pair = networks(Ensemble([network(), network()], "categorical"))
+    pair = networks(Ensemble([network(2), network(3)], "categorical"))
     uncertainty.validate(uncertainty.disagreement, pair)
     custom = networks(Given(outputs.Categorical(), numbers(2, 7, 3)))  # No one knows how many.
     uncertainty.validate(uncertainty.disagreement, custom)

@@ -99,15 +99,6 @@ def test_the_gradient_is_exact_where_a_clipped_softmax_would_have_none():
     np.testing.assert_allclose(tape.gradient(loss, logits), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_temperature_is_for_categorical_outputs_only():
-    assert Categorical().takes_temperature
-    for output in (Bernoulli(), Normal(2)):
-        teacher, student = output(RAWS[0]), output(RAWS[1])
-        values = [output.divergence(teacher, student, divergences.kl, t) for t in (1.0, 4.0)]
-        np.testing.assert_array_equal(*values)
-        assert not output.takes_temperature
-
-
 @pytest.mark.parametrize("output", KINDS[:3], ids=repr)
 def test_positions_of_dense_predictions_are_averaged(output):
     teacher, student = np.random.default_rng(1).normal(0, 1, (2, 5, 2, 3, 4)).astype(np.float32)
