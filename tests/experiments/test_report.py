@@ -245,11 +245,11 @@ def test_grids_of_one_cell_of_one_seed_of_names_and_of_other_methods(drawn):
 
 
 def test_what_cannot_be_reported_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"no results\.json in .*trainers\.compare"):
+    with pytest.raises(ValueError, match=r"no results\.json in .*ecl-tf compare"):
         report.rebuild(tmp_path)
     for content in ("", "{}", '{"cells": {"a=1": {"runs": {}}}}'):
         (tmp_path / "results.json").write_text(content)
-        with pytest.raises(ValueError, match=r"(not JSON|unfinished).*trainers\.compare"):
+        with pytest.raises(ValueError, match=r"(not JSON|unfinished).*ecl-tf compare"):
             report.rebuild(tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
 

@@ -95,6 +95,7 @@ def test_a_mistake_is_told_in_a_line_and_leaves_no_directory(tmp_path, arguments
 
 
 def test_what_fails_by_no_raise_of_this_package_keeps_its_traceback(tmp_path):
-    (tmp_path / "results.json").write_text("{")
-    code, _, errors = processes.start("trainers.report", f"--workdir={tmp_path}").wait()
+    (tmp_path / "config.json").write_text("{")
+    arguments = "--config=digits", f"--workdir={tmp_path}"
+    code, _, errors = processes.start("trainers.compare", *arguments).wait()
     assert code == 1 and "Traceback" in errors and "JSONDecodeError" in errors
