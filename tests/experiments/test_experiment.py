@@ -8,6 +8,7 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from configs import table
 from ecl_tf import outputs
+from ecl_tf.experiments import settings
 from ecl_tf.experiments.experiment import Experiment
 
 
@@ -49,10 +50,12 @@ def test_unknown_settings_are_refused(digits_config, change, message):
 def test_labels_are_smoothed_and_mixed_as_their_inputs_are(experiment):
     section = experiment.config.student
     _, plain = next(iter(experiment.erm_batches(section, 3)))
-    _, smooth = next(iter(experiment.erm_batches(section, 3, label_smoothing=0.1)))
+    _, smooth = next(
+        iter(experiment.erm_batches(section, 3, labels=settings.Labels(label_smoothing=0.1)))
+    )
     np.testing.assert_allclose(smooth, np.eye(10)[plain] * 0.9 + 0.01, rtol=1e-6)
 
-    mixed = experiment.erm_batches(section, 3, mixup_alpha=1.0).take(2)
+    mixed = experiment.erm_batches(section, 3, labels=settings.Labels(mixup_alpha=1.0)).take(2)
     (x, y), (mixed_x, mixed_y) = next(iter(experiment.erm_batches(section, 3))), next(iter(mixed))
     one_hot = np.eye(10)[y]
     np.testing.assert_allclose(np.sum(mixed_y, 1), 1.0, rtol=1e-5)

@@ -13,7 +13,7 @@ import processes
 import pytest
 from scipy import stats
 
-from ecl_tf.experiments import figures, report, tables
+from ecl_tf.experiments import diagnostics, figures, report, tables
 
 METHODS = ("ERM", "standard KD", "tuned KD", "XCL", "FunMatch")
 METRICS = {"accuracy": ("accuracy", "nll", "ece"), "rmse": ("rmse", "nll", "coverage")}
@@ -171,12 +171,12 @@ def test_figures_draw_means_over_seeds_and_two_standard_deviations(drawn):
 
 def test_reliability_of_all_seeds_by_hand():
     other = {"predicted": [0.52], "observed": [0.7], "weight": [1.0]}  # In the bin of 0.5.
-    pooled = figures.pool([CURVE, other], classes=True)
+    pooled = diagnostics.pool([CURVE, other], classes=True)
     np.testing.assert_allclose(pooled["predicted"], [0.77 / 1.5, 0.9])
     np.testing.assert_allclose(pooled["observed"], [0.9 / 1.5, 1.0])
     np.testing.assert_allclose(pooled["weight"], [0.75, 0.25])
     levels = [{**CURVE, "predicted": [0.9, 0.95], "observed": o} for o in ([0, 1], [1, 1])]
-    np.testing.assert_allclose(figures.pool(levels, classes=False)["observed"], [0.5, 1.0])
+    np.testing.assert_allclose(diagnostics.pool(levels, classes=False)["observed"], [0.5, 1.0])
 
 
 def test_the_gallery_shows_inputs_and_answers(drawn):
