@@ -239,6 +239,7 @@ def test_grids_of_one_cell_of_one_seed_of_names_and_of_other_methods(drawn):
         run["test"]["accuracy"] = 0.5
     shown = rows_of(parse({"cells": {"a=1": results}}))
     assert shown[0][0][0] == "a" and "±" not in str(shown)
+    assert "to" not in shown[1][1][1] and shown[1][1][1] == "0 %"  # Of one seed: no interval.
     page = parse({"cells": {"a=x": make(), "a=y": make(methods=METHODS[:4])}})
     assert [row[-1] != "" for row in rows_of(page)[0]] == [True, True, False]
     assert not any(" by a" in alt for alt in attributes(page, "alt"))

@@ -26,14 +26,6 @@ def test_a_directory_with_other_files_is_refused(tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
-def test_json_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "results.json"
-    work_directory.write_json(path, {"old": 1})
-    with pytest.raises(TypeError):
-        work_directory.write_json(path, {"new": object()})
-    assert json.loads(path.read_text()) == {"old": 1}
-
-
 def test_a_changed_data_file_is_refused(tmp_path):
     file = tmp_path / "table.csv"
     config = ConfigDict({"data": {"path": str(file)}})
