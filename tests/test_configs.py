@@ -175,14 +175,11 @@ def test_networks_fit_the_data_and_have_as_many_weights_as_known(name, role, wei
 @pytest.mark.parametrize(
     ("name", "setting", "value"),
     [
-        ("casp", "data.path", "casp.npz"),
         ("casp", "data.inputs", "features"),
         ("digits", "teacher.inference_form", "bfloat16"),
-        ("cifar100", "data.data_dir", "/data"),
         ("cifar100", "student.network.name", "wide_resnet"),
         ("digits", "student.train.steps", 5000),
         ("imagenet", "teacher.pretrained.model", "ConvNeXtLarge"),
-        ("mpii_gaze", "data.held_out", "all"),
     ],
 )
 def test_documented_settings_change_on_the_command_line(name, setting, value):

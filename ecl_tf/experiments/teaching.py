@@ -136,7 +136,7 @@ def _warn_of_other_data(experiment, directory):
 
 
 def _ensemble(experiment, members):
-    """The members as one distribution; a lone point regressor's spread is measured."""
+    """The members as one distribution, calibrated; a lone point regressor's spread is measured."""
     output = experiment.output
     shape = symbolic.output_shape(members[0])
     if output.family == "normal" and shape and shape[-1] == output.size:
@@ -150,13 +150,8 @@ def _ensemble(experiment, members):
         with strategies.current().scope():
             members = [ecl_tf.inference_form(member, form) for member in members]
     teacher = ecl_tf.Ensemble(members, output)
-    if experiment.config.teacher.calibrate:
-        return _calibrated(experiment, teacher)
-    return teacher
-
-
-def _calibrated(experiment, teacher):
-    """The teacher at the temperature that the validation labels speak for."""
+    if not experiment.config.teacher.calibrate:
+        return teacher
     splits = experiment.splits
     if splits.validation is splits.train:
         raise ValueError(

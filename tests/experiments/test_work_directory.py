@@ -38,11 +38,3 @@ def test_a_changed_data_file_is_refused(tmp_path):
     work_directory.claim(tmp_path / "new", config)
     directory = ConfigDict({"data": {"path": str(tmp_path)}})
     work_directory.claim(tmp_path / "images", directory)
-
-
-def test_what_results_come_from_is_kept_and_compared(tmp_path):
-    work_directory.require_same(tmp_path, teacher="a")
-    work_directory.require_same(tmp_path, teacher="a", data="b")
-    with pytest.raises(ValueError, match="The teacher has changed"):
-        work_directory.require_same(tmp_path, teacher="c")
-    assert work_directory.read_hashes(tmp_path) == {"teacher": "a", "data": "b"}

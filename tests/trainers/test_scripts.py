@@ -68,9 +68,8 @@ def test_a_wrong_setting_leaves_the_work_directory_free(run_script, casp_config,
 
 
 def test_what_is_missing_is_named(run_script, digits_config, tmp_path):
-    for script in ("distill", "evaluate"):
-        with pytest.raises(ValueError, match=r"(?s)no teacher in .*teacher.*ecl-tf train-teacher"):
-            run_script(script, digits_config, tmp_path)
+    with pytest.raises(ValueError, match=r"(?s)no teacher in .*teacher.*ecl-tf train-teacher"):
+        run_script("distill", digits_config, tmp_path)
     with pytest.raises(ValueError, match=r"no model at .*nowhere.*ecl-tf distill"):
         run_script("evaluate", digits_config, tmp_path, model=str(tmp_path / "nowhere"))
 
