@@ -69,7 +69,7 @@ def reliability(labels, raw, output):
         mean, stddev = np.asarray(distribution.mean()), np.asarray(distribution.stddev())
         distance = np.abs(np.reshape(labels, mean.shape) - mean) / stddev
         quantiles = stats.norm.ppf(0.5 + _LEVELS / 2)
-        observed = [(distance <= quantile).mean() for quantile in quantiles]
+        observed = np.array([(distance <= quantile).mean() for quantile in quantiles])
         weight = np.full(len(_LEVELS), 1 / len(_LEVELS))
         found = dict(zip(_CURVE, (_LEVELS, observed, weight), strict=True))
     return {name: _rounded(values) for name, values in found.items()}

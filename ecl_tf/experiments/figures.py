@@ -51,11 +51,10 @@ def styles(names: Collection[str]) -> dict[str, dict[str, Any]]:
     """
     others = [name for name in names if name not in ("teacher", *_FIRST)]
     found: dict[str, dict[str, Any]] = {
-        "teacher": {"color": "black", "marker": "", "linestyle": "--"}
+        name: {"color": f"C{turn % 10}", "marker": _MARKERS[turn % 10], "linestyle": "-"}
+        for turn, name in enumerate((*_FIRST, *others))
     }
-    for turn, name in enumerate((*_FIRST, *others)):
-        marker = _MARKERS[turn % len(_MARKERS)]
-        found[name] = {"color": f"C{turn % 10}", "marker": marker, "linestyle": "-"}
+    found["teacher"] = {"color": "black", "marker": "", "linestyle": "--"}
     return {name: found[name] for name in names}
 
 

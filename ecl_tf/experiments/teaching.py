@@ -72,12 +72,10 @@ def load_teacher(
     scope = strategies.current().scope  # In it every replica gets its own copy.
     if directory is None and section.pretrained is not None:
         of_data = {"input_shape": experiment.splits.input_shape, "output": experiment.output}
-        several = not isinstance(section.pretrained, dict)
+        found = section.pretrained
+        descriptions = [found] if isinstance(found, dict) else found
         with scope():
-            members = [
-                pretrained.load(**of_data, **description)
-                for description in (section.pretrained if several else [section.pretrained])
-            ]
+            members = [pretrained.load(**of_data, **description) for description in descriptions]
         return _ensemble(experiment, members)
     least = section.members if directory is None else 1
     directory = pathlib.Path(directory or workdir / "teacher")
@@ -136,7 +134,7 @@ def _warn_of_other_data(experiment, directory):
 
 
 def _ensemble(experiment, members):
-    """The members as one distribution, calibrated; a lone point regressor's spread is measured."""
+    """The members as one distribution; a lone point regressor's spread is measured."""
     output = experiment.output
     shape = symbolic.output_shape(members[0])
     if output.family == "normal" and shape and shape[-1] == output.size:
@@ -150,8 +148,13 @@ def _ensemble(experiment, members):
         with strategies.current().scope():
             members = [ecl_tf.inference_form(member, form) for member in members]
     teacher = ecl_tf.Ensemble(members, output)
-    if not experiment.config.teacher.calibrate:
-        return teacher
+    if experiment.config.teacher.calibrate:
+        return _calibrated(experiment, teacher)
+    return teacher
+
+
+def _calibrated(experiment, teacher):
+    """The teacher at the temperature that the validation labels speak for."""
     splits = experiment.splits
     if splits.validation is splits.train:
         raise ValueError(
