@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 from sklearn.metrics import accuracy_score, log_loss
+from tiny import rows
 
 from configs import table
 from ecl_tf import outputs
@@ -69,8 +70,7 @@ def test_labels_are_smoothed_and_mixed_as_their_inputs_are(experiment):
 
 def test_classification_scores_equal_scikit_learns(experiment):
     model = experiment.network(experiment.config.student)
-    examples = list(experiment.splits.validation.as_numpy_iterator())
-    x, y = (np.stack(part) for part in zip(*examples, strict=True))
+    x, y = rows(experiment.splits.validation)
     probabilities = keras.ops.softmax(model(x)).numpy().astype("float64")
     probabilities /= probabilities.sum(1, keepdims=True)
     scores = experiment.evaluate(model, "validation")
@@ -81,7 +81,7 @@ def test_classification_scores_equal_scikit_learns(experiment):
 
 def test_regression_scores_equal_numpys(rotated_digits_config):
     experiment = Experiment(rotated_digits_config)
-    y = np.stack([label for _, label in experiment.splits.test.as_numpy_iterator()])
+    _, y = rows(experiment.splits.test)
     output = outputs.Point(1, stddev=0.7)
     scores = experiment.evaluate(lambda inputs: 0.0 * inputs[:, 0, 0, :] + 0.2, "test", output)
     assert scores["angular_error"] == pytest.approx(np.degrees(np.abs(y - 0.2)).mean(), rel=1e-5)

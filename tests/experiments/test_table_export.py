@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn.preprocessing import StandardScaler
+from tiny import rows
 
 import ecl_tf
 from configs import casp
@@ -34,10 +35,6 @@ def config(tmp_path):
     for section in (config.teacher, config.student):
         section.train.update({"steps": 60, "batch_size": 32, "steps_per_execution": 30})
     return config
-
-
-def rows(dataset):
-    return tuple(np.stack(part) for part in zip(*dataset.as_numpy_iterator(), strict=True))
 
 
 def dense_layers(model):

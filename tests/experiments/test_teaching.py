@@ -1,6 +1,7 @@
 """Teachers from the work directory, from another directory, and from config.teacher.pretrained."""
 
 import dataclasses
+import functools
 import pathlib
 import shutil
 
@@ -8,10 +9,13 @@ import keras
 import numpy as np
 import pytest
 import scipy.optimize
-from scipy import stats
+from scipy import special, stats
+from tiny import rows
 
 from ecl_tf.experiments import teaching, work_directory
 from ecl_tf.experiments.experiment import Experiment
+
+softmax = functools.partial(special.softmax, axis=-1)
 
 
 @pytest.fixture
@@ -35,16 +39,6 @@ def pretrained(config, description):
     with config.unlocked():
         config.teacher.pretrained = description
     return config
-
-
-def rows(dataset):
-    x, y = zip(*dataset.as_numpy_iterator(), strict=True)
-    return np.stack(x), np.stack(y)
-
-
-def softmax(logits):
-    e = np.exp(logits - logits.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
 
 
 def test_members_are_trained_once_each_with_a_seed_of_its_own(digits_config, tmp_path):
