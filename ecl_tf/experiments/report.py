@@ -13,7 +13,6 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from ecl_tf import gap
 from ecl_tf.experiments import figures, tables
 
 _TEMPLATES = jinja2.Environment(
@@ -154,10 +153,8 @@ def _score(cell, name):
     """The teacher's or a method's score: in words, and (mean, low, high) in the same unit."""
     if name not in ("teacher", *cell["final"]):
         return None
-    metric = cell["score"]
-    teacher = name == "teacher"
-    interval = gap.mean([cell["teacher"][metric]] if teacher else tables.scores(cell, name, metric))
-    return tables.with_interval(interval, metric), tables.scale(metric, np.array(interval))
+    interval = tables.mean(cell, name, cell["score"])
+    return tables.with_interval(interval), interval
 
 
 def _gap_closed(baseline, cell, name):
