@@ -7,7 +7,7 @@ What is changed: how candidates are drawn and chosen, the temperature, the label
 Schedules, data sizes and ensembles: configs/schedules.py. Results: docs/results.
 """
 
-from ecl_tf.configs import digits, fashion_mnist, rotated_digits
+from ecl_tf.configs import common, digits, fashion_mnist, rotated_digits
 
 _EXPERIMENTS = {
     "digits": digits,
@@ -18,8 +18,7 @@ _SCORES = ("teacher_uncertainty", "disagreement", "divergence")
 
 
 def get_config(experiment="digits"):
-    if experiment not in _EXPERIMENTS:
-        raise ValueError(f"Unknown experiment {experiment!r}; expected one of {[*_EXPERIMENTS]}.")
+    common.require("experiment", experiment, _EXPERIMENTS)
     config = _EXPERIMENTS[experiment].get_config()
     own = config.xcl.sampler.to_dict()
 
@@ -28,7 +27,7 @@ def get_config(experiment="digits"):
 
     methods = {
         "not chosen": {"sampler": _half("Mix")},
-        "not chosen, all mixed": {"sampler": {"class_name": "Mix", "config": {}}},
+        "not chosen, all mixed": {"sampler": common.sampler("Mix")},
         "all mixed": changed(base="Mix"),
         "half mixup": changed(base=_half("Mixup")),
         "four candidates": changed(candidates=4),
@@ -47,4 +46,4 @@ def get_config(experiment="digits"):
 
 
 def _half(name):
-    return {"class_name": "Choice", "config": {"samplers": ("Empirical", name)}}
+    return common.sampler("Choice", samplers=("Empirical", name))

@@ -19,10 +19,9 @@ def experiment(**settings):
             "teacher": teacher,
             "replay_epochs": 0,  # Of stored answers, for `compare`; 0: the teacher itself.
             "xcl": {
-                "sampler": {
-                    "class_name": "Uncertain",
-                    "config": {"candidates": 2, "score": "student_uncertainty", "temperature": 1.0},
-                },
+                "sampler": sampler(
+                    "Uncertain", candidates=2, score="student_uncertainty", temperature=1.0
+                ),
                 "divergence": "kl",
                 "temperature": 1.0,
                 "label_weight": 0.0,
@@ -69,10 +68,29 @@ def train(steps, learning_rate, batch_size=64, steps_per_execution=20, **others)
     }
 
 
-def require_size(size):
-    """Refuses an argument of a configuration other than "full" and "runlocal"."""
-    if size not in ("full", "runlocal"):
-        raise ValueError(f"Unknown size {size!r}; expected 'full' or 'runlocal'.")
+def sgd(*arguments, epochs, schedule, penalty, config=None, **others):
+    """A section `train` by SGD with momentum 0.9, for a published L2 penalty."""
+    return train(
+        *arguments,
+        epochs=epochs,
+        optimizer={"class_name": "SGD", "config": {"momentum": 0.9, **(config or {})}},
+        schedule=schedule,
+        # Decoupled: the published penalty, times 1 / (1 - momentum).
+        weight_decay=10 * penalty,
+        distillation_weight_decay=penalty,
+        **others,
+    )
+
+
+def sampler(name, **config):
+    """A class of `ecl_tf.samplers` with its arguments."""
+    return {"class_name": name, "config": config}
+
+
+def require(what, given, known):
+    """Refuses an argument of a configuration that is not among the known ones."""
+    if given not in known:
+        raise ValueError(f"Unknown {what} {given!r}; expected one of {[*known]}.")
 
 
 def run_locally(config, **training):

@@ -29,8 +29,7 @@ _STUDENTS = {
 
 
 def get_config(student="convnet"):
-    if student not in _STUDENTS:
-        raise ValueError(f"Unknown student {student!r}; expected one of {sorted(_STUDENTS)}.")
+    common.require("student", student, _STUDENTS)
     return common.classification(
         data={
             "name": "fashion_mnist",

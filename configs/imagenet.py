@@ -24,7 +24,7 @@ _STEPS_PER_EPOCH = 1_271_167 // _BATCH
 
 
 def get_config(size="full"):
-    common.require_size(size)
+    common.require("size", size, ("full", "runlocal"))
     config = common.classification(
         data={
             "name": "imagenet2012",
@@ -43,17 +43,15 @@ def get_config(size="full"):
         },
         student={
             "network": {"name": "application", "model": "ResNet50", "unstrided": 0},
-            "train": common.train(
+            "train": common.sgd(
                 90 * _STEPS_PER_EPOCH,
                 0.1,
                 _BATCH,
                 steps_per_execution=15,
                 epochs=90,
-                optimizer={"class_name": "SGD", "config": {"momentum": 0.9, "nesterov": True}},
+                config={"nesterov": True},
                 schedule={"name": "cosine", "warmup_steps": 5 * _STEPS_PER_EPOCH},
-                # Decoupled: the published L2 penalty of 1e-4, times 1 / (1 - momentum).
-                weight_decay=1e-3,
-                distillation_weight_decay=1e-4,
+                penalty=1e-4,
             ),
         },
         erm={"label_smoothing": 0.1, "mixup_alpha": 0.2},

@@ -22,7 +22,7 @@ _STEPS_PER_EPOCH = 39_000 // 32
 
 
 def _train(epochs, learning_rate, at):
-    return common.train(
+    return common.sgd(
         epochs * _STEPS_PER_EPOCH,
         learning_rate,
         batch_size=32,
@@ -30,19 +30,14 @@ def _train(epochs, learning_rate, at):
         epochs=epochs,
         # The published rates are for squared error: without clipping, they diverge
         # on the likelihood of a Gaussian.
-        optimizer={
-            "class_name": "SGD",
-            "config": {"momentum": 0.9, "nesterov": True, "global_clipnorm": 1.0},
-        },
+        config={"nesterov": True, "global_clipnorm": 1.0},
         schedule={"name": "steps", "at": at, "factor": 0.1},
-        # Decoupled: the published L2 penalty of 1e-4, times 1 / (1 - momentum).
-        weight_decay=1e-3,
-        distillation_weight_decay=1e-4,
+        penalty=1e-4,
     )
 
 
 def get_config(size="full"):
-    common.require_size(size)
+    common.require("size", size, ("full", "runlocal"))
     config = common.regression(
         event_size=2,
         min_scale=0.05,  # The smallest, in standard deviations of the training labels.

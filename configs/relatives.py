@@ -20,34 +20,23 @@ own schedules, networks and data are others. Experiments: digits, or a student o
 ERM is the best of plain, label smoothing, mixup and CutMix.
 """
 
-from ecl_tf.configs import digits, fashion_mnist
+from ecl_tf.configs import common, digits, fashion_mnist
 
 
 def get_config(experiment="digits"):
     is_digits = experiment == "digits"
     config = digits.get_config() if is_digits else fashion_mnist.get_config(experiment)
+    picked = common.sampler(
+        "Uncertain", base="CutMix", candidates=2, score="teacher_uncertainty", temperature=0.0
+    )
     with config.unlocked():
         config.erm.cutmix_alpha = 1.0
         config.methods = {
-            "FunMatch": {"sampler": {"class_name": "Mixup", "config": {"alpha": 1.0}}},
-            "UNIX": {
-                "sampler": {"class_name": "UncertaintyMixup", "config": {"clean": 0.5}},
-                "temperature": 4.0,
-            },
-            "CutMixPick": {
-                "sampler": {
-                    "class_name": "Uncertain",
-                    "config": {
-                        "base": "CutMix",
-                        "candidates": 2,
-                        "score": "teacher_uncertainty",
-                        "temperature": 0.0,
-                    },
-                },
-                "temperature": 4.0,
-            },
+            "FunMatch": {"sampler": common.sampler("Mixup", alpha=1.0)},
+            "UNIX": {"sampler": common.sampler("UncertaintyMixup", clean=0.5), "temperature": 4.0},
+            "CutMixPick": {"sampler": picked, "temperature": 4.0},
             "mixed labels": {
-                "sampler": {"class_name": "Empirical", "config": {}},
+                "sampler": common.sampler("Empirical"),
                 "temperature": 4.0,
                 "label_weight": 1 / 9,
                 "labels": {"mixup_alpha": 1.0},

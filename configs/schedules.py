@@ -15,32 +15,28 @@ Experiments:
 Results and times: docs/results.
 """
 
-from ecl_tf.configs import casp, digits, fashion_mnist, rotated_digits
+from ecl_tf.configs import casp, common, digits, fashion_mnist, rotated_digits
 
 # Training images, epochs of stored answers, steps of each member of the teacher.
 _SIZES = {"5000": (5000, 20, 5000), "all": (55_000, 4, 8000)}
-_NOT_CHOSEN = {"class_name": "Choice", "config": {"samplers": ("Empirical", "Mix")}}
+_GRIDS = {
+    "digits": (digits, "student.train.steps", (2000, 6000, 20_000)),
+    "ensembles": (digits, "teacher.members", (1, 2, 8)),
+    "rotated_digits": (rotated_digits, "student.train.steps", (2000, 4000, 6000, 10_000)),
+    "casp": (casp, "student.train.steps", (5000, 15_000)),
+}
 
 
 def get_config(experiment="convnet"):
-    if experiment == "digits":
-        config = digits.get_config()
-        grid: list = [("student.train.steps", (2000, 6000, 20_000))]
-    elif experiment == "ensembles":
-        config = digits.get_config()
-        grid = [("teacher.members", (1, 2, 8))]
-    elif experiment == "rotated_digits":
-        config = rotated_digits.get_config()
-        grid = [("student.train.steps", (2000, 4000, 6000, 10_000))]
-    elif experiment == "casp":
-        config = casp.get_config()
-        grid = [("student.train.steps", (5000, 15_000))]
+    if experiment in _GRIDS:
+        module, *axis = _GRIDS[experiment]
+        config, grid = module.get_config(), (tuple(axis),)
     else:
         student, _, images = experiment.partition("_")
         if images and images not in _SIZES:
             raise ValueError(f"Unknown size {images!r}; expected one of {[*_SIZES]} or none.")
         config = fashion_mnist.get_config(student)
-        grid = [("student.train.steps", (6000, 2000, 20_000))]
+        grid = (("student.train.steps", (6000, 2000, 20_000)),)
         with config.unlocked():
             config.data.update({"augment": True, "max_shift": 0})
             config.teacher.members = 2
@@ -53,6 +49,7 @@ def get_config(experiment="convnet"):
                 config.student.train.steps = 12_000
                 return config
     with config.unlocked():
-        config.grid = tuple(grid)
-        config.methods = {"not chosen": {"sampler": _NOT_CHOSEN}}
+        config.grid = grid
+        half_mixed = common.sampler("Choice", samplers=("Empirical", "Mix"))
+        config.methods = {"not chosen": {"sampler": half_mixed}}
     return config

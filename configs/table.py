@@ -8,12 +8,11 @@ classes are whole numbers from 0. Without `:classes` it is regression. Networks 
 are those of configs/casp.py, which were found for 35,000 rows. Expected and time: your data's.
 """
 
-from ecl_tf.configs import casp
+from ecl_tf.configs import casp, common
 
 
 def get_config(target="number"):
-    if target not in ("number", "classes"):
-        raise ValueError(f"Unknown target {target!r}; expected 'number' or 'classes'.")
+    common.require("target", target, ("number", "classes"))
     config = casp.get_config()
     config.data.path = "table.csv"
     if target == "classes":

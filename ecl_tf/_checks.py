@@ -15,12 +15,6 @@ NO_ROWS = (
 )
 
 
-def student(model):
-    """Refuses a student that is not a Keras model."""
-    if not isinstance(model, keras.Model):
-        raise ValueError(f"The student must be a keras.Model; got {model!r}.")
-
-
 def numbers(temperature, label_weight, output):
     """Refuses numbers out of their range, and a temperature for outputs that have no logits."""
     if not 0.0 < temperature < float("inf"):
@@ -99,15 +93,6 @@ def compilation(loss, metrics, teacher_metrics, asks_teacher):
         raise ValueError(
             "teacher_metrics=True needs metrics to compute, evaluate_teacher=True, and a "
             "teacher that answers other inputs than a store's."
-        )
-
-
-def evaluation(logged):
-    """Refuses an evaluation without anything to log."""
-    if not logged:
-        raise ValueError(
-            "There is nothing to evaluate: evaluate_teacher is False, or the teacher a store, "
-            "and there are no labels or no metrics."
         )
 
 

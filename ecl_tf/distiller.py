@@ -100,7 +100,8 @@ class Distiller(keras.Model):
         name: str = "distiller",
     ):
         """Takes the arguments that the class describes."""
-        _checks.student(student)
+        if not isinstance(student, keras.Model):
+            raise ValueError(f"The student must be a keras.Model; got {student!r}.")
         # The networks cast for themselves: an input may need more than float16 until it is scaled.
         super().__init__(name=name, dtype=loss_scaling_policy(student), autocast=False)
         self.student = student
@@ -120,12 +121,7 @@ class Distiller(keras.Model):
         _checks.generators(self.generators)
 
         self.step = self.add_weight(
-            shape=(),
-            dtype="int64",
-            initializer="zeros",
-            trainable=False,
-            aggregation="only_first_replica",
-            name="step",
+            dtype="int64", trainable=False, aggregation="only_first_replica", name="step"
         )
         named = ["loss", "divergence", *self.output_kind.closeness_names]
         named += ["label_loss"] if self.label_weight > 0.0 else []
@@ -194,10 +190,7 @@ class Distiller(keras.Model):
         config = super().get_compile_config()
         if not self.compiled:
             return config
-        return {
-            **{key: value for key, value in config.items() if key not in ("loss", "loss_weights")},
-            **keras.saving.serialize_keras_object(self._label_metric_arguments),
-        }
+        return {**config, **keras.saving.serialize_keras_object(self._label_metric_arguments)}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -281,7 +274,11 @@ class Distiller(keras.Model):
                 teacher_raw = self.output_kind.raw(teacher.distribution)
                 self._teacher_metrics.update(y, teacher_raw, None, sample_weight)
                 logged += self._teacher_metrics.metrics
-        _checks.evaluation(logged)
+        if not logged:
+            raise ValueError(
+                "There is nothing to evaluate: evaluate_teacher is False, or the teacher a store, "
+                "and there are no labels or no metrics."
+            )
         return self._log("test", logged)
 
     def _next_seed(self, x, first_row):
@@ -425,27 +422,18 @@ class Distiller(keras.Model):
         }
 
     def get_config(self) -> dict[str, Any]:
-        serialize = keras.saving.serialize_keras_object
-        return {
-            "student": serialize(self.student),
-            "teacher": serialize(self.teacher),
-            "output": serialize(self.output_kind),
-            "sampler": serialize(self.sampler),
-            "divergence": divergences.name_of(self.divergence) or serialize(self.divergence),
-            "temperature": self.temperature,
-            "label_weight": self.label_weight,
-            "feature_losses": [serialize(loss) for loss in self.feature_losses],
-            "seed": self.seed,
-            "name": self.name,
+        names = ("student", "teacher", "sampler", "temperature", "label_weight", "seed", "name")
+        own = {name: getattr(self, name) for name in names}
+        own |= {
+            "output": self.output_kind,
+            "divergence": divergences.name_of(self.divergence) or self.divergence,
+            "feature_losses": list(self.feature_losses),
         }
+        return keras.saving.serialize_keras_object(own)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Distiller":
-        config = dict(config)
-        for key in ("student", "teacher", "output", "sampler", "feature_losses", "divergence"):
-            if not isinstance(config[key], str):
-                config[key] = keras.saving.deserialize_keras_object(config[key])
-        return cls(**config)
+        return cls(**keras.saving.deserialize_keras_object(config))
 
 
 def _results(metrics):

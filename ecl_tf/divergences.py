@@ -24,14 +24,13 @@ summed over labels instead: zero at the same place, at most K ln 2.
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import tensorflow as tf
+import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
-if TYPE_CHECKING:
-    from tensorflow_probability import distributions as tfd
-
-Distribution: TypeAlias = "tfd.Distribution"  # Its import takes a second.
+Distribution: TypeAlias = tfd.Distribution
 
 _POINTS = 256
 
@@ -47,12 +46,9 @@ def kl(teacher: Distribution, student: Distribution) -> tf.Tensor:
         A tensor of their batch shape.
 
     Example:
-    >>> from tensorflow_probability import distributions as tfd
     >>> round(float(kl(tfd.Normal(0.0, 1.0), tfd.Normal(1.0, 1.0))), 4)
     0.5
     """
-    from tensorflow_probability import distributions as tfd
-
     return tfd.kl_divergence(teacher, student)
 
 
@@ -84,15 +80,12 @@ def jensen_shannon(teacher: Distribution, student: Distribution) -> tf.Tensor:
         TypeError: for distributions other than these.
 
     Example:
-    >>> from tensorflow_probability import distributions as tfd
     >>> certain = tfd.Categorical(logits=[0.0, -1e9]), tfd.Categorical(logits=[-1e9, 0.0])
     >>> round(float(jensen_shannon(*certain)), 4)  # ln 2
     0.6931
 
     Reference: Lin, "Divergence Measures Based on the Shannon Entropy", 1991, section 4.
     """
-    from tensorflow_probability import distributions as tfd
-
     family = teacher.distribution if isinstance(teacher, tfd.Independent) else teacher
     if isinstance(family, tfd.Categorical):
         return _discrete_jensen_shannon(
@@ -160,8 +153,6 @@ def _log_no_and_yes(bernoulli):
 
 def _kl_to_mixture(p, q):
     """KL(p || (p + q) / 2) = ln 2 - E_p[softplus(log q - log p)] for normals."""
-    import tensorflow_probability as tfp
-
     mean, stddev = p.mean(), p.stddev()
     dimensions = mean.shape[-1] if p.event_shape.rank else 1
     uniform = tfp.mcmc.sample_halton_sequence(dimensions, _POINTS, randomized=False)

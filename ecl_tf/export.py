@@ -108,15 +108,12 @@ class ExportedStudent:
         Raises:
             ValueError: if the inputs have other names.
         """
-        if not isinstance(inputs, dict):
-            if len(self.input_names) != 1:
-                raise ValueError(
-                    f"The student has the inputs {self.input_names}; give a dict of them."
-                )
+        if not isinstance(inputs, dict) and len(self.input_names) == 1:
             inputs = {self.input_names[0]: inputs}
-        if sorted(inputs) != self.input_names:
+        found = sorted(inputs) if isinstance(inputs, dict) else "one unnamed tensor"
+        if found != self.input_names:
             raise ValueError(
-                f"The student has the inputs {self.input_names}; got {sorted(inputs)}."
+                f"The student has the inputs {self.input_names}; give a dict of them. Got {found}."
             )
         specs = self._serve.structured_input_signature[1]
         return self._serve(

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import outputs
+from ecl_tf._internal import require
 
 
 class _PerExampleMean(keras.metrics.Mean):
@@ -199,25 +200,16 @@ class ExpectedCalibrationError(keras.metrics.Metric):
     ):
         """Takes the arguments that the class describes."""
         super().__init__(name=name, dtype=dtype)
-        if not isinstance(bins, int) or bins < 1:
-            raise ValueError(f"bins must be a whole number >= 1; got {bins!r}.")
-        self.bins = bins
+        self.bins = require.whole("bins", bins, 1)
         self.output: Any = None if output is None else outputs.get(output)
         if self.output and self.output.family not in self.families:
             raise ValueError(
                 f"ExpectedCalibrationError needs an ecl_tf.outputs.Categorical; got {output!r}."
             )
+        self.takes_raw_output, self.takes_logits = self.output is not None, self.output is None
         # Of every bin: the weight of its examples, of the right ones, and the sum of
         # their confidences.
         self.totals = self.add_variable((3, bins), initializer="zeros", name="totals")
-
-    @property
-    def takes_logits(self) -> bool:
-        return self.output is None
-
-    @property
-    def takes_raw_output(self) -> bool:
-        return self.output is not None
 
     def update_state(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None

@@ -7,7 +7,7 @@ exported with it.
 
 import inspect
 from collections.abc import Sequence
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -15,6 +15,8 @@ import tensorflow as tf
 
 from ecl_tf._internal import symbolic
 
+# Attributes of layers whose statistics were arguments of their own.
+_STATISTICS = ("input_mean", "input_bin_boundaries", "input_vocabulary")
 # Layers that run code from a config: refused in Keras's safe mode.
 _RUN_CODE = ("Lambda", "TFSMLayer")
 
@@ -42,7 +44,7 @@ def layers(preprocessing: _Described) -> _Layers:
     >>> [type(layer).__name__ for layer in built]
     ['Flatten', 'Rescaling']
     """
-    if _is_dict_of_sequences(preprocessing):
+    if isinstance(preprocessing, dict) and "class_name" not in preprocessing:
         return {name: layers(each) for name, each in preprocessing.items()}
     if isinstance(preprocessing, (str, dict, keras.Layer)):
         preprocessing = [preprocessing]
@@ -180,32 +182,18 @@ def _adapt(built, dataset):
             "dict from names to sequences of layers."
         )
     for layer in built:
-        if hasattr(layer, "adapt") and not _is_given(layer):
+        given = (getattr(layer, name, None) is not None for name in _STATISTICS)
+        if hasattr(layer, "adapt") and not any(given):
             layer.adapt(dataset)
             if isinstance(layer, keras.layers.Normalization):
-                _leave_constants(layer)
+                # Features without variance (but for rounding) get the variance 1.
+                mean, variance = np.asarray(layer.adapt_mean), np.asarray(layer.adapt_variance)
+                constant = variance <= (1e-6 * mean) ** 2
+                layer.adapt_variance.assign(np.where(constant, 1.0, variance))
+                layer.finalize_state()
         _call(layer, next(iter(dataset)))  # Built here, not in the graph of `map`.
         dataset = dataset.map(lambda x, layer=layer: _call(layer, x))
     return built
-
-
-def _is_given(layer):
-    """Whether a layer's statistics were arguments of its own."""
-    names = "input_mean", "input_bin_boundaries", "input_vocabulary"
-    return any(getattr(layer, name, None) is not None for name in names)
-
-
-def _leave_constants(normalization):
-    """Gives features without variance (but for rounding) the variance 1."""
-    mean = np.asarray(normalization.adapt_mean)
-    variance = np.asarray(normalization.adapt_variance)
-    constant = variance <= (1e-6 * mean) ** 2
-    normalization.adapt_variance.assign(np.where(constant, 1.0, variance))
-    normalization.finalize_state()
-
-
-def _is_dict_of_sequences(preprocessing: Any) -> TypeGuard[dict[str, Any]]:
-    return isinstance(preprocessing, dict) and "class_name" not in preprocessing
 
 
 def _layer(item):

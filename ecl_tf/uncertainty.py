@@ -79,11 +79,6 @@ class Answers:
         """The student's raw output."""
         return self.networks.student(self.inputs, training=False)
 
-    @property
-    def teacher_was_asked(self) -> bool:
-        """Whether the raw outputs of the teacher's members are known."""
-        return "member_outputs" in vars(self)
-
 
 def teacher_uncertainty(answers: Answers) -> tf.Tensor:
     """Returns the total uncertainty of the teacher's distribution, (batch,), of `answers`."""

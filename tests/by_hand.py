@@ -1,14 +1,17 @@
-"""Linear networks with known weights, and in NumPy what they compute and learn."""
+"""Networks with known weights, and in NumPy what they compute and learn."""
 
 import keras
 import numpy as np
-from scipy.special import log_softmax, softmax
+import scipy.special
+import scipy.stats
+import tensorflow as tf
+from scipy.special import log_softmax
 
 RATE = 0.5
 SIZE, CLASSES = 4, 3
 
 
-def numbers(*shape, seed):
+def numbers(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
@@ -25,6 +28,68 @@ def linear(its_weights, *layers, regularizer=None):
     return model
 
 
+def network(seed, inputs=SIZE, classes=CLASSES, scale=1.0):
+    """A dense network of any size with known weights."""
+    model = keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(classes)])
+    kernel = scale * numbers(inputs, classes, seed=seed)
+    model.set_weights([kernel, numbers(classes, seed=seed + 50)])
+    return model
+
+
+def heads(inputs=SIZE, **units):
+    """Dense outputs by name."""
+    x = keras.Input((inputs,))
+    return keras.Model(x, {name: keras.layers.Dense(count)(x) for name, count in units.items()})
+
+
+@keras.saving.register_keras_serializable("by_hand")
+class Subclassed(keras.Model):
+    """No symbolic inputs or outputs, and no weights before it is called."""
+
+    def __init__(self, units=CLASSES, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = keras.layers.Dense(units)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+class Logarithm(keras.layers.Layer):
+    """NaN for negative inputs."""
+
+    def call(self, inputs):
+        return tf.math.log(inputs)
+
+
+class Recorder(keras.layers.Layer):
+    """Passes its input on, and keeps every eager batch that it saw and in which mode."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.batches, self.modes = [], []
+
+    def call(self, x, training=None):
+        if hasattr(x, "numpy"):
+            self.batches.append(x.numpy())
+            self.modes.append(bool(training))
+        return x
+
+
+def dataset(*arrays):
+    """Rows of arrays, not batched."""
+    return tf.data.Dataset.from_tensor_slices(arrays if len(arrays) > 1 else arrays[0])
+
+
+def softmax(values):
+    """Over the last axis, in float64."""
+    return scipy.special.softmax(np.asarray(values, np.float64), -1)
+
+
+def fits(values, distribution, *parameters):
+    """Whether the values may be draws from a SciPy distribution."""
+    return scipy.stats.kstest(np.ravel(values), distribution, parameters).pvalue > 1e-3
+
+
 def logits(x, its_weights):
     return x.astype("float64") @ its_weights[0] + its_weights[1]
 
@@ -32,6 +97,12 @@ def logits(x, its_weights):
 def kl(p_logits, q_logits):
     log_p, log_q = log_softmax(p_logits, -1), log_softmax(q_logits, -1)
     return (np.exp(log_p) * (log_p - log_q)).sum(-1)
+
+
+def normal_kl(mean, stddev, its_mean, its_stddev):
+    """The textbook KL of two normals, of each dimension."""
+    ratio = stddev / its_stddev
+    return (ratio**2 + ((mean - its_mean) / its_stddev) ** 2 - 1) / 2 - np.log(ratio)
 
 
 def sgd(x, its_weights, gradient):
@@ -48,7 +119,7 @@ def kl_epoch(x, student, teacher, batch_size, row_weights=None):
         rows, w = x[start : start + batch_size], row_weights[start : start + batch_size]
         p, q = logits(rows, teacher), logits(rows, student)
         losses.append(w * kl(p, q))
-        student = sgd(rows, student, w[:, None] * (softmax(q, -1) - softmax(p, -1)))
+        student = sgd(rows, student, w[:, None] * (softmax(q) - softmax(p)))
     return student, np.concatenate(losses).mean()
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import types
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -68,16 +69,10 @@ def run_script(monkeypatch):
 
     def run(name, config, workdir, **others):
         script = importlib.import_module(f"trainers.{name}")
-        from trainers import command_line
-
-        monkeypatch.setattr(command_line, "CONFIG", _Holder(config))
-        monkeypatch.setattr(command_line, "WORKDIR", _Holder(str(workdir)))
+        given = {"CONFIG": config, "WORKDIR": str(workdir)}
+        for flag, value in given.items():
+            monkeypatch.setattr(script.command_line, flag, types.SimpleNamespace(value=value))
         with flagsaver.flagsaver(**others):
             script.main([])
 
     return run
-
-
-class _Holder:
-    def __init__(self, value):
-        self.value = value

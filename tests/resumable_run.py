@@ -36,8 +36,8 @@ def build(kind):
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         student.compile(optimizer, loss, metrics=["accuracy"])
         return student
-    steps, sampler = (2, None) if kind == "distiller" else (1, "Mixup")
-    distiller = Distiller(student, network(16, 0.5), sampler=sampler, seed=3, label_weight=0.1)
+    steps = 2 if kind == "distiller" else 1
+    distiller = Distiller(student, network(16, 0.5), sampler="Mixup", seed=3, label_weight=0.1)
     distiller.compile(optimizer, metrics=["accuracy"], steps_per_execution=steps)
     return distiller
 

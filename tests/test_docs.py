@@ -16,9 +16,7 @@ from ecl_tf.experiments import settings
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"\n]*)\")?\n(.*?)^```", re.DOTALL | re.MULTILINE)
-SCRIPTS = {
-    path.stem for path in (ROOT / "trainers").glob("*.py") if "flags.mark" in path.read_text()
-}
+SCRIPTS = {path.stem for path in (ROOT / "trainers").glob("*.py") if ".takes(" in path.read_text()}
 
 
 def blocks(page, language):

@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from by_hand import network
 from scipy.special import expit, log_softmax, softmax
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from ecl_tf import Distiller, Ensemble, metrics, outputs, samplers
+from ecl_tf import Distiller, Ensemble, metrics, outputs
 from ecl_tf._label_metrics import LabelMetrics
 
 RNG = np.random.default_rng(0)
@@ -205,30 +206,6 @@ def test_refuses(output, given, weighted, message):
 # As compile's arguments.
 
 
-def linear(units=3):
-    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(units)])
-
-
-def test_a_distiller_weights_the_weighted_metrics():
-    student = linear()
-    x = RNG.normal(size=(ROWS, 4)).astype("float32")
-    right = (x @ student.get_weights()[0]).argmax(-1) == CLASSES
-    distiller = Distiller(student, linear(), sampler=samplers.Empirical())
-    distiller.compile(
-        keras.optimizers.SGD(0.0),
-        metrics=["accuracy"],
-        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="weighted")],
-        run_eagerly=True,
-    )
-    for logs in (
-        distiller.fit(x, CLASSES, sample_weight=WEIGHTS, batch_size=16, verbose=0).history,
-        distiller.evaluate(x, CLASSES, sample_weight=WEIGHTS, verbose=0, return_dict=True),
-    ):
-        assert float(np.squeeze(logs["accuracy"])) == pytest.approx(right.mean())
-        expected = np.average(right, weights=WEIGHTS)
-        assert float(np.squeeze(logs["weighted"])) == pytest.approx(expected, rel=1e-5)
-
-
 @pytest.mark.parametrize(
     ("output", "temperature", "has_room"),
     [
@@ -240,8 +217,9 @@ def test_a_distiller_weights_the_weighted_metrics():
     ],
 )
 def test_a_teachers_spread_is_not_scored_as_the_students(output, temperature, has_room):
-    teacher = Ensemble([linear(2)], outputs.Normal(1, min_scale=0.1, temperature=temperature))
-    distiller = Distiller(linear(output.raw_size(1)), teacher, output=output)
+    normal = outputs.Normal(1, min_scale=0.1, temperature=temperature)
+    teacher = Ensemble(network(1, classes=2), normal)
+    distiller = Distiller(network(2, classes=output.raw_size(1)), teacher, output=output)
     of_means = ["mae", metrics.AngularError(output)]
     distiller.compile("sgd", metrics=of_means, teacher_metrics=True)
     given = [metrics.NegativeLogLikelihood(output)]

@@ -23,9 +23,9 @@ def cross_entropy(logits):
     return -scipy.special.log_softmax(np.asarray(logits, np.float64), -1)[np.arange(6), LABELS]
 
 
-def gaussian(raw, min_scale=1e-3):
+def gaussian(raw):
     """-log density of the target of each row, by SciPy."""
-    mean, stddev = raw[:, :1], min_scale + np.logaddexp(0, np.asarray(raw[:, 1:], np.float64))
+    mean, stddev = raw[:, :1], 1e-3 + np.logaddexp(0, np.asarray(raw[:, 1:], np.float64))
     return -scipy.stats.norm.logpdf(TARGETS, mean, stddev)[:, 0]
 
 
@@ -75,34 +75,12 @@ def test_keras_scores_gaussian_targets_without_an_axis():
     assert float(actual) == pytest.approx(gaussian(forward(model)).mean(), rel=1e-4)
 
 
-def test_training_finds_the_mean_and_spread_of_its_targets():
-    targets = RNG.normal(3.0, 2.0, (512, 1)).astype(np.float32)
-    x = np.ones((512, 1), np.float32)
-    model = dense_model(1, 2, NegativeLogLikelihood(outputs.Normal(1)))
-    model.compile(keras.optimizers.Adam(0.1), model.loss)
-    for _ in range(200):
-        model.train_on_batch(x, targets)
-    distribution = outputs.Normal(1)(model(x[:1]))
-    assert float(distribution.mean()[0, 0]) == pytest.approx(targets.mean(), abs=0.05)
-    assert float(distribution.stddev()[0, 0]) == pytest.approx(targets.std(), abs=0.05)
-
-
-@pytest.mark.parametrize(
-    "output", [outputs.Normal(2, 0.1), {"a": "bernoulli", "b": outputs.Normal(1)}]
-)
-def test_config_round_trip(output):
+def test_config_round_trip():
+    output = {"a": "bernoulli", "b": outputs.Normal(1, 0.1)}
     loss = NegativeLogLikelihood(output, reduction="sum", name="mine")
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert isinstance(again, NegativeLogLikelihood)
     assert (again.output, again.reduction, again.name) == (loss.output, "sum", "mine")
-
-
-def test_a_saved_model_keeps_its_loss(tmp_path):
-    model = dense_model(4, 2, NegativeLogLikelihood(outputs.Normal(1, 0.2)))
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    expected = gaussian(forward(model), min_scale=0.2).mean()
-    assert float(loaded.test_on_batch(X, TARGETS)) == pytest.approx(expected, rel=1e-4)
 
 
 def test_normal_by_name_alone_says_what_to_give():

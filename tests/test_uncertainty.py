@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy.special import expit, softmax
+from by_hand import network, normal_kl, softmax
+from scipy.special import expit
 from scipy.stats import entropy
 
 from ecl_tf import Ensemble, Teacher, outputs, uncertainty
@@ -45,14 +46,9 @@ def numbers(*shape, scale=2.0):  # From the seed that every test starts with.
 
 
 def moments(raw, unit, floor):
-    """Mean and variance of raw tensors of `Normal` outputs of two dimensions."""
+    """Mean and standard deviation of raw tensors of `Normal` outputs of two dimensions."""
     raw = np.asarray(raw, "float64")
-    return unit * raw[..., :2], (unit * (floor + np.log1p(np.exp(raw[..., 2:])))) ** 2
-
-
-def normal_kl(p_mean, p_variance, q_mean, q_variance):
-    ratio = p_variance / q_variance
-    return ((ratio - 1 - np.log(ratio) + (p_mean - q_mean) ** 2 / q_variance) / 2).sum(-1)
+    return unit * raw[..., :2], unit * (floor + np.log1p(np.exp(raw[..., 2:])))
 
 
 def coins(p):
@@ -64,7 +60,7 @@ def coins(p):
 
 
 def of_categorical(raws, student):
-    members, q = softmax(np.float64(raws), -1), softmax(np.float64(student), -1)
+    members, q = softmax(raws), softmax(student)
     total = entropy(members.mean(0), axis=-1)
     parts = entropy(members, axis=-1).mean(0)
     return total, total - parts, entropy(q, axis=-1), entropy(members.mean(0), q, axis=-1)
@@ -79,14 +75,14 @@ def of_bernoulli(raws, student):
 
 
 def of_normal(raws, student):
-    means, variances = moments(raws, UNIT, 0.1)
-    q_mean, q_variance = moments(student, UNIT, 0.1)
-    variance = variances.mean(0) + means.var(0)
+    means, stddevs = moments(raws, UNIT, 0.1)
+    q_mean, q_stddev = moments(student, UNIT, 0.1)
+    variance = (stddevs**2).mean(0) + means.var(0)
     return (
         (variance / UNIT**2).sum(-1),
         (means.var(0) / UNIT**2).sum(-1),
-        (q_variance / UNIT**2).sum(-1),
-        normal_kl(means.mean(0), variance, q_mean, q_variance),
+        ((q_stddev / UNIT) ** 2).sum(-1),
+        normal_kl(means.mean(0), np.sqrt(variance), q_mean, q_stddev).sum(-1),
     )
 
 
@@ -124,8 +120,8 @@ def test_points_have_their_spread_and_what_they_differ_by(stddev):
     between = (UNIT * np.float64(raws)).var(0)
     variance = between + np.square(stddev or 0.0)
     of_student = moments(student, UNIT, 0.1)
-    expected = [(each / UNIT**2).sum(-1) for each in (variance, between, of_student[1])]
-    expected.append(normal_kl((UNIT * raws).mean(0), variance, *of_student))
+    expected = [(each / UNIT**2).sum(-1) for each in (variance, between, of_student[1] ** 2)]
+    expected.append(normal_kl((UNIT * raws).mean(0), np.sqrt(variance), *of_student).sum(-1))
     assert_scores(answers(NORMAL, raws, student, teacher_output=point), expected)
 
 
@@ -170,7 +166,6 @@ def test_an_answer_that_is_not_a_number_has_no_score():
     ("names", "of_teacher", "of_student"),
     [
         (["teacher_uncertainty"], 1, 0),
-        (["disagreement"], 1, 0),
         (["student_uncertainty"], 0, 1),
         (["divergence"], 1, 1),
         (NAMES * 2, 1, 1),
@@ -186,7 +181,7 @@ def test_each_network_is_asked_once_and_only_if_needed(names, of_teacher, of_stu
     if of_teacher:
         np.testing.assert_array_equal(its.member_outputs, raws)
     assert (len(teacher.asked), len(student.asked)) == (of_teacher, of_student)
-    assert its.teacher_was_asked == bool(of_teacher)
+    assert ("member_outputs" in vars(its)) == bool(of_teacher)
     assert all(inputs is its.inputs for inputs in teacher.asked)
     assert all(inputs is its.inputs and training is False for inputs, training in student.asked)
 
@@ -222,20 +217,16 @@ def test_unknown_scores_are_refused_with_the_known_ones(identifier):
         uncertainty.get(identifier)
 
 
-def network():
-    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-
-
 def test_disagreement_takes_two_networks():
     def networks(teacher):
-        return uncertainty.Networks(teacher, network(), outputs.Categorical())
+        return uncertainty.Networks(teacher, network(1), outputs.Categorical())
 
-    single = networks(Ensemble(network(), "categorical"))
+    single = networks(Ensemble(network(2), "categorical"))
     with pytest.raises(ValueError, match=r"disagreement.*single network.*two networks or more"):
         uncertainty.validate(uncertainty.disagreement, single)
     for name in set(NAMES) - {"disagreement"}:
         uncertainty.validate(uncertainty.get(name), single)
-    pair = networks(Ensemble([network(), network()], "categorical"))
+    pair = networks(Ensemble([network(2), network(3)], "categorical"))
     uncertainty.validate(uncertainty.disagreement, pair)
     custom = networks(Given(outputs.Categorical(), numbers(2, 7, 3)))  # No one knows how many.
     uncertainty.validate(uncertainty.disagreement, custom)

@@ -1,5 +1,12 @@
 """Experiments made so small that a test can run them."""
 
+import numpy as np
+
+
+def rows(dataset):
+    """Inputs and labels of all examples of a split, as arrays."""
+    return tuple(np.stack(part) for part in zip(*dataset.as_numpy_iterator(), strict=True))
+
 
 def shrink(config):
     """Two networks of a few weights, trained for 20 steps on 64 rows."""

@@ -43,6 +43,25 @@ TEACHER = flags.DEFINE_string(
 CHECKPOINT_EVERY = flags.DEFINE_string(
     "checkpoint_every", "60 seconds", 'How often: "60 seconds", or "500 steps".'
 )
+flags.disclaim_key_flags()  # What `takes` declares is the script's that calls it.
+
+
+def takes(*names):
+    """Declares that a script takes the shared flags of an experiment, and others by name."""
+    for name in ("config", "workdir", "strategy", "teacher", *names):
+        flags.declare_key_flag(name)
+    flags.mark_flag_as_required("config")
+
+
+def start():
+    """Returns the `Experiment` that the flags describe, and its work directory."""
+    from ecl_tf.experiments import strategies, work_directory
+    from ecl_tf.experiments.experiment import Experiment
+
+    strategies.use(STRATEGY.value)
+    # Before a wrong setting claims the directory.
+    experiment = Experiment(CONFIG.value, interval(CHECKPOINT_EVERY.value))
+    return experiment, work_directory.claim(WORKDIR.value, CONFIG.value)
 
 
 def interval(text):

@@ -24,13 +24,9 @@ The methods:
                  perhaps `labels` for batches mixed with their labels, nothing tuned
 """
 
-from absl import flags
-
 from . import command_line
 
-for _name in ("config", "workdir", "strategy", "teacher", "checkpoint_every"):
-    flags.declare_key_flag(_name)
-flags.mark_flag_as_required("config")
+command_line.takes("checkpoint_every")
 
 
 def main(_):

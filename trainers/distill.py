@@ -16,30 +16,17 @@ from . import command_line
 REPLAY = flags.DEFINE_string(
     "replay", None, "Directory that `ecl-tf reinforce` wrote; no teacher is loaded then."
 )
-for _name in ("config", "workdir", "strategy", "teacher", "checkpoint_every"):
-    flags.declare_key_flag(_name)
-flags.mark_flag_as_required("config")
+command_line.takes("checkpoint_every")
 
 
 def main(_):
     import keras
 
     from ecl_tf import replay
-    from ecl_tf.experiments import (
-        distillation,
-        fitting,
-        progress,
-        strategies,
-        teaching,
-        work_directory,
-    )
-    from ecl_tf.experiments.experiment import Experiment, save_model
+    from ecl_tf.experiments import distillation, fitting, progress, teaching, work_directory
+    from ecl_tf.experiments.experiment import save_model
 
-    strategies.use(command_line.STRATEGY.value)
-    config = command_line.CONFIG.value
-    every = command_line.interval(command_line.CHECKPOINT_EVERY.value)
-    experiment = Experiment(config, every)  # Before a wrong setting claims the directory.
-    workdir = work_directory.claim(command_line.WORKDIR.value, config)
+    experiment, workdir = command_line.start()
     store = replay.Store(REPLAY.value) if REPLAY.value else None
     directory = command_line.TEACHER.value
     teacher = store.teacher if store else teaching.load_teacher(experiment, workdir, directory)
@@ -53,9 +40,7 @@ def main(_):
         save_model(student, path)
         fitting.forget(workdir / "checkpoints" / "student")
     models = {"student": student} if store else {"teacher": teacher, "student": student}
-    for name, model in models.items():
-        result = experiment.evaluate(model, "validation")
-        progress.announce(f"{name}: validation " + progress.describe(result))
+    experiment.tell_scores(models, "validation")
 
 
 if __name__ == "__main__":

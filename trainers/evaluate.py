@@ -15,19 +15,13 @@ from . import command_line
 
 _MODEL = flags.DEFINE_string("model", None, "A .keras file or an exported student to score.")
 _SPLIT = flags.DEFINE_enum("split", "test", ["validation", "test"], "What to score it on.")
-for _name in ("config", "workdir", "strategy", "teacher"):
-    flags.declare_key_flag(_name)
-flags.mark_flag_as_required("config")
+command_line.takes()
 
 
 def main(_):
-    from ecl_tf.experiments import distillation, progress, strategies, teaching, work_directory
-    from ecl_tf.experiments.experiment import Experiment
+    from ecl_tf.experiments import distillation, teaching, work_directory
 
-    strategies.use(command_line.STRATEGY.value)
-    config = command_line.CONFIG.value
-    experiment = Experiment(config)  # Before a wrong setting claims the directory.
-    workdir = work_directory.claim(command_line.WORKDIR.value, config)
+    experiment, workdir = command_line.start()
     if _MODEL.value:
         models = {_MODEL.value: distillation.load_model(pathlib.Path(_MODEL.value))}
     else:
@@ -35,9 +29,7 @@ def main(_):
             "teacher": teaching.load_teacher(experiment, workdir, command_line.TEACHER.value),
             "student": distillation.load_model(workdir / "student.keras"),
         }
-    results = {name: experiment.evaluate(model, _SPLIT.value) for name, model in models.items()}
-    for name, result in results.items():
-        progress.announce(f"{name}: {_SPLIT.value} " + progress.describe(result))
+    results = experiment.tell_scores(models, _SPLIT.value)
     path = workdir / "evaluation.json"
     found = json.loads(path.read_text()) if path.exists() else {}
     found[_SPLIT.value] = {**found.get(_SPLIT.value, {}), **results}

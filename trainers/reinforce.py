@@ -25,20 +25,14 @@ DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what it would cost, and write
 VERIFY = flags.DEFINE_integer(
     "verify", 0, "Recompute so many stored rows, and fail if they differ.", lower_bound=0
 )
-for _name in ("config", "workdir", "strategy", "teacher"):
-    flags.declare_key_flag(_name)
-flags.mark_flag_as_required("config")
+command_line.takes()
 
 
 def main(_):
     from ecl_tf import replay
-    from ecl_tf.experiments import progress, stores, strategies, teaching, work_directory
-    from ecl_tf.experiments.experiment import Experiment
+    from ecl_tf.experiments import progress, stores, teaching
 
-    strategies.use(command_line.STRATEGY.value)
-    config = command_line.CONFIG.value
-    experiment = Experiment(config)  # Before a wrong setting claims the directory.
-    workdir = work_directory.claim(command_line.WORKDIR.value, config)
+    experiment, workdir = command_line.start()
     teacher = teaching.load_teacher(experiment, workdir, command_line.TEACHER.value)
     directory = workdir / "replay"
     if VERIFY.value:

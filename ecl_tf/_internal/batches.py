@@ -18,8 +18,7 @@ def unpack(data):
                 "labels are copied to every label by Keras: give a tf.data.Dataset of (inputs, "
                 "labels, weights) instead."
             )
-        rows = row_count(x)
-        sample_weight = tf.reshape(tf.cast(sample_weight, tf.float32), [rows])
+        sample_weight = tf.reshape(tf.cast(sample_weight, tf.float32), [row_count(x)])
     return x, y, sample_weight
 
 
@@ -27,6 +26,14 @@ def row_count(inputs: Any) -> int | tf.Tensor:
     """The number of rows of `inputs`: an integer where it is static, otherwise a scalar tensor."""
     first = keras.tree.flatten(inputs)[0]
     return first.shape[0] if first.shape[0] is not None else tf.shape(first)[0]
+
+
+def as_type(x, dtype):
+    """Numbers in another type: whole ones are rounded, and stay in its range."""
+    x = tf.convert_to_tensor(x)
+    if dtype.is_integer and x.dtype.is_floating:
+        return tf.saturate_cast(tf.round(x), dtype)
+    return tf.cast(x, dtype)
 
 
 def specs(x):

@@ -3,7 +3,14 @@
 import keras
 import tensorflow as tf
 
-SOURCES = ("the sampled inputs", "the teacher", "the student", "the loss", "the update")
+# Where values come from, in the order in which they flow, and what helps.
+SOURCES = {
+    "the sampled inputs": "Look for NaN in the data, or in a custom sampler.",
+    "the teacher": "Look at its weights, and at its answers to extreme inputs.",
+    "the student": "A lower learning rate or gradient clipping may help.",
+    "the loss": "Look at the labels, the sample weights and the regularizers.",
+    "the update": "The student's weights overflowed: lower the learning rate.",
+}
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -64,15 +71,8 @@ class StopOnNonFinite(keras.callbacks.Callback):
         where = f"step {last}" if first == last else f"steps {first} to {last}"
         # Values flow from the first source to the last, so the first one is the cause. But what
         # an update spoils shows in the student a step later: there, what was met most often.
-        given = [place for place in range(2) if counts[place]]
-        source = SOURCES[given[0] if given else 2 + int(counts[2:].argmax())]
-        remedy = {
-            "the sampled inputs": "Look for NaN in the data, or in a custom sampler.",
-            "the teacher": "Look at its weights, and at its answers to extreme inputs.",
-            "the student": "A lower learning rate or gradient clipping may help.",
-            "the loss": "Look at the labels, the sample weights and the regularizers.",
-            "the update": "The student's weights overflowed: lower the learning rate.",
-        }[source]
+        place = 0 if counts[0] else 1 if counts[1] else 2 + int(counts[2:].argmax())
+        source, remedy = list(SOURCES.items())[place]
         raise FloatingPointError(
             f"Training stopped in {where} (counted from 1): {source} had NaN or Inf. No "
             f"checkpoint was written since. {remedy}"

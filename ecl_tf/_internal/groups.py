@@ -6,14 +6,13 @@ rows the groups, and so the samples, are the same on any number of replicas.
 
 import tensorflow as tf
 
+from ecl_tf._internal import require
+
 
 def validate(name, group_size):
     """Raises ValueError unless a sampler's group size is None or a whole number >= 2."""
-    whole = isinstance(group_size, int) and not isinstance(group_size, bool)
-    if group_size is not None and not (whole and group_size >= 2):
-        raise ValueError(
-            f"{name}'s group_size must be None or a whole number >= 2; got {group_size!r}."
-        )
+    if group_size is not None:
+        require.whole(f"{name}'s group_size", group_size, 2, "None or a whole number")
 
 
 def starts_and_sizes(rows, group_size):

@@ -29,8 +29,6 @@ MOVED = {
     "ecl_tf.samplers.groups": "ecl_tf._internal.groups",
     "ecl_tf.samplers.random": "ecl_tf._internal.random",
 }
-# Names that functions had in these modules, and the public ones that they have in `ecl_tf` now.
-RENAMED = {"ecl_tf.keras_fit": {"mend": "patch_fit"}}
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -40,16 +38,16 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(name, self) if name in MOVED else None
 
     def create_module(self, spec):
-        new, renamed = MOVED[spec.name], RENAMED.get(spec.name, {})
-        public = "".join(f" Its {old} is ecl_tf.{name} now." for old, name in renamed.items())
+        new, has_mend = MOVED[spec.name], spec.name == "ecl_tf.keras_fit"
+        public = " Its mend is ecl_tf.patch_fit now." if has_mend else ""
         warnings.warn(
             f"{spec.name} is now {new}; the old name goes with the next release.{public}",
             DeprecationWarning,
             stacklevel=2,
         )
         module = importlib.import_module(new)
-        for old, name in renamed.items():
-            setattr(module, old, getattr(module, name))
+        if has_mend:
+            vars(module)["mend"] = module.patch_fit
         self._own_spec = module.__spec__
         return module
 

@@ -12,6 +12,7 @@ replicas that hold parts of a batch draw what one device draws for the whole of 
 import math
 
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from ecl_tf._internal import groups
 
@@ -64,7 +65,8 @@ def _words(seed, shape):
     # Philox gives four words for every value of its counter.
     row_size, size = math.prod(sizes[1:]), math.prod(sizes)
     start = tf.cast(seed[2], tf.int64) * tf.cast(row_size, tf.int64)
-    key, high = tf.unstack(_joined(_philox(_TENSORFLOWS_KEY, seed[:2], 4)))
+    words = tf.cast(_philox(_TENSORFLOWS_KEY, seed[:2], 4), tf.uint64)
+    key, high = tf.unstack(words[::2] + words[1::2] * 2**32)  # The low half comes first.
     words = _philox(key, tf.stack([start // 4, tf.cast(high, tf.int64)]), size + 3)
     return tf.reshape(tf.slice(words, [start % 4], [size]), shape)
 
@@ -83,12 +85,6 @@ def _philox(key, counter, size):
         alg=1,
         dtype=tf.uint32,
     )
-
-
-def _joined(words):
-    """Pairs of words, the low one first, as uint64."""
-    low, high = tf.unstack(tf.cast(tf.reshape(words, [-1, 2]), tf.uint64), axis=1)
-    return low + high * 2**32
 
 
 def _bits(seed, shape, count):
@@ -112,8 +108,6 @@ def beta(seed, shape, a, b):
     """Beta(a, b) in [0, 1] by its quantile function, which compiles under XLA."""
     if a == 1.0 and b == 1.0:
         return uniform(seed, shape)
-    from tensorflow_probability import distributions as tfd
-
     # Away from u = 0, where the quantile's iteration is slow and of no use.
     u = tf.maximum(uniform(seed, shape), 2.0**-25)
     return tf.clip_by_value(tfd.Beta(a, b).quantile(u), 0.0, 1.0)

@@ -60,7 +60,10 @@ def validate(distiller, rows):
     replicas = strategy.num_replicas_in_sync
     # TensorFlow gives rows / replicas, rounded up, to one replica after another.
     is_full = rows and math.ceil(rows / math.ceil(rows / replicas)) == replicas
-    if not is_full and any(map(_normalises_batches, distiller.student._flatten_layers())):
+    layers = distiller.student._flatten_layers()
+    if not is_full and any(
+        isinstance(layer, keras.layers.BatchNormalization) and layer.trainable for layer in layers
+    ):
         smallest = "a small last one" if rows is None else f"one of {rows}"
         raise ValueError(
             "The student has batch normalisation, which turns to NaN on a replica without rows, "
@@ -68,10 +71,6 @@ def validate(distiller, rows):
             "a dataset of equal batches that the replicas divide: "
             "dataset.batch(size, drop_remainder=True)."
         )
-
-
-def _normalises_batches(layer):
-    return isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
 
 
 def row_numbers(rows):

@@ -3,14 +3,18 @@
 All of it is plain lists, for results.json.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from scipy import stats
 
 from ecl_tf import samplers, uncertainty
 
-_BINS = 15
+_BINS = 15  # Of confidence.
 _LEVELS = np.linspace(0.05, 0.95, 19)
+_CURVE = ("predicted", "observed", "weight")
 _SHOWN = 8  # Sampled inputs.
 _GRID = 200  # Points of a one-dimensional figure.
 
@@ -58,23 +62,36 @@ def reliability(labels, raw, output):
         probabilities = np.asarray(output.prediction(raw))
         confidence = probabilities.max(-1)
         right = probabilities.argmax(-1) == np.reshape(labels, confidence.shape)
-        bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-        filled = np.unique(bins)
-        predicted = np.array([confidence[bins == b].mean() for b in filled])
-        observed = np.array([right[bins == b].mean() for b in filled])
-        weight = np.array([(bins == b).mean() for b in filled])
+        row = confidence, right, np.full(len(right), 1 / len(right))
+        found = pool([dict(zip(_CURVE, row, strict=True))], classes=True)
     else:
         distribution = output(raw)
         mean, stddev = np.asarray(distribution.mean()), np.asarray(distribution.stddev())
         distance = np.abs(np.reshape(labels, mean.shape) - mean) / stddev
-        predicted = _LEVELS
         quantiles = stats.norm.ppf(0.5 + _LEVELS / 2)
         observed = np.array([(distance <= quantile).mean() for quantile in quantiles])
         weight = np.full(len(_LEVELS), 1 / len(_LEVELS))
-    return {
-        name: _floats(values)
-        for name, values in (("predicted", predicted), ("observed", observed), ("weight", weight))
-    }
+        found = dict(zip(_CURVE, (_LEVELS, observed, weight), strict=True))
+    return {name: _rounded(values) for name, values in found.items()}
+
+
+def pool(curves: Sequence[Mapping[str, Any]], classes: bool) -> dict[str, np.ndarray]:
+    """The reliability of all seeds together.
+
+    Args:
+        curves: {"predicted": [...], "observed": [...], "weight": [...]} of each seed.
+        classes: whether `predicted` are confidences, which are binned anew. If not, they are
+            the same levels for all seeds.
+
+    Returns:
+        A dict of the same form: means weighted by `weight`, and the seeds' mean weight.
+    """
+    predicted, observed, weight = (np.concatenate([c[name] for c in curves]) for name in _CURVE)
+    bins = np.minimum(predicted * _BINS, _BINS - 1).astype(int) if classes else predicted
+    _, bins = np.unique(bins, return_inverse=True)
+    total = np.bincount(bins, weight)
+    means = (np.bincount(bins, weight * values) / total for values in (predicted, observed))
+    return dict(zip(_CURVE, (*means, total / len(curves)), strict=True))
 
 
 def gallery(experiment, teacher, students, sampler):
@@ -97,7 +114,7 @@ def gallery(experiment, teacher, students, sampler):
     inputs = samplers.get(sampler)(x, experiment.config.seed, networks).inputs[:_SHOWN]
     return {
         "shape": list(inputs.shape[1:]),
-        "inputs": np.asarray(inputs).round(4).tolist(),
+        "inputs": _rounded(inputs),
         "distributions": _distributions(experiment, teacher, students, inputs),
     }
 
@@ -117,8 +134,8 @@ def one_dimension(experiment, teacher, students):
     grid = np.linspace(x.min() - margin, x.max() + margin, _GRID, dtype="float32")[:, None]
     found = _distributions(experiment, teacher, students, grid)
     return {
-        "x": _floats(grid[:, 0]),
-        "train": {"x": _floats(x[:, 0]), "y": _floats(np.ravel(y))},
+        "x": _rounded(grid[:, 0]),
+        "train": {"x": _rounded(x[:, 0]), "y": _rounded(np.ravel(y))},
         "distributions": {
             who: {name: [row[0] for row in values] for name, values in parameters.items()}
             for who, parameters in found.items()
@@ -131,13 +148,10 @@ def _distributions(experiment, teacher, students, inputs):
     for method, (student, output) in students.items():
         answers[method] = output, output(student(inputs))
     return {
-        who: {
-            name: np.asarray(values).round(5).tolist()
-            for name, values in output.parameters(distribution).items()
-        }
+        who: {name: _rounded(values) for name, values in output.parameters(distribution).items()}
         for who, (output, distribution) in answers.items()
     }
 
 
-def _floats(values):
-    return [round(float(value), 5) for value in values]
+def _rounded(values):
+    return np.asarray(values, float).round(5).tolist()

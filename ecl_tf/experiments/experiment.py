@@ -1,6 +1,5 @@
 """From a configuration to data, networks, training and scores."""
 
-import dataclasses
 import functools
 
 import keras
@@ -10,7 +9,7 @@ import tensorflow as tf
 import ecl_tf
 from ecl_tf import data, metrics, models, outputs, preprocessing, samplers
 from ecl_tf._internal import files, keras_fit, random
-from ecl_tf.experiments import fitting, optimizers, settings, strategies
+from ecl_tf.experiments import fitting, optimizers, progress, settings, strategies
 
 _SCORES = {"categorical": ["accuracy"], "normal": ["angular_error", "rmse"]}
 
@@ -96,15 +95,15 @@ class Experiment:
         """Endless training batches for config.teacher or config.student, after some steps."""
         return data.training_batches(self.splits, section.train.batch_size, seed, first_step)
 
-    def student_batches(self, seed, sampler, store, first_step=0, **labels):
+    def student_batches(self, seed, sampler, store, first_step=0, labels=None):
         """Batches of a distillation after some steps: a store's, or `erm_batches`."""
-        train = self.config.student.train
+        section = self.config.student
         if store is None:
-            return self.erm_batches(self.config.student, seed, first_step, **labels)
-        if store.batch_size != train.batch_size:
+            return self.erm_batches(section, seed, first_step, labels)
+        if store.batch_size != section.train.batch_size:
             raise ValueError(
                 f"{store.directory} holds batches of {store.batch_size} rows, but "
-                f"config.student.train.batch_size is {train.batch_size}. Give the same."
+                f"config.student.train.batch_size is {section.train.batch_size}. Give the same."
             )
         rows = self.training_rows()
         return store.batches(**rows, sampler=sampler, seed=seed, first_step=first_step)
@@ -130,31 +129,21 @@ class Experiment:
         about = {k: v for k, v in self.config.data.items() if k not in places}
         return {"x": x, "y": y, "prepare": prepare, "about": {"data": about}}
 
-    def erm_batches(
-        self,
-        section,
-        seed,
-        first_step=0,
-        *,
-        label_smoothing=0.0,
-        mixup_alpha=0.0,
-        cutmix_alpha=0.0,
-    ):
-        """Training batches whose labels are smoothed, or mixed along with the inputs.
-
-        With both mixup and CutMix one of them is drawn for every row.
-        """
+    def erm_batches(self, section, seed, first_step=0, labels=None):
+        """Training batches whose labels are softened or mixed as a `settings.Labels` says."""
+        labels = labels or settings.Labels()
         batches = self.batches(section, seed, first_step)
         mixing: list[samplers.Sampler] = []
-        if mixup_alpha:
-            mixing.append(samplers.Mixup(mixup_alpha))
-        if cutmix_alpha:
-            mixing.append(samplers.CutMix(cutmix_alpha))
-        if self.output.family == "categorical" and (label_smoothing or mixing):
+        if labels.mixup_alpha:
+            mixing.append(samplers.Mixup(labels.mixup_alpha))
+        if labels.cutmix_alpha:
+            mixing.append(samplers.CutMix(labels.cutmix_alpha))
+        share = labels.label_smoothing
+        if self.output.family == "categorical" and (share or mixing):
             classes = self.splits.event_size
 
             def soften(x, y):
-                return x, tf.one_hot(y, classes) * (1 - label_smoothing) + label_smoothing / classes
+                return x, tf.one_hot(y, classes) * (1 - share) + share / classes
 
             batches = batches.map(soften)
         if mixing:
@@ -165,7 +154,7 @@ class Experiment:
             )
         return batches
 
-    def train_supervised(self, section, seed, callbacks=(), checkpoints=None, **labels):
+    def train_supervised(self, section, seed, callbacks=(), checkpoints=None, labels=None):
         """Trains a network on the labels alone (a teacher, or ERM); returns it."""
         keras.utils.set_random_seed(seed)
         with strategies.current().scope():
@@ -177,7 +166,7 @@ class Experiment:
                 jit_compile=False,
             )
         keras_fit.patch_fit(model)
-        batches = functools.partial(self.erm_batches, section, seed, **labels)
+        batches = functools.partial(self.erm_batches, section, seed, labels=labels)
         callbacks = [*callbacks, keras.callbacks.TerminateOnNaN()]
         self.fit(model, batches, section.train, checkpoints, callbacks)
         if model.stop_training or not all(np.isfinite(w).all() for w in model.get_weights()):
@@ -228,21 +217,21 @@ class Experiment:
             output: the student's output; by default the experiment's.
             callbacks: of `fit`.
             checkpoints: the directory of checkpoints, as in `fitting.fit`.
-            labels: None, or a dict of arguments of `erm_batches`: batches are then mixed
-                with their labels before the distiller sees them.
+            labels: a `settings.Labels`: batches are then mixed with their labels before the
+                distiller sees them; None, the default, for not at all.
             store: an `ecl_tf.replay.Store` of the teacher's answers, or None.
             **arguments: of `ecl_tf.Distiller`.
         """
         distiller = self.distiller(teacher, seed, output, **arguments)
         batches = functools.partial(
-            self.student_batches, seed, distiller.sampler, store, **(labels or {})
+            self.student_batches, seed, distiller.sampler, store, labels=labels
         )
         self.fit(distiller, batches, self.config.student.train, checkpoints, callbacks)
         return distiller.student
 
     def xcl_arguments(self):
         """The `Distiller` arguments of config.xcl."""
-        return dataclasses.asdict(self.config.xcl)
+        return vars(self.config.xcl)
 
     def evaluate(self, model, split, output=None):
         """Scores a model's raw outputs on a split ("validation" or "test"); see `answers`.
@@ -252,6 +241,13 @@ class Experiment:
         """
         labels, raw = self.answers(model, split, output)
         return self.scores(labels, raw, output)
+
+    def tell_scores(self, models, split):
+        """Evaluates models by name, tells of each, and returns their scores by name."""
+        results = {name: self.evaluate(model, split) for name, model in models.items()}
+        for name, result in results.items():
+            progress.announce(f"{name}: {split} {progress.describe(result)}")
+        return results
 
     def answers(self, model, split, output=None):
         """Labels and raw outputs of a whole split, as two arrays.

@@ -9,19 +9,18 @@ import base64
 import contextlib
 import io
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib import axes, figure, image
 
-from ecl_tf.experiments import tables
+from ecl_tf.experiments import diagnostics, tables
 
 Images = list[dict[str, str]]
 Panels = dict[str, dict[str, dict[float, Any]]]
 
-_BINS = 15  # Of confidence.
 _FIRST = ("ERM", "standard KD", "tuned KD", "XCL")  # They look the same in every report.
 _MARKERS = "os^*DvX<>pP"
 _STYLE: Any = {
@@ -52,11 +51,10 @@ def styles(names: Collection[str]) -> dict[str, dict[str, Any]]:
     """
     others = [name for name in names if name not in ("teacher", *_FIRST)]
     found: dict[str, dict[str, Any]] = {
-        "teacher": {"color": "black", "marker": "", "linestyle": "--"}
+        name: {"color": f"C{turn % 10}", "marker": _MARKERS[turn % 10], "linestyle": "-"}
+        for turn, name in enumerate((*_FIRST, *others))
     }
-    for turn, name in enumerate((*_FIRST, *others)):
-        marker = _MARKERS[turn % len(_MARKERS)]
-        found[name] = {"color": f"C{turn % 10}", "marker": marker, "linestyle": "-"}
+    found["teacher"] = {"color": "black", "marker": "", "linestyle": "--"}
     return {name: found[name] for name in names}
 
 
@@ -132,7 +130,7 @@ def reliability(results: dict[str, Any]) -> Images:
     for who, style in styles(found).items():
         if not curves[who]:
             continue
-        x, y, weight = pool(curves[who], classes).values()
+        x, y, weight = diagnostics.pool(curves[who], classes).values()
         with _image(images, f"{y_label} by {x_label}: {who}", (1.25, 1.25)) as frame:
             frame.plot([0, 1], [0, 1], "--", color="black", linewidth=0.7)
             frame.plot(x, y, color=style["color"])
@@ -140,26 +138,6 @@ def reliability(results: dict[str, Any]) -> Images:
             frame.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
             frame.set(title=who, xlabel=x_label, ylabel=y_label)
     return images
-
-
-def pool(curves: Sequence[Mapping[str, Any]], classes: bool) -> dict[str, np.ndarray]:
-    """The reliability of all seeds together.
-
-    Args:
-        curves: {"predicted": [...], "observed": [...], "weight": [...]} of each seed.
-        classes: whether `predicted` are confidences, which are binned anew. If not, they are
-            the same levels for all seeds.
-
-    Returns:
-        A dict of the same form: means weighted by `weight`, and the seeds' mean weight.
-    """
-    names = ("predicted", "observed", "weight")
-    predicted, observed, weight = (np.concatenate([c[name] for c in curves]) for name in names)
-    bins = np.minimum(predicted * _BINS, _BINS - 1).astype(int) if classes else predicted
-    _, bins = np.unique(bins, return_inverse=True)
-    total = np.bincount(bins, weight)
-    means = (np.bincount(bins, weight * values) / total for values in (predicted, observed))
-    return dict(zip(names, (*means, total / len(curves)), strict=True))
 
 
 def one_dimension(results: dict[str, Any]) -> Images:

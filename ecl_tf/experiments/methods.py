@@ -5,6 +5,7 @@ import itertools
 from typing import Any
 
 from ecl_tf import samplers
+from ecl_tf.experiments import settings
 from ecl_tf.experiments.experiment import Experiment
 
 _OWN_METHODS = ("ERM", "standard KD", "tuned KD", "XCL", "teacher")
@@ -32,18 +33,13 @@ class Setting:
 
 def erm_settings(experiment: Experiment) -> list[Setting]:
     """Training on labels: plain, with label smoothing, with mixup, with CutMix."""
-    erm = experiment.config.erm
-    settings = [Setting("ERM", "plain", {})]
-    if erm.cutmix_alpha:
-        arguments = {"cutmix_alpha": erm.cutmix_alpha}
-        settings.append(Setting("ERM", f"CutMix {erm.cutmix_alpha:g}", arguments))
-    if erm.label_smoothing:
-        arguments = {"label_smoothing": erm.label_smoothing}
-        settings.append(Setting("ERM", f"label smoothing {erm.label_smoothing:g}", arguments))
-    if erm.mixup_alpha:
-        arguments = {"mixup_alpha": erm.mixup_alpha}
-        settings.append(Setting("ERM", f"mixup {erm.mixup_alpha:g}", arguments))
-    return settings
+    words = {"cutmix_alpha": "CutMix", "label_smoothing": "label smoothing", "mixup_alpha": "mixup"}
+    given = {name: getattr(experiment.config.erm, name) for name in words}
+    return [Setting("ERM", "plain", {})] + [
+        Setting("ERM", f"{words[name]} {value:g}", {"labels": settings.Labels(**{name: value})})
+        for name, value in given.items()
+        if value
+    ]
 
 
 def kd_settings(experiment: Experiment) -> list[Setting]:
@@ -90,7 +86,7 @@ def others(experiment: Experiment) -> list[Setting]:
         raise ValueError(
             f"config.methods names {taken[0]!r}, which is compared anyway. Choose another name."
         )
-    return [_distillation(name, dataclasses.asdict(method)) for name, method in methods.items()]
+    return [_distillation(name, vars(method)) for name, method in methods.items()]
 
 
 def _distillation(method, arguments):

@@ -1,4 +1,4 @@
-"""A table, a plot, and a page of HTML from what `trainers.compare` measured.
+"""A table, a plot, and a page of HTML from what `ecl-tf compare` measured.
 
 The page's words and markup are in report.html.
 """
@@ -13,7 +13,6 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from ecl_tf import gap
 from ecl_tf.experiments import figures, tables
 
 _TEMPLATES = jinja2.Environment(
@@ -41,7 +40,7 @@ def write(results: dict[str, Any], workdir: str | os.PathLike) -> str:
     if not _finished(results):
         raise ValueError(
             "These results are unfinished: the test split was not read yet, so there is nothing "
-            "to report. Run the same trainers.compare command again to finish them."
+            "to report. Run the same `ecl-tf compare` command again to finish them."
         )
     workdir = pathlib.Path(workdir)
     (workdir / "table.md").write_text(tables.table(results), encoding="utf-8")
@@ -61,13 +60,13 @@ def rebuild(workdir: str | os.PathLike) -> str:
     """
     path = pathlib.Path(workdir) / "results.json"
     if not path.exists():
-        raise ValueError(f"There is no results.json in {workdir}. trainers.compare writes it.")
+        raise ValueError(f"There is no results.json in {workdir}. `ecl-tf compare` writes it.")
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(
             f"{path} is not JSON ({error}). Restore it from a copy; or delete it and run the same "
-            "trainers.compare command again, which trains the students anew."
+            "`ecl-tf compare` command again, which trains the students anew."
         ) from error
     return write(results, workdir)
 
@@ -154,10 +153,8 @@ def _score(cell, name):
     """The teacher's or a method's score: in words, and (mean, low, high) in the same unit."""
     if name not in ("teacher", *cell["final"]):
         return None
-    metric = cell["score"]
-    teacher = name == "teacher"
-    interval = gap.mean([cell["teacher"][metric]] if teacher else tables.scores(cell, name, metric))
-    return tables.with_interval(interval, metric), tables.scale(metric, np.array(interval))
+    interval = tables.mean(cell, name, cell["score"])
+    return tables.with_interval(interval), interval
 
 
 def _gap_closed(baseline, cell, name):

@@ -42,12 +42,12 @@ def rows(results):
     metrics = list(results["teacher"])
     header = ["method", *map(title, metrics)]
     header += [*(f"gap closed vs {baseline}" for baseline in BASELINES), "seconds"]
-    teacher = [f"{scale(m, results['teacher'][m]):.2f}" for m in metrics]
+    teacher = [with_interval(mean(results, "teacher", m)) for m in metrics]
     found = [header, [f"teacher, {results['teacher_weights']:,} weights", *teacher, "", "", ""]]
     for method, keys in results["final"].items():
         label = results["runs"][keys[0]]["label"]
         row = [f"{method} ({label})" if label else method]
-        row += [with_interval(gap.mean(scores(results, method, m)), m) for m in metrics]
+        row += [with_interval(mean(results, method, m)) for m in metrics]
         row += [gap_cell(results, method, baseline) for baseline in BASELINES]
         seconds = [results["runs"][key]["seconds"] for key in keys]
         found.append([*row, f"{sum(seconds) / len(seconds):.1f}"])
@@ -106,8 +106,10 @@ def scores(results, method, metric):
 
 
 def mean(results, method, metric):
-    """A method's mean test score as the table shows it (perhaps in %), an `ecl_tf.gap.Interval`."""
-    return gap.mean([scale(metric, value) for value in scores(results, method, metric)])
+    """The teacher's or a method's mean test score in the unit of `title`, a `gap.Interval`."""
+    teacher = method == "teacher"
+    values = [results["teacher"][metric]] if teacher else scores(results, method, metric)
+    return gap.mean([scale(metric, value) for value in values])
 
 
 def gap_closed(results, method, baseline):
@@ -156,9 +158,7 @@ def scale(metric, value):
     return 100 * value if metric in _IN_PERCENT else value
 
 
-def with_interval(interval, metric):
-    """An `ecl_tf.gap.Interval` of a metric in words, e.g. "93.40 ± 0.96"."""
-    value = f"{scale(metric, interval.value):.2f}"
-    if math.isnan(interval.low):
-        return value
-    return f"{value} ± {scale(metric, interval.high - interval.value):.2f}"
+def with_interval(interval):
+    """An `ecl_tf.gap.Interval` in words, e.g. "93.40 ± 0.96"."""
+    value = f"{interval.value:.2f}"
+    return value if math.isnan(interval.low) else f"{value} ± {interval.high - interval.value:.2f}"

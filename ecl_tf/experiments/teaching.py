@@ -1,6 +1,5 @@
 """The teacher of an experiment: trained here, found in a directory, or brought along."""
 
-import dataclasses
 import json
 import pathlib
 
@@ -49,7 +48,7 @@ def train_teacher(
                 section,
                 experiment.config.seed + number,
                 checkpoints=checkpoints,
-                **dataclasses.asdict(section.labels),
+                labels=section.labels,
             )
             save_model(member, path)
             fitting.forget(checkpoints)
@@ -72,8 +71,11 @@ def load_teacher(
     section = experiment.config.teacher
     scope = strategies.current().scope  # In it every replica gets its own copy.
     if directory is None and section.pretrained is not None:
+        of_data = {"input_shape": experiment.splits.input_shape, "output": experiment.output}
+        found = section.pretrained
+        descriptions = [found] if isinstance(found, dict) else found
         with scope():
-            members = _pretrained(experiment, section.pretrained)
+            members = [pretrained.load(**of_data, **description) for description in descriptions]
         return _ensemble(experiment, members)
     least = section.members if directory is None else 1
     directory = pathlib.Path(directory or workdir / "teacher")
@@ -129,20 +131,6 @@ def _warn_of_other_data(experiment, directory):
             f"NOTE: the teacher in {directory} was trained with other data settings "
             f"({', '.join(differing)}). See to it that it met none of this experiment's test rows."
         )
-
-
-def _pretrained(experiment, descriptions):
-    """Loads what config.teacher.pretrained describes: one model, or several."""
-    if isinstance(descriptions, dict):
-        descriptions = [descriptions]
-    return [
-        pretrained.load(
-            input_shape=experiment.splits.input_shape,
-            output=experiment.output,
-            **description,
-        )
-        for description in descriptions
-    ]
 
 
 def _ensemble(experiment, members):

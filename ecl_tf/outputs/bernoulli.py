@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from ecl_tf.divergences import Distribution
 from ecl_tf.outputs.output import Logits, Uncertainty, float32, per_example, stack
@@ -36,8 +37,6 @@ class Bernoulli(Logits):
     makes_probabilities = "sigmoid"
 
     def _distribution(self, logits):
-        from tensorflow_probability import distributions as tfd
-
         return tfd.Independent(tfd.Bernoulli(logits=logits), 1)
 
     def validate(self, shape: Sequence[int | None], network: str) -> None:

@@ -1,11 +1,12 @@
 """One of K classes."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from ecl_tf.divergences import Distribution
 from ecl_tf.outputs.output import Logits, Uncertainty, float32, is_one_hot, per_example, stack
@@ -43,8 +44,6 @@ class Categorical(Logits):
     makes_probabilities = "softmax"
 
     def _distribution(self, logits):
-        from tensorflow_probability import distributions as tfd
-
         return tfd.Categorical(logits=logits)
 
     def validate(self, shape: Sequence[int | None], network: str) -> None:
@@ -68,32 +67,6 @@ class Categorical(Logits):
 
     def raw(self, distribution: Distribution) -> tf.Tensor:
         return distribution.logits_parameter() * self.temperature
-
-    def temper(self, distribution: Distribution, temperature: float) -> Distribution:
-        """Returns softmax(logits / T) of a `distribution`, Hinton et al. 2015, equation 1."""
-        return self._distribution(distribution.logits_parameter() / temperature)
-
-    def divergence(
-        self,
-        teacher: Distribution,
-        student: Distribution,
-        divergence: Callable[..., tf.Tensor],
-        temperature: float = 1.0,
-    ) -> tf.Tensor:
-        """Returns T^2 * D(teacher^(1/T), student^(1/T)) per example in nats, shape (batch,).
-
-        T^2 keeps the gradient's size independent of T.
-
-        Args:
-            teacher: the teacher's distribution.
-            student: the student's.
-            divergence: D, a function of `ecl_tf.divergences`, or one like them.
-            temperature: T > 0 that tempers both; 1 by default, 2 to 8 in the literature.
-        """
-        if temperature != 1.0:
-            teacher = self.temper(teacher, temperature)
-            student = self.temper(student, temperature)
-        return temperature**2 * per_example(divergence(teacher, student))
 
     def negative_log_likelihood(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:
         logits = distribution.logits_parameter()

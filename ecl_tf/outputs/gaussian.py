@@ -7,9 +7,11 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
+from ecl_tf._internal import require
 from ecl_tf.divergences import Distribution
-from ecl_tf.outputs.output import Output, Uncertainty, float32, per_example, positive, stack
+from ecl_tf.outputs.output import Output, Uncertainty, float32, per_example, stack
 
 _TINY = 1e-7
 
@@ -42,7 +44,7 @@ class _Gaussian(Output):
         self.min_scale = float(min_scale)
         self.target_mean = self._per_dimension("target_mean", target_mean)
         self.target_stddev = self._per_dimension("target_stddev", target_stddev, positive=True)
-        self.temperature = positive("temperature", temperature)
+        self.temperature = require.positive("temperature", temperature)
 
     def _per_dimension(self, name, value, positive=False):
         """A number, or a list of one for each target dimension."""
@@ -55,8 +57,17 @@ class _Gaussian(Output):
             )
         return values if len(values) > 1 else values[0]
 
+    def validate(self, shape: Sequence[int | None], network: str) -> None:
+        size = self.raw_size(self.size)
+        if len(shape) < 2 or shape[-1] != size:
+            scales = f": {self.size} mean(s), then as many unconstrained scales"
+            raise ValueError(
+                f"The output of the {network} has shape {tuple(shape)}; {type(self).__name__}"
+                f"(event_size={self.size}) needs a last dimension of {size}"
+                f"{scales if size > self.size else ''}."
+            )
+
     def event_size(self, shape: Sequence[int | None]) -> int:
-        del shape
         return self.size
 
     def moments(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -68,8 +79,6 @@ class _Gaussian(Output):
         return self._distribution(mean, math.sqrt(self.temperature) * stddev)
 
     def _distribution(self, mean, stddev):
-        from tensorflow_probability import distributions as tfd
-
         return tfd.Independent(tfd.Normal(mean, stddev), 1)
 
     def combine(self, raws: Sequence[tf.Tensor]) -> Distribution:
@@ -155,14 +164,6 @@ class Normal(_Gaussian):
     Estimation using Deep Ensembles", 2017, section 2.4.
     """
 
-    def validate(self, shape: Sequence[int | None], network: str) -> None:
-        if len(shape) < 2 or shape[-1] != 2 * self.size:
-            raise ValueError(
-                f"The output of the {network} has shape {tuple(shape)}; Normal(event_size="
-                f"{self.size}) needs a last dimension of {2 * self.size}: {self.size} "
-                "mean(s), then as many unconstrained scales."
-            )
-
     def raw_size(self, event_size: int) -> int:
         return 2 * event_size
 
@@ -222,13 +223,6 @@ class Point(_Gaussian):
         if stddev is not None:
             stddev = self._per_dimension("stddev", stddev, positive=True)
         self.stddev = stddev
-
-    def validate(self, shape: Sequence[int | None], network: str) -> None:
-        if len(shape) < 2 or shape[-1] != self.size:
-            raise ValueError(
-                f"The output of the {network} has shape {tuple(shape)}; Point(event_size="
-                f"{self.size}) needs a last dimension of {self.size}."
-            )
 
     def moments(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         spread = 0.0 if self.stddev is None else self.stddev

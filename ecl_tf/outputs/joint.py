@@ -51,35 +51,31 @@ class Joint(Output):
             )
         self.outputs = {name: get(output) for name, output in outputs.items()}
         self.weights = {name: float(weights.get(name, 1.0)) for name in outputs}
-
-    @property
-    def family(self) -> dict[str, Any]:  # type: ignore[override]
-        return {name: output.family for name, output in self.outputs.items()}
-
-    @property
-    def closeness_names(self) -> tuple[str, ...]:  # type: ignore[override]
-        return tuple(
+        self.family = {name: output.family for name, output in self.outputs.items()}
+        self.closeness_names = tuple(
             f"{name}_{closeness}"
             for name, output in self.outputs.items()
             for closeness in output.closeness_names
         )
+        self.takes_temperature = any(each.takes_temperature for each in self.outputs.values())
 
-    @property
-    def takes_temperature(self) -> bool:  # type: ignore[override]
-        return any(output.takes_temperature for output in self.outputs.values())
-
-    def _map(self, function, *structures):
+    def _map(self, method, *structures, **arguments):
+        """Calls every output's method with its part of the structures."""
         return {
-            name: function(output, *(structure[name] for structure in structures))
+            name: getattr(output, method)(*(each[name] for each in structures), **arguments)
             for name, output in self.outputs.items()
         }
 
-    def _sum(self, function, *structures):
-        terms = self._map(function, *structures)
+    def _sum(self, method, *structures, **arguments):
+        terms = self._map(method, *structures, **arguments)
         return tf.add_n([self.weights[name] * term for name, term in terms.items()])
 
+    def _named(self, raws):
+        """A dict of the members' raw tensors by output."""
+        return {name: [raw[name] for raw in raws] for name in self.outputs}
+
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, Distribution]:
-        return self._map(lambda output, r: output(r), raw)
+        return self._map("__call__", raw)
 
     def validate(self, shape: dict[str, Any], network: str) -> None:  # type: ignore[override]
         if not isinstance(shape, dict) or set(shape) != set(self.outputs):
@@ -93,32 +89,25 @@ class Joint(Output):
             output.validate(shape[name], f"{network} (output {name!r})")
 
     def event_size(self, shape: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
-        return self._map(lambda output, s: output.event_size(s), shape)
+        return self._map("event_size", shape)
 
     def raw_size(self, event_size: dict[str, Any]) -> dict[str, Any]:  # type: ignore[override]
-        return self._map(lambda output, size: output.raw_size(size), event_size)
+        return self._map("raw_size", event_size)
 
     def tempered(self, temperature: float) -> "Joint":
-        named = {name: output.tempered(temperature) for name, output in self.outputs.items()}
-        return Joint(named, self.weights)
+        return Joint(self._map("tempered", temperature=temperature), self.weights)
 
     def combine(self, raws: Sequence[dict[str, tf.Tensor]]) -> dict[str, Distribution]:
-        return {
-            name: output.combine([raw[name] for raw in raws])
-            for name, output in self.outputs.items()
-        }
+        return self._map("combine", self._named(raws))
 
     def uncertainty(self, raws: Sequence[dict[str, tf.Tensor]]) -> dict[str, Uncertainty]:  # type: ignore[override]
-        return {
-            name: output.uncertainty([raw[name] for raw in raws])
-            for name, output in self.outputs.items()
-        }
+        return self._map("uncertainty", self._named(raws))
 
     def score(self, uncertainty: dict[str, tf.Tensor]) -> tf.Tensor:
-        return self._sum(lambda output, u: output.score(u), uncertainty)
+        return self._sum("score", uncertainty)
 
     def raw(self, distribution: dict[str, Distribution]) -> dict[str, tf.Tensor]:
-        return self._map(lambda output, d: output.raw(d), distribution)
+        return self._map("raw", distribution)
 
     def divergence(
         self,
@@ -128,50 +117,45 @@ class Joint(Output):
         temperature: float = 1.0,
     ) -> tf.Tensor:
         return self._sum(
-            lambda output, p, q: output.divergence(p, q, divergence, temperature),
-            teacher,
-            student,
+            "divergence", teacher, student, divergence=divergence, temperature=temperature
         )
 
     def negative_log_likelihood(
         self, distribution: dict[str, Distribution], labels: dict[str, tf.Tensor]
     ) -> tf.Tensor:
-        return self._sum(
-            lambda output, d, y: output.negative_log_likelihood(d, y), distribution, labels
-        )
+        return self._sum("negative_log_likelihood", distribution, labels)
 
     def compare(
         self, teacher: dict[str, Distribution], student: dict[str, Distribution]
     ) -> dict[str, tf.Tensor]:
-        closeness = self._map(lambda output, p, q: output.compare(p, q), teacher, student)
-        return _prefixed(closeness)
+        return _prefixed(self._map("compare", teacher, student))
 
     def prediction(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return self._map(lambda output, r: output.prediction(r), raw)
+        return self._map("prediction", raw)
 
     def parameters(self, distribution: dict[str, Distribution]) -> dict[str, tf.Tensor]:
-        return _prefixed(self._map(lambda output, d: output.parameters(d), distribution))
+        return _prefixed(self._map("parameters", distribution))
 
     def from_parameters(self, parameters: dict[str, tf.Tensor]) -> dict[str, Distribution]:
-        return {
-            name: output.from_parameters(
-                {
-                    key.removeprefix(f"{name}_"): value
-                    for key, value in parameters.items()
-                    if key.startswith(f"{name}_")
-                }
-            )
-            for name, output in self.outputs.items()
-        }
+        return self._map("from_parameters", self.parts(parameters))
+
+    def parts(self, parameters: dict[str, Any]) -> dict[str, dict]:
+        """Sorts named `parameters` by the output that they belong to, their names shortened."""
+        parts: dict[str, dict] = {name: {} for name in self.outputs}
+        for key, value in parameters.items():
+            owners = [name for name in parts if key.startswith(f"{name}_")]
+            if not owners:
+                raise ValueError(
+                    f"{key!r} is no parameter of the joint output; expected one of its names "
+                    f"{sorted(parts)}, an underscore, and a parameter of that output."
+                )
+            owner = max(owners, key=len)
+            parts[owner][key.removeprefix(f"{owner}_")] = value
+        return parts
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "outputs": {
-                name: keras.saving.serialize_keras_object(output)
-                for name, output in self.outputs.items()
-            },
-            "weights": self.weights,
-        }
+        outputs = keras.saving.serialize_keras_object(self.outputs)
+        return {"outputs": outputs, "weights": self.weights}
 
 
 _OUTPUTS = {cls.__name__: cls for cls in (Categorical, Normal, Bernoulli, Point, Joint)}
@@ -198,16 +182,10 @@ def get(identifier: Output | str | dict[str, Any], shape: Any = None) -> Output:
             return _OUTPUTS[identifier["class_name"]].from_config(identifier.get("config", {}))
         if "class_name" in identifier:
             return keras.saving.deserialize_keras_object(identifier)
-        return Joint(
-            {
-                name: get(value, shape.get(name) if isinstance(shape, dict) else None)
-                for name, value in identifier.items()
-            }
-        )
-    if identifier == "categorical":
-        return Categorical()
-    if identifier == "bernoulli":
-        return Bernoulli()
+        shapes = shape if isinstance(shape, dict) else {}
+        return Joint({name: get(each, shapes.get(name)) for name, each in identifier.items()})
+    if identifier in ("categorical", "bernoulli"):
+        return Categorical() if identifier == "categorical" else Bernoulli()
     if identifier == "normal":
         if shape is None or shape[-1] is None or shape[-1] % 2:
             raise ValueError(

@@ -1,11 +1,12 @@
 """The base class of all outputs, and what they share."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 import tensorflow as tf
 
+from ecl_tf._internal import require
+from ecl_tf._internal.configured import Configured
 from ecl_tf.divergences import Distribution
 
 
@@ -28,7 +29,7 @@ class Uncertainty(NamedTuple):
     epistemic: Any
 
 
-class Output:
+class Output(Configured):
     """Base class: the kind of distribution that a network's raw tensor stands for.
 
     A subclass is small and stateless. It implements `__call__`, `combine`, `uncertainty`,
@@ -39,6 +40,7 @@ class Output:
     Attributes:
         family: the kind of distribution, so that a teacher of one parametrisation (say points
             with a measured spread) can teach a student of another (means and scales).
+        temperature: what the raw tensor stands for is p^(1/temperature); 1 by default.
         takes_temperature: whether `divergence` uses its temperature; False by default.
         makes_probabilities: the Keras activation that would make probabilities of raw
             tensors, which a student's last layer must not have; None by default.
@@ -46,12 +48,10 @@ class Output:
     """
 
     family: str | dict = ""
+    temperature = 1.0
     takes_temperature = False
     makes_probabilities: str | None = None
     closeness_names: tuple[str, ...] = ("agreement",)
-
-    def __init__(self) -> None:
-        """Takes the arguments that the class describes."""
 
     def __call__(self, raw: tf.Tensor) -> Distribution:
         """Returns the distribution of a raw tensor (batch..., size), of batch shape (batch...)."""
@@ -90,10 +90,9 @@ class Output:
         raise NotImplementedError
 
     def score(self, uncertainty: tf.Tensor) -> tf.Tensor:
-        """Returns one number >= 0 per example, (batch,), of a part of an `Uncertainty`.
+        """Returns a part of an `Uncertainty` as one number >= 0 per example, (batch,).
 
-        Entropies are taken as they are; variances in units of `target_stddev`, summed
-        over target dimensions. Positions of dense predictions are averaged.
+        `ecl_tf.uncertainty` says in which units. Positions of dense predictions are averaged.
         """
         return per_example(uncertainty)
 
@@ -108,18 +107,22 @@ class Output:
         divergence: Callable[..., tf.Tensor],
         temperature: float = 1.0,
     ) -> tf.Tensor:
-        """Returns the divergence per example in nats, shape (batch,).
+        """Returns T^2 * D(teacher^(1/T), student^(1/T)) per example in nats, shape (batch,).
 
-        Positions of dense predictions (any batch axis after the first) are averaged.
+        T^2 keeps the gradient's size independent of T. Positions of dense predictions (any batch
+        axis after the first) are averaged.
 
         Args:
             teacher: the teacher's distribution.
             student: the student's.
-            divergence: a function of `ecl_tf.divergences`, or one like them.
-            temperature: T > 0 that tempers both distributions where `takes_temperature`, as
-                in `Categorical.divergence`; 1 by default, else ignored.
+            divergence: D, a function of `ecl_tf.divergences`, or one like them.
+            temperature: T > 0 that tempers both, where the output `takes_temperature`, otherwise
+                1; 1 by default, 2 to 8 in the literature.
         """
-        del temperature
+        if self.takes_temperature and temperature != 1.0:
+            softer = self.tempered(temperature * self.temperature)
+            teacher, student = (softer(self.raw(each)) for each in (teacher, student))
+            return temperature**2 * per_example(divergence(teacher, student))
         return per_example(divergence(teacher, student))
 
     def negative_log_likelihood(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:
@@ -142,31 +145,18 @@ class Output:
         """Returns the distribution of named `parameters`; the inverse of `parameters`."""
         raise NotImplementedError
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments, as JSON holds them."""
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Returns the output that `get_config` describes."""
-        return cls(**config)
-
     def __eq__(self, other):
         return type(self) is type(other) and self.get_config() == other.get_config()
 
     def __hash__(self):
         return hash((type(self).__name__, str(self.get_config())))
 
-    def __repr__(self):
-        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
-        return f"{type(self).__name__}({arguments})"
-
 
 class Logits(Output):
     """What the outputs whose raw tensors are logits share."""
 
     def __init__(self, temperature: float = 1.0):
-        self.temperature = positive("temperature", temperature)
+        self.temperature = require.positive("temperature", temperature)
 
     def __call__(self, raw):
         return self._distribution(self.logits(raw))
@@ -194,12 +184,6 @@ def is_one_hot(labels: Any, logits: tf.Tensor) -> bool:
     """Returns whether `labels` are (soft) one-hot rows (..., K) like `logits`, not indices."""
     labels = tf.convert_to_tensor(labels)
     return labels.shape.rank == logits.shape.rank and labels.shape[-1] == logits.shape[-1]
-
-
-def positive(name, value):
-    if not 0.0 < value < math.inf:
-        raise ValueError(f"{name} must be a positive number; got {value!r}.")
-    return float(value)
 
 
 def float32(values):

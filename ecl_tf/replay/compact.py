@@ -17,7 +17,8 @@ rounding, which changes a log probability by less than 1 part in 2,000 of itself
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf.outputs import Uncertainty
+from ecl_tf._internal import require
+from ecl_tf.outputs.output import Uncertainty, float32
 
 # Less than any probability that matters, and a number that float16 has.
 _LOWEST = -1e4
@@ -39,13 +40,11 @@ def get(output, top_k):
     Raises:
         ValueError: if top_k is not a whole number >= 1, or nothing stores such an output.
     """
-    if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
-        raise ValueError(f"top_k must be a whole number of classes >= 1; got {top_k!r}.")
+    require.whole("top_k", top_k, 1, "a whole number of classes")
     if isinstance(output, outputs.Joint):
         return _Joint(output, top_k)
-    for family, compact in _COMPACT.items():
-        if output.family == family:
-            return compact(output, top_k)
+    if output.family in _COMPACT:
+        return _COMPACT[output.family](output, top_k)
     raise ValueError(
         f"Answers of {output!r} can't be stored; expected an output of the family "
         f"{sorted(_COMPACT)}, or a dict of them."
@@ -69,16 +68,13 @@ class _Categorical:
                 "log_rest": _float16(tf.maximum(rest, _LOWEST)),
                 "classes": tf.cast(indices[..., : self.top_k], kind),
             }
-        return {
-            "log_probabilities": _float16(tf.maximum(log_probabilities, _LOWEST)),
-            **fields,
-        }
+        return {"log_probabilities": _float16(tf.maximum(log_probabilities, _LOWEST)), **fields}
 
     def restore(self, fields, classes):
-        logits = _float32(fields["log_probabilities"])
+        logits = float32(fields["log_probabilities"])
         if "classes" in fields:
             others = classes - self.top_k
-            each = _float32(fields["log_rest"]) - tf.math.log(tf.cast(others, tf.float32))
+            each = float32(fields["log_rest"]) - tf.math.log(tf.cast(others, tf.float32))
             shape = tf.concat([tf.shape(logits)[:-1], [classes]], 0)
             kept = tf.reshape(tf.cast(fields["classes"], tf.int32), [-1, self.top_k])
             row = tf.broadcast_to(tf.range(tf.shape(kept)[0])[:, None], tf.shape(kept))
@@ -93,7 +89,6 @@ class _Categorical:
 
 class _Gaussian:
     def __init__(self, output, top_k):
-        del top_k
         self.floor = output.min_scale
         # A smaller one than the teacher's, above which its own stays representable.
         self.output = outputs.Normal(
@@ -101,7 +96,7 @@ class _Gaussian:
         )
 
     def encode(self, distribution, uncertainty):
-        unit = _float32(self.output.target_stddev)
+        unit = float32(self.output.target_stddev)
         return {
             "mean": distribution.mean(),
             "aleatoric": _float16(tf.sqrt(uncertainty.aleatoric) / unit),
@@ -109,9 +104,8 @@ class _Gaussian:
         }
 
     def restore(self, fields, size):
-        del size
-        unit = _float32(self.output.target_stddev)
-        parts = Uncertainty(*(_float32(fields[name]) ** 2 for name in Uncertainty._fields))
+        unit = float32(self.output.target_stddev)
+        parts = Uncertainty(*(float32(fields[name]) ** 2 for name in Uncertainty._fields))
         stddev = unit * tf.sqrt(tf.maximum(parts.aleatoric + parts.epistemic, self.floor**2))
         raw = self.output.raw(
             self.output.from_parameters({"mean": fields["mean"], "stddev": stddev})
@@ -121,7 +115,6 @@ class _Gaussian:
 
 class _Bernoulli:
     def __init__(self, output, top_k):
-        del output, top_k
         self.output = outputs.Bernoulli()
 
     def encode(self, distribution, uncertainty):
@@ -130,8 +123,7 @@ class _Bernoulli:
         return {"logits": logits, **_parts(uncertainty)}
 
     def restore(self, fields, size):
-        del size
-        return _float32(fields["logits"]), _uncertainty(fields)
+        return float32(fields["logits"]), _uncertainty(fields)
 
 
 class _Joint:
@@ -167,12 +159,8 @@ def _parts(uncertainty):
 
 
 def _uncertainty(fields):
-    return Uncertainty(*(_float32(fields[name]) for name in Uncertainty._fields))
+    return Uncertainty(*(float32(fields[name]) for name in Uncertainty._fields))
 
 
 def _float16(tensor):
     return tf.cast(tensor, tf.float16)
-
-
-def _float32(tensor):
-    return tf.cast(tf.convert_to_tensor(tensor), tf.float32)

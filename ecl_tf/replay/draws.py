@@ -31,17 +31,13 @@ class Rows:
     def __init__(self, x, y=None):
         data = (x,) if y is None else (x, y)
         self._tensors = keras.tree.map_structure(tf.convert_to_tensor, data)
-        leaves = [_row_bytes(leaf) for leaf in keras.tree.flatten(data)]
+        leaves = [np.asarray(leaf) for leaf in keras.tree.flatten(data)]
         counts = [len(leaf) for leaf in leaves]
         if len(set(counts)) > 1:
             raise ValueError(f"All inputs and labels must have as many rows; got {counts}.")
         self.count = counts[0]
-        hashes = [
-            hashlib.blake2b(
-                b"".join(leaf[row].tobytes() for leaf in leaves), digest_size=16
-            ).digest()
-            for row in range(self.count)
-        ]
+        rows = (b"".join(leaf[row].tobytes() for leaf in leaves) for row in range(self.count))
+        hashes = [hashlib.blake2b(row, digest_size=16).digest() for row in rows]
         order = sorted(range(self.count), key=hashes.__getitem__)
         self._place = tf.constant(order, tf.int32)
         self.fingerprint = hashlib.blake2b(b"".join(sorted(hashes)), digest_size=16).hexdigest()
@@ -50,11 +46,6 @@ class Rows:
         """(inputs, labels), or (inputs,), of the rows of some identities, int32 (batch,)."""
         place = tf.gather(self._place, identities)
         return keras.tree.map_structure(lambda leaf: tf.gather(leaf, place), self._tensors)
-
-
-def _row_bytes(leaf):
-    array = np.ascontiguousarray(leaf)
-    return array.reshape(len(array), -1).view(np.uint8)
 
 
 def steps(rows, batch_size, seed, first_step=0):

@@ -3,9 +3,8 @@
 import hashlib
 import json
 import pathlib
-import shutil
 
-from ecl_tf._internal import files, identity
+from ecl_tf._internal import identity
 
 FORMAT = 2
 PLAN, MANIFEST = "plan.json", "manifest.json"
@@ -22,18 +21,6 @@ def require_equal(found, wanted, directory, remedy):
             f"The store {directory} was recorded with other settings than these: "
             f"{'; '.join(fields)}. {remedy}"
         )
-
-
-def read_json(path):
-    return json.loads(path.read_text())
-
-
-def join(paths, target):
-    """Writes the contents of some files one after the other as one, whole or not at all."""
-    with files.whole(target) as temporary, open(temporary, "wb") as file:
-        for path in paths:
-            with open(path, "rb") as part:
-                shutil.copyfileobj(part, file)
 
 
 def describe_file(path):
@@ -59,7 +46,7 @@ def read(directory):
             "ecl_tf.replay.record or `ecl-tf reinforce`; the same command continues one "
             "that was stopped."
         )
-    manifest = read_json(path)
+    manifest = json.loads(path.read_text())
     if manifest.get("format") != FORMAT:
         raise ValueError(
             f"The store {directory} has the format {manifest.get('format')!r}; this version "

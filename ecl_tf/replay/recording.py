@@ -1,5 +1,6 @@
 """Writes a store: a teacher's answers for every sample of some passes over the training set."""
 
+import json
 import os
 import pathlib
 import time
@@ -240,7 +241,7 @@ def record(
             raise ValueError(f"{directory} is not empty and holds no store. Give a new directory.")
         files.write_json(plan, recording.plan, worker)
     manifest.require_equal(
-        manifest.read_json(plan),
+        json.loads(plan.read_text()),
         recording.plan,
         directory,
         "Give the same settings to continue it, or another directory.",
@@ -294,7 +295,8 @@ def _write_shard(recording, directory, number, progress):
         paths.append(path)
         step = end
     if not target.exists():
-        manifest.join(paths, target)
+        with files.whole(target) as temporary, open(temporary, "wb") as file:
+            file.writelines(path.read_bytes() for path in paths)
     for path in paths:
         path.unlink()
 

@@ -153,13 +153,7 @@ class Store:
             "generators": identity.fingerprint_of_models(base.models),
             **({} if about is None else {"about": about}),
         }
-        manifest.require_equal(
-            {name: self.plan[name] for name in here},
-            here,
-            self.directory,
-            "Give what was recorded, or record again.",
-        )
-
+        self._require(here)
         draw = draws.drawing(rows, base, prepare, self.plan["seed"])
         first = self._first_draw(rows, draw)
 
@@ -178,7 +172,9 @@ class Store:
 
         size = self.batch_size * sampler.candidates
         once = self._records(seed, 0).take(self.steps).map(read, tf.data.AUTOTUNE)
-        if self.steps * _bytes(once.element_spec) <= memory and self.steps >= sampler.candidates:
+        leaves = keras.tree.flatten(once.element_spec)
+        step_bytes = sum(leaf.shape.num_elements() * leaf.dtype.size for leaf in leaves)
+        if self.steps * step_bytes <= memory and self.steps >= sampler.candidates:
             held = keras.tree.map_structure(_joined, once.batch(self.steps).get_single_element())
             result = splits.shuffled_batches(held, size, seed, first_step)
         else:
@@ -188,11 +184,9 @@ class Store:
                 result = result.batch(sampler.candidates, drop_remainder=True).map(
                     lambda *element: keras.tree.map_structure(_joined, element)
                 )
-        options = tf.data.Options()
+        options, policies = tf.data.Options(), tf.data.experimental.AutoShardPolicy
         # Every worker reads all, and takes its replicas' rows.
-        options.experimental_distribute.auto_shard_policy = (
-            tf.data.experimental.AutoShardPolicy.DATA
-        )
+        options.experimental_distribute.auto_shard_policy = policies.DATA
         return result.prefetch(tf.data.AUTOTUNE).with_options(options)
 
     def verify(
@@ -227,6 +221,7 @@ class Store:
             ValueError: if one differs by more than 1e-4 nats, or something else than the
                 recorded teacher, data or sampler was given.
         """
+        settings = ("batch_size", "epochs", "seed", "top_k", "shards")
         recording = Recording(
             teacher,
             x,
@@ -235,24 +230,18 @@ class Store:
             sampler=self.sampler if sampler is None else sampler,
             prepare=prepare,
             about=about,
-            **{name: self.plan[name] for name in _SETTINGS},
+            **{name: self.plan[name] for name in settings},
         )
-        manifest.require_equal(
-            self.plan, recording.plan, self.directory, "Give what was recorded, or record again."
-        )
-        count = -(-rows // self.batch_size)
-        largest = 0.0
-        records = self._records(seed, 0).take(min(count, self.steps)).map(self._parse)
+        self._require(recording.plan)
+        largest, count = 0.0, min(-(-rows // self.batch_size), self.steps)
+        records = self._records(seed, 0).take(count).map(self._parse)
         drawn = recording.draw(records.map(lambda step, fields: (step, fields["identities"])))
         for (_, stored), (step, identities, inputs) in tf.data.Dataset.zip((records, drawn)):
             again = recording.answer(step, identities, inputs)
             again = {name: tf.constant(array) for name, array in again.items()}
-            size = self._manifest["event_size"]
-            one, two = (
-                self._compact.output(self._compact.restore(fields, size)[0])
-                for fields in (stored, again)
-            )
-            divergence = self._compact.output.divergence(one, two, divergences.kl)
+            size, output = self._manifest["event_size"], self._compact.output
+            raws = (self._compact.restore(fields, size)[0] for fields in (stored, again))
+            divergence = output.divergence(*map(output, raws), divergences.kl)
             largest = max(largest, float(tf.reduce_max(divergence)))
             if not largest <= _TOLERANCE:
                 raise ValueError(
@@ -261,6 +250,12 @@ class Store:
                     "were recorded: software or hardware compute otherwise, or `prepare` differs."
                 )
         return largest
+
+    def _require(self, here):
+        """Raises ValueError unless these parts of the plan are those of the store."""
+        there = {name: self.plan.get(name) for name in here}
+        remedy = "Give what was recorded, or record again."
+        manifest.require_equal(there, here, self.directory, remedy)
 
     def _records(self, seed, first):
         """Serialized records without end, each pass over the store in another order."""
@@ -303,14 +298,6 @@ class Store:
                     "was recorded (augmentation, scaling)."
                 )
         return drawn, *labels
-
-
-_SETTINGS = ("batch_size", "epochs", "seed", "top_k", "shards")
-
-
-def _bytes(spec):
-    """Of all tensors of a dataset's element."""
-    return sum(leaf.shape.num_elements() * leaf.dtype.size for leaf in keras.tree.flatten(spec))
 
 
 def _joined(tensor):

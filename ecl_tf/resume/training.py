@@ -35,12 +35,6 @@ def fit(
     step the continued run ends with the bits of one that was never stopped, on the same machine
     and number of devices.
 
-    `keras.callbacks.BackupAndRestore` does not do that: within an epoch it repeats steps, after
-    a second crash it begins at epoch 0, and it keeps neither the states of dropout and metrics
-    nor the order of the data; writing weights and metadata one after the other, it may leave
-    them apart. An iterator saved by `tf.train.Checkpoint` holds its whole shuffle buffer,
-    and `fit` does not show it.
-
     SIGTERM, which announces a preemption, ends the run after the step under way with a
     checkpoint and the exit code 143.
 

@@ -45,21 +45,11 @@ __all__ = [
     "row_count",
 ]
 
-_SAMPLERS = {
-    cls.__name__: cls
-    for cls in (
-        Augment,
-        Choice,
-        CutMix,
-        DirichletMixup,
-        Empirical,
-        GaussianNoise,
-        Generated,
-        Mix,
-        Mixup,
-        Uncertain,
-        UncertaintyMixup,
-    )
+# All that are imported here.
+_SAMPLERS: dict[str, type[Sampler]] = {
+    name: cls
+    for name, cls in vars().copy().items()
+    if isinstance(cls, type) and issubclass(cls, Sampler) and cls is not Sampler
 }
 
 

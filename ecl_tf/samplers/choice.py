@@ -49,28 +49,17 @@ class Choice(Sampler):
             probabilities = [1.0 / len(self.samplers)] * len(self.samplers)
         self.probabilities = [float(p) for p in probabilities]
         total = sum(self.probabilities)
-        if (
-            len(self.probabilities) != len(self.samplers)
-            or not all(p >= 0.0 for p in self.probabilities)
-            or not abs(total - 1.0) <= 1e-6
-        ):
+        fit = len(self.probabilities) == len(self.samplers) and min(self.probabilities) >= 0.0
+        if not fit or not abs(total - 1.0) <= 1e-6:
             raise ValueError(
                 f"Choice needs one probability >= 0 for each of its {len(self.samplers)} "
                 f"samplers, summing to 1; got {self.probabilities} with the sum {total:g}."
             )
 
-    @property
-    def keeps_rows(self) -> bool:  # type: ignore[override]
         chosen = zip(self.samplers, self.probabilities, strict=True)
-        return any(sampler.keeps_rows for sampler, p in chosen if p > 0.0)
-
-    @property
-    def asks_networks(self) -> bool:  # type: ignore[override]
-        return any(sampler.asks_networks for sampler in self.samplers)
-
-    @property
-    def models(self) -> list[keras.Model]:  # type: ignore[override]
-        return [model for sampler in self.samplers for model in sampler.models]
+        self.keeps_rows = any(sampler.keeps_rows for sampler, p in chosen if p > 0.0)
+        self.asks_networks = any(sampler.asks_networks for sampler in self.samplers)
+        self.models = [model for sampler in self.samplers for model in sampler.models]
 
     def validate(self, inputs: Any) -> None:
         for sampler in self.samplers:
@@ -89,24 +78,18 @@ class Choice(Sampler):
             for sampler, its_seed in zip(self.samplers, seeds, strict=True)
         ]
         moved = any(samples.is_moved for samples in drawn)
-        result: list = []
-        lower = 0.0
-        for samples, p in zip(drawn, self.probabilities, strict=True):
-            parts = [samples.inputs, samples.unmodified]
-            if moved:
-                parts.append(samples.follow(tf.range(rows)))
-            if not result:
-                result = parts
-            else:
-                chosen = u >= lower
-                result = keras.tree.map_structure(
-                    lambda new, old, c=chosen: tf.where(per_row(c, new), new, old), parts, result
-                )
+        parts = [
+            (each.inputs, each.unmodified, *([each.follow(tf.range(rows))] if moved else []))
+            for each in drawn
+        ]
+        result, lower = parts[0], 0.0
+        for other, p in zip(parts[1:], self.probabilities, strict=False):
             lower += p
+            result = keras.tree.map_structure(
+                lambda new, old, c=u >= lower: tf.where(per_row(c, new), new, old), other, result
+            )
         return Samples(*result)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "samplers": [keras.saving.serialize_keras_object(s) for s in self.samplers],
-            "probabilities": self.probabilities,
-        }
+        samplers = keras.saving.serialize_keras_object(self.samplers)
+        return {"samplers": samplers, "probabilities": self.probabilities}

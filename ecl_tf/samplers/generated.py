@@ -8,7 +8,8 @@ import keras
 import tensorflow as tf
 
 from ecl_tf._internal import random, symbolic
-from ecl_tf.samplers.sampler import Sampler, Samples, as_type, row_count
+from ecl_tf._internal.batches import as_type
+from ecl_tf.samplers.sampler import Sampler, Samples, row_count
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -47,12 +48,8 @@ class Generated(Sampler):
                 "Generated needs a keras.Model with one input z of known shape (batch, ...); "
                 f"got {model!r}."
             )
-        self.model = model
+        self.model, self.models = model, [model]
         self.latent_shape = latent.shape[1:]
-
-    @property
-    def models(self) -> list[keras.Model]:  # type: ignore[override]
-        return [self.model]
 
     def validate(self, inputs: Any) -> None:
         outputs = symbolic.output_of(self.model)
@@ -80,6 +77,6 @@ class Generated(Sampler):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         model = config["model"]
-        if isinstance(model, dict):
-            model = keras.saving.deserialize_keras_object(model)
-        return cls(model)
+        return cls(
+            keras.saving.deserialize_keras_object(model) if isinstance(model, dict) else model
+        )

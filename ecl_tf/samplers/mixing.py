@@ -5,25 +5,20 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import groups, random
-from ecl_tf.samplers.sampler import (
-    Sampler,
-    Samples,
-    per_row,
-    require_floating_point,
-    require_positive,
-    row_count,
-)
+from ecl_tf._internal import groups, random, require
+from ecl_tf.samplers.sampler import Sampler, Samples, per_row, require_floating_point, row_count
 
 
 class _Mixing(Sampler):
     """The settings of samplers that mix rows with partners."""
 
     def __init__(self, alpha: float = 1.0, group_size: int | None = None):
-        require_positive(self, alpha=alpha)
+        self.alpha = require.positive(f"{type(self).__name__}'s alpha", alpha)
         groups.validate(type(self).__name__, group_size)
-        self.alpha = float(alpha)
         self.group_size = group_size
+
+    def validate(self, inputs: Any) -> None:
+        require_floating_point(self, inputs)
 
     def get_config(self) -> dict[str, Any]:
         return {"alpha": self.alpha, "group_size": self.group_size}
@@ -56,9 +51,6 @@ class Mixup(_Mixing):
     Reference: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018,
     equation 1.
     """
-
-    def validate(self, inputs: Any) -> None:
-        require_floating_point(self, inputs)
 
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
         rows = row_count(inputs)
@@ -129,11 +121,8 @@ class CutMix(_Mixing):
         leaves = keras.tree.flatten(inputs)
         boxes = [box(leaf) if _is_image(leaf) else None for leaf in leaves]
         # Of each image the share that its box leaves.
-        shares = [
-            1.0 - tf.reduce_mean(tf.cast(inside, tf.float32), [1, 2, 3])
-            for inside in boxes
-            if inside is not None
-        ]
+        inside_boxes = [tf.cast(inside, tf.float32) for inside in boxes if inside is not None]
+        shares = [1.0 - tf.reduce_mean(inside, [1, 2, 3]) for inside in inside_boxes]
 
         def mix(x, inside):
             other = tf.gather(x, partner)
@@ -210,12 +199,7 @@ class DirichletMixup(_Mixing):
 
     def __init__(self, k: int = 3, alpha: float = 1.0, group_size: int | None = None):
         super().__init__(alpha, group_size)
-        if not isinstance(k, int) or k < 2:
-            raise ValueError(f"DirichletMixup's k must be a whole number >= 2; got {k!r}.")
-        self.k = k
-
-    def validate(self, inputs: Any) -> None:
-        require_floating_point(self, inputs)
+        self.k = require.whole("DirichletMixup's k", k, 2)
 
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
         rows = row_count(inputs)

@@ -1,8 +1,7 @@
 """The base class of all samplers, and the simplest of them."""
 
-import numbers
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -10,6 +9,7 @@ import tensorflow as tf
 from ecl_tf import uncertainty
 from ecl_tf._internal import random
 from ecl_tf._internal.batches import row_count
+from ecl_tf._internal.configured import Configured
 
 
 class Samples(NamedTuple):
@@ -44,7 +44,7 @@ class Samples(NamedTuple):
         return keras.tree.map_structure(lambda tensor: tf.gather(tensor, self.sources), rows)
 
 
-class Sampler:
+class Sampler(Configured):
     """Base class: a distribution over inputs that reaches beyond the training set.
 
     This is the second of the method's sentences: *sample examples from an
@@ -93,9 +93,6 @@ class Sampler:
     keeps_rows = False
     models: Sequence[keras.Model] = ()
 
-    def __init__(self) -> None:
-        """Takes the arguments that the class describes."""
-
     def __call__(
         self, inputs: Any, seed: int | tf.Tensor, networks: uncertainty.Networks | None = None
     ) -> Samples:
@@ -121,18 +118,10 @@ class Sampler:
         return self.draw(inputs, random.seed_tensor(seed), networks)
 
     def validate(self, inputs: Any) -> None:
-        """Raises ValueError if the sampler can't work on such inputs.
-
-        Args:
-            inputs: tensors, or anything that has their `shape` and `dtype`.
-        """
+        """Raises ValueError if the sampler can't work on `inputs`: tensors, or specs of them."""
 
     def validate_networks(self, networks: uncertainty.Networks) -> None:
-        """Raises ValueError if the sampler can't work with such networks.
-
-        Args:
-            networks: `ecl_tf.uncertainty.Networks`.
-        """
+        """Raises ValueError if the sampler can't work with such `networks` of a distiller."""
 
     def draw(self, inputs: Any, seed: tf.Tensor, networks: uncertainty.Networks | None) -> Samples:
         """Draws one sample for every row, and may ask the networks for it.
@@ -144,15 +133,12 @@ class Sampler:
             seed: an int32 tensor of shape (2,) or (3,).
             networks: `ecl_tf.uncertainty.Networks`; None if the sampler was called without.
         """
-        del networks
         return self.sample(inputs, seed)
 
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
         """Draws one sample for every row from the inputs alone; a subclass implements it.
 
-        Args:
-            inputs: tensors of shape (batch, ...), which `validate` took.
-            seed: an int32 tensor of shape (2,) or (3,), for `ecl_tf.samplers.random`.
+        `inputs` and `seed`, for `ecl_tf.samplers.random`, are as in `draw`.
         """
         raise NotImplementedError
 
@@ -161,24 +147,10 @@ class Sampler:
 
         Args:
             samples: `candidates` samples for every row, such as a store's (`ecl_tf.replay`).
-            seed: an int32 tensor of shape (2,) or (3,).
-            networks: `ecl_tf.uncertainty.Networks`.
+            seed: as in `draw`, like `networks`.
+            networks: never None.
         """
-        del seed, networks
         return samples
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments, as JSON holds them."""
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Returns the sampler that `get_config` describes."""
-        return cls(**config)
-
-    def __repr__(self):
-        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items())
-        return f"{type(self).__name__}({arguments})"
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -195,7 +167,6 @@ class Empirical(Sampler):
     keeps_rows = True
 
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
-        del seed
         return Samples(inputs, tf.ones([row_count(inputs)], tf.bool))
 
 
@@ -211,13 +182,6 @@ def per_row(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     return tf.reshape(values, tf.concat([tf.shape(values), [1] * (like.shape.rank - 1)], 0))
 
 
-def as_type(x, dtype):
-    """Numbers in another type: whole ones are rounded, and stay in its range."""
-    if not dtype.is_integer:
-        return tf.cast(x, dtype)
-    return tf.saturate_cast(tf.round(x), dtype)
-
-
 def require_floating_point(sampler, inputs):
     """Raises ValueError unless every input is floating point."""
     for path, leaf in keras.tree.flatten_with_path(inputs):
@@ -228,13 +192,4 @@ def require_floating_point(sampler, inputs):
                 f"is {tf.as_dtype(leaf.dtype).name}: rounding would corrupt it. Cast (and "
                 "scale) it in the input pipeline, e.g. "
                 "dataset.map(lambda x, y: (tf.cast(x, tf.float32) / 255, y))."
-            )
-
-
-def require_positive(sampler, **arguments):
-    """Raises ValueError unless every argument is a positive, finite number."""
-    for name, value in arguments.items():
-        if not (isinstance(value, numbers.Real) and 0.0 < float(value) < float("inf")):
-            raise ValueError(
-                f"{type(sampler).__name__}'s {name} must be a positive number; got {value!r}."
             )

@@ -1,13 +1,12 @@
 """Samples that the networks are uncertain about."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from ecl_tf import uncertainty
-from ecl_tf._internal import groups, random
+from ecl_tf._internal import groups, random, require
 from ecl_tf.samplers.choice import Choice
 from ecl_tf.samplers.mixing import Mix
 from ecl_tf.samplers.sampler import Empirical, Sampler, Samples, row_count
@@ -84,26 +83,15 @@ class Uncertain(Sampler):
     ):
         from ecl_tf.samplers import get
 
-        if not isinstance(candidates, int) or isinstance(candidates, bool) or candidates < 2:
-            raise ValueError(
-                f"Uncertain's candidates must be a whole number >= 2; got {candidates!r}."
-            )
         if not 0.0 <= temperature < float("inf"):
             raise ValueError(f"Uncertain's temperature must be >= 0; got {temperature!r}.")
         groups.validate("Uncertain", group_size)
         self.base = Choice([Empirical(), Mix()]) if base is None else get(base)
-        self.candidates = candidates
+        self.candidates = require.whole("Uncertain's candidates", candidates, 2)
         self.score = uncertainty.get(score)
         self.temperature = float(temperature)
         self.group_size = group_size
-
-    @property
-    def keeps_rows(self) -> bool:  # type: ignore[override]
-        return self.base.keeps_rows
-
-    @property
-    def models(self) -> Sequence[keras.Model]:  # type: ignore[override]
-        return self.base.models
+        self.keeps_rows, self.models = self.base.keeps_rows, self.base.models
 
     def validate(self, inputs: Any) -> None:
         self.base.validate(inputs)
@@ -128,7 +116,7 @@ class Uncertain(Sampler):
         )
         drawn = row_count(samples.inputs)
         kept = self._choose(self.score(answers), drawn // self.candidates, seed)
-        if answers.teacher_was_asked:
+        if "member_outputs" in vars(answers):  # The teacher was asked.
             samples = samples._replace(member_outputs=answers.member_outputs)
         if not samples.is_moved:
             samples = samples._replace(sources=tf.range(drawn))

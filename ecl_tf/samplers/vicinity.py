@@ -8,15 +8,9 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import random
-from ecl_tf.samplers.sampler import (
-    Sampler,
-    Samples,
-    as_type,
-    require_floating_point,
-    require_positive,
-    row_count,
-)
+from ecl_tf._internal import random, require
+from ecl_tf._internal.batches import as_type
+from ecl_tf.samplers.sampler import Sampler, Samples, require_floating_point, row_count
 
 _OTHER_ROWS = "changes rows by others, which Augment can't: use ecl_tf.samplers.{}"
 _REFUSED = {
@@ -52,7 +46,7 @@ class GaussianNoise(Sampler):
 
     def __init__(self, stddev: float | dict[str, float]):
         for value in stddev.values() if isinstance(stddev, dict) else [stddev]:
-            require_positive(self, stddev=value)
+            require.positive("GaussianNoise's stddev", value)
         self.stddev = stddev
 
     def validate(self, inputs: Any) -> None:
@@ -67,16 +61,10 @@ class GaussianNoise(Sampler):
             )
 
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
-        leaves = keras.tree.flatten(inputs)
-        if isinstance(self.stddev, dict):  # In the inputs' order: an OrderedDict has its own.
-            ordered = type(inputs)((name, self.stddev[name]) for name in inputs)
-            stddevs = keras.tree.flatten(ordered)
-        else:
-            stddevs = [self.stddev] * len(leaves)
+        leaves = keras.tree.flatten_with_path(inputs)
         noisy = []
-        for x, stddev, its_seed in zip(
-            leaves, stddevs, random.split(seed, len(leaves)), strict=True
-        ):
+        for (path, x), its_seed in zip(leaves, random.split(seed, len(leaves)), strict=True):
+            stddev = self.stddev[path[0]] if isinstance(self.stddev, dict) else self.stddev
             noise = tf.cast(stddev * random.normal(its_seed, tf.shape(x)), x.dtype)
             noisy.append(tf.ensure_shape(x + noise, x.shape))
         unmodified = tf.zeros([row_count(inputs)], tf.bool)
@@ -185,15 +173,11 @@ class Augment(Sampler):
         return as_type(x, dtype)
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "layers": [keras.saving.serialize_keras_object(layer) for layer in self.layers],
-            "key": self.key,
-        }
+        return {"layers": keras.saving.serialize_keras_object(self.layers), "key": self.key}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        layers = [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]]
-        return cls(layers, config.get("key"))
+        return cls(**keras.saving.deserialize_keras_object(config))
 
 
 def _is_seed(variable):

@@ -72,7 +72,7 @@ def kind(output, parameters):
         ValueError: if `output` has not these parameters, or more.
     """
     if isinstance(output, outputs.Joint):
-        parts = _parts(output, parameters)
+        parts = output.parts(parameters)
         kinds = {name: kind(each, parts[name]) for name, each in output.outputs.items()}
         return outputs.Joint(kinds, output.weights)
     known = [("logits",), _parameters(output)]
@@ -101,9 +101,8 @@ def check(output, values):
         values: dict from parameter to an array of the network's answers.
     """
     if isinstance(output, outputs.Joint):
-        parts = _parts(output, values)
-        for name, each in output.outputs.items():
-            check(each, parts[name])
+        for name, part in output.parts(values).items():
+            check(output.outputs[name], part)
         return
     if "probabilities" not in values:
         return
@@ -155,22 +154,19 @@ class RawAnswer(keras.layers.Layer):
         return _raw(self.output_kind, values)
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "output": keras.saving.serialize_keras_object(self.output_kind),
-            "parameters": self.parameters,
-        }
+        output = keras.saving.serialize_keras_object(self.output_kind)
+        return {**super().get_config(), "output": output, "parameters": self.parameters}
 
     @classmethod
     def from_config(cls, config):
-        output = keras.saving.deserialize_keras_object(config["output"])
-        return cls(**{**config, "output": output})
+        return cls(**keras.saving.deserialize_keras_object(config))
 
 
 def _raw(output, values):
     if isinstance(output, outputs.Joint):
-        parts = _parts(output, values)
-        return {name: _raw(each, parts[name]) for name, each in output.outputs.items()}
+        return {
+            name: _raw(output.outputs[name], part) for name, part in output.parts(values).items()
+        }
     values = {name: tf.cast(value, tf.float32) for name, value in values.items()}
     if "logits" in values:
         return values["logits"]
@@ -210,17 +206,3 @@ def _by_name(parameter, names, output):
         f"{name}_{parameter}": f"{name}_{parameter}" if f"{name}_{parameter}" in names else name
         for name in output.outputs
     }
-
-
-def _parts(output, values):
-    """Sorts values by the part of a joint output that they belong to, names shortened."""
-    parts: dict[str, dict] = {name: {} for name in output.outputs}
-    for key, value in values.items():
-        owners = [name for name in parts if key.startswith(f"{name}_")]
-        if not owners:
-            raise ValueError(
-                f"{key!r} is no parameter of the joint output; it has {_parameters(output)}."
-            )
-        owner = max(owners, key=len)
-        parts[owner][key.removeprefix(f"{owner}_")] = value
-    return parts

@@ -17,6 +17,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ecl_tf._internal.batches import as_type
+
 
 def optional(module, package):
     """Imports a module of the `[teachers]` extra.
@@ -60,8 +62,7 @@ class BlackBox(keras.layers.Layer):
 
     def build(self, input_shape):
         """Checks the inputs' shapes against the file's."""
-        named = input_shape if isinstance(input_shape, dict) else {None: input_shape}
-        for name, shape in self._by_input(named).items():
+        for name, shape in self._by_input(input_shape).items():
             expected = self.specs[name].shape
             if not expected[1:].is_compatible_with(shape[1:]):
                 raise ValueError(
@@ -72,6 +73,7 @@ class BlackBox(keras.layers.Layer):
 
     def _by_input(self, values):
         """Values by the file's input names; one unnamed value is that of the only input."""
+        values = values if isinstance(values, dict) else {None: values}
         if len(self.specs) == 1 and len(values) == 1:
             return dict(zip(self.specs, values.values(), strict=True))
         if set(values) != set(self.specs):
@@ -83,8 +85,8 @@ class BlackBox(keras.layers.Layer):
         return {name: values[name] for name in self.specs}
 
     def _cast_inputs(self, inputs):
-        named = self._by_input(inputs if isinstance(inputs, dict) else {None: inputs})
-        return {name: _cast(value, self.specs[name].dtype) for name, value in named.items()}
+        named = self._by_input(inputs).items()
+        return {name: as_type(value, self.specs[name].dtype) for name, value in named}
 
     def get_config(self):
         return {**super().get_config(), "path": self.file}
@@ -146,7 +148,9 @@ class _OnHost(BlackBox):
     Such a network can't be compiled by XLA or exported in a SavedModel. Keras knows by
     `supports_jit`: `compile(jit_compile=True)` warns and goes on without.
 
-    Subclasses set `specs`, and implement `_run`. Calls from several threads are safe.
+    Subclasses set `specs`, and implement `_run`, from a dict of arrays to a dict of arrays, and
+    `_fixed_rows`, the only number of rows that the network takes, or None. Calls from several
+    threads are safe.
 
     Attributes:
         rows: how many rows the network takes at a time; None if any.
@@ -158,18 +162,9 @@ class _OnHost(BlackBox):
         super().__init__(path, **kwargs)
         self.supports_jit = False
 
-    def _run(self, arrays):
-        """Returns a dict of arrays for a dict of arrays."""
-        raise NotImplementedError
-
-    def _fixed_rows(self, shapes):
-        """The only number of rows that the network takes, or None if any."""
-        raise NotImplementedError
-
     def build(self, input_shape):
         super().build(input_shape)
-        named = input_shape if isinstance(input_shape, dict) else {None: input_shape}
-        shapes = {name: tuple(shape[1:]) for name, shape in self._by_input(named).items()}
+        shapes = {name: tuple(shape[1:]) for name, shape in self._by_input(input_shape).items()}
         try:
             self.rows = self._fixed_rows(shapes)
             zeros = {
@@ -208,10 +203,16 @@ class _OnHost(BlackBox):
         """
         rows = len(next(iter(arrays.values())))
         size = self.rows or max(rows, 1)
-        parts = []
-        for start in range(0, max(rows, 1), size):
-            part = {name: array[start : start + size] for name, array in arrays.items()}
-            parts.append(self._run({name: _filled(array, size) for name, array in part.items()}))
+        starts = range(0, max(rows, 1), size)
+        missing = len(starts) * size - rows  # Rows of zeros stand for them.
+        full = {
+            name: np.pad(array, [(0, missing), *[(0, 0)] * (array.ndim - 1)])
+            for name, array in arrays.items()
+        }
+        parts = [
+            self._run({name: array[start : start + size] for name, array in full.items()})
+            for start in starts
+        ]
         for name, array in parts[0].items():
             if array.shape[:1] != (size,):
                 raise ValueError(
@@ -265,28 +266,23 @@ class LiteRT(_OnHost):
             runner = self._interpreter.get_signature_runner(signatures[0])
             for details in (runner.get_input_details(), runner.get_output_details()):
                 names.update({detail["index"]: name for name, detail in details.items()})
+        both = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         return tuple(
             {names.get(detail["index"], detail["name"]): detail for detail in details}
-            for details in (
-                self._interpreter.get_input_details(),
-                self._interpreter.get_output_details(),
-            )
+            for details in both
         )
 
     def _fixed_rows(self, shapes):
         # Resizing may fail, or be followed by a part of the graph only.
         rows = int(next(iter(self._sources.values()))["shape"][0])
         random = np.random.default_rng(0)
-        halves = [
-            {name: random.random((rows, *s), np.float32) for name, s in shapes.items()}
-            for _ in range(2)
-        ]
-        whole = {name: np.concatenate([half[name] for half in halves]) for name in shapes}
+        whole = {name: random.random((2 * rows, *s), np.float32) for name, s in shapes.items()}
         try:
             together = self._run(whole)
         except (RuntimeError, ValueError):
             return rows
-        apart = [self._run(half) for half in halves]
+        halves = slice(rows), slice(rows, None)
+        apart = [self._run({name: whole[name][half] for name in whole}) for half in halves]
         for name, array in together.items():
             expected = np.concatenate([half[name] for half in apart])
             tolerance = 1e-3 * max(1.0, float(np.abs(expected).max()))
@@ -349,11 +345,9 @@ class Onnx(_OnHost):
         except Exception as error:
             raise ValueError(f"{self.file} is not an ONNX file that runs: {error}") from error
         self.specs = {each.name: self._spec(each) for each in self._session.get_inputs()}
-        self._output_names = [
-            each.name for each in self._session.get_outputs() if each.type in _ONNX_REAL
-        ]
+        types = {each.name: each.type for each in self._session.get_outputs()}
+        self._output_names = [name for name, type_ in types.items() if type_ in _ONNX_REAL]
         if not self._output_names:
-            types = {each.name: each.type for each in self._session.get_outputs()}
             raise ValueError(f"{self.file} has no output of real numbers: {types}.")
 
     def _spec(self, tensor):
@@ -361,7 +355,7 @@ class Onnx(_OnHost):
         if dtype is None:
             raise ValueError(f"Input {tensor.name!r} of {self.file} is no number: {tensor.type}.")
         sizes = [size if isinstance(size, int) else None for size in tensor.shape]
-        return tf.TensorSpec(sizes or None, dtype)
+        return tf.TensorSpec(sizes or None, tf.as_dtype(dtype))
 
     def _fixed_rows(self, shapes):
         shape = next(iter(self.specs.values())).shape
@@ -375,28 +369,10 @@ class Onnx(_OnHost):
         return {**super().get_config(), "providers": self.providers}
 
 
-_ONNX_REAL = {
-    "tensor(float16)": tf.float16,
-    "tensor(float)": tf.float32,
-    "tensor(double)": tf.float64,
-}
+_ONNX_REAL = {"tensor(float16)": "float16", "tensor(float)": "float32", "tensor(double)": "float64"}
 _ONNX_WHOLE = {
-    f"tensor({name})": tf.as_dtype(name)
-    for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+    f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
 }
-
-
-def _cast(value, dtype):
-    """To a file's dtype; whole numbers are the nearest ones."""
-    value = tf.convert_to_tensor(value)
-    if dtype.is_integer and value.dtype.is_floating:
-        return tf.saturate_cast(tf.round(value), dtype)
-    return tf.cast(value, dtype)
-
-
-def _filled(array, rows):
-    """The array with rows of zeros at its end, to have so many."""
-    return np.pad(array, [(0, rows - len(array)), *[(0, 0)] * (array.ndim - 1)])
 
 
 def _quantised(array, detail):

@@ -131,16 +131,12 @@ class Ensemble(Teacher):
         return [member(inputs, training=False) for member in self.members]
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "members": [keras.saving.serialize_keras_object(m) for m in self.members],
-            "output": keras.saving.serialize_keras_object(self.output_kind),
-        }
+        own = {"members": self.members, "output": self.output_kind}
+        return {**super().get_config(), **keras.saving.serialize_keras_object(own)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Ensemble":
-        members = [keras.saving.deserialize_keras_object(m) for m in config["members"]]
-        return cls(**{**config, "members": members})
+        return cls(**keras.saving.deserialize_keras_object(config))
 
 
 def get(
@@ -168,11 +164,8 @@ def get(
 
 def _point_where_it_fits(output, shape):
     if isinstance(output, outputs.Joint) and isinstance(shape, dict):
-        named = {
-            name: _point_where_it_fits(each, shape.get(name))
-            for name, each in output.outputs.items()
-        }
-        return outputs.Joint(named, output.weights)
+        fits = {n: _point_where_it_fits(each, shape.get(n)) for n, each in output.outputs.items()}
+        return outputs.Joint(fits, output.weights)
     if isinstance(output, outputs.Normal) and shape and shape[-1] == output.size:
         return answers.points(output)
     return output

@@ -80,7 +80,8 @@ def load(
     if any(None in tuple(shape) for shape in _leaves(input_shape)):
         raise ValueError(f"input_shape must hold known sizes only; got {input_shape}.")
     output = outputs.get(output)
-    network, own = call_by_name("pretrained network", _KINDS, name, arguments, input_shape)
+    loaded = call_by_name("pretrained network", _KINDS, name, arguments)
+    network, own = loaded if isinstance(loaded, tuple) else (loaded, ())
     layers = build_layers(preprocessing or own)
     plain = compose(network, layers, input_shape)
     answered = _on_zeros(plain, input_shape)
@@ -95,10 +96,9 @@ def load(
             "1): say answer='probabilities', or answer='logits' if they are logits nevertheless."
         )
     answers.check(kind, values)
+    unchanged = {"logits": answers.UNNAMED}
     if isinstance(kind, outputs.Joint):
         unchanged = {f"{part}_logits": part for part in kind.outputs}
-    else:
-        unchanged = {"logits": answers.UNNAMED}
     if of_keras and parameters == unchanged and len(parameters) == len(answered):
         model = plain if any(_leaves(layers)) else network
     else:
@@ -121,15 +121,14 @@ def _on_zeros(model, input_shape):
     return {name: np.asarray(array) for name, array in named.items()}
 
 
-def _keras_file(input_shape, path, trust_code=False):
-    del input_shape
+def _keras_file(path, trust_code=False):
     path = pathlib.Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"There is no Keras file at {path}.")
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is not a .keras file; write one with model.save('name.keras').")
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=not trust_code), ()
+        return keras.models.load_model(path, compile=False, safe_mode=not trust_code)
     except Exception as error:
         if trust_code or "safe_mode" not in str(error):
             raise ValueError(f"{path} can't be loaded: {error}") from error
@@ -139,7 +138,7 @@ def _keras_file(input_shape, path, trust_code=False):
         ) from error
 
 
-def _keras_application(input_shape, model, weights="imagenet", classes=1000, size=None):
+def _keras_application(model, weights="imagenet", classes=1000, size=None):
     factory = getattr(keras.applications, model, None)
     if not callable(factory):
         known = sorted(
@@ -150,11 +149,8 @@ def _keras_application(input_shape, model, weights="imagenet", classes=1000, siz
     network = factory(
         weights=weights, classes=classes, classifier_activation=None, input_shape=shape
     )
-    size = tuple(network.input_shape[1:3])
-    own = [keras.layers.Rescaling(255.0)]
-    if size != tuple(input_shape[:2]):
-        own.append(keras.layers.Resizing(*size))
-    return network, [*own, ApplicationPreprocessing(model)]
+    resizing = keras.layers.Resizing(*network.input_shape[1:3])
+    return network, [keras.layers.Rescaling(255.0), resizing, ApplicationPreprocessing(model)]
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -189,8 +185,7 @@ class ApplicationPreprocessing(keras.layers.Layer):
         return {**super().get_config(), "model": self.model}
 
 
-def _keras_hub(input_shape, preset):
-    del input_shape
+def _keras_hub(preset):
     keras_hub = black_boxes.optional("keras_hub", "keras-hub")
     network = keras_hub.models.ImageClassifier.from_preset(preset, activation=None)
     own = [keras.layers.Rescaling(255.0)]
@@ -206,30 +201,16 @@ def _keras_hub(input_shape, preset):
     return network, own
 
 
-def _saved_model(input_shape, path, endpoint="serving_default"):
-    del input_shape
-    return black_boxes.SavedModel(path, endpoint), ()
-
-
-def _tflite(input_shape, path):
-    del input_shape
-    return black_boxes.LiteRT(path), ()
-
-
-def _onnx(input_shape, path, providers=("CPUExecutionProvider",)):
-    del input_shape
-    return black_boxes.Onnx(path, providers), ()
-
-
 def _leaves(nest):
     return list(nest.values()) if isinstance(nest, dict) else [nest]
 
 
-_KINDS = {
+# Functions to a network, or to one and its own preprocessing.
+_KINDS: dict[str, Any] = {
     "keras": _keras_file,
     "keras_application": _keras_application,
     "keras_hub": _keras_hub,
-    "onnx": _onnx,
-    "saved_model": _saved_model,
-    "tflite": _tflite,
+    "onnx": lambda path, providers=("CPUExecutionProvider",): black_boxes.Onnx(path, providers),
+    "saved_model": lambda path, endpoint="serving_default": black_boxes.SavedModel(path, endpoint),
+    "tflite": lambda path: black_boxes.LiteRT(path),
 }

@@ -7,7 +7,7 @@ import processes
 import pytest
 from tiny import untuned
 
-from ecl_tf.experiments import comparison, grid, methods
+from ecl_tf.experiments import comparison, grid
 from ecl_tf.experiments.experiment import Experiment
 
 CONFIG = """
@@ -56,7 +56,6 @@ def test_a_grid_is_the_product_of_its_settings(config):
         ({"data": {"held_out": "all"}}, "elsewhere", "one teacher for all folds"),
         ({"data": {"held_out": "all"}}, None, "config.folds is empty"),
         ({"methods": {"XCL": {"sampler": "Mix"}}}, None, "names 'XCL', which is compared anyway"),
-        ({"methods": {"teacher": {}}}, None, "names 'teacher', which is compared anyway"),
         ({"methods": {"mixed": {"sampler": "Mixupp"}}}, None, "Unknown sampler .*'Mixupp'"),
         ({"student": {"network": {"hight": 3}}}, None, r"no arguments \['hight'\]"),
     ],
@@ -66,15 +65,6 @@ def test_what_cannot_be_compared_is_refused_before_all(config, keys, teacher, me
         comparison.validate(with_keys(config, **keys), teacher)
 
 
-def test_methods_are_labelled_by_their_samplers(config):
-    named = {"named": {"sampler": "Mix"}, "default": {"temperature": 2.0}}
-    found = methods.others(Experiment(with_keys(config, methods=named)))
-    assert {setting.method: setting.label for setting in found} == {
-        "named": "Mix",
-        "default": "Uncertain",
-    }
-
-
 @pytest.mark.slow
 def test_cells_share_the_teacher_and_are_not_run_again(
     run_script, config, tmp_path, monkeypatch, eagerly
@@ -82,7 +72,8 @@ def test_cells_share_the_teacher_and_are_not_run_again(
     config.teacher.train.update({"steps": 2, "steps_per_execution": 1})
     config.student.train.steps_per_execution = 1
     mixed = {"sampler": "Empirical", "label_weight": 1.0, "labels": {"mixup_alpha": 1.0}}
-    config = with_keys(config, methods={"mixed labels": mixed})
+    config.kd.label_weights = (0.0, 0.1)
+    config = with_keys(config, methods={"mixed labels": mixed}, replay_epochs=3)
     config = with_keys(config, grid=(("student.train.steps", (2, 4)),))
     run_script("compare", config, tmp_path)
     cells = json.loads((tmp_path / "results.json").read_text())["cells"]
@@ -103,6 +94,14 @@ def test_cells_share_the_teacher_and_are_not_run_again(
         np.testing.assert_allclose(np.sum(shown["XCL"]["probabilities"], -1), 1.0, atol=1e-3)
     first, second = (cell["teacher"] for cell in cells.values())
     assert first == second
+
+    # Standard KD, both KD to choose from, and XCL: the first three see the same samples.
+    manifests = sorted(tmp_path.glob("teachers/*/stores/*/manifest.json"))
+    assert [path.parent.name.partition("_")[0] for path in manifests] == ["Choice", "Empirical"]
+    for path in manifests:
+        plan = json.loads(path.read_text())["plan"]
+        assert (plan["epochs"], plan["batch_size"], plan["data"]["rows"]) == (3, 64, 64)
+    assert "stored for 3 epochs" in (tmp_path / "table.md").read_text()
 
     monkeypatch.setattr(Experiment, "train_supervised", None)
     monkeypatch.setattr(Experiment, "train_distilled", None)

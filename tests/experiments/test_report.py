@@ -13,7 +13,7 @@ import processes
 import pytest
 from scipy import stats
 
-from ecl_tf.experiments import figures, report, tables
+from ecl_tf.experiments import diagnostics, figures, report, tables
 
 METHODS = ("ERM", "standard KD", "tuned KD", "XCL", "FunMatch")
 METRICS = {"accuracy": ("accuracy", "nll", "ece"), "rmse": ("rmse", "nll", "coverage")}
@@ -171,12 +171,12 @@ def test_figures_draw_means_over_seeds_and_two_standard_deviations(drawn):
 
 def test_reliability_of_all_seeds_by_hand():
     other = {"predicted": [0.52], "observed": [0.7], "weight": [1.0]}  # In the bin of 0.5.
-    pooled = figures.pool([CURVE, other], classes=True)
+    pooled = diagnostics.pool([CURVE, other], classes=True)
     np.testing.assert_allclose(pooled["predicted"], [0.77 / 1.5, 0.9])
     np.testing.assert_allclose(pooled["observed"], [0.9 / 1.5, 1.0])
     np.testing.assert_allclose(pooled["weight"], [0.75, 0.25])
     levels = [{**CURVE, "predicted": [0.9, 0.95], "observed": o} for o in ([0, 1], [1, 1])]
-    np.testing.assert_allclose(figures.pool(levels, classes=False)["observed"], [0.5, 1.0])
+    np.testing.assert_allclose(diagnostics.pool(levels, classes=False)["observed"], [0.5, 1.0])
 
 
 def test_the_gallery_shows_inputs_and_answers(drawn):
@@ -239,17 +239,18 @@ def test_grids_of_one_cell_of_one_seed_of_names_and_of_other_methods(drawn):
         run["test"]["accuracy"] = 0.5
     shown = rows_of(parse({"cells": {"a=1": results}}))
     assert shown[0][0][0] == "a" and "±" not in str(shown)
+    assert "to" not in shown[1][1][1] and shown[1][1][1] == "0 %"  # Of one seed: no interval.
     page = parse({"cells": {"a=x": make(), "a=y": make(methods=METHODS[:4])}})
     assert [row[-1] != "" for row in rows_of(page)[0]] == [True, True, False]
     assert not any(" by a" in alt for alt in attributes(page, "alt"))
 
 
 def test_what_cannot_be_reported_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"no results\.json in .*trainers\.compare"):
+    with pytest.raises(ValueError, match=r"no results\.json in .*ecl-tf compare"):
         report.rebuild(tmp_path)
     for content in ("", "{}", '{"cells": {"a=1": {"runs": {}}}}'):
         (tmp_path / "results.json").write_text(content)
-        with pytest.raises(ValueError, match=r"(not JSON|unfinished).*trainers\.compare"):
+        with pytest.raises(ValueError, match=r"(not JSON|unfinished).*ecl-tf compare"):
             report.rebuild(tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
 

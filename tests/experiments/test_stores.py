@@ -1,14 +1,11 @@
-"""Comparisons whose students replay the teacher's answers."""
-
-import json
+"""Students that replay the teacher's answers."""
 
 import numpy as np
 import pytest
 from tiny import untuned
 
 import ecl_tf
-from ecl_tf import replay
-from ecl_tf.experiments import comparison, experiment, stores, tables
+from ecl_tf.experiments import experiment, stores
 
 
 @pytest.fixture
@@ -20,34 +17,6 @@ def config(digits_config):
 
 def untrained(built):
     return ecl_tf.Ensemble([built.network(built.config.teacher)], built.output)
-
-
-@pytest.mark.slow
-def test_students_of_a_comparison_share_stores(config, tmp_path, eagerly, monkeypatch):
-    config.kd.label_weights = (0.0, 0.1)
-    recorded = []
-    original = replay.record
-
-    def record(*args, **kwargs):
-        recorded.append(kwargs["directory"].name.partition("_")[0])
-        return original(*args, **kwargs)
-
-    monkeypatch.setattr(replay, "record", record)
-    results = comparison.compare(experiment.Experiment(config), tmp_path)
-
-    # Two KD to choose from, standard KD and XCL, of whom the first three see the same samples.
-    assert recorded == ["Empirical", "Choice"]
-    manifests = list(tmp_path.glob("stores/*/manifest.json"))
-    assert len(manifests) == 2
-    for path in manifests:
-        plan = json.loads(path.read_text())["plan"]
-        assert (plan["epochs"], plan["batch_size"], plan["data"]["rows"]) == (3, 64, 64)
-    assert results["replay_epochs"] == 3
-    assert "stored for 3 epochs" in tables.note(results)
-
-    # What is finished is not recorded again, nor trained.
-    assert comparison.compare(experiment.Experiment(config), tmp_path) == results
-    assert len(recorded) == 2
 
 
 def test_a_replaying_student_runs_no_teacher(config, tmp_path, eagerly, monkeypatch):

@@ -110,29 +110,28 @@ def test_scripts_train_the_same_on_one_device_on_two_and_on_two_workers_of_whom_
     assert len(one) == 3 + 2 and one == several
 
 
+TASK = {"cluster": {"worker": ["h:1"]}, "task": {"type": "worker", "index": 1}}
+NO_CLUSTER = r"needs the environment variable TF_CONFIG.*Here it is"
+
+
 @pytest.mark.parametrize(
-    "tf_config",
+    ("name", "tf_config", "message"),
     [
-        None,
-        "no JSON",
-        json.dumps({"cluster": {"worker": ["127.0.0.1:1"]}}),
-        json.dumps({"cluster": {"worker": ["h:1"]}, "task": {"type": "worker", "index": 1}}),
+        ("multi_worker", None, NO_CLUSTER),
+        ("multi_worker", "no JSON", NO_CLUSTER),
+        ("multi_worker", json.dumps({"cluster": TASK["cluster"]}), NO_CLUSTER),
+        ("multi_worker", json.dumps(TASK), NO_CLUSTER),  # Of one worker, the second.
+        ("tpu", None, r"found no TPU.*TPU_NAME=local"),
+        ("gpu", None, r"Unknown strategy 'gpu'; expected one of \['default'"),
     ],
 )
-def test_workers_need_tf_config(monkeypatch, tf_config):
+def test_strategies_that_are_not_there(monkeypatch, name, tf_config, message):
+    monkeypatch.delenv("TPU_NAME", raising=False)
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if tf_config is not None:
         monkeypatch.setenv("TF_CONFIG", tf_config)
-    with pytest.raises(ValueError, match=r"needs the environment variable TF_CONFIG.*Here it is"):
-        strategies.use("multi_worker")
-
-
-def test_strategies_that_are_not_there(monkeypatch):
-    monkeypatch.delenv("TPU_NAME", raising=False)
-    with pytest.raises(ValueError, match=r"found no TPU.*TPU_NAME=local"):
-        strategies.use("tpu")
-    with pytest.raises(ValueError, match=r"Unknown strategy 'gpu'; expected one of \['default'"):
-        strategies.use("gpu")
+    with pytest.raises(ValueError, match=message):
+        strategies.use(name)
 
 
 def test_replicas_must_divide_a_batch(monkeypatch):

@@ -26,14 +26,6 @@ def test_a_directory_with_other_files_is_refused(tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
-def test_json_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "results.json"
-    work_directory.write_json(path, {"old": 1})
-    with pytest.raises(TypeError):
-        work_directory.write_json(path, {"new": object()})
-    assert json.loads(path.read_text()) == {"old": 1}
-
-
 def test_a_changed_data_file_is_refused(tmp_path):
     file = tmp_path / "table.csv"
     config = ConfigDict({"data": {"path": str(file)}})
@@ -46,11 +38,3 @@ def test_a_changed_data_file_is_refused(tmp_path):
     work_directory.claim(tmp_path / "new", config)
     directory = ConfigDict({"data": {"path": str(tmp_path)}})
     work_directory.claim(tmp_path / "images", directory)
-
-
-def test_what_results_come_from_is_kept_and_compared(tmp_path):
-    work_directory.require_same(tmp_path, teacher="a")
-    work_directory.require_same(tmp_path, teacher="a", data="b")
-    with pytest.raises(ValueError, match="The teacher has changed"):
-        work_directory.require_same(tmp_path, teacher="c")
-    assert work_directory.read_hashes(tmp_path) == {"teacher": "a", "data": "b"}

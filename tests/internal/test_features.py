@@ -6,13 +6,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from by_hand import CLASSES, SIZE, Recorder, numbers
 from scipy.special import log_softmax
 
 from ecl_tf import Distiller, Ensemble, Teacher
 from ecl_tf._internal import features
 
-SIZE, CLASSES = 4, 3
-X = np.random.default_rng(0).normal(size=(6, SIZE)).astype("float32")
+X = numbers(6, SIZE)
 
 
 def sequential(width, prefix):
@@ -38,8 +38,7 @@ def hidden(model, x):
     return [*activations, x @ kernel + bias]
 
 
-def feature_loss(loss, teacher, student):
-    return keras.distillation.FeatureDistillation(loss, teacher, student)
+feature_loss = keras.distillation.FeatureDistillation
 
 
 def test_the_features_are_the_layers_outputs():
@@ -70,20 +69,10 @@ def test_networks_with_named_inputs_have_features_too():
 
 @pytest.mark.parametrize("names", [[None], ["a_first"]])
 def test_the_network_runs_once_however_many_features(names):
-    calls = []
-
-    class Traced(keras.layers.Layer):
-        def call(self, inputs):
-            calls.append(tuple(inputs.shape))
-            return inputs
-
-    inputs = keras.Input((SIZE,))
-    hidden_units = keras.layers.Dense(5, name="a_first")(Traced()(inputs))
-    model = keras.Model(inputs, keras.layers.Dense(CLASSES)(hidden_units))
-    run = features.runner(model, names)
-    calls.clear()
-    run(X, training=False)
-    assert calls == [X.shape]
+    recorder = Recorder(name="a_first")
+    model = keras.Sequential([keras.Input((SIZE,)), recorder, keras.layers.Dense(CLASSES)])
+    features.runner(model, names)(tf.constant(X), training=False)
+    assert [batch.shape for batch in recorder.batches] == [X.shape]
 
 
 def test_the_training_flag_reaches_the_layers():

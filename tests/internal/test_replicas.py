@@ -62,42 +62,43 @@ def refusal(monkeypatch, strategy, rows, *layers, optimizer="sgd", **compiled):
     return None
 
 
-@pytest.mark.parametrize(
-    ("rows", "count", "is_full"),
-    # 5 rows on 4 replicas are 2, 2, 1 and none.
-    [(7, 2, True), (1, 2, False), (5, 4, False), (7, 4, True), (None, 2, False)],
-)
-def test_batch_normalisation_needs_rows_on_every_replica(monkeypatch, rows, count, is_full):
-    found = refusal(monkeypatch, Several(count), rows, keras.layers.BatchNormalization())
-    assert (found is None) is is_full
-    assert is_full or "drop_remainder=True" in found
+NORMALISES = keras.layers.BatchNormalization
 
 
 @pytest.mark.parametrize(
-    ("layers", "is_refused"),
+    ("layers", "count", "rows", "is_refused"),
     [
-        ([], False),
-        ([keras.layers.BatchNormalization(trainable=False)], False),
-        ([keras.Sequential([keras.layers.BatchNormalization()])], True),
+        ([NORMALISES], 2, 7, False),
+        ([NORMALISES], 2, 1, True),
+        ([NORMALISES], 4, 5, True),  # 5 rows on 4 replicas are 2, 2, 1 and none.
+        ([NORMALISES], 4, 7, False),
+        ([NORMALISES], 2, None, True),
+        ([NORMALISES], 1, None, False),
+        ([], 2, None, False),
+        ([lambda: NORMALISES(trainable=False)], 2, None, False),
+        ([lambda: keras.Sequential([NORMALISES()])], 2, None, True),
     ],
-    ids=["none", "frozen", "nested"],
 )
-def test_batch_normalisation_is_looked_for_where_it_trains(monkeypatch, layers, is_refused):
-    assert (refusal(monkeypatch, Several(2), None, *layers) is not None) is is_refused
+def test_batch_normalisation_needs_rows_on_every_replica(
+    monkeypatch, layers, count, rows, is_refused
+):
+    found = refusal(monkeypatch, Several(count), rows, *[make() for make in layers])
+    assert ("drop_remainder=True" in (found or "")) is is_refused
 
 
-def test_one_replica_may_have_any_batches_and_executions(monkeypatch):
-    layer = keras.layers.BatchNormalization()
-    assert refusal(monkeypatch, Several(1), None, layer, steps_per_execution=4) is None
-
-
-def test_what_would_go_wrong_on_several_replicas_is_refused(monkeypatch):
-    found = refusal(monkeypatch, Several(2), 8, steps_per_execution=4)
-    assert "steps_per_execution=4 does not work" in found and "steps_per_execution=1" in found
-    for count, is_refused in ((1, False), (2, True)):
-        optimizer = keras.optimizers.SGD(gradient_accumulation_steps=2)
-        found = refusal(monkeypatch, Several(count), 8, optimizer=optimizer)
-        assert ("gradient_accumulation_steps=2 does not work on" in (found or "")) is is_refused
+@pytest.mark.parametrize(
+    ("compiled", "message"),
+    [
+        ({"steps_per_execution": 4}, "steps_per_execution=4 does not work"),
+        (
+            {"optimizer": keras.optimizers.SGD(gradient_accumulation_steps=2)},
+            "gradient_accumulation_steps=2 does not work on",
+        ),
+    ],
+)
+def test_what_would_go_wrong_on_several_replicas_is_refused(monkeypatch, compiled, message):
+    assert message in refusal(monkeypatch, Several(2), 8, **compiled)
+    assert refusal(monkeypatch, Several(1), 8, **compiled) is None
 
 
 def test_a_parameter_server_is_refused(monkeypatch):

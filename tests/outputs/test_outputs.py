@@ -8,6 +8,7 @@ import pytest
 import scipy.special
 import scipy.stats
 import tensorflow as tf
+from by_hand import normal_kl, softmax
 
 from ecl_tf import divergences, outputs
 from ecl_tf.outputs import Bernoulli, Categorical, Joint, Normal, Point
@@ -29,16 +30,8 @@ of_each_kind = pytest.mark.parametrize("output", KINDS, ids=repr)
 of_each_gaussian = pytest.mark.parametrize("output", GAUSSIANS, ids=repr)
 
 
-def softmax(logits):
-    return scipy.special.softmax(np.asarray(logits, np.float64), -1)
-
-
 def sigmoid(logits):
     return scipy.special.expit(np.asarray(logits, np.float64))
-
-
-def entropy_of_coins(p):
-    return scipy.stats.entropy([p, 1 - p])
 
 
 def raws_for(output):
@@ -53,10 +46,6 @@ def moments(output, raw):
     if isinstance(output, Point):
         return mean, np.broadcast_to(output.stddev, mean.shape)
     return mean, unit * (output.min_scale + np.logaddexp(0, raw[..., size:]))
-
-
-def normal_kl(m, s, n, t):
-    return np.log(t / s) + (s**2 + (m - n) ** 2) / (2 * t**2) - 0.5
 
 
 # Distributions
@@ -98,57 +87,16 @@ def test_float16_raw_outputs_give_float32_distributions(output):
         np.testing.assert_array_equal(output.parameters(distribution)[name], value)
 
 
-def test_the_scale_floor_bounds_the_divergence():
-    output = Normal(1, 1e-2)
-    one = scipy.special.logit(1 - math.exp(-(1 - 1e-2)))  # softplus(x) = 1 - floor
-    teacher, student = output([[0.0, one]]), output([[0.0, -1e4]])
-    expected = math.log(1e-2) + 1 / (2 * 1e-2**2) - 0.5
-    actual = output.divergence(teacher, student, divergences.kl)
-    assert float(student.stddev()[0, 0]) == pytest.approx(1e-2)
-    assert float(actual[0]) == pytest.approx(expected, rel=1e-4)
-
-
 # Divergence of outputs: temperature, gradients, dense predictions
 
 
-@pytest.mark.parametrize(("temperature", "shift"), [(1.0, 0.0), (4.0, 50.0)])
-def test_categorical_divergence_is_squared_temperature_times_the_tempered_kl(temperature, shift):
-    """A constant that is added to every logit changes nothing."""
-    output = Categorical()
-    actual = output.divergence(
-        output(RAWS[0] + shift), output(RAWS[1] + shift), divergences.kl, temperature
-    )
-    p, q = softmax(RAWS[0] / temperature), softmax(RAWS[1] / temperature)
-    expected = temperature**2 * scipy.stats.entropy(p, q, axis=-1)
-    np.testing.assert_allclose(actual, expected, rtol=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("teacher", "student", "temperature"),
-    [
-        (RAWS[0], RAWS[1], 4.0),
-        # A clipped softmax would have no gradient here.
-        (np.float32([[2.0, 0.0, -1.0]]), np.float32([[-20.0, 0.0, 0.0]]), 1.0),
-    ],
-    ids=["tempered", "extreme"],
-)
-def test_the_gradient_is_temperature_times_the_tempered_difference(teacher, student, temperature):
-    output, logits = Categorical(), tf.constant(student)
+def test_the_gradient_is_exact_where_a_clipped_softmax_would_have_none():
+    output, teacher, logits = Categorical(), [[2.0, 0.0, -1.0]], tf.constant([[-20.0, 0.0, 0.0]])
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        loss = output.divergence(output(teacher), output(logits), divergences.kl, temperature)
-    expected = temperature * (softmax(student / temperature) - softmax(teacher / temperature))
-    actual = tape.gradient(loss, logits)
-    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_temperature_is_for_categorical_outputs_only():
-    assert Categorical().takes_temperature
-    for output in (Bernoulli(), Normal(2)):
-        teacher, student = output(RAWS[0]), output(RAWS[1])
-        values = [output.divergence(teacher, student, divergences.kl, t) for t in (1.0, 4.0)]
-        np.testing.assert_array_equal(*values)
-        assert not output.takes_temperature
+        loss = output.divergence(output(teacher), output(logits), divergences.kl)
+    expected = softmax(logits) - softmax(teacher)
+    np.testing.assert_allclose(tape.gradient(loss, logits), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("output", KINDS[:3], ids=repr)
@@ -183,17 +131,6 @@ def test_divergence_and_likelihood_of_gaussians_equal_formulas_in_the_targets_un
 # Ensembles and uncertainty
 
 
-@of_each_kind
-def test_identical_members_equal_one_model_and_agree(output):
-    for members in (1, 3):
-        raws = [RAW] * members
-        combined = output.parameters(output.combine(raws))
-        for name, value in output.parameters(output(RAW)).items():
-            np.testing.assert_allclose(combined[name], value, rtol=1e-5)
-        epistemic = output.uncertainty(raws).epistemic
-        np.testing.assert_allclose(epistemic, np.zeros(epistemic.shape), atol=1e-6)
-
-
 def test_categorical_and_bernoulli_ensembles_are_means_of_probabilities():
     for output, function in ((Categorical(), softmax), (Bernoulli(), sigmoid)):
         combined = output.combine(list(RAWS))
@@ -211,20 +148,6 @@ def test_ensembles_of_extreme_logits_stay_finite(output):
     probabilities = output.parameters(combined)["probabilities"]
     np.testing.assert_allclose(probabilities, [[1.0, 0.0]], atol=1e-6)
     assert np.all(np.isfinite(output.uncertainty(raws)))
-
-
-def test_uncertainty_is_the_mean_entropy_and_the_rest_of_the_totals():
-    aleatoric, epistemic = Categorical().uncertainty(list(RAWS))
-    p = softmax(RAWS)
-    np.testing.assert_allclose(aleatoric, scipy.stats.entropy(p, axis=-1).mean(0), rtol=1e-5)
-    total = scipy.stats.entropy(p.mean(0), axis=-1)
-    np.testing.assert_allclose(aleatoric + epistemic, total, rtol=1e-5)
-    # Of yes/no labels the sum.
-    aleatoric, epistemic = Bernoulli().uncertainty(list(RAWS))
-    p = sigmoid(RAWS)
-    np.testing.assert_allclose(aleatoric, entropy_of_coins(p).mean(0).sum(-1), rtol=1e-5)
-    total = entropy_of_coins(p.mean(0)).sum(-1)
-    np.testing.assert_allclose(aleatoric + epistemic, total, rtol=1e-5)
 
 
 @of_each_gaussian
@@ -331,7 +254,10 @@ def test_compare_by_hand(output, teacher, student, expected):
         np.testing.assert_allclose(actual[name], value)
 
 
-@of_each_kind
+TEMPERED = [Categorical(0.5), Bernoulli(2.0), Normal(2, temperature=3.0)]
+
+
+@pytest.mark.parametrize("output", [*KINDS, *TEMPERED], ids=repr)
 def test_raw_and_from_parameters_are_inverses(output):
     raw = RAW.copy()
     raw[0, -1] = 60.0  # softplus must not overflow on its way back.
@@ -365,13 +291,10 @@ def test_joint_divergence_and_likelihood_are_weighted_sums():
 
 
 def test_joint_does_by_name_what_its_outputs_do():
-    combined, uncertainty = JOINT.combine(JOINT_RAWS), JOINT.uncertainty(JOINT_RAWS)
+    combined = JOINT.combine(JOINT_RAWS)
     actual = combined["digit"].probs_parameter()
     np.testing.assert_allclose(actual, softmax(RAWS).mean(0), rtol=1e-5)
     np.testing.assert_allclose(combined["angle"].mean(), RAWS[:, :, :1].mean(0), rtol=1e-4)
-    entropy = scipy.stats.entropy(softmax(RAWS), axis=-1).mean(0)
-    np.testing.assert_allclose(uncertainty["digit"].aleatoric, entropy, rtol=1e-5)
-    np.testing.assert_allclose(uncertainty["angle"].epistemic, RAWS[:, :, :1].var(0), rtol=1e-4)
     prediction = JOINT.prediction(JOINT_RAWS[0])
     np.testing.assert_allclose(prediction["digit"], softmax(RAW), rtol=1e-5)
     np.testing.assert_array_equal(prediction["angle"], RAW[:, :1])
@@ -457,11 +380,17 @@ MEANS = [math.inf, -math.inf, math.nan, [0.0, math.nan], [0.0] * 3, []]
             for mean in MEANS
         ),
         (Categorical, {"temperature": 0.0}, "temperature must be a positive number"),
+        (Normal(2).tempered, {"temperature": math.inf}, "temperature must be a positive number"),
+        (
+            Point(2, 1.0).tempered,
+            {"temperature": math.nan},
+            "temperature must be a positive number",
+        ),
     ],
     ids=str,
 )
 def test_bad_arguments_are_refused(make, arguments, message):
-    size = {} if make is Categorical else {"event_size": 2}
+    size = {"event_size": 2} if make in (Normal, Point) else {}
     with pytest.raises(ValueError, match=message):
         make(**{**size, **arguments})
 
@@ -516,7 +445,7 @@ def test_get_names_the_choices(identifier, shape, message):
         outputs.get(identifier, shape)
 
 
-ALL = [*KINDS, *GAUSSIANS[1:], Point(2), Point(2, [0.5, 2.0], 0.1), Categorical(2.0), JOINT]
+ALL = [*KINDS, *GAUSSIANS[1:], Point(2), Point(2, [0.5, 2.0], 0.1), *TEMPERED, JOINT]
 
 
 @pytest.mark.parametrize("output", ALL, ids=repr)

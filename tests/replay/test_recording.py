@@ -10,7 +10,7 @@ import processes
 import pytest
 import tensorflow as tf
 
-from ecl_tf import outputs, replay, samplers
+from ecl_tf import replay, samplers
 from ecl_tf._internal import identity
 from ecl_tf.replay import manifest, recording
 
@@ -101,17 +101,8 @@ def test_the_estimate_is_what_is_then_written(whole):
     cost = replay.estimate(network(), X, batch_size=8, epochs=3, shards=2)
     written = sum(path.stat().st_size for path in whole.glob("shard-*"))
     assert cost["rows"] == 3 * 64 and cost["bytes"] == pytest.approx(written, rel=0.02)
+    assert cost["bytes_per_row"] * cost["rows"] == pytest.approx(cost["bytes"], rel=0.05)
     assert cost["seconds"] > 0.0
-
-
-@pytest.mark.parametrize(
-    ("output", "units", "top_k", "limit"),
-    [(outputs.Categorical(), 100, 10, 64), (outputs.Normal(2), 4, 1, 24)],
-)
-def test_bytes_a_row(output, units, top_k, limit):
-    teacher = [network(units, seed) for seed in (1, 2)]
-    cost = replay.estimate(teacher, X, output=output, batch_size=64, epochs=1, top_k=top_k)
-    assert cost["bytes_per_row"] <= limit
 
 
 # What is wrong with a store.
@@ -131,9 +122,15 @@ def swap(directory):
     (directory / "other").rename(directory / TWO)
 
 
+def of_another_format(directory):
+    path = directory / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (of_another_format, "has the format 99"),
         (lambda d: damage(d / ONE), rf"{ONE} is damaged: its checksum"),
         (lambda d: (d / TWO).write_bytes((d / TWO).read_bytes()[:-9]), rf"{TWO} is truncated"),
         (lambda d: (d / TWO).unlink(), rf"{TWO} is missing"),
@@ -161,13 +158,6 @@ def test_a_shard_that_is_lost_is_written_again(copy, whole):
     shutil.copy(copy / ONE, copy / f"{ONE.removesuffix('.tfrecord')}.part-000000000-000000012")
     assert record(copy)
     assert contents(copy) == contents(whole)
-
-
-def test_another_format_is_refused(copy):
-    path = copy / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
-    with pytest.raises(ValueError, match="has the format 99"):
-        replay.Store(copy)
 
 
 def test_a_recording_goes_on_with_its_own_settings_only(copy, tmp_path):

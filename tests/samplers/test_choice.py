@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
-from checks import numbers
+from by_hand import numbers
 
 from ecl_tf.samplers import Augment, Choice, Empirical, Mixup, Sampler, Samples
 
@@ -45,16 +45,6 @@ def test_samplers_are_chosen_with_their_probabilities(probabilities):
 def test_rows_are_chosen_independently():
     numbers = chosen([Add(0), Add(1)], seed=2)
     assert abs(np.corrcoef(numbers[:-1], numbers[1:])[0, 1]) < 4 / math.sqrt(4000)
-
-
-def test_all_inputs_of_a_row_come_from_the_same_sampler():
-    inputs = {"image": tf.zeros((50, 3, 3, 1)), "head_pose": tf.zeros((50, 2))}
-    samples = Choice([Add(0), Add(1)])(inputs, seed=0).inputs
-    image, pose = samples["image"].numpy(), samples["head_pose"].numpy()
-    np.testing.assert_array_equal(image, np.broadcast_to(image[:, :1, :1], image.shape))
-    np.testing.assert_array_equal(image[:, 0, 0], pose[:, :1])
-    np.testing.assert_array_equal(image[:, 0, 0], pose[:, 1:])
-    assert set(pose[:, 0]) == {0.0, 1.0}
 
 
 def test_every_row_is_of_one_kind_and_the_unmodified_ones_are_the_empirical_ones():

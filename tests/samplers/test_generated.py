@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from checks import fits, network, numbers
+from by_hand import Subclassed, fits, network, numbers
 
 from ecl_tf import Distiller, samplers
 from ecl_tf.samplers import Choice, Generated, Uncertain
@@ -42,17 +42,7 @@ def test_the_generator_is_given_independent_standard_normal_numbers_of_its_input
     assert np.abs(correlations).max() < 4 / np.sqrt(2000)
 
 
-def test_samples_are_the_models_function_of_z():
-    model = dense()
-    weights, bias = model.get_weights()
-    samples = Generated(model)(X, seed=3)
-    expected = z_of(8, 2, seed=3) @ weights + bias
-    np.testing.assert_allclose(samples.inputs, expected, rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(samples.unmodified, [False] * 8)
-    assert not samples.is_moved and not Generated.keeps_rows
-
-
-def test_layers_are_in_inference_mode():
+def test_samples_are_the_models_function_of_z_in_inference_mode():
     normalization = keras.layers.BatchNormalization()
     layers = [keras.layers.Dropout(0.9), keras.layers.Dense(SIZE), normalization]
     model = keras.Sequential([keras.Input((2,)), *layers])
@@ -61,8 +51,11 @@ def test_layers_are_in_inference_mode():
     normalization.moving_variance.assign(variance)
     kernel = model.layers[1].get_weights()[0]
     expected = (z_of(8, 2, seed=3) @ kernel - mean) / np.sqrt(variance + 1e-3)
-    np.testing.assert_allclose(Generated(model)(X, seed=3).inputs, expected, rtol=1e-4, atol=1e-5)
+    samples = Generated(model)(X, seed=3)
+    np.testing.assert_allclose(samples.inputs, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(normalization.moving_mean, mean)
+    np.testing.assert_array_equal(samples.unmodified, [False] * 8)
+    assert not samples.is_moved and not Generated.keeps_rows
 
 
 # Types and structures.
@@ -121,18 +114,6 @@ def test_named_inputs_come_from_one_z():
 def test_other_shapes_than_the_inputs_are_refused_with_both(model, inputs, message):
     with pytest.raises(ValueError, match=rf"gives rows of {message}.*Reshape"):
         Generated(model)(inputs, seed=0)
-
-
-def test_fit_refuses_other_shapes_before_the_first_step():
-    distiller = compiled(Generated(dense(3)))
-    with pytest.raises(ValueError, match=r"\(3,\), but the inputs are \(4,\)"):
-        distiller.fit(X, verbose=0)
-    assert int(distiller.step.numpy()) == 0
-
-
-class Subclassed(keras.Model):
-    def call(self, z):
-        return z
 
 
 def two_inputs():
@@ -229,18 +210,6 @@ def test_the_student_is_trained_on_it_and_it_is_not_and_goes_on_when_loaded(wrap
     assert_equal(its.get_weights(), model.get_weights())
     assert epoch(loaded) == epoch(distiller)
     assert_equal(loaded.student.get_weights(), distiller.student.get_weights())
-
-
-def test_a_weights_file_has_the_generators(tmp_path):
-    path = tmp_path / "all.weights.h5"
-    original = compiled(Generated(dense()))
-    epoch(original)
-    original.save_weights(path)
-    other = compiled(Generated(dense(seed=30)), seed=10)
-    epoch(other)
-    other.load_weights(path)
-    assert_equal(other.sampler.model.get_weights(), dense().get_weights())
-    assert epoch(other) == epoch(original)
 
 
 def test_one_generator_in_two_places_is_refused_for_one_would_be_lost():

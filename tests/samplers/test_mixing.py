@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
-from checks import fits, numbers
+from by_hand import fits, numbers
 
 from ecl_tf.samplers import CutMix, DirichletMixup, Mix, Mixup
 

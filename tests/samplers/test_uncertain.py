@@ -3,19 +3,17 @@
 import itertools
 import math
 
-import keras
 import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
-from checks import fits, network, numbers
+from by_hand import SIZE, Recorder, fits, heads, linear, network, numbers, weights
 
-from ecl_tf import Distiller, Ensemble, Teacher, outputs, samplers, uncertainty
+from ecl_tf import Distiller, Ensemble, outputs, samplers, uncertainty
 from ecl_tf._internal import random
 from ecl_tf.samplers import Choice, GaussianNoise, Mixup, Samples, Uncertain
 
 NOBODY = uncertainty.Networks(None, None, None)  # For scores that ask no network.
-SIZE, CLASSES = 4, 3
 X = np.concatenate([np.arange(16.0)[:, None], numbers(16, SIZE - 1)], 1).astype("float32")
 
 
@@ -190,42 +188,18 @@ def test_rows_are_unmodified_where_the_base_left_them():
 # What it costs.
 
 
-class CountingTeacher(Teacher):
-    """Keeps how many rows it was asked for, each time."""
-
-    def __init__(self):
-        super().__init__("categorical")
-        self.networks = [network(1), network(2)]
-        self.rows = []
-
-    def member_outputs(self, inputs):
-        self.rows.append(len(inputs))
-        return [each(inputs, training=False) for each in self.networks]
-
-
-class CountRows(keras.layers.Layer):
-    """Keeps how many rows it has seen, and in which mode, in eager calls."""
-
-    def __init__(self):
-        super().__init__()
-        self.rows = []
-
-    def call(self, x, training=None):
-        if hasattr(x, "numpy"):
-            self.rows.append((len(x), bool(training)))
-        return x
-
-
 B, R = 6, 3
 
 
 def rows_of_a_step(sampler, label_weight):
-    teacher, counter = CountingTeacher(), CountRows()
-    student = keras.Sequential([keras.Input((SIZE,)), counter, keras.layers.Dense(CLASSES)])
-    distiller = Distiller(student, teacher, sampler=sampler, label_weight=label_weight)
+    """How many rows each network was asked for and in which mode, each time."""
+    counters = Recorder(), Recorder()
+    student, teacher = (linear(weights(seed=n), each) for n, each in enumerate(counters))
+    members = [teacher, network(2)]
+    distiller = Distiller(student, members, sampler=sampler, label_weight=label_weight)
     distiller.compile("sgd", run_eagerly=True)
     distiller.fit(X[:B], np.zeros(B, int), batch_size=B, verbose=0)
-    return teacher.rows, counter.rows
+    return [list(zip(map(len, each.batches), each.modes, strict=True)) for each in counters]
 
 
 @pytest.mark.parametrize(
@@ -247,7 +221,8 @@ def rows_of_a_step(sampler, label_weight):
     ],
 )
 def test_a_step_asks_for_no_more_rows_than_it_must(sampler, label_weight, of_teacher, of_student):
-    assert rows_of_a_step(sampler, label_weight) == (of_teacher, of_student)
+    expected = [of_student, [(rows, False) for rows in of_teacher]]
+    assert rows_of_a_step(sampler, label_weight) == expected
 
 
 @pytest.mark.parametrize("name", list(uncertainty.SCORES))
@@ -260,10 +235,7 @@ def test_the_kept_answers_are_those_that_the_teacher_would_give_again(name):
 
 
 def test_answers_of_named_outputs_are_kept_by_name():
-    inputs = keras.Input((SIZE,))
-    model = keras.Model(
-        inputs, {"kind": keras.layers.Dense(3)(inputs), "yes": keras.layers.Dense(2)(inputs)}
-    )
+    model = heads(kind=3, yes=2)
     output = outputs.Joint({"kind": "categorical", "yes": "bernoulli"})
     networks = uncertainty.Networks(Ensemble(model, output), model, output)
     samples = Uncertain(None, 2, "teacher_uncertainty", 0.0)(X, 0, networks)

@@ -2,12 +2,11 @@
 
 import math
 
-import keras
 import numpy as np
 import pytest
-from checks import network
+from by_hand import network
 
-from ecl_tf import Distiller, outputs, samplers, teachers, uncertainty
+from ecl_tf import Distiller, outputs, teachers, uncertainty
 from ecl_tf.samplers import Mixup, UncertaintyMixup
 
 ROWS, CLASSES = 8, 3
@@ -32,17 +31,11 @@ def networks():
 )
 def test_the_most_uncertain_rows_stay_and_the_others_are_mixed(clean, count, score):
     scores = uncertainty.get(score)(uncertainty.Answers(networks(), X)).numpy()
-    samples = UncertaintyMixup(clean, score)(X, 3, networks())
+    samples = UncertaintyMixup(clean, score, alpha=0.5)(X, 3, networks())
     stays = np.isin(np.arange(ROWS), np.argsort(-scores)[:count])
     np.testing.assert_array_equal(samples.unmodified, stays)
     np.testing.assert_array_equal(samples.inputs[stays], X[stays])
-    np.testing.assert_array_equal(samples.inputs[~stays], Mixup()(X, 3).inputs[~stays])
-
-
-def test_the_mixture_is_mixup_of_the_whole_batch():
-    expected = Mixup(0.5)(X, 3).inputs
-    samples = UncertaintyMixup(0.0, alpha=0.5)(X, 3, networks())
-    np.testing.assert_array_equal(samples.inputs, expected)
+    np.testing.assert_array_equal(samples.inputs[~stays], Mixup(0.5)(X, 3).inputs[~stays])
 
 
 def test_among_equal_scores_the_first_rows_stay():
@@ -57,11 +50,10 @@ def test_the_students_score_asks_no_teacher():
     np.testing.assert_array_equal(UncertaintyMixup()(X, 0, teacherless).inputs, expected)
 
 
-@pytest.mark.parametrize("label_weight", [0.0, 1.0])
-def test_a_distiller_trains_with_it(label_weight):
+def test_a_distiller_trains_with_it():
     student = dense(2)
     before = student.get_weights()
-    distiller = Distiller(student, dense(1), sampler="UncertaintyMixup", label_weight=label_weight)
+    distiller = Distiller(student, dense(1), sampler="UncertaintyMixup", label_weight=1.0)
     distiller.compile("sgd", run_eagerly=True)
     history = distiller.fit(X, np.arange(ROWS) % CLASSES, batch_size=ROWS, epochs=2, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
@@ -80,11 +72,3 @@ def test_errors_come_before_the_first_step():
         UncertaintyMixup()(X.astype("uint8"), 0, networks())
     with pytest.raises(ValueError, match=r"single network.*two networks or more"):
         Distiller(dense(1), dense(2), sampler=UncertaintyMixup(score="disagreement"))
-
-
-def test_the_config_holds_the_arguments():
-    sampler = UncertaintyMixup(0.25, "teacher_uncertainty", 0.5)
-    restored = samplers.get(keras.saving.serialize_keras_object(sampler))
-    assert restored.get_config() == sampler.get_config()
-    assert (restored.clean, restored.score) == (0.25, uncertainty.teacher_uncertainty)
-    assert restored.mixup.alpha == 0.5

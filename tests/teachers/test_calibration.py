@@ -115,30 +115,6 @@ def test_a_dataset_and_an_ensemble_are_taken_as_they_are():
     assert ensemble.output_kind.temperature == 1.0
 
 
-@pytest.mark.parametrize(
-    "output",
-    [outputs.Categorical(0.5), outputs.Bernoulli(2.0), outputs.Normal(2, temperature=3.0)],
-)
-def test_raw_is_the_inverse_at_any_temperature(output):
-    raw = RNG.normal(size=(5, 4)).astype("float32")
-    np.testing.assert_allclose(output.raw(output(raw)), raw, atol=1e-5)
-    assert type(output).from_config(output.get_config()) == output
-    assert output != output.tempered(1.0)
-
-
-@pytest.mark.parametrize(
-    ("output", "temperature"),
-    [
-        (outputs.Categorical(), 0.0),
-        (outputs.Normal(1), float("inf")),
-        (outputs.Point(1, 1.0), float("nan")),
-    ],
-)
-def test_temperatures_that_are_none(output, temperature):
-    with pytest.raises(ValueError, match="temperature must be a positive number"):
-        output.tempered(temperature)
-
-
 @pytest.mark.parametrize("output", [outputs.Categorical(4.0), outputs.Normal(2, temperature=4.0)])
 def test_a_stored_teachers_answers_are_those_of_the_live_one(output, tmp_path):
     def record(output):

@@ -12,27 +12,23 @@ from trainers import command, command_line
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPTS = [name.replace("-", "_") for name in command.COMMANDS]
-# Runs a module's main function, and tells what it had imported when it ended.
+# Runs a module or the command, and tells what was imported when it ended.
 RUN = """
 import json, runpy, sys
 try:
-    runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)
-finally:
-    print(json.dumps([name for name in sys.modules if "." not in name]))
-"""
-RUN_COMMAND = """
-import json, sys
-sys.argv[0] = "ecl-tf"
-from ecl_tf.trainers.command import main
-try:
-    main()
+    if sys.argv[1] == "ecl-tf":
+        del sys.argv[0]
+        from ecl_tf.trainers.command import main
+        main()
+    else:
+        runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)
 finally:
     print(json.dumps([name for name in sys.modules if "." not in name]))
 """
 
 
-def run(code, *arguments):
-    found = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True)
+def run(*arguments):
+    found = subprocess.run([sys.executable, "-c", RUN, *arguments], cwd=ROOT, capture_output=True)
     *text, imported = found.stdout.decode().splitlines()
     assert not {"tensorflow", "keras", "sklearn", "matplotlib"} & set(json.loads(imported))
     return "\n".join(text)
@@ -40,15 +36,15 @@ def run(code, *arguments):
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_help_waits_for_no_library(name):
-    assert "--workdir" in run(RUN, f"trainers.{name}", "--help")
+    assert "--workdir" in run(f"trainers.{name}", "--help")
 
 
 def test_the_commands_help_waits_for_no_library():
     """Without a command, and of one of them: its own text and flags."""
     for arguments in ([], ["--help"]):
-        text = run(RUN_COMMAND, *arguments)
+        text = run("ecl-tf", *arguments)
         assert all(f"\n    {name} " in text for name in command.COMMANDS)
-    text = run(RUN_COMMAND, "train-teacher", "--help")
+    text = run("ecl-tf", "train-teacher", "--help")
     assert "Trains the teacher ensemble" in text and "--checkpoint_every" in text
 
 
@@ -95,6 +91,7 @@ def test_a_mistake_is_told_in_a_line_and_leaves_no_directory(tmp_path, arguments
 
 
 def test_what_fails_by_no_raise_of_this_package_keeps_its_traceback(tmp_path):
-    (tmp_path / "results.json").write_text("{")
-    code, _, errors = processes.start("trainers.report", f"--workdir={tmp_path}").wait()
+    (tmp_path / "config.json").write_text("{")
+    arguments = "--config=digits", f"--workdir={tmp_path}"
+    code, _, errors = processes.start("trainers.compare", *arguments).wait()
     assert code == 1 and "Traceback" in errors and "JSONDecodeError" in errors

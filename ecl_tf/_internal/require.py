@@ -1,0 +1,17 @@
+"""Refuses arguments that are not the numbers that they should be."""
+
+import numbers
+
+
+def positive(name, value):
+    """The value as a float; raises ValueError unless it is a positive, finite number."""
+    if not isinstance(value, numbers.Real) or not 0.0 < float(value) < float("inf"):
+        raise ValueError(f"{name} must be a positive number; got {value!r}.")
+    return float(value)
+
+
+def whole(name, value, least, what="a whole number"):
+    """The value; raises ValueError unless it is a whole number, and at least so large."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be {what} >= {least}; got {value!r}.")
+    return value
