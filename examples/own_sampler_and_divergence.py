@@ -7,8 +7,8 @@ You learn how to write both. The sampler moves digits by a pixel, the divergence
     on held-out images      accuracy NLL, nats
     ordinary distillation      93.6%     0.202
     its samples, renyi         93.3%     0.229
-    Shift                      96.8%     0.113
-    Shift, renyi               97.0%     0.107
+    Shift                      97.5%     0.108
+    Shift, renyi               96.5%     0.118
     XCL, default recipe        97.2%     0.108
     teacher                    98.2%     0.065
 
@@ -29,11 +29,10 @@ class Shift(ecl_tf.samplers.Sampler):
     """Moves each image by up to one pixel, in one of nine directions."""
 
     def sample(self, inputs, seed):
-        # A sampler is a function of inputs and seed: the same seed gives the same samples. On
-        # several devices the seed has a third number, which differs between the devices.
-        seed = tf.random.experimental.stateless_fold_in(seed[:2], seed[-1])
-        rows = tf.shape(inputs)[0]
-        direction = tf.random.stateless_uniform([rows], seed, maxval=9, dtype=tf.int32)
+        # A sampler is a function of inputs and seed: the same seed gives the same samples. Numbers
+        # of `samplers.random` follow from the row too, so any number of devices draws the same.
+        uniform = ecl_tf.samplers.random.uniform(seed, [tf.shape(inputs)[0]])
+        direction = tf.cast(9.0 * uniform, tf.int32)
         moved = [tf.roll(inputs, (i, j), (1, 2)) for i in (-1, 0, 1) for j in (-1, 0, 1)]
         samples = tf.gather(tf.stack(moved, 1), direction, batch_dims=1)
         return ecl_tf.samplers.Samples(samples, unmodified=direction == 4)
