@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ecl_tf import outputs, replay, samplers
 from ecl_tf._internal import identity
-from ecl_tf.replay import manifest, recording
+from ecl_tf.replay import recording
 
 X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
 
