@@ -41,8 +41,7 @@ def test_members_are_used_in_inference_mode_and_left_as_they_are():
     ensemble.distribution(X)
     ensemble.uncertainty(X)
     for member, weights, trainable in zip(members, before, (True, False), strict=True):
-        for now, then in zip(member.get_weights(), weights, strict=True):
-            np.testing.assert_array_equal(now, then)
+        keras.tree.map_structure(np.testing.assert_array_equal, member.get_weights(), weights)
         assert member.trainable is trainable
         assert all(layer.trainable is trainable for layer in member.layers)
 
@@ -161,9 +160,7 @@ def test_get_takes_d_values_for_points_of_a_normal_student():
     np.testing.assert_allclose(teacher.distribution(X).stddev(), expected, rtol=1e-3)
     with pytest.raises(ValueError, match=r"Point\(2, stddev=\.\.\.\)"):
         teachers.get(linear(2), Normal(2))
-
-
-def test_get_finds_points_among_named_outputs():
+    # Among named outputs, too.
     joint = Joint({"digit": "categorical", "angle": Normal(1)}, {"angle": 0.5})
     teacher = teachers.get([heads(digit=4, angle=1), heads(digit=4, angle=1)], joint)
     assert teacher.output_kind == Joint({"digit": "categorical", "angle": Point(1)}, joint.weights)
