@@ -29,16 +29,13 @@ def require_as_before(values, name):
     np.testing.assert_allclose(values, EXPECTED[name], rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["teacher", "point", "erm", "answered"])
+@pytest.mark.parametrize("name", ["teacher", "point", "erm", "answered", "application"])
 def test_a_network_answers_as_before(name):
-    require_as_before(load(f"{name}.keras")(X), name)
+    x = np.full((2, 8, 8, 3), 7.0) if name == "application" else X
+    require_as_before(load(f"{name}.keras")(x), name)
 
 
-def test_the_preprocessing_of_keras_applications_answers_as_before():
-    require_as_before(load("application.keras")(np.full((2, 8, 8, 3), 7.0)), "application")
-
-
-def test_a_distiller_answers_samples_and_trains_on():
+def test_a_distiller_answers_samples_and_trains_on_as_a_supervised_network_does():
     distiller = load("distiller.keras")
     require_as_before(distiller.student(X), "student")
     require_as_before(distiller.teacher(X), "teacher")
@@ -51,9 +48,6 @@ def test_a_distiller_answers_samples_and_trains_on():
     history = distiller.fit(X, Y, verbose=0).history
     assert {"accuracy", "ece", "nll", "divergence"} <= set(history)
     assert int(distiller.step.numpy()) == EXPECTED["step"] + 1  # 32 rows are one batch.
-
-
-def test_a_supervised_network_trains_on():
     assert "nll" in load("erm.keras").fit(X, Y, verbose=0).history
 
 
@@ -80,18 +74,9 @@ def test_a_store_is_replayed_and_found_complete(tmp_path):
     assert history.history["divergence"][1] < history.history["divergence"][0]
 
     before = {path.name: path.read_bytes() for path in directory.iterdir()}
-    complete = ecl_tf.replay.record(
-        load("teacher.keras"),
-        X,
-        directory=directory,
-        sampler=ecl_tf.samplers.Mixup(0.4),
-        epochs=2,
-        batch_size=8,
-        shards=1,
-        verbose=0,
-        about={"data": {"name": "rows"}},
-    )
-    assert complete
+    settings = {"sampler": ecl_tf.samplers.Mixup(0.4), "epochs": 2, "batch_size": 8, "shards": 1}
+    settings |= {"about": {"data": {"name": "rows"}}, "verbose": 0}
+    assert ecl_tf.replay.record(load("teacher.keras"), X, directory=directory, **settings)
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
 
 
@@ -107,12 +92,9 @@ class Stop(keras.callbacks.Callback):
 
 def test_a_stopped_run_ends_where_the_undisturbed_one_did(tmp_path):
     directory = shutil.copytree(OLD / "checkpoints", tmp_path / "checkpoints")
-    distiller = ecl_tf.Distiller(
-        load("student_before.keras"),
-        load("teacher.keras"),
-        sampler=ecl_tf.samplers.Mixup(0.4),
-        seed=3,
-    )
+    student, teacher = load("student_before.keras"), load("teacher.keras")
+    mixup = ecl_tf.samplers.Mixup(0.4)
+    distiller = ecl_tf.Distiller(student, teacher, sampler=mixup, seed=3)
     distiller.compile("sgd")
     batches = ecl_tf.resume.batches((X,), batch_size=8, seed=0)
     stop = Stop()
@@ -124,20 +106,16 @@ def test_a_stopped_run_ends_where_the_undisturbed_one_did(tmp_path):
         require_as_before(weight, f"resumed_{number}")
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
+def test_an_old_module_name_is_the_module_and_warns(monkeypatch):
+    def old_module(name, warning):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        with pytest.warns(DeprecationWarning, match=warning):
+            return importlib.import_module(name)
+
+    for old, new in (
         ("ecl_tf.pretrained", "ecl_tf.teachers.pretrained"),
         ("ecl_tf.samplers.random", "ecl_tf._internal.random"),
-    ],
-)
-def test_an_old_module_name_is_the_module_and_warns(old, new, monkeypatch):
-    monkeypatch.delitem(sys.modules, old, raising=False)
-    with pytest.warns(DeprecationWarning, match=f"{old} is now {new}"):
-        assert importlib.import_module(old) is importlib.import_module(new)
-
-
-def test_mend_is_patch_fit_now(monkeypatch):
-    monkeypatch.delitem(sys.modules, "ecl_tf.keras_fit", raising=False)
-    with pytest.warns(DeprecationWarning, match=r"Its mend is ecl_tf\.patch_fit now"):
-        assert importlib.import_module("ecl_tf.keras_fit").mend is ecl_tf.patch_fit
+    ):
+        assert old_module(old, f"{old} is now {new}") is importlib.import_module(new)
+    mended = old_module("ecl_tf.keras_fit", r"Its mend is ecl_tf\.patch_fit now")
+    assert mended.mend is ecl_tf.patch_fit

@@ -6,9 +6,7 @@ to one camera and distance ("normalized"). Neither the archive nor any image of 
 with the project: its licence, CC BY-NC-SA 4.0, allows non-commercial use only.
 
 Importing this module imports `tensorflow_datasets` and registers `mpii_gaze` there;
-`ecl_tf.data.mpii_gaze` does so on its first call.
-
-Source: Zhang et al., "Appearance-based Gaze Estimation in the Wild", CVPR 2015.
+`ecl_tf.data.mpii_gaze` does so on its first call, and names the source.
 """
 
 import collections
@@ -75,9 +73,8 @@ class MpiiGaze(tfds.core.GeneratorBasedBuilder):
             z of the head's rotation matrix, in radians; not in the configuration
             `evaluation_subset_without_pose`.
 
-    Right eyes are mirrored. Examples are stored in the order of the archive, whatever it is
-    shuffled to later; a row that an evaluation list names twice (one person has fewer images
-    than the list has lines) is stored twice.
+    Examples are stored in the order of the archive. A row that an evaluation list names twice
+    (one person has fewer images than the list has lines) is stored twice.
 
     Raises, while preparing:
         ValueError: if a file or directory is missing, can't be read or does not hold

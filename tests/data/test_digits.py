@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from examples import arrays, assert_same
+from dataset_arrays import arrays, assert_same
 from scipy import ndimage
 from sklearn.datasets import load_digits
 

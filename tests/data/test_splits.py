@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from examples import arrays, assert_same
+from dataset_arrays import arrays, assert_same
 
 from ecl_tf import data
 
@@ -123,15 +123,10 @@ def test_a_stream_is_decoded_then_augmented():
 
     x, labels = arrays(batches(encoded(augment=augment), 20))
     assert augmented == [(16,)]
+    assert encoded().input_shape == {"number": (), "seed": (2,)}  # Of decoded examples.
     np.testing.assert_array_equal(x["number"], labels)
     every_step, every_row = (set(map(tuple, x[name])) for name in ("step_seed", "seed"))
     assert (len(every_step), len(every_row)) == (20, 320) and not every_step & every_row
-
-
-def test_validation_is_never_augmented():
-    splits = numbered(augment=lambda x, seed: x * 0)
-    x, _ = next(iter(data.evaluation_batches(splits.validation)))
-    np.testing.assert_allclose(x, PIXELS / 255, rtol=1e-6)
 
 
 # Streamed
@@ -158,10 +153,6 @@ def test_a_stream_after_a_number_of_steps_is_that_of_the_whole(known):
 # Whole splits and evaluation
 
 
-def test_the_input_shape_is_that_of_decoded_examples():
-    assert encoded().input_shape == {"number": (), "seed": (2,)}
-
-
 def test_train_rows_are_the_training_split_in_its_order():
     splits = numbered({"image": PIXELS, "pose": np.ones((SIZE, 2), "float32")})
     tf.nest.map_structure(np.testing.assert_array_equal, splits.train_rows, arrays(splits.train))
@@ -175,9 +166,9 @@ def test_less_data_than_a_batch_is_refused(make):
         data.training_batches(make(), 51, 0)
 
 
-def test_evaluation_batches_keep_order_convert_and_end_with_what_is_left():
-    splits = numbered({"image": PIXELS, "number": np.arange(SIZE)})
-    evaluation = data.evaluation_batches(splits.test, 20)
+def test_evaluation_batches_keep_order_convert_and_end_with_what_is_left_never_augmented():
+    splits = numbered({"image": PIXELS, "number": np.arange(SIZE)}, augment=lambda x, seed: x * 0)
+    evaluation = data.evaluation_batches(splits.validation, 20)
     assert [len(labels) for _, labels in evaluation] == [20, 20, 10]
     x, labels = arrays(evaluation.unbatch())
     np.testing.assert_allclose(x["image"], PIXELS / 255, rtol=1e-6)

@@ -45,11 +45,7 @@ def test_each_stride_taken_away_doubles_the_last_feature_map(shape, unstrided, p
 
 def test_a_network_computes_what_the_original_does():
     original = keras.applications.MobileNet(
-        alpha=0.25,
-        weights=None,
-        input_shape=(36, 44, 1),
-        classes=5,
-        classifier_activation=None,
+        alpha=0.25, weights=None, input_shape=(36, 44, 1), classes=5, classifier_activation=None
     )
     network = models.build("application", (36, 44, 1), 5, **SMALL)
     weights = original.get_weights()

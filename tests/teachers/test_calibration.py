@@ -143,13 +143,11 @@ def test_a_student_is_taught_the_calibrated_distribution():
     assert logs["divergence"] == pytest.approx(scipy.stats.entropy(p, q, axis=-1).mean(), rel=1e-4)
 
 
-def test_answers_that_are_all_right_have_no_best_temperature():
+def test_what_has_no_best_temperature_or_is_refused():
     x = 5.0 * np.eye(3, dtype="float32")[np.arange(30) % 3]
     with pytest.warns(UserWarning, match="all held-out rows are answered right"):
         calibrated(network(3), x, np.arange(30) % 3)
 
-
-def test_what_is_refused():
     class Own(ecl_tf.Teacher):
         def member_outputs(self, inputs):
             return [inputs]

@@ -129,8 +129,7 @@ def test_probabilities_of_zero_and_one_stay_finite(tmp_path):
     bernoulli = load_keras((3,), "bernoulli", answer="probabilities", path=path)
     assert np.isfinite(bernoulli(x)).all()
     np.testing.assert_allclose(scipy.special.expit(bernoulli(x)), x, atol=1e-5)
-    layer = ecl_tf.teachers.pretrained.answers.RawAnswer("categorical", {"probabilities": "output"})
-    raw = layer(x)
+    raw = pretrained.answers.RawAnswer("categorical", {"probabilities": "output"})(x)
     assert np.isfinite(raw).all()
     np.testing.assert_allclose(softmax(raw), x, atol=1e-5)
 
@@ -154,21 +153,18 @@ def application(shape, preprocessing=None, size=(32, 32)):
     return teacher, next(layer for layer in teacher.layers if isinstance(layer, keras.Model))
 
 
-def test_an_application_does_its_own_preprocessing():
-    teacher, model = application((8, 8, 3), size=None)
-    resized = tf.image.resize(255.0 * COLOURED, (224, 224)).numpy()
+@pytest.mark.parametrize(
+    ("images", "size", "side"), [(COLOURED, None, 224), (X, (32, 32), 32)], ids=["colour", "grey"]
+)
+def test_an_application_does_its_own_preprocessing(images, size, side, tmp_path):
+    teacher, model = application(images.shape[1:], size=size)
+    assert model.input_shape == (None, side, side, 3)
+    coloured = images.repeat(3 // images.shape[-1], -1)
+    resized = tf.image.resize(255.0 * coloured, (side, side)).numpy()
     x = keras.applications.mobilenet.preprocess_input(resized)
-    np.testing.assert_allclose(probabilities(teacher, COLOURED), softmax(model(x)), atol=1e-5)
-
-
-def test_grey_images_another_size_and_saving(tmp_path):
-    teacher, model = application(SHAPE)
-    assert model.input_shape == (None, 32, 32, 3)
-    resized = tf.image.resize(255.0 * X.repeat(3, -1), (32, 32)).numpy()
-    x = keras.applications.mobilenet.preprocess_input(resized)
-    np.testing.assert_allclose(probabilities(teacher), softmax(model(x)), atol=1e-5)
+    np.testing.assert_allclose(probabilities(teacher, images), softmax(model(x)), atol=1e-5)
     loaded = keras.models.load_model(saved(teacher, tmp_path / "teacher.keras"), safe_mode=True)
-    np.testing.assert_allclose(loaded(X), teacher(X), atol=1e-5)
+    np.testing.assert_allclose(loaded(images), teacher(images), atol=1e-5)
 
 
 def test_given_preprocessing_replaces_the_applications():
@@ -201,20 +197,18 @@ def test_a_keras_hub_preset_does_its_own_preprocessing(tmp_path):
         block_type="basic_block",
         image_shape=(None, None, 3),
     )
-    converter = keras_hub.layers.ResNetImageConverter(
-        image_size=(12, 12), scale=1 / 127.5, offset=-1.0
-    )
+    scaling = {"scale": 1 / 127.5, "offset": -1.0}
+    converter = keras_hub.layers.ResNetImageConverter(image_size=(12, 12), **scaling)
     classifier = keras_hub.models.ResNetImageClassifier(
         backbone=backbone,
         num_classes=4,
         preprocessor=keras_hub.models.ResNetImageClassifierPreprocessor(converter),
         activation="softmax",
     )
-    classifier.save_to_preset(str(tmp_path / "preset"))
+    preset = str(tmp_path / "preset")
+    classifier.save_to_preset(preset)
     expected = classifier.predict(255.0 * COLOURED, verbose=0)
-    teacher = pretrained.load(
-        "keras_hub", (8, 8, 3), "categorical", preset=str(tmp_path / "preset")
-    )
+    teacher = pretrained.load("keras_hub", (8, 8, 3), "categorical", preset=preset)
     np.testing.assert_allclose(probabilities(teacher, COLOURED), expected, atol=1e-5)
     loaded = keras.models.load_model(saved(teacher, tmp_path / "teacher.keras"), safe_mode=True)
     np.testing.assert_allclose(softmax(loaded(COLOURED)), expected, atol=1e-5)
@@ -223,11 +217,7 @@ def test_a_keras_hub_preset_does_its_own_preprocessing(tmp_path):
 # SavedModels
 
 
-@pytest.mark.parametrize(
-    "output",
-    [Categorical(), Bernoulli(), Normal(2, target_mean=3.0)],
-    ids=["categorical", "bernoulli", "normal"],
-)
+@pytest.mark.parametrize("output", [Categorical(), Bernoulli(), Normal(2, 1e-3, 3.0)], ids=repr)
 def test_what_export_wrote_is_a_teacher(tmp_path, output):
     student = network()
     ecl_tf.export_student(student, output, tmp_path / "student")
@@ -301,9 +291,8 @@ def by_hand(path, x):
 @pytest.fixture(scope="module")
 def lite(tmp_path_factory):
     keras.utils.set_random_seed(1)
-    directory = tmp_path_factory.mktemp("lite")
     model = network()
-    return model, tflite(model, directory / "model.tflite")
+    return model, tflite(model, tmp_path_factory.mktemp("lite") / "model.tflite")
 
 
 def test_litert_in_any_batch_size(lite):
@@ -463,18 +452,7 @@ def test_an_onnx_file_that_can_be_no_teacher(tmp_path):
 # Distillation
 
 
-@pytest.fixture
-def seen(monkeypatch):
-    """Records what ONNX files are run on."""
-    arrays = []
-    run = black_boxes.Onnx._run
-    monkeypatch.setattr(
-        black_boxes.Onnx, "_run", lambda self, x: arrays.append(dict(x)) or run(self, x)
-    )
-    return arrays
-
-
-def test_teacher_and_student_want_different_things_of_the_same_sampled_x(tmp_path, seen):
+def test_teacher_and_student_want_different_things_of_the_same_sampled_x(tmp_path, monkeypatch):
     weights = {"w": RNG.normal(0, 0.01, (16, 4)).astype(np.float32)}
     nodes = [("Flatten", ["x"], ["flat"]), ("MatMul", ["flat", "w"], ["logits"])]
     inputs, outputs = {"x": ["rows", 1, 4, 4]}, {"logits": ["rows", 4]}
@@ -486,9 +464,9 @@ def test_teacher_and_student_want_different_things_of_the_same_sampled_x(tmp_pat
     student = ecl_tf.preprocessing.with_preprocessing(
         network(), ecl_tf.preprocessing.adapt(["Normalization"], dataset), (8, 8, 1)
     )
-    sampled, samplers = [], ecl_tf.samplers
+    sampled, seen, run = [], [], black_boxes.Onnx._run
 
-    class Recording(samplers.Mixup):
+    class Recording(ecl_tf.samplers.Mixup):
         def sample(self, inputs, seed):
             samples = super().sample(inputs, seed)
             tf.numpy_function(lambda x: sampled.append(x.copy()), [samples.inputs], [])
@@ -496,7 +474,9 @@ def test_teacher_and_student_want_different_things_of_the_same_sampled_x(tmp_pat
 
     distiller = ecl_tf.Distiller(student, teacher, sampler=Recording())
     distiller.compile(keras.optimizers.SGD(0.01))
-    seen.clear()
+    monkeypatch.setattr(
+        black_boxes.Onnx, "_run", lambda self, x: seen.append(dict(x)) or run(self, x)
+    )
     distiller.fit(X, batch_size=7, epochs=3, shuffle=False, verbose=0)
     assert len(sampled) == len(seen) == 3
     for mixed, array in zip(sampled, seen, strict=True):
@@ -556,18 +536,13 @@ def test_bad_arguments(kind, arguments, error, message):
 
 
 @pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("keras", "not a .keras file"),
-        ("tflite", "not a LiteRT file"),
-        ("onnx", "not an ONNX file"),
-        ("saved_model", "not a SavedModel"),
-    ],
+    ("kind", "name"),
+    [("keras", ".keras"), ("tflite", "LiteRT"), ("onnx", "ONNX"), ("saved_model", "SavedModel")],
 )
-def test_files_of_another_format(tmp_path, kind, message):
+def test_files_of_another_format(tmp_path, kind, name):
     path = tmp_path / "model.keras"
     path.write_text("something else, of some length, which no format begins with")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"not an? {name}"):
         pretrained.load(kind, (3,), "categorical", path=path)
 
 
@@ -603,16 +578,14 @@ def test_an_answer_that_could_be_any_output(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "module", "package"),
+    ("kind", "module", "package", "arguments"),
     [
-        ("tflite", "ai_edge_litert.interpreter", "ai-edge-litert"),
-        ("onnx", "onnxruntime", "onnxruntime"),
-        ("keras_hub", "keras_hub", "keras-hub"),
+        ("tflite", "ai_edge_litert.interpreter", "ai-edge-litert", {"path": __file__}),
+        ("onnx", "onnxruntime", "onnxruntime", {"path": __file__}),
+        ("keras_hub", "keras_hub", "keras-hub", {"preset": "any"}),
     ],
 )
-def test_what_is_not_installed(tmp_path, monkeypatch, kind, module, package):
+def test_what_is_not_installed(monkeypatch, kind, module, package, arguments):
     monkeypatch.setitem(sys.modules, module, None)
-    path = linear_onnx(tmp_path / "model.onnx")
-    arguments = {"preset": "any"} if kind == "keras_hub" else {"path": path}
     with pytest.raises(ImportError, match=rf'needs {package}.*pip install "ecl_tf\[teachers\]"'):
         pretrained.load(kind, (3,), "categorical", **arguments)

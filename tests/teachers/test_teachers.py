@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 import scipy.special
-import scipy.stats
 import tensorflow as tf
 from by_hand import heads, softmax
 
@@ -42,8 +41,7 @@ def test_members_are_used_in_inference_mode_and_left_as_they_are():
     ensemble.distribution(X)
     ensemble.uncertainty(X)
     for member, weights, trainable in zip(members, before, (True, False), strict=True):
-        for now, then in zip(member.get_weights(), weights, strict=True):
-            np.testing.assert_array_equal(now, then)
+        keras.tree.map_structure(np.testing.assert_array_equal, member.get_weights(), weights)
         assert member.trainable is trainable
         assert all(layer.trainable is trainable for layer in member.layers)
 
@@ -106,21 +104,19 @@ def test_a_teacher_that_keras_can_not_describe_is_known_by_its_class():
 # Validation
 
 
-@pytest.mark.parametrize("members", [[], None, [lambda x: x]])
-def test_members_must_be_keras_models(members):
-    with pytest.raises(ValueError, match=r"sequence of at least one keras\.Model"):
-        Ensemble(members, "categorical")
+@pytest.mark.parametrize("make", [Ensemble, teachers.get])
+@pytest.mark.parametrize("members", [[], None, [lambda x: x], "teacher.keras"])
+def test_members_must_be_keras_models(make, members):
+    with pytest.raises(ValueError, match=r"keras\.Model"):
+        make(members, "categorical")
 
 
-def test_every_members_output_must_fit():
+def test_every_members_output_must_fit_and_one_point_needs_a_spread():
     bad = keras.Sequential([keras.Input((3,)), keras.layers.Dense(5)], name="odd_one_out")
     with pytest.raises(ValueError, match=r"teacher 'odd_one_out'.*last dimension of 4"):
         Ensemble([linear(4), bad], Normal(2))
     with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):  # Classes are never mixed.
         Ensemble([linear(4), linear(5)], "categorical").distribution(X)
-
-
-def test_one_point_model_without_a_spread_is_refused_when_made():
     with pytest.raises(ValueError, match=r"Point.*stddev"):
         Ensemble(linear(2), Point(2))
     assert Ensemble(linear(2), Point(2, stddev=0.1)).distribution(X).batch_shape == (8,)
@@ -164,18 +160,10 @@ def test_get_takes_d_values_for_points_of_a_normal_student():
     np.testing.assert_allclose(teacher.distribution(X).stddev(), expected, rtol=1e-3)
     with pytest.raises(ValueError, match=r"Point\(2, stddev=\.\.\.\)"):
         teachers.get(linear(2), Normal(2))
-
-
-def test_get_finds_points_among_named_outputs():
+    # Among named outputs, too.
     joint = Joint({"digit": "categorical", "angle": Normal(1)}, {"angle": 0.5})
     teacher = teachers.get([heads(digit=4, angle=1), heads(digit=4, angle=1)], joint)
     assert teacher.output_kind == Joint({"digit": "categorical", "angle": Point(1)}, joint.weights)
-
-
-@pytest.mark.parametrize("teacher", [None, "teacher.keras"])
-def test_get_refuses_what_is_no_teacher(teacher):
-    with pytest.raises(ValueError, match=r"keras\.Model"):
-        teachers.get(teacher, Categorical())
 
 
 # Measured spread
@@ -190,13 +178,15 @@ TARGETS = RNG.normal(0, 30, (100, 2)).astype(np.float32)
 INPUTS = RNG.normal(0, 1, (100, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("members", "batch_size"), [(1, 1000), (3, 7)])
-def test_residual_stddev_equals_numpy(members, batch_size):
-    models = [linear(2) for _ in range(members)]
-    given = models if members > 1 else models[0]
-    actual = teachers.residual_stddev(given, INPUTS, TARGETS, batch_size=batch_size)
+def test_residual_stddev_equals_numpy():
+    models = [linear(2) for _ in range(3)]
+    actual = teachers.residual_stddev(models, INPUTS, TARGETS, batch_size=7)
     assert isinstance(actual, list)
     np.testing.assert_allclose(actual, residuals(models, INPUTS, TARGETS), rtol=1e-4)
+    # One model, of targets without an axis, and without its dropout.
+    model = network(1)
+    actual = teachers.residual_stddev(model, INPUTS, TARGETS[:, 0], batch_size=1000)
+    np.testing.assert_allclose(actual, residuals([model], INPUTS, TARGETS[:, :1]), rtol=1e-4)
 
 
 def test_residual_stddev_of_a_dataset_that_shuffles_anew_each_time():
@@ -206,12 +196,6 @@ def test_residual_stddev_of_a_dataset_that_shuffles_anew_each_time():
     assert orders[0] != orders[1]
     actual = teachers.residual_stddev(models, dataset)
     np.testing.assert_allclose(actual, residuals(models, INPUTS, TARGETS), rtol=1e-4)
-
-
-def test_residual_stddev_of_targets_without_an_axis_and_without_dropout():
-    model = network(1)
-    actual = teachers.residual_stddev(model, INPUTS, TARGETS[:, 0], batch_size=32)
-    np.testing.assert_allclose(actual, residuals([model], INPUTS, TARGETS[:, :1]), rtol=1e-4)
 
 
 def test_residual_stddev_refuses_what_has_none():
