@@ -108,13 +108,13 @@ class ExportedStudent:
         Raises:
             ValueError: if the inputs have other names.
         """
-        if not isinstance(inputs, dict) and len(self.input_names) == 1:
+        has = f"The student has the inputs {self.input_names}"
+        if not isinstance(inputs, dict):
+            if len(self.input_names) != 1:
+                raise ValueError(f"{has}; give a dict of them.")
             inputs = {self.input_names[0]: inputs}
-        found = sorted(inputs) if isinstance(inputs, dict) else "one unnamed tensor"
-        if found != self.input_names:
-            raise ValueError(
-                f"The student has the inputs {self.input_names}; give a dict of them. Got {found}."
-            )
+        if sorted(inputs) != self.input_names:
+            raise ValueError(f"{has}; got {sorted(inputs)}.")
         specs = self._serve.structured_input_signature[1]
         return self._serve(
             **{name: tf.cast(value, specs[name].dtype) for name, value in inputs.items()}

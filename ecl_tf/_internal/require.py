@@ -11,7 +11,7 @@ def positive(name, value):
 
 
 def whole(name, value, least, what="a whole number"):
-    """The value; raises ValueError unless it is a whole number, and at least so large."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    """The value as an int; raises ValueError unless it is a whole number, at least so large."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be {what} >= {least}; got {value!r}.")
-    return value
+    return int(value)

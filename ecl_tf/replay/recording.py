@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -296,7 +297,9 @@ def _write_shard(recording, directory, number, progress):
         step = end
     if not target.exists():
         with files.whole(target) as temporary, open(temporary, "wb") as file:
-            file.writelines(path.read_bytes() for path in paths)
+            for path in paths:
+                with open(path, "rb") as part:
+                    shutil.copyfileobj(part, file)
     for path in paths:
         path.unlink()
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ecl_tf import replay, samplers
 from ecl_tf._internal import identity
-from ecl_tf.replay import manifest, recording
+from ecl_tf.replay import recording
 
 X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
 ONE, TWO = "shard-00000-of-00002.tfrecord", "shard-00001-of-00002.tfrecord"
@@ -80,7 +80,7 @@ def test_after_a_full_disk_what_is_stored_is_not_computed_again(tmp_path, monkey
     with pytest.raises(OSError, match="No space left"):
         record(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(manifest.shutil, "copyfileobj", no_space)  # When parts are joined.
+        patch.setattr(recording.shutil, "copyfileobj", no_space)  # When parts are joined.
         with pytest.raises(OSError, match="No space left"):
             record(tmp_path)
     assert record(tmp_path)
