@@ -123,7 +123,15 @@ def kl_epoch(x, student, teacher, batch_size, row_weights=None):
     return student, np.concatenate(losses).mean()
 
 
-def assert_weights(model, expected, **tolerance):
-    tolerance = tolerance or {"rtol": 1e-4, "atol": 1e-5}
-    for got, want in zip(model.get_weights(), expected, strict=True):
-        np.testing.assert_allclose(got, want, **tolerance)
+def assert_arrays(got, expected, **tolerance):
+    """Lists of arrays; bit by bit without a tolerance."""
+    for one, two in zip(got, expected, strict=True):
+        np.testing.assert_allclose(one, two, **{"rtol": 0, **tolerance})
+
+
+def assert_weights(model, expected):
+    assert_arrays(model.get_weights(), expected, rtol=1e-4, atol=1e-5)
+
+
+def assert_same_weights(one, other):
+    assert_arrays(one.get_weights(), other.get_weights())

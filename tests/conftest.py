@@ -69,8 +69,7 @@ def run_script(monkeypatch):
 
     def run(name, config, workdir, **others):
         script = importlib.import_module(f"trainers.{name}")
-        given = {"CONFIG": config, "WORKDIR": str(workdir)}
-        for flag, value in given.items():
+        for flag, value in (("CONFIG", config), ("WORKDIR", str(workdir))):
             monkeypatch.setattr(script.command_line, flag, types.SimpleNamespace(value=value))
         with flagsaver.flagsaver(**others):
             script.main([])

@@ -84,9 +84,6 @@ def main():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(70, 4)).astype("float32"), rng.integers(0, 3, 70)
     if kind == "mirrored":
-        tf.config.set_logical_device_configuration(
-            tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-        )
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
         model = build(kind)

@@ -142,14 +142,10 @@ def test_with_mixup_labels_and_features_each_network_runs_once_a_step():
     np.testing.assert_allclose(mixed.sum(1), 1.0, rtol=1e-6)
     assert np.abs(mixed - x).max() > 0.01
     p, q = logits(mixed, TEACHER), logits(mixed, STUDENT)
+    divergence, feature_loss = kl(p, q).mean(), ((p - q) ** 2).mean()
     label_loss = -log_softmax(logits(x, STUDENT), -1)[range(SIZE), y].mean()
-    parts = {
-        "divergence": kl(p, q).mean(),
-        "label_loss": label_loss,
-        "feature_loss": ((p - q) ** 2).mean(),
-    }
-    loss = parts["divergence"] + 0.5 * label_loss + parts["feature_loss"]
-    assert_logs(history, loss=loss, **parts)
+    parts = {"divergence": divergence, "label_loss": label_loss, "feature_loss": feature_loss}
+    assert_logs(history, loss=divergence + 0.5 * label_loss + feature_loss, **parts)
 
 
 # Two steps of several outputs, the last one with fewer rows, against a loop by hand.
@@ -335,11 +331,8 @@ def test_a_teacher_of_another_kind_than_a_keras_network():
 def test_evaluation_reports_how_far_the_student_is_from_the_teacher_and_the_labels():
     distiller = distil(sampler=None)  # The default sampler has no say in an evaluation.
     p, q = logits(X, TEACHER), logits(X, STUDENT)
-    of_networks = {
-        "loss": kl(p, q).mean(),
-        "divergence": kl(p, q).mean(),
-        "agreement": (p.argmax(-1) == q.argmax(-1)).mean(),
-    }
+    of_networks = dict.fromkeys(("loss", "divergence"), kl(p, q).mean())
+    of_networks["agreement"] = (p.argmax(-1) == q.argmax(-1)).mean()
     accuracy, of_teacher = (q.argmax(-1) == LABELS).mean(), (p.argmax(-1) == LABELS).mean()
     logs = evaluate(distiller, X)
     assert set(logs) == set(of_networks)
@@ -431,8 +424,7 @@ def test_the_seed_determines_the_weights_and_fits_go_on_from_the_step_that_was_r
         return distiller.student.get_weights()
 
     together, apart, other = trained(1, 2), trained(1, 1, 1), trained(2, 2)
-    for one, two in zip(together, apart, strict=True):
-        np.testing.assert_array_equal(one, two)
+    by_hand.assert_arrays(together, apart)
     assert np.abs(together[0] - other[0]).max() > 1e-5
 
 
@@ -469,15 +461,11 @@ def test_a_float16_student_has_its_loss_scaled_and_its_divergence_in_float32():
 
 
 def test_inputs_beyond_float16_reach_a_student_that_scales_them_first():
-    student = keras.Sequential(
-        [
-            keras.Input((2,)),
-            keras.layers.Rescaling(1e-5, dtype="float32"),
-            keras.layers.Dense(3, dtype="mixed_float16"),
-        ]
-    )
+    scaling = keras.layers.Rescaling(1e-5, dtype="float32")
+    dense = keras.layers.Dense(3, dtype="mixed_float16")
+    student = keras.Sequential([keras.Input((2,)), scaling, dense])
     x = np.array([[1e5, -1e5], [3e5, 2.0]], "float32")  # float16 ends at 65504.
-    wanted = x * 1e-5 @ student.layers[-1].get_weights()[0]
+    wanted = x * 1e-5 @ dense.get_weights()[0]
     teacher = keras.models.clone_model(student)
     teacher.set_weights(student.get_weights())
     distiller = distil(student, teacher)

@@ -67,19 +67,9 @@ def kind_and(kind=3, **units):
         (2, 1, NORMAL, ["spread", "Point(1, stddev", "residual_stddev"]),
         (lambda: len, 3, {}, ["student", "keras.Model"]),
         (3, lambda: len, {}, ["teacher", "keras.Model"]),
-        (
-            kind_and(size=2),
-            kind_and(place=2),
-            KIND_AND_SIZE,
-            ["teacher", "['kind', 'place']", "['kind', 'size']"],
-        ),
+        (kind_and(size=2), kind_and(place=2), KIND_AND_SIZE, ["teacher", "'place']", "'size']"]),
         (kind_and(size=2), kind_and(4, size=2), KIND_AND_SIZE, ["'kind': 4", "'kind': 3"]),
-        (
-            3,
-            3,
-            {"output": {"kind": "categorical"}},
-            ["unnamed", "['kind']", "keras.Model(inputs, {"],
-        ),
+        (3, 3, {"output": {"kind": "categorical"}}, ["unnamed", "['kind']", "Model(inputs, {"]),
         (3, lambda: [network(), network()], FEATURES, ["feature_losses", "single", "ensemble"]),
     ],
 )
@@ -174,12 +164,9 @@ def test_a_valid_run_follows_a_refused_one():
     assert int(its.step.numpy()) == 2
 
 
-def test_a_step_refuses_weights_for_each_output():
+def test_weights_for_each_output_and_fit_without_compile_are_refused():
     with raises_naming("one weight for each row", "Joint"):
         compiled().train_step((X, LABELS, {"a": tf.ones(8)}))
-
-
-def test_fit_without_compile_is_refused():
     with raises_naming("compile before fit", 'distiller.compile("adam")'):
         distiller().fit(X)
 
@@ -187,12 +174,9 @@ def test_fit_without_compile_is_refused():
 # At evaluation.
 
 
-def test_evaluation_with_a_label_weight_needs_labels():
+def test_evaluation_needs_something_to_evaluate_and_labels_for_a_label_weight():
     with raises_naming("label_weight=0.5", "labels"):
         compiled(label_weight=0.5).evaluate(X, verbose=0)
-
-
-def test_evaluation_of_nothing_is_refused():
     its = distiller()
     its.compile("sgd", metrics=["accuracy"], evaluate_teacher=False)
     with raises_naming("nothing to evaluate", "evaluate_teacher"):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from by_hand import CLASSES, SIZE, Subclassed, heads, numbers
+from by_hand import CLASSES, SIZE, Subclassed, assert_same_weights, heads, numbers
 
 from ecl_tf import Distiller, Ensemble, divergences, outputs, samplers
 
@@ -40,20 +40,13 @@ def compiled(seed=0):
 
 
 def epoch(distiller, *data, **arguments):
-    fit = distiller.fit(*data, batch_size=5, shuffle=False, verbose=0, **arguments)
-    return fit.history
+    return distiller.fit(*data, batch_size=5, shuffle=False, verbose=0, **arguments).history
 
 
 def saved_and_loaded(distiller, tmp_path):
     path = tmp_path / "distiller.keras"
     distiller.save(path)
     return keras.saving.load_model(path)
-
-
-def assert_same_weights(one, other):
-    assert len(one.weights) == len(other.weights) > 0
-    for mine, its in zip(one.get_weights(), other.get_weights(), strict=True):
-        np.testing.assert_array_equal(mine, its)
 
 
 # Whole distillers.
@@ -104,8 +97,9 @@ def test_every_kind_of_distiller_goes_on_after_loading(kind, tmp_path):
     assert int(loaded.step.numpy()) == int(loaded.optimizer.iterations.numpy()) == 6
 
 
-def test_what_was_compiled_survives(tmp_path):
+def test_what_was_compiled_survives_and_what_was_not_loads_uncompiled(tmp_path):
     original = Distiller(network(4), network(8))
+    assert not saved_and_loaded(original, tmp_path).compiled
     original.compile(
         keras.optimizers.SGD(0.125, momentum=0.5),
         metrics=["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(2, name="top")],
@@ -122,10 +116,6 @@ def test_what_was_compiled_survives(tmp_path):
     original.compile("sgd", metrics=["accuracy"], evaluate_teacher=False, run_eagerly=True)
     loaded = saved_and_loaded(original, tmp_path)
     assert set(loaded.evaluate(X, Y, verbose=0, return_dict=True)) == {"accuracy"}
-
-
-def test_a_distiller_that_was_not_compiled_loads_uncompiled(tmp_path):
-    assert not saved_and_loaded(Distiller(network(4), network(8)), tmp_path).compiled
 
 
 # Checkpoints.

@@ -1,7 +1,5 @@
 """Labels, weights and ways to run the step of a distiller with an `Uncertain` sampler."""
 
-import json
-
 import by_hand
 import keras
 import numpy as np
@@ -169,12 +167,7 @@ def test_a_half_precision_student_has_a_finite_score():
 
 @pytest.mark.slow
 def test_two_replicas_choose_from_their_own_rows_each():
-    given = {
-        "student": [weight.tolist() for weight in STUDENT],
-        "teachers": [[weight.tolist() for weight in each] for each in (TEACHER, OTHER)],
-        **{name: a.tolist() for name, a in (("x", X), ("y", LABELS), ("w", ROW_WEIGHTS))},
-    }
-    run = processes.start("choose_on_replicas.py", json.dumps(given), VIRTUAL_DEVICES="2")
+    run = processes.start("choose_on_replicas.py", VIRTUAL_DEVICES="2")
     (answer,) = processes.results([run])
     scores = scores_of("disagreement")
     sources = np.concatenate([sources_of(scores[:HALF]), HALF + sources_of(scores[HALF:])])
@@ -183,8 +176,7 @@ def test_two_replicas_choose_from_their_own_rows_each():
     correct = (logits(X, STUDENT).argmax(-1) == LABELS)[sources]
     np.testing.assert_allclose(answer["history"]["loss"], [loss], rtol=1e-5)
     np.testing.assert_allclose(answer["history"]["accuracy"], [correct.mean()], rtol=1e-5)
-    for got, want in zip(answer["weights"], after_a_step(sources), strict=True):
-        np.testing.assert_allclose(got, want, atol=1e-5)
+    by_hand.assert_arrays(answer["weights"], after_a_step(sources), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -25,17 +25,14 @@ def network(seed):
     return keras.Model({"image": image, "pose": pose}, keras.layers.Dense(3)(hidden))
 
 
-def scores():
-    return ["accuracy", metrics.ExpectedCalibrationError()]
-
-
 def train(strategy, data, sampler, optimizer, label_weight, **arguments):
     with strategy.scope():
         student = network(1)
         distiller = Distiller(
             student, [network(2), network(3)], seed=5, sampler=sampler, label_weight=label_weight
         )
-        distiller.compile(optimizer(0.05), metrics=scores(), weighted_metrics=["acc"])
+        scores = ["accuracy", metrics.ExpectedCalibrationError()]
+        distiller.compile(optimizer(0.05), metrics=scores, weighted_metrics=["acc"])
     training = data.repeat() if arguments else data
     history = distiller.fit(training, epochs=3, validation_data=data, verbose=0, **arguments)
     return {

@@ -6,59 +6,37 @@ import importlib.machinery
 import sys
 import warnings
 
+_INTERNAL = "batches build features finite identity keras_fit replicas row_means symbolic"
+_TEACHERS = "answers black_boxes calibration inference pretrained"
 MOVED = {
-    **{
-        f"ecl_tf.{name}": f"ecl_tf._internal.{name}"
-        for name in (
-            "batches",
-            "build",
-            "features",
-            "finite",
-            "identity",
-            "keras_fit",
-            "replicas",
-            "row_means",
-            "symbolic",
-        )
-    },
-    **{
-        f"ecl_tf.{name}": f"ecl_tf.teachers.{name}"
-        for name in ("answers", "black_boxes", "calibration", "inference", "pretrained")
-    },
+    **{f"ecl_tf.{name}": f"ecl_tf._internal.{name}" for name in _INTERNAL.split()},
+    **{f"ecl_tf.{name}": f"ecl_tf.teachers.{name}" for name in _TEACHERS.split()},
     "ecl_tf.label_metrics": "ecl_tf._label_metrics",
     "ecl_tf.samplers.groups": "ecl_tf._internal.groups",
     "ecl_tf.samplers.random": "ecl_tf._internal.random",
 }
 
 
-class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class _Finder(importlib.abc.Loader):
     """Answers an import under an old name with the module itself, and a warning."""
 
     def find_spec(self, name, path, target=None):
         return importlib.machinery.ModuleSpec(name, self) if name in MOVED else None
 
-    def create_module(self, spec):
-        new, has_mend = MOVED[spec.name], spec.name == "ecl_tf.keras_fit"
-        public = " Its mend is ecl_tf.patch_fit now." if has_mend else ""
-        warnings.warn(
-            f"{spec.name} is now {new}; the old name goes with the next release.{public}",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        module = importlib.import_module(new)
-        if has_mend:
-            vars(module)["mend"] = module.patch_fit
-        self._own_spec = module.__spec__
-        return module
-
     def exec_module(self, module):
-        module.__spec__ = self._own_spec  # The import had set the old name's.
+        old = module.__name__
+        message = f"{old} is now {MOVED[old]}; the old name goes with the next release."
+        found = importlib.import_module(MOVED[old])
+        if old == "ecl_tf.keras_fit":
+            message += " Its mend is ecl_tf.patch_fit now."
+            vars(found)["mend"] = found.patch_fit
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        sys.modules[old] = found  # The import returns what it finds here.
 
 
 def find_moved():
     """Lets old names be imported, by statements and as attributes of their packages."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.append(_Finder())
+    sys.meta_path.append(_Finder())
 
 
 def attribute(package, name):

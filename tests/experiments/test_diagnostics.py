@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from by_hand import assert_same_weights
 from scipy import stats
 from sklearn.calibration import calibration_curve
 
@@ -42,6 +43,13 @@ def test_reliability_of_gaussians_is_their_coverage():
     np.testing.assert_allclose(found["observed"], expected, atol=0.015)
 
 
+def line(slope_of_scale):
+    """The mean 2 x; the raw scale grows by this slope."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2)])
+    model.set_weights([np.array([[2.0, slope_of_scale]]), np.zeros(2)])
+    return model
+
+
 @pytest.fixture
 def experiment():
     config = sine.get_config()
@@ -58,16 +66,13 @@ def test_the_learning_curve_holds_the_validation_score_of_every_part(experiment)
     assert curve.points[-1]["rmse"] == pytest.approx(rmse, rel=1e-5)
     # Looking on changes nothing.
     again = experiment.train_supervised(experiment.config.student, 0)
-    for ours, theirs in zip(model.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    assert_same_weights(model, again)
 
 
 def test_one_dimension_shows_means_and_spreads_over_the_range(experiment):
-    # mean 2 x, and the constant raw scale 0.
-    line = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2)])
-    line.set_weights([np.array([[2.0, 0.0]]), np.zeros(2)])
-    teacher = ecl_tf.Ensemble([line], experiment.output)
-    found = diagnostics.one_dimension(experiment, teacher, {"XCL": (line, experiment.output)})
+    network = line(0.0)
+    teacher = ecl_tf.Ensemble([network], experiment.output)
+    found = diagnostics.one_dimension(experiment, teacher, {"XCL": (network, experiment.output)})
     x, y = (np.ravel(part) for part in experiment.splits.train_rows)
     np.testing.assert_allclose(found["train"]["x"], x, atol=1e-5)
     np.testing.assert_allclose(found["train"]["y"], y, atol=1e-5)
@@ -79,19 +84,10 @@ def test_one_dimension_shows_means_and_spreads_over_the_range(experiment):
 
 
 def test_the_gallery_shows_training_inputs_that_xcls_student_is_uncertain_about(experiment):
-    def surer_where(sign):
-        """The scale grows towards smaller (1) or larger (-1) inputs."""
-        line = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2)])
-        line.set_weights([np.array([[2.0, -sign]]), np.zeros(2)])
-        return line
-
-    students = {"ERM": (surer_where(-1), experiment.output)}
-    students["XCL"] = surer_where(1), experiment.output
-    teacher = ecl_tf.Ensemble([surer_where(1)], experiment.output)
-    sampler = {
-        "class_name": "Uncertain",
-        "config": {"base": "Empirical", "temperature": 0.0},
-    }
+    slopes = {"ERM": 1.0, "XCL": -1.0}  # XCL's is less certain of smaller inputs.
+    students = {name: (line(slope), experiment.output) for name, slope in slopes.items()}
+    teacher = ecl_tf.Ensemble([line(-1.0)], experiment.output)
+    sampler = {"class_name": "Uncertain", "config": {"base": "Empirical", "temperature": 0.0}}
     found = diagnostics.gallery(experiment, teacher, students, sampler)
     inputs = np.array(found["inputs"])
     assert found["shape"] == [1] and inputs.shape == (8, 1)

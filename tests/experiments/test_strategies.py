@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import processes
 import pytest
+from by_hand import assert_arrays
 
 from ecl_tf.experiments import strategies
 
@@ -34,13 +35,9 @@ def start(tmp_path_factory):
     (directory / "config.py").write_text(CONFIG)
 
     def start(script, strategy, *others):
-        arguments = [
-            f"trainers.{script}",
-            f"--config={directory / 'config.py'}",
-            f"--workdir={directory / strategy}",
-            f"--strategy={strategy}",
-            *others,
-        ]
+        config, workdir = directory / "config.py", directory / strategy
+        arguments = [f"--config={config}", f"--workdir={workdir}", f"--strategy={strategy}"]
+        arguments = [f"trainers.{script}", *arguments, *others]
         if strategy == "multi_worker":
             return processes.start_workers(2, *arguments)
         devices = "2" if strategy == "mirrored" else "1"
@@ -92,8 +89,7 @@ def test_scripts_train_the_same_on_one_device_on_two_and_on_two_workers_of_whom_
     for name in ("mirrored", "multi_worker"):
         for file in ("teacher/member_0.keras", "student.keras"):
             got, wanted = (weights(start.directory / n / file) for n in (name, "default"))
-            for one, two in zip(got, wanted, strict=True):
-                np.testing.assert_allclose(one, two, atol=1e-4, err_msg=f"{name}, {file}")
+            assert_arrays(got, wanted, atol=1e-4, err_msg=f"{name}, {file}")
         for column in logs["default"].dtype.names:
             rows = 0.01 if "agreement" in column else 0.0  # Three of 300 may tip over.
             got, wanted = logs[name][column], logs["default"][column]

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.optimize
+from by_hand import assert_arrays
 from scipy import special, stats
 from tiny import rows
 
@@ -55,8 +56,7 @@ def test_members_are_trained_once_each_with_a_seed_of_its_own(digits_config, tmp
     written = (tmp_path / "teacher/member_0.keras").read_bytes()
     again = teaching.train_teacher(experiment, tmp_path)
     assert (tmp_path / "teacher/member_0.keras").read_bytes() == written
-    for a, b in zip(second, again.members[1].get_weights(), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert_arrays(second, again.members[1].get_weights(), rtol=1e-5, atol=1e-6)
 
 
 def test_the_flag_names_another_directory(run_script, digits_config, tmp_path, capsys):
@@ -106,8 +106,7 @@ def test_pretrained_networks_are_an_ensemble(digits_config, tmp_path):
     assert len(teacher.members) == 2 and not (workdir / "teacher").exists()
     x, _ = rows(experiment.splits.validation)
     flat = x.reshape(len(x), -1)
-    inputs = flat, 16.0 * flat - 0.5
-    pairs = zip(inputs, weights, strict=True)
+    pairs = zip((flat, 16.0 * flat - 0.5), weights, strict=True)
     members = [softmax(seen @ kernel + bias) for seen, (kernel, bias) in pairs]
     actual = teacher.distribution(x).probs_parameter()
     np.testing.assert_allclose(actual, np.mean(members, 0), atol=1e-4)

@@ -47,13 +47,9 @@ def test_the_features_are_the_layers_outputs():
     raw, found = run(X, training=False)
     first, second, logits = hidden(model, X)
     assert set(found) == {"a_first", "a_second", None}
-    for got, expected in (
-        (raw, logits),
-        (found[None], logits),
-        (found["a_first"], first),
-        (found["a_second"], second),
-    ):
-        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(raw, logits, rtol=1e-4, atol=1e-6)
+    for name, expected in (("a_first", first), ("a_second", second), (None, logits)):
+        np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_networks_with_named_inputs_have_features_too():
@@ -121,27 +117,19 @@ def test_the_feature_loss_moves_the_layers_below_only():
     def no_divergence(teacher, student):
         return 0.0 * student.logits_parameter()[:, 0]
 
-    distiller = Distiller(
-        student,
-        teacher,
-        sampler="Empirical",
-        divergence=no_divergence,
-        feature_losses=[feature_loss("mse", "t_second", "s_second")],
-    )
+    losses = {"divergence": no_divergence}
+    losses["feature_losses"] = [feature_loss("mse", "t_second", "s_second")]
+    distiller = Distiller(student, teacher, sampler="Empirical", **losses)
     distiller.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
     (_, before, _), (_, target, _) = hidden(student, X), hidden(teacher, X)
-    inner, last = student.layers[1].get_weights(), student.layers[2].get_weights()
+    inner, _, last, _ = student.get_weights()[2:]
     inputs = hidden(student, X)[0]
     distiller.fit(X, batch_size=6, verbose=0)
     # d mean((h - t)^2) / d W, through the tanh.
     gradient = 2 * (before - target) * (1 - before**2) / before.size
-    np.testing.assert_allclose(
-        student.layers[1].get_weights()[0],
-        inner[0] - 0.1 * inputs.T @ gradient,
-        rtol=1e-4,
-        atol=1e-6,
-    )
-    np.testing.assert_array_equal(student.layers[2].get_weights()[0], last[0])
+    kernel, _, last_kernel, _ = student.get_weights()[2:]
+    np.testing.assert_allclose(kernel, inner - 0.1 * inputs.T @ gradient, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(last_kernel, last)
 
 
 # What is refused.

@@ -63,22 +63,18 @@ def assert_stopped_in_step_3(its, folder, source, callbacks=(), as_list=list, **
 @pytest.mark.parametrize(
     ("arguments", "wrong", "source"),
     [
-        (dict, {"third": np.nan}, "the sampled inputs"),
-        (lambda: {"sampler": "Mixup"}, {"third": np.inf}, "the sampled inputs"),
-        (lambda: {"teacher": network(1, Logarithm())}, {"third": -1.0}, "the teacher"),
-        (lambda: {"run_eagerly": False}, {"weight": np.nan}, "the loss"),
-        (
-            lambda: {"run_eagerly": False, "jit_compile": True},
-            {"third": np.nan},
-            "the sampled inputs",
-        ),
+        ({}, {"third": np.nan}, "the sampled inputs"),
+        ({"sampler": "Mixup"}, {"third": np.inf}, "the sampled inputs"),
+        ({"teacher": network(1, Logarithm())}, {"third": -1.0}, "the teacher"),
+        ({"run_eagerly": False}, {"weight": np.nan}, "the loss"),
+        ({"run_eagerly": False, "jit_compile": True}, {"third": np.nan}, "the sampled inputs"),
     ],
     ids=["inputs", "mixed", "teacher", "weights", "XLA"],
 )
 def test_the_error_names_source_and_step_and_the_checkpoint_before_stays(
     arguments, wrong, source, tmp_path
 ):
-    assert_stopped_in_step_3(distiller(**arguments()), tmp_path, source, **wrong)
+    assert_stopped_in_step_3(distiller(**arguments), tmp_path, source, **wrong)
 
 
 def test_weights_that_an_update_made_infinite_are_not_written(tmp_path):
@@ -189,16 +185,13 @@ def test_the_host_reads_once_an_execution(monkeypatch):
             read.append(tensor.shape)
         return original(tensor)
 
-    class Watch(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            at.append(len(read))
+    def note(number, logs=None):
+        at.append(len(read))
 
-        def on_train_batch_end(self, batch, logs=None):
-            at.append(len(read))
-
+    watch = keras.callbacks.LambdaCallback(on_epoch_begin=note, on_train_batch_end=note)
     its = distiller(run_eagerly=False, steps_per_execution=2)
     monkeypatch.setattr(tf.__internal__.EagerTensor, "_numpy", counted)
-    its.fit(data(), epochs=2, verbose=0, callbacks=[Watch()])
+    its.fit(data(), epochs=2, verbose=0, callbacks=[watch])
     executions = 3
     assert len(at) == 2 * (1 + executions)
     for epoch in (at[: 1 + executions], at[1 + executions :]):

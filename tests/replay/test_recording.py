@@ -15,6 +15,7 @@ from ecl_tf._internal import identity
 from ecl_tf.replay import recording
 
 X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+ONE, TWO = "shard-00000-of-00002.tfrecord", "shard-00001-of-00002.tfrecord"
 
 
 def network(units=3, seed=1):
@@ -44,9 +45,8 @@ def copy(whole, tmp_path):
 
 
 def test_the_files_of_a_store(whole):
-    names = ["shard-00000-of-00002.tfrecord", "shard-00001-of-00002.tfrecord"]
-    assert sorted(contents(whole)) == ["manifest.json", "plan.json", *names]
-    records = [sum(1 for _ in tf.data.TFRecordDataset(str(whole / name))) for name in names]
+    assert sorted(contents(whole)) == ["manifest.json", "plan.json", ONE, TWO]
+    records = [sum(1 for _ in tf.data.TFRecordDataset(str(whole / name))) for name in (ONE, TWO)]
     assert records == [12, 12]
 
 
@@ -106,8 +106,6 @@ def test_the_estimate_is_what_is_then_written(whole):
 
 
 # What is wrong with a store.
-
-ONE, TWO = "shard-00000-of-00002.tfrecord", "shard-00001-of-00002.tfrecord"
 
 
 def damage(path):

@@ -7,6 +7,7 @@ import numpy as np
 import processes
 import pytest
 import tensorflow as tf
+from by_hand import assert_arrays, assert_same_weights
 
 from ecl_tf import Distiller, outputs, replay, resume, samplers
 from ecl_tf._internal import identity, random
@@ -167,8 +168,7 @@ def test_a_student_is_that_of_the_live_teacher_on_the_same_samples(mixed):
     live_history, wanted = trained(live, inputs, run_eagerly=True)
     assert history["loss"][0] > 1.2 * history["loss"][1]
     np.testing.assert_allclose(history["loss"], live_history["loss"], rtol=0.01)
-    for one, two in zip(weights, wanted, strict=True):
-        np.testing.assert_allclose(one, two, atol=1e-3)
+    assert_arrays(weights, wanted, atol=1e-3)
     # Validation is of the student alone.
     assert set(history) == {"loss", "divergence", "agreement", "val_accuracy"}
 
@@ -245,11 +245,9 @@ def test_a_distiller_of_a_store_is_saved_and_resumed(mixed, tmp_path):
 
     whole = run(tmp_path / "whole")
     (tmp_path / "parts").mkdir()
-    part = tmp_path / "whole" / "step-6.npz"
-    part.rename(tmp_path / "parts" / part.name)
+    (tmp_path / "whole" / "step-6.npz").rename(tmp_path / "parts" / "step-6.npz")
     again = run(tmp_path / "parts")
-    for one, two in zip(again.student.get_weights(), whole.student.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, two)
+    assert_same_weights(again.student, whole.student)
     whole.save(tmp_path / "distiller.keras")
     loaded = keras.models.load_model(tmp_path / "distiller.keras")
     assert isinstance(loaded.teacher, replay.RecordedTeacher)
@@ -261,8 +259,7 @@ def test_two_replicas_reach_the_weights_of_one():
     (ends,) = processes.results([processes.start("replay_on_replicas.py", VIRTUAL_DEVICES="2")])
     (history, weights), (its_history, its_weights) = ends
     assert history["loss"][1] < 0.5 * history["loss"][0]
-    for one, two in zip(weights, its_weights, strict=True):
-        np.testing.assert_allclose(one, two, atol=1e-5)
+    assert_arrays(weights, its_weights, atol=1e-5)
     assert history.keys() == its_history.keys()
     for name, values in history.items():
         np.testing.assert_allclose(values, its_history[name], rtol=1e-4)

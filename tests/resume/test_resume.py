@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import processes
 import pytest
+from by_hand import assert_same_weights, network
 
 from ecl_tf import Distiller, replay, resume, samplers
 
@@ -27,10 +28,14 @@ def names_in(directory):
 
 
 def killed_and_finished(directory, kind, moments):
+    def start(moment):
+        arguments = "resumable_run.py", str(directory), kind, moment
+        return processes.start(*arguments, VIRTUAL_DEVICES="2")
+
     for moment in moments:
-        code, _, errors = processes.start("resumable_run.py", str(directory), kind, moment).wait()
+        code, _, errors = start(moment).wait()
         assert code == -signal.SIGKILL, errors[-3000:]
-    return processes.results([processes.start("resumable_run.py", str(directory), kind, "none")])[0]
+    return processes.results([start("none")])[0]
 
 
 @pytest.mark.slow
@@ -93,11 +98,6 @@ def train(directory, made=None, steps=8, **arguments):
         **{"steps": steps, "steps_per_epoch": 4, "every_steps": 2, "verbose": 0, **arguments},
     )
     return made, history.history
-
-
-def assert_same_weights(one, other):
-    for mine, its in zip(one.get_weights(), other.get_weights(), strict=True):
-        np.testing.assert_array_equal(mine, its)
 
 
 def test_the_last_checkpoints_are_kept_and_a_damaged_one_is_skipped(tmp_path):
@@ -178,13 +178,6 @@ def test_another_model_or_schedule_is_refused(tmp_path):
 
 
 def test_another_method_or_teacher_is_refused(tmp_path):
-    def network(seed):
-        made = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-        made.set_weights(
-            [np.random.default_rng(seed).normal(size=w.shape) for w in made.get_weights()]
-        )
-        return made
-
     def distil(teacher=1, **arguments):
         distiller = Distiller(network(0), network(teacher), **arguments)
         distiller.compile("sgd", run_eagerly=True)

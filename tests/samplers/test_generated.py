@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from by_hand import Subclassed, fits, network, numbers
+from by_hand import Subclassed, assert_same_weights, fits, network, numbers
 
 from ecl_tf import Distiller, samplers
 from ecl_tf.samplers import Choice, Generated, Uncertain
@@ -169,34 +169,26 @@ def test_a_model_is_taken_as_it_is_and_a_config_has_a_copy():
 
 # In a distiller.
 
-WRAP = {
-    "alone": lambda sampler: sampler,
-    "in-choice": lambda sampler: Choice(["Mixup", sampler]),
-    "as-base": lambda sampler: Uncertain(Choice([sampler, "Empirical"]), 2, "divergence", 0.0),
-}
-
-
-def compiled(sampler, seed=0):
-    distiller = Distiller(network(1 + seed), network(2 + seed), sampler=sampler)
-    distiller.compile(keras.optimizers.Adam(0.05), run_eagerly=True)
-    return distiller
-
 
 def epoch(distiller):
     return distiller.fit(X, batch_size=4, shuffle=False, verbose=0).history
 
 
-def assert_equal(weights, expected):
-    for one, other in zip(weights, expected, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize("wrap", WRAP)
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda sampler: sampler,
+        lambda sampler: Choice(["Mixup", sampler]),
+        lambda sampler: Uncertain(Choice([sampler, "Empirical"]), 2, "divergence", 0.0),
+    ],
+    ids=["alone", "in-choice", "as-base"],
+)
 def test_the_student_is_trained_on_it_and_it_is_not_and_goes_on_when_loaded(wrap, tmp_path):
     model = dense()
-    distiller = compiled(WRAP[wrap](Generated(model)))
+    distiller = Distiller(network(1), network(2), sampler=wrap(Generated(model)))
+    distiller.compile(keras.optimizers.Adam(0.05), run_eagerly=True)
     assert np.isfinite(epoch(distiller)["loss"]).all()
-    assert_equal(model.get_weights(), dense().get_weights())
+    assert_same_weights(model, dense())
     moved = distiller.student.get_weights()[0] - network(1).get_weights()[0]
     assert np.abs(moved).min() > 1e-3
     trained = {id(weight) for weight in distiller.trainable_weights}
@@ -207,13 +199,13 @@ def test_the_student_is_trained_on_it_and_it_is_not_and_goes_on_when_loaded(wrap
     loaded = keras.saving.load_model(tmp_path / "distiller.keras")
     (its,) = loaded.sampler.models
     assert its is not model
-    assert_equal(its.get_weights(), model.get_weights())
+    assert_same_weights(its, model)
     assert epoch(loaded) == epoch(distiller)
-    assert_equal(loaded.student.get_weights(), distiller.student.get_weights())
+    assert_same_weights(loaded.student, distiller.student)
 
 
 def test_one_generator_in_two_places_is_refused_for_one_would_be_lost():
     model = dense()
     sampler = Choice([Generated(model), Uncertain(Generated(model))])
     with pytest.raises(ValueError, match="one generator in two places"):
-        compiled(sampler)
+        Distiller(network(1), network(2), sampler=sampler)

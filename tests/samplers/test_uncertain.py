@@ -82,15 +82,11 @@ def kept_numbers(scores, temperature, draws, rows=1):
     sampler = Uncertain(Numbered(count), count, lambda _: tf.constant(scores), temperature)
     x = tf.reshape(100.0 * tf.range(rows, dtype=tf.float32), (rows, 1))
 
-    @tf.function
-    def every(seeds):
-        return tf.map_fn(
-            lambda seed: sampler(x, seed, NOBODY).inputs[:, 0],
-            seeds,
-            fn_output_signature=tf.float32,
-        )
+    def inputs(seed):
+        return tf.cast(sampler(x, seed, NOBODY).inputs[:, 0], tf.int32)
 
-    row, draw = np.divmod(every(tf.range(draws)).numpy().astype(int), 100)
+    every = tf.function(lambda seeds: tf.map_fn(inputs, seeds))
+    row, draw = np.divmod(every(tf.range(draws)).numpy(), 100)
     return np.sort(draw * rows + row, -1)
 
 
@@ -177,8 +173,8 @@ def test_sources_are_the_rows_that_the_samples_are(sampler):
 
 def test_rows_are_unmodified_where_the_base_left_them():
     x = np.arange(64, dtype="float32")[:, None]
-    sampler = Uncertain(Choice(["Empirical", GaussianNoise(0.01)]), 2, size_of_first, 1.0)
-    samples = sampler(x, 0, NOBODY)
+    base = Choice(["Empirical", GaussianNoise(0.01)])
+    samples = Uncertain(base, 2, size_of_first, 1.0)(x, 0, NOBODY)
     unmodified = samples.unmodified.numpy()
     assert 10 < unmodified.sum() < 54
     same = (samples.inputs.numpy() == x[samples.sources.numpy()])[:, 0]
@@ -189,17 +185,6 @@ def test_rows_are_unmodified_where_the_base_left_them():
 
 
 B, R = 6, 3
-
-
-def rows_of_a_step(sampler, label_weight):
-    """How many rows each network was asked for and in which mode, each time."""
-    counters = Recorder(), Recorder()
-    student, teacher = (linear(weights(seed=n), each) for n, each in enumerate(counters))
-    members = [teacher, network(2)]
-    distiller = Distiller(student, members, sampler=sampler, label_weight=label_weight)
-    distiller.compile("sgd", run_eagerly=True)
-    distiller.fit(X[:B], np.zeros(B, int), batch_size=B, verbose=0)
-    return [list(zip(map(len, each.batches), each.modes, strict=True)) for each in counters]
 
 
 @pytest.mark.parametrize(
@@ -221,8 +206,15 @@ def rows_of_a_step(sampler, label_weight):
     ],
 )
 def test_a_step_asks_for_no_more_rows_than_it_must(sampler, label_weight, of_teacher, of_student):
-    expected = [of_student, [(rows, False) for rows in of_teacher]]
-    assert rows_of_a_step(sampler, label_weight) == expected
+    """How many rows each network is asked for and in which mode, each time."""
+    counters = Recorder(), Recorder()
+    student, teacher = (linear(weights(seed=n), each) for n, each in enumerate(counters))
+    members = [teacher, network(2)]
+    distiller = Distiller(student, members, sampler=sampler, label_weight=label_weight)
+    distiller.compile("sgd", run_eagerly=True)
+    distiller.fit(X[:B], np.zeros(B, int), batch_size=B, verbose=0)
+    asked = [list(zip(map(len, each.batches), each.modes, strict=True)) for each in counters]
+    assert asked == [of_student, [(rows, False) for rows in of_teacher]]
 
 
 @pytest.mark.parametrize("name", list(uncertainty.SCORES))

@@ -11,13 +11,6 @@ import pytest
 import ecl_tf
 from ecl_tf.experiments import comparison, settings, work_directory
 
-PNG = b"\x89PNG\r\n\x1a\n"
-
-
-def few_steps(config):
-    for section in (config.teacher, config.student):
-        section.train.update({"steps": 4, "steps_per_execution": 2})
-
 
 def test_train_teacher_distill_and_evaluate(run_script, digits_config, tmp_path, capsys):
     run_script("train_teacher", digits_config, tmp_path)
@@ -78,7 +71,8 @@ def test_what_is_missing_is_named(run_script, digits_config, tmp_path):
 def test_compare_writes_results_table_plot_and_students(
     run_script, digits_config, tmp_path, eagerly
 ):
-    few_steps(digits_config)
+    for section in (digits_config.teacher, digits_config.student):
+        section.train.update({"steps": 4, "steps_per_execution": 2})
     run_script("compare", digits_config, tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
     assert list(results["final"]) == ["ERM", "standard KD", "tuned KD", "XCL"]
@@ -95,7 +89,7 @@ def test_compare_writes_results_table_plot_and_students(
         best = max(of_method, key=lambda r: (r["validation"]["accuracy"], -r["validation"]["nll"]))
         assert results["runs"][results["final"][method][0]]["label"] == best["label"]
     assert all(run["seconds"] > 0 for run in results["runs"].values())
-    assert (tmp_path / "plot.png").read_bytes().startswith(PNG)
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     xcl = [100 * results["runs"][key]["test"]["accuracy"] for key in results["final"]["XCL"]]
     assert f"| {np.mean(xcl):.2f} ± " in (tmp_path / "table.md").read_text()
 
