@@ -5,8 +5,6 @@ import numpy as np
 import processes
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mixed precision")]  # One fixture for all.
-
 STEPS = 20
 # Of weights of about 1 after 20 steps; float16 has a rounding error of 0.0005, bfloat16 of 0.004.
 TOLERANCES = {
@@ -17,14 +15,31 @@ TOLERANCES = {
 }
 
 
-@pytest.fixture(scope="module")
-def trained():
+@pytest.mark.slow
+def test_mixed_precision(subtests):
+    """One test, so that one process trains for all parts."""
     script = processes.start("train_in_low_precision.py", VIRTUAL_DEVICES="2")
-    return processes.results([script])[0]
+    (trained,) = processes.results([script])
+    for what in TOLERANCES:
+        with subtests.test("mixed policies train as float32 does", what=what):
+            trains_as_float32(trained, what)
+    with subtests.test("the loss is scaled for float16 alone"):
+        scales = {name: found["scale"] for name, found in trained.items()}
+        assert scales["mixed_float16"] == scales["two replicas"] == 2.0**15
+        assert scales["float32"] is None and scales["mixed_bfloat16"] is None
+    for replicas in ("one", "two"):
+        with subtests.test("an overflow of any replica is skipped", replicas=replicas):
+            skips_overflows(trained, replicas)
+    with subtests.test("Keras still needs its fit to be patched"):
+        assert np.isnan(trained["stock"]["weights"][0]).any(), (
+            f"Keras {keras.__version__} skips another replica's overflow by itself: that remedy "
+            "in ecl_tf/_internal/keras_fit.py is no longer needed."
+        )
+        assert np.isfinite(trained["patched"]["weights"][0]).all()
+        assert trained["patched"]["updates"] == STEPS - 5
 
 
-@pytest.mark.parametrize("what", TOLERANCES)
-def test_mixed_policies_train_as_float32_does(trained, what):
+def trains_as_float32(trained, what):
     found, wanted, tolerance = trained[what], trained["float32"], TOLERANCES[what]
     assert found["updates"] == STEPS
     for got, want in zip(found["weights"], wanted["weights"], strict=True):
@@ -34,27 +49,11 @@ def test_mixed_policies_train_as_float32_does(trained, what):
     assert losses[-1] < losses[0] / 5  # It learnt something.
 
 
-def test_the_loss_is_scaled_for_float16_alone(trained):
-    scales = {name: found["scale"] for name, found in trained.items()}
-    assert scales["mixed_float16"] == scales["two replicas"] == 2.0**15
-    assert scales["float32"] is None and scales["mixed_bfloat16"] is None
-
-
-@pytest.mark.parametrize("replicas", ["one", "two"])
-def test_an_overflow_of_any_replica_is_skipped_and_does_not_poison_metrics(trained, replicas):
+def skips_overflows(trained, replicas):
     found = trained[f"overflow on {replicas}"]
     # One batch of four has the row that overflows: it halves the scale in each of 5 epochs.
     assert (found["updates"], found["scale"]) == (STEPS - 5, 2.0**10)
     for name, values in found["history"].items():
-        assert np.isfinite(values).all(), name
+        assert np.isfinite(values).all(), name  # Metrics are not poisoned.
     for got, want in zip(found["weights"], trained["overflow on one"]["weights"], strict=True):
         np.testing.assert_allclose(got, want, rtol=0, atol=5e-4)
-
-
-def test_keras_still_needs_its_fit_to_be_patched(trained):
-    assert np.isnan(trained["stock"]["weights"][0]).any(), (
-        f"Keras {keras.__version__} skips another replica's overflow by itself: that remedy in "
-        "ecl_tf/_internal/keras_fit.py is no longer needed."
-    )
-    assert np.isfinite(trained["patched"]["weights"][0]).all()
-    assert trained["patched"]["updates"] == STEPS - 5
