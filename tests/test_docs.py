@@ -43,8 +43,8 @@ def test_the_python_code_runs(page, tmp_path, monkeypatch):
     for name in {path.stem for path in tmp_path.glob("*.py")} - before:
         sys.modules.pop(name, None)
     if page.name == "README.md":
-        probabilities = written["ecl_tf"].load_student("student")(written["images"][1000:])
-        right = probabilities.probs_parameter().numpy().argmax(-1) == written["labels"][1000:]
+        probabilities = written["ecl_tf"].load_student("student")(written["x"][1000:])
+        right = probabilities.probs_parameter().numpy().argmax(-1) == written["y"][1000:]
         assert right.mean() > 0.8
 
 
