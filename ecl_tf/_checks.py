@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import samplers
-from ecl_tf._internal import batches, symbolic
+from ecl_tf._internal import batches, probabilities, symbolic
 
 NO_ROWS = (
     "The data holds no rows, so there is nothing to train on. Look at the dataset's filter, "
@@ -47,29 +47,56 @@ def networks(asked, inputs=None):
             f"{len(shared) - 1} more), so training it would change the teacher. Give it "
             "weights of its own, e.g. with keras.models.clone_model."
         )
-    symbolic.require_raw(output, own, "student")
-    student_shape = symbolic.output_shape(own, inputs)
-    if student_shape is not None:
-        output.validate(student_shape, "student")
+    shape = symbolic.shape_for(output, own, "student", inputs)
+    if shape is not None:
+        output.validate(shape, "student")
+    if own.built:
+        probabilities.require_logits(output, own, "student", inputs)
+    if hasattr(teacher, "check_members"):
+        teacher.check_members(inputs)
     for member in getattr(teacher, "members", []):
-        shape = symbolic.output_shape(member, inputs)
-        if shape is None:
+        of_member = symbolic.shape_for(teacher.output_kind, member, "teacher", inputs)
+        if of_member is None:
             continue
-        teacher.output_kind.validate(shape, "teacher")
+        teacher.output_kind.validate(of_member, "teacher")
         if teacher.output_kind.family != output.family:
             raise ValueError(
                 f"The teacher's output {teacher.output_kind!r} is of another family than the "
                 f"student's, {output!r}; they must be the same to be matched."
             )
-        if student_shape is None:
+        if shape is None:
             continue
-        sizes = teacher.output_kind.event_size(shape), output.event_size(student_shape)
+        sizes = teacher.output_kind.event_size(of_member), output.event_size(shape)
         if sizes[0] != sizes[1]:
             raise ValueError(
                 f"Teacher and student don't fit each other: the teacher "
                 f"({member.name!r}) gives {sizes[0]} classes or target dimensions, the "
                 f"student {sizes[1]}. Change the size of the student's last layer."
             )
+        _positions(of_member, shape, member.name)
+
+
+def _positions(there, here, name):
+    """Refuses shapes of a teacher's and a student's output that differ between batch and event.
+
+    Broadcast to each other, they would match rows to other rows.
+
+    Args:
+        there: the shape, or dict of shapes, of the teacher's raw tensor.
+        here: the student's.
+        name: of the teacher's network.
+    """
+    if isinstance(here, dict):
+        for part in here:
+            _positions(there[part], here[part], f"{name}: {part}")
+    elif not tf.TensorShape(there[1:-1]).is_compatible_with(here[1:-1]):
+        raise ValueError(
+            "Teacher and student don't fit each other: the shape of the teacher's output "
+            f"({name!r}) is {there}, that of the student's {here}, with the batch first and the "
+            "classes or targets last. Their positions (steps of a sequence, pixels) must be the "
+            "same, since each is matched to the same one. Bring one to the other's resolution, "
+            "e.g. with keras.layers.UpSampling2D, a pooling layer, or return_sequences."
+        )
 
 
 def generators(models):

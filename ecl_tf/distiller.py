@@ -7,7 +7,16 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import _checks, divergences, export, outputs, samplers, teachers, uncertainty
-from ecl_tf._internal import batches, features, finite, identity, random, replicas, symbolic
+from ecl_tf._internal import (
+    batches,
+    features,
+    finite,
+    identity,
+    legacy,
+    random,
+    replicas,
+    symbolic,
+)
 from ecl_tf._internal.keras_fit import loss_scaling_policy, patch_fit
 from ecl_tf._internal.row_means import RowMeans
 from ecl_tf._label_metrics import LabelMetrics
@@ -100,12 +109,13 @@ class Distiller(keras.Model):
         name: str = "distiller",
     ):
         """Takes the arguments that the class describes."""
+        legacy.refuse(student, "student")
         if not isinstance(student, keras.Model):
             raise ValueError(f"The student must be a keras.Model; got {student!r}.")
         # The networks cast for themselves: an input may need more than float16 until it is scaled.
         super().__init__(name=name, dtype=loss_scaling_policy(student), autocast=False)
         self.student = student
-        self.output_kind = outputs.get(output, symbolic.output_shape(student))
+        self.output_kind = outputs.get(output, symbolic.shape_for(output, student, "student"))
         self.teacher = teachers.get(teacher, self.output_kind)
         self.sampler = samplers.get(sampler)
         self.divergence = divergences.get(divergence)
@@ -296,6 +306,7 @@ class Distiller(keras.Model):
     def _teach(self, inputs, member_outputs=()):
         if self.feature_losses:
             raw, its_features = self._features.run_teacher(inputs, training=False)
+            raw = self.teacher.raw_of(raw)
             return _Answer(self.teacher.output_kind.combine([raw]), its_features)
         if member_outputs:
             return _Answer(self.teacher.output_kind.combine(member_outputs))

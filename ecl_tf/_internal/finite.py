@@ -1,6 +1,7 @@
 """Stops training at the first NaN or Inf, and says where it came from."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 # Where values come from, in the order in which they flow, and what helps.
@@ -41,6 +42,52 @@ class NonFiniteCount(keras.metrics.Metric):
 
     def result(self):
         return tf.convert_to_tensor(self.counts)
+
+
+def require_weights(model, role):
+    """Raises ValueError if a network's weights hold NaN or Inf.
+
+    Args:
+        model: a Keras model.
+        role: "student" or "teacher", for the message.
+    """
+    for variable in model.weights:
+        values = np.asarray(keras.ops.convert_to_numpy(variable))
+        if values.dtype.kind in "iub" or np.isfinite(values.astype("float32")).all():
+            continue
+        raise ValueError(
+            f"The {role} {model.name!r} holds NaN or Inf in its weight {variable.path!r}, so its "
+            "answers are no numbers. Its training went wrong: train it again with a lower "
+            "learning rate, or take an earlier file."
+        )
+
+
+def require_answers(answered, role, inputs=None):
+    """Raises ValueError if a network answered NaN or Inf.
+
+    Args:
+        answered: the nesting of arrays that it gave.
+        role: the network, for the message, such as "teacher 'net'".
+        inputs: what it was asked, where that is a user's data; None by default.
+    """
+    if all(np.isfinite(_numbers(leaf)).all() for leaf in keras.tree.flatten(answered)):
+        return
+    spoiled = inputs is not None and not all(
+        np.isfinite(_numbers(leaf)).all() for leaf in keras.tree.flatten(inputs)
+    )
+    raise ValueError(
+        f"The {role} answers with NaN or Inf"
+        + (
+            " to inputs that hold NaN or Inf. Leave out these rows, or fill them in."
+            if spoiled
+            else ". Look at its weights, and whether the inputs have the range that it expects."
+        )
+    )
+
+
+def _numbers(values):
+    array = np.asarray(values)
+    return array.astype("float32") if array.dtype.kind not in "OSUb" else np.zeros(())
 
 
 def _all(flags):
