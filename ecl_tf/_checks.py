@@ -52,8 +52,7 @@ def networks(asked, inputs=None):
         output.validate(shape, "student")
     if own.built:
         probabilities.require_logits(output, own, "student", inputs)
-    if hasattr(teacher, "check_members"):
-        teacher.check_members(inputs)
+    teacher.check_members(inputs)
     for member in getattr(teacher, "members", []):
         of_member = symbolic.shape_for(teacher.output_kind, member, "teacher", inputs)
         if of_member is None:

@@ -44,21 +44,26 @@ class NonFiniteCount(keras.metrics.Metric):
         return tf.convert_to_tensor(self.counts)
 
 
-def require_weights(model, role):
+def require_weights(model, role, variables=None):
     """Raises ValueError if a network's weights hold NaN or Inf.
 
+    Its answers need not show it: a ReLU may make 0 of NaN.
+
     Args:
-        model: a Keras model.
+        model: a Keras model or layer.
         role: "student" or "teacher", for the message.
+        variables: TensorFlow's, where a layer has others than Keras's; None by default.
     """
-    for variable in model.weights:
+    for variable in model.weights if variables is None else variables:
         values = np.asarray(keras.ops.convert_to_numpy(variable))
-        if values.dtype.kind in "iub" or np.isfinite(values.astype("float32")).all():
+        # Names of bfloat16 and its like are those of extensions, of NumPy's kind "V".
+        if values.dtype.kind not in "fV" or np.isfinite(values.astype("float32")).all():
             continue
         raise ValueError(
-            f"The {role} {model.name!r} holds NaN or Inf in its weight {variable.path!r}, so its "
-            "answers are no numbers. Its training went wrong: train it again with a lower "
-            "learning rate, or take an earlier file."
+            f"The {role} {model.name!r} holds NaN or Inf in its weight "
+            f"{getattr(variable, 'path', variable.name)!r}, so its answers are no numbers. Its "
+            "training went wrong: train it again with a lower learning rate, or take an earlier "
+            "file."
         )
 
 

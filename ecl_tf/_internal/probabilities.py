@@ -176,7 +176,8 @@ def refusal(reason, model, role, also=""):
     if role == "teacher":
         remedy = (
             "ecl_tf.Ensemble(teacher, output, answer='probabilities') takes it as it is, and "
-            "ecl_tf.pretrained.load(..., answer='probabilities') a file."
+            "ecl_tf.pretrained.load(..., answer='probabilities'), config.teacher.pretrained of the "
+            "scripts, a file."
         )
     elif role == "model":
         remedy = "ecl_tf.as_logits(model, output).save(path) writes a file of logits."

@@ -1,5 +1,7 @@
 """What a network answers to made-up inputs, asked without a trace."""
 
+import warnings
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -32,7 +34,8 @@ def answers(model, specs=None, weights=()):
     random = np.random.default_rng(0)
     try:
         inputs = keras.tree.map_structure(lambda spec: _rows(spec, highest, random), specs)
-        with keras.StatelessScope(weights):
+        with keras.StatelessScope(weights), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # They would be of inputs that nobody gave.
             return keras.tree.map_structure(np.asarray, model(inputs, training=False))
     except Exception:
         # A user's layers may want anything of their inputs: a range, a size, rows that sum to 1.

@@ -119,15 +119,16 @@ def several(answered, network):
     count = len(answered)
     if isinstance(answered, dict):
         first = repr(next(iter(answered), ""))
+        one = f"output[{first}]"
         found = f"a dict of {count} with the names {sorted(answered)}"
         named = f", or name every output: output={{{first}: ...}}"
     else:
-        first = "0"
+        one = "outputs[0]"
         found = f"a {type(answered).__name__} of {count} tensors without names"
         named = ", or name them: keras.Model(model.inputs, {name: tensor, ...}) and output={...}"
     return ValueError(
         f"The outputs of the {network} are {found}; expected one tensor. Say which of its outputs "
-        f"is meant: keras.Model(model.inputs, model.output[{first}]) (of a subclassed model, a "
+        f"is meant: keras.Model(model.inputs, model.{one}) (of a subclassed model, a "
         f"call that returns this tensor only){named}. Of a saved teacher ecl_tf.pretrained.load "
         "takes named means and deviations: answer={'mean': ..., 'stddev': ...}."
     )

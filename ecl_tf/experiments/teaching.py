@@ -7,7 +7,7 @@ import keras
 
 import ecl_tf
 from ecl_tf import data, outputs, teachers
-from ecl_tf._internal import identity, symbolic
+from ecl_tf._internal import finite, identity, symbolic
 from ecl_tf.experiments import fitting, progress, strategies, work_directory
 from ecl_tf.experiments.experiment import Experiment, save_model
 from ecl_tf.teachers import pretrained
@@ -89,6 +89,8 @@ def load_teacher(
     _warn_of_other_data(experiment, directory)
     with scope():
         members = [keras.models.load_model(path, compile=False) for path in paths]
+    for member in members:
+        finite.require_weights(member, "teacher")
     return _ensemble(experiment, members)
 
 
@@ -136,7 +138,7 @@ def _warn_of_other_data(experiment, directory):
 def _ensemble(experiment, members):
     """The members as one distribution; a lone point regressor's spread is measured."""
     output = experiment.output
-    shape = symbolic.output_shape(members[0])
+    shape = symbolic.shape_for(output, members[0], "teacher")
     if output.family == "normal" and shape and shape[-1] == output.size:
         stddev = None
         if len(members) == 1:

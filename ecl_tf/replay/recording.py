@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs, samplers, teachers
-from ecl_tf._internal import files, identity
+from ecl_tf._internal import batches, files, identity, symbolic
 from ecl_tf.replay import compact, draws, manifest
 
 _GOLDEN_SECTION = 0.6180339887498949
@@ -97,6 +97,9 @@ class Recording:
         }
         self._draw = draws.drawing(self.rows, self.sampler, prepare, seed)
         self._answer = tf.function(self._answer_of, autograph=False)
+        if any(symbolic.inputs_of(member) is None for member in members):
+            _, _, inputs = next(iter(self.drawn()))
+            self.teacher.check_members(batches.specs(inputs))
 
     def drawn(self, first_step=0):
         """A dataset of steps, the identities of their rows, and the inputs sampled from these."""

@@ -51,6 +51,17 @@ class Teacher(keras.Model):
         """Returns a list with the raw output of every member, each of shape (batch, ...)."""
         raise NotImplementedError
 
+    def raw_of(self, answered: Any) -> Any:
+        """Returns the raw output of what a member `answered`, which may be in another form."""
+        return answered
+
+    def check_members(self, inputs: Any = None) -> None:
+        """Raises ValueError if a network does not answer what it should.
+
+        Args:
+            inputs: a batch of inputs, or its specs; None, the default, for what is known.
+        """
+
     def distribution(self, inputs: Any) -> Any:
         """Returns the teacher's distribution for a batch of inputs."""
         return self.output_kind.combine(self.member_outputs(inputs))
@@ -173,11 +184,11 @@ class Ensemble(Teacher):
                 answers.check(each, {"probabilities": rows})
 
     def raw_of(self, answered: Any) -> Any:
-        """Returns the raw output of what a member answered, which may be probabilities.
+        """Returns the raw output of what a member answered.
 
         Args:
-            answered: a tensor, the list or dict of one that holds it, or a dict by the
-                output's names.
+            answered: a raw tensor, probabilities as `answer` says, the list or dict of one that
+                holds these, or a dict of them by the output's names.
         """
         output = self.output_kind
         if not isinstance(output, outputs.Joint):

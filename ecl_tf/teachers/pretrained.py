@@ -90,8 +90,7 @@ def load(
     parameters = answers.resolve(answer, list(answered), output, "logits" if of_keras else None)
     kind = answers.kind(output, parameters)
     values = {key: answered[name] for key, name in parameters.items()}
-    if of_keras:
-        finite.require_weights(network, "teacher")
+    finite.require_weights(network, "teacher", None if of_keras else network.variables_of_file)
     finite.require_answers(values, f"teacher {network.name!r}, asked zeros,")
     answers.check(kind, values)
     unchanged = {"logits": answers.UNNAMED}
