@@ -5,6 +5,7 @@ import inspect
 import signal
 import threading
 import time
+import warnings
 
 import keras
 import numpy as np
@@ -64,15 +65,29 @@ class Checkpointing(keras.callbacks.Callback):
             return
         path, about, arrays = found
         here = self._about()
-        settings = ["steps", "steps_per_epoch", "variables", "method"]
+        # Version 0.1.0 wrote neither of them.
+        about.setdefault("replicas", max(copies for copies, *_ in about["variables"]))
+        about.setdefault("metrics", here["metrics"])
+        settings = ["steps", "steps_per_epoch", "replicas", "method"]
         settings += ["callbacks"] if self._workers.own_number == 0 else []  # Others write nothing.
-        settings = [name for name in settings if name in about]  # Older ones have fewer.
-        there, here = ({name: run[name] for name in settings} for run in (about, here))
-        if differing := sorted({name for name, *_ in identity.differing(there, here)}):
+        parted, compared = [], []
+        for run in (about, here):
+            variables, metrics = self.state.parted(run["variables"])
+            parted.append([metrics, run["metrics"]])
+            compared.append({name: run[name] for name in settings if name in about})
+            compared[-1]["variables"] = variables
+        if differing := sorted({name for name, *_ in identity.differing(*compared)}):
             raise ValueError(
                 f"The checkpoint {path} is of a run with other {' and '.join(differing)} than "
                 "this one. Give the same model, teacher, method, schedule, callbacks and number "
                 "of replicas to continue it, or another directory."
+            )
+        if parted[0] != parted[1]:
+            arrays = self.state.numbered_as_here(arrays, about["variables"])
+            warnings.warn(
+                f"The checkpoint {path} has other metrics than this model, so the means that are "
+                "logged for the epoch under way begin anew. All else continues exactly.",
+                stacklevel=3,
             )
         self.state.write(arrays)
         self.step, self.finished, self.history = about["step"], about["finished"], about["history"]
@@ -92,7 +107,9 @@ class Checkpointing(keras.callbacks.Callback):
             "finished": self.finished,
             "steps": self.steps,
             "steps_per_epoch": self.steps_per_epoch,
+            "replicas": self.state.strategy.num_replicas_in_sync,
             "variables": self.state.shapes(),
+            "metrics": self.state.metric_names(),
             "method": self.state.method,
             "history": self.history,
             "callbacks": [type(callback).__name__ for callback in self.callbacks],

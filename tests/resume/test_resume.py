@@ -177,6 +177,26 @@ def test_another_model_or_schedule_is_refused(tmp_path):
         train(tmp_path, steps=12)
 
 
+def test_other_metrics_begin_anew_and_all_else_continues(tmp_path):
+    def with_metrics(metrics):
+        made = model()
+        made.compile(keras.optimizers.Adam(0.1), made.loss, metrics=metrics)
+        return made
+
+    wanted, its_history = train(tmp_path / "undisturbed", with_metrics(["accuracy"]))
+    with pytest.raises(SystemExit):
+        train(tmp_path / "killed", with_metrics([]), callbacks=[Preemption(2, epoch=1)])
+    top = keras.metrics.SparseTopKCategoricalAccuracy(3, name="top")
+    with pytest.warns(UserWarning, match=r"step-7.npz has other metrics .* begin anew"):
+        again, history = train(
+            tmp_path / "killed", with_metrics(["accuracy", top]), callbacks=[Preemption(-1)]
+        )
+    assert_same_weights(again, wanted)
+    assert history["loss"][0] == its_history["loss"][0]
+    assert history["loss"][1] != its_history["loss"][1]  # Of the last step alone.
+    assert history["top"] == [1.0]
+
+
 def test_another_method_or_teacher_is_refused(tmp_path):
     def distil(teacher=1, **arguments):
         distiller = Distiller(network(0), network(teacher), **arguments)
