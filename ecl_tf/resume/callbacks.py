@@ -2,8 +2,6 @@
 
 import contextlib
 import inspect
-import signal
-import threading
 import time
 import warnings
 
@@ -11,10 +9,10 @@ import keras
 import numpy as np
 
 from ecl_tf._internal import identity
+from ecl_tf.resume.interruptions import Interruptions
 from ecl_tf.resume.workers import Workers
 
 _ARRAY = "array in this file"
-PREEMPTED = 143  # 128 + SIGTERM, on which schedulers restart, and TensorFlow's own choice.
 
 
 class Callbacks(keras.callbacks.CallbackList):
@@ -49,7 +47,7 @@ class Checkpointing(keras.callbacks.Callback):
         self.step, self.finished, self.history = 0, False, []
         self.at_epoch_end = None  # All variables, where `fit` ends after the rest of an epoch.
         self._workers = Workers(state.strategy)
-        self._preempted = False
+        self.interruptions = Interruptions()
         self._restored = None
         self._mark()
 
@@ -131,11 +129,13 @@ class Checkpointing(keras.callbacks.Callback):
             return
         seconds = time.monotonic() - self._last_time
         due |= self.every_seconds is not None and seconds >= self.every_seconds
-        due, preempted = self._workers.ask([due, self._preempted]).any(0)
-        if due or preempted:
+        signals = self.interruptions
+        asked = self._workers.ask([due, signals.terminated, signals.interrupted]).any(0)
+        due, signals.terminated, signals.interrupted = (bool(answer) for answer in asked)
+        if asked.any():
             self._write()
-        if preempted:
-            raise SystemExit(PREEMPTED)
+        if signals.terminated or signals.interrupted:
+            signals.end()
 
     def on_train_begin(self, logs=None):
         self.restore_callbacks()  # The others have just begun from zero.
@@ -180,20 +180,6 @@ class Checkpointing(keras.callbacks.Callback):
         for epoch, logs in self.history:
             history.on_epoch_end(epoch, logs)
         return history
-
-    @contextlib.contextmanager
-    def noticing_sigterm(self):
-        def notice(signal_number, frame):
-            self._preempted = True
-
-        if threading.current_thread() is not threading.main_thread():
-            yield  # Only there can signals be handled.
-            return
-        before = signal.signal(signal.SIGTERM, notice)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
 
 
 def kept_of(callback, arrays):
