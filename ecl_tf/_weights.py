@@ -42,6 +42,14 @@ def weigh(output, raw, masks=None, sample_weight=None, labels=None):
         sample_weight = dict.fromkeys(getattr(output, "outputs", [""]), sample_weight)
     of_loss, of_mean, counts = {}, {}, {}
     parts = outputs.parts_of(output, raw, masks, labels)
+    if not set(sample_weight) <= set(parts):
+        names = sorted(name for name in parts if name)
+        raise ValueError(
+            f"sample_weight is a dict with the names {sorted(sample_weight)}, "
+            + (f"and the outputs are {names}." if names else "and the output has no name.")
+            + " Give one weight for each row, shape (batch,), or position, or a dict of them by "
+            "the outputs' names."
+        )
     for name, (each, its_raw, mask, its_labels) in parts.items():
         known = None if its_labels is None else each.known(its_labels, its_raw)
         weight = sample_weight.get(name)
