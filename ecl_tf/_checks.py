@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ecl_tf import divergences, outputs, samplers
 from ecl_tf._internal import batches, symbolic
+from ecl_tf.samplers import suitable
 
 NO_ROWS = (
     "The data holds no rows, so there is nothing to train on. Look at the dataset's filter, "
@@ -248,8 +249,8 @@ def data(x, y, asked, sampler, label_weight):
             "other inputs. Fit it on the store's own samples: distiller.fit(store.batches("
             "x, y), steps_per_epoch=...)."
         )
-    sampler.validate(inputs)
     networks(asked, inputs)
+    suitable.require(sampler, inputs, asked)
     if label_weight > 0.0 and y is None:
         labels(label_weight, y, asked.output, None)
 

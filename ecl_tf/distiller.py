@@ -293,7 +293,8 @@ class Distiller(keras.Model):
         draw = self.sampler.keep if is_recorded else self.sampler
         append = self.label_weight > 0.0 and not isinstance(self.sampler, samplers.Empirical)
         source, source_labels = x, y
-        if not (is_recorded or isinstance(self.sampler, samplers.Empirical)):
+        keeps_inputs = isinstance(getattr(self.sampler, "base", self.sampler), samplers.Empirical)
+        if not (is_recorded or keeps_inputs):
             source, source_labels = batches.without_padding((x, y), sample_weight)
         samples = draw(source, self._next_seed(x, first_row), self._networks())
         sampled_weight = samples.follow(sample_weight)

@@ -25,7 +25,8 @@ class Generated(Sampler):
     Args:
         model: a `keras.Model` with one input z of known shape (batch, ...), whose output
             has the shape (or structure of shapes) of the batch of inputs; or the path of
-            a `.keras` file of one. It is run in inference mode, and is never trained.
+            a `.keras` file of one. It is run in inference mode, and is never trained. Ids are
+            outputs of an integer dtype (an argmax).
 
     Raises:
         ValueError: if it is no such model, or its output does not have the inputs' shapes.
@@ -50,6 +51,11 @@ class Generated(Sampler):
             )
         self.model, self.models = model, [model]
         self.latent_shape = latent.shape[1:]
+
+    def effect(self, path: tuple, leaf: Any) -> str:
+        outputs = dict(keras.tree.flatten_with_path(symbolic.output_of(self.model)))
+        is_whole = path in outputs and not tf.as_dtype(outputs[path].dtype).is_floating
+        return "keeps" if is_whole else "averages"
 
     def validate(self, inputs: Any) -> None:
         outputs = symbolic.output_of(self.model)
