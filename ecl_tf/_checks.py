@@ -74,14 +74,15 @@ def networks(asked, inputs=None):
             )
 
 
-def divergence(function, output, shape):
+def divergence(function, output, student):
     """Refuses a function that does not give one number for each row and position.
 
     Args:
         function: a function of two distributions.
         output: the student's `ecl_tf.outputs.Output`.
-        shape: the static shape of its raw output, or a dict of them; None if it is not known.
+        student: the student; one without symbolic outputs is left to the step's own check.
     """
+    shape = symbolic.output_shape(student)
     if shape is None or divergences.name_of(function):
         return
     rows = 5
@@ -171,12 +172,18 @@ def class_weight(given, x, y):
     )
 
 
-def ends(x, steps_per_epoch):
-    """Refuses data without an end where nobody says how long an epoch is."""
-    if steps_per_epoch is None and batches.is_endless(x):
+def ends(x, steps, argument):
+    """Refuses data without an end where nobody says how many steps to take of it.
+
+    Args:
+        x: what `fit` or `evaluate` was given.
+        steps: the number of steps, or None.
+        argument: the name of that argument.
+    """
+    if steps is None and batches.is_endless(x):
         raise ValueError(
-            "The data is endless (a store's batches, repeat() or resume.batches), so an epoch "
-            "would never end. Say how long it is: fit(data, steps_per_epoch=...)."
+            "The data is endless (a store's batches, repeat() or resume.batches), so it would "
+            f"never be read to its end. Say how many batches to take: {argument}=..."
         )
 
 

@@ -145,7 +145,6 @@ class Distiller(keras.Model):
         _checks.numbers(self.temperature, self.label_weight, self.output_kind)
         self._features = features.FeatureLosses(self.feature_losses, self.teacher, student)
         _checks.networks(self._networks())
-        _checks.divergence(self.divergence, self.output_kind, symbolic.output_shape(student))
         self.sampler.validate_networks(self._networks())
         self.generators = list(self.sampler.models)  # Their weights are saved, not trained.
         _checks.generators(self.generators)
@@ -329,6 +328,7 @@ class Distiller(keras.Model):
         is_bad = self.non_finite.update_state(*given, answered[0], loss, watched, labels=wrong)
         with tf.control_dependencies(keras.tree.flatten(x)):  # As in _next_seed.
             guarded.apply(self.optimizer, gradients, weights, ~is_bad, before)
+        self.non_finite.count_update([weight.value for weight in self.student.weights])
 
         logged = [self.means]
         if y is not None and takes_metrics:
@@ -410,7 +410,10 @@ class Distiller(keras.Model):
         weights = _weights.weigh(output, student.raw, student.masks, sampled_weight)
         arguments = self.divergence, self._temperature, weights.of_loss
         divergence = output.divergence(*both, *arguments)
-        values = {"divergence": divergence, **output.compare(*both, weights.of_mean)}
+        # Where answers are NaN there is no agreement, whatever an argmax makes of them.
+        closeness = output.compare(*both, weights.of_mean)
+        closeness = {name: value + 0.0 * divergence for name, value in closeness.items()}
+        values = {"divergence": divergence, **closeness}
         counts = {**weights.counts, "divergence": weights.counts.get("loss", 1.0)}
         loss = divergence
         if self.label_weight > 0.0:
@@ -481,6 +484,8 @@ class Distiller(keras.Model):
             ValueError: if there are labels that no network can have.
         """
         if x is not None:
+            _checks.ends(x, steps, "steps")
+            _checks.divergence(self.divergence, self.output_kind, self.student)
             _checks.labels_of_data(x, y, self)
             x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
         callbacks = finite.stop_before(callbacks, self)
@@ -525,7 +530,9 @@ class Distiller(keras.Model):
             raise ValueError('Call compile before fit: distiller.compile("adam").')
         _checks.class_weight(class_weight, x, y)
         _checks.data(x, y, self._networks(), self.sampler, self.label_weight)
-        _checks.ends(x, kwargs.get("steps_per_epoch"))
+        _checks.ends(x, kwargs.get("steps_per_epoch"), "steps_per_epoch")
+        _checks.ends(validation_data, kwargs.get("validation_steps"), "validation_steps")
+        _checks.divergence(self.divergence, self.output_kind, self.student)
         self.built = self.student.built  # By the check, from the data's specs.
         _checks.labels_of_data(x, y, self)
         if isinstance(validation_data, (tuple, list)):

@@ -163,7 +163,16 @@ def shuffled_batches(rows: Any, batch_size: int, seed: int, first_step: int = 0)
         return keras.tree.map_structure(lambda leaf: tf.gather(leaf, indices), rows)
 
     orders = tf.data.Dataset.range(first_pass, tf.int64.max).flat_map(one_pass).skip(within)
-    return orders.map(gather, num_parallel_calls=tf.data.AUTOTUNE)
+    return endless(orders.map(gather, num_parallel_calls=tf.data.AUTOTUNE))
+
+
+def endless(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns a dataset that says of itself that it never ends, so that `fit` can tell.
+
+    Args:
+        dataset: one that does not end, which TensorFlow does not know of `flat_map`.
+    """
+    return dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
 
 def _validate_batch_size(size, batch_size):
