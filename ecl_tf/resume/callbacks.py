@@ -20,7 +20,7 @@ class Callbacks(keras.callbacks.CallbackList):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self._begun = []
+        self._begun, self._logs = [], None
 
     def on_train_begin(self, logs=None):
         for callback in self.callbacks:
@@ -29,11 +29,11 @@ class Callbacks(keras.callbacks.CallbackList):
                 callback.on_train_begin(logs)
 
     def on_train_end(self, logs=None):
-        pass
+        self._logs = logs  # Of the last epoch, if this call of `fit` is the last one.
 
     def end(self):
         for callback in self._begun:
-            callback.on_train_end()
+            callback.on_train_end(self._logs)
 
 
 class Checkpointing(keras.callbacks.Callback):
