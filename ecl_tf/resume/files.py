@@ -109,7 +109,7 @@ class _DamagedError(Exception):
 
 
 def _step(path):
-    return int(_NAME.fullmatch(path.name)[1])
+    return int(path.stem.split("-")[1])
 
 
 def _read(path, with_arrays):

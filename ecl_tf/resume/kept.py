@@ -60,7 +60,8 @@ class Kept:
         for number, callback in enumerate(self.callbacks):
             kept, lost = {}, self._changed_arguments(number)
             for name, value in self._state(number).items():
-                begun, found = self._begun[number].get(name), {}
+                begun = self._begun[number].get(name)
+                found: dict = {}
                 if _is_path(begun):
                     lost += [name] if value != begun else []
                     continue
@@ -200,9 +201,8 @@ def _described(value, name, arrays):
     if kind is np.random.Generator:
         return {_KIND: "generator", _ITEMS: within(value.bit_generator.state)}
     if isinstance(value, (tf.Variable, keras.Variable)):
-        of_keras = isinstance(value, keras.Variable)
-        kind_name = "keras.Variable" if of_keras else "tf.Variable"
-        return {_KIND: kind_name, _ITEMS: array(_numbers(value))}
+        module = "keras" if isinstance(value, keras.Variable) else "tf"
+        return {_KIND: f"{module}.Variable", _ITEMS: array(_numbers(value))}
     if isinstance(value, _WITH_VARIABLES):
         return {_KIND: "variables", _ITEMS: [array(_numbers(v)) for v in _variables(value)]}
     if isinstance(value, tf.Tensor) and hasattr(value, "numpy"):
@@ -213,26 +213,22 @@ def _described(value, name, arrays):
 def _restored(value, arrays, here):
     """The value that `_described` described; what has variables is `here`, with others' values."""
     if isinstance(value, list):
-        beside = here if isinstance(here, list) and len(here) == len(value) else [None] * len(value)
-        return [_restored(item, arrays, own) for item, own in zip(value, beside, strict=True)]
+        return [
+            _restored(v, arrays, own) for v, own in zip(value, _items(here, value), strict=True)
+        ]
     if not isinstance(value, dict):
         return value
     if _ARRAY in value:
         return arrays[value[_ARRAY]][()]
     if _KIND not in value:
-        beside = here if isinstance(here, dict) else {}
-        return {key: _restored(item, arrays, beside.get(key)) for key, item in value.items()}
+        return _restored_dict(value.items(), arrays, here)
     kind = value[_KIND]
     if kind in _LISTS or kind == "deque":
-        same_length = isinstance(here, (tuple, collections.deque)) and len(here) == len(
-            value[_ITEMS]
-        )
-        items = _restored(value[_ITEMS], arrays, list(here) if same_length else None)
+        items = _restored(value[_ITEMS], arrays, here)
         return collections.deque(items, value["maxlen"]) if kind == "deque" else _LISTS[kind](items)
     if kind in _DICTS or kind == "defaultdict":
         pairs = [(_restored(key, arrays, None), item) for key, item in value[_ITEMS]]
-        beside = here if isinstance(here, dict) else {}
-        items = {key: _restored(item, arrays, beside.get(key)) for key, item in pairs}
+        items = _restored_dict(pairs, arrays, here)
         if kind == "defaultdict":
             return collections.defaultdict(_FACTORIES.get(value["factory"]), items)
         return _DICTS[kind](items)
@@ -258,6 +254,17 @@ def _restored(value, arrays, here):
         here.assign(numbers)
         return here
     return (keras.Variable if kind == "keras.Variable" else tf.Variable)(numbers)
+
+
+def _restored_dict(pairs, arrays, here):
+    beside = here if isinstance(here, dict) else {}
+    return {key: _restored(item, arrays, beside.get(key)) for key, item in pairs}
+
+
+def _items(here, others):
+    """The items of a sequence beside those of another of the same length; None for each if not."""
+    is_sequence = isinstance(here, (list, tuple, collections.deque))
+    return here if is_sequence and len(here) == len(others) else [None] * len(others)
 
 
 def _variables(value):

@@ -86,7 +86,7 @@ class Run:
             compared.append({**run, "variables": variables})
         names = ["replicas", "variables", "method", "model", "optimizer", "loss"]
         names += ["data", "callbacks"] if self._writes else []
-        found = self._differing(*compared, about.get("now", {}), names)
+        found = self._differing(compared[0], compared[1], about.get("now", {}), names)
         self._leave_out_random_data(path, there, found)
         self._refuse(path, found)
         if self._writes and "callbacks" not in found:
@@ -151,7 +151,7 @@ class Run:
             optimizer.learning_rate = value
 
     def _differing_arguments(self, about):
-        found = {}
+        found: dict = {}
         for place, there in enumerate(about.get("arguments", [])):
             name, here = about["callbacks"][place], self._first["arguments"][place]
             now = about["now"]["arguments"][place]
@@ -211,8 +211,8 @@ def argument_names(kind):
     """The names of all arguments of a class's constructors, its bases' included."""
     names: dict[str, None] = {}
     for base in inspect.getmro(kind)[:-1]:
-        if "__init__" in vars(base):
-            names |= dict.fromkeys(inspect.signature(base.__init__).parameters)
+        if constructor := vars(base).get("__init__"):
+            names |= dict.fromkeys(inspect.signature(constructor).parameters)
     return list(names)
 
 
@@ -246,8 +246,8 @@ def _without_code(config, *left_out):
         return config
     if config.get("class_name") == "__lambda__":
         return {"class_name": "a function"}
-    left_out = {"compile_config", *left_out}
-    return {k: _without_code(v, *left_out) for k, v in config.items() if k not in left_out}
+    unwanted = ("compile_config", *left_out)
+    return {k: _without_code(v, *left_out) for k, v in config.items() if k not in unwanted}
 
 
 def _differences(there, here):
