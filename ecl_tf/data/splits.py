@@ -93,7 +93,7 @@ def training_batches(
     if splits.decode is None:
         batches = shuffled_batches(splits.train_rows, batch_size, seed, first_step)
     else:
-        _validate_batch_size(int(splits.train.cardinality()), batch_size)
+        validate_batch_size(int(splits.train.cardinality()), batch_size)
         batches = _streamed(splits, batch_size, seed, first_step)
     if (augment := splits.augment) is not None:
 
@@ -135,7 +135,7 @@ def shuffled_batches(rows: Any, batch_size: int, seed: int, first_step: int = 0)
     """Endless batches gathered from memory by a permutation for each pass.
 
     Args:
-        rows: nested tensors of shape (rows, ...).
+        rows: nested tensors of shape (rows, ...), or None in some places.
         batch_size: rows of each batch.
         seed: an integer, from which and the pass the permutation follows.
         first_step: the number of batches to leave out, at no cost; 0 by default.
@@ -146,8 +146,8 @@ def shuffled_batches(rows: Any, batch_size: int, seed: int, first_step: int = 0)
     Raises:
         ValueError: if there are fewer rows than a batch has.
     """
-    size = keras.tree.flatten(rows)[0].shape[0]
-    _validate_batch_size(size, batch_size)
+    size = next(leaf.shape[0] for leaf in keras.tree.flatten(rows) if leaf is not None)
+    validate_batch_size(size, batch_size)
     steps = size // batch_size
     first_pass, within = divmod(first_step, steps)
 
@@ -160,7 +160,9 @@ def shuffled_batches(rows: Any, batch_size: int, seed: int, first_step: int = 0)
         return tf.data.Dataset.from_tensor_slices(order)
 
     def gather(indices):
-        return keras.tree.map_structure(lambda leaf: tf.gather(leaf, indices), rows)
+        return keras.tree.map_structure(
+            lambda leaf: None if leaf is None else tf.gather(leaf, indices), rows
+        )
 
     orders = tf.data.Dataset.range(first_pass, tf.int64.max).flat_map(one_pass).skip(within)
     return endless(orders.map(gather, num_parallel_calls=tf.data.AUTOTUNE))
@@ -175,7 +177,8 @@ def endless(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
 
-def _validate_batch_size(size, batch_size):
+def validate_batch_size(size: int, batch_size: int) -> None:
+    """Refuses data of fewer rows than a batch has; a negative size is not known."""
     if 0 <= size < batch_size:
         raise ValueError(
             f"The training data holds {size} examples, less than one batch of {batch_size}. "
