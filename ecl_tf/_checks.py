@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import samplers
-from ecl_tf._internal import batches, symbolic
+from ecl_tf._internal import batches, own_inputs, symbolic
 
 NO_ROWS = (
     "The data holds no rows, so there is nothing to train on. Look at the dataset's filter, "
@@ -72,6 +72,48 @@ def networks(asked, inputs=None):
             )
 
 
+def inputs_of_networks(batch, asked):
+    """Refuses ragged and sparse data, and inputs that are not the networks' own.
+
+    Args:
+        batch: what `keras.utils.unpack_x_y_sample_weight` takes, as tensors or specs of them.
+        asked: the `ecl_tf.uncertainty.Networks`.
+    """
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+    for what, part in {"inputs": x, "labels": y, "weights": sample_weight}.items():
+        own_inputs.require_dense(part, what)
+    members = getattr(asked.teacher, "members", [asked.teacher])
+    networks = [("student", asked.student), *(("teacher", member) for member in members)]
+    own_inputs.require_fit(samplers.inputs_of(x), networks)
+
+
+def evaluation(x, y, asked):
+    """Refuses data that a distiller can't be evaluated on, by its specs, as `data` does.
+
+    Args:
+        x: what `evaluate` was given.
+        y: the same.
+        asked: as in `data`.
+    """
+    if isinstance(x, tf.data.Dataset):
+        inputs_of_networks(x.element_spec, asked)
+        return
+    own_inputs.require_dense(x)
+    own_inputs.require_dense(y, "labels")
+    if batches.element_spec(x) is not None:
+        inputs_of_networks((x,), asked)
+
+
+def trained(student):
+    """Refuses a student of whose weights none is trained."""
+    if student.built and not student.trainable_weights:
+        raise ValueError(
+            f"The student {student.name!r} has no trainable weights, so there is nothing to train: "
+            "trainable is False of it, or of all its layers with weights. Set "
+            "student.trainable = True, or that of the layers to train, and compile again."
+        )
+
+
 def generators(models):
     """Refuses one model in two places of a sampler."""
     if len({id(model) for model in models}) < len(models):
@@ -115,11 +157,13 @@ def data(x, y, asked, sampler, label_weight):
         sampler: its sampler.
         label_weight: its label weight.
     """
+    trained(asked.student)
     element = batches.element_spec(x)
+    if element is not None and batches.is_empty(x):
+        raise ValueError(NO_ROWS)
+    evaluation(x, y, asked)
     if element is None:
         return  # Only its iteration would tell; the step's own checks remain.
-    if batches.is_empty(x):
-        raise ValueError(NO_ROWS)
     inputs = element
     if isinstance(x, tf.data.Dataset):
         inputs, y, _ = keras.utils.unpack_x_y_sample_weight(element)
@@ -134,6 +178,7 @@ def data(x, y, asked, sampler, label_weight):
         )
     sampler.validate(inputs)
     networks(asked, inputs)
+    trained(asked.student)  # It may have been built just now.
     labels(label_weight, y)
 
 

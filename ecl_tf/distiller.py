@@ -7,7 +7,18 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import _checks, divergences, export, outputs, samplers, teachers, uncertainty
-from ecl_tf._internal import batches, features, finite, identity, random, replicas, symbolic
+from ecl_tf._internal import (
+    batches,
+    directions,
+    features,
+    finite,
+    identity,
+    own_inputs,
+    random,
+    replicas,
+    shared_layers,
+    symbolic,
+)
 from ecl_tf._internal.keras_fit import loss_scaling_policy, patch_fit
 from ecl_tf._internal.row_means import RowMeans
 from ecl_tf._label_metrics import LabelMetrics
@@ -206,11 +217,30 @@ class Distiller(keras.Model):
     def trainable_variables(self) -> list[keras.Variable]:
         return self.student.trainable_variables
 
+    @property
+    def non_trainable_weights(self) -> list[keras.Variable]:
+        """All others, the teacher's among them."""
+        trained = {id(weight) for weight in self.trainable_weights}
+        return [weight for weight in self.weights if id(weight) not in trained]
+
+    @property
+    def non_trainable_variables(self) -> list[keras.Variable]:
+        trained = {id(weight) for weight in self.trainable_weights}
+        return [variable for variable in self.variables if id(variable) not in trained]
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The metrics, and a list of the directions of all that is logged, for callbacks."""
+        if not self.compiled:
+            return super().metrics
+        return [*super().metrics, directions.Directions(self.means.names, self._tracked_metrics)]
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Returns the student's raw output."""
-        return self.student(inputs, training=training)
+        return self.student(own_inputs.of(self.student, inputs), training=training)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        _checks.inputs_of_networks(data, self._networks())
         x, y, sample_weight = batches.unpack(data)
         self._input_specs = batches.specs(samplers.inputs_of(x))
         is_recorded = isinstance(x, samplers.Samples)
@@ -241,6 +271,7 @@ class Distiller(keras.Model):
             # 3. Minimise their divergence.
             loss = self._row_losses(teacher, student, sampled_weight, labelled, y, sample_weight)
             scaled = self.optimizer.scale_loss(tf.reduce_sum(loss) / row_count)
+        _checks.trained(self.student)
         weights = self.trainable_weights
         gradients = tape.gradient(scaled, weights)
         with tf.control_dependencies(keras.tree.flatten(x)):  # As in _next_seed.
@@ -259,6 +290,7 @@ class Distiller(keras.Model):
         return self._log("train", logged)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        _checks.inputs_of_networks(data, self._networks())
         x, y, sample_weight = batches.unpack(data)
         raw, student_features = self._features.run_student(x, training=False)
         logged = []
@@ -346,11 +378,16 @@ class Distiller(keras.Model):
         results = _results(self.metrics)  # Keras's own loss comes before the one of `means`.
         return {name: results[name] for name in self._logged[self._mode]}
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """Evaluates the student, as `keras.Model.evaluate` does."""
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates the student, as `keras.Model.evaluate` does.
+
+        Raises:
+            ValueError: before the first batch, if the networks can't take the data's inputs.
+        """
+        _checks.evaluation(x, y, self._networks())
         self._mode = "test"
         try:
-            return super().evaluate(*args, **kwargs)
+            return super().evaluate(x, y, *args, **kwargs)
         finally:
             self._mode = "train"
 
@@ -379,16 +416,22 @@ class Distiller(keras.Model):
         if not self.compiled:
             raise ValueError('Call compile before fit: distiller.compile("adam").')
         _checks.data(x, y, self._networks(), self.sampler, self.label_weight)
+        if (validation_data := kwargs.get("validation_data")) is not None:
+            its_x, its_y, _ = keras.utils.unpack_x_y_sample_weight(validation_data)
+            _checks.evaluation(its_x, its_y, self._networks())
         self.built = self.student.built  # By the check, from the data's specs.
         replicas.validate(self, batches.smallest(x, batch_size))
         if self.built and not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
         callbacks = finite.stop_before(callbacks, self)
-        before = int(self.step.numpy())
+        # A list of callbacks that were used before has logged their epochs, too. The step itself
+        # does not tell: a callback may put back all weights, and the step is one.
+        is_used = isinstance(callbacks, keras.callbacks.CallbackList)
+        before = len(self.history.history.get("loss", ())) if is_used else 0
         with replicas.explaining_a_lost_worker():
             history = super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
-        if history.epoch and int(self.step.numpy()) == before:
+        if history.epoch and len(history.history.get("loss", ())) == before:
             raise ValueError(_checks.NO_ROWS)
         return history
 
@@ -429,11 +472,25 @@ class Distiller(keras.Model):
             "divergence": divergences.name_of(self.divergence) or self.divergence,
             "feature_losses": list(self.feature_losses),
         }
-        return keras.saving.serialize_keras_object(own)
+        networks = [*self._members(), self.student]
+        places = shared_layers.find(networks)
+        shared_layers.require_apart(self.generators, networks)
+        config = shared_layers.config_of(own, networks, places)
+        return {**config, "shared_layers": places} if places else config
+
+    def _members(self):
+        return list(getattr(self.teacher, "members", [self.teacher]))
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Distiller":
-        return cls(**keras.saving.deserialize_keras_object(config))
+        arguments = keras.saving.deserialize_keras_object(config)
+        if places := arguments.pop("shared_layers", []):
+            # The members share their layers already: the teacher is rebuilt by itself.
+            members = list(getattr(arguments["teacher"], "members", ()))
+            of_student = [place for place in places if place[0] == len(members)]
+            networks = shared_layers.rebuilt([*members, arguments["student"]], of_student)
+            arguments["student"] = networks[-1]
+        return cls(**arguments)
 
 
 def _results(metrics):
