@@ -72,14 +72,15 @@ def networks(asked, inputs=None):
             )
 
 
-def inputs_of_networks(batch, asked):
+def batch(x, y, sample_weight, asked):
     """Refuses ragged and sparse data, and inputs that are not the networks' own.
 
     Args:
-        batch: what `keras.utils.unpack_x_y_sample_weight` takes, as tensors or specs of them.
+        x: inputs or recorded samples, as tensors or specs of them.
+        y: labels, the same; or None.
+        sample_weight: weights, the same; or None.
         asked: the `ecl_tf.uncertainty.Networks`.
     """
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
     for what, part in {"inputs": x, "labels": y, "weights": sample_weight}.items():
         own_inputs.require_dense(part, what)
     members = getattr(asked.teacher, "members", [asked.teacher])
@@ -96,12 +97,13 @@ def evaluation(x, y, asked):
         asked: as in `data`.
     """
     if isinstance(x, tf.data.Dataset):
-        inputs_of_networks(x.element_spec, asked)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(x.element_spec)
+        batch(x, y, sample_weight, asked)
         return
     own_inputs.require_dense(x)
     own_inputs.require_dense(y, "labels")
     if batches.element_spec(x) is not None:
-        inputs_of_networks((x,), asked)
+        batch(x, y, None, asked)
 
 
 def trained(student):
@@ -111,6 +113,19 @@ def trained(student):
             f"The student {student.name!r} has no trainable weights, so there is nothing to train: "
             "trainable is False of it, or of all its layers with weights. Set "
             "student.trainable = True, or that of the layers to train, and compile again."
+        )
+
+
+def still_trained(student, optimizer):
+    """Refuses a student whose `trainable` was changed after its optimizer met the weights."""
+    if not optimizer.built:
+        return
+    known = getattr(optimizer, "inner_optimizer", optimizer)._trainable_variables
+    if {id(variable) for variable in known} != {id(v) for v in student.trainable_variables}:
+        raise ValueError(
+            f"The student {student.name!r} has other trainable weights than when it was compiled, "
+            "which the step would not follow. Compile again after changing trainable: "
+            "distiller.compile(...)."
         )
 
 
@@ -176,8 +191,8 @@ def data(x, y, asked, sampler, label_weight):
             "other inputs. Fit it on the store's own samples: distiller.fit(store.batches("
             "x, y), steps_per_epoch=...)."
         )
-    sampler.validate(inputs)
     networks(asked, inputs)
+    sampler.validate(inputs)
     trained(asked.student)  # It may have been built just now.
     labels(label_weight, y)
 

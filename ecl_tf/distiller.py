@@ -240,8 +240,8 @@ class Distiller(keras.Model):
         return self.student(own_inputs.of(self.student, inputs), training=training)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        _checks.inputs_of_networks(data, self._networks())
         x, y, sample_weight = batches.unpack(data)
+        _checks.batch(x, y, sample_weight, self._networks())
         self._input_specs = batches.specs(samplers.inputs_of(x))
         is_recorded = isinstance(x, samplers.Samples)
         candidates = self.sampler.candidates if is_recorded else 1
@@ -290,8 +290,8 @@ class Distiller(keras.Model):
         return self._log("train", logged)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        _checks.inputs_of_networks(data, self._networks())
         x, y, sample_weight = batches.unpack(data)
+        _checks.batch(x, y, sample_weight, self._networks())
         raw, student_features = self._features.run_student(x, training=False)
         logged = []
         if self._evaluate_teacher:
@@ -420,6 +420,7 @@ class Distiller(keras.Model):
             its_x, its_y, _ = keras.utils.unpack_x_y_sample_weight(validation_data)
             _checks.evaluation(its_x, its_y, self._networks())
         self.built = self.student.built  # By the check, from the data's specs.
+        _checks.still_trained(self.student, self.optimizer)
         replicas.validate(self, batches.smallest(x, batch_size))
         if self.built and not self.optimizer.built:
             with self.distribute_strategy.scope():

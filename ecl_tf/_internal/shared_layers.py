@@ -1,8 +1,8 @@
 """Layers that several networks share, kept through Keras's files.
 
-Keras writes the weights of a layer once, and makes a layer anew in every functional network that
-it loads. So of several networks with a common backbone all but one would lack its weights. Here
-the places of such layers are written beside the networks, and networks that were loaded are
+Keras writes the weights of a layer once, and makes the layer anew in every network that it loads.
+So of several networks with a common backbone all but one would lack its weights. Here the places
+of such layers are written beside the networks, and functional networks that were loaded are
 rebuilt around one layer again.
 """
 
@@ -59,8 +59,7 @@ def _require_rebuildable(networks, tied):
             if _has_state(layer) and id(layer) not in tied:
                 holders.setdefault(id(layer), (layer, []))[1].append(network)
     for layer, its in holders.values():
-        # Keras itself keeps what only subclassed networks share.
-        if len(its) > 1 and any(map(_is_graph, its)):
+        if len(its) > 1:
             raise ValueError(
                 f"The networks {its[0].name!r} and {its[1].name!r} share the layer "
                 f"{layer.name!r} within a layer or network of another class, and Keras's files "

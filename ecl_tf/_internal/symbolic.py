@@ -44,9 +44,10 @@ def output_shape(model, inputs=None):
         try:
             output = model(tensors)
         except Exception as error:
+            hint = f"\n{INPUTS_HINT}" if isinstance(inputs, dict) else ""
             raise ValueError(
                 f"The network {model.name!r} can't be called with the data's inputs, {inputs}: "
-                f"{error}\n{INPUTS_HINT}"
+                f"{error}{hint}"
             ) from error
     if output is None:
         return None

@@ -5,10 +5,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import identity, own_inputs, shared_layers, symbolic
+from ecl_tf._internal import identity, labelled, own_inputs, shared_layers, symbolic
 from ecl_tf.teachers import answers
 
 
@@ -211,8 +210,8 @@ def residual_stddev(
         A list of d floats, to be given to `ecl_tf.outputs.Point(d, stddev=...)`.
 
     Raises:
-        ValueError: if the data is empty or the residuals don't exceed the members'
-            disagreement.
+        ValueError: if the data is empty or has no labels, or the residuals don't exceed the
+            members' disagreement.
 
     Example:
     >>> twice = keras.Sequential([keras.Input((1,)), keras.layers.Rescaling(2.0)])
@@ -220,11 +219,11 @@ def residual_stddev(
     [0.5]
     """
     members = list(members) if isinstance(members, (list, tuple)) else [members]
-    if not isinstance(x, tf.data.Dataset):
-        x = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+    x = labelled.dataset("residual_stddev", x, y, batch_size, members)
     excess = []
     for inputs, targets in x:
-        points = np.stack([np.asarray(member(inputs, training=False)) for member in members])
+        answers = [member(own_inputs.of(member, inputs), training=False) for member in members]
+        points = np.stack([np.asarray(answer) for answer in answers])
         targets = np.reshape(targets, points.shape[1:])
         excess.append((targets - points.mean(0)) ** 2 - points.var(0))
     if not excess:
