@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import divergences, outputs, samplers
-from ecl_tf._internal import batches, symbolic
+from ecl_tf._internal import batches, own_inputs, symbolic
 from ecl_tf.samplers import suitable
 
 NO_ROWS = (
@@ -89,6 +89,69 @@ def divergence(function, output, student):
     for own, its in outputs.parts_of(output, shape).values():
         raw = tf.zeros([rows, *(2 if size is None else size for size in its[1:])])
         own.divergence(own(raw), own(raw), function)
+
+
+def batch(x, y, sample_weight, asked):
+    """Refuses ragged and sparse data, and inputs that are not the networks' own.
+
+    Args:
+        x: inputs or recorded samples, as tensors or specs of them.
+        y: labels, the same; or None.
+        sample_weight: weights, the same; or None.
+        asked: the `ecl_tf.uncertainty.Networks`.
+    """
+    for what, part in {"inputs": x, "labels": y, "weights": sample_weight}.items():
+        own_inputs.require_dense(part, what)
+    members = getattr(asked.teacher, "members", [asked.teacher])
+    networks = [("student", asked.student), *(("teacher", member) for member in members)]
+    own_inputs.require_fit(samplers.inputs_of(x), networks)
+
+
+def evaluation(x, y, steps, argument, distiller):
+    """Refuses data that a distiller can't be evaluated on, before the first batch.
+
+    Args:
+        x: what `evaluate` was given.
+        y: the same.
+        steps: how many batches to take, or None.
+        argument: the name of that argument.
+        distiller: the `Distiller`.
+    """
+    ends(x, steps, argument)
+    divergence(distiller.divergence, distiller.output_kind, distiller.student)
+    asked = distiller._networks()
+    if isinstance(x, tf.data.Dataset):
+        its_x, its_y, sample_weight = keras.utils.unpack_x_y_sample_weight(x.element_spec)
+        batch(its_x, its_y, sample_weight, asked)
+    else:
+        own_inputs.require_dense(x)
+        own_inputs.require_dense(y, "labels")
+        if batches.element_spec(x) is not None:
+            batch(x, y, None, asked)
+    labels_of_data(x, y, distiller)
+
+
+def trained(student):
+    """Refuses a student of whose weights none is trained."""
+    if student.built and not student.trainable_weights:
+        raise ValueError(
+            f"The student {student.name!r} has no trainable weights, so there is nothing to train: "
+            "trainable is False of it, or of all its layers with weights. Set "
+            "student.trainable = True, or that of the layers to train, and compile again."
+        )
+
+
+def still_trained(student, optimizer):
+    """Refuses a student whose `trainable` was changed after its optimizer met the weights."""
+    if not optimizer.built:
+        return
+    known = getattr(optimizer, "inner_optimizer", optimizer)._trainable_variables
+    if {id(variable) for variable in known} != {id(v) for v in student.trainable_variables}:
+        raise ValueError(
+            f"The student {student.name!r} has other trainable weights than when it was compiled, "
+            "which the step would not follow. Compile again after changing trainable: "
+            "distiller.compile(...)."
+        )
 
 
 def generators(models):
@@ -239,11 +302,13 @@ def data(x, y, asked, sampler, label_weight):
         sampler: its sampler.
         label_weight: its label weight.
     """
+    trained(asked.student)
     element = batches.element_spec(x)
+    if element is not None and batches.is_empty(x):
+        raise ValueError(NO_ROWS)
+    evaluation(x, y, asked)
     if element is None:
         return  # Only its iteration would tell; the step's own checks remain.
-    if batches.is_empty(x):
-        raise ValueError(NO_ROWS)
     inputs = element
     if isinstance(x, tf.data.Dataset):
         inputs, y, _ = keras.utils.unpack_x_y_sample_weight(element)
@@ -258,6 +323,7 @@ def data(x, y, asked, sampler, label_weight):
         )
     networks(asked, inputs)
     suitable.require(sampler, inputs, asked)
+    trained(asked.student)  # It may have been built just now.
     if label_weight > 0.0 and y is None:
         labels(label_weight, y, asked.output, None)
 
