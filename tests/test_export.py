@@ -146,9 +146,7 @@ def test_names_do_not_depend_on_what_keras_counted(tmp_path, subtests):
         with subtests.test(expected=expected):
             path = tmp_path / str(number)
             if expected is ValueError:
-                with pytest.raises(
-                    ValueError, match=r"names \['inputs_1', 'inputs_1'\]"
-                ):
+                with pytest.raises(ValueError, match=r"names \['inputs_1', 'inputs_1'\]"):
                     exported(dense_of(inputs), "categorical", path)
             else:
                 assert exported(dense_of(inputs), "categorical", path).input_names == expected

@@ -20,9 +20,8 @@ command_line.takes("checkpoint_every")
 
 
 def main(_):
-    import keras
-
     from ecl_tf import replay
+    from ecl_tf._internal import keras_files
     from ecl_tf.experiments import distillation, fitting, progress, teaching, work_directory
     from ecl_tf.experiments.experiment import save_model
 
@@ -34,7 +33,7 @@ def main(_):
     path = workdir / "student.keras"
     if path.exists():
         progress.announce(f"{path} is there already; nothing to train.")
-        student = keras.models.load_model(path, compile=False)
+        student = keras_files.load(path, "Delete it: the same command distils it again.")
     else:
         student = distillation.distill(experiment, teacher, workdir, store)
         save_model(student, path)

@@ -44,6 +44,12 @@ def whole(path: str | os.PathLike, writer: int | None = None) -> Iterator[pathli
         temporary.unlink(missing_ok=True)
 
 
+def is_unfinished(path: pathlib.Path) -> bool:
+    """Whether a name is that of a file that was still being written, here or by other programs."""
+    name = path.name
+    return name.startswith((UNFINISHED, ".")) or ".tmp." in name or name.endswith(".tmp")
+
+
 @contextlib.contextmanager
 def whole_directory(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """As `whole`, of a directory: gives a path to make one at, which becomes `path` at the end.
