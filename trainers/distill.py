@@ -21,7 +21,6 @@ command_line.takes("checkpoint_every")
 
 def main(_):
     from ecl_tf import replay
-    from ecl_tf._internal import keras_files
     from ecl_tf.experiments import distillation, fitting, progress, teaching, work_directory
     from ecl_tf.experiments.experiment import save_model
 
@@ -33,7 +32,7 @@ def main(_):
     path = workdir / "student.keras"
     if path.exists():
         progress.announce(f"{path} is there already; nothing to train.")
-        student = keras_files.load(path, "Delete it: the same command distils it again.")
+        student = distillation.load_model(path)
     else:
         student = distillation.distill(experiment, teacher, workdir, store)
         save_model(student, path)

@@ -70,6 +70,6 @@ def load_model(path: pathlib.Path) -> Callable[[Any], Any]:
             "another with --model."
         )
     if path.is_file():
-        return keras_files.load(path, "Give another copy of it, or train it again.")
+        return keras_files.load(path, "Give another copy of it, or delete it and train it again.")
     exported = ecl_tf.load_student(path)
     return lambda inputs: exported.output.raw(exported(inputs))
