@@ -36,6 +36,8 @@ class Splits:
         target_mean: mean of the training targets, one number for each dimension, for
             networks to learn in standardised units (see `ecl_tf.outputs.Normal`); 0 by default.
         target_stddev: their standard deviation; 1 by default.
+        class_names: what the classes 0 to event_size - 1 are called in the data; None, the
+            default, if that is not known.
     """
 
     train: tf.data.Dataset
@@ -46,6 +48,7 @@ class Splits:
     decode: Callable[[Any, Any], Any] | None = None
     target_mean: Any = 0.0
     target_stddev: Any = 1.0
+    class_names: tuple[str, ...] | None = None
 
     @property
     def input_shape(self) -> Any:
