@@ -116,12 +116,11 @@ def _numbers(columns, path, remedy):
     floats = _parsed(values)
     bad = np.argwhere(~np.isfinite(floats))
     if len(bad):
-        rows = len(np.unique(bad[:, 0]))
+        rows, held = len(np.unique(bad[:, 0])), str(values[tuple(bad[0])]).strip()
         raise ValueError(
             f"{rows} of the {len(values)} rows of {path} hold values that are missing, not finite "
-            f"or no numbers, the first in {columns.place(*bad[0])}: "
-            f"{str(values[tuple(bad[0])])!r}. Remove or fill them, and write numbers like 1234.5. "
-            f"{remedy}"
+            f"or no numbers, the first in {columns.place(*bad[0])}: {held!r}. Remove or fill them, "
+            f"and write numbers like 1234.5. {remedy}"
         )
     with np.errstate(over="ignore"):
         rounded = floats.astype("float32")
@@ -134,7 +133,8 @@ def _numbers(columns, path, remedy):
         is_coarse = np.ptp(given) > 0.0 and errors[row, column] > 1e-3 * given.std()
         if is_coarse or (is_whole and len(np.unique(given)) > len(np.unique(kept))):
             _refuse_rounding(columns, path, row, column, kept[row])
-    for row, column in np.argwhere(np.abs(floats) > 2.0**53):
+    far = np.abs(floats) > 2.0**53 if values.dtype.kind in "iuO" else np.zeros((0, 0))
+    for row, column in np.argwhere(far):
         if _is_whole(values[row, column]) and int(values[row, column]) != int(floats[row, column]):
             _refuse_rounding(columns, path, row, column, rounded[row, column])
     return rounded
@@ -142,7 +142,7 @@ def _numbers(columns, path, remedy):
 
 def _parsed(values):
     """Numbers or text as float64, NaN where the text is no number."""
-    if values.dtype.kind not in "US":
+    if values.dtype.kind != "O":
         return values.astype("float64")
 
     def number(text):
@@ -151,8 +151,7 @@ def _parsed(values):
         except ValueError:
             return np.nan
 
-    texts = values.astype(str)
-    return np.array([[number(text) for text in row] for row in texts.tolist()])
+    return np.array([[number(text) for text in row] for row in values.tolist()])
 
 
 def _is_whole(value):
@@ -179,7 +178,7 @@ def _classes(columns, path):
     labels, numbers = columns.values[:, 0], _parsed(columns.values)[:, 0]
     is_number = np.abs(numbers) <= 2.0**53  # Larger ones may be others in float64.
     missing = ~is_number
-    if labels.dtype.kind in "US":
+    if labels.dtype.kind == "O":
         labels = np.char.strip(labels.astype(str))
         missing = np.isin(np.char.lower(labels), _MISSING)
     if missing.any():

@@ -18,7 +18,7 @@ class Columns:
     """Some columns of a table.
 
     Attributes:
-        values: (rows, columns), text or numbers, as they are in the file.
+        values: (rows, columns), as they are in the file: numbers, or objects that are text.
         names: of the columns, for messages.
         lines: the line of each row in a file of text, counted from 1; None in other files.
     """
@@ -66,6 +66,7 @@ def _read_npz(path, inputs, target):
         except (ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f"The arrays {names} of {path} can't be read: {error}") from error
     for name, array in zip(names, arrays, strict=True):
+        # Inputs are a table already, targets perhaps one column of it.
         if array.ndim != 2 and (array.ndim, name) != (1, target):
             raise ValueError(
                 f"{path} is no table: its array {name!r} is of shape {array.shape}; expected "
@@ -76,6 +77,7 @@ def _read_npz(path, inputs, target):
                 f"The array {name!r} of {path} is of type {array.dtype}; expected numbers, or "
                 "text for classes."
             )
+    arrays = [a.astype(str).astype(object) if a.dtype.kind in "US" else a for a in arrays]
     return (
         Columns(table, [f"column {number} of {name!r}" for number in range(table.shape[1])])
         for name, array in zip(names, arrays, strict=True)
@@ -104,11 +106,11 @@ def _read_csv(path, inputs, target):
             )
     return (
         Columns(
-            np.array([[row[found.index(name)] for name in names] for row in rows]),
-            [f"column {name!r}" for name in names],
+            np.array([[row[place] for place in places] for row in rows], object),
+            [f"column {found[place]!r}" for place in places],
             lines,
         )
-        for names in (inputs, targets)
+        for places in ([found.index(name) for name in names] for names in (inputs, targets))
     )
 
 
@@ -131,7 +133,7 @@ def _cells(path):
                         f"{len(header)} columns. Look there for a cell that is left out, or for "
                         f"a {delimiter!r} within a cell without quotation marks."
                     )
-                rows.append([cell.strip() for cell in row])
+                rows.append(row)
                 lines.append(line)
             line = above + 1 + reader.line_num
     except csv.Error as error:
