@@ -107,6 +107,24 @@ def batch(x, y, sample_weight, asked):
     own_inputs.require_fit(samplers.inputs_of(x), networks)
 
 
+def inputs_of_data(x, y, asked):
+    """Refuses data whose inputs the networks can't take, by its specs.
+
+    Args:
+        x: what `fit` or `evaluate` was given.
+        y: the same.
+        asked: as in `data`.
+    """
+    if isinstance(x, tf.data.Dataset):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(x.element_spec)
+        batch(x, y, sample_weight, asked)
+        return
+    own_inputs.require_dense(x)
+    own_inputs.require_dense(y, "labels")
+    if batches.element_spec(x) is not None:
+        batch(x, y, None, asked)
+
+
 def evaluation(x, y, steps, argument, distiller):
     """Refuses data that a distiller can't be evaluated on, before the first batch.
 
@@ -119,15 +137,7 @@ def evaluation(x, y, steps, argument, distiller):
     """
     ends(x, steps, argument)
     divergence(distiller.divergence, distiller.output_kind, distiller.student)
-    asked = distiller._networks()
-    if isinstance(x, tf.data.Dataset):
-        its_x, its_y, sample_weight = keras.utils.unpack_x_y_sample_weight(x.element_spec)
-        batch(its_x, its_y, sample_weight, asked)
-    else:
-        own_inputs.require_dense(x)
-        own_inputs.require_dense(y, "labels")
-        if batches.element_spec(x) is not None:
-            batch(x, y, None, asked)
+    inputs_of_data(x, y, distiller._networks())
     labels_of_data(x, y, distiller)
 
 
@@ -306,7 +316,7 @@ def data(x, y, asked, sampler, label_weight):
     element = batches.element_spec(x)
     if element is not None and batches.is_empty(x):
         raise ValueError(NO_ROWS)
-    evaluation(x, y, asked)
+    inputs_of_data(x, y, asked)
     if element is None:
         return  # Only its iteration would tell; the step's own checks remain.
     inputs = element
