@@ -4,9 +4,10 @@ Every function takes values and raises ValueError if they can't be trained with.
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from ecl_tf import samplers, uncertainty
+from ecl_tf import divergences, outputs, samplers, uncertainty
 from ecl_tf._internal import batches, symbolic
 from ecl_tf.samplers import suitable
 
@@ -132,6 +133,22 @@ def _takes_more_rows(network):
     return all(output.shape[0] in (None, 2 * first.shape[0]) for output in outputs)
 
 
+def divergence(function, output, shape):
+    """Refuses a function that does not give one number for each row and position.
+
+    Args:
+        function: a function of two distributions.
+        output: the student's `ecl_tf.outputs.Output`.
+        shape: the static shape of its raw output, or a dict of them; None if it is not known.
+    """
+    if shape is None or divergences.name_of(function):
+        return
+    rows = 5
+    for own, its in outputs.parts_of(output, shape).values():
+        raw = tf.zeros([rows, *(2 if size is None else size for size in its[1:])])
+        own.divergence(own(raw), own(raw), function)
+
+
 def generators(models):
     """Refuses one model in two places of a sampler."""
     if len({id(model) for model in models}) < len(models):
@@ -156,13 +173,112 @@ def compilation(loss, metrics, teacher_metrics, asks_teacher):
         )
 
 
-def labels(label_weight, given):
-    """Refuses data without labels where labels are learned from."""
+def labels(label_weight, given, output, raw):
+    """Refuses labels that are learned from if they are none, or don't fit the raw output.
+
+    Args:
+        label_weight: the distiller's.
+        given: labels or their specs, or None.
+        output: the student's `ecl_tf.outputs.Output`.
+        raw: its raw output, or specs of it; None if it is not known.
+    """
     if label_weight > 0.0 and given is None:
         raise ValueError(
             f"label_weight={label_weight} needs labels, but the data has none. Give "
             "(inputs, labels), or set label_weight=0."
         )
+    if given is None:
+        return
+    if isinstance(output, outputs.Joint):
+        names = sorted(output.outputs)
+        if not isinstance(given, dict) or not set(given) <= set(names):
+            found = sorted(given) if isinstance(given, dict) else f"a {type(given).__name__}"
+            raise ValueError(
+                f"With several outputs, labels are a dict with the names {names} of the outputs; "
+                f"got {found}. Give {{name: labels, ...}}."
+            )
+        missing = [name for name in names if name not in given and output.weights[name] > 0.0]
+        if label_weight > 0.0 and missing:
+            raise ValueError(
+                f"label_weight={label_weight} needs labels of every output, and {missing} have "
+                f"none: got labels of {sorted(given)}. Give them, set label_weight=0, or give "
+                "the output the weight 0: ecl_tf.outputs.Joint(outputs, weights)."
+            )
+    elif keras.tree.is_nested(given):
+        raise ValueError(
+            f"Labels of one output are one array; got a {type(given).__name__}. Choose one of "
+            "them, or make the list an array with np.asarray."
+        )
+    for own, its, its_raw in outputs.parts_of(output, given, raw).values():
+        if its is not None and its_raw is not None:
+            own.validate_labels(its.shape, its_raw.shape)
+
+
+def class_weight(given, x, y):
+    """Refuses weights of classes where there are no labels to have them."""
+    if given is None or not isinstance(x, tf.data.Dataset) and y is not None:
+        return
+    if isinstance(x, tf.data.Dataset):
+        element = x.element_spec
+        if isinstance(element, (tuple, list)) and len(element) > 1:
+            return
+    elif batches.element_spec(x) is None:
+        return
+    raise ValueError(
+        "class_weight needs labels, and the data has none. Give (inputs, labels), or weights of "
+        "rows: sample_weight=..."
+    )
+
+
+def ends(x, steps_per_epoch):
+    """Refuses data without an end where nobody says how long an epoch is."""
+    if steps_per_epoch is None and batches.is_endless(x):
+        raise ValueError(
+            "The data is endless (a store's batches, repeat() or resume.batches), so an epoch "
+            "would never end. Say how long it is: fit(data, steps_per_epoch=...)."
+        )
+
+
+def labels_of_data(x, y, distiller):
+    """Refuses labels that no network can have, in arrays and, of a dataset, in its specs.
+
+    Args:
+        x: what `fit` or `evaluate` was given.
+        y: the same.
+        distiller: the `Distiller`.
+    """
+    element = batches.element_spec(x)
+    if element is None:
+        return
+    inputs = element
+    if isinstance(x, tf.data.Dataset):
+        inputs, y, _ = keras.utils.unpack_x_y_sample_weight(element)
+        y = None if isinstance(y, tf.NoneTensorSpec) else y
+    if y is None or not distiller.uses_labels:
+        return
+    shape = symbolic.output_shape(distiller.student, samplers.inputs_of(inputs))
+    if shape is None:
+        return
+    raw = keras.tree.map_shape_structure(lambda each: tf.TensorSpec(each), shape)
+    output = distiller.output_kind
+    if not isinstance(x, tf.data.Dataset):
+        is_one = not isinstance(output, outputs.Joint)
+        y = np.asarray(y) if is_one and isinstance(y, list) else y
+    labels(distiller.label_weight, y, output, raw)
+    if isinstance(x, tf.data.Dataset):
+        return
+    for name, (own, its, its_raw) in outputs.parts_of(output, y, raw).items():
+        if its is None:
+            continue
+        some_raw = tf.zeros([1 if size is None else size for size in its_raw.shape])
+        wrong = np.asarray(its)[np.asarray(own.invalid(its, some_raw))]
+        if wrong.size:
+            found = ", ".join(f"{value:g}" for value in np.unique(wrong)[:5])
+            raise ValueError(
+                f"{wrong.size} labels{f' of {name!r}' if name else ''} are out of range: {found}"
+                f"{', ...' if np.unique(wrong).size > 5 else ''}. Expected "
+                f"{own.expected_labels(its_raw.shape)}."
+            )
 
 
 def data(x, y, asked, sampler, label_weight):
@@ -195,7 +311,8 @@ def data(x, y, asked, sampler, label_weight):
     networks(asked, inputs)
     row_counts(asked, sampler, label_weight)
     suitable.require(sampler, inputs, asked)
-    labels(label_weight, y)
+    if label_weight > 0.0 and y is None:
+        labels(label_weight, y, asked.output, None)
 
 
 def _recorded(samples, asked, sampler, label_weight):

@@ -2,18 +2,17 @@
 
 import contextlib
 import inspect
-import signal
-import threading
 import time
+import warnings
 
 import keras
 import numpy as np
 
 from ecl_tf._internal import identity
+from ecl_tf.resume.interruptions import Interruptions
 from ecl_tf.resume.workers import Workers
 
 _ARRAY = "array in this file"
-PREEMPTED = 143  # 128 + SIGTERM, on which schedulers restart, and TensorFlow's own choice.
 
 
 class Callbacks(keras.callbacks.CallbackList):
@@ -48,7 +47,7 @@ class Checkpointing(keras.callbacks.Callback):
         self.step, self.finished, self.history = 0, False, []
         self.at_epoch_end = None  # All variables, where `fit` ends after the rest of an epoch.
         self._workers = Workers(state.strategy)
-        self._preempted = False
+        self.interruptions = Interruptions()
         self._restored = None
         self._mark()
 
@@ -64,15 +63,29 @@ class Checkpointing(keras.callbacks.Callback):
             return
         path, about, arrays = found
         here = self._about()
-        settings = ["steps", "steps_per_epoch", "variables", "method"]
+        # Version 0.1.0 wrote neither of them.
+        about.setdefault("replicas", max(copies for copies, *_ in about["variables"]))
+        about.setdefault("metrics", here["metrics"])
+        settings = ["steps", "steps_per_epoch", "replicas", "method"]
         settings += ["callbacks"] if self._workers.own_number == 0 else []  # Others write nothing.
-        settings = [name for name in settings if name in about]  # Older ones have fewer.
-        there, here = ({name: run[name] for name in settings} for run in (about, here))
-        if differing := sorted({name for name, *_ in identity.differing(there, here)}):
+        parted, compared = [], []
+        for run in (about, here):
+            variables, metrics = self.state.parted(run["variables"])
+            parted.append([metrics, run["metrics"]])
+            compared.append({name: run[name] for name in settings if name in about})
+            compared[-1]["variables"] = variables
+        if differing := sorted({name for name, *_ in identity.differing(*compared)}):
             raise ValueError(
                 f"The checkpoint {path} is of a run with other {' and '.join(differing)} than "
                 "this one. Give the same model, teacher, method, schedule, callbacks and number "
                 "of replicas to continue it, or another directory."
+            )
+        if parted[0] != parted[1]:
+            arrays = self.state.numbered_as_here(arrays, about["variables"])
+            warnings.warn(
+                f"The checkpoint {path} has other metrics than this model, so the means that are "
+                "logged for the epoch under way begin anew. All else continues exactly.",
+                stacklevel=3,
             )
         self.state.write(arrays)
         self.step, self.finished, self.history = about["step"], about["finished"], about["history"]
@@ -92,7 +105,9 @@ class Checkpointing(keras.callbacks.Callback):
             "finished": self.finished,
             "steps": self.steps,
             "steps_per_epoch": self.steps_per_epoch,
+            "replicas": self.state.strategy.num_replicas_in_sync,
             "variables": self.state.shapes(),
+            "metrics": self.state.metric_names(),
             "method": self.state.method,
             "history": self.history,
             "callbacks": [type(callback).__name__ for callback in self.callbacks],
@@ -114,11 +129,13 @@ class Checkpointing(keras.callbacks.Callback):
             return
         seconds = time.monotonic() - self._last_time
         due |= self.every_seconds is not None and seconds >= self.every_seconds
-        due, preempted = self._workers.ask([due, self._preempted]).any(0)
-        if due or preempted:
+        signals = self.interruptions
+        asked = self._workers.ask([due, signals.terminated, signals.interrupted]).any(0)
+        due, signals.terminated, signals.interrupted = (bool(answer) for answer in asked)
+        if asked.any():
             self._write()
-        if preempted:
-            raise SystemExit(PREEMPTED)
+        if signals.terminated or signals.interrupted:
+            signals.end()
 
     def on_train_begin(self, logs=None):
         self.restore_callbacks()  # The others have just begun from zero.
@@ -163,20 +180,6 @@ class Checkpointing(keras.callbacks.Callback):
         for epoch, logs in self.history:
             history.on_epoch_end(epoch, logs)
         return history
-
-    @contextlib.contextmanager
-    def noticing_sigterm(self):
-        def notice(signal_number, frame):
-            self._preempted = True
-
-        if threading.current_thread() is not threading.main_thread():
-            yield  # Only there can signals be handled.
-            return
-        before = signal.signal(signal.SIGTERM, notice)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
 
 
 def kept_of(callback, arrays):

@@ -36,7 +36,8 @@ def fit(
     and number of devices.
 
     SIGTERM, which announces a preemption, ends the run after the step under way with a
-    checkpoint and the exit code 143.
+    checkpoint and the exit code 143. Ctrl-C does it with a `KeyboardInterrupt`; pressed a second
+    time it ends the run at once.
 
     Under MultiWorkerMirroredStrategy all workers make the same call, with one directory that all
     of them see; the chief writes, all read. They ask each other about once a second whether a
@@ -68,6 +69,7 @@ def fit(
             model, method, teacher, schedule, list of callbacks or number of replicas, or
             workers see different checkpoints.
         RuntimeError: if another worker was lost.
+        KeyboardInterrupt: after Ctrl-C, when a checkpoint is written.
 
     Example:
     >>> import tempfile
@@ -110,7 +112,7 @@ def fit(
         epochs=steps // steps_per_epoch,
         steps=steps_per_epoch,
     )
-    with checkpointing.noticing_sigterm(), replicas.explaining_a_lost_worker():
+    with checkpointing.interruptions.noticed(), replicas.explaining_a_lost_worker():
         try:
             while checkpointing.step < steps and not checkpointing.finished:
                 epoch, within = divmod(checkpointing.step, steps_per_epoch)
