@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf import divergences, outputs, samplers
+from ecl_tf import divergences, outputs, samplers, uncertainty
 from ecl_tf._internal import batches, own_inputs, symbolic
 from ecl_tf.samplers import suitable
 
@@ -72,6 +72,65 @@ def networks(asked, inputs=None):
                 f"({member.name!r}) gives {sizes[0]} classes or target dimensions, the "
                 f"student {sizes[1]}. Change the size of the student's last layer."
             )
+
+
+def row_counts(asked, sampler, label_weight):
+    """Refuses networks that need the batch's own rows, one step after another, and don't get them.
+
+    Args:
+        asked: the distiller's `ecl_tf.uncertainty.Networks`.
+        sampler: its sampler.
+        label_weight: its label weight.
+    """
+    appends = label_weight > 0.0 and not isinstance(sampler, samplers.Empirical)
+    if not appends and not sampler.asks_networks:
+        return
+    reason = "the labelled rows are appended to the sampled ones"
+    if sampler.asks_networks:
+        reason = f"{type(sampler).__name__} asks the networks about rows before it chooses"
+    remedy = "Use sampler='Empirical', which takes every batch as it is."
+    for role, network in _with_roles(asked):
+        layers = [layer for layer in network._flatten_layers() if getattr(layer, "stateful", 0)]
+        if layers:
+            raise ValueError(
+                f"The {role} {network.name!r} keeps a state from batch to batch (stateful=True in "
+                f"its layer {layers[-1].name!r}), and {reason}: its state would be that of other "
+                f"rows, or of another number of them. {remedy}"
+            )
+    if appends or not isinstance(sampler, samplers.UncertaintyMixup):  # It asks about B rows.
+        of_teacher = getattr(sampler, "score", None) in (
+            uncertainty.teacher_uncertainty,
+            uncertainty.disagreement,
+            uncertainty.divergence,
+        )
+        for role, network in _with_roles(asked):
+            if (role == "student" or of_teacher) and not _takes_more_rows(network):
+                raise ValueError(
+                    f"The {role} {network.name!r} works on a fixed number of rows (keras.Input("
+                    f"batch_shape=...)), and {reason}, which makes more. {remedy} A network that "
+                    "is built with keras.Input(shape=...) takes any number."
+                )
+
+
+def _with_roles(asked):
+    teachers = getattr(asked.teacher, "members", [])
+    return [("student", asked.student), *(("teacher", member) for member in teachers)]
+
+
+def _takes_more_rows(network):
+    """Whether a network that was built for a fixed number of rows takes twice as many."""
+    inputs = symbolic.inputs_of(network)
+    first = keras.tree.flatten(inputs)[0]
+    if inputs is None or first.shape[0] is None:
+        return True
+    doubled = keras.tree.map_structure(
+        lambda each: keras.KerasTensor((2 * first.shape[0], *each.shape[1:]), each.dtype), inputs
+    )
+    try:
+        outputs = keras.tree.flatten(network.compute_output_spec(doubled))
+    except Exception:  # Whatever its layers raise.
+        return False
+    return all(output.shape[0] in (None, 2 * first.shape[0]) for output in outputs)
 
 
 def divergence(function, output, student):
@@ -332,6 +391,7 @@ def data(x, y, asked, sampler, label_weight):
             "x, y), steps_per_epoch=...)."
         )
     networks(asked, inputs)
+    row_counts(asked, sampler, label_weight)
     suitable.require(sampler, inputs, asked)
     trained(asked.student)  # It may have been built just now.
     if label_weight > 0.0 and y is None:

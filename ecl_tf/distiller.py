@@ -148,6 +148,7 @@ class Distiller(keras.Model):
         _checks.numbers(self.temperature, self.label_weight, self.output_kind)
         self._features = features.FeatureLosses(self.feature_losses, self.teacher, student)
         _checks.networks(self._networks())
+        _checks.row_counts(self._networks(), self.sampler, self.label_weight)
         self.sampler.validate_networks(self._networks())
         self.generators = list(self.sampler.models)  # Their weights are saved, not trained.
         _checks.generators(self.generators)
@@ -177,6 +178,8 @@ class Distiller(keras.Model):
         value = _CHANGEABLE[name](value)
         given = {"temperature": self.temperature, "label_weight": self.label_weight, name: value}
         _checks.numbers(given["temperature"], given["label_weight"], self.output_kind)
+        drawing = given.get("sampler", self.sampler)
+        _checks.row_counts(self._networks(), drawing, given["label_weight"])
         if name == "sampler":
             value.validate_networks(self._networks())
             _checks.generators(value.models)

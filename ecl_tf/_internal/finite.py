@@ -70,9 +70,7 @@ def nan_where_inputs_are_not(raw, inputs):
     leaves = _floats(inputs)
     if not leaves:
         return raw
-    finite = [
-        tf.reduce_all(tf.math.is_finite(leaf), range(1, leaf.shape.rank)) for leaf in leaves
-    ]
+    finite = [tf.reduce_all(tf.math.is_finite(leaf), range(1, leaf.shape.rank)) for leaf in leaves]
     is_finite = tf.reduce_all(tf.stack(finite), 0)
 
     def of(tensor):

@@ -140,9 +140,7 @@ class Output(Configured):
             )
         return factor * per_example(values, weights)
 
-    def softened(
-        self, distribution: Distribution, temperature: float | tf.Tensor
-    ) -> Distribution:
+    def softened(self, distribution: Distribution, temperature: float | tf.Tensor) -> Distribution:
         """Returns p^(1/T), normalised, for outputs that take a `temperature` T."""
         raise NotImplementedError
 

@@ -27,8 +27,10 @@ def require_before_data(sampler, networks):
     """The same before there is data, for networks that know the names of their inputs."""
     for role, network, function in _called(networks):
         inputs = symbolic.inputs_of(network) if function is None else None
-        # What a network has as a list may have names in the data.
-        if isinstance(inputs, (keras.KerasTensor, dict)):
+        # What a network has as a list may have names in the data. Of ragged and sparse inputs
+        # it is for the data to say that they are.
+        leaves = keras.tree.flatten(inputs)
+        if isinstance(inputs, (keras.KerasTensor, dict)) and not any(map(kind_of, leaves)):
             _require_exact_values(sampler, inputs, role, network, function)
 
 
@@ -67,10 +69,16 @@ def _called(networks):
 
 
 def kind_of(leaf):
-    """ "ragged" or "sparse" for such a tensor or spec; "" for a dense one."""
-    if isinstance(leaf, (tf.RaggedTensor, tf.RaggedTensorSpec)):
-        return "ragged"
-    return "sparse" if isinstance(leaf, (tf.SparseTensor, tf.SparseTensorSpec)) else ""
+    """What a tensor or its spec is, if it is not dense: "ragged" or "sparse"; otherwise ""."""
+    kinds = {
+        "ragged": (tf.RaggedTensor, tf.RaggedTensorSpec),
+        "sparse": (tf.SparseTensor, tf.SparseTensorSpec),
+    }
+    for kind, classes in kinds.items():
+        is_symbolic = isinstance(leaf, keras.KerasTensor) and getattr(leaf, kind)
+        if is_symbolic or isinstance(leaf, classes):
+            return kind
+    return ""
 
 
 def _require_dense(sampler, inputs):

@@ -1,12 +1,11 @@
 """Rows with cells of other rows: for ids, strings, tables and whatever can't be averaged."""
 
-import numbers
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import groups, random
+from ecl_tf._internal import groups, random, require
 from ecl_tf.samplers import fields
 from ecl_tf.samplers.sampler import Sampler, Samples, row_count
 
@@ -57,10 +56,8 @@ class Swap(Sampler):
         group_size: int | None = None,
         data_format: str | None = None,
     ):
-        if not isinstance(probability, numbers.Real) or not 0.0 < float(probability) <= 1.0:
-            raise ValueError(f"Swap's probability must be in (0, 1]; got {probability!r}.")
+        self.probability = require.probability("Swap's probability", probability)
         groups.validate("Swap", group_size)
-        self.probability = float(probability)
         self.padding, self.group_size = padding, group_size
         self.data_format = fields.data_format("Swap", data_format)
 
