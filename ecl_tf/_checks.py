@@ -305,7 +305,7 @@ def labels(label_weight, given, output, raw):
 
 def class_weight(given, x, y):
     """Refuses weights of classes where there are no labels to have them."""
-    if given is None or not isinstance(x, tf.data.Dataset) and y is not None:
+    if given is None or (not isinstance(x, tf.data.Dataset) and y is not None):
         return
     if isinstance(x, tf.data.Dataset):
         element = x.element_spec

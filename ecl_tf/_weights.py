@@ -1,5 +1,6 @@
 """How much each position of each row counts in a step's loss and means."""
 
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -25,7 +26,7 @@ class Weights(NamedTuple):
 
     of_loss: Any = None
     of_mean: Any = None
-    counts: dict[str, Any] = {}
+    counts: Any = MappingProxyType({})
 
 
 def weigh(output, raw, masks=None, sample_weight=None, labels=None):

@@ -463,7 +463,7 @@ class Distiller(keras.Model):
 
     def _wrong_labels(self, labels, raw, takes_metrics):
         """The number of labels that no network can have, and their sum; None if none are used."""
-        if labels is None or not (self.label_weight > 0.0 or takes_metrics and self.uses_labels):
+        if labels is None or not (self.label_weight > 0.0 or (takes_metrics and self.uses_labels)):
             return None
         number, expected = tf.zeros(2), []
         for name, (output, its, own) in outputs.parts_of(self.output_kind, labels, raw).items():

@@ -127,7 +127,7 @@ IMAGES = (np.abs(X) * 100).astype("uint8")
         ({"label_weight": 0.5}, lambda: dataset(X).batch(4), ["label_weight=0.5", "labels"]),
         ({"label_weight": 0.5}, lambda: generator(X), ["label_weight=0.5", "labels"]),
         ({}, lambda: dataset(IMAGES, LABELS).batch(4), ["Mixup", "uint8", "Cast"]),
-        ({}, lambda: generator(IMAGES.astype("int32")), ["Mixup", "int32", "Cast"]),
+        ({}, lambda: generator(IMAGES.astype("int32")), ["Mixup", "int32", "Swap"]),
         ({"sampler": "CutMix"}, lambda: X, ["CutMix", "height", "(None, 4)"]),
         ({}, lambda: {"a": X[:0]}, ["no rows"]),
         ({}, lambda: dataset(X).batch(9, drop_remainder=True), ["no rows", "drop_remainder"]),

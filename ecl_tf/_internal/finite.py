@@ -3,7 +3,6 @@
 import warnings
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 # Where values come from, in the order in which they flow, and what helps.
@@ -102,10 +101,10 @@ def _floats(nest):
 class StopOnNonFinite(keras.callbacks.Callback):
     """Raises after the first step that met NaN, Inf or wrong labels, before other callbacks run.
 
-    What that step did is put back, unless its update itself overflowed. `Distiller.fit` puts it before all other callbacks, so no
-    checkpoint is written over by weights that are not finite. For that the host waits for every
-    execution, of `steps_per_execution` steps, and reads eight numbers: the only ones in an epoch.
-    An evaluation is told of at its end, by a warning if it met NaN or Inf.
+    What that step did is put back, unless its update itself overflowed. `Distiller.fit` puts this
+    before all other callbacks, so no checkpoint is written over by weights that are not finite.
+    For that the host waits for every execution, of `steps_per_execution` steps, and reads eight
+    numbers: the only ones in an epoch. An evaluation is told of at its end, by a warning if it met NaN or Inf.
     """
 
     def on_train_batch_end(self, batch, logs=None):

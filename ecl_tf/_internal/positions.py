@@ -38,7 +38,7 @@ def expand(values, shape, what):
     values = tf.cast(values, tf.float32)
     rank, given = len(shape), values.shape
     fits = given.rank is not None and all(
-        mine == 1 and place >= 1 or None in (mine, wanted) or mine == wanted
+        (mine == 1 and place >= 1) or None in (mine, wanted) or mine == wanted
         for place, (mine, wanted) in enumerate(
             zip(given, [*shape, *[1] * max(0, given.rank - rank)], strict=False)
         )
