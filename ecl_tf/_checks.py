@@ -41,14 +41,7 @@ def networks(asked, inputs=None):
         inputs: specs of a batch, for networks without symbolic outputs; None leaves those out.
     """
     teacher, own, output = asked
-    of_teacher = {id(variable) for variable in teacher.variables}
-    shared = [v.path for v in own.trainable_variables if id(v) in of_teacher]
-    if shared:
-        raise ValueError(
-            f"The student shares trainable weights with the teacher ({shared[0]!r} and "
-            f"{len(shared) - 1} more), so training it would change the teacher. Give it "
-            "weights of its own, e.g. with keras.models.clone_model."
-        )
+    apart(teacher, own)
     symbolic.require_raw(output, own, "student")
     student_shape = symbolic.output_shape(own, inputs)
     if student_shape is not None:
@@ -72,6 +65,28 @@ def networks(asked, inputs=None):
                 f"({member.name!r}) gives {sizes[0]} classes or target dimensions, the "
                 f"student {sizes[1]}. Change the size of the student's last layer."
             )
+
+
+def apart(teacher, student):
+    """Refuses networks that share weights which the student's training changes.
+
+    Args:
+        teacher: an `ecl_tf.Teacher`.
+        student: a Keras model.
+    """
+    changing = list(student.trainable_variables)
+    for layer in student._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
+            changing += layer.variables  # Its statistics.
+    of_teacher = {id(variable) for variable in teacher.variables}
+    shared = list(dict.fromkeys(v.path for v in changing if id(v) in of_teacher))
+    if shared:
+        raise ValueError(
+            f"The student shares weights with the teacher ({shared[0]!r} and "
+            f"{len(shared) - 1} more) that training it would change, and so the teacher. Give it "
+            "weights of its own, e.g. with keras.models.clone_model, or set trainable = False of "
+            "the layers that they share."
+        )
 
 
 def row_counts(asked, sampler, label_weight):
@@ -372,6 +387,7 @@ def data(x, y, asked, sampler, label_weight):
         label_weight: its label weight.
     """
     trained(asked.student)
+    apart(asked.teacher, asked.student)
     element = batches.element_spec(x)
     if element is not None and batches.is_empty(x):
         raise ValueError(NO_ROWS)

@@ -68,7 +68,8 @@ def _message(inputs, networks):
     if isinstance(inputs, dict):
         given, hint = str(list(inputs)), symbolic.INPUTS_HINT
     else:
-        given = f"{len(keras.tree.flatten(inputs))} without names"
+        count = len(keras.tree.flatten(inputs))
+        given = f"{count} tensors without names" if count > 1 else "one tensor without a name"
         hint = "Give one tensor for each, or a dict of them by these names."
     taken = [
         f"the {role} {model.name!r} takes {names}"
@@ -85,7 +86,8 @@ _KINDS = {
 _DENSE = {
     "ragged": "Pad it, and mask the padding in the networks (Embedding(mask_zero=True), say): "
     "dataset.map(lambda x, y: (x.to_tensor(), y)).",
-    "sparse": "Make it dense: dataset.map(lambda x, y: (tf.sparse.to_dense(x), y)).",
+    "sparse": "Make it dense: dataset.map(lambda x, y: (tf.sparse.to_dense(x), y)), or x.toarray() "
+    "of a SciPy matrix.",
 }
 
 

@@ -31,6 +31,7 @@ class Teacher(keras.Model):
         answers_new_inputs: False for recorded answers, which come with the samples.
 
     Example:
+    >>> import tensorflow as tf
     >>> class Rule(Teacher):  # Class 1 where the only input is positive, with 90 %.
     ...     def member_outputs(self, inputs):
     ...         return [tf.concat([-inputs, inputs], -1) * 1.1]
@@ -87,7 +88,7 @@ class Ensemble(Teacher):
 
     Example:
     >>> members = [keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])] * 2
-    >>> Ensemble(members, output="categorical").distribution(tf.ones((5, 2))).batch_shape
+    >>> Ensemble(members, output="categorical").distribution(np.ones((5, 2))).batch_shape
     TensorShape([5])
 
     Reference: Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty
