@@ -10,7 +10,7 @@ import keras
 
 import ecl_tf
 from ecl_tf import data, metrics
-from ecl_tf._internal import finite, probabilities, symbolic
+from ecl_tf._internal import finite, keras_files, probabilities, symbolic
 from ecl_tf.experiments import strategies
 from ecl_tf.experiments.experiment import Experiment
 
@@ -81,7 +81,7 @@ def load_model(path: pathlib.Path, output: ecl_tf.outputs.Output) -> Callable[[A
     if not path.is_file():
         exported = ecl_tf.load_student(path)
         return lambda inputs: exported.output.raw(exported(inputs))
-    model = keras.models.load_model(path, compile=False)
+    model = keras_files.load(path, "Give another copy of it, or delete it and train it again.")
     finite.require_weights(model, "model")
     if isinstance(model, (ecl_tf.Teacher, ecl_tf.Distiller)):
         return model

@@ -10,7 +10,7 @@ import tensorflow as tf
 from scipy import optimize
 
 from ecl_tf import outputs
-from ecl_tf._internal import finite, probabilities
+from ecl_tf._internal import finite, labelled, probabilities
 from ecl_tf.teachers.ensemble import Ensemble, get
 
 _LOWEST, _HIGHEST = 1 / 20, 20.0
@@ -48,8 +48,9 @@ def calibrated(
         tells if there is no best one between 1/20 and 20.
 
     Raises:
-        ValueError: if there are no rows, one member gives points without a spread, or members
-            answer with NaN or with probabilities.
+        ValueError: if there are no rows, no labels, or other inputs than the members', one
+            member gives points without a spread, or members answer with NaN or with
+            probabilities.
         TypeError: if `teacher` is a teacher of another kind. Give its output a temperature.
 
     Example:
@@ -69,8 +70,7 @@ def calibrated(
             f"calibrated takes Keras models or an ecl_tf.Ensemble; got {teacher!r}. Give the "
             "output of such a teacher the temperature itself, e.g. output.tempered(0.8)."
         )
-    if not isinstance(x, tf.data.Dataset):
-        x = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+    x = labelled.dataset("calibrated", x, y, batch_size, teacher.members)
     for member in teacher.members:
         finite.require_weights(member, "teacher")
     batches = [(_answered(teacher, inputs), labels) for inputs, labels, *_ in x]

@@ -5,10 +5,18 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import identity, legacy, probabilities, probing, symbolic
+from ecl_tf._internal import (
+    identity,
+    labelled,
+    legacy,
+    own_inputs,
+    probabilities,
+    probing,
+    shared_layers,
+    symbolic,
+)
 from ecl_tf.teachers import answers
 
 
@@ -32,6 +40,7 @@ class Teacher(keras.Model):
         answers_new_inputs: False for recorded answers, which come with the samples.
 
     Example:
+    >>> import tensorflow as tf
     >>> class Rule(Teacher):  # Class 1 where the only input is positive, with 90 %.
     ...     def member_outputs(self, inputs):
     ...         return [tf.concat([-inputs, inputs], -1) * 1.1]
@@ -105,7 +114,7 @@ class Ensemble(Teacher):
 
     Example:
     >>> members = [keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])] * 2
-    >>> Ensemble(members, output="categorical").distribution(tf.ones((5, 2))).batch_shape
+    >>> Ensemble(members, output="categorical").distribution(np.ones((5, 2))).batch_shape
     TensorShape([5])
     >>> softmax = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "softmax")])
     >>> teacher = Ensemble(softmax, "categorical", answer="probabilities")
@@ -167,6 +176,16 @@ class Ensemble(Teacher):
                 f"dimensions; got {sizes}."
             )
 
+    @property
+    def built(self) -> bool:
+        """Whether all members are, so that weights are counted before the ensemble is called."""
+        members = getattr(self, "members", ())
+        return bool(members) and all(member.built for member in members)
+
+    @built.setter
+    def built(self, value: bool) -> None:
+        del value  # Keras sets it, but the members know.
+
     def _check_values(self, member, inputs):
         given = answers.by_part(self.answer, self.output_kind)
         parts = getattr(self.output_kind, "outputs", {"": self.output_kind})
@@ -196,7 +215,10 @@ class Ensemble(Teacher):
         return answers.raw_of(output, answers.by_part(self.answer, output), answered)
 
     def member_outputs(self, inputs: Any) -> list:
-        return [self.raw_of(member(inputs, training=False)) for member in self.members]
+        answered = [
+            member(own_inputs.of(member, inputs), training=False) for member in self.members
+        ]
+        return [self.raw_of(each) for each in answered]
 
     def fingerprint(self) -> str:
         own = super().fingerprint()
@@ -207,14 +229,22 @@ class Ensemble(Teacher):
         return identity.fingerprint_of_text(f"{own} probabilities {of_probabilities}")
 
     def get_config(self) -> dict[str, Any]:
+        places = shared_layers.find(list(self.members))
         own = {"members": self.members, "output": self.output_kind}
-        answer = dict(self.answer) if isinstance(self.answer, dict) else self.answer
-        config = {**super().get_config(), **keras.saving.serialize_keras_object(own)}
-        return config if answer is None else {**config, "answer": answer}
+        config = {
+            **super().get_config(),
+            **shared_layers.config_of(own, self.members, places),
+        }
+        if self.answer is not None:
+            config["answer"] = dict(self.answer) if isinstance(self.answer, dict) else self.answer
+        return {**config, "shared_layers": places} if places else config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Ensemble":
-        return cls(**keras.saving.deserialize_keras_object(config))
+        arguments = keras.saving.deserialize_keras_object(config)
+        if places := arguments.pop("shared_layers", []):
+            arguments["members"] = shared_layers.rebuilt(arguments["members"], places)
+        return cls(**arguments)
 
 
 def get(
@@ -273,8 +303,8 @@ def residual_stddev(
         A list of d floats, to be given to `ecl_tf.outputs.Point(d, stddev=...)`.
 
     Raises:
-        ValueError: if the data is empty or the residuals don't exceed the members'
-            disagreement.
+        ValueError: if the data is empty or has no labels, or the residuals don't exceed the
+            members' disagreement.
 
     Example:
     >>> twice = keras.Sequential([keras.Input((1,)), keras.layers.Rescaling(2.0)])
@@ -284,11 +314,10 @@ def residual_stddev(
     members = list(members) if isinstance(members, (list, tuple)) else [members]
     for member in members:
         legacy.refuse(member, "teacher")
-    if not isinstance(x, tf.data.Dataset):
-        x = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+    x = labelled.dataset("residual_stddev", x, y, batch_size, members)
     excess = []
     for inputs, targets in x:
-        answered = (member(inputs, training=False) for member in members)
+        answered = [member(own_inputs.of(member, inputs), training=False) for member in members]
         points = np.stack([np.asarray(symbolic.only(each, "teacher")) for each in answered])
         targets = np.reshape(targets, points.shape[1:])
         excess.append((targets - points.mean(0)) ** 2 - points.var(0))
