@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import divergences, outputs, samplers, uncertainty
-from ecl_tf._internal import batches, own_inputs, probabilities, symbolic
+from ecl_tf._internal import batches, own_inputs, probabilities, ranges, symbolic
 from ecl_tf.samplers import suitable
 
 NO_ROWS = (
@@ -48,6 +48,7 @@ def networks(asked, inputs=None):
     if own.built:
         probabilities.require_logits(output, own, "student", inputs)
     teacher.check_members(inputs)
+    ranges.require_equal(_with_roles(asked))
     for member in getattr(teacher, "members", []):
         of_member = symbolic.shape_for(teacher.output_kind, member, "teacher", inputs)
         if of_member is None:
@@ -225,6 +226,42 @@ def inputs_of_data(x, y, asked):
         batch(x, y, None, asked)
 
 
+def refusals(x, raw, member_outputs, asked):
+    """What tells on a batch, in a step, that it is not what the networks were made for.
+
+    Args:
+        x: the batch's inputs.
+        raw: the student's raw output.
+        member_outputs: the raw outputs of the teacher's members; empty where it has none.
+        asked: the `ecl_tf.uncertainty.Networks`.
+
+    Returns:
+        A list of pairs of a scalar bool tensor, whether it does, and the message.
+    """
+    found = []
+    outside, message = ranges.outside(_with_roles(asked), x)
+    if message:
+        found.append((outside, message))
+    members = getattr(asked.teacher, "members", [])
+    of_teacher = zip(members, member_outputs, strict=False)
+    for role, output, answered in (
+        ("student", asked.output, [(asked.student, raw)]),
+        ("teacher", asked.teacher.output_kind, of_teacher),
+    ):
+        unsure = [each for each in answered if not probabilities.is_sure(output, each[0])]
+        flags = [probabilities.rows_that_look_like(output, its) for _, its in unsure]
+        if unsure:
+            error = probabilities.refusal(probabilities.OF_CLASSES, unsure[0][0], role)
+            found.append((tf.reduce_any(tf.stack(flags)), str(error)))
+    return found
+
+
+def inputs_in_range(x, asked):
+    """Refuses arrays of inputs of another scale than a network expects."""
+    if batches.element_spec(x) is not None and not isinstance(x, tf.data.Dataset):
+        ranges.require_within(_with_roles(asked), samplers.inputs_of(x))
+
+
 def evaluation(x, y, steps, argument, distiller):
     """Refuses data that a distiller can't be evaluated on, before the first batch.
 
@@ -238,6 +275,7 @@ def evaluation(x, y, steps, argument, distiller):
     ends(x, steps, argument)
     divergence(distiller.divergence, distiller.output_kind, distiller.student)
     inputs_of_data(x, y, distiller._networks())
+    inputs_in_range(x, distiller._networks())
     if (inputs := batches.element_spec(x)) is not None:
         if isinstance(x, tf.data.Dataset):
             inputs, _, _ = keras.utils.unpack_x_y_sample_weight(inputs)
@@ -437,6 +475,7 @@ def data(x, y, asked, sampler, label_weight):
             "x, y), steps_per_epoch=...)."
         )
     networks(asked, inputs)
+    inputs_in_range(x, asked)
     row_counts(asked, sampler, label_weight)
     suitable.require(sampler, inputs, asked)
     trained(asked.student)  # It may have been built just now.

@@ -99,6 +99,19 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
             raise refusal(reason, model, role, insist)
 
 
+def is_sure(output, model):
+    """Whether a model's last layers tell that it gives logits, so that a step need not look."""
+    parts = getattr(output, "outputs", {"": output})
+    tensors = of_parts(symbolic.output_of(model), parts)
+    for name, each in parts.items():
+        if each.makes_probabilities == "softmax":
+            if not isinstance(tensors.get(name), keras.KerasTensor):
+                return False
+            if not all(_is_linear(made) for made, _ in symbolic.made_by(tensors[name])):
+                return False
+    return True
+
+
 def of_parts(answered, parts):
     """A dict of what a network gives by output; without those that it does not name."""
     if answered is None:
@@ -141,17 +154,21 @@ def _activation(operation):
     return getattr(own, "__name__", type(own).__name__).lower()
 
 
+def _is_linear(operation):
+    """Whether an operation is a layer of Keras that ends with weighted sums."""
+    own = isinstance(operation, _LINEAR) and type(operation).__module__.startswith("keras.")
+    return own and operation.activation is keras.activations.linear
+
+
 def _gives_logits(operation):
     """Whether an operation is a linear layer that weighs something negatively.
 
     Without a negative weight it may well be a mean of probabilities.
     """
-    if not isinstance(operation, _LINEAR):
-        return False
-    if operation.activation is not keras.activations.linear or not operation.built:
-        return False
-    return type(operation).__module__.startswith("keras.") and bool(
-        np.min(keras.ops.convert_to_numpy(operation.kernel)) < 0.0
+    return (
+        _is_linear(operation)
+        and operation.built
+        and bool(np.min(keras.ops.convert_to_numpy(operation.kernel)) < 0.0)
     )
 
 

@@ -27,7 +27,8 @@ def load(
 ) -> keras.Model:
     """Loads a pretrained network as a `keras.Model` from x to a raw output.
 
-    x is the experiment's own: float32 images in [0, 1], table rows, or a dict of inputs.
+    x is the experiment's own: float32 images in [0, 1], table rows, or a dict of inputs. Where a
+    network's own preprocessing is put in front, images of another range are refused in training.
     The model is a teacher, or a member of an `ecl_tf.Ensemble`, like any other. It is
     called once here, on zeros, so that what does not fit fails here.
 
@@ -171,6 +172,8 @@ class ApplicationPreprocessing(keras.layers.Layer):
     >>> print(layer(np.full((1, 1, 1, 1), 255.0)).numpy())
     [[[[1. 1. 1.]]]]
     """
+
+    takes_bytes = True  # For `_internal.ranges`.
 
     def __init__(self, model: str, **kwargs: Any):
         """Takes the arguments that the class describes."""
