@@ -209,6 +209,8 @@ def evaluation(x, y, steps, argument, distiller):
         argument: the name of that argument.
         distiller: the `Distiller`.
     """
+    if isinstance(x, batches.Weighted):  # In the place of inputs, for Keras.
+        x = x.inputs
     ends(x, steps, argument)
     divergence(distiller.divergence, distiller.output_kind, distiller.student)
     inputs_of_data(x, y, distiller._networks())
