@@ -75,8 +75,6 @@ class Recording:
                 "dataset. Give arrays (rows, ...) of inputs and labels."
             )
         own_inputs.require_dense(x)
-        members = getattr(self.teacher, "members", [self.teacher])
-        own_inputs.require_fit(x, [("teacher", member) for member in members])
         self.rows = draws.Rows(x, y)
         self.sampler = candidates_of(samplers.get(sampler))
         self.batch_size, self.seed = batch_size, seed
@@ -88,9 +86,12 @@ class Recording:
                 f"The data holds {self.rows.count} rows, less than one batch of {batch_size}. "
                 "Choose a smaller batch_size."
             )
+        prepared = draws.prepared(self.rows, prepare)
+        members = getattr(self.teacher, "members", [self.teacher])
+        own_inputs.require_fit(prepared, [("teacher", member) for member in members])
         suitable.require(
             self.sampler,
-            draws.prepared(self.rows, prepare),
+            prepared,
             uncertainty.Networks(self.teacher, None, self.teacher.output_kind),
         )
         self.compact = compact.get(self.teacher.output_kind, top_k)
