@@ -90,12 +90,16 @@ class Output(Configured):
         """Returns the `Uncertainty` of an ensemble's raw tensors, in its two parts."""
         raise NotImplementedError
 
-    def score(self, uncertainty: tf.Tensor) -> tf.Tensor:
+    def score(self, uncertainty: tf.Tensor, weights: Any = None) -> tf.Tensor:
         """Returns a part of an `Uncertainty` as one number >= 0 per example, (batch,).
 
         `ecl_tf.uncertainty` says in which units. Positions of dense predictions are averaged.
+
+        Args:
+            uncertainty: the part, of every position.
+            weights: of positions, as in `divergence`; None by default.
         """
-        return per_example(uncertainty)
+        return per_example(uncertainty, weights)
 
     def raw(self, distribution: Distribution) -> tf.Tensor:
         """Returns the raw tensor that gives `distribution`; the inverse of `__call__`."""
