@@ -198,3 +198,16 @@ def test_an_evaluation_of_nan_says_so_and_is_nan():
     with pytest.warns(UserWarning, match=r"evaluation met NaN or Inf: the inputs had it in 1 of"):
         logs = its.evaluate(broken, np.zeros(ROWS), batch_size=8, verbose=0, return_dict=True)
     assert all(np.isnan(value) for value in logs.values()), logs
+
+
+def test_a_training_without_metrics_says_once_how_good_both_networks_are(capsys):
+    labels = np.arange(ROWS) % 3
+    its = distiller()
+    its.fit(X, validation_data=(X, labels), epochs=2, verbose=2)
+    said = [line for line in capsys.readouterr().out.splitlines() if "validation labels" in line]
+    expected = [(logits(X, network).argmax(-1) == labels).mean() for network in (TEACHER, STUDENT)]
+    parts = [f"{each} {share:.4g}" for each, share in zip(2 * ["accuracy"], expected, strict=True)]
+    assert len(said) == 1 and all(part in said[0] for part in parts), (said, parts)
+    for quiet in ({"verbose": 0}, {"verbose": 2, "validation_data": (X, labels - 1)}):
+        its.fit(X, **{"validation_data": (X, labels), **quiet})
+    assert "validation labels" not in capsys.readouterr().out
