@@ -1,4 +1,4 @@
-"""How good teacher and student are on validation labels, in a training that asked for no metrics."""
+"""How good teacher and student are on validation labels, where nobody asked for metrics."""
 
 import keras
 import tensorflow as tf

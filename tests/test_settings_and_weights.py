@@ -161,13 +161,13 @@ def test_after_a_bad_step_all_is_as_it_was_before():
     its = Distiller(networks_with_state(1), linear(TEACHER), sampler="Mixup")
     its.compile("adam")
     its.fit(X, batch_size=ROWS, epochs=3, verbose=0)
-    state = [its.student.variables, its.optimizer.variables, [its.step]]
-    before = [variable.numpy() for variable in sum(state, [])]
+    state = [*its.student.variables, *its.optimizer.variables, its.step]
+    before = [variable.numpy() for variable in state]
     broken = X.copy()
     broken[3, 1] = np.nan
     with pytest.raises(FloatingPointError, match=r"in step 4 .*as they were before that step"):
         its.fit(broken, batch_size=ROWS, verbose=0)
-    for variable, value in zip(sum(state, []), before, strict=True):
+    for variable, value in zip(state, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.path)
     its.fit(X, batch_size=ROWS, verbose=0)
     assert int(its.step.numpy()) == 4
