@@ -12,9 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf import outputs, samplers, teachers
-from ecl_tf._internal import files, identity
+from ecl_tf import outputs, samplers, teachers, uncertainty
+from ecl_tf._internal import files, identity, own_inputs
 from ecl_tf.replay import compact, draws, manifest
+from ecl_tf.samplers import suitable
 
 _GOLDEN_SECTION = 0.6180339887498949
 PART_STEPS = 50  # A shard is written in parts of so many: a kill may cost one.
@@ -44,8 +45,8 @@ class Recording:
             to be compared.
 
     Raises:
-        ValueError: if an argument is out of its range, or the sampler asks the networks by
-            itself, other than `Uncertain`.
+        ValueError: if an argument is out of its range, the sampler asks the networks by
+            itself, other than `Uncertain`, or can't work on the inputs of this teacher.
     """
 
     def __init__(
@@ -65,6 +66,14 @@ class Recording:
         about: dict | None = None,
     ):
         self.teacher = teachers.get(teacher, output)
+        if isinstance(x, tf.data.Dataset):
+            raise ValueError(
+                "A recording takes arrays, whose rows it draws in orders of its own; got a "
+                "dataset. Give arrays (rows, ...) of inputs and labels."
+            )
+        own_inputs.require_dense(x)
+        members = getattr(self.teacher, "members", [self.teacher])
+        own_inputs.require_fit(x, [("teacher", member) for member in members])
         self.rows = draws.Rows(x, y)
         self.sampler = candidates_of(samplers.get(sampler))
         self.batch_size, self.seed = batch_size, seed
@@ -76,10 +85,14 @@ class Recording:
                 f"The data holds {self.rows.count} rows, less than one batch of {batch_size}. "
                 "Choose a smaller batch_size."
             )
+        suitable.require(
+            self.sampler,
+            draws.prepared(self.rows, prepare),
+            uncertainty.Networks(self.teacher, None, self.teacher.output_kind),
+        )
         self.compact = compact.get(self.teacher.output_kind, top_k)
         self.steps = epochs * (self.rows.count // batch_size)
         self.shards = min(shards, self.steps)
-        members = getattr(self.teacher, "members", [self.teacher])
         self.plan = {
             "data": {"fingerprint": self.rows.fingerprint, "rows": self.rows.count},
             "teacher": self.teacher.fingerprint(),
