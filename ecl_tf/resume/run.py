@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import platform
+import re
 import sys
 import warnings
 
@@ -219,9 +220,20 @@ def argument_names(kind):
 def _model(model):
     """A hash of the layers of the network that is trained."""
     config = _without_code(identity.config_of(getattr(model, "student", model)))
-    return hashlib.sha256(
-        json.dumps(identity.comparable(config), sort_keys=True).encode()
-    ).hexdigest()
+    config = _without_numbers(identity.comparable(config))
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def _without_numbers(config):
+    """A configuration without the numbers by which Keras tells layers of a session apart."""
+    if isinstance(config, list):
+        return [_without_numbers(item) for item in config]
+    if not isinstance(config, dict):
+        return config
+    found = {key: _without_numbers(item) for key, item in config.items()}
+    if isinstance(found.get("name"), str):
+        found["name"] = re.sub(r"_\d+$", "", found["name"])
+    return found
 
 
 def _optimizer(optimizer):

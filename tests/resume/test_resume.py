@@ -248,7 +248,8 @@ def test_other_metrics_begin_anew_and_all_else_continues(tmp_path):
 
 def compiled(loss="mse", activation=None, **optimizer):
     keras.utils.set_random_seed(0)
-    made = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, activation)])
+    inputs = keras.Input((4,))  # Of a functional model Keras counts the names of layers.
+    made = keras.Model(inputs, keras.layers.Dense(1, activation)(inputs) + 0.0)
     made.compile(keras.optimizers.Adam(**{"learning_rate": 0.125, **optimizer}), loss)
     return made
 
