@@ -360,8 +360,8 @@ def test_data_that_ends_is_an_error(tmp_path, subtests):
 
 
 def test_data_of_ones_own_is_known_by_its_first_batch(tmp_path):
-    def run(data, **arguments):
-        resume.fit(model(), lambda step: data.skip(step), tmp_path, steps=2, verbose=0, **arguments)
+    def run(data):
+        resume.fit(model(), data.skip, tmp_path, steps=2, verbose=0)
 
     data = tf.data.Dataset.from_tensor_slices((X, Y)).repeat()
     run(data.batch(8))
@@ -370,7 +370,27 @@ def test_data_of_ones_own_is_known_by_its_first_batch(tmp_path):
     with pytest.raises(ValueError, match=r"other data\.element_spec and data\.first_batch"):
         run(data.batch(4, drop_remainder=True))
     with pytest.warns(UserWarning, match="another one at every call of `batches`"):
-        run(data.shuffle(40).batch(8))
+        resume.fit(model(), lambda step: data.shuffle(40).batch(8), tmp_path, steps=2, verbose=0)
+
+
+def test_a_shuffled_stream_of_ones_own_is_read_as_by_keras(tmp_path):
+    rows = tf.data.Dataset.from_tensor_slices((X, Y)).repeat()
+
+    def batches(step):
+        return rows.shuffle(40, seed=3).batch(8).skip(step)
+
+    def run(directory, *callbacks):
+        made = model()
+        arguments = {"steps": 8, "every_steps": 4, "callbacks": callbacks, "verbose": 0}
+        resume.fit(made, batches, directory, **arguments)
+        return made
+
+    wanted = model()
+    wanted.fit(batches(0), steps_per_epoch=8, verbose=0)
+    assert_same_weights(run(tmp_path / "undisturbed"), wanted)
+    with pytest.raises(SystemExit):
+        run(tmp_path / "killed", Preemption(4))
+    assert_same_weights(run(tmp_path / "killed", Preemption(-1)), wanted)
 
 
 def test_other_versions_are_told(tmp_path, monkeypatch):
