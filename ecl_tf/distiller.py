@@ -307,6 +307,7 @@ class Distiller(keras.Model):
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         x, y, sample_weight = batches.unpack(data)
         _checks.batch(x, y, sample_weight, self._networks())
+        _checks.trained(self.student)
         self._input_specs = batches.specs(samplers.inputs_of(x))
         is_recorded = isinstance(x, samplers.Samples)
         candidates = self.sampler.candidates if is_recorded else 1
@@ -339,7 +340,7 @@ class Distiller(keras.Model):
             # 3. Minimise their divergence.
             loss = self._row_losses(teacher, student, sampled_weight, labelled, y, sample_weight)
             scaled = self.optimizer.scale_loss(tf.reduce_sum(loss) / row_count)
-        _checks.trained(self.student)
+        _checks.trained(self.student)  # It may have been built by its call.
         weights = self.trainable_weights
         gradients = tape.gradient(scaled, weights)
 
