@@ -29,14 +29,13 @@ def describe(distiller, data, batch_size, steps):
         return None
     output = distiller.output_kind
     measures = {name: _measures(*part) for name, part in outputs.parts_of(output).items()}
-    with distiller.distribute_strategy.scope():
-        its = type(distiller)(
-            distiller.student, distiller.teacher, output=output, sampler="Empirical"
-        )
-        its.compile("sgd", metrics=measures.get("", measures), teacher_metrics=True)
+    networks = distiller.student, distiller.teacher
     try:
+        with distiller.distribute_strategy.scope():
+            its = type(distiller)(*networks, output=output, sampler="Empirical")
+            its.compile("sgd", metrics=measures.get("", measures), teacher_metrics=True)
         logs = its.evaluate(x, y, batch_size=batch_size, steps=steps, verbose=0, return_dict=True)
-    except ValueError:  # Labels that are none, or don't fit: nobody has asked for their use.
+    except ValueError:  # Labels or a teacher that they don't fit: nobody has asked for scores.
         return None
     names = [metric.name for metric in its._label_metrics.metrics]
     teacher, student = (
