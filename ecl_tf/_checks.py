@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import divergences, outputs, samplers, uncertainty
-from ecl_tf._internal import batches, symbolic
+from ecl_tf._internal import batches, own_inputs, symbolic
 from ecl_tf.samplers import suitable
 
 NO_ROWS = (
@@ -120,33 +120,107 @@ def _with_roles(asked):
 def _takes_more_rows(network):
     """Whether a network that was built for a fixed number of rows takes twice as many."""
     inputs = symbolic.inputs_of(network)
-    first = keras.tree.flatten(inputs)[0]
-    if inputs is None or first.shape[0] is None:
+    rows = None if inputs is None else keras.tree.flatten(inputs)[0].shape[0]
+    if rows is None:
         return True
     doubled = keras.tree.map_structure(
-        lambda each: keras.KerasTensor((2 * first.shape[0], *each.shape[1:]), each.dtype), inputs
+        lambda each: keras.KerasTensor((2 * rows, *each.shape[1:]), each.dtype), inputs
     )
     try:
-        outputs = keras.tree.flatten(network.compute_output_spec(doubled))
+        given = keras.tree.flatten(network.compute_output_spec(doubled))
     except Exception:  # Whatever its layers raise.
         return False
-    return all(output.shape[0] in (None, 2 * first.shape[0]) for output in outputs)
+    return all(output.shape[0] in (None, 2 * rows) for output in given)
 
 
-def divergence(function, output, shape):
+def divergence(function, output, student):
     """Refuses a function that does not give one number for each row and position.
 
     Args:
         function: a function of two distributions.
         output: the student's `ecl_tf.outputs.Output`.
-        shape: the static shape of its raw output, or a dict of them; None if it is not known.
+        student: the student; one without symbolic outputs is left to the step's own check.
     """
+    shape = symbolic.output_shape(student)
     if shape is None or divergences.name_of(function):
         return
     rows = 5
     for own, its in outputs.parts_of(output, shape).values():
         raw = tf.zeros([rows, *(2 if size is None else size for size in its[1:])])
         own.divergence(own(raw), own(raw), function)
+
+
+def batch(x, y, sample_weight, asked):
+    """Refuses ragged and sparse data, and inputs that are not the networks' own.
+
+    Args:
+        x: inputs or recorded samples, as tensors or specs of them.
+        y: labels, the same; or None.
+        sample_weight: weights, the same; or None.
+        asked: the `ecl_tf.uncertainty.Networks`.
+    """
+    for what, part in {"inputs": x, "labels": y, "weights": sample_weight}.items():
+        own_inputs.require_dense(part, what)
+    members = getattr(asked.teacher, "members", [asked.teacher])
+    networks = [("student", asked.student), *(("teacher", member) for member in members)]
+    own_inputs.require_fit(samplers.inputs_of(x), networks)
+
+
+def inputs_of_data(x, y, asked):
+    """Refuses data whose inputs the networks can't take, by its specs.
+
+    Args:
+        x: what `fit` or `evaluate` was given.
+        y: the same.
+        asked: as in `data`.
+    """
+    if isinstance(x, tf.data.Dataset):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(x.element_spec)
+        batch(x, y, sample_weight, asked)
+        return
+    own_inputs.require_dense(x)
+    own_inputs.require_dense(y, "labels")
+    if batches.element_spec(x) is not None:
+        batch(x, y, None, asked)
+
+
+def evaluation(x, y, steps, argument, distiller):
+    """Refuses data that a distiller can't be evaluated on, before the first batch.
+
+    Args:
+        x: what `evaluate` was given.
+        y: the same.
+        steps: how many batches to take, or None.
+        argument: the name of that argument.
+        distiller: the `Distiller`.
+    """
+    ends(x, steps, argument)
+    divergence(distiller.divergence, distiller.output_kind, distiller.student)
+    inputs_of_data(x, y, distiller._networks())
+    labels_of_data(x, y, distiller)
+
+
+def trained(student):
+    """Refuses a student of whose weights none is trained."""
+    if student.built and not student.trainable_weights:
+        raise ValueError(
+            f"The student {student.name!r} has no trainable weights, so there is nothing to train: "
+            "trainable is False of it, or of all its layers with weights. Set "
+            "student.trainable = True, or that of the layers to train, and compile again."
+        )
+
+
+def still_trained(student, optimizer):
+    """Refuses a student whose `trainable` was changed after its optimizer met the weights."""
+    if not optimizer.built:
+        return
+    known = getattr(optimizer, "inner_optimizer", optimizer)._trainable_variables
+    if {id(variable) for variable in known} != {id(v) for v in student.trainable_variables}:
+        raise ValueError(
+            f"The student {student.name!r} has other trainable weights than when it was compiled, "
+            "which the step would not follow. Compile again after changing trainable: "
+            "distiller.compile(...)."
+        )
 
 
 def generators(models):
@@ -230,12 +304,18 @@ def class_weight(given, x, y):
     )
 
 
-def ends(x, steps_per_epoch):
-    """Refuses data without an end where nobody says how long an epoch is."""
-    if steps_per_epoch is None and batches.is_endless(x):
+def ends(x, steps, argument):
+    """Refuses data without an end where nobody says how many steps to take of it.
+
+    Args:
+        x: what `fit` or `evaluate` was given.
+        steps: the number of steps, or None.
+        argument: the name of that argument.
+    """
+    if steps is None and batches.is_endless(x):
         raise ValueError(
-            "The data is endless (a store's batches, repeat() or resume.batches), so an epoch "
-            "would never end. Say how long it is: fit(data, steps_per_epoch=...)."
+            "The data is endless (a store's batches, repeat() or resume.batches), so it would "
+            f"never be read to its end. Say how many batches to take: {argument}=..."
         )
 
 
@@ -291,11 +371,13 @@ def data(x, y, asked, sampler, label_weight):
         sampler: its sampler.
         label_weight: its label weight.
     """
+    trained(asked.student)
     element = batches.element_spec(x)
+    if element is not None and batches.is_empty(x):
+        raise ValueError(NO_ROWS)
+    inputs_of_data(x, y, asked)
     if element is None:
         return  # Only its iteration would tell; the step's own checks remain.
-    if batches.is_empty(x):
-        raise ValueError(NO_ROWS)
     inputs = element
     if isinstance(x, tf.data.Dataset):
         inputs, y, _ = keras.utils.unpack_x_y_sample_weight(element)
@@ -311,6 +393,7 @@ def data(x, y, asked, sampler, label_weight):
     networks(asked, inputs)
     row_counts(asked, sampler, label_weight)
     suitable.require(sampler, inputs, asked)
+    trained(asked.student)  # It may have been built just now.
     if label_weight > 0.0 and y is None:
         labels(label_weight, y, asked.output, None)
 

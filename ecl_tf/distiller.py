@@ -9,13 +9,16 @@ import tensorflow as tf
 from ecl_tf import _checks, _weights, divergences, export, outputs, samplers, teachers, uncertainty
 from ecl_tf._internal import (
     batches,
+    directions,
     features,
     finite,
     guarded,
     identity,
+    own_inputs,
     positions,
     random,
     replicas,
+    shared_layers,
     symbolic,
 )
 from ecl_tf._internal.keras_fit import loss_scaling_policy, patch_fit
@@ -146,7 +149,6 @@ class Distiller(keras.Model):
         self._features = features.FeatureLosses(self.feature_losses, self.teacher, student)
         _checks.networks(self._networks())
         _checks.row_counts(self._networks(), self.sampler, self.label_weight)
-        _checks.divergence(self.divergence, self.output_kind, symbolic.output_shape(student))
         self.sampler.validate_networks(self._networks())
         self.generators = list(self.sampler.models)  # Their weights are saved, not trained.
         _checks.generators(self.generators)
@@ -280,12 +282,31 @@ class Distiller(keras.Model):
     def trainable_variables(self) -> list[keras.Variable]:
         return self.student.trainable_variables
 
+    @property
+    def non_trainable_weights(self) -> list[keras.Variable]:
+        """All others, the teacher's among them."""
+        trained = {id(weight) for weight in self.trainable_weights}
+        return [weight for weight in self.weights if id(weight) not in trained]
+
+    @property
+    def non_trainable_variables(self) -> list[keras.Variable]:
+        trained = {id(weight) for weight in self.trainable_weights}
+        return [variable for variable in self.variables if id(variable) not in trained]
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The metrics, and a list of the directions of all that is logged, for callbacks."""
+        if not self.compiled:
+            return super().metrics
+        return [*super().metrics, directions.Directions(self.means.names, self._tracked_metrics)]
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Returns the student's raw output."""
-        return self.student(inputs, training=training)
+        return self.student(own_inputs.of(self.student, inputs), training=training)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         x, y, sample_weight = batches.unpack(data)
+        _checks.batch(x, y, sample_weight, self._networks())
         self._input_specs = batches.specs(samplers.inputs_of(x))
         is_recorded = isinstance(x, samplers.Samples)
         candidates = self.sampler.candidates if is_recorded else 1
@@ -318,6 +339,7 @@ class Distiller(keras.Model):
             # 3. Minimise their divergence.
             loss = self._row_losses(teacher, student, sampled_weight, labelled, y, sample_weight)
             scaled = self.optimizer.scale_loss(tf.reduce_sum(loss) / row_count)
+        _checks.trained(self.student)
         weights = self.trainable_weights
         gradients = tape.gradient(scaled, weights)
 
@@ -332,6 +354,7 @@ class Distiller(keras.Model):
         is_bad = self.non_finite.update_state(*given, answered[0], loss, watched, labels=wrong)
         with tf.control_dependencies(keras.tree.flatten(x)):  # As in _next_seed.
             guarded.apply(self.optimizer, gradients, weights, ~is_bad, before)
+        self.non_finite.count_update([weight.value for weight in self.student.weights])
 
         logged = [self.means]
         if y is not None and takes_metrics:
@@ -342,6 +365,7 @@ class Distiller(keras.Model):
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         x, y, sample_weight = batches.unpack(data)
+        _checks.batch(x, y, sample_weight, self._networks())
         raw, student_features, masks = self._ask_student(x, training=False)
         raw = finite.nan_where_inputs_are_not(raw, x)
         student = self._answer(raw, student_features, masks)
@@ -413,7 +437,10 @@ class Distiller(keras.Model):
         weights = _weights.weigh(output, student.raw, student.masks, sampled_weight)
         arguments = self.divergence, self._temperature, weights.of_loss
         divergence = output.divergence(*both, *arguments)
-        values = {"divergence": divergence, **output.compare(*both, weights.of_mean)}
+        # Where answers are NaN there is no agreement, whatever an argmax makes of them.
+        closeness = output.compare(*both, weights.of_mean)
+        closeness = {name: value + 0.0 * divergence for name, value in closeness.items()}
+        values = {"divergence": divergence, **closeness}
         counts = {**weights.counts, "divergence": weights.counts.get("loss", 1.0)}
         loss = divergence
         if self.label_weight > 0.0:
@@ -481,10 +508,11 @@ class Distiller(keras.Model):
         A warning tells if inputs or answers are NaN or infinite; the results are NaN then.
 
         Raises:
-            ValueError: if there are labels that no network can have.
+            ValueError: before the first batch, if the networks can't take the data's inputs, it is
+                endless, or there are labels that no network can have.
         """
         if x is not None:
-            _checks.labels_of_data(x, y, self)
+            _checks.evaluation(x, y, steps, "steps", self)
             x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
         callbacks = finite.stop_before(callbacks, self)
         self._mode = "test"
@@ -528,20 +556,26 @@ class Distiller(keras.Model):
             raise ValueError('Call compile before fit: distiller.compile("adam").')
         _checks.class_weight(class_weight, x, y)
         _checks.data(x, y, self._networks(), self.sampler, self.label_weight)
-        _checks.ends(x, kwargs.get("steps_per_epoch"))
+        _checks.ends(x, kwargs.get("steps_per_epoch"), "steps_per_epoch")
+        _checks.divergence(self.divergence, self.output_kind, self.student)
         self.built = self.student.built  # By the check, from the data's specs.
+        _checks.still_trained(self.student, self.optimizer)
         _checks.labels_of_data(x, y, self)
-        if isinstance(validation_data, (tuple, list)):
-            values = keras.utils.unpack_x_y_sample_weight(tuple(validation_data))
-            _checks.labels_of_data(*values[:2], self)
-            validation_data = batches.packed(*batches.keeping_weights(*values))
+        if validation_data is not None:
+            its = keras.utils.unpack_x_y_sample_weight(validation_data)
+            steps = kwargs.get("validation_steps")
+            _checks.evaluation(its[0], its[1], steps, "validation_steps", self)
+            validation_data = batches.packed(*batches.keeping_weights(*its))
         replicas.validate(self, batches.smallest(x, batch_size))
         if self.built and not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
         x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
         callbacks = finite.stop_before(callbacks, self)
-        before = int(self.step.numpy())
+        # A list of callbacks that were used before has logged their epochs, too. The step itself
+        # does not tell: a callback may put back all weights, and the step is one.
+        is_used = isinstance(callbacks, keras.callbacks.CallbackList)
+        before = len(self.history.history.get("loss", ())) if is_used else 0
         with replicas.explaining_a_lost_worker():
             history = super().fit(
                 x,
@@ -557,7 +591,7 @@ class Distiller(keras.Model):
                 sample_weight,
                 **kwargs,
             )
-        if history.epoch and int(self.step.numpy()) == before:
+        if history.epoch and len(history.history.get("loss", ())) == before:
             raise ValueError(_checks.NO_ROWS)
         return history
 
@@ -598,11 +632,25 @@ class Distiller(keras.Model):
             "divergence": divergences.name_of(self.divergence) or self.divergence,
             "feature_losses": list(self.feature_losses),
         }
-        return keras.saving.serialize_keras_object(own)
+        networks = [*self._members(), self.student]
+        places = shared_layers.find(networks)
+        shared_layers.require_apart(self.generators, networks)
+        config = shared_layers.config_of(own, networks, places)
+        return {**config, "shared_layers": places} if places else config
+
+    def _members(self):
+        return list(getattr(self.teacher, "members", [self.teacher]))
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Distiller":
-        return cls(**keras.saving.deserialize_keras_object(config))
+        arguments = keras.saving.deserialize_keras_object(config)
+        if places := arguments.pop("shared_layers", []):
+            # The members share their layers already: the teacher is rebuilt by itself.
+            members = list(getattr(arguments["teacher"], "members", ()))
+            of_student = [place for place in places if place[0] == len(members)]
+            networks = shared_layers.rebuilt([*members, arguments["student"]], of_student)
+            arguments["student"] = networks[-1]
+        return cls(**arguments)
 
 
 def _results(metrics):

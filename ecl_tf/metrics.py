@@ -64,6 +64,8 @@ class NegativeLogLikelihood(_PerExampleMean):
     Reference: Gneiting and Raftery, "Strictly Proper Scoring Rules", 2007, section 4.
     """
 
+    _direction = "down"  # Where callbacks with mode="auto" look.
+
     def __init__(self, output: outputs.Output | str, name: str = "nll", dtype: Any = None):
         super().__init__(output, name, dtype)
 
@@ -147,6 +149,7 @@ class AngularError(_PerExampleMean):
     """
 
     uses_spread = False
+    _direction = "down"
 
     def __init__(self, output: outputs.Output, name: str = "angular_error", dtype: Any = None):
         super().__init__(output, name, dtype)
@@ -199,6 +202,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
     """
 
     families = ("categorical",)
+    _direction = "down"
 
     def __init__(
         self,

@@ -165,8 +165,8 @@ def test_a_valid_run_follows_a_refused_one():
 
 
 def test_weights_of_other_outputs_and_fit_without_compile_are_refused():
-    with raises_naming("one weight for each row", "'a'"):
-        compiled().train_step((X, LABELS, {"a": tf.ones(8)}))
+    with raises_naming("['a']", "one weight for each row"):
+        compiled().train_on_batch(X, LABELS, {"a": tf.ones(8)})
     with raises_naming("compile before fit", 'distiller.compile("adam")'):
         distiller().fit(X)
 

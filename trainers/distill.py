@@ -20,8 +20,6 @@ command_line.takes("checkpoint_every")
 
 
 def main(_):
-    import keras
-
     from ecl_tf import replay
     from ecl_tf.experiments import distillation, fitting, progress, teaching, work_directory
     from ecl_tf.experiments.experiment import save_model
@@ -34,7 +32,7 @@ def main(_):
     path = workdir / "student.keras"
     if path.exists():
         progress.announce(f"{path} is there already; nothing to train.")
-        student = keras.models.load_model(path, compile=False)
+        student = distillation.load_model(path)
     else:
         student = distillation.distill(experiment, teacher, workdir, store)
         save_model(student, path)

@@ -71,9 +71,9 @@ def keeping_weights(x, y=None, sample_weight=None):
 
 
 def packed(x, y=None, sample_weight=None):
-    """The tuple that Keras takes as validation data."""
+    """What Keras takes as validation data."""
     if y is None:
-        return (x,)
+        return x if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)) else (x,)
     return (x, y) if sample_weight is None else (x, y, sample_weight)
 
 

@@ -79,14 +79,17 @@ def uses(network, inputs, function=None):
     """What a network does with the exact values of its inputs.
 
     Args:
-        network: a `keras.Layer`, which is built.
+        network: a `keras.Layer`.
         inputs: a nesting of specs of a batch, anything with shape and dtype.
         function: what is called with such inputs; None for the network in inference mode.
 
     Returns:
         A list of (path, `Use`), the path as in `keras.tree.flatten_with_path`. It is empty for a
-        network that can't be traced, whose own error comes when it is run.
+        network that is not built, and for one that can't be traced, whose own error comes when it
+        is run.
     """
+    if function is None and not network.built:
+        return []
     leaves = keras.tree.flatten_with_path(inputs)
     rows = _fixed_rows(network)
     specs = [tf.TensorSpec((rows, *leaf.shape[1:]), tf.as_dtype(leaf.dtype)) for _, leaf in leaves]

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import symbolic
+from ecl_tf._internal import own_inputs, symbolic
 
 
 class FeatureLosses:
@@ -118,7 +118,7 @@ def runner(model, layer_names):
         )
 
     def run(inputs, training):
-        result = network(inputs, training=training)
+        result = network(own_inputs.of(model, inputs), training=training)
         if not names:
             return result, {None: result}
         return result["output"], {**result["features"], None: result["output"]}

@@ -12,7 +12,8 @@ SOURCES = {
     "the teacher": "Look at its weights, and at its answers to extreme inputs.",
     "the student": "A lower learning rate or gradient clipping may help.",
     "the loss": "Look at the labels, the sample weights and the regularizers.",
-    "the update": "The gradients, or the weights, overflowed: lower the learning rate.",
+    "the gradients": "They overflowed: a lower learning rate or gradient clipping may help.",
+    "the update": "The student's weights overflowed: lower the learning rate.",
 }
 _LABELS = 2  # After the sources' counts: the number of wrong labels, and their sum.
 
@@ -32,27 +33,30 @@ class NonFiniteCount(keras.metrics.Metric):
         self.expected_labels = ""  # In words, set by who counts wrong ones.
 
     def update_state(self, *values, labels=None):
-        """Counts what is wrong in a step, and returns whether something is, or was before.
+        """Counts what is wrong before an update, and returns whether something is, or was.
 
         Args:
-            *values: one nesting of tensors for each of `SOURCES`.
+            *values: one nesting of tensors for each of `SOURCES` but the update.
             labels: the number of wrong labels and their sum, float32 (2,); None for none.
         """
-        # The gradients' sum, which is finite if all of it is: one operation for each, where
-        # `is_finite` of all elements takes three. Other values may be as large as float32 goes
-        # (logits of masked classes), and their sum infinite.
         *others, gradients = values
         finite = [
             _all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in _floats(nest)])
             for nest in others
         ]
-        sums = [tf.reduce_sum(tf.cast(tensor, tf.float32)) for tensor in _floats(gradients)]
-        finite.append(tf.math.is_finite(tf.add_n(sums or [tf.zeros(())])))
+        finite += [_have_a_finite_sum(gradients), True]
         counts = [tf.cast(~tf.stack(finite), tf.float32)]
         counts.append(tf.zeros(_LABELS) if labels is None else labels)
         counts = tf.convert_to_tensor(self.counts) + tf.concat(counts, 0)
         self.counts.assign(counts)
         return tf.reduce_any(tf.not_equal(counts, 0.0))
+
+    def count_update(self, weights):
+        """Counts an update that left weights which are not finite, if nothing was wrong before."""
+        counts = tf.convert_to_tensor(self.counts)
+        is_bad = tf.reduce_all(tf.equal(counts, 0.0)) & ~_have_a_finite_sum(weights)
+        place = tf.one_hot(len(SOURCES) - 1, len(SOURCES) + _LABELS)
+        self.counts.assign(counts + tf.cast(is_bad, tf.float32) * place)
 
     def result(self):
         return tf.convert_to_tensor(self.counts)
@@ -76,6 +80,17 @@ def nan_where_inputs_are_not(raw, inputs):
     return tf.nest.map_structure(of, raw)
 
 
+def _have_a_finite_sum(tensors):
+    """Whether the sum of all elements is finite, which it is if they are.
+
+    It is one operation for each tensor, where `is_finite` of all elements takes three. Other
+    values than weights and gradients may be as large as float32 goes (logits of masked
+    classes), and their sum infinite.
+    """
+    sums = [tf.reduce_sum(tf.cast(tensor, tf.float32)) for tensor in _floats(tensors)]
+    return tf.math.is_finite(tf.add_n(sums or [tf.zeros(())]))
+
+
 def _all(flags):
     return flags[0] if len(flags) == 1 else tf.reduce_all(flags or [True])
 
@@ -87,9 +102,9 @@ def _floats(nest):
 class StopOnNonFinite(keras.callbacks.Callback):
     """Raises after the first step that met NaN, Inf or wrong labels, before other callbacks run.
 
-    That step's update was not applied. `Distiller.fit` puts it before all other callbacks, so no
+    What that step did is put back, unless its update itself overflowed. `Distiller.fit` puts it before all other callbacks, so no
     checkpoint is written over by weights that are not finite. For that the host waits for every
-    execution, of `steps_per_execution` steps, and reads seven numbers: the only ones in an epoch.
+    execution, of `steps_per_execution` steps, and reads eight numbers: the only ones in an epoch.
     An evaluation is told of at its end, by a warning if it met NaN or Inf.
     """
 
@@ -97,19 +112,17 @@ class StopOnNonFinite(keras.callbacks.Callback):
         counts = self.model.non_finite.counts.numpy()
         if not counts.any():
             return
-        step = int(self.model.step.numpy()) + 1  # Bad steps are not counted.
-        self._raise_for_labels(counts, f"Training stopped in step {step} (counted from 1)")
         source, remedy = _first(counts)
+        # A step that was not applied is not counted.
+        is_applied = source == "the update"
+        step = int(self.model.step.numpy()) + (0 if is_applied else 1)
+        stopped = f"Training stopped in step {step} (counted from 1)"
+        self._raise_for_labels(counts, stopped)
+        student = "" if is_applied else "Student and optimizer are as they were before that step. "
         raise FloatingPointError(
-            f"Training stopped in step {step} (counted from 1): {source} had NaN or Inf. Student "
-            "and optimizer are as they were before that step, and no checkpoint was written "
-            f"since. {remedy}"
+            f"{stopped}: {source} had NaN or Inf. {student}No checkpoint was written since. "
+            f"{remedy}"
         )
-
-    def on_epoch_end(self, epoch, logs=None):
-        if not all(np.isfinite(weight).all() for weight in self.model.student.get_weights()):
-            source, remedy = list(SOURCES.items())[-1]
-            raise FloatingPointError(f"Training stopped: {source} made NaN or Inf. {remedy}")
 
     def on_test_end(self, logs=None):
         counts = self.model.non_finite.counts.numpy()
@@ -135,8 +148,9 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
 
 def _first(counts):
-    """The first source that met something. What it spoils comes after it."""
-    return list(SOURCES.items())[int((counts[: len(SOURCES)] > 0).argmax())]
+    """The source that was the first to meet something: an update, or what flows before others."""
+    counts = counts[: len(SOURCES)]
+    return list(SOURCES.items())[-1 if counts[-1] else int((counts > 0).argmax())]
 
 
 def stop_before(callbacks, model):

@@ -43,7 +43,7 @@ def validate(config: ConfigDict, teacher_directory: str | pathlib.Path | None = 
         settings.parse(cell)
     if teacher_directory:
         _require_one_teacher(config)
-        teaching.files(teacher_directory)
+        teaching.member_files(teacher_directory)
     experiment = Experiment(grid.first(config))
     _require_validation_data(experiment)
     experiment.network(experiment.config.student)

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs, samplers, teachers, uncertainty
-from ecl_tf._internal import files, identity
+from ecl_tf._internal import files, identity, own_inputs
 from ecl_tf.replay import compact, draws, manifest
 from ecl_tf.samplers import suitable
 
@@ -66,6 +66,14 @@ class Recording:
         about: dict | None = None,
     ):
         self.teacher = teachers.get(teacher, output)
+        if isinstance(x, tf.data.Dataset):
+            raise ValueError(
+                "A recording takes arrays, whose rows it draws in orders of its own; got a "
+                "dataset. Give arrays (rows, ...) of inputs and labels."
+            )
+        own_inputs.require_dense(x)
+        members = getattr(self.teacher, "members", [self.teacher])
+        own_inputs.require_fit(x, [("teacher", member) for member in members])
         self.rows = draws.Rows(x, y)
         self.sampler = candidates_of(samplers.get(sampler))
         self.batch_size, self.seed = batch_size, seed
@@ -85,7 +93,6 @@ class Recording:
         self.compact = compact.get(self.teacher.output_kind, top_k)
         self.steps = epochs * (self.rows.count // batch_size)
         self.shards = min(shards, self.steps)
-        members = getattr(self.teacher, "members", [self.teacher])
         self.plan = {
             "data": {"fingerprint": self.rows.fingerprint, "rows": self.rows.count},
             "teacher": self.teacher.fingerprint(),

@@ -13,13 +13,16 @@ class State:
 
     def __init__(self, model, spec):
         self.model, self.strategy = model, model.distribute_strategy
+        # A part of the data that is left out, like labels before weights, has no shape.
+        spec = keras.tree.map_structure(lambda leaf: leaf if hasattr(leaf, "shape") else None, spec)
         with self.strategy.scope():
             # Metrics and optimizers have no variables before they see data.
             model._symbolic_build(data_batch=spec)
         describe = getattr(model, "describe_method", None)  # A distiller's, built by now.
         self.method = describe and describe()
         teacher = getattr(model, "teacher", None)  # A distiller's, which nothing changes.
-        fixed = {id(v) for v in teacher.variables} if isinstance(teacher, keras.Model) else set()
+        self.fixed = teacher.variables if isinstance(teacher, keras.Model) else []
+        fixed = {id(variable) for variable in self.fixed}
         own = {id(v): v for v in model.variables if id(v) not in fixed}
         metrics = {id(v): v for v in model.metrics_variables if id(v) not in own}
         trained = [*model.trainable_variables, *model.optimizer.variables]

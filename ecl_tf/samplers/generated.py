@@ -7,7 +7,7 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import random, symbolic
+from ecl_tf._internal import keras_files, random, symbolic
 from ecl_tf._internal.batches import as_type
 from ecl_tf.samplers.sampler import Sampler, Samples, row_count
 
@@ -42,7 +42,7 @@ class Generated(Sampler):
         if isinstance(model, (str, os.PathLike)):
             if not pathlib.Path(model).is_file():
                 raise FileNotFoundError(f"There is no generator at {model}.")
-            model = keras.models.load_model(model, compile=False)
+            model = keras_files.load(model)
         latent = symbolic.inputs_of(model) if isinstance(model, keras.Model) else None
         if not isinstance(latent, keras.KerasTensor) or None in latent.shape[1:]:
             raise ValueError(

@@ -47,9 +47,10 @@ def require_floating_point(sampler, inputs):
                 f"{told}rounding would corrupt it. Cast (and scale) it in the input pipeline, e.g. "
                 f"dataset.map(lambda x, y: (tf.cast(x, tf.float32) / {dtype.max}, y))."
             )
+        amounts = " If they are amounts, give them as floating point numbers."
         raise ValueError(
-            f"{told}of ids (words, classes) there is no mean. {_remedy(path)} If they are amounts, "
-            "give them as floating point numbers."
+            f"{told}of ids (words, classes) there is no mean. {_remedy(path)}"
+            f"{amounts if dtype.is_integer else ''}"
         )
 
 
@@ -133,8 +134,8 @@ def _remedy(path, masked=None):
     keeps = "sampler='Empirical' keeps every row as it is."
     if not name:
         return (
-            f"Use ecl_tf.samplers.Swap({padding}), which exchanges whole values between rows, "
-            f"alone or in Uncertain(Choice(['Empirical', Swap({padding})])); {keeps}"
+            f"Use ecl_tf.samplers.Swap({padding}), which exchanges whole values between rows, or "
+            f"Uncertain(Choice(['Empirical', Swap({padding})])); {keeps}"
         )
     swap = ", ".join([f"swap=[{name!r}]", *([padding] if padding else [])])
     return (
