@@ -7,7 +7,6 @@ ends a path. So this works for any network that TensorFlow traces, functional or
 layers of Keras or of a user.
 """
 
-import functools
 import re
 import weakref
 from typing import Any, NamedTuple
@@ -15,6 +14,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
+
+from ecl_tf._internal import own_inputs
 
 # Operations that need an exact value, and the number of the argument that does.
 _LOOKUPS = {
@@ -98,15 +99,18 @@ def uses(network, inputs, function=None):
     )
     seen = _SEEN.setdefault(network, {})
     if key not in seen:
-        call = function or functools.partial(network, training=False)
-        seen[key] = _traced(network, call, inputs, specs)
+        seen[key] = _traced(network, function, inputs, specs)
     return seen[key]
 
 
-def _traced(network, call, inputs, specs):
+def _traced(network, function, inputs, specs):
     @tf.function(autograph=False)
     def run(*tensors):
-        call(keras.tree.pack_sequence_as(inputs, tensors))
+        nest = keras.tree.pack_sequence_as(inputs, tensors)
+        if function is None:
+            network(own_inputs.of(network, nest), training=False)
+        else:
+            function(nest)
 
     try:
         with tf.init_scope():

@@ -16,10 +16,8 @@ def require(sampler, inputs, networks=None):
         networks: the `ecl_tf.uncertainty.Networks` that take what is drawn; None, the default,
             where they are not known.
     """
-    if sampler.needs_dense_inputs:
-        _require_dense(sampler, inputs)
-        for role, network, function in _called(networks):
-            _require_exact_values(sampler, inputs, role, network, function)
+    for role, network, function in _called(networks):
+        _require_exact_values(sampler, inputs, role, network, function)
     sampler.validate(inputs)
 
 
@@ -29,8 +27,9 @@ def require_before_data(sampler, networks):
         inputs = symbolic.inputs_of(network) if function is None else None
         # What a network has as a list may have names in the data. Of ragged and sparse inputs
         # it is for the data to say that they are.
-        leaves = keras.tree.flatten(inputs)
-        if isinstance(inputs, (keras.KerasTensor, dict)) and not any(map(kind_of, leaves)):
+        if not isinstance(inputs, (keras.KerasTensor, dict)):
+            continue
+        if not any(leaf.ragged or leaf.sparse for leaf in network.inputs):
             _require_exact_values(sampler, inputs, role, network, function)
 
 
@@ -67,30 +66,6 @@ def _called(networks):
         yield "teacher", member, None
     if not hasattr(teacher, "members"):
         yield "teacher", teacher, teacher.member_outputs
-
-
-def kind_of(leaf):
-    """What a tensor or its spec is, if it is not dense: "ragged" or "sparse"; otherwise ""."""
-    kinds = {
-        "ragged": (tf.RaggedTensor, tf.RaggedTensorSpec),
-        "sparse": (tf.SparseTensor, tf.SparseTensorSpec),
-    }
-    for kind, classes in kinds.items():
-        is_symbolic = isinstance(leaf, keras.KerasTensor) and getattr(leaf, kind)
-        if is_symbolic or isinstance(leaf, classes):
-            return kind
-    return ""
-
-
-def _require_dense(sampler, inputs):
-    for path, leaf in keras.tree.flatten_with_path(inputs):
-        if kind := kind_of(leaf):
-            raise ValueError(
-                f"{type(sampler).__name__} works on dense inputs, but {fields.described(path)} is "
-                f"{kind}. Make it dense in the input pipeline (x.to_tensor() of a ragged tensor, "
-                "tf.sparse.to_dense(x) of a sparse one; the networks mask what is padded), or use "
-                "sampler='Empirical'."
-            )
 
 
 def _require_exact_values(sampler, inputs, role, network, function):
