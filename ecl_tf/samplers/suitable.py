@@ -39,14 +39,16 @@ def require_floating_point(sampler, inputs):
         dtype = tf.as_dtype(leaf.dtype)
         if dtype.is_floating or sampler.effect(path, leaf) != "averages":
             continue
-        told = f"{type(sampler).__name__} computes weighted sums of inputs, but "
-        told += f"{fields.described(path)} is {dtype.name}: "
+        told = (
+            f"{type(sampler).__name__} computes weighted sums of inputs, but "
+            f"{fields.described(path)} is {dtype.name}: "
+        )
         if dtype in (tf.uint8, tf.uint16):
             raise ValueError(
                 f"{told}rounding would corrupt it. Cast (and scale) it in the input pipeline, e.g. "
                 f"dataset.map(lambda x, y: (tf.cast(x, tf.float32) / {dtype.max}, y))."
             )
-        amounts = " If they are amounts, give them as floating point numbers."
+        amounts = " Cast amounts (counts, pixels) in the input pipeline: tf.cast(x, tf.float32)."
         raise ValueError(
             f"{told}of ids (words, classes) there is no mean. {_remedy(path)}"
             f"{amounts if dtype.is_integer else ''}"
