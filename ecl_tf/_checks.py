@@ -135,17 +135,17 @@ def _with_roles(asked):
 def _takes_more_rows(network):
     """Whether a network that was built for a fixed number of rows takes twice as many."""
     inputs = symbolic.inputs_of(network)
-    first = keras.tree.flatten(inputs)[0]
-    if inputs is None or first.shape[0] is None:
+    rows = None if inputs is None else keras.tree.flatten(inputs)[0].shape[0]
+    if rows is None:
         return True
     doubled = keras.tree.map_structure(
-        lambda each: keras.KerasTensor((2 * first.shape[0], *each.shape[1:]), each.dtype), inputs
+        lambda each: keras.KerasTensor((2 * rows, *each.shape[1:]), each.dtype), inputs
     )
     try:
-        outputs = keras.tree.flatten(network.compute_output_spec(doubled))
+        given = keras.tree.flatten(network.compute_output_spec(doubled))
     except Exception:  # Whatever its layers raise.
         return False
-    return all(output.shape[0] in (None, 2 * first.shape[0]) for output in outputs)
+    return all(output.shape[0] in (None, 2 * rows) for output in given)
 
 
 def divergence(function, output, student):
