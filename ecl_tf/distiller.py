@@ -24,6 +24,7 @@ from ecl_tf._internal import (
     finite,
     guarded,
     identity,
+    legacy,
     own_inputs,
     positions,
     random,
@@ -40,7 +41,7 @@ class _Answer(NamedTuple):
     """What a network says of a batch.
 
     Attributes:
-        raw: its raw output; None of the teacher.
+        raw: its raw output; of the teacher those of its members, where it tells them.
         features: by layer, where a loss needs them.
         masks: Keras's masks of the raw output.
         distribution: what the raw output stands for.
@@ -142,12 +143,13 @@ class Distiller(keras.Model):
         name: str = "distiller",
     ):
         """Takes the arguments that the class describes."""
+        legacy.refuse(student, "student")
         if not isinstance(student, keras.Model):
             raise ValueError(f"The student must be a keras.Model; got {student!r}.")
         # The networks cast for themselves: an input may need more than float16 until it is scaled.
         super().__init__(name=name, dtype=loss_scaling_policy(student), autocast=False)
         self.student = student
-        self.output_kind = outputs.get(output, symbolic.output_shape(student))
+        self.output_kind = outputs.get(output, symbolic.shape_for(output, student, "student"))
         self.teacher = teachers.get(teacher, self.output_kind)
         self.sampler = samplers.get(sampler)
         self.divergence = divergences.get(divergence)
@@ -362,7 +364,10 @@ class Distiller(keras.Model):
         watched = [] if is_scaled else [g for g in gradients if g is not None]
         takes_metrics = append or self.sampler.keeps_rows
         wrong = self._wrong_labels(y, labelled.raw, takes_metrics)
-        is_bad = self.non_finite.update_state(*given, answered[0], loss, watched, labels=wrong)
+        refusals = self._refusals(x, answered[0], teacher.raw)
+        is_bad = self.non_finite.update_state(
+            *given, answered[0], loss, watched, labels=wrong, refusals=refusals
+        )
         with tf.control_dependencies(keras.tree.flatten(x)):  # As in _next_seed.
             guarded.apply(self.optimizer, gradients, weights, ~is_bad, before)
         self.non_finite.count_update([weight.value for weight in self.student.weights])
@@ -380,9 +385,10 @@ class Distiller(keras.Model):
         raw, student_features, masks = self._ask_student(x, training=False)
         raw = finite.nan_where_inputs_are_not(raw, x)
         student = self._answer(raw, student_features, masks)
-        logged, loss = [], ()
+        logged, loss, member_outputs = [], (), ()
         if self._evaluate_teacher:
             teacher = self._teach(x)
+            member_outputs = teacher.raw
             loss = self._row_losses(teacher, student, sample_weight, student, y, sample_weight)
             logged.append(self.means)
         if y is not None:
@@ -392,7 +398,8 @@ class Distiller(keras.Model):
                 teacher_raw = self.output_kind.raw(teacher.distribution)
                 self._teacher_metrics.update(y, teacher_raw, None, sample_weight, masks)
                 logged += self._teacher_metrics.metrics
-        self.non_finite.update_state(x, (), raw, loss, (), labels=self._wrong_labels(y, raw, True))
+        wrong, refusals = self._wrong_labels(y, raw, True), self._refusals(x, raw, member_outputs)
+        self.non_finite.update_state(x, (), raw, loss, (), labels=wrong, refusals=refusals)
         if not logged:
             raise ValueError(
                 "There is nothing to evaluate: evaluate_teacher is False, or the teacher a store, "
@@ -428,10 +435,13 @@ class Distiller(keras.Model):
         its_features = None
         if self.feature_losses:
             raw, its_features = self._features.run_teacher(inputs, training=False)
-            member_outputs = [raw]
+            member_outputs = [self.teacher.raw_of(raw)]
+        if not member_outputs and isinstance(self.teacher, teachers.Ensemble):
+            member_outputs = self.teacher.member_outputs(inputs)
         if not member_outputs:
-            return _Answer(None, None, None, self.teacher.distribution(inputs))
-        return _Answer(None, its_features, None, self.teacher.output_kind.combine(member_outputs))
+            return _Answer((), None, None, self.teacher.distribution(inputs))
+        distribution = self.teacher.output_kind.combine(member_outputs)
+        return _Answer(member_outputs, its_features, None, distribution)
 
     def _row_losses(self, teacher, student, sampled_weight, labelled, labels, label_weights):
         """The loss of every row, shape (batch,), and all means updated.
@@ -486,6 +496,9 @@ class Distiller(keras.Model):
             expected.append(f"{name}: " * bool(name) + output.expected_labels(own.shape))
         self.non_finite.expected_labels = "; ".join(expected)
         return number
+
+    def _refusals(self, x, raw, member_outputs):
+        return _checks.refusals(samplers.inputs_of(x), raw, member_outputs, self._networks())
 
     def _log(self, mode, metrics):
         unused = {"label_loss"} if self.label_weight == 0.0 else set()

@@ -32,7 +32,7 @@ def main(_):
     path = workdir / "student.keras"
     if path.exists():
         progress.announce(f"{path} is there already; nothing to train.")
-        student = distillation.load_model(path)
+        student = distillation.load_model(path, experiment.output)
     else:
         student = distillation.distill(experiment, teacher, workdir, store)
         save_model(student, path)

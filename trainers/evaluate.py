@@ -23,11 +23,12 @@ def main(_):
 
     experiment, workdir = command_line.start()
     if _MODEL.value:
-        models = {_MODEL.value: distillation.load_model(pathlib.Path(_MODEL.value))}
+        named = distillation.load_model(pathlib.Path(_MODEL.value), experiment.output)
+        models = {_MODEL.value: named}
     else:
         models = {
             "teacher": teaching.load_teacher(experiment, workdir, command_line.TEACHER.value),
-            "student": distillation.load_model(workdir / "student.keras"),
+            "student": distillation.load_model(workdir / "student.keras", experiment.output),
         }
     results = experiment.tell_scores(models, _SPLIT.value)
     path = workdir / "evaluation.json"

@@ -21,6 +21,11 @@ def fingerprint_of_models(models):
     return digest.hexdigest()
 
 
+def fingerprint_of_text(text):
+    """A hash of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def config_of(thing):
     """The Keras configuration of a sampler, output or network, as JSON has it.
 

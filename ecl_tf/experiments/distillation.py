@@ -10,7 +10,7 @@ import keras
 
 import ecl_tf
 from ecl_tf import data, metrics
-from ecl_tf._internal import keras_files
+from ecl_tf._internal import finite, keras_files, probabilities, symbolic
 from ecl_tf.experiments import strategies
 from ecl_tf.experiments.experiment import Experiment
 
@@ -62,14 +62,31 @@ def distill(
     return distiller.student
 
 
-def load_model(path: pathlib.Path) -> Callable[[Any], Any]:
-    """A function from inputs to raw outputs, of a .keras file or an exported student."""
+def load_model(path: pathlib.Path, output: ecl_tf.outputs.Output) -> Callable[[Any], Any]:
+    """A function from inputs to raw outputs, of a .keras file or an exported student.
+
+    Args:
+        path: of the file, or of the directory that `Distiller.export` wrote.
+        output: the `ecl_tf.outputs.Output` that its raw outputs are scored as.
+
+    Raises:
+        ValueError: if there is no such model, it holds NaN, or it answers with probabilities or
+            several tensors where raw outputs are expected.
+    """
     if not path.exists():
         raise ValueError(
             f"There is no model at {path}. Train one with `ecl-tf distill`, or name "
             "another with --model."
         )
-    if path.is_file():
-        return keras_files.load(path, "Give another copy of it, or delete it and train it again.")
-    exported = ecl_tf.load_student(path)
-    return lambda inputs: exported.output.raw(exported(inputs))
+    if not path.is_file():
+        exported = ecl_tf.load_student(path)
+        return lambda inputs: exported.output.raw(exported(inputs))
+    model = keras_files.load(path, "Give another copy of it, or delete it and train it again.")
+    finite.require_weights(model, "model")
+    if isinstance(model, (ecl_tf.Teacher, ecl_tf.Distiller)):
+        return model
+    shape = symbolic.shape_for(output, model, "model")
+    if shape is not None:
+        output.validate(shape, f"model {model.name!r}")
+    probabilities.require_logits(output, model, "model")
+    return lambda inputs: symbolic.only(model(inputs, training=False), f"model {model.name!r}")

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import ecl_tf
 from ecl_tf import data, outputs, teachers
-from ecl_tf._internal import files, identity, keras_files, symbolic
+from ecl_tf._internal import files, finite, identity, keras_files, symbolic
 from ecl_tf.experiments import fitting, progress, strategies, work_directory
 from ecl_tf.experiments.experiment import Experiment, save_model
 from ecl_tf.teachers import pretrained
@@ -96,6 +96,8 @@ def load_teacher(
     remedy = _TRAINED_AGAIN if own else "Give another copy of it, or delete it."
     with scope():
         members = [keras_files.load(path, remedy) for path in paths]
+    for member in members:
+        finite.require_weights(member, "teacher")
     _require_equal_shapes(paths, members)
     return _ensemble(experiment, members)
 
@@ -172,7 +174,7 @@ def _warn_of_other_data(experiment, directory):
 def _ensemble(experiment, members):
     """The members as one distribution; a lone point regressor's spread is measured."""
     output = experiment.output
-    shape = symbolic.output_shape(members[0])
+    shape = symbolic.shape_for(output, members[0], "teacher")
     if output.family == "normal" and shape and shape[-1] == output.size:
         stddev = None
         if len(members) == 1:

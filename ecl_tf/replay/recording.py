@@ -16,7 +16,7 @@ import tensorflow as tf
 from google.protobuf import message
 
 from ecl_tf import outputs, samplers, teachers, uncertainty
-from ecl_tf._internal import files, identity, own_inputs
+from ecl_tf._internal import batches, files, identity, own_inputs, symbolic
 from ecl_tf.replay import compact, draws, manifest
 from ecl_tf.samplers import suitable
 
@@ -116,6 +116,10 @@ class Recording:
         self._mark = bytes.fromhex(identity.fingerprint_of_record(self.plan))[:8]
         self._draw = draws.drawing(self.rows, self.sampler, prepare, seed)
         self._answer = tf.function(self._answer_of, autograph=False)
+        asked = getattr(self.teacher, "members", ())
+        if any(symbolic.inputs_of(member) is None for member in asked):
+            _, _, inputs = next(iter(self.drawn()))
+            self.teacher.check_members(batches.specs(inputs))
 
     def drawn(self, first_step=0):
         """A dataset of steps, the identities of their rows, and the inputs sampled from these."""
