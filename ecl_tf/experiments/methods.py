@@ -30,6 +30,14 @@ class Setting:
         """The name of a run in results.json."""
         return f"{self.method}, {self.label}, seed {seed}"
 
+    def blamed(self, config: settings.Settings) -> tuple[str, Any]:
+        """The name and the value of the part of a configuration that it comes from."""
+        if self.method in config.methods:
+            return f"config.methods.{self.method}", config.methods[self.method]
+        names = {"tuned KD": "kd", "XCL": "xcl"}
+        name = names.get(self.method, "erm" if "labels" in self.arguments else "student")
+        return f"config.{name}", getattr(config, name)
+
 
 def erm_settings(experiment: Experiment) -> list[Setting]:
     """Training on labels: plain, with label smoothing, with mixup, with CutMix."""
