@@ -13,7 +13,8 @@ import traceback
 from absl import app, flags
 from ml_collections import config_flags
 
-_CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
+_TRAINERS = pathlib.Path(__file__).parent
+_CONFIGS = _TRAINERS.parent / "configs"
 _USER_ERROR = 2  # As of most commands; 1 is that of a fault of the program's own.
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it.
 
@@ -174,14 +175,37 @@ def _path(name):
 
 
 def _parse(arguments):
-    """As absl does, but a config's own refusal is one line, without its traceback."""
+    """As absl does, but what the user did wrong is told in one line, without a traceback."""
     try:
         return flags.FLAGS(arguments)
-    except (AttributeError, KeyError) as error:
-        said = " ".join(str(error.args[0]).split())
-        refuse(f"A flag --config.SECTION.KEY=VALUE has an unknown section: {said}")
-    except flags.Error as error:
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        refuse(_in_one_line(error))
+
+
+def _in_one_line(error):
+    if isinstance(error, flags.Error):
         lines = str(error).splitlines()
+        # A config's own refusal comes with its traceback.
         if lines[-2:-1] and lines[-2].lstrip().startswith("raise "):
             lines = lines[-1:]
-        refuse("\n".join([*lines, "See --help."]))
+        return "\n".join([*lines, "See --help."])
+    said = " ".join(str(error).split())
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if _is_config(frame)]
+    if own or isinstance(error, SyntaxError):
+        file, line = (own[-1].filename, own[-1].lineno) if own else (error.filename, error.lineno)
+        return f"The config {file} fails at line {line}: {type(error).__name__}: {said}"
+    if "'get_config'" in said:
+        return "The file that --config names has no function get_config()."
+    if isinstance(error, (AttributeError, KeyError)):
+        return f"A flag --config.SECTION.KEY=VALUE has an unknown section: {said}"
+    return f"{type(error).__name__}: {said}"
+
+
+def _is_config(frame):
+    """Whether a frame of a traceback is code of the config, or of what it imports."""
+    return frame.name == "get_config" or (
+        frame.name == "<module>" and pathlib.Path(frame.filename).parent != _TRAINERS
+    )

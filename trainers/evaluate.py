@@ -19,11 +19,12 @@ command_line.takes()
 
 
 def main(_):
-    from ecl_tf.experiments import distillation, evaluation, teaching, work_directory
+    from ecl_tf.experiments import distillation, evaluation, refusals, teaching, work_directory
 
     experiment, workdir = command_line.start(shares=True)
     if _MODEL.value:
-        models = {_MODEL.value: distillation.load_model(pathlib.Path(_MODEL.value))}
+        with refusals.blaming("--model", _MODEL.value):
+            models = {_MODEL.value: distillation.load_model(pathlib.Path(_MODEL.value))}
     else:
         models = {
             "teacher": teaching.load_teacher(experiment, workdir, command_line.TEACHER.value),

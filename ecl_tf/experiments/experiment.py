@@ -90,7 +90,7 @@ class Experiment:
         network = dict(section.network)
         name = "teacher" if section is self.config.teacher else "student"
         shape = self.splits.input_shape
-        with refusals.blaming(f"config.{name}.network", network):
+        with refusals.blaming(f"config.{name}.network", section.network):
             layers = preprocessing.layers(network.pop("preprocessing", ()))
             if layers:
                 train_inputs = data.evaluation_batches(self.splits.train).map(lambda x, y: x)

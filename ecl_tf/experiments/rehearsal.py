@@ -184,10 +184,14 @@ class Rehearsal:
         directory: str | pathlib.Path | None = None,
     ) -> ecl_tf.Teacher:
         """Loads a teacher as `teaching.load_teacher` does; the arguments are the same."""
-        blamed: tuple[str, Any] = "config.teacher", experiment.config.teacher
+        blame = contextlib.nullcontext()
         if directory is not None:
-            blamed = "--teacher", str(directory)
-        with refusals.blaming(*blamed):
+            blame = refusals.blaming("--teacher", str(directory))
+        elif experiment.config.teacher.pretrained is not None:
+            blame = refusals.blaming(
+                "config.teacher.pretrained", experiment.config.teacher.pretrained
+            )
+        with blame:
             return teaching.load_teacher(experiment, workdir, directory)
 
     def student(
@@ -289,9 +293,9 @@ class Rehearsal:
         size = networks + sum(cost["bytes"] for cost in costs)
         beside = max((item.cost.checkpoints for item in self._plan), default=0)
         progress.announce(
-            f"In all {sum(item.count for item in self._plan):,} trainings, about {_time(seconds)}; "
-            f"{_size(size)} of networks and stores, beside them up to {_size(beside)} of "
-            "checkpoints. This is a dry run: nothing was written."
+            f"In all about {_time(seconds)}. Files: about {_size(size)} of networks and stored "
+            f"answers, and up to {_size(beside)} of checkpoints while a training is under way. "
+            "This is a dry run: nothing was written."
         )
 
     def _measured(self, kind, experiment, train, output=None):

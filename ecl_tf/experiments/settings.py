@@ -373,7 +373,14 @@ def _one_of(value, hints, union, name):
 
 
 def _in_words(hint):
-    if typing.get_origin(hint) is Annotated:
-        return _in_words(typing.get_args(hint)[0])
-    text = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return _in_words(arguments[0])
+    if origin is Literal:
+        return " | ".join(map(repr, arguments))
+    if origin in (types.UnionType, typing.Union):
+        return " | ".join(map(_in_words, arguments))
+    if hint is type(None):
+        return "None"
+    text = hint.__name__ if isinstance(hint, type) and not arguments else str(hint)
     return text.replace("typing.", "").replace(f"{__name__}.", "")
