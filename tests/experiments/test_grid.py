@@ -54,7 +54,7 @@ def test_a_grid_is_the_product_of_its_settings(config):
         ({"grid": (("seeds", ()),)}, None, r"gives seeds the values \(\); expected each once"),
         ({"grid": (("seeds", (1, 1)),)}, None, "expected each once"),
         ({"grid": (("seeds", 2),)}, None, "gives seeds the value 2; expected several"),
-        ({"grid": ("seeds",)}, None, "holds 'seeds'; expected pairs"),
+        ({"grid": (("seeds",),)}, None, "expected pairs of a setting's name"),
         ({"grid": (("seed", ("a" * 90,)),)}, None, "too long for the name of a directory"),
         ({"grid": (("data.seed", (1, 2)),)}, "elsewhere", "config.grid changes data.seed"),
         ({"grid": (("teacher.members", (1, 2)),)}, "elsewhere", "changes teacher.members"),
