@@ -3,8 +3,8 @@
     ecl-tf compare --config=table:classes --workdir=runs/mine \\
         --config.data.path=mine.csv --config.data.target=kind
 
-Inputs are all other columns, or those of --config.data.inputs=width,depth; all are numbers, and
-classes are whole numbers from 0. Without `:classes` it is regression. Networks and schedules
+Inputs are all other columns, or those of --config.data.inputs=width,depth; all are numbers.
+Classes are text or whole numbers. Without `:classes` it is regression. Networks and schedules
 are those of configs/casp.py, which were found for 35,000 rows. Expected and time: your data's.
 """
 

@@ -4,10 +4,12 @@ Every function takes values and raises ValueError if they can't be trained with.
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from ecl_tf import samplers
-from ecl_tf._internal import batches, symbolic
+from ecl_tf import divergences, outputs, samplers, uncertainty
+from ecl_tf._internal import batches, own_inputs, symbolic
+from ecl_tf.samplers import suitable
 
 NO_ROWS = (
     "The data holds no rows, so there is nothing to train on. Look at the dataset's filter, "
@@ -39,14 +41,7 @@ def networks(asked, inputs=None):
         inputs: specs of a batch, for networks without symbolic outputs; None leaves those out.
     """
     teacher, own, output = asked
-    of_teacher = {id(variable) for variable in teacher.variables}
-    shared = [v.path for v in own.trainable_variables if id(v) in of_teacher]
-    if shared:
-        raise ValueError(
-            f"The student shares trainable weights with the teacher ({shared[0]!r} and "
-            f"{len(shared) - 1} more), so training it would change the teacher. Give it "
-            "weights of its own, e.g. with keras.models.clone_model."
-        )
+    apart(teacher, own)
     symbolic.require_raw(output, own, "student")
     student_shape = symbolic.output_shape(own, inputs)
     if student_shape is not None:
@@ -70,6 +65,179 @@ def networks(asked, inputs=None):
                 f"({member.name!r}) gives {sizes[0]} classes or target dimensions, the "
                 f"student {sizes[1]}. Change the size of the student's last layer."
             )
+
+
+def apart(teacher, student):
+    """Refuses networks that share weights which the student's training changes.
+
+    Args:
+        teacher: an `ecl_tf.Teacher`.
+        student: a Keras model.
+    """
+    changing = list(student.trainable_variables)
+    for layer in student._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
+            changing += layer.variables  # Its statistics.
+    of_teacher = {id(variable) for variable in teacher.variables}
+    shared = list(dict.fromkeys(v.path for v in changing if id(v) in of_teacher))
+    if shared:
+        raise ValueError(
+            f"The student shares weights with the teacher ({shared[0]!r} and "
+            f"{len(shared) - 1} more) that training it would change, and so the teacher. Give it "
+            "weights of its own, e.g. with keras.models.clone_model, or set trainable = False of "
+            "the layers that they share."
+        )
+
+
+def row_counts(asked, sampler, label_weight):
+    """Refuses networks that need the batch's own rows, one step after another, and don't get them.
+
+    Args:
+        asked: the distiller's `ecl_tf.uncertainty.Networks`.
+        sampler: its sampler.
+        label_weight: its label weight.
+    """
+    appends = label_weight > 0.0 and not isinstance(sampler, samplers.Empirical)
+    if not appends and not sampler.asks_networks:
+        return
+    reason = "the labelled rows are appended to the sampled ones"
+    if sampler.asks_networks:
+        reason = f"{type(sampler).__name__} asks the networks about rows before it chooses"
+    remedy = "Use sampler='Empirical', which takes every batch as it is."
+    for role, network in _with_roles(asked):
+        layers = [layer for layer in network._flatten_layers() if getattr(layer, "stateful", 0)]
+        if layers:
+            raise ValueError(
+                f"The {role} {network.name!r} keeps a state from batch to batch (stateful=True in "
+                f"its layer {layers[-1].name!r}), and {reason}: its state would be that of other "
+                f"rows, or of another number of them. {remedy}"
+            )
+    if appends or not isinstance(sampler, samplers.UncertaintyMixup):  # It asks about B rows.
+        of_teacher = getattr(sampler, "score", None) in (
+            uncertainty.teacher_uncertainty,
+            uncertainty.disagreement,
+            uncertainty.divergence,
+        )
+        for role, network in _with_roles(asked):
+            if (role == "student" or of_teacher) and not _takes_more_rows(network):
+                raise ValueError(
+                    f"The {role} {network.name!r} works on a fixed number of rows (keras.Input("
+                    f"batch_shape=...)), and {reason}, which makes more. {remedy} A network that "
+                    "is built with keras.Input(shape=...) takes any number."
+                )
+
+
+def _with_roles(asked):
+    teachers = getattr(asked.teacher, "members", [])
+    return [("student", asked.student), *(("teacher", member) for member in teachers)]
+
+
+def _takes_more_rows(network):
+    """Whether a network that was built for a fixed number of rows takes twice as many."""
+    inputs = symbolic.inputs_of(network)
+    first = keras.tree.flatten(inputs)[0]
+    if inputs is None or first.shape[0] is None:
+        return True
+    doubled = keras.tree.map_structure(
+        lambda each: keras.KerasTensor((2 * first.shape[0], *each.shape[1:]), each.dtype), inputs
+    )
+    try:
+        outputs = keras.tree.flatten(network.compute_output_spec(doubled))
+    except Exception:  # Whatever its layers raise.
+        return False
+    return all(output.shape[0] in (None, 2 * first.shape[0]) for output in outputs)
+
+
+def divergence(function, output, student):
+    """Refuses a function that does not give one number for each row and position.
+
+    Args:
+        function: a function of two distributions.
+        output: the student's `ecl_tf.outputs.Output`.
+        student: the student; one without symbolic outputs is left to the step's own check.
+    """
+    shape = symbolic.output_shape(student)
+    if shape is None or divergences.name_of(function):
+        return
+    rows = 5
+    for own, its in outputs.parts_of(output, shape).values():
+        raw = tf.zeros([rows, *(2 if size is None else size for size in its[1:])])
+        own.divergence(own(raw), own(raw), function)
+
+
+def batch(x, y, sample_weight, asked):
+    """Refuses ragged and sparse data, and inputs that are not the networks' own.
+
+    Args:
+        x: inputs or recorded samples, as tensors or specs of them.
+        y: labels, the same; or None.
+        sample_weight: weights, the same; or None.
+        asked: the `ecl_tf.uncertainty.Networks`.
+    """
+    for what, part in {"inputs": x, "labels": y, "weights": sample_weight}.items():
+        own_inputs.require_dense(part, what)
+    members = getattr(asked.teacher, "members", [asked.teacher])
+    networks = [("student", asked.student), *(("teacher", member) for member in members)]
+    own_inputs.require_fit(samplers.inputs_of(x), networks)
+
+
+def inputs_of_data(x, y, asked):
+    """Refuses data whose inputs the networks can't take, by its specs.
+
+    Args:
+        x: what `fit` or `evaluate` was given.
+        y: the same.
+        asked: as in `data`.
+    """
+    if isinstance(x, tf.data.Dataset):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(x.element_spec)
+        batch(x, y, sample_weight, asked)
+        return
+    own_inputs.require_dense(x)
+    own_inputs.require_dense(y, "labels")
+    if batches.element_spec(x) is not None:
+        batch(x, y, None, asked)
+
+
+def evaluation(x, y, steps, argument, distiller):
+    """Refuses data that a distiller can't be evaluated on, before the first batch.
+
+    Args:
+        x: what `evaluate` was given.
+        y: the same.
+        steps: how many batches to take, or None.
+        argument: the name of that argument.
+        distiller: the `Distiller`.
+    """
+    if isinstance(x, batches.Weighted):  # In the place of inputs, for Keras.
+        x = x.inputs
+    ends(x, steps, argument)
+    divergence(distiller.divergence, distiller.output_kind, distiller.student)
+    inputs_of_data(x, y, distiller._networks())
+    labels_of_data(x, y, distiller)
+
+
+def trained(student):
+    """Refuses a student of whose weights none is trained."""
+    if student.built and not student.trainable_weights:
+        raise ValueError(
+            f"The student {student.name!r} has no trainable weights, so there is nothing to train: "
+            "trainable is False of it, or of all its layers with weights. Set "
+            "student.trainable = True, or that of the layers to train, and compile again."
+        )
+
+
+def still_trained(student, optimizer):
+    """Refuses a student whose `trainable` was changed after its optimizer met the weights."""
+    if not optimizer.built:
+        return
+    known = getattr(optimizer, "inner_optimizer", optimizer)._trainable_variables
+    if {id(variable) for variable in known} != {id(v) for v in student.trainable_variables}:
+        raise ValueError(
+            f"The student {student.name!r} has other trainable weights than when it was compiled, "
+            "which the step would not follow. Compile again after changing trainable: "
+            "distiller.compile(...)."
+        )
 
 
 def generators(models):
@@ -96,13 +264,109 @@ def compilation(loss, metrics, teacher_metrics, asks_teacher):
         )
 
 
-def labels(label_weight, given):
-    """Refuses data without labels where labels are learned from."""
+def labels(label_weight, given, output, raw):
+    """Refuses labels that are learned from if they are none, or don't fit the raw output.
+
+    Args:
+        label_weight: the distiller's.
+        given: labels or their specs, or None.
+        output: the student's `ecl_tf.outputs.Output`.
+        raw: its raw output, or specs of it; None if it is not known.
+    """
     if label_weight > 0.0 and given is None:
         raise ValueError(
             f"label_weight={label_weight} needs labels, but the data has none. Give "
             "(inputs, labels), or set label_weight=0."
         )
+    if given is None:
+        return
+    if isinstance(output, outputs.Joint):
+        names = sorted(output.outputs)
+        if not isinstance(given, dict) or not set(given) <= set(names):
+            found = sorted(given) if isinstance(given, dict) else f"a {type(given).__name__}"
+            raise ValueError(
+                f"With several outputs, labels are a dict with the names {names} of the outputs; "
+                f"got {found}. Give {{name: labels, ...}}."
+            )
+        missing = [name for name in names if name not in given and output.weights[name] > 0.0]
+        if label_weight > 0.0 and missing:
+            raise ValueError(
+                f"label_weight={label_weight} needs labels of every output, and {missing} have "
+                f"none: got labels of {sorted(given)}. Give them, set label_weight=0, or give "
+                "the output the weight 0: ecl_tf.outputs.Joint(outputs, weights)."
+            )
+    elif keras.tree.is_nested(given):
+        raise ValueError(
+            f"Labels of one output are one array; got a {type(given).__name__}. Choose one of "
+            "them, or make the list an array with np.asarray."
+        )
+    for own, its, its_raw in outputs.parts_of(output, given, raw).values():
+        if its is not None and its_raw is not None:
+            own.validate_labels(its.shape, its_raw.shape)
+
+
+def class_weight(given, x, y):
+    """Refuses weights of classes where there are no labels to have them."""
+    if given is None or (not isinstance(x, tf.data.Dataset) and y is not None):
+        return
+    if isinstance(x, tf.data.Dataset):
+        element = x.element_spec
+        if isinstance(element, (tuple, list)) and len(element) > 1:
+            return
+    elif batches.element_spec(x) is None:
+        return
+    raise ValueError(
+        "class_weight needs labels, and the data has none. Give (inputs, labels), or weights of "
+        "rows: sample_weight=..."
+    )
+
+
+def ends(x, steps, argument):
+    """Refuses data without an end where nobody says how many steps to take of it.
+
+    Args:
+        x: what `fit` or `evaluate` was given.
+        steps: the number of steps, or None.
+        argument: the name of that argument.
+    """
+    if steps is None and batches.is_endless(x):
+        raise ValueError(
+            "The data is endless (a store's batches, repeat() or resume.batches), so it would "
+            f"never be read to its end. Say how many batches to take: {argument}=..."
+        )
+
+
+def labels_of_data(x, y, distiller):
+    """Refuses labels that no network can have, in arrays and, of a dataset, in its specs.
+
+    Args:
+        x: what `fit` or `evaluate` was given.
+        y: the same.
+        distiller: the `Distiller`.
+    """
+    element = batches.element_spec(x)
+    if element is None:
+        return
+    inputs = element
+    if isinstance(x, tf.data.Dataset):
+        inputs, y, _ = keras.utils.unpack_x_y_sample_weight(element)
+        y = None if isinstance(y, tf.NoneTensorSpec) else y
+    if y is None or not distiller.uses_labels:
+        return
+    shape = symbolic.output_shape(distiller.student, samplers.inputs_of(inputs))
+    if shape is None:
+        return
+    raw = keras.tree.map_shape_structure(lambda each: tf.TensorSpec(each), shape)
+    output = distiller.output_kind
+    if not isinstance(x, tf.data.Dataset):
+        is_one = not isinstance(output, outputs.Joint)
+        y = np.asarray(y) if is_one and isinstance(y, list) else y
+    labels(distiller.label_weight, y, output, raw)
+    if isinstance(x, tf.data.Dataset):
+        return
+    for name, (own, its, its_raw) in outputs.parts_of(output, y, raw).items():
+        if its is not None:
+            own.require_labels(its, its_raw.shape, name)
 
 
 def data(x, y, asked, sampler, label_weight):
@@ -115,11 +379,14 @@ def data(x, y, asked, sampler, label_weight):
         sampler: its sampler.
         label_weight: its label weight.
     """
+    trained(asked.student)
+    apart(asked.teacher, asked.student)
     element = batches.element_spec(x)
+    if element is not None and batches.is_empty(x):
+        raise ValueError(NO_ROWS)
+    inputs_of_data(x, y, asked)
     if element is None:
         return  # Only its iteration would tell; the step's own checks remain.
-    if batches.is_empty(x):
-        raise ValueError(NO_ROWS)
     inputs = element
     if isinstance(x, tf.data.Dataset):
         inputs, y, _ = keras.utils.unpack_x_y_sample_weight(element)
@@ -132,9 +399,12 @@ def data(x, y, asked, sampler, label_weight):
             "other inputs. Fit it on the store's own samples: distiller.fit(store.batches("
             "x, y), steps_per_epoch=...)."
         )
-    sampler.validate(inputs)
     networks(asked, inputs)
-    labels(label_weight, y)
+    row_counts(asked, sampler, label_weight)
+    suitable.require(sampler, inputs, asked)
+    trained(asked.student)  # It may have been built just now.
+    if label_weight > 0.0 and y is None:
+        labels(label_weight, y, asked.output, None)
 
 
 def _recorded(samples, asked, sampler, label_weight):

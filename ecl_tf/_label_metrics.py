@@ -5,11 +5,17 @@ unmodified rows only), and gives every metric the raw output, where Keras's metr
 expect probabilities or means.
 """
 
+import functools
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs
+from ecl_tf._internal import positions
+
+_IOU = keras.metrics.IoU, keras.metrics.MeanIoU
 
 
 class LabelMetrics:
@@ -36,6 +42,11 @@ class LabelMetrics:
                     its_prefix = prefix + (f"{name}_" if name else "")
                     metric = _resolve(identifier, its_output, its_prefix)
                     _require_logits(metric, its_output)
+                    if weighted and isinstance(metric, _IOU) and "int" in str(metric.dtype):
+                        raise ValueError(
+                            f"The metric {metric.name!r} counts in {metric.dtype}, which would "
+                            "round weights off. Give it dtype='float32' among weighted_metrics."
+                        )
                     self._entries.append((name, metric, weighted))
         names = [metric.name for metric in self.metrics]
         if len(set(names)) < len(names):
@@ -83,30 +94,116 @@ class LabelMetrics:
     def metrics(self):
         return [metric for _, metric, _ in self._entries]
 
-    def update(self, labels, raw, rows=None, sample_weight=None):
+    def update(self, labels, raw, rows=None, sample_weight=None, masks=None):
         """Updates all metrics.
 
         Args:
             labels: labels of the batch; a dict for joint outputs.
             raw: raw outputs of the network.
             rows: bool (batch,), the rows that count; all of them by default.
-            sample_weight: float32 (batch,), for the weighted metrics.
-
+            sample_weight: float32 (batch,) or (batch, positions...), for the weighted metrics;
+                a dict of them for joint outputs, if need be. None by default.
+            masks: Keras's mask of the raw outputs, or a dict of them; None by default.
         """
-        mask = None if rows is None else tf.cast(rows, tf.float32)
         for name, metric, weighted in self._entries:
             output = self.output if name is None else self.output.outputs[name]
-            y_true, y_pred = (labels, raw) if name is None else (labels[name], raw[name])
+            y_true: Any
+            y_pred: Any
+            y_true, y_pred, mask, weight = (
+                each if name is None or not isinstance(each, dict) else each.get(name)
+                for each in (labels, raw, masks, sample_weight)
+            )
+            if y_true is None:
+                raise ValueError(
+                    f"The metric {metric.name!r} needs labels of the output {name!r}; got labels "
+                    f"of {sorted(labels)}."
+                )
+            output.validate_labels(y_true.shape, y_pred.shape)
+            others = [mask, output.known(y_true, y_pred), weight if weighted else None]
+            others = [factor for factor in others if factor is not None]
+            weights = _position_weights(y_pred, [rows, *others])
+            if output.family == "categorical" and output.ignore_class is not None:
+                y_true = tf.where(
+                    tf.equal(y_true, tf.cast(output.ignore_class, y_true.dtype)),
+                    tf.zeros_like(y_true),
+                    y_true,
+                )
             if _takes_logits(metric):
                 y_pred = output.logits(y_pred)
             elif not getattr(metric, "takes_raw_output", False):
                 y_pred = output.prediction(y_pred)
             if output.family != "categorical" and not getattr(metric, "takes_raw_output", False):
                 y_true = tf.reshape(y_true, tf.shape(y_pred))
-            weight = mask
-            if weighted and sample_weight is not None:
-                weight = sample_weight if mask is None else mask * sample_weight
-            metric.update_state(y_true, y_pred, sample_weight=weight)
+            _update(metric, output, y_true, y_pred, weights, None if others else rows)
+
+
+def _position_weights(raw, factors):
+    """The product of numbers of rows or positions, (batch, positions...); None of none."""
+    factors = [
+        positions.expand(factor, raw.shape[:-1], "sample_weight")
+        for factor in factors
+        if factor is not None
+    ]
+    if not factors:
+        return None
+    return tf.broadcast_to(functools.reduce(tf.multiply, factors), tf.shape(raw)[:-1])
+
+
+def _update(metric, output, y_true, y_pred, weights, rows):
+    """Updates a metric with weights in the form that it takes.
+
+    Args:
+        metric: the `keras.metrics.Metric`.
+        output: the `ecl_tf.outputs.Output`.
+        y_true: labels.
+        y_pred: what the metric compares with them.
+        weights: of positions, or None.
+        rows: bool (batch,), if the weights are nothing else, otherwise None.
+    """
+    takes_raw = getattr(metric, "takes_raw_output", False)
+    if output.family == "bernoulli" and output.ignore_class is not None and not takes_raw:
+        known = output.known_labels(y_true, y_pred)
+        y_true = tf.where(known > 0.0, y_true, tf.zeros_like(y_true))
+        weights = known if weights is None else known * weights[..., None]
+        if isinstance(metric, keras.metrics.MeanMetricWrapper):
+            y_true, y_pred = (tf.reshape(each, [-1, 1]) for each in (y_true, y_pred))
+            weights = tf.reshape(weights, [-1])
+        elif not hasattr(metric, "thresholds"):
+            raise ValueError(
+                f"The metric {metric.name!r} takes no weights of single labels, so it can't leave "
+                f"out unknown ones of {output!r}. Use 'accuracy', AUC, Precision or Recall."
+            )
+    elif weights is not None and isinstance(metric, _IOU):
+        if metric.sparse_y_true:
+            missing = y_true.shape.rank - weights.shape.rank
+            weights = tf.broadcast_to(weights[(..., *[None] * missing)], tf.shape(y_true))
+        weights = tf.cast(weights, metric.dtype)
+    elif weights is not None and _is_of_the_batch(metric, y_true, y_pred):
+        _update_by_rows(metric, y_true, y_pred, rows)
+        return
+    metric.update_state(y_true, y_pred, sample_weight=weights)
+
+
+def _is_of_the_batch(metric, y_true, y_pred):
+    """Whether a metric is a function that gives one number for a whole batch, such as dice."""
+    if not isinstance(metric, keras.metrics.MeanMetricWrapper):
+        return False
+    return len(metric._fn(y_true, y_pred, **metric._fn_kwargs).shape) == 0
+
+
+def _update_by_rows(metric, y_true, y_pred, rows):
+    if rows is None:
+        raise ValueError(
+            f"The metric {metric.name!r} gives one number for the whole batch, so masks, unknown "
+            "labels and sample weights can't be left out of it. Write it such that it gives one "
+            "for each row, (batch,), or position."
+        )
+    some = tf.reduce_any(rows)
+    kept = rows | ~some  # A function of no rows may be NaN: it counts 0 then.
+    values = metric._fn(
+        tf.boolean_mask(y_true, kept), tf.boolean_mask(y_pred, kept), **metric._fn_kwargs
+    )
+    keras.metrics.Mean.update_state(metric, values, sample_weight=tf.cast(some, tf.float32))
 
 
 def _floor(output):
@@ -144,5 +241,8 @@ def _resolve(identifier, output, prefix):
 
 def _accuracy(y_true, y_pred):
     if outputs.is_one_hot(y_true, y_pred):
-        return keras.metrics.categorical_accuracy(y_true, y_pred)
-    return keras.metrics.sparse_categorical_accuracy(y_true, y_pred)
+        right = keras.metrics.categorical_accuracy(y_true, y_pred)
+    else:
+        right = keras.metrics.sparse_categorical_accuracy(y_true, y_pred)
+    # NaN where the answer is: an argmax finds a class even there.
+    return right + 0.0 * tf.reduce_sum(y_pred, -1)

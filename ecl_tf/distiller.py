@@ -6,18 +6,50 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from ecl_tf import _checks, divergences, export, outputs, samplers, teachers, uncertainty
-from ecl_tf._internal import batches, features, finite, identity, random, replicas, symbolic
+from ecl_tf import _checks, _weights, divergences, export, outputs, samplers, teachers, uncertainty
+from ecl_tf._internal import (
+    batches,
+    directions,
+    features,
+    finite,
+    guarded,
+    identity,
+    own_inputs,
+    positions,
+    random,
+    replicas,
+    shared_layers,
+    symbolic,
+)
 from ecl_tf._internal.keras_fit import loss_scaling_policy, patch_fit
 from ecl_tf._internal.row_means import RowMeans
 from ecl_tf._label_metrics import LabelMetrics
 
 
 class _Answer(NamedTuple):
-    """What a network says of a batch: its distribution, and features where a loss needs them."""
+    """What a network says of a batch.
 
+    Attributes:
+        raw: its raw output; None of the teacher.
+        features: by layer, where a loss needs them.
+        masks: Keras's masks of the raw output.
+        distribution: what the raw output stands for.
+    """
+
+    raw: Any
+    features: Any
+    masks: Any
     distribution: Any
-    features: Any = None
+
+
+_CHANGEABLE: dict[str, Callable] = {
+    "temperature": float,
+    "label_weight": float,
+    "sampler": samplers.get,
+    "divergence": divergences.get,
+    "seed": int,
+}
+_SETTINGS = {*_CHANGEABLE, "student", "teacher", "output_kind", "feature_losses"}
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -109,13 +141,14 @@ class Distiller(keras.Model):
         self.teacher = teachers.get(teacher, self.output_kind)
         self.sampler = samplers.get(sampler)
         self.divergence = divergences.get(divergence)
-        self.temperature = float(temperature)
+        self._temperature: float | tf.Variable = float(temperature)
         self.label_weight = float(label_weight)
         self.feature_losses = list(feature_losses or [])
         self.seed = int(seed)
         _checks.numbers(self.temperature, self.label_weight, self.output_kind)
         self._features = features.FeatureLosses(self.feature_losses, self.teacher, student)
         _checks.networks(self._networks())
+        _checks.row_counts(self._networks(), self.sampler, self.label_weight)
         self.sampler.validate_networks(self._networks())
         self.generators = list(self.sampler.models)  # Their weights are saved, not trained.
         _checks.generators(self.generators)
@@ -123,16 +156,59 @@ class Distiller(keras.Model):
         self.step = self.add_weight(
             dtype="int64", trainable=False, aggregation="only_first_replica", name="step"
         )
-        named = ["loss", "divergence", *self.output_kind.closeness_names]
-        named += ["label_loss"] if self.label_weight > 0.0 else []
-        named += ["feature_loss"] if self.feature_losses else []
-        self.means = RowMeans(named)
+        closeness = self.output_kind.closeness_names
+        self.means = RowMeans(["loss", "divergence", *closeness, "label_loss", "feature_loss"])
         self.non_finite = finite.NonFiniteCount()
         self._input_specs = None  # The last traced batch's.
         # Names of what each kind of step returns.
         self._logged: dict[str, list[str]] = {"train": [], "test": []}
         self._mode = "train"
         self.built = student.built
+        self._is_made = True
+
+    def __setattr__(self, name, value):
+        """Sets an attribute; a setting takes effect in the step, also after `compile`."""
+        if not getattr(self, "_is_made", False) or name not in _SETTINGS:
+            super().__setattr__(name, value)
+            return
+        if name not in _CHANGEABLE:
+            raise ValueError(
+                f"A distiller keeps its {name}. Make a new one: Distiller(student, teacher, ...)."
+            )
+        value = _CHANGEABLE[name](value)
+        given = {"temperature": self.temperature, "label_weight": self.label_weight, name: value}
+        _checks.numbers(given["temperature"], given["label_weight"], self.output_kind)
+        drawing = given.get("sampler", self.sampler)
+        _checks.row_counts(self._networks(), drawing, given["label_weight"])
+        if name == "sampler":
+            value.validate_networks(self._networks())
+            _checks.generators(value.models)
+            self.generators = list(value.models)
+        if name == "temperature":
+            self._set_temperature(value)
+            return
+        super().__setattr__(name, value)
+        self._trace_anew()
+
+    @property
+    def temperature(self) -> float:
+        """T, which softens both distributions; it may be set at any time, by a callback too."""
+        return float(self._temperature)
+
+    def _set_temperature(self, value):
+        if isinstance(self._temperature, tf.Variable):
+            self._temperature.assign(value)
+            return
+        # From now on a variable: the step is traced once more, not at each change.
+        with self.distribute_strategy.scope():
+            self._temperature = tf.Variable(value, trainable=False, name="temperature")
+        self._trace_anew()
+
+    def _trace_anew(self):
+        """Makes the step that Keras runs follow the settings."""
+        for name in ("train", "test"):
+            if getattr(self, f"{name}_function", None) is not None:
+                getattr(self, f"make_{name}_function")(force=True)
 
     def compile(
         self,
@@ -206,74 +282,107 @@ class Distiller(keras.Model):
     def trainable_variables(self) -> list[keras.Variable]:
         return self.student.trainable_variables
 
+    @property
+    def non_trainable_weights(self) -> list[keras.Variable]:
+        """All others, the teacher's among them."""
+        trained = {id(weight) for weight in self.trainable_weights}
+        return [weight for weight in self.weights if id(weight) not in trained]
+
+    @property
+    def non_trainable_variables(self) -> list[keras.Variable]:
+        trained = {id(weight) for weight in self.trainable_weights}
+        return [variable for variable in self.variables if id(variable) not in trained]
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The metrics, and a list of the directions of all that is logged, for callbacks."""
+        if not self.compiled:
+            return super().metrics
+        return [*super().metrics, directions.Directions(self.means.names, self._tracked_metrics)]
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Returns the student's raw output."""
-        return self.student(inputs, training=training)
+        return self.student(own_inputs.of(self.student, inputs), training=training)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         x, y, sample_weight = batches.unpack(data)
+        _checks.batch(x, y, sample_weight, self._networks())
+        _checks.trained(self.student)
         self._input_specs = batches.specs(samplers.inputs_of(x))
         is_recorded = isinstance(x, samplers.Samples)
         candidates = self.sampler.candidates if is_recorded else 1
         first_row, row_count = replicas.row_numbers(samplers.row_count(x) // candidates)
+        before = guarded.read([self.step, *self.student.non_trainable_variables])
 
         # 1. Sample inputs beyond the training set.
         draw = self.sampler.keep if is_recorded else self.sampler
-        samples = draw(x, self._next_seed(x, first_row), self._networks())
         append = self.label_weight > 0.0 and not isinstance(self.sampler, samplers.Empirical)
+        source, source_labels = x, y
+        keeps_inputs = isinstance(getattr(self.sampler, "base", self.sampler), samplers.Empirical)
+        if not (is_recorded or keeps_inputs):
+            source, source_labels = batches.without_padding((x, y), sample_weight)
+        samples = draw(source, self._next_seed(x, first_row), self._networks())
         sampled_weight = samples.follow(sample_weight)
         if not append:
-            y, sample_weight = samples.follow(y), sampled_weight
+            y, sample_weight = samples.follow(source_labels), sampled_weight
 
         # 2. Evaluate both output distributions there.
         teacher = self._teach(samples.inputs, samples.member_outputs)
         with tf.GradientTape() as tape:
             inputs = _joined(samples.inputs, x) if append else samples.inputs
-            raw, student_features = self._features.run_student(inputs, training=True)
-            raw_sampled, raw_labelled = raw, raw
+            answered = self._ask_student(inputs, training=True)
+            student = labelled = self._answer(*answered)
             if append:
                 rows = samplers.row_count(samples.inputs)
-                raw_sampled, student_features = _rows((raw, student_features), slice(0, rows))
-                raw_labelled = _rows(raw, slice(rows, None))
-            student = _Answer(self.output_kind(raw_sampled), student_features)
-            labelled = self.output_kind(raw_labelled) if append else student.distribution
+                student = self._answer(*positions.rows(answered, slice(0, rows)))
+                labelled = self._answer(*positions.rows(answered, slice(rows, None)))
 
             # 3. Minimise their divergence.
             loss = self._row_losses(teacher, student, sampled_weight, labelled, y, sample_weight)
             scaled = self.optimizer.scale_loss(tf.reduce_sum(loss) / row_count)
+        _checks.trained(self.student)  # It may have been built by its call.
         weights = self.trainable_weights
         gradients = tape.gradient(scaled, weights)
-        with tf.control_dependencies(keras.tree.flatten(x)):  # As in _next_seed.
-            self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
 
         given: tuple = samples.inputs, self.teacher.output_kind.parameters(teacher.distribution)
         if is_recorded and x.member_outputs:  # Only finite answers are ever recorded.
             given = (), ()
-        updated = [weight.value for weight in self.student.weights]
-        self.non_finite.update_state(*given, raw, loss, updated)
+        # Where losses are scaled, gradients may overflow: their optimizer sees to it.
+        is_scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+        watched = [] if is_scaled else [g for g in gradients if g is not None]
+        takes_metrics = append or self.sampler.keeps_rows
+        wrong = self._wrong_labels(y, labelled.raw, takes_metrics)
+        is_bad = self.non_finite.update_state(*given, answered[0], loss, watched, labels=wrong)
+        with tf.control_dependencies(keras.tree.flatten(x)):  # As in _next_seed.
+            guarded.apply(self.optimizer, gradients, weights, ~is_bad, before)
+        self.non_finite.count_update([weight.value for weight in self.student.weights])
+
         logged = [self.means]
-        if y is not None and (append or self.sampler.keeps_rows):
+        if y is not None and takes_metrics:
             unmodified = None if append else samples.unmodified
-            self._label_metrics.update(y, raw_labelled, unmodified, sample_weight)
+            self._label_metrics.update(y, labelled.raw, unmodified, sample_weight, labelled.masks)
             logged += self._label_metrics.metrics
         return self._log("train", logged)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         x, y, sample_weight = batches.unpack(data)
-        raw, student_features = self._features.run_student(x, training=False)
-        logged = []
+        _checks.batch(x, y, sample_weight, self._networks())
+        raw, student_features, masks = self._ask_student(x, training=False)
+        raw = finite.nan_where_inputs_are_not(raw, x)
+        student = self._answer(raw, student_features, masks)
+        logged, loss = [], ()
         if self._evaluate_teacher:
-            teacher, student = self._teach(x), _Answer(self.output_kind(raw), student_features)
-            labelled = student.distribution
-            self._row_losses(teacher, student, sample_weight, labelled, y, sample_weight)
+            teacher = self._teach(x)
+            loss = self._row_losses(teacher, student, sample_weight, student, y, sample_weight)
             logged.append(self.means)
         if y is not None:
-            self._label_metrics.update(y, raw, None, sample_weight)
+            self._label_metrics.update(y, raw, None, sample_weight, masks)
             logged += self._label_metrics.metrics
             if self._teacher_metrics.metrics:
                 teacher_raw = self.output_kind.raw(teacher.distribution)
-                self._teacher_metrics.update(y, teacher_raw, None, sample_weight)
+                self._teacher_metrics.update(y, teacher_raw, None, sample_weight, masks)
                 logged += self._teacher_metrics.metrics
+        self.non_finite.update_state(x, (), raw, loss, (), labels=self._wrong_labels(y, raw, True))
         if not logged:
             raise ValueError(
                 "There is nothing to evaluate: evaluate_teacher is False, or the teacher a store, "
@@ -290,16 +399,29 @@ class Distiller(keras.Model):
             self.step.assign_add(tf.ones((), tf.int64))
         return seed if first_row is None else random.at_row(seed, first_row)
 
+    @property
+    def uses_labels(self) -> bool:
+        """Whether labels, where there are any, have a say in the loss or in metrics."""
+        return self.label_weight > 0.0 or bool(self.compiled and self._label_metrics.metrics)
+
     def _networks(self):
         return uncertainty.Networks(self.teacher, self.student, self.output_kind)
 
+    def _answer(self, raw, its_features, masks):
+        return _Answer(raw, its_features, masks, self.output_kind(raw))
+
+    def _ask_student(self, inputs, training):
+        raw, student_features = self._features.run_student(inputs, training=training)
+        return raw, student_features, positions.masks(raw)
+
     def _teach(self, inputs, member_outputs=()):
+        its_features = None
         if self.feature_losses:
             raw, its_features = self._features.run_teacher(inputs, training=False)
-            return _Answer(self.teacher.output_kind.combine([raw]), its_features)
-        if member_outputs:
-            return _Answer(self.teacher.output_kind.combine(member_outputs))
-        return _Answer(self.teacher.distribution(inputs))
+            member_outputs = [raw]
+        if not member_outputs:
+            return _Answer(None, None, None, self.teacher.distribution(inputs))
+        return _Answer(None, its_features, None, self.teacher.output_kind.combine(member_outputs))
 
     def _row_losses(self, teacher, student, sampled_weight, labelled, labels, label_weights):
         """The loss of every row, shape (batch,), and all means updated.
@@ -308,32 +430,57 @@ class Distiller(keras.Model):
             teacher: its `_Answer` for the sampled rows.
             student: the student's.
             sampled_weight: weights of the sampled rows, or None.
-            labelled: the student's distribution for the rows with labels.
+            labelled: the student's `_Answer` for the rows with labels.
             labels: their labels, or None.
             label_weights: their weights, or None.
         """
-        both = teacher.distribution, student.distribution
-        divergence = self.output_kind.divergence(*both, self.divergence, self.temperature)
-        values = {"divergence": divergence, **self.output_kind.compare(*both)}
-        loss = divergence if sampled_weight is None else divergence * sampled_weight
+        both, output = (teacher.distribution, student.distribution), self.output_kind
+        weights = _weights.weigh(output, student.raw, student.masks, sampled_weight)
+        arguments = self.divergence, self._temperature, weights.of_loss
+        divergence = output.divergence(*both, *arguments)
+        # Where answers are NaN there is no agreement, whatever an argmax makes of them.
+        closeness = output.compare(*both, weights.of_mean)
+        closeness = {name: value + 0.0 * divergence for name, value in closeness.items()}
+        values = {"divergence": divergence, **closeness}
+        counts = {**weights.counts, "divergence": weights.counts.get("loss", 1.0)}
+        loss = divergence
         if self.label_weight > 0.0:
-            _checks.labels(self.label_weight, labels)
-            label_loss = self.output_kind.negative_log_likelihood(labelled, labels)
+            _checks.labels(self.label_weight, labels, output, labelled.raw)
+            its = _weights.weigh(output, labelled.raw, labelled.masks, label_weights, labels)
+            label_loss = output.negative_log_likelihood(labelled.distribution, labels, its.of_loss)
             values["label_loss"] = label_loss
-            if label_weights is not None:
-                label_loss *= label_weights
+            counts["label_loss"] = its.counts.get("loss", 1.0)
             loss += self.label_weight * label_loss
         if self.feature_losses:
-            unlike = tf.cast(self._features.mean(teacher.features, student.features), loss.dtype)
+            own = None if isinstance(weights.of_loss, dict) else weights.of_loss
+            unlike = self._features.mean(teacher.features, student.features, own)
+            unlike = tf.cast(unlike, loss.dtype)
             loss += len(self.feature_losses) * unlike
             values["feature_loss"] = unlike * tf.ones_like(loss)
         for penalty in self.student.losses:
             loss += tf.cast(penalty, loss.dtype)
-        self.means.update_state({"loss": loss, **values})
+        self.means.update_state({"loss": loss, **values}, counts)
         return loss
 
+    def _wrong_labels(self, labels, raw, takes_metrics):
+        """The number of labels that no network can have, and their sum; None if none are used."""
+        if labels is None or not (self.label_weight > 0.0 or (takes_metrics and self.uses_labels)):
+            return None
+        number, expected = tf.zeros(2), []
+        for name, (output, its, own) in outputs.parts_of(self.output_kind, labels, raw).items():
+            if its is None:
+                continue
+            invalid = output.invalid(its, own)
+            value = tf.where(invalid, tf.cast(its, tf.float32), 0.0)
+            number += tf.stack([tf.reduce_sum(tf.cast(invalid, tf.float32)), tf.reduce_sum(value)])
+            expected.append(f"{name}: " * bool(name) + output.expected_labels(own.shape))
+        self.non_finite.expected_labels = "; ".join(expected)
+        return number
+
     def _log(self, mode, metrics):
-        results = _results(metrics)
+        unused = {"label_loss"} if self.label_weight == 0.0 else set()
+        unused |= set() if self.feature_losses else {"feature_loss"}
+        results = {name: value for name, value in _results(metrics).items() if name not in unused}
         self._logged[mode] = list(results)
         return results
 
@@ -346,11 +493,34 @@ class Distiller(keras.Model):
         results = _results(self.metrics)  # Keras's own loss comes before the one of `means`.
         return {name: results[name] for name in self._logged[self._mode]}
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """Evaluates the student, as `keras.Model.evaluate` does."""
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Evaluates the student; takes all that `keras.Model.evaluate` does, with its defaults.
+
+        A warning tells if inputs or answers are NaN or infinite; the results are NaN then.
+
+        Raises:
+            ValueError: before the first batch, if the networks can't take the data's inputs, it is
+                endless, or there are labels that no network can have.
+        """
+        if x is not None:
+            _checks.evaluation(x, y, steps, "steps", self)
+            x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
+        callbacks = finite.stop_before(callbacks, self)
         self._mode = "test"
         try:
-            return super().evaluate(*args, **kwargs)
+            return super().evaluate(
+                x, y, batch_size, verbose, sample_weight, steps, callbacks, **kwargs
+            )
         finally:
             self._mode = "train"
 
@@ -362,33 +532,67 @@ class Distiller(keras.Model):
         epochs: int = 1,
         verbose: str | int = "auto",
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Any = None,
         **kwargs: Any,
     ) -> keras.callbacks.History:
         """Trains the student; takes all that `keras.Model.fit` takes, with its defaults.
 
-        Labels may be left out: `fit(x)`, or a dataset of inputs alone.
+        Labels may be left out: `fit(x)`, or a dataset of inputs alone. Weights may have the
+        shape (batch,) or that of the output's positions; see `ecl_tf.losses` for masks.
 
         Raises:
             ValueError: before the first step, if the distiller is not compiled, the data is
-                empty, the sampler can't work on the inputs, the networks don't fit them, or
-                a strategy can't run them (see `ecl_tf._internal.replicas.validate`).
-            FloatingPointError: after a step that met NaN or Inf, naming the step and
-                where it came from.
+                empty or endless without `steps_per_epoch`, labels are none that a network can
+                have, the sampler can't work on the inputs, the networks don't fit them, or a
+                strategy can't run them (see `ecl_tf._internal.replicas.validate`).
+            FloatingPointError: after a step that met NaN or Inf, naming the step and where it
+                came from. Student and optimizer are those of the step before.
             RuntimeError: if another worker of a MultiWorkerMirroredStrategy was lost.
         """
         if not self.compiled:
             raise ValueError('Call compile before fit: distiller.compile("adam").')
+        _checks.class_weight(class_weight, x, y)
         _checks.data(x, y, self._networks(), self.sampler, self.label_weight)
+        _checks.ends(x, kwargs.get("steps_per_epoch"), "steps_per_epoch")
+        _checks.divergence(self.divergence, self.output_kind, self.student)
         self.built = self.student.built  # By the check, from the data's specs.
+        _checks.still_trained(self.student, self.optimizer)
+        _checks.labels_of_data(x, y, self)
+        if validation_data is not None:
+            its = keras.utils.unpack_x_y_sample_weight(validation_data)
+            steps = kwargs.get("validation_steps")
+            _checks.evaluation(its[0], its[1], steps, "validation_steps", self)
+            validation_data = batches.packed(*batches.keeping_weights(*its))
         replicas.validate(self, batches.smallest(x, batch_size))
         if self.built and not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
+        x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
         callbacks = finite.stop_before(callbacks, self)
-        before = int(self.step.numpy())
+        # A list of callbacks that were used before has logged their epochs, too. The step itself
+        # does not tell: a callback may put back all weights, and the step is one.
+        is_used = isinstance(callbacks, keras.callbacks.CallbackList)
+        before = len(self.history.history.get("loss", ())) if is_used else 0
         with replicas.explaining_a_lost_worker():
-            history = super().fit(x, y, batch_size, epochs, verbose, callbacks, **kwargs)
-        if history.epoch and int(self.step.numpy()) == before:
+            history = super().fit(
+                x,
+                y,
+                batch_size,
+                epochs,
+                verbose,
+                callbacks,
+                validation_split,
+                validation_data,
+                shuffle,
+                class_weight,
+                sample_weight,
+                **kwargs,
+            )
+        if history.epoch and len(history.history.get("loss", ())) == before:
             raise ValueError(_checks.NO_ROWS)
         return history
 
@@ -429,11 +633,25 @@ class Distiller(keras.Model):
             "divergence": divergences.name_of(self.divergence) or self.divergence,
             "feature_losses": list(self.feature_losses),
         }
-        return keras.saving.serialize_keras_object(own)
+        networks = [*self._members(), self.student]
+        places = shared_layers.find(networks)
+        shared_layers.require_apart(self.generators, networks)
+        config = shared_layers.config_of(own, networks, places)
+        return {**config, "shared_layers": places} if places else config
+
+    def _members(self):
+        return list(getattr(self.teacher, "members", [self.teacher]))
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Distiller":
-        return cls(**keras.saving.deserialize_keras_object(config))
+        arguments = keras.saving.deserialize_keras_object(config)
+        if places := arguments.pop("shared_layers", []):
+            # The members share their layers already: the teacher is rebuilt by itself.
+            members = list(getattr(arguments["teacher"], "members", ()))
+            of_student = [place for place in places if place[0] == len(members)]
+            networks = shared_layers.rebuilt([*members, arguments["student"]], of_student)
+            arguments["student"] = networks[-1]
+        return cls(**arguments)
 
 
 def _results(metrics):
@@ -443,10 +661,6 @@ def _results(metrics):
         result = metric.result()
         results.update(result if isinstance(result, dict) else {metric.name: result})
     return results
-
-
-def _rows(nest, index):
-    return keras.tree.map_structure(lambda tensor: tensor[index], nest)
 
 
 def _joined(*nests):

@@ -3,16 +3,24 @@
 import json
 import os
 import pathlib
+import re
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import symbolic
+from ecl_tf._internal import files, symbolic
 
 # SavedModel's own place for files that travel with a model.
 _DESCRIPTION = pathlib.Path("assets.extra") / "ecl_tf_student.json"
+# What an export holds; layers with vocabularies name the files in `assets`.
+_WRITTEN = re.compile(
+    rf"saved_model\.pb|fingerprint\.pb|variables|variables/variables\.[^/]*|assets|assets/.*"
+    rf"|assets\.extra|{re.escape(str(_DESCRIPTION))}"
+)
+# Keras numbers the inputs that have no name of their own, and counts on in a process.
+_AUTOMATIC = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
 
 
 def export_student(
@@ -20,9 +28,16 @@ def export_student(
 ) -> None:
     """Writes a student as a SavedModel for TensorFlow Serving and its kin.
 
-    Its signature `serving_default` takes the student's named inputs, at any batch size,
+    Its signature `serving_default` takes the student's inputs by name, at any batch size,
     and returns the named parameters of its distribution: `probabilities`; or `mean` and
     `stddev`. A joint output's have the output's name and an underscore before them.
+
+    An input has the name that was given to its `keras.Input`, or its key in a dict of inputs.
+    One without a name is `inputs`, and in a list of several `inputs_0`, `inputs_1`, and so on. So
+    the same student has the same names whenever it is made, loaded or exported.
+
+    An earlier export at the same place is replaced once the new one is complete. Anything else
+    there is left as it is, and refused.
 
     Args:
         student: a Keras model giving raw outputs.
@@ -32,14 +47,18 @@ def export_student(
             default, for others.
 
     Raises:
-        ValueError: if the shapes of the student's inputs are not known.
+        ValueError: if the shapes of the student's inputs are not known, two inputs would have the
+            same name, a weight is NaN or infinite, or `path` holds anything but an earlier export.
 
     Example:
     >>> import tempfile
     >>> student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     >>> directory = tempfile.mkdtemp()
     >>> export_student(student, outputs.Categorical(), directory)
-    >>> load_student(directory)(tf.zeros((5, 4))).batch_shape
+    >>> exported = load_student(directory)
+    >>> exported.input_names
+    ['inputs']
+    >>> exported(tf.zeros((5, 4))).batch_shape
     TensorShape([5])
     """
     known = symbolic.inputs_of(student)
@@ -49,29 +68,86 @@ def export_student(
             f"The inputs of student {student.name!r} are not known. Fit the distiller first, "
             "or build the student as a functional or sequential model."
         )
+    _require_finite(student)
+    signature = _signature(inputs, student)
+    path = pathlib.Path(path).resolve()
+    _require_replaceable(path)
 
     def serve(features):
         return output.parameters(output(student(features, training=False)))
 
     archive = keras.export.ExportArchive()
     archive.track(student)
-    archive.add_endpoint("serve", serve, input_signature=[_signature(inputs)])
-    archive.write_out(str(path), verbose=False)
-    description = pathlib.Path(path) / _DESCRIPTION
-    description.parent.mkdir(exist_ok=True)
-    description.write_text(json.dumps(keras.saving.serialize_keras_object(output), indent=2))
+    archive.add_endpoint("serve", serve, input_signature=[signature])
+    with files.whole_directory(path) as temporary:
+        archive.write_out(str(temporary), verbose=False)
+        description = temporary / _DESCRIPTION
+        description.parent.mkdir(exist_ok=True)
+        description.write_text(json.dumps(keras.saving.serialize_keras_object(output), indent=2))
 
 
-def _signature(inputs):
-    if isinstance(inputs, dict):
-        return {name: _spec(tensor, name) for name, tensor in inputs.items()}
-    if isinstance(inputs, (list, tuple)):
-        return [_spec(tensor, tensor.name) for tensor in inputs]
-    return _spec(inputs, getattr(inputs, "name", None) or "inputs")
+def _require_finite(student):
+    for weight in student.weights:
+        if not tf.as_dtype(weight.dtype).is_floating:
+            continue
+        if not tf.reduce_all(tf.math.is_finite(weight.value)):
+            raise ValueError(
+                f"The student {student.name!r} is not exported: its weight {weight.path!r} has NaN "
+                "or infinite values, so its answers would have them too. Train it again with a "
+                "lower learning rate, or restore an earlier checkpoint."
+            )
 
 
-def _spec(tensor, name):
-    return tf.TensorSpec((None, *tensor.shape[1:]), tf.as_dtype(tensor.dtype), name)
+def _require_replaceable(path):
+    """Raises ValueError unless nothing is at the path but what an earlier export wrote."""
+    remedy = "Nothing was written. Give the path of a new directory, or move this one away."
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"The student can't be exported to {path}: it is a file. {remedy}")
+    for parent in path.parents:
+        if parent.exists() and not parent.is_dir():
+            raise ValueError(f"The student can't be exported to {path}: {parent} is a file.")
+    found = (str(each.relative_to(path)) for each in path.rglob("*"))
+    if (path / _DESCRIPTION).is_file():
+        found = (name for name in found if not _WRITTEN.fullmatch(name))
+    if (other := next(found, None)) is not None:
+        raise ValueError(
+            f"The student can't be exported to {path}: it holds {other!r}, which no export of "
+            f"a student wrote. {remedy}"
+        )
+
+
+def _signature(inputs, student):
+    """Specs of the inputs, each with its name in the signature."""
+
+    def named(place, tensor):
+        own = getattr(tensor, "name", None)
+        keys = [each for each in place if not isinstance(each, int)]
+        if own and not keys and not _AUTOMATIC.fullmatch(own):
+            name = own
+        elif len(leaves) == 1 and not keys:
+            name = "inputs"
+        else:
+            name = "_".join(map(str, place if keys else ("inputs", *place)))
+        return tf.TensorSpec((None, *tensor.shape[1:]), tf.as_dtype(tensor.dtype), name)
+
+    leaves = keras.tree.flatten(inputs)
+    specs = _map_with_places(named, inputs)
+    names = [spec.name for spec in keras.tree.flatten(specs)]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"The inputs of student {student.name!r} would be served under the names {names}, "
+            "which must differ. Give each keras.Input a name of its own."
+        )
+    return specs
+
+
+def _map_with_places(function, nest, place=()):
+    """The nesting with function(keys and indices, leaf) in place of each leaf."""
+    if isinstance(nest, dict):
+        return {k: _map_with_places(function, v, (*place, k)) for k, v in nest.items()}
+    if isinstance(nest, (list, tuple)):
+        return [_map_with_places(function, v, (*place, i)) for i, v in enumerate(nest)]
+    return function(place, nest)
 
 
 class ExportedStudent:
@@ -93,9 +169,15 @@ class ExportedStudent:
                 "with distiller.export(path); other SavedModels load with "
                 "tf.saved_model.load."
             )
-        config = json.loads(description.read_text())
+        try:
+            config = json.loads(description.read_text())
+            self._model = tf.saved_model.load(str(path))
+        except (ValueError, OSError, tf.errors.OpError) as error:
+            raise ValueError(
+                f"The exported student in {path} is damaged or not complete: {error} Export it "
+                "again with distiller.export(path)."
+            ) from error
         self.output = outputs.get(keras.saving.deserialize_keras_object(config))
-        self._model = tf.saved_model.load(str(path))
         self._serve = self._model.signatures["serving_default"]
         self.input_names = sorted(self._serve.structured_input_signature[1])
 
@@ -133,5 +215,6 @@ def load_student(path: str | os.PathLike) -> ExportedStudent:
 
     Raises:
         FileNotFoundError: if `path` was not written by `export`.
+        ValueError: if its files are damaged.
     """
     return ExportedStudent(path)

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import outputs
+from ecl_tf._internal.positions import expand
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -18,7 +19,9 @@ class NegativeLogLikelihood(keras.losses.Loss):
 
     Call it with y_true, which is class indices (batch,), one-hot or soft rows (batch, K), or
     targets (batch, d) of normal outputs, and with y_pred, the raw output (batch, K) or
-    (batch, 2d).
+    (batch, 2d). Both may have positions after the batch: (batch, positions...) indices and
+    (batch, positions..., K) raw outputs. Masks, and labels that the output ignores, are left
+    out of the mean.
 
     Args:
         output: an `ecl_tf.outputs.Output`, "categorical" or "bernoulli". A network with
@@ -52,8 +55,23 @@ class NegativeLogLikelihood(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.output = outputs.get(output)
 
+    def __call__(
+        self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        if sample_weight is not None and not isinstance(self.output, outputs.Joint):
+            positions = tf.convert_to_tensor(y_pred).shape[:-1]
+            sample_weight = expand(sample_weight, positions, "sample_weight")
+        return super().__call__(y_true, y_pred, sample_weight)
+
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        return self.output.negative_log_likelihood(self.output(y_pred), y_true)
+        if isinstance(self.output, outputs.Joint):
+            return self.output.negative_log_likelihood(self.output(y_pred), y_true)
+        self.output.validate_labels(y_true.shape, y_pred.shape)
+        losses = self.output.negative_log_likelihoods(self.output(y_pred), y_true)
+        known = self.output.known(y_true, y_pred)
+        if known is not None:
+            losses._keras_mask = tf.cast(known, tf.bool)  # Keras leaves those out of the mean.
+        return losses
 
     def get_config(self) -> dict[str, Any]:
         output = keras.saving.serialize_keras_object(self.output)

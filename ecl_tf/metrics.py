@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import require
+from ecl_tf._internal import positions, require
 
 
 class _PerExampleMean(keras.metrics.Mean):
@@ -26,13 +26,20 @@ class _PerExampleMean(keras.metrics.Mean):
         self.output: Any = outputs.get(output)
 
     def values(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """Returns one value for each example, shape (batch,)."""
+        """Returns one value for each position, shape (batch, positions...)."""
         raise NotImplementedError
 
     def update_state(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
     ) -> None:
-        super().update_state(self.values(y_true, y_pred), sample_weight)
+        values = self.values(y_true, y_pred)
+        known = _known(self.output, y_true, y_pred)
+        if sample_weight is not None:
+            sample_weight = positions.expand(sample_weight, values.shape, "sample_weight")
+            sample_weight = tf.broadcast_to(sample_weight, tf.shape(values))
+        if known is not None:
+            sample_weight = known if sample_weight is None else known * sample_weight
+        super().update_state(values, sample_weight)
 
     def get_config(self) -> dict[str, Any]:
         output = keras.saving.serialize_keras_object(self.output)
@@ -57,11 +64,15 @@ class NegativeLogLikelihood(_PerExampleMean):
     Reference: Gneiting and Raftery, "Strictly Proper Scoring Rules", 2007, section 4.
     """
 
+    _direction = "down"  # Where callbacks with mode="auto" look.
+
     def __init__(self, output: outputs.Output | str, name: str = "nll", dtype: Any = None):
         super().__init__(output, name, dtype)
 
     def values(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        return self.output.negative_log_likelihood(self.output(y_pred), y_true)
+        if isinstance(self.output, outputs.Joint):
+            return self.output.negative_log_likelihood(self.output(y_pred), y_true)
+        return self.output.negative_log_likelihoods(self.output(y_pred), y_true)
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -106,7 +117,7 @@ class GaussianCoverage(_PerExampleMean):
         y_true = tf.reshape(tf.cast(y_true, tf.float32), tf.shape(mean))
         z = tf.math.ndtri(0.5 * (1.0 + self.level))
         inside = tf.abs(y_true - mean) <= z * stddev
-        return outputs.per_example(tf.cast(inside, tf.float32))
+        return tf.reduce_mean(tf.cast(inside, tf.float32), -1)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "level": self.level}
@@ -138,6 +149,7 @@ class AngularError(_PerExampleMean):
     """
 
     uses_spread = False
+    _direction = "down"
 
     def __init__(self, output: outputs.Output, name: str = "angular_error", dtype: Any = None):
         super().__init__(output, name, dtype)
@@ -157,7 +169,7 @@ class AngularError(_PerExampleMean):
         else:
             a, b = _gaze_vector(predicted), _gaze_vector(y_true)
             angle = tf.atan2(tf.norm(tf.linalg.cross(a, b), axis=-1), tf.reduce_sum(a * b, -1))
-        return outputs.per_example(angle * (180.0 / math.pi))
+        return angle * (180.0 / math.pi)
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -190,6 +202,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
     """
 
     families = ("categorical",)
+    _direction = "down"
 
     def __init__(
         self,
@@ -215,7 +228,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
     ) -> None:
         logits = (self.output or outputs.Categorical()).logits(y_pred)
-        y_true = tf.convert_to_tensor(y_true)
+        labels = y_true = tf.convert_to_tensor(y_true)
         if outputs.is_one_hot(y_true, logits):
             y_true = tf.argmax(y_true, -1)
         confidence = tf.reshape(tf.reduce_max(tf.nn.softmax(logits), -1), [-1])
@@ -225,10 +238,11 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         index = tf.cast(tf.math.ceil(confidence * self.bins), tf.int32) - 1
         member = tf.one_hot(tf.clip_by_value(index, 0, self.bins - 1), self.bins)
         if sample_weight is not None:
-            # One weight for each row holds for all of its positions.
-            weight = tf.reshape(tf.cast(sample_weight, tf.float32), [-1])
-            positions = tf.size(confidence) // tf.maximum(tf.size(weight), 1)
-            member *= tf.repeat(weight, positions)[:, None]
+            weight = positions.expand(sample_weight, logits.shape[:-1], "sample_weight")
+            weight = tf.broadcast_to(weight, tf.shape(logits)[:-1])
+            member *= tf.reshape(weight, [-1, 1])
+        if (known := _known(self.output, labels, logits)) is not None:
+            member *= tf.reshape(known, [-1, 1])
         rows = tf.stack([tf.ones_like(confidence), tf.cast(right, tf.float32), confidence])
         self.totals.assign_add(tf.matmul(rows, member))
 
@@ -241,6 +255,13 @@ class ExpectedCalibrationError(keras.metrics.Metric):
     def get_config(self) -> dict[str, Any]:
         output = self.output and keras.saving.serialize_keras_object(self.output)
         return {**super().get_config(), "bins": self.bins, "output": output}
+
+
+def _known(output, y_true, y_pred):
+    """1 for labels that count, or None if all do; a joint output's are not told apart."""
+    if output is None or isinstance(output, outputs.Joint):
+        return None
+    return output.known(y_true, y_pred)
 
 
 def _require_normal(metric):

@@ -23,6 +23,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import divergences
+from ecl_tf._internal import own_inputs
 
 
 class Networks(NamedTuple):
@@ -35,7 +36,7 @@ class Networks(NamedTuple):
     """
 
     teacher: Any
-    student: Callable[..., Any]
+    student: Any
     output: Any
 
 
@@ -77,7 +78,8 @@ class Answers:
     @functools.cached_property
     def student_output(self) -> Any:
         """The student's raw output."""
-        return self.networks.student(self.inputs, training=False)
+        student = self.networks.student
+        return student(own_inputs.of(student, self.inputs), training=False)
 
 
 def teacher_uncertainty(answers: Answers) -> tf.Tensor:

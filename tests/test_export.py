@@ -126,6 +126,41 @@ def test_a_list_of_inputs_is_fed_by_name(tmp_path):
     np.testing.assert_allclose(answer, expected, atol=1e-5)
 
 
+def dense_of(inputs):
+    joined = keras.layers.Concatenate()(keras.tree.flatten(inputs) * 2)
+    return keras.Model(inputs, keras.layers.Dense(3)(joined))
+
+
+def test_names_do_not_depend_on_what_keras_counted(tmp_path, subtests):
+    def two(*names):
+        return [keras.Input((2,), name=name) for name in names]
+
+    for number, (inputs, expected) in enumerate(
+        [
+            (two(None), ["inputs"]),  # In a list.
+            (two(None, "right"), ["inputs_0", "right"]),
+            (two("inputs_1", None), ValueError),
+            ({"a": two(None)[0], "b": two("mine", None)}, ["a", "b_0", "b_1"]),
+        ]
+    ):
+        with subtests.test(expected=expected):
+            path = tmp_path / str(number)
+            if expected is ValueError:
+                with pytest.raises(ValueError, match=r"names \['inputs_1', 'inputs_1'\]"):
+                    exported(dense_of(inputs), "categorical", path)
+            else:
+                assert exported(dense_of(inputs), "categorical", path).input_names == expected
+
+    student = keras.Sequential([keras.Input((SIZE,)), keras.layers.Dense(3)])
+    student.save(tmp_path / "student.keras")
+    loaded = keras.models.load_model(tmp_path / "student.keras")
+    assert student.inputs[0].name != loaded.inputs[0].name  # Keras's own names do.
+    for each in (student, loaded):
+        found = exported(each, "categorical", tmp_path / "student")
+        assert found.input_names == ["inputs"]
+        np.testing.assert_allclose(found(X).probs_parameter(), softmax(student(X)), atol=1e-5)
+
+
 def test_wrong_input_names_are_refused(joint):
     loaded = joint[2]
     with pytest.raises(ValueError, match=r"\['left', 'right'\]; got \['left', 'up'\]"):
@@ -168,6 +203,65 @@ def test_a_student_is_exported_as_it_is_then(tmp_path):
     np.testing.assert_allclose(answer, softmax(student(X)), atol=1e-5)
 
 
+def test_what_no_export_wrote_stays_as_it_is(tmp_path, subtests):
+    def note(name):
+        def write(path):
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_text("mine")
+
+        return write
+
+    def exported_and(name):
+        return lambda path: (Distiller(network(), network()).export(path), note(name)(path))
+
+    for number, (prepare, message) in enumerate(
+        [
+            (lambda path: path.write_text("mine"), "it is a file"),
+            (note("saved_model.pb"), r"it holds 'saved_model\.pb', which no export"),
+            (note("weights/epoch_1.h5"), "it holds 'weights'"),
+            (exported_and("notes.txt"), r"it holds 'notes\.txt'"),
+            (exported_and("variables/mine.npz"), r"it holds 'variables/mine\.npz'"),
+        ]
+    ):
+        with subtests.test(message=message):
+            path = tmp_path / str(number)
+            prepare(path)
+            before = {each: each.stat().st_mtime_ns for each in tmp_path.rglob("*")}
+            with pytest.raises(ValueError, match=f"can't be exported.*{message}.*new directory"):
+                Distiller(network(), network()).export(path)
+            assert {each: each.stat().st_mtime_ns for each in tmp_path.rglob("*")} == before
+    with pytest.raises(ValueError, match="0 is a file"):
+        Distiller(network(), network()).export(tmp_path / "0" / "student")
+
+
+def test_an_export_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
+    student, path = network(), tmp_path / "students" / "first"
+    exported(student, "categorical", path)
+
+    save = tf.saved_model.save
+
+    def full(module, directory, *arguments, **kwargs):
+        save(tf.Module(), directory)
+        raise OSError("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.saved_model, "save", full)
+        with pytest.raises(OSError, match="disk is full"):
+            exported(network(), "categorical", path)
+    weights = student.get_weights()
+    student.set_weights([np.full_like(weights[0], np.nan), *weights[1:]])
+    with pytest.raises(ValueError, match=r"weight '.*kernel' has NaN"):
+        exported(student, "categorical", path)
+    student.set_weights(weights)
+    np.testing.assert_allclose(load_student(path)(X).probs_parameter(), softmax(student(X)), 1e-4)
+    assert [each.name for each in path.parent.iterdir()] == ["first"]
+
+    saved_model = path / "saved_model.pb"
+    saved_model.write_bytes(saved_model.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"first is damaged or not complete.*distiller\.export"):
+        load_student(path)
+
+
 @pytest.mark.parametrize("arguments", [{"format": "onnx"}, {"verbose": True}])
 def test_other_formats_are_refused(arguments, tmp_path):
     with pytest.raises(ValueError, match="SavedModel"):
@@ -195,6 +289,7 @@ def test_a_subclassed_student_is_exported_after_fit(data, tmp_path):
     distiller.fit(data, verbose=0)
     distiller.export(tmp_path / "student")
     loaded = load_student(tmp_path / "student")
+    assert loaded.input_names == ["inputs"]
     expected = softmax(distiller.student(X))
     for rows in (1, 64):
         answer = loaded.parameters(X[:rows])["probabilities"]

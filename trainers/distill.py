@@ -24,8 +24,6 @@ command_line.takes("checkpoint_every", "dry_run")
 
 
 def main(_):
-    import keras
-
     from ecl_tf import replay
     from ecl_tf.experiments import (
         distillation,
@@ -59,7 +57,7 @@ def main(_):
             evaluation.keep_teacher(workdir, of_teacher)
         if path.exists():
             progress.announce(f"{path} is there already; nothing to train.")
-            student = keras.models.load_model(path, compile=False)
+            student = distillation.load_model(path)
         else:
             student = distillation.distill(experiment, teacher, workdir, store)
             save_model(student, path)

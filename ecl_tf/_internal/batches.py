@@ -1,25 +1,114 @@
 """What a batch is made of, and what can be known of the data before the first one."""
 
-from typing import Any
+import inspect
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 
+class Weighted(NamedTuple):
+    """Inputs and weights without labels, in the place of inputs.
+
+    Keras's `fit` leaves out weights that come without labels. These it takes for inputs.
+    """
+
+    inputs: Any
+    weights: Any
+
+
 def unpack(data):
-    """Inputs, labels, and weights as float32 of shape (batch,)."""
+    """Inputs, labels and weights of a batch; the last two may be None, or dicts by output."""
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    if sample_weight is not None:
-        if keras.tree.is_nested(sample_weight):
-            raise ValueError(
-                "sample_weight must be one weight for each row, shape (batch,); got a "
-                f"{type(sample_weight).__name__} of them. Weigh outputs with "
-                "ecl_tf.outputs.Joint(outputs, weights). Weights of rows beside arrays of several "
-                "labels are copied to every label by Keras: give a tf.data.Dataset of (inputs, "
-                "labels, weights) instead."
-            )
-        sample_weight = tf.reshape(tf.cast(sample_weight, tf.float32), [row_count(x)])
+    if isinstance(x, Weighted):
+        x, sample_weight = x
+    if isinstance(sample_weight, (list, tuple)):
+        raise ValueError(
+            "sample_weight must be one weight for each row or position, or a dict of them by the "
+            f"names of outputs; got a {type(sample_weight).__name__}."
+        )
     return x, y, sample_weight
+
+
+def without_padding(nest, sample_weight):
+    """Rows with other ones in the place of those whose weight is 0, which are no samples' source.
+
+    Args:
+        nest: tensors of shape (batch, ...).
+        sample_weight: weights of rows or positions, a dict of them, or None.
+    """
+    if sample_weight is None:
+        return nest
+    weights = [tf.cast(each, tf.float32) for each in keras.tree.flatten(sample_weight)]
+    of_rows = [tf.reduce_max(tf.abs(each), range(1, each.shape.rank)) for each in weights]
+    is_real = tf.add_n(of_rows) > 0.0
+    count = tf.reduce_sum(tf.cast(is_real, tf.int32))
+    row = tf.range(tf.size(is_real))
+    real_first = tf.argsort(tf.cast(~is_real, tf.int32), stable=True)
+    other = tf.gather(real_first, row % tf.maximum(count, 1))
+    source = tf.where(is_real | tf.equal(count, 0), row, other)
+    return keras.tree.map_structure(
+        lambda each: each if each is None else tf.gather(each, source), nest
+    )
+
+
+def keeping_weights(x, y=None, sample_weight=None):
+    """The arguments x, y and sample_weight of `fit`, such that weights without labels stay.
+
+    Args:
+        x: arrays, a dataset, a `keras.utils.PyDataset` or a generator, perhaps of batches
+            (inputs, None, weights).
+        y: labels, or None.
+        sample_weight: weights of arrays, or None.
+    """
+    if y is None and sample_weight is not None:
+        return Weighted(x, sample_weight), None, None
+    if isinstance(x, tf.data.Dataset) and _lacks_labels(x.element_spec):
+        x = x.map(lambda *batch: (Weighted(batch[0], batch[2]),))
+    elif isinstance(x, keras.utils.PyDataset):
+        x = _Rows(x)
+    elif inspect.isgenerator(x):
+        x = (_packed(batch) for batch in x)
+    return x, y, sample_weight
+
+
+def packed(x, y=None, sample_weight=None):
+    """What Keras takes as validation data."""
+    if y is None:
+        return x if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)) else (x,)
+    return (x, y) if sample_weight is None else (x, y, sample_weight)
+
+
+def _lacks_labels(batch):
+    if not isinstance(batch, (tuple, list)) or len(batch) != 3:
+        return False
+    return batch[1] is None or isinstance(batch[1], tf.NoneTensorSpec)
+
+
+def _packed(batch):
+    return (Weighted(batch[0], batch[2]),) if _lacks_labels(batch) else batch
+
+
+class _Rows(keras.utils.PyDataset):
+    """A `PyDataset`, whose weights without labels stay."""
+
+    def __init__(self, dataset):
+        names = ("workers", "use_multiprocessing", "max_queue_size")
+        super().__init__(**{name: getattr(dataset, name) for name in names})
+        self._dataset = dataset
+
+    @property
+    def num_batches(self):
+        return self._dataset.num_batches
+
+    def __getitem__(self, index):
+        return _packed(self._dataset[index])
+
+    def on_epoch_begin(self):
+        self._dataset.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self._dataset.on_epoch_end()
 
 
 def row_count(inputs: Any) -> int | tf.Tensor:
@@ -69,3 +158,10 @@ def is_empty(x):
     if isinstance(x, tf.data.Dataset):
         return int(x.cardinality()) == 0
     return keras.tree.flatten(x)[0].shape[0] == 0
+
+
+def is_endless(x):
+    """Whether a dataset or a `PyDataset` never ends, as far as it says."""
+    if isinstance(x, tf.data.Dataset):
+        return bool(x.cardinality() == tf.data.INFINITE_CARDINALITY)
+    return isinstance(x, keras.utils.PyDataset) and x.num_batches is None

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import symbolic
+from ecl_tf._internal import own_inputs, symbolic
 
 
 class FeatureLosses:
@@ -26,13 +26,47 @@ class FeatureLosses:
             layers = [loss.teacher_layer_name for loss in losses]
             self.run_teacher = runner(teacher.members[0], layers)
 
-    def mean(self, teacher, student):
-        """The mean of the losses, a scalar, for both networks' {layer name: features}."""
+    def mean(self, teacher, student, weights=None):
+        """The mean of the losses, a scalar, for both networks' {layer name: features}.
+
+        Args:
+            teacher: the teacher's features.
+            student: the student's.
+            weights: float32 (batch, positions...), whose mean is 1; None for none. Features
+                of other positions have their row's mean weight.
+        """
         values = [
-            loss.compute_loss(teacher[loss.teacher_layer_name], student[loss.student_layer_name])
+            _weighted(loss, weights).compute_loss(
+                teacher[loss.teacher_layer_name], student[loss.student_layer_name]
+            )
             for loss in self._losses
         ]
         return tf.add_n([tf.cast(value, tf.float32) for value in values]) / len(values)
+
+
+def _weighted(feature_loss, weights):
+    """A copy whose loss functions multiply their values by weights."""
+    if weights is None:
+        return feature_loss
+
+    def of(loss):
+        def weigh(its, own):
+            values = tf.convert_to_tensor(loss(its, own))
+            if values.shape.rank == 0:
+                return values  # A function of the whole batch.
+            fits = values.shape.rank >= weights.shape.rank and all(
+                None not in (mine, wanted) and mine == wanted
+                for mine, wanted in zip(values.shape[1:], weights.shape[1:], strict=False)
+            )
+            factor = weights if fits else tf.reduce_mean(weights, range(1, weights.shape.rank))
+            missing = values.shape.rank - factor.shape.rank
+            return values * tf.cast(factor[(..., *[None] * missing)], values.dtype)
+
+        return None if loss is None else weigh
+
+    result = copy.copy(feature_loss)
+    result.loss = keras.tree.map_structure(of, feature_loss.loss)
+    return result
 
 
 def validate(feature_losses, teacher, student):
@@ -84,7 +118,7 @@ def runner(model, layer_names):
         )
 
     def run(inputs, training):
-        result = network(inputs, training=training)
+        result = network(own_inputs.of(model, inputs), training=training)
         if not names:
             return result, {None: result}
         return result["output"], {**result["features"], None: result["output"]}

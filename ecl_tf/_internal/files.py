@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,6 +42,40 @@ def whole(path: str | os.PathLike, writer: int | None = None) -> Iterator[pathli
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_unfinished(path: pathlib.Path) -> bool:
+    """Whether a name is that of a file that was still being written, here or by other programs."""
+    name = path.name
+    return name.startswith((UNFINISHED, ".")) or ".tmp." in name or name.endswith(".tmp")
+
+
+@contextlib.contextmanager
+def whole_directory(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """As `whole`, of a directory: gives a path to make one at, which becomes `path` at the end.
+
+    A directory can't be moved to the place of one that holds files, so the old one is moved aside
+    first. A process that is killed between these two moves leaves both of them, in the temporary
+    directory beside `path`.
+
+    Args:
+        path: the directory to write. What is in it is replaced.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f"{UNFINISHED}{path.name}."
+    # Of a new name: a directory that is there already may be somebody's.
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as holder:
+        new, old = (pathlib.Path(holder) / name for name in ("new", "old"))
+        yield new
+        if path.exists():
+            os.replace(path, old)
+        try:
+            os.replace(new, path)
+        except OSError:
+            if old.exists():
+                os.replace(old, path)
+            raise
 
 
 def write_json(path: str | os.PathLike, content: Any, writer: int | None = None) -> None:

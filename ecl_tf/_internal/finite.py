@@ -1,4 +1,6 @@
-"""Stops training at the first NaN or Inf, and says where it came from."""
+"""Stops training at the first NaN, Inf or wrong label, and says where it came from."""
+
+import warnings
 
 import keras
 import tensorflow as tf
@@ -9,13 +11,15 @@ SOURCES = {
     "the teacher": "Look at its weights, and at its answers to extreme inputs.",
     "the student": "A lower learning rate or gradient clipping may help.",
     "the loss": "Look at the labels, the sample weights and the regularizers.",
+    "the gradients": "They overflowed: a lower learning rate or gradient clipping may help.",
     "the update": "The student's weights overflowed: lower the learning rate.",
 }
+_LABELS = 2  # After the sources' counts: the number of wrong labels, and their sum.
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
 class NonFiniteCount(keras.metrics.Metric):
-    """Counts of steps with a value that is not finite, for each of `SOURCES`.
+    """Counts of steps with a value that is not finite, for each of `SOURCES`, and wrong labels.
 
     A metric, so that it needs no host inside the compiled step (where XLA drops
     assertions), and so that several replicas' counts are summed.
@@ -23,24 +27,67 @@ class NonFiniteCount(keras.metrics.Metric):
 
     def __init__(self, name="non_finite"):
         super().__init__(name=name)
-        self.counts = self.add_variable((len(SOURCES),), initializer="zeros", name="counts")
+        shape = (len(SOURCES) + _LABELS,)
+        self.counts = self.add_variable(shape, initializer="zeros", name="counts")
+        self.expected_labels = ""  # In words, set by who counts wrong ones.
 
-    def update_state(self, *values):
-        """Takes one nesting of tensors for each of `SOURCES`."""
-        # The weights' sum, which is finite if all of it is: one operation for each of a
-        # student's, where `is_finite` of all elements takes three. Other values may be as large
-        # as float32 goes (logits of masked classes), and their sum infinite.
-        *others, updated = values
+    def update_state(self, *values, labels=None):
+        """Counts what is wrong before an update, and returns whether something is, or was.
+
+        Args:
+            *values: one nesting of tensors for each of `SOURCES` but the update.
+            labels: the number of wrong labels and their sum, float32 (2,); None for none.
+        """
+        *others, gradients = values
         finite = [
             _all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in _floats(nest)])
             for nest in others
         ]
-        sums = [tf.reduce_sum(tf.cast(tensor, tf.float32)) for tensor in _floats(updated)]
-        finite.append(tf.math.is_finite(tf.add_n(sums or [tf.zeros(())])))
-        self.counts.assign_add(tf.cast(~tf.stack(finite), tf.float32))
+        finite += [_have_a_finite_sum(gradients), True]
+        counts = [tf.cast(~tf.stack(finite), tf.float32)]
+        counts.append(tf.zeros(_LABELS) if labels is None else labels)
+        counts = tf.convert_to_tensor(self.counts) + tf.concat(counts, 0)
+        self.counts.assign(counts)
+        return tf.reduce_any(tf.not_equal(counts, 0.0))
+
+    def count_update(self, weights):
+        """Counts an update that left weights which are not finite, if nothing was wrong before."""
+        counts = tf.convert_to_tensor(self.counts)
+        is_bad = tf.reduce_all(tf.equal(counts, 0.0)) & ~_have_a_finite_sum(weights)
+        place = tf.one_hot(len(SOURCES) - 1, len(SOURCES) + _LABELS)
+        self.counts.assign(counts + tf.cast(is_bad, tf.float32) * place)
 
     def result(self):
         return tf.convert_to_tensor(self.counts)
+
+
+def nan_where_inputs_are_not(raw, inputs):
+    """Raw outputs with NaN in rows whose inputs are not finite, whatever a network makes of them.
+
+    TensorFlow's relu makes 0 of NaN on some processors.
+    """
+    leaves = _floats(inputs)
+    if not leaves:
+        return raw
+    finite = [tf.reduce_all(tf.math.is_finite(leaf), range(1, leaf.shape.rank)) for leaf in leaves]
+    is_finite = tf.reduce_all(tf.stack(finite), 0)
+
+    def of(tensor):
+        rows = tf.reshape(is_finite, tf.concat([[-1], [1] * (tensor.shape.rank - 1)], 0))
+        return tf.where(rows, tensor, tf.constant(float("nan"), tensor.dtype))
+
+    return tf.nest.map_structure(of, raw)
+
+
+def _have_a_finite_sum(tensors):
+    """Whether the sum of all elements is finite, which it is if they are.
+
+    It is one operation for each tensor, where `is_finite` of all elements takes three. Other
+    values than weights and gradients may be as large as float32 goes (logits of masked
+    classes), and their sum infinite.
+    """
+    sums = [tf.reduce_sum(tf.cast(tensor, tf.float32)) for tensor in _floats(tensors)]
+    return tf.math.is_finite(tf.add_n(sums or [tf.zeros(())]))
 
 
 def _all(flags):
@@ -52,31 +99,57 @@ def _floats(nest):
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Raises after the first step that met NaN or Inf, before other callbacks run.
+    """Raises after the first step that met NaN, Inf or wrong labels, before other callbacks run.
 
-    `Distiller.fit` puts it before all other callbacks, so no checkpoint is written
-    over by weights that are not finite. For that the host waits for every execution,
-    of `steps_per_execution` steps, and reads five numbers: the only ones in an epoch.
+    What that step did is put back, unless its update itself overflowed. `Distiller.fit` puts this
+    before all other callbacks, so no checkpoint is written over by weights that are not finite.
+    For that the host waits for every execution, of `steps_per_execution` steps, and reads eight
+    numbers: the only ones in an epoch. At the end of an evaluation that met NaN or Inf it warns.
     """
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._steps_before = int(self.model.step.numpy())
 
     def on_train_batch_end(self, batch, logs=None):
         counts = self.model.non_finite.counts.numpy()
         if not counts.any():
-            self._steps_before += self.model.steps_per_execution
             return
-        first, last = self._steps_before + 1, int(self.model.step.numpy())
-        where = f"step {last}" if first == last else f"steps {first} to {last}"
-        # Values flow from the first source to the last, so the first one is the cause. But what
-        # an update spoils shows in the student a step later: there, what was met most often.
-        place = 0 if counts[0] else 1 if counts[1] else 2 + int(counts[2:].argmax())
-        source, remedy = list(SOURCES.items())[place]
+        source, remedy = _first(counts)
+        # A step that was not applied is not counted.
+        is_applied = source == "the update"
+        step = int(self.model.step.numpy()) + (0 if is_applied else 1)
+        stopped = f"Training stopped in step {step} (counted from 1)"
+        self._raise_for_labels(counts, stopped)
+        student = "" if is_applied else "Student and optimizer are as they were before that step. "
         raise FloatingPointError(
-            f"Training stopped in {where} (counted from 1): {source} had NaN or Inf. No "
-            f"checkpoint was written since. {remedy}"
+            f"{stopped}: {source} had NaN or Inf. {student}No checkpoint was written since. "
+            f"{remedy}"
         )
+
+    def on_test_end(self, logs=None):
+        counts = self.model.non_finite.counts.numpy()
+        if not counts.any():
+            return
+        self._raise_for_labels(counts, "The evaluation stopped")
+        place = int(counts.nonzero()[0][0])
+        source, _ = _first(counts)
+        source = source.replace("the sampled inputs", "the inputs")
+        warnings.warn(
+            f"The evaluation met NaN or Inf: {source} had it in {counts[place]:g} of the batches. "
+            "Rows with such inputs count as NaN, and so do the results. Look for NaN in the data.",
+            stacklevel=2,
+        )
+
+    def _raise_for_labels(self, counts, what):
+        number, total = (float(count) for count in counts[-_LABELS:])
+        if number:
+            raise ValueError(
+                f"{what}: {number:g} labels are out of range; their mean is {total / number:g}. "
+                f"Expected {self.model.non_finite.expected_labels}."
+            )
+
+
+def _first(counts):
+    """The source that was the first to meet something: an update, or what flows before others."""
+    counts = counts[: len(SOURCES)]
+    return list(SOURCES.items())[-1 if counts[-1] else int((counts > 0).argmax())]
 
 
 def stop_before(callbacks, model):

@@ -16,7 +16,7 @@ def fingerprint_of_models(models):
             digest.update(f"{weight.dtype}{weight.shape}".encode())
             digest.update(weight.tobytes())
         if not weights:
-            config = _comparable(config_of(model))
+            config = comparable(config_of(model))
             digest.update(json.dumps(config, sort_keys=True).encode())
     return digest.hexdigest()
 
@@ -34,7 +34,7 @@ def config_of(thing):
 
 def differing(found, wanted, prefix=""):
     """Yields the dotted name and both values of every field in which two records differ."""
-    found, wanted = _comparable(_plain(found)), _comparable(_plain(wanted))
+    found, wanted = comparable(_plain(found)), comparable(_plain(wanted))
     for name in sorted(found.keys() | wanted.keys()):
         one, two = found.get(name), wanted.get(name)
         if isinstance(one, dict) and isinstance(two, dict):
@@ -48,10 +48,16 @@ def differences(found, wanted):
     return [f"{name} ({one!r} there, {two!r} here)" for name, one, two in differing(found, wanted)]
 
 
-def _comparable(value):
+def fingerprint_of_record(record):
+    """A hash of a record, the same for two in which `differences` finds none."""
+    fields = [[name, value] for name, _, value in differing({}, record)]
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def comparable(value):
     """Without what Keras counts or draws in a session: layers' names, seeds, and shapes met."""
     if isinstance(value, list):
-        return [_comparable(item) for item in value]
+        return [comparable(item) for item in value]
     if not isinstance(value, dict):
         return value
     left_out = {"build_config", "inbound_nodes", "input_layers", "output_layers"}
@@ -59,7 +65,7 @@ def _comparable(value):
         left_out.add("module")  # Classes may move.
     if value.keys() & {"trainable", "batch_shape"}:
         left_out |= {"name", "seed"}  # An `Augment` draws by its own.
-    return {key: _comparable(item) for key, item in value.items() if key not in left_out}
+    return {key: comparable(item) for key, item in value.items() if key not in left_out}
 
 
 def _plain(value):

@@ -139,6 +139,23 @@ def partners(seed, rows, group_size=None):
     return start + _rolled(u, tf.range(rows) - start, size)
 
 
+def others(seed, rows, count, group_size=None):
+    """Another row of the same group for each of a row's `count` cells, all equally likely.
+
+    Args:
+        seed: of shape (2,) or (3,).
+        rows: the number of rows.
+        count: the number of cells of each.
+        group_size: as in `partners`.
+
+    Returns:
+        int32 indices of shape (rows, count); a row's own only in a group of one row.
+    """
+    start, size = groups.starts_and_sizes(rows, group_size)
+    start, size = start[:, None], size[:, None]
+    return start + _rolled(uniform(seed, [rows, count]), tf.range(rows)[:, None] - start, size)
+
+
 def _rolled(u, row, rows):
     """Rows rolled by a shift of 1 to rows - 1, as u in [0, 1) says."""
     others = tf.maximum(rows - 1, 1)

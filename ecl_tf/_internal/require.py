@@ -10,6 +10,13 @@ def positive(name, value):
     return float(value)
 
 
+def probability(name, value):
+    """The value as a float; raises ValueError unless it is a number in (0, 1]."""
+    if not isinstance(value, numbers.Real) or not 0.0 < float(value) <= 1.0:
+        raise ValueError(f"{name} must be a number in (0, 1]; got {value!r}.")
+    return float(value)
+
+
 def whole(name, value, least, what="a whole number"):
     """The value as an int; raises ValueError unless it is a whole number, at least so large."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:

@@ -6,10 +6,10 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("ecl_tf")
 class RowMeans(keras.metrics.Metric):
-    """Means of several values over all rows since the last reset.
+    """Means of several values over all rows, or positions, since the last reset.
 
-    They share one variable, and one count of rows: a `keras.metrics.Mean` for each would be
-    1 to 2 % of a small student's step.
+    They share one variable: a `keras.metrics.Mean` for each would be 1 to 2 % of a small
+    student's step.
 
     Args:
         names: of the values.
@@ -25,19 +25,31 @@ class RowMeans(keras.metrics.Metric):
     def __init__(self, names, name="means"):
         super().__init__(name=name)
         self.names = list(names)
-        # The number of rows, and every value's sum.
-        self.totals = self.add_variable((1 + len(self.names),), initializer="zeros", name="totals")
+        # Every value's count, and every value's sum.
+        self.totals = self.add_variable((2, len(self.names)), initializer="zeros", name="totals")
 
-    def update_state(self, values):
-        """Takes a dict from every name to a tensor of shape (rows,)."""
-        sums = [tf.reduce_sum(tf.cast(values[name], tf.float32)) for name in self.names]
-        rows = tf.cast(tf.shape(values[self.names[0]])[0], tf.float32)
-        self.totals.assign_add(tf.stack([rows, *sums]))
+    def update_state(self, values, counts=None):
+        """Takes a dict of the values' names to tensors of shape (rows,).
+
+        Args:
+            values: the dict; names left out stay as they are.
+            counts: a dict of a value's name to what each of its rows counts, a scalar; names
+                that are left out, and by default all of them, count 1.
+        """
+        counts = counts or {}
+        rows = tf.cast(tf.shape(next(iter(values.values())))[0], tf.float32)
+        number, total = [], []
+        for name in self.names:
+            count = counts.get(name, 1.0)
+            own = tf.reduce_sum(tf.cast(values[name], tf.float32)) if name in values else 0.0
+            number.append((rows if name in values else 0.0) * count)
+            total.append(own * count)
+        self.totals.assign_add(tf.stack([tf.stack(number), tf.stack(total)]))
 
     def result(self):
         """Returns a dict from name to mean; 0 without rows."""
-        totals = tf.convert_to_tensor(self.totals)
-        means = tf.unstack(tf.math.divide_no_nan(totals[1:], totals[0]))
+        count, total = tf.unstack(tf.convert_to_tensor(self.totals))
+        means = tf.unstack(tf.math.divide_no_nan(total, count))
         return dict(zip(self.names, means, strict=True))
 
     def get_config(self):

@@ -3,6 +3,12 @@
 import keras
 import tensorflow as tf
 
+INPUTS_HINT = (
+    "A dict is taken for inputs, by the names of the network's inputs. If it holds labels too, as "
+    "tfds.load gives it without as_supervised=True, give (inputs, labels): "
+    "dataset.map(lambda row: (row['image'], row['label']))."
+)
+
 
 def inputs_of(model):
     """The nesting of symbolic inputs, or None for a subclassed or unbuilt model."""
@@ -25,15 +31,24 @@ def output_shape(model, inputs=None):
         model: a Keras model.
         inputs: specs of a batch (anything with shape and dtype), with which a model
             without symbolic outputs is called, and so built.
+
+    Raises:
+        ValueError: if the model can't be called with them.
     """
     output = output_of(model)
     if output is None and inputs is not None:
-        output = model(
-            keras.tree.map_structure(
-                lambda spec: keras.KerasTensor(tuple(spec.shape), tf.as_dtype(spec.dtype).name),
-                inputs,
-            )
+        tensors = keras.tree.map_structure(
+            lambda spec: keras.KerasTensor(tuple(spec.shape), tf.as_dtype(spec.dtype).name),
+            inputs,
         )
+        try:
+            output = model(tensors)
+        except Exception as error:
+            hint = f"\n{INPUTS_HINT}" if isinstance(inputs, dict) else ""
+            raise ValueError(
+                f"The network {model.name!r} can't be called with the data's inputs, {inputs}: "
+                f"{error}{hint}"
+            ) from error
     if output is None:
         return None
     return keras.tree.map_structure(lambda tensor: tuple(tensor.shape), output)

@@ -8,7 +8,13 @@ from ecl_tf.data.digits import digits, rotated_digits
 from ecl_tf.data.images import cifar10, cifar100, fashion_mnist, imagenet2012
 from ecl_tf.data.mpii_gaze import mpii_gaze
 from ecl_tf.data.sine import sine
-from ecl_tf.data.splits import Splits, evaluation_batches, to_float, training_batches
+from ecl_tf.data.splits import (
+    Splits,
+    evaluation_batches,
+    require_usable,
+    to_float,
+    training_batches,
+)
 from ecl_tf.data.table import table
 
 __all__ = [
@@ -50,7 +56,8 @@ def load(name: str, **arguments: Any) -> Splits:
         **arguments: the function's own.
 
     Raises:
-        ValueError: if there is no such data set, or it does not take an argument.
+        ValueError: if there is no such data set, it does not take an argument, or its splits
+            are empty, without end, or hold values that are NaN or infinite.
         ModuleNotFoundError: if there is no such module.
     """
     functions = _DATASETS
@@ -58,4 +65,6 @@ def load(name: str, **arguments: Any) -> Splits:
     if colon:
         own = getattr(importlib.import_module(module), function, None)
         functions = {name: own} if callable(own) else {}
-    return call_by_name("data set", functions, name, arguments)
+    splits = call_by_name("data set", functions, name, arguments)
+    require_usable(splits, name)
+    return splits

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import random
@@ -36,6 +37,8 @@ class Splits:
         target_mean: mean of the training targets, one number for each dimension, for
             networks to learn in standardised units (see `ecl_tf.outputs.Normal`); 0 by default.
         target_stddev: their standard deviation; 1 by default.
+        class_names: what the classes 0 to event_size - 1 are called in the data; None, the
+            default, if that is not known.
     """
 
     train: tf.data.Dataset
@@ -46,6 +49,7 @@ class Splits:
     decode: Callable[[Any, Any], Any] | None = None
     target_mean: Any = 0.0
     target_stddev: Any = 1.0
+    class_names: tuple[str, ...] | None = None
 
     @property
     def input_shape(self) -> Any:
@@ -66,6 +70,59 @@ Splits.__init__.__doc__ = "Takes the attributes that the class describes."
 def in_memory(dataset: tf.data.Dataset) -> Any:
     """Returns a `dataset` of known length as one nest of tensors, row by row."""
     return dataset.batch(max(int(dataset.cardinality()), 1)).get_single_element()
+
+
+def require_usable(splits: Splits, name: str) -> None:
+    """Reads the numbers of each part once.
+
+    Args:
+        splits: what a data set was loaded as.
+        name: of the data set, for messages.
+
+    Raises:
+        ValueError: if a part is empty, without end, or of an unknown length where that matters, or
+            if an input or a label is NaN or infinite, naming the part and the place.
+    """
+    if not isinstance(splits, Splits):
+        raise ValueError(
+            f"The data set {name!r} is {type(splits).__name__}; its function must return "
+            "ecl_tf.data.Splits."
+        )
+    for part in ("train", "validation", "test"):
+        dataset = getattr(splits, part)
+        length = int(dataset.cardinality())
+        streamed = part == "train" and splits.decode is not None
+        wanted = "expected a tf.data.Dataset of single examples that ends"
+        if length in (0, tf.data.INFINITE_CARDINALITY):
+            what = "without end" if length else "empty"
+            raise ValueError(f"The {part} split of {name!r} is {what}; {wanted}.")
+        if part == "train" and length == tf.data.UNKNOWN_CARDINALITY and not streamed:
+            raise ValueError(
+                f"The train split of {name!r} is of unknown length; {wanted}. If it has n "
+                "examples, say dataset.apply(tf.data.experimental.assert_cardinality(n))."
+            )
+        leaves = keras.tree.flatten(dataset.element_spec)
+        if not streamed and any(leaf.dtype.is_floating for leaf in leaves):
+            _require_finite(dataset, f"The {part} split of {name!r}")
+
+
+def _require_finite(dataset, what):
+    first = 0
+    for batch in dataset.batch(256):
+        for path, leaf in keras.tree.flatten_with_path(batch):
+            if not isinstance(leaf, tf.Tensor) or not leaf.dtype.is_floating:
+                continue
+            if len(bad := np.argwhere(~np.isfinite(leaf))):
+                kind, *keys = path
+                row, *place = bad[0].tolist()
+                names = "".join(f"[{key!r}]" for key in keys)
+                at = f", at {place[0] if len(place) == 1 else tuple(place)}" if place else ""
+                raise ValueError(
+                    f"{what} has {leaf[tuple(bad[0])].numpy()} in the "
+                    f"{'label' if kind else 'inputs'}{names} of row {first + row} (from 0){at}. "
+                    "Remove or fill such values."
+                )
+        first += len(keras.tree.flatten(batch)[0])
 
 
 def training_batches(
@@ -93,7 +150,7 @@ def training_batches(
     if splits.decode is None:
         batches = shuffled_batches(splits.train_rows, batch_size, seed, first_step)
     else:
-        _validate_batch_size(int(splits.train.cardinality()), batch_size)
+        validate_batch_size(int(splits.train.cardinality()), batch_size)
         batches = _streamed(splits, batch_size, seed, first_step)
     if (augment := splits.augment) is not None:
 
@@ -135,7 +192,7 @@ def shuffled_batches(rows: Any, batch_size: int, seed: int, first_step: int = 0)
     """Endless batches gathered from memory by a permutation for each pass.
 
     Args:
-        rows: nested tensors of shape (rows, ...).
+        rows: nested tensors of shape (rows, ...), or None in some places.
         batch_size: rows of each batch.
         seed: an integer, from which and the pass the permutation follows.
         first_step: the number of batches to leave out, at no cost; 0 by default.
@@ -146,8 +203,8 @@ def shuffled_batches(rows: Any, batch_size: int, seed: int, first_step: int = 0)
     Raises:
         ValueError: if there are fewer rows than a batch has.
     """
-    size = keras.tree.flatten(rows)[0].shape[0]
-    _validate_batch_size(size, batch_size)
+    size = next(leaf.shape[0] for leaf in keras.tree.flatten(rows) if leaf is not None)
+    validate_batch_size(size, batch_size)
     steps = size // batch_size
     first_pass, within = divmod(first_step, steps)
 
@@ -160,13 +217,25 @@ def shuffled_batches(rows: Any, batch_size: int, seed: int, first_step: int = 0)
         return tf.data.Dataset.from_tensor_slices(order)
 
     def gather(indices):
-        return keras.tree.map_structure(lambda leaf: tf.gather(leaf, indices), rows)
+        return keras.tree.map_structure(
+            lambda leaf: None if leaf is None else tf.gather(leaf, indices), rows
+        )
 
     orders = tf.data.Dataset.range(first_pass, tf.int64.max).flat_map(one_pass).skip(within)
-    return orders.map(gather, num_parallel_calls=tf.data.AUTOTUNE)
+    return endless(orders.map(gather, num_parallel_calls=tf.data.AUTOTUNE))
 
 
-def _validate_batch_size(size, batch_size):
+def endless(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns a dataset that says of itself that it never ends, so that `fit` can tell.
+
+    Args:
+        dataset: one that does not end, which TensorFlow does not know of `flat_map`.
+    """
+    return dataset.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+
+
+def validate_batch_size(size: int, batch_size: int) -> None:
+    """Refuses data of fewer rows than a batch has; a negative size is not known."""
     if 0 <= size < batch_size:
         raise ValueError(
             f"The training data holds {size} examples, less than one batch of {batch_size}. "

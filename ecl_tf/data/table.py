@@ -1,14 +1,18 @@
 """Tables of numbers from a file that the configuration names."""
 
-import csv
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from ecl_tf.data import table_files
 from ecl_tf.data.splits import Splits
+
+# Text that stands for a class that is not known, in lower case.
+_MISSING = ["", "?", "#n/a", "<na>", "n/a", "na", "nan", "null"]
 
 
 def table(
@@ -23,14 +27,17 @@ def table(
 ) -> Splits:
     """A row of d numbers (d,) to its target (e,), both in their own units, or to its class ().
 
+    Numbers are read in float64 and given in float32, in which networks compute.
+
     Args:
         path: an .npz file whose arrays `inputs` (rows, d) and `target` (rows,) or (rows, e)
-            are read, or a .csv file whose first line names its columns.
+            are read, or a .csv file (UTF-8) whose first line names its columns, with commas
+            between the cells; or semicolons, tabs or |, if that line has no comma.
         inputs: of an .npz file, the array's name ("x" by default). Of a .csv file, the
             columns' names, a list or with commas between them; by default all but the target.
         target: the name of the target's array or column, or of several columns; "y" by
             default.
-        classes: True if the target is a class, a whole number from 0; None, the default, if
+        classes: True if the target is a class: text, or whole numbers; None, the default, if
             it is a real number.
         train_size: the number of training rows; None, the default, takes all that are left.
         validation_size: the number of validation rows, or their share if below 1; 0.1 by
@@ -40,11 +47,24 @@ def table(
 
     Returns:
         `Splits` of examples (row, target), float32, with the training targets' mean and
-        standard deviation; or of (row, class), int64, `event_size` being the number of classes.
+        standard deviation; or of (row, class), int64, with `event_size` K and K `class_names`:
+        the labels that are in the file, numbers by their size and text by the alphabet, become
+        0 to K - 1.
 
     Raises:
-        ValueError: if the file or a name in it is missing, a value is not finite, classes are
-            not whole numbers from 0, or the sizes don't fit.
+        ValueError: naming the column and the line, if the file or a name in it is missing, a name
+            is there twice or is both input and target, lines have other numbers of cells, a value
+            is missing, no number, not finite, or another one in float32 (time stamps and other
+            large numbers), or the labels are no classes; or if the sizes don't fit.
+
+    Example:
+    >>> import tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp(), "fruit.csv")
+    >>> rows = [f"{10 + n},{n % 3},{'pear' if n % 3 else 'apple'}" for n in range(30)]
+    >>> _ = file.write_text("\\n".join(["weight,shade,kind", *rows]))
+    >>> splits = table(file, target="kind", classes=True)
+    >>> splits.input_shape, splits.event_size, splits.class_names
+    ((2,), 2, ('apple', 'pear'))
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -52,28 +72,25 @@ def table(
             f"There is no table at {str(path)!r}. Name an .npz or .csv file with "
             "--config.data.path=FILE."
         )
-    if path.suffix not in _READERS:
-        raise ValueError(f"A table is one of {sorted(_READERS)}; got {str(path)!r}.")
-    x, y = _READERS[path.suffix](path, inputs, target)
-    if y.ndim == 1:
-        y = y[:, None]
-    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or not len(x):
-        raise ValueError(
-            f"Inputs of shape {x.shape} and targets of shape {y.shape} in {path} are no table; "
-            "expected (rows, columns) and as many targets, at least one row."
-        )
-    bad = np.flatnonzero(~(np.isfinite(x).all(1) & np.isfinite(y).all(1)))
-    if len(bad):
-        raise ValueError(
-            f"{len(bad)} of the {len(x)} rows of {path} hold values that are missing or not "
-            f"finite, the first in row {bad[0]} (from 0). Remove or fill them."
+    columns, targets = table_files.read(path, inputs, target)
+    x = _numbers(columns, path, "Leave a column of text out with --config.data.inputs.")
+    if classes:
+        y, names = _classes(targets, path)
+    else:
+        y, names = (
+            _numbers(targets, path, "If it is a class, say so: --config=table:classes."),
+            None,
         )
     order = np.random.default_rng(seed).permutation(len(x))
     test, validation, train = _split(order, train_size, validation_size, test_size, path)
-    event_size, statistics = y.shape[1], {}
-    if classes:
-        y = _classes(y, path)
-        event_size = int(y.max()) + 1
+    event_size, statistics = y.shape[-1], {}
+    if names:
+        event_size = len(names)
+        if len(np.unique(y[train])) < 2:
+            raise ValueError(
+                f"All {len(train)} training rows of {path} are of one class, "
+                f"{names[y[train][0]]!r}: nothing to learn."
+            )
     else:
         mean, stddev = y[train].mean(0, dtype="float64"), y[train].std(0, dtype="float64")
         statistics = {"target_mean": mean.tolist(), "target_stddev": stddev.tolist()}
@@ -85,20 +102,113 @@ def table(
     train, validation, test = (
         tf.data.Dataset.from_tensor_slices((x[part], y[part])) for part in (train, validation, test)
     )
-    return Splits(train, validation, test, event_size, **statistics)
+    return Splits(train, validation, test, event_size, class_names=names, **statistics)
 
 
-def _classes(targets, path):
-    """Whole numbers (rows,) of one column of them."""
-    values = np.unique(targets)
-    if targets.shape[1] != 1 or values[0] < 0 or np.any(values != np.floor(values)):
+def _numbers(columns, path, remedy):
+    """The columns as float32 (rows, columns).
+
+    Raises:
+        ValueError: naming the first value that is none, is not finite, or that float32 would
+            change by so much that it is another one.
+    """
+    values = columns.values
+    floats = _parsed(values)
+    bad = np.argwhere(~np.isfinite(floats))
+    if len(bad):
+        rows, held = len(np.unique(bad[:, 0])), str(values[tuple(bad[0])]).strip()
         raise ValueError(
-            f"Classes are one column of whole numbers from 0; the target of {path} has "
-            f"{targets.shape[1]}, with values like {values[:5].tolist()}. Number the classes."
+            f"{rows} of the {len(values)} rows of {path} hold values that are missing, not finite "
+            f"or no numbers, the first in {columns.place(*bad[0])}: {held!r}. Remove or fill them, "
+            f"and write numbers like 1234.5. {remedy}"
         )
-    if len(values) < 2:
-        raise ValueError(f"All rows of {path} are of one class, {values[0]:g}: nothing to learn.")
-    return targets[:, 0].astype("int64")
+    with np.errstate(over="ignore"):
+        rounded = floats.astype("float32")
+    errors = np.abs(floats - rounded)
+    for column in np.flatnonzero(errors.any(0)):
+        given, kept = floats[:, column], rounded[:, column]
+        row = errors[:, column].argmax()
+        is_whole = np.all(given == np.floor(given))
+        # The last digits of real numbers are noise, unless rows differ in nothing else.
+        is_coarse = np.ptp(given) > 0.0 and errors[row, column] > 1e-3 * given.std()
+        if is_coarse or (is_whole and len(np.unique(given)) > len(np.unique(kept))):
+            _refuse_rounding(columns, path, row, column, kept[row])
+    far = np.abs(floats) > 2.0**53 if values.dtype.kind in "iuO" else np.zeros((0, 0))
+    for row, column in np.argwhere(far):
+        if _is_whole(values[row, column]) and int(values[row, column]) != int(floats[row, column]):
+            _refuse_rounding(columns, path, row, column, rounded[row, column])
+    return rounded
+
+
+def _parsed(values):
+    """Numbers or text as float64, NaN where the text is no number."""
+    if values.dtype.kind != "O":
+        return values.astype("float64")
+
+    def number(text):
+        try:
+            return np.nan if "_" in text else float(text)
+        except ValueError:
+            return np.nan
+
+    return np.array([[number(text) for text in row] for row in values.tolist()])
+
+
+def _is_whole(value):
+    """Whether a value is an integer, or written like one."""
+    return isinstance(value, np.integer) or re.fullmatch(r"[+-]?[0-9]+", str(value))
+
+
+def _refuse_rounding(columns, path, row, column, rounded):
+    raise ValueError(
+        f"Networks compute in float32, of 7 digits, and {columns.names[column]} of {path} needs "
+        f"more: {columns.values[row, column]} in {columns.place(row, column)} becomes "
+        f"{rounded:.12g}, as others may. Subtract the column's smallest value; or divide it by "
+        "1000, if such small differences don't matter; or name other columns."
+    )
+
+
+def _classes(columns, path):
+    """The number of each row's class, int64 (rows,), and the classes' names in their order."""
+    if columns.values.shape[1] != 1:
+        raise ValueError(
+            f"Classes are one column; the target of {path} has {columns.values.shape[1]}. Name "
+            "one with --config.data.target."
+        )
+    labels, numbers = columns.values[:, 0], _parsed(columns.values)[:, 0]
+    is_number = np.abs(numbers) <= 2.0**53  # Larger ones may be others in float64.
+    missing = ~is_number
+    if labels.dtype.kind == "O":
+        labels = np.char.strip(labels.astype(str))
+        missing = np.isin(np.char.lower(labels), _MISSING)
+    if missing.any():
+        raise ValueError(
+            f"{missing.sum()} of the {len(labels)} rows of {path} have no class, the first in "
+            f"{columns.place(missing.argmax(), 0)}. Remove them."
+        )
+    if is_number.any() and not is_number.all():
+        raise ValueError(
+            f"The target of {path} is a number in {columns.place(is_number.argmax(), 0)}, and text "
+            f"in {columns.place(is_number.argmin(), 0)}: {str(labels[is_number.argmin()])!r}. "
+            "Classes are all numbers, or all text."
+        )
+    kinds, y = np.unique(numbers if is_number.all() else labels, return_inverse=True)
+    if is_number.all():
+        # A negative number among others mostly stands for a class that is not known.
+        if np.any(kinds != np.floor(kinds)) or (kinds[0] < 0 and kinds.tolist() != [-1, 1]):
+            row = int(((numbers < 0) | (numbers != np.floor(numbers))).argmax())
+            raise ValueError(
+                f"Classes are text, whole numbers from 0, or -1 and 1; the target of {path} is "
+                f"{labels[row]} in {columns.place(row, 0)}. For a number as target leave "
+                "`classes` out; number the classes otherwise."
+            )
+        kinds = kinds.astype("int64")
+    if 2 * len(kinds) > len(labels):
+        raise ValueError(
+            f"The target of {path} has {len(kinds)} different values in {len(labels)} rows, so it "
+            "is no class. Name another target, or leave `classes` out."
+        )
+    return y.astype("int64"), tuple(map(str, kinds))
 
 
 def _split(order, train_size, validation_size, test_size, path):
@@ -114,52 +224,3 @@ def _split(order, train_size, validation_size, test_size, path):
             f"1, of at least one row each and at most {len(order)} together: so many {path} has."
         )
     return np.split(order, np.cumsum(sizes))[:3]
-
-
-def _read_npz(path, inputs, target):
-    with np.load(path) as arrays:
-        names = ["x" if inputs is None else inputs, target]
-        _require(names, arrays.files, path)
-        return tuple(arrays[name].astype("float32") for name in names)
-
-
-def _read_csv(path, inputs, target):
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        columns = [name.strip() for name in next(csv.reader(file), [])]
-    targets = _names(target, columns)
-    if inputs is None:
-        inputs = [name for name in columns if name not in targets]
-    inputs = _names(inputs, columns)
-    _require([*inputs, *targets], columns, path)
-    try:
-        values = np.genfromtxt(path, delimiter=",", skip_header=1, dtype="float32", ndmin=2)
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is no table of numbers with {len(columns)} columns in every line: {error}"
-        ) from error
-    if values.size and values.shape[1] != len(columns):
-        raise ValueError(
-            f"The first line of {path} names {len(columns)} columns ({columns}), and the lines "
-            f"below hold {values.shape[1]}. Name each column."
-        )
-    values = values.reshape(-1, len(columns))
-    return tuple(values[:, [columns.index(name) for name in names]] for names in (inputs, targets))
-
-
-def _names(given, columns):
-    """A list of names; a string is one of the columns, or several with commas between them."""
-    if isinstance(given, str):
-        return [given] if given in columns else [name.strip() for name in given.split(",")]
-    return list(given)
-
-
-def _require(names, found, path):
-    missing = [name for name in names if name not in found]
-    if missing:
-        raise ValueError(
-            f"{path} has no {missing}; it has {list(found)}. Name its arrays or columns with "
-            "--config.data.inputs and --config.data.target."
-        )
-
-
-_READERS = {".npz": _read_npz, ".csv": _read_csv}

@@ -53,7 +53,7 @@ def rehearse(
         settings.parse(cell)
     if teacher_directory:
         _require_one_teacher(config)
-        teaching.files(teacher_directory)
+        teaching.member_files(teacher_directory)
     rehearsed = rehearsal.Rehearsal(measures)
     with rehearsed.under_way():
         for own, directory, home in _experiments(config, workdir):

@@ -10,6 +10,7 @@ import keras
 
 import ecl_tf
 from ecl_tf import data, metrics
+from ecl_tf._internal import keras_files
 from ecl_tf.experiments import strategies
 from ecl_tf.experiments.experiment import Experiment
 
@@ -86,6 +87,6 @@ def load_model(path: pathlib.Path) -> Callable[[Any], Any]:
             "another with --model."
         )
     if path.is_file():
-        return keras.models.load_model(path, compile=False)
+        return keras_files.load(path, "Give another copy of it, or delete it and train it again.")
     exported = ecl_tf.load_student(path)
     return lambda inputs: exported.output.raw(exported(inputs))

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 import ecl_tf
-from ecl_tf import data, metrics, models, outputs, preprocessing, samplers
+from ecl_tf import data, metrics, models, outputs, preprocessing, samplers, uncertainty
 from ecl_tf._internal import files, keras_fit, random
 from ecl_tf.experiments import fitting, optimizers, progress, refusals, settings, strategies
 
@@ -145,22 +145,17 @@ class Experiment:
         """Training batches whose labels are softened or mixed as a `settings.Labels` says."""
         labels = labels or settings.Labels()
         batches = self.batches(section, seed, first_step)
-        mixing: list[samplers.Sampler] = []
-        if labels.mixup_alpha:
-            mixing.append(samplers.Mixup(labels.mixup_alpha))
-        if labels.cutmix_alpha:
-            mixing.append(samplers.CutMix(labels.cutmix_alpha))
+        mix = _mixing(labels)
         share = labels.label_smoothing
-        if self.output.family == "categorical" and (share or mixing):
+        if self.output.family == "categorical" and (share or mix):
             classes = self.splits.event_size
 
             def soften(x, y):
                 return x, tf.one_hot(y, classes) * (1 - share) + share / classes
 
             batches = batches.map(soften)
-        if mixing:
+        if mix:
             # As a sampler sees them, labels are one more input of a row.
-            mix = mixing[0] if len(mixing) == 1 else samplers.Choice(mixing)
             batches = batches.enumerate(first_step).map(
                 lambda step, xy: mix(xy, random.fold_in(seed, step)).inputs
             )
@@ -171,6 +166,8 @@ class Experiment:
         keras.utils.set_random_seed(seed)
         with strategies.current().scope():
             model = self.network(section)
+            if mix := _mixing(labels or settings.Labels()):
+                mix.validate_networks(uncertainty.Networks(None, model, self.output))
             model.compile(
                 optimizers.build(section.train, section.train.weight_decay),
                 ecl_tf.losses.NegativeLogLikelihood(self.output),
@@ -334,3 +331,12 @@ def save_model(model, path):
             model.save(temporary)
 
     strategies.on_chief(save)
+
+
+def _mixing(labels):
+    """The sampler that mixes inputs together with their labels, or None."""
+    alphas = {samplers.Mixup: labels.mixup_alpha, samplers.CutMix: labels.cutmix_alpha}
+    mixing = [make(alpha) for make, alpha in alphas.items() if alpha]
+    if len(mixing) > 1:
+        return samplers.Choice(mixing)
+    return mixing[0] if mixing else None

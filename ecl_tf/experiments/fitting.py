@@ -37,6 +37,19 @@ class Stopwatch(keras.callbacks.Callback):
         self.on_train_batch_end(None)
 
 
+class _DescribedElsewhere:
+    """A function of steps whose data the work directory compares, so none is read for that."""
+
+    def __init__(self, batches: Callable[[int], tf.data.Dataset]) -> None:
+        self.batches = batches
+
+    def __call__(self, step: int) -> tf.data.Dataset:
+        return self.batches(step)
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+
 def fit(
     model: keras.Model,
     batches: Callable[[int], tf.data.Dataset],
@@ -73,7 +86,7 @@ def fit(
         return model.fit(batches(0), epochs=epochs, steps_per_epoch=steps_per_epoch, **kwargs)
     return resume.fit(
         model,
-        batches,
+        _DescribedElsewhere(batches),
         checkpoints,
         steps=train.steps,
         steps_per_epoch=steps_per_epoch,

@@ -5,6 +5,7 @@ import math
 import keras
 
 from ecl_tf import data, outputs, teachers
+from ecl_tf._internal import keras_files
 from ecl_tf.experiments import (
     diagnostics,
     fitting,
@@ -135,7 +136,10 @@ class Runs:
             final[setting.method] = keys
             for key in keys:
                 record = self.results["runs"][key]
-                student = keras.models.load_model(self.students / record["student"], compile=False)
+                student = keras_files.load(
+                    self.students / record["student"],
+                    "Restore it from a copy, or compare again in a new --workdir.",
+                )
                 output = outputs.get(record["output"])
                 labels, raw = experiment.answers(student, "test", output)
                 record["test"] = experiment.scores(labels, raw, output)

@@ -4,13 +4,16 @@ import json
 import pathlib
 
 import keras
+import tensorflow as tf
 
 import ecl_tf
 from ecl_tf import data, outputs, teachers
-from ecl_tf._internal import identity, symbolic
+from ecl_tf._internal import files, identity, keras_files, symbolic
 from ecl_tf.experiments import fitting, progress, strategies, work_directory
 from ecl_tf.experiments.experiment import Experiment, save_model
 from ecl_tf.teachers import pretrained
+
+_TRAINED_AGAIN = "Delete it: `ecl-tf train-teacher` then trains this member again."
 
 
 def train_teacher(
@@ -32,8 +35,10 @@ def train_teacher(
     if is_trained_here(experiment, directory):
         own = workdir / "teacher"
         strategies.on_chief(lambda: own.mkdir(exist_ok=True))
-        for number in range(section.members):
-            path = member_path(workdir, number)
+        members = [member_path(workdir, number) for number in range(section.members)]
+        for path in filter(pathlib.Path.exists, members):  # Before hours of training the others.
+            keras_files.require_whole(path, _TRAINED_AGAIN)
+        for number, path in enumerate(members):
             if path.exists():
                 progress.announce(f"[teacher {number + 1}/{section.members}] found in {path}")
                 continue
@@ -100,7 +105,7 @@ def load_teacher(
         return ensemble(experiment, members)
     least = section.members if directory is None else 1
     directory = pathlib.Path(directory or workdir / "teacher")
-    paths = files(directory)
+    paths = member_files(directory)
     if len(paths) < least:
         raise ValueError(
             f"Only {len(paths)} of the teacher's {least} members are in {directory}. Run "
@@ -108,30 +113,61 @@ def load_teacher(
         )
     progress.announce(f"The teacher: {', '.join(path.name for path in paths)} in {directory}")
     _warn_of_other_data(experiment, directory)
+    own = directory.resolve() == (workdir / "teacher").resolve()
+    remedy = _TRAINED_AGAIN if own else "Give another copy of it, or delete it."
     with scope():
-        members = [keras.models.load_model(path, compile=False) for path in paths]
+        members = [keras_files.load(path, remedy) for path in paths]
+    _require_equal_shapes(paths, members)
     return ensemble(experiment, members)
 
 
-def files(directory: str | pathlib.Path) -> list[pathlib.Path]:
+def member_files(directory: str | pathlib.Path) -> list[pathlib.Path]:
     """The .keras files of a teacher's directory, in order.
+
+    Hidden files, and those that a stopped process was still writing (`tmp.*.keras`,
+    `*.tmp.keras`), are no members.
 
     Raises:
         ValueError: if there are none.
     """
     directory = pathlib.Path(directory)
+    if directory.is_file():
+        raise ValueError(
+            f"A teacher is a directory of .keras files, and {directory} is a file. Give its "
+            f"directory: --teacher={directory.parent}."
+        )
     if (directory / "teacher").is_dir():
         raise ValueError(
             f"{directory} is a work directory; its teacher is in {directory / 'teacher'}. Give "
             "that as --teacher."
         )
-    paths = sorted(directory.glob("*.keras"))
+    found = sorted(directory.glob("*.keras"))
+    paths = [path for path in found if not files.is_unfinished(path)]
     if not paths:
+        left = f" but {found[0].name}, which is not finished" if found else ""
         raise ValueError(
-            f"There is no teacher in {directory}: it holds no .keras file. Train one with "
+            f"There is no teacher in {directory}: it holds no .keras file{left}. Train one with "
             "`ecl-tf train-teacher`, or name another directory with --teacher."
         )
     return paths
+
+
+def _require_equal_shapes(paths, members):
+    """Raises ValueError if two members' outputs have other shapes, naming the files."""
+    known = [
+        (path, [tf.TensorShape(tensor.shape) for tensor in keras.tree.flatten(output)])
+        for path, member in zip(paths, members, strict=True)
+        if (output := symbolic.output_of(member)) is not None
+    ]
+    for path, own in known:
+        first, expected = known[0]
+        pairs = zip(expected, own, strict=False)
+        if len(expected) != len(own) or not all(a.is_compatible_with(b) for a, b in pairs):
+            raise ValueError(
+                f"The members of a teacher give outputs of one shape; in {path.parent} "
+                f"{first.name} gives {expected}, and {path.name} gives {own}. Keep the members "
+                "of each teacher in a directory of their own."
+            )
 
 
 def _warn_of_other_data(experiment, directory):

@@ -9,7 +9,7 @@ the network computes in: a KL divergence of 8e-5 is off by half in float16.
 from ecl_tf.outputs.bernoulli import Bernoulli
 from ecl_tf.outputs.categorical import Categorical
 from ecl_tf.outputs.gaussian import Normal, Point
-from ecl_tf.outputs.joint import Joint, get
+from ecl_tf.outputs.joint import Joint, get, parts_of
 from ecl_tf.outputs.output import Output, Uncertainty, is_one_hot, per_example
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "Uncertainty",
     "get",
     "is_one_hot",
+    "parts_of",
     "per_example",
 ]

@@ -1,6 +1,7 @@
 """Yes/no labels, independent of each other."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -8,7 +9,14 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from ecl_tf.divergences import Distribution
-from ecl_tf.outputs.output import Logits, Uncertainty, float32, per_example, stack
+from ecl_tf.outputs.output import (
+    Logits,
+    Uncertainty,
+    float32,
+    per_example,
+    require_same_shape,
+    stack,
+)
 
 _LIMITS = np.finfo(np.float32)
 
@@ -23,9 +31,11 @@ class Bernoulli(Logits):
     Args:
         temperature: T > 0 that the raw tensor is divided by: p_k = sigmoid(logits_k / T). 1 by
             default; of a teacher, T is what `ecl_tf.calibrated` fits, such as 1.5.
+        ignore_class: a label that says that it is unknown, such as -1. It counts neither in the
+            label loss nor in metrics. None, the default, for none.
 
     Raises:
-        ValueError: if the temperature is not a positive number.
+        ValueError: if the temperature is not a positive number, or `ignore_class` not whole.
 
     Example:
     >>> output = Bernoulli()
@@ -64,16 +74,52 @@ class Bernoulli(Logits):
     def raw(self, distribution: Distribution) -> tf.Tensor:
         return distribution.distribution.logits_parameter() * self.temperature
 
-    def negative_log_likelihood(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:
+    def negative_log_likelihoods(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:
         # From logits for any labels in [0, 1]: finite where probabilities round to 0.
         logits = distribution.distribution.logits_parameter()
-        labels = tf.reshape(float32(labels), tf.shape(logits))
-        loss = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
-        return per_example(tf.reduce_sum(loss, -1))
+        labels = tf.reshape(tf.convert_to_tensor(labels), tf.shape(logits))
+        loss = tf.nn.sigmoid_cross_entropy_with_logits(float32(labels), logits)
+        loss = tf.where(self.invalid(labels, logits), tf.constant(float("nan"), loss.dtype), loss)
+        if self.ignore_class is not None:
+            loss = tf.where(self._is_ignored(labels), tf.zeros_like(loss), loss)
+        return tf.reduce_sum(loss, -1)
 
-    def compare(self, teacher: Distribution, student: Distribution) -> dict[str, tf.Tensor]:
+    def known_labels(self, labels: tf.Tensor, raw: tf.Tensor) -> Any:
+        """Returns 1 for known labels and 0 for others, as `raw` is shaped; None if all are known.
+
+        A row may have known and unknown labels, so `known` says nothing of it.
+
+        Args:
+            labels: labels of the batch.
+            raw: raw outputs for it.
+        """
+        if self.ignore_class is None:
+            return None
+        return float32(~self._is_ignored(tf.reshape(tf.convert_to_tensor(labels), tf.shape(raw))))
+
+    def invalid(self, labels: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
+        share = float32(labels)
+        is_label = (share >= 0.0) & (share <= 1.0)
+        if self.ignore_class is not None:
+            is_label |= self._is_ignored(tf.convert_to_tensor(labels))
+        return ~is_label
+
+    def validate_labels(self, shape: Sequence[int | None], raw_shape: Sequence[int | None]) -> None:
+        require_same_shape(shape, raw_shape)
+
+    def expected_labels(self, raw_shape: Sequence[int | None]) -> str:
+        if self.ignore_class is not None:
+            return f"numbers in [0, 1], or {self.ignore_class} for unknown"
+        return (
+            "numbers in [0, 1]. If another one stands for unknown labels, name it: "
+            "output=ecl_tf.outputs.Bernoulli(ignore_class=-1)"
+        )
+
+    def compare(
+        self, teacher: Distribution, student: Distribution, weights: Any = None
+    ) -> dict[str, tf.Tensor]:
         same = tf.equal(self.raw(teacher) > 0.0, self.raw(student) > 0.0)
-        return {"agreement": per_example(float32(same))}
+        return {"agreement": per_example(tf.reduce_mean(float32(same), -1), weights)}
 
     def prediction(self, raw: tf.Tensor) -> tf.Tensor:
         return tf.sigmoid(self.logits(raw))

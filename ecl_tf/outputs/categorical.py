@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,7 +10,15 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from ecl_tf.divergences import Distribution
-from ecl_tf.outputs.output import Logits, Uncertainty, float32, is_one_hot, per_example, stack
+from ecl_tf.outputs.output import (
+    Logits,
+    Uncertainty,
+    fits,
+    float32,
+    is_one_hot,
+    per_example,
+    stack,
+)
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -25,9 +34,12 @@ class Categorical(Logits):
         temperature: T > 0 that the raw tensor is divided by: p = softmax(logits / T). 1 by
             default; of a teacher, T is what `ecl_tf.calibrated` fits, such as 1.5. It is not
             the temperature that `divergence` is given, which tempers teacher and student.
+        ignore_class: a class index that says that a label is unknown, such as 255 or -1. Such
+            labels count neither in the label loss nor in metrics; the teacher's answers there
+            do. None, the default, for none.
 
     Raises:
-        ValueError: if the temperature is not a positive number.
+        ValueError: if the temperature is not a positive number, or `ignore_class` not whole.
 
     Example:
     >>> import numpy as np
@@ -45,6 +57,9 @@ class Categorical(Logits):
 
     def _distribution(self, logits):
         return tfd.Categorical(logits=logits)
+
+    def softened(self, distribution: Distribution, temperature: float | tf.Tensor) -> Distribution:
+        return self._distribution(distribution.logits_parameter() / temperature)
 
     def validate(self, shape: Sequence[int | None], network: str) -> None:
         if len(shape) < 2 or (shape[-1] is not None and shape[-1] < 2):
@@ -68,21 +83,80 @@ class Categorical(Logits):
     def raw(self, distribution: Distribution) -> tf.Tensor:
         return distribution.logits_parameter() * self.temperature
 
-    def negative_log_likelihood(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:
+    def negative_log_likelihoods(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:
         logits = distribution.logits_parameter()
+        nan = tf.constant(float("nan"), logits.dtype)
+        invalid = self.invalid(labels, logits)
         if is_one_hot(labels, logits):
             loss = tf.nn.softmax_cross_entropy_with_logits(float32(labels), logits)
-        else:
-            labels = tf.reshape(tf.cast(labels, tf.int64), tf.shape(logits)[:-1])
-            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        return per_example(loss)
+            return tf.where(tf.reduce_any(invalid, -1), nan, loss)
+        shape = tf.shape(logits)[:-1]
+        known, invalid = self.known(labels, logits), tf.reshape(invalid, shape)
+        classes = tf.reshape(tf.cast(labels, tf.int64), shape)
+        # TensorFlow refuses other classes on processors, and answers NaN elsewhere.
+        classes = tf.clip_by_value(classes, 0, tf.shape(logits, tf.int64)[-1] - 1)
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, logits)
+        loss = tf.where(invalid, nan, loss)
+        return loss if known is None else tf.math.multiply_no_nan(loss, known)
 
-    def compare(self, teacher: Distribution, student: Distribution) -> dict[str, tf.Tensor]:
+    def known(self, labels: tf.Tensor, raw: tf.Tensor) -> Any:
+        if self.ignore_class is None or is_one_hot(labels, raw):
+            return None
+        labels = tf.reshape(tf.convert_to_tensor(labels), tf.shape(raw)[:-1])
+        return float32(~self._is_ignored(labels))
+
+    def invalid(self, labels: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
+        labels = tf.convert_to_tensor(labels)
+        if is_one_hot(labels, raw):
+            share = float32(labels)
+            off = tf.abs(tf.reduce_sum(share, -1, keepdims=True) - 1.0)
+            return ~(tf.math.is_finite(share) & (share >= 0.0) & (off < 0.01))
+        exact = tf.cast(labels, tf.float64)
+        is_class = (exact >= 0.0) & (exact < tf.cast(tf.shape(raw)[-1], tf.float64))
+        is_class &= exact == tf.floor(exact)
+        if self.ignore_class is not None:
+            is_class |= self._is_ignored(labels)
+        return ~is_class
+
+    def validate_labels(self, shape: Sequence[int | None], raw_shape: Sequence[int | None]) -> None:
+        shape, positions, classes = tuple(shape), tuple(raw_shape[:-1]), raw_shape[-1]
+        last = (1, classes) if len(shape) == len(raw_shape) else ()
+        if last and shape[-1] is None:
+            raise ValueError(
+                f"The labels have shape {shape}, whose last size is unknown: are they class "
+                f"indices, or rows of {classes} shares? Say it in the data, for example by "
+                f"dataset.map(lambda x, y: (x, tf.ensure_shape(y, {(*positions, classes)})))."
+            )
+        fit = len(shape) - len(last[:1]) == len(positions) and fits(shape, positions)
+        if not fit or (last and shape[-1] not in last):
+            raise ValueError(
+                f"The labels have shape {shape}, and the student's output {tuple(raw_shape)}. Give "
+                f"class indices of shape {positions}, or rows of {classes} shares of shape "
+                f"{(*positions, classes)}."
+            )
+
+    def expected_labels(self, raw_shape: Sequence[int | None]) -> str:
+        classes = raw_shape[-1] or 0
+        ignored = "" if self.ignore_class is None else f", or {self.ignore_class} for unknown"
+        remedy = "Count classes from 0"
+        if self.ignore_class is None:
+            remedy += (
+                ", or name the label of unknown ones: output=ecl_tf.outputs.Categorical("
+                "ignore_class=255)"
+            )
+        return (
+            f"class indices from 0 to {classes - 1}{ignored}, or rows of {classes} "
+            f"shares that sum to 1. {remedy}"
+        )
+
+    def compare(
+        self, teacher: Distribution, student: Distribution, weights: Any = None
+    ) -> dict[str, tf.Tensor]:
         same = tf.equal(
             tf.argmax(teacher.logits_parameter(), -1),
             tf.argmax(student.logits_parameter(), -1),
         )
-        return {"agreement": per_example(float32(same))}
+        return {"agreement": per_example(float32(same), weights)}
 
     def prediction(self, raw: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(self.logits(raw))

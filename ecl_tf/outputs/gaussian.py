@@ -11,7 +11,14 @@ from tensorflow_probability import distributions as tfd
 
 from ecl_tf._internal import require
 from ecl_tf.divergences import Distribution
-from ecl_tf.outputs.output import Output, Uncertainty, float32, per_example, stack
+from ecl_tf.outputs.output import (
+    Output,
+    Uncertainty,
+    float32,
+    per_example,
+    require_same_shape,
+    stack,
+)
 
 _TINY = 1e-7
 
@@ -96,13 +103,18 @@ class _Gaussian(Output):
         unit = float32(self.target_stddev)
         return per_example(tf.reduce_sum(uncertainty / unit**2, -1))
 
-    def negative_log_likelihood(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:
+    def negative_log_likelihoods(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:
         labels = tf.reshape(float32(labels), tf.shape(distribution.mean()))
-        return per_example(-distribution.log_prob(labels))
+        return -distribution.log_prob(labels)
 
-    def compare(self, teacher: Distribution, student: Distribution) -> dict[str, tf.Tensor]:
+    def validate_labels(self, shape: Sequence[int | None], raw_shape: Sequence[int | None]) -> None:
+        require_same_shape(shape, (*raw_shape[:-1], self.size))
+
+    def compare(
+        self, teacher: Distribution, student: Distribution, weights: Any = None
+    ) -> dict[str, tf.Tensor]:
         error = tf.abs(teacher.mean() - student.mean())
-        return {"mean_error": per_example(tf.reduce_mean(error, -1))}
+        return {"mean_error": per_example(tf.reduce_mean(error, -1), weights)}
 
     def prediction(self, raw: tf.Tensor) -> tf.Tensor:
         return self.moments(float32(raw))[0]

@@ -59,10 +59,14 @@ class Joint(Output):
         )
         self.takes_temperature = any(each.takes_temperature for each in self.outputs.values())
 
-    def _map(self, method, *structures, **arguments):
+    def _map(self, method, *structures, weights=None, **arguments):
         """Calls every output's method with its part of the structures."""
+        if weights is not None:
+            arguments = {name: {**arguments, "weights": weights[name]} for name in self.outputs}
+        else:
+            arguments = dict.fromkeys(self.outputs, arguments)
         return {
-            name: getattr(output, method)(*(each[name] for each in structures), **arguments)
+            name: getattr(output, method)(*(each[name] for each in structures), **arguments[name])
             for name, output in self.outputs.items()
         }
 
@@ -114,21 +118,27 @@ class Joint(Output):
         teacher: dict[str, Distribution],
         student: dict[str, Distribution],
         divergence: Callable[..., tf.Tensor],
-        temperature: float = 1.0,
+        temperature: float | tf.Tensor = 1.0,
+        weights: dict[str, Any] | None = None,
     ) -> tf.Tensor:
-        return self._sum(
-            "divergence", teacher, student, divergence=divergence, temperature=temperature
-        )
+        given = {"divergence": divergence, "temperature": temperature, "weights": weights}
+        return self._sum("divergence", teacher, student, **given)
 
     def negative_log_likelihood(
-        self, distribution: dict[str, Distribution], labels: dict[str, tf.Tensor]
+        self,
+        distribution: dict[str, Distribution],
+        labels: dict[str, tf.Tensor],
+        weights: dict[str, Any] | None = None,
     ) -> tf.Tensor:
-        return self._sum("negative_log_likelihood", distribution, labels)
+        return self._sum("negative_log_likelihood", distribution, labels, weights=weights)
 
     def compare(
-        self, teacher: dict[str, Distribution], student: dict[str, Distribution]
+        self,
+        teacher: dict[str, Distribution],
+        student: dict[str, Distribution],
+        weights: dict[str, Any] | None = None,
     ) -> dict[str, tf.Tensor]:
-        return _prefixed(self._map("compare", teacher, student))
+        return _prefixed(self._map("compare", teacher, student, weights=weights))
 
     def prediction(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return self._map("prediction", raw)
@@ -156,6 +166,28 @@ class Joint(Output):
     def get_config(self) -> dict[str, Any]:
         outputs = keras.saving.serialize_keras_object(self.outputs)
         return {"outputs": outputs, "weights": self.weights}
+
+
+def parts_of(output: Output, *nests: Any) -> dict[str, tuple]:
+    """Returns every single output by name, with its part of nestings that are dicts like it.
+
+    An output that is no `Joint` has the name "". Of a nesting that is no such dict, or that
+    lacks the name, the part is None.
+
+    Args:
+        output: any output.
+        *nests: raw tensors, distributions, labels, masks or weights of it.
+
+    Example:
+    >>> parts_of(Joint({"digit": "categorical"}), {"digit": 1}, None)
+    {'digit': (Categorical(temperature=1.0), 1, None)}
+    """
+    if not isinstance(output, Joint):
+        return {"": (output, *nests)}
+    return {
+        name: (each, *(nest.get(name) if isinstance(nest, dict) else None for nest in nests))
+        for name, each in output.outputs.items()
+    }
 
 
 _OUTPUTS = {cls.__name__: cls for cls in (Categorical, Normal, Bernoulli, Point, Joint)}

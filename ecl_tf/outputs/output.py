@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import require
@@ -105,7 +106,8 @@ class Output(Configured):
         teacher: Distribution,
         student: Distribution,
         divergence: Callable[..., tf.Tensor],
-        temperature: float = 1.0,
+        temperature: float | tf.Tensor = 1.0,
+        weights: Any = None,
     ) -> tf.Tensor:
         """Returns T^2 * D(teacher^(1/T), student^(1/T)) per example in nats, shape (batch,).
 
@@ -118,19 +120,102 @@ class Output(Configured):
             divergence: D, a function of `ecl_tf.divergences`, or one like them.
             temperature: T > 0 that tempers both, where the output `takes_temperature`, otherwise
                 1; 1 by default, 2 to 8 in the literature.
-        """
-        if self.takes_temperature and temperature != 1.0:
-            softer = self.tempered(temperature * self.temperature)
-            teacher, student = (softer(self.raw(each)) for each in (teacher, student))
-            return temperature**2 * per_example(divergence(teacher, student))
-        return per_example(divergence(teacher, student))
+            weights: float32 (batch, positions...), by which values are multiplied before
+                positions are averaged; None, the default, is 1 for each. A joint output takes a
+                dict of them.
 
-    def negative_log_likelihood(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:
-        """Returns -log p(labels) per example in nats, shape (batch,)."""
+        Raises:
+            ValueError: if D does not give one number for each row and position.
+        """
+        _require_same_positions(teacher, student)
+        factor = 1.0
+        if self.takes_temperature and not (isinstance(temperature, float) and temperature == 1.0):
+            teacher, student = (self.softened(each, temperature) for each in (teacher, student))
+            factor = temperature**2
+        values = divergence(teacher, student)
+        if not values.shape.is_compatible_with(student.batch_shape):
+            raise ValueError(
+                f"The divergence gave values of shape {tuple(values.shape)} for distributions of "
+                f"batch shape {tuple(student.batch_shape)}. It must give one for each: leave rows "
+                "and positions apart."
+            )
+        return factor * per_example(values, weights)
+
+    def softened(self, distribution: Distribution, temperature: float | tf.Tensor) -> Distribution:
+        """Returns p^(1/T), normalised, for outputs that take a `temperature` T."""
         raise NotImplementedError
 
-    def compare(self, teacher: Distribution, student: Distribution) -> dict[str, tf.Tensor]:
-        """Returns how close two distributions are: `closeness_names` to numbers (batch,)."""
+    def negative_log_likelihood(
+        self, distribution: Distribution, labels: tf.Tensor, weights: Any = None
+    ) -> tf.Tensor:
+        """Returns -log p(labels) per example in nats, shape (batch,).
+
+        Positions are averaged. Unknown labels (see `known`) give 0; labels that are none (see
+        `invalid`) give NaN.
+
+        Args:
+            distribution: that of the network.
+            labels: labels in any form that `fit` takes.
+            weights: of positions, as in `divergence`; None by default.
+        """
+        return per_example(self.negative_log_likelihoods(distribution, labels), weights)
+
+    def negative_log_likelihoods(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:
+        """Returns what `negative_log_likelihood` averages, shape (batch, positions...)."""
+        raise NotImplementedError
+
+    def known(self, labels: tf.Tensor, raw: tf.Tensor) -> Any:
+        """Returns 1 for positions with a known label and 0 for others, or None if all are known.
+
+        Args:
+            labels: labels of the batch.
+            raw: raw outputs (batch, positions..., size) for it.
+        """
+        return None
+
+    def invalid(self, labels: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
+        """Returns which of the `labels` are none that a network with such a `raw` output can have.
+
+        It is bool, of the shape of the labels.
+        """
+        return ~tf.math.is_finite(float32(labels))
+
+    def validate_labels(self, shape: Sequence[int | None], raw_shape: Sequence[int | None]) -> None:
+        """Raises ValueError if labels of a static `shape` don't fit a `raw_shape`."""
+
+    def require_labels(self, labels: Any, raw_shape: Sequence[int | None], name: str = "") -> None:
+        """Raises ValueError if an array of `labels` has one that is none, or another shape.
+
+        Args:
+            labels: all labels.
+            raw_shape: the static shape of the network's raw output.
+            name: that of the output, for the message; "" by default.
+        """
+        labels = np.asarray(labels)
+        self.validate_labels(labels.shape, raw_shape)
+        raw = tf.zeros([1 if size is None else size for size in raw_shape])
+        wrong = np.unique(labels[np.asarray(self.invalid(labels, raw))])
+        if wrong.size:
+            found = ", ".join(f"{value:g}" for value in wrong[:5])
+            raise ValueError(
+                f"Labels{f' of {name!r}' if name else ''} are out of range: {found}"
+                f"{', ...' if wrong.size > 5 else ''}. Expected {self.expected_labels(raw_shape)}."
+            )
+
+    def expected_labels(self, raw_shape: Sequence[int | None]) -> str:
+        """Returns what labels `invalid` accepts, in words."""
+        return "finite numbers"
+
+    def compare(
+        self, teacher: Distribution, student: Distribution, weights: Any = None
+    ) -> dict[str, tf.Tensor]:
+        """Returns how close two distributions are: `closeness_names` to numbers (batch,).
+
+        Args:
+            teacher: the teacher's distribution.
+            student: the student's.
+            weights: of positions, as in `divergence`; None by default.
+        """
         raise NotImplementedError
 
     def prediction(self, raw: tf.Tensor) -> tf.Tensor:
@@ -155,8 +240,11 @@ class Output(Configured):
 class Logits(Output):
     """What the outputs whose raw tensors are logits share."""
 
-    def __init__(self, temperature: float = 1.0):
+    def __init__(self, temperature: float = 1.0, ignore_class: int | None = None):
         self.temperature = require.positive("temperature", temperature)
+        if ignore_class is not None and int(ignore_class) != ignore_class:
+            raise ValueError(f"ignore_class must be a whole number or None; got {ignore_class!r}.")
+        self.ignore_class = None if ignore_class is None else int(ignore_class)
 
     def __call__(self, raw):
         return self._distribution(self.logits(raw))
@@ -169,21 +257,77 @@ class Logits(Output):
     def _distribution(self, logits):
         raise NotImplementedError
 
+    def _is_ignored(self, labels):
+        """Which labels say that they are unknown, in the labels' own type."""
+        return tf.equal(labels, tf.cast(self.ignore_class, labels.dtype))
+
     def get_config(self):
-        return {"temperature": self.temperature}
+        ignored = {} if self.ignore_class is None else {"ignore_class": self.ignore_class}
+        return {"temperature": self.temperature, **ignored}
 
 
-def per_example(values: tf.Tensor) -> tf.Tensor:
-    """Averages every axis of `values` after the first: (batch, positions...) to (batch,)."""
+def per_example(values: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
+    """Averages every axis of `values` after the first: (batch, positions...) to (batch,).
+
+    Args:
+        values: one number for each position.
+        weights: factors of them, of the same shape; None, the default, for none. What has the
+            weight 0 has no say, even if it is not finite.
+    """
+    if weights is not None:
+        values = tf.math.multiply_no_nan(values, weights)
     if values.shape.rank is not None and values.shape.rank > 1:
         return tf.reduce_mean(values, axis=list(range(1, values.shape.rank)))
     return values
 
 
+def _require_same_positions(teacher, student):
+    """Two shapes that differ would be broadcast: a row against the positions of others."""
+    own, its = student.batch_shape, teacher.batch_shape
+    if not own.is_compatible_with(its):
+        raise ValueError(
+            "Teacher and student don't fit each other: for the same rows the teacher's "
+            f"distribution has shape {tuple(its)} (batch, positions...) and the student's "
+            f"{tuple(own)}. Give both networks the same positions."
+        )
+    if own[1:].is_fully_defined() and its[1:].is_fully_defined():
+        return
+    shapes = teacher.batch_shape_tensor(), student.batch_shape_tensor()
+    tf.debugging.assert_equal(
+        *shapes, message="Teacher and student don't fit each other: their positions differ."
+    )
+
+
 def is_one_hot(labels: Any, logits: tf.Tensor) -> bool:
     """Returns whether `labels` are (soft) one-hot rows (..., K) like `logits`, not indices."""
     labels = tf.convert_to_tensor(labels)
-    return labels.shape.rank == logits.shape.rank and labels.shape[-1] == logits.shape[-1]
+    return len(labels.shape) == len(logits.shape) and labels.shape[-1] == logits.shape[-1]
+
+
+def require_same_shape(labels: Sequence[int | None], values: Sequence[int | None]) -> None:
+    """Raises ValueError unless `labels` have the shape of `values`, but for sizes of 1 at the end.
+
+    Reshaped or broadcast, others would be compared with other rows' values.
+    """
+    own, wanted = list(labels), list(values)
+    while len(own) > 1 and own[-1] == 1:
+        own.pop()
+    while len(wanted) > 1 and wanted[-1] == 1:
+        wanted.pop()
+    # A last size that is not known may be 1.
+    if len(own) == len(wanted) + 1 and own[-1] is None:
+        own.pop()
+    if len(own) != len(wanted) or not fits(own, wanted):
+        raise ValueError(
+            f"The labels have shape {tuple(labels)}, and the student predicts values of shape "
+            f"{tuple(values)}. Give one label for each of them."
+        )
+
+
+def fits(shape: Sequence[int | None], positions: Sequence[int | None]) -> bool:
+    """Returns whether the first sizes of a static shape are those of `positions`."""
+    pairs = zip(shape, positions, strict=False)
+    return all(mine is None or its is None or mine == its for mine, its in pairs)
 
 
 def float32(values):

@@ -54,6 +54,18 @@ def steps(rows, batch_size, seed, first_step=0):
     return batches.enumerate(first_step)
 
 
+def prepared(rows, prepare):
+    """Specs of the inputs that a sampler is given: those of the rows, or what `prepare` returns."""
+
+    @tf.function(autograph=False)
+    def some(identities, seed):
+        x, *_ = rows(identities)
+        return x if prepare is None else prepare(x, seed)
+
+    some = some.get_concrete_function(tf.TensorSpec([None], tf.int32), tf.TensorSpec([2], tf.int32))
+    return some.structured_outputs
+
+
 def drawing(rows, sampler, prepare, seed):
     """The samples of a step, as a function of the step and the identities of its rows.
 

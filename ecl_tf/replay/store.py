@@ -187,7 +187,7 @@ class Store:
         options, policies = tf.data.Options(), tf.data.experimental.AutoShardPolicy
         # Every worker reads all, and takes its replicas' rows.
         options.experimental_distribute.auto_shard_policy = policies.DATA
-        return result.prefetch(tf.data.AUTOTUNE).with_options(options)
+        return splits.endless(result).prefetch(tf.data.AUTOTUNE).with_options(options)
 
     def verify(
         self,

@@ -1,27 +1,20 @@
-"""Callbacks of one training that several calls of `fit` make up, and what is kept of them."""
-
-import contextlib
-import inspect
-import signal
-import threading
-import time
+"""Callbacks of one training that several calls of `fit` make up."""
 
 import keras
-import numpy as np
 
-from ecl_tf._internal import identity
-from ecl_tf.resume.workers import Workers
-
-_ARRAY = "array in this file"
-PREEMPTED = 143  # 128 + SIGTERM, on which schedulers restart, and TensorFlow's own choice.
+from ecl_tf.resume import data
 
 
 class Callbacks(keras.callbacks.CallbackList):
-    """Callbacks of one training that several calls of `fit` make up."""
+    """Callbacks of one training that several calls of `fit` make up.
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self._begun = []
+    Raises ValueError in place of an epoch's end if the data ended before.
+    """
+
+    def __init__(self, callbacks, checkpointing, **kwargs):
+        super().__init__([*callbacks, checkpointing], **kwargs)
+        self._checkpointing = checkpointing
+        self._begun, self._logs = [], None
 
     def on_train_begin(self, logs=None):
         for callback in self.callbacks:
@@ -29,194 +22,24 @@ class Callbacks(keras.callbacks.CallbackList):
                 self._begun.append(callback)
                 callback.on_train_begin(logs)
 
+    def on_test_begin(self, logs=None):
+        self._require_all_steps()  # Validation is the first thing after the last step.
+        super().on_test_begin(logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._require_all_steps()
+        super().on_epoch_end(epoch, logs)
+
     def on_train_end(self, logs=None):
-        pass
+        self._logs = logs  # Of the last epoch, if this call of `fit` is the last one.
 
     def end(self):
         for callback in self._begun:
-            callback.on_train_end()
+            callback.on_train_end(self._logs)
 
-
-class Checkpointing(keras.callbacks.Callback):
-    """Counts steps, and writes checkpoints when they are due."""
-
-    def __init__(self, state, files, callbacks, steps, steps_per_epoch, every_steps, every_seconds):
-        super().__init__()
-        self.state, self.files, self.callbacks = state, files, callbacks
-        self.steps, self.steps_per_epoch = steps, steps_per_epoch
-        self.every_steps, self.every_seconds = every_steps, every_seconds
-        self.step, self.finished, self.history = 0, False, []
-        self.at_epoch_end = None  # All variables, where `fit` ends after the rest of an epoch.
-        self._workers = Workers(state.strategy)
-        self._preempted = False
-        self._restored = None
-        self._mark()
-
-    def restore(self):
-        found = self.files.read()
-        found_by_all = self._workers.ask(-1 if found is None else found[1]["step"])
-        if len(set(found_by_all.tolist())) > 1:
-            raise ValueError(
-                f"The workers found different checkpoints in {self.files.directory}, of the steps "
-                f"{found_by_all.tolist()} (-1: none). Give a directory that all of them see."
-            )
-        if found is None:
-            return
-        path, about, arrays = found
-        here = self._about()
-        settings = ["steps", "steps_per_epoch", "variables", "method"]
-        settings += ["callbacks"] if self._workers.own_number == 0 else []  # Others write nothing.
-        settings = [name for name in settings if name in about]  # Older ones have fewer.
-        there, here = ({name: run[name] for name in settings} for run in (about, here))
-        if differing := sorted({name for name, *_ in identity.differing(there, here)}):
-            raise ValueError(
-                f"The checkpoint {path} is of a run with other {' and '.join(differing)} than "
-                "this one. Give the same model, teacher, method, schedule, callbacks and number "
-                "of replicas to continue it, or another directory."
-            )
-        self.state.write(arrays)
-        self.step, self.finished, self.history = about["step"], about["finished"], about["history"]
-        self._restored = about, arrays
-        for callback in self.callbacks:
-            if isinstance(callback, keras.callbacks.CSVLogger):
-                callback.append = True  # It would begin its file anew.
-        self._mark()
-
-    def finish(self):
-        self.finished = True
-        self._write()
-
-    def _about(self):
-        return {
-            "step": self.step,
-            "finished": self.finished,
-            "steps": self.steps,
-            "steps_per_epoch": self.steps_per_epoch,
-            "variables": self.state.shapes(),
-            "method": self.state.method,
-            "history": self.history,
-            "callbacks": [type(callback).__name__ for callback in self.callbacks],
-        }
-
-    def _write(self):
-        arrays = self.state.read()
-        if self._workers.own_number == 0:
-            kept = [kept_of(callback, arrays) for callback in self.callbacks]
-            self.files.write(self.step, {**self._about(), "kept": kept}, arrays)
-        self._mark()
-
-    def _mark(self):
-        self._last_step, self._last_time = self.step, time.monotonic()
-
-    def _write_if_due(self):
-        due = self.every_steps is not None and self.step - self._last_step >= self.every_steps
-        if not due and not self._workers.meet(self.step):
-            return
-        seconds = time.monotonic() - self._last_time
-        due |= self.every_seconds is not None and seconds >= self.every_seconds
-        due, preempted = self._workers.ask([due, self._preempted]).any(0)
-        if due or preempted:
-            self._write()
-        if preempted:
-            raise SystemExit(PREEMPTED)
-
-    def on_train_begin(self, logs=None):
-        self.restore_callbacks()  # The others have just begun from zero.
-
-    def restore_callbacks(self):
-        """Gives callbacks what the checkpoint kept of them, if one was found."""
-        if not self._restored:
-            return
-        about, arrays = self._restored
-        saved = list(zip(about["callbacks"], about["kept"], strict=True))
-        for callback in self.callbacks:
-            for place, (name, kept) in enumerate(saved):
-                if name == type(callback).__name__:
-                    vars(callback).update(with_arrays(kept, arrays))
-                    del saved[place]
-                    break
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._begun_at = self.step
-        if self._restored and self.step % self.steps_per_epoch:
-            self.state.write(self._restored[1], only_metrics=True)  # Keras has just reset them.
-        self._restored = None
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.step = self._begun_at + batch + 1
-        if self.step % self.steps_per_epoch:  # At an epoch's end: after validation.
-            self._write_if_due()
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.history.append(
-            [epoch, {name: np.asarray(value).tolist() for name, value in logs.items()}]
-        )
-        if self._begun_at % self.steps_per_epoch:
-            self.at_epoch_end = self.state.read()
-        if self.step < self.steps and not self.model.stop_training:
-            self._write_if_due()  # The last one is written when callbacks have ended.
-
-    def as_history(self):
-        history = keras.callbacks.History()
-        history.set_model(self.state.model)
-        history.on_train_begin()
-        for epoch, logs in self.history:
-            history.on_epoch_end(epoch, logs)
-        return history
-
-    @contextlib.contextmanager
-    def noticing_sigterm(self):
-        def notice(signal_number, frame):
-            self._preempted = True
-
-        if threading.current_thread() is not threading.main_thread():
-            yield  # Only there can signals be handled.
-            return
-        before = signal.signal(signal.SIGTERM, notice)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
-
-def kept_of(callback, arrays):
-    """What a callback keeps: patience used up, the best weights, but none of its arguments.
-
-    Its arrays are added to `arrays`, and referred to.
-    """
-    kept: dict = {}
-    if isinstance(callback, keras.callbacks.CSVLogger):
-        return kept  # Its file keeps all.
-    arguments = inspect.signature(type(callback)).parameters
-    for name, value in vars(callback).items():
-        if name not in arguments and name != "params":
-            found: dict = {}
-            with contextlib.suppress(TypeError):
-                kept[name] = _without_arrays(value, f"callback.{len(arrays)}", found)
-                arrays |= found
-    return kept
-
-
-def _without_arrays(value, name, arrays):
-    """A nest of lists and dicts as JSON holds it; raises TypeError for other objects."""
-    if isinstance(value, (bool, int, float, str, type(None))):
-        return value
-    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biuf":
-        key = f"{name}.{len(arrays)}"
-        arrays[key] = np.array(value)  # A copy: the callback goes on while it is written.
-        return {_ARRAY: key}
-    if isinstance(value, list):
-        return [_without_arrays(item, name, arrays) for item in value]
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: _without_arrays(item, name, arrays) for key, item in value.items()}
-    raise TypeError
-
-
-def with_arrays(value, arrays):
-    if isinstance(value, list):
-        return [with_arrays(item, arrays) for item in value]
-    if isinstance(value, dict):
-        if _ARRAY in value:
-            return arrays[value[_ARRAY]][()]
-        return {key: with_arrays(item, arrays) for key, item in value.items()}
-    return value
+    def _require_all_steps(self):
+        step, epoch = self._checkpointing.step, self._checkpointing.steps_per_epoch
+        ends_early = step % epoch or step == self._checkpointing.begun_at
+        if ends_early and not self._checkpointing.model.stop_training:
+            # Keras would only warn, and go on with the first batches.
+            raise data.ended(step, self._checkpointing.steps)

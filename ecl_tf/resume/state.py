@@ -1,5 +1,7 @@
 """The variables on which the next step of a model depends."""
 
+import re
+
 import keras
 import numpy as np
 
@@ -11,17 +13,24 @@ class State:
 
     def __init__(self, model, spec):
         self.model, self.strategy = model, model.distribute_strategy
+        # A part of the data that is left out, like labels before weights, has no shape.
+        spec = keras.tree.map_structure(lambda leaf: leaf if hasattr(leaf, "shape") else None, spec)
         with self.strategy.scope():
             # Metrics and optimizers have no variables before they see data.
             model._symbolic_build(data_batch=spec)
         describe = getattr(model, "describe_method", None)  # A distiller's, built by now.
         self.method = describe and describe()
-        trained = [*model.trainable_variables, *model.optimizer.variables]
-        variables = [*model.variables, *model.metrics_variables, *trained]
         teacher = getattr(model, "teacher", None)  # A distiller's, which nothing changes.
-        fixed = {id(v) for v in teacher.variables} if isinstance(teacher, keras.Model) else set()
-        self.variables = list({id(v): v for v in variables if id(v) not in fixed}.values())
-        self.metrics = {id(variable) for variable in model.metrics_variables}
+        self.fixed = teacher.variables if isinstance(teacher, keras.Model) else []
+        fixed = {id(variable) for variable in self.fixed}
+        own = {id(v): v for v in model.variables if id(v) not in fixed}
+        metrics = {id(v): v for v in model.metrics_variables if id(v) not in own}
+        trained = [*model.trainable_variables, *model.optimizer.variables]
+        later = {id(v): v for v in trained if id(v) not in own | metrics}
+        # Files number them in this order. Metrics come and go with versions and with `compile`.
+        self.variables = [*own.values(), *metrics.values(), *later.values()]
+        self._before_metrics, self._after_metrics = len(own), len(later)
+        self.metrics = set(metrics)
         # Every replica has a copy of its own of the others: metrics' sums differ.
         self.alike = {id(variable) for variable in trained}
 
@@ -32,6 +41,29 @@ class State:
             [1 if id(variable) in self.alike else count, str(variable.dtype), *variable.shape]
             for variable in self.variables
         ]
+
+    def metric_names(self):
+        """Names of all metrics, without the number by which Keras tells those of one class."""
+        found = [getattr(metric, "metrics", None) or [metric] for metric in self.model.metrics]
+        return [re.sub(r"_\d+$", "", metric.name) for nest in found for metric in nest]
+
+    def parted(self, shapes):
+        """The shapes of a checkpoint's variables, or of these, without metrics', and metrics'."""
+        after = len(shapes) - self._after_metrics
+        without = shapes[: self._before_metrics] + shapes[max(after, self._before_metrics) :]
+        return without, shapes[self._before_metrics : after]
+
+    def numbered_as_here(self, arrays, shapes):
+        """A checkpoint's arrays, of variables of these shapes, without those of other metrics."""
+        after, shift = len(shapes) - self._after_metrics, len(self.variables) - len(shapes)
+        found = {}
+        for name, array in arrays.items():
+            number, *replica = name.split(".")
+            if not number.isdecimal() or int(number) < self._before_metrics:
+                found[name] = array
+            elif int(number) >= after:
+                found[".".join([str(int(number) + shift), *replica])] = array
+        return found
 
     def read(self):
         """All arrays by name; where there are several workers, all of them have to call it."""
@@ -57,6 +89,8 @@ class State:
             first = replicas.worker_number(self.strategy) * len(copies)
             for replica, part in enumerate(copies, first):
                 name = f"{number}" if id(variable) in self.alike else f"{number}.{replica}"
+                if name not in arrays and id(variable) in self.metrics:
+                    continue  # They begin anew: see `numbered_as_here`.
                 value = np.frombuffer(arrays[name], part.dtype.as_numpy_dtype)
                 part.assign(value.reshape(part.shape))
 

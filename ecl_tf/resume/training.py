@@ -1,5 +1,6 @@
 """Training that ends in the same bits however often it was killed."""
 
+import numbers
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,11 +8,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import replicas
-from ecl_tf.data import splits
-from ecl_tf.resume.callbacks import Callbacks, Checkpointing
+from ecl_tf._internal import replicas, require
+from ecl_tf.resume import data as data_of_steps
+from ecl_tf.resume.callbacks import Callbacks
+from ecl_tf.resume.checkpointing import Checkpointing
 from ecl_tf.resume.files import Files
+from ecl_tf.resume.run import Run
 from ecl_tf.resume.state import State
+from ecl_tf.resume.workers import Workers
 
 
 def fit(
@@ -25,6 +29,7 @@ def fit(
     every_seconds: float | None = 60.0,
     keep: int = 2,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    accept_changes: Sequence[str] = (),
     **kwargs: Any,
 ) -> keras.callbacks.History:
     """`model.fit` for a number of steps; the same call continues a run that was killed.
@@ -35,8 +40,13 @@ def fit(
     step the continued run ends with the bits of one that was never stopped, on the same machine
     and number of devices.
 
+    The same call with more `steps` lengthens a run, finished or not. It goes on from the state
+    before the end of the last epoch's `fit`, so it ends with the bits of a run of as many steps.
+    A run that a callback stopped stays finished.
+
     SIGTERM, which announces a preemption, ends the run after the step under way with a
-    checkpoint and the exit code 143.
+    checkpoint and the exit code 143. Ctrl-C does it with a `KeyboardInterrupt`; pressed a second
+    time it ends the run at once.
 
     Under MultiWorkerMirroredStrategy all workers make the same call, with one directory that all
     of them see; the chief writes, all read. They ask each other about once a second whether a
@@ -45,64 +55,79 @@ def fit(
     Args:
         model: a compiled `keras.Model`, or `Distiller`.
         batches: a function from a number of steps to an endless `tf.data.Dataset` that leaves
-            out as many batches: `ecl_tf.resume.batches`, or yours.
-        directory: where checkpoints are written.
+            out as many batches: `ecl_tf.resume.batches`, or yours. Yours is known by its
+            `element_spec` and by its first batch, which is read once more for that, or by the
+            dict that its method `describe`, if it has one, returns.
+        directory: where checkpoints are written. Only files that `fit` wrote are read or removed.
         steps: the number of steps in all, typically some thousands.
         steps_per_epoch: after how many steps callbacks see the end of an epoch. None, the
-            default, is one epoch of all steps.
+            default, is one epoch of all steps; in a longer run, epochs as before.
         every_steps: write a checkpoint after so many steps; None, the default, for none.
         every_seconds: write one at the first step after so many seconds, 60 by default; None
             for none.
         keep: the number of last checkpoints to keep, at least 1; 2 by default.
         callbacks: of `fit`, none by default. They see the rest of an epoch as an epoch with
-            fewer batches. Their attributes that are numbers, strings, arrays, or lists and
-            dicts of these are kept, but no arguments of their constructors. A `CSVLogger` goes
-            on with its file, and has an epoch that ended after the checkpoint twice.
+            fewer batches. Kept are their attributes that are numbers, texts, NumPy arrays and
+            generators, variables, metrics, and lists, tuples, sets, deques and dicts of these.
+            Not kept are arguments of their constructors (but for variables) and paths. What is
+            lost is named in a warning. A `CSVLogger` goes on with its file, and has an epoch
+            that ended after the checkpoint twice.
+        accept_changes: names in which this run differs from its checkpoint on purpose, as the
+            refusal gives them, such as ["optimizer.learning_rate"]; none by default. From here
+            on this call's values hold.
         **kwargs: of `model.fit`, like `validation_data` and `verbose`, with its defaults.
 
     Returns:
         The `keras.callbacks.History` of all epochs, those before a kill included.
 
     Raises:
-        ValueError: if an argument is out of range, the newest whole checkpoint is of another
-            model, method, teacher, schedule, list of callbacks or number of replicas, or
-            workers see different checkpoints.
+        ValueError: if an argument is out of range, the data ends too early, or the newest whole
+            checkpoint is of another model, method, teacher, optimizer, loss, schedule, list of
+            callbacks or number of replicas, of other data, or of more steps; or if workers see
+            different checkpoints.
+        OSError: if a checkpoint can't be read or written.
         RuntimeError: if another worker was lost.
+        KeyboardInterrupt: after Ctrl-C, when a checkpoint is written.
 
     Example:
     >>> import tempfile
     >>> import numpy as np
+    >>> from ecl_tf import resume
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     >>> model.compile("sgd", "mse")
-    >>> data = batches((np.ones((32, 4)), np.zeros((32, 1))), batch_size=8, seed=0)
-    >>> history = fit(model, data, tempfile.mkdtemp(), steps=8, steps_per_epoch=4, verbose=0)
+    >>> data = resume.batches((np.ones((32, 4)), np.zeros((32, 1))), batch_size=8, seed=0)
+    >>> history = resume.fit(model, data, tempfile.mkdtemp(), steps=8, steps_per_epoch=4, verbose=0)
     >>> history.epoch
     [0, 1]
     """
-    steps_per_epoch = steps if steps_per_epoch is None else steps_per_epoch
-    if steps < 1 or steps_per_epoch < 1 or steps % steps_per_epoch:
-        raise ValueError(
-            f"steps must be a multiple of steps_per_epoch, both at least 1; got steps={steps}, "
-            f"steps_per_epoch={steps_per_epoch}."
-        )
-    if steps_per_epoch % model.steps_per_execution:
-        raise ValueError(
-            f"steps_per_epoch={steps_per_epoch} must be a multiple of "
-            f"steps_per_execution={model.steps_per_execution}."
-        )
-    data = batches(0)
+    _require_arguments(model, kwargs)
+    steps, steps_per_epoch = _schedule(model, steps, steps_per_epoch)
+    if every_steps is not None:
+        every_steps = require.whole("every_steps", every_steps, 1)
+    if every_seconds is not None and not (
+        isinstance(every_seconds, numbers.Real) and every_seconds >= 0
+    ):
+        raise ValueError(f"every_seconds must be None or a number >= 0; got {every_seconds!r}.")
+    callbacks = _listed(callbacks)
+    data = data_of_steps.call(batches, 0)
     state = State(model, data.element_spec)
+    workers = Workers(state.strategy)
     files = Files(directory, keep)
+    is_chief = workers.own_number == 0
+    accepted = [accept_changes] if isinstance(accept_changes, str) else accept_changes
+    run = Run(state, batches, data, callbacks, accepted, is_chief)
     checkpointing = Checkpointing(
-        state, files, callbacks, steps, steps_per_epoch, every_steps, every_seconds
+        run, files, workers, steps, steps_per_epoch, every_steps, every_seconds
     )
     with replicas.explaining_a_lost_worker():
         checkpointing.restore()
+    steps_per_epoch = checkpointing.steps_per_epoch
     if checkpointing.finished:
         checkpointing.restore_callbacks()
     verbose = kwargs.get("verbose", "auto")
     listening = Callbacks(
-        [*callbacks, checkpointing],
+        callbacks,
+        checkpointing,
         add_history=True,
         add_progbar=verbose != 0,
         model=model,
@@ -110,12 +135,17 @@ def fit(
         epochs=steps // steps_per_epoch,
         steps=steps_per_epoch,
     )
-    with checkpointing.noticing_sigterm(), replicas.explaining_a_lost_worker():
+    if checkpointing.finished:
+        return checkpointing.as_history()
+    with checkpointing.interruptions.noticed(), replicas.explaining_a_lost_worker():
         try:
-            while checkpointing.step < steps and not checkpointing.finished:
+            while checkpointing.step < steps:
                 epoch, within = divmod(checkpointing.step, steps_per_epoch)
+                if checkpointing.step:
+                    data = data_of_steps.call(batches, checkpointing.step)
+                data_of_steps.require_steps(data, checkpointing.step, steps)
                 model.fit(
-                    batches(checkpointing.step) if checkpointing.step else data,
+                    data,
                     # The rest of an epoch by itself, then all others.
                     initial_epoch=epoch,
                     epochs=epoch + 1 if within else steps // steps_per_epoch,
@@ -128,39 +158,50 @@ def fit(
                 if within and checkpointing.step < steps:
                     # Undo what fit did at its end: an optimizer's averages became the weights.
                     state.write(checkpointing.at_epoch_end)
-            if not checkpointing.finished:
-                listening.end()
-                checkpointing.finish()
+            listening.end()
+            checkpointing.finish()
         finally:
             files.wait()
     return checkpointing.as_history()
 
 
-def batches(data: Any, batch_size: int, seed: int) -> Callable[[int], tf.data.Dataset]:
-    """Shuffled batches of arrays as a function of the step, for `fit`.
+def _require_arguments(model, kwargs):
+    """Refuses a model that is not compiled, and arguments of `model.fit` that steps replace."""
+    if not getattr(model, "compiled", False):
+        raise ValueError("Compile the model before resume.fit, as before every other fit.")
+    taken = {"x", "y", "batch_size", "epochs", "initial_epoch", "validation_split", "sample_weight"}
+    if given := sorted(taken & kwargs.keys()):
+        raise ValueError(
+            f"resume.fit takes no {', '.join(given)}: steps and steps_per_epoch say how long it "
+            "trains, and `batches` gives inputs, labels and weights in batches."
+        )
 
-    Every pass is in another order, which follows from the seed and the pass; rows beyond its
-    last full batch are left out.
 
-    Args:
-        data: nested arrays or tensors (inputs, labels, ...) of shape (rows, ...).
-        batch_size: rows of each batch, typically 32 to 256.
-        seed: an integer, typically 0.
+def _schedule(model, steps, steps_per_epoch):
+    steps = require.whole("steps", steps, 1)
+    if steps_per_epoch is not None:
+        steps_per_epoch = require.whole("steps_per_epoch", steps_per_epoch, 1)
+    epoch = steps_per_epoch or steps
+    if steps % epoch:
+        raise ValueError(
+            f"steps must be a multiple of steps_per_epoch; got steps={steps}, "
+            f"steps_per_epoch={steps_per_epoch}."
+        )
+    if epoch % model.steps_per_execution:
+        raise ValueError(
+            f"steps_per_epoch={epoch} must be a multiple of "
+            f"steps_per_execution={model.steps_per_execution}."
+        )
+    return steps, steps_per_epoch
 
-    Returns:
-        A function from a number of steps to the endless `tf.data.Dataset` after them.
 
-    Raises:
-        ValueError: if there are fewer rows than a batch has.
-
-    Example:
-    >>> import numpy as np
-    >>> data = batches((np.arange(10),), batch_size=5, seed=0)
-    >>> (first,), (second,) = data(0).take(2)
-    >>> sorted(int(row) for row in (*first, *second))
-    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
-    >>> bool(tf.reduce_all(next(iter(data(1)))[0] == second))
-    True
-    """
-    rows = keras.tree.map_structure(tf.convert_to_tensor, data)
-    return lambda first_step: splits.shuffled_batches(rows, batch_size, seed, first_step)
+def _listed(callbacks):
+    listed = (
+        [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks or ())
+    )
+    for callback in listed:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise ValueError(
+                f"callbacks must be keras.callbacks.Callback instances; got {callback!r}."
+            )
+    return listed

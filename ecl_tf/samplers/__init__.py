@@ -3,6 +3,7 @@
 `random` holds the random numbers of samplers, also for your own (see `Sampler`).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -19,6 +20,7 @@ from ecl_tf.samplers.sampler import (
     per_row,
     row_count,
 )
+from ecl_tf.samplers.swap import Swap
 from ecl_tf.samplers.uncertain import Uncertain
 from ecl_tf.samplers.uncertainty_mixup import UncertaintyMixup
 from ecl_tf.samplers.vicinity import Augment, GaussianNoise
@@ -35,6 +37,7 @@ __all__ = [
     "Mixup",
     "Sampler",
     "Samples",
+    "Swap",
     "Uncertain",
     "UncertaintyMixup",
     "get",
@@ -53,7 +56,7 @@ _SAMPLERS: dict[str, type[Sampler]] = {
 }
 
 
-def recipe() -> Uncertain:
+def recipe(swap: Sequence[str | int] = (), padding: Any = None) -> Uncertain:
     """Returns the default sampler, which is `Uncertain` with its default arguments.
 
     Every row gives two candidates, each with even odds the row itself or `Mix` of it. Half of
@@ -62,11 +65,18 @@ def recipe() -> Uncertain:
     measured of it and of others. The method's abstract does not say which samples its authors
     take.
 
+    Args:
+        swap: names of inputs whose values have no mean, such as ids, which `Mix` swaps; none by
+            default.
+        padding: of these, as in `Swap`; None by default.
+
     Example:
     >>> [type(part).__name__ for part in recipe().base.samplers]
     ['Empirical', 'Mix']
+    >>> recipe(swap=["camera"]).base.samplers[1]
+    Mix(alpha=1.0, group_size=None, swap=['camera'])
     """
-    return Uncertain()
+    return Uncertain(Choice([Empirical(), Mix(swap=swap, padding=padding)]))
 
 
 def get(identifier: Sampler | str | dict[str, Any] | None) -> Sampler:

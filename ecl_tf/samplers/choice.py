@@ -69,6 +69,10 @@ class Choice(Sampler):
         for sampler in self.samplers:
             sampler.validate_networks(networks)
 
+    @property
+    def parts(self) -> Sequence[Sampler]:
+        return [part for sampler in self.samplers for part in sampler.parts]
+
     def draw(self, inputs: Any, seed: tf.Tensor, networks: uncertainty.Networks | None) -> Samples:
         rows = row_count(inputs)
         choice_seed, *seeds = random.split(seed, 1 + len(self.samplers))

@@ -7,7 +7,7 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import random, symbolic
+from ecl_tf._internal import keras_files, random, symbolic
 from ecl_tf._internal.batches import as_type
 from ecl_tf.samplers.sampler import Sampler, Samples, row_count
 
@@ -25,7 +25,8 @@ class Generated(Sampler):
     Args:
         model: a `keras.Model` with one input z of known shape (batch, ...), whose output
             has the shape (or structure of shapes) of the batch of inputs; or the path of
-            a `.keras` file of one. It is run in inference mode, and is never trained.
+            a `.keras` file of one. It is run in inference mode, and is never trained. Ids are
+            outputs of an integer dtype (an argmax).
 
     Raises:
         ValueError: if it is no such model, or its output does not have the inputs' shapes.
@@ -41,7 +42,7 @@ class Generated(Sampler):
         if isinstance(model, (str, os.PathLike)):
             if not pathlib.Path(model).is_file():
                 raise FileNotFoundError(f"There is no generator at {model}.")
-            model = keras.models.load_model(model, compile=False)
+            model = keras_files.load(model)
         latent = symbolic.inputs_of(model) if isinstance(model, keras.Model) else None
         if not isinstance(latent, keras.KerasTensor) or None in latent.shape[1:]:
             raise ValueError(
@@ -50,6 +51,11 @@ class Generated(Sampler):
             )
         self.model, self.models = model, [model]
         self.latent_shape = latent.shape[1:]
+
+    def effect(self, path: tuple, leaf: Any) -> str:
+        outputs = dict(keras.tree.flatten_with_path(symbolic.output_of(self.model)))
+        is_whole = path in outputs and not tf.as_dtype(outputs[path].dtype).is_floating
+        return "keeps" if is_whole else "averages"
 
     def validate(self, inputs: Any) -> None:
         outputs = symbolic.output_of(self.model)

@@ -1,16 +1,20 @@
 """Samplers that mix rows of the batch with one another."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from ecl_tf._internal import groups, random, require
-from ecl_tf.samplers.sampler import Sampler, Samples, per_row, require_floating_point, row_count
+from ecl_tf.samplers import fields, suitable
+from ecl_tf.samplers.sampler import Sampler, Samples, per_row, row_count
 
 
 class _Mixing(Sampler):
     """The settings of samplers that mix rows with partners."""
+
+    averages = True
 
     def __init__(self, alpha: float = 1.0, group_size: int | None = None):
         self.alpha = require.positive(f"{type(self).__name__}'s alpha", alpha)
@@ -18,14 +22,79 @@ class _Mixing(Sampler):
         self.group_size = group_size
 
     def validate(self, inputs: Any) -> None:
-        require_floating_point(self, inputs)
+        suitable.require_floating_point(self, inputs)
 
     def get_config(self) -> dict[str, Any]:
         return {"alpha": self.alpha, "group_size": self.group_size}
 
 
+class _MixingAndSwapping(_Mixing):
+    """Those of samplers that mix two rows, and swap values of inputs that have no mean."""
+
+    _cuts_images = False
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        group_size: int | None = None,
+        swap: Sequence[str | int] = (),
+        padding: Any = None,
+        data_format: str | None = None,
+    ):
+        super().__init__(alpha, group_size)
+        name = type(self).__name__
+        if isinstance(swap, str):
+            raise ValueError(f"{name}'s swap is a list of names; got {swap!r}, not [{swap!r}].")
+        self.swap, self.padding = [str(each) for each in swap], padding
+        self.data_format = fields.data_format(name, data_format)
+
+    def effect(self, path: tuple, leaf: Any) -> str:
+        if fields.name_of(path) in self.swap:
+            return "swaps"
+        return "keeps" if self._cuts_images and _is_image(leaf) else "averages"
+
+    def padding_of(self, path: tuple) -> Any:
+        return fields.padding_of(self.padding, path)
+
+    def validate(self, inputs: Any) -> None:
+        fields.require_names(self, "swap", self.swap, inputs)
+        if isinstance(self.padding, dict):
+            fields.require_names(self, "padding", self.padding, inputs)
+        super().validate(inputs)
+
+    def _swap(self, inputs, partner, kept, seed):
+        """The inputs to swap, by path, with the partner's values where a row's own are not kept.
+
+        Args:
+            inputs: a nesting of tensors.
+            partner: int32 (rows,).
+            kept: float32 (rows,), the probability with which each value stays.
+            seed: of the choice of values.
+        """
+        leaves = keras.tree.flatten_with_path(inputs)
+        return {
+            path: fields.exchange(
+                x,
+                lambda cells: partner[:, None],
+                1.0 - kept,
+                random.fold_in(seed, number),
+                self.padding_of(path),
+                self.data_format,
+            )[0]
+            for number, (path, x) in enumerate(leaves)
+            if self.effect(path, x) == "swaps"
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        # What is not said is left out, as by versions that did not know of it.
+        others = {"swap": self.swap, "padding": self.padding}
+        if self.data_format != "channels_last":
+            others["data_format"] = self.data_format
+        return {**super().get_config(), **{k: v for k, v in others.items() if v not in ([], None)}}
+
+
 @keras.saving.register_keras_serializable("ecl_tf")
-class Mixup(_Mixing):
+class Mixup(_MixingAndSwapping):
     """Convex combinations of two rows: x~ = c x_i + (1 - c) x_j, c ~ Beta(a, a).
 
     The coefficient c is drawn for every row, the partner j is never i (in a batch of
@@ -38,14 +107,23 @@ class Mixup(_Mixing):
         group_size: None, the default, mixes the rows of a replica with one another. A number
             (such as 16) makes groups of as many rows, within which partners are found: if it
             divides every replica's rows, the samples are the same on any number of replicas.
+        swap: names of inputs whose values have no mean, such as ids and strings (of a tuple
+            their numbers); none by default. Each value of them is the partner's with probability
+            1 - c, and the row's own otherwise (see `Swap`).
+        padding: of these, as in `Swap`; None by default.
+        data_format: of these, as in `Swap`; None by default.
 
     Raises:
-        ValueError: if alpha is not positive, if group_size is less than 2, or on inputs that
-            are not floating point.
+        ValueError: if alpha is not positive, if group_size is less than 2, if `swap` or
+            `padding` names an input that there is not, or on other inputs that are not floating
+            point, or (from a `Distiller`) that a network takes by their exact values.
 
     Example:
     >>> x = tf.constant([[0.0], [1.0]])
     >>> bool(tf.reduce_all(Mixup()(x, seed=1).inputs + Mixup()(1 - x, seed=1).inputs == 1))
+    True
+    >>> inputs = {"age": tf.constant([30.0, 50.0]), "city": tf.constant(["Bern", "Basel"])}
+    >>> set(Mixup(swap=["city"])(inputs, seed=1).inputs["city"].numpy()) <= {b"Bern", b"Basel"}
     True
 
     Reference: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018,
@@ -54,20 +132,25 @@ class Mixup(_Mixing):
 
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
         rows = row_count(inputs)
-        partner_seed, coefficient_seed = random.split(seed, 2)
+        partner_seed, coefficient_seed, swap_seed = random.split(seed, 3)
         partner = random.partners(partner_seed, rows, self.group_size)
         coefficient = random.beta(coefficient_seed, [rows], self.alpha, self.alpha)
+        swapped = self._swap(inputs, partner, coefficient, swap_seed)
 
         def mix(x):
             c = per_row(coefficient, x)
             return c * x + (1 - c) * tf.gather(x, partner)
 
+        mixed = [
+            swapped[path] if path in swapped else mix(x)
+            for path, x in keras.tree.flatten_with_path(inputs)
+        ]
         unmodified = tf.equal(partner, tf.range(rows))
-        return Samples(keras.tree.map_structure(mix, inputs), unmodified)
+        return Samples(keras.tree.pack_sequence_as(inputs, mixed), unmodified)
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
-class CutMix(_Mixing):
+class CutMix(_MixingAndSwapping):
     """A box of each image is filled with the same box of its partner's.
 
     The box has the share 1 - c of the area, c ~ Beta(a, a), a uniform centre, and is
@@ -79,10 +162,17 @@ class CutMix(_Mixing):
     Args:
         alpha: a > 0; 1, the default, draws the box's area uniformly.
         group_size: None by default, as in `Mixup`.
+        swap: names of inputs that are swapped with the probability 1 - s, such as ids, as in
+            `Mixup`; none by default.
+        padding: of these, as in `Swap`; None by default.
+        data_format: "channels_last" for images of shape (batch, height, width, channels), or
+            "channels_first" for (batch, channels, height, width); None, the default, is
+            `keras.config.image_data_format()`.
 
     Raises:
-        ValueError: if alpha is not positive, if no input has a height and a width, or
-            if an input that must be mixed linearly is not floating point.
+        ValueError: if an argument is out of its range, if no input has a height and a width, or
+            if an input that must be mixed linearly is not floating point, or (from a `Distiller`)
+            is one that a network takes by its exact values.
 
     Reference: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers
     with Localizable Features", 2019, section 3.1. Mixing the inputs of other ranks is this
@@ -94,63 +184,79 @@ class CutMix(_Mixing):
     [1.0, 2.0]
     """
 
+    _cuts_images = True
+
     def validate(self, inputs: Any) -> None:
-        leaves = keras.tree.flatten(inputs)
-        if not any(_is_image(leaf) for leaf in leaves):
-            shapes = [tuple(leaf.shape) for leaf in leaves]
+        if not _has_image(self, inputs):
+            shapes = [tuple(leaf.shape) for leaf in keras.tree.flatten(inputs)]
+            axes = "height, width, channels"
+            if self.data_format == "channels_first":
+                axes = "channels, height, width"
             raise ValueError(
-                "CutMix cuts boxes out of images, so it needs an input of shape (batch, "
-                f"height, width, channels); got {shapes}. Add a channel axis to images "
-                "without one, or use Mixup, which takes any shape."
+                f"CutMix cuts boxes out of images, so it needs an input of shape (batch, {axes}); "
+                f"got {shapes}. Add a channel axis to images without one, or use Mixup, which "
+                "takes any shape."
             )
-        require_floating_point(self, [leaf for leaf in leaves if not _is_image(leaf)])
+        super().validate(inputs)
 
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
         rows = row_count(inputs)
-        partner_seed, area_seed, y_seed, x_seed = random.split(seed, 4)
+        partner_seed, area_seed, y_seed, x_seed, swap_seed = random.split(seed, 5)
         partner = random.partners(partner_seed, rows, self.group_size)
         side = tf.sqrt(1.0 - random.beta(area_seed, [rows], self.alpha, self.alpha))
         centre_y, centre_x = random.uniform(y_seed, [rows]), random.uniform(x_seed, [rows])
+        of_channels = 1 if self.data_format == "channels_first" else 3
+        of_y, of_x = (axis for axis in (1, 2, 3) if axis != of_channels)
 
         def box(image):
-            """True inside the box, of shape (batch, height, width, 1)."""
-            inside_y = _interval(centre_y, side, image.shape[1] or tf.shape(image)[1])
-            inside_x = _interval(centre_x, side, image.shape[2] or tf.shape(image)[2])
-            return (inside_y[:, :, None] & inside_x[:, None, :])[..., None]
+            """True inside the box, of the image's shape but for one channel."""
+            inside_y = _interval(centre_y, side, image.shape[of_y] or tf.shape(image)[of_y])
+            inside_x = _interval(centre_x, side, image.shape[of_x] or tf.shape(image)[of_x])
+            return tf.expand_dims(inside_y[:, :, None] & inside_x[:, None, :], of_channels)
 
-        leaves = keras.tree.flatten(inputs)
-        boxes = [box(leaf) if _is_image(leaf) else None for leaf in leaves]
+        leaves = keras.tree.flatten_with_path(inputs)
+        boxes = {path: box(leaf) for path, leaf in leaves if self.effect(path, leaf) == "keeps"}
         # Of each image the share that its box leaves.
-        inside_boxes = [tf.cast(inside, tf.float32) for inside in boxes if inside is not None]
+        inside_boxes = [tf.cast(inside, tf.float32) for inside in boxes.values()]
         shares = [1.0 - tf.reduce_mean(inside, [1, 2, 3]) for inside in inside_boxes]
+        swapped = self._swap(inputs, partner, shares[0], swap_seed)
 
-        def mix(x, inside):
+        def mix(path, x):
+            if path in swapped:
+                return swapped[path]
             other = tf.gather(x, partner)
-            if inside is not None:
-                return tf.where(inside, other, x)
+            if path in boxes:
+                return tf.where(boxes[path], other, x)
             c = per_row(shares[0], x)
             return c * x + (1 - c) * other
 
-        mixed = [mix(leaf, inside) for leaf, inside in zip(leaves, boxes, strict=True)]
+        mixed = [mix(path, leaf) for path, leaf in leaves]
         uncut = tf.reduce_all(tf.equal(shares, 1.0), 0)
         unmodified = tf.equal(partner, tf.range(rows)) | uncut
         return Samples(keras.tree.pack_sequence_as(inputs, mixed), unmodified)
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
-class Mix(_Mixing):
+class Mix(_MixingAndSwapping):
     """`CutMix` where there is an image, `Mixup` where there is none.
 
     On images cut samples teach more than blended ones; docs/results.md holds what was
     measured.
 
+    With `swap` it serves images, numbers and ids together: images are cut, numbers are mixed by
+    the share that is left, and of ids each value is the partner's with the probability of the
+    rest, all with the same partner.
+
     Args:
         alpha: a > 0, of either; 1, the default, draws shares and coefficients uniformly.
         group_size: None by default, as in `Mixup`.
+        swap: names of inputs that are swapped in place of mixed, such as ids: `["camera"]`; none
+            by default. See `Mixup`.
+        padding: of these, as in `Swap`; None by default.
+        data_format: as in `CutMix`; None by default.
 
     Raises:
-        ValueError: if alpha is not positive, or on inputs other than images that are
-            not floating point.
+        ValueError: as `CutMix` or `Mixup`, whichever it is.
 
     Example:
     >>> image = tf.reshape(tf.range(2.0 * 4 * 4), [2, 4, 4, 1])
@@ -161,9 +267,10 @@ class Mix(_Mixing):
     True
     """
 
+    _cuts_images = True
+
     def _fitting(self, inputs):
-        has_image = any(map(_is_image, keras.tree.flatten(inputs)))
-        return (CutMix if has_image else Mixup)(self.alpha, self.group_size)
+        return (CutMix if _has_image(self, inputs) else Mixup)(**vars(self))
 
     def validate(self, inputs: Any) -> None:
         self._fitting(inputs).validate(inputs)
@@ -227,6 +334,12 @@ class DirichletMixup(_Mixing):
 
 def _is_image(leaf):
     return len(leaf.shape) == 4
+
+
+def _has_image(sampler, inputs):
+    """Whether there is an image that is not swapped."""
+    leaves = keras.tree.flatten_with_path(inputs)
+    return any(_is_image(leaf) and sampler.effect(path, leaf) != "swaps" for path, leaf in leaves)
 
 
 def _interval(centre, side, length):

@@ -10,6 +10,7 @@ from ecl_tf import uncertainty
 from ecl_tf._internal import random
 from ecl_tf._internal.batches import row_count
 from ecl_tf._internal.configured import Configured
+from ecl_tf.samplers import suitable
 
 
 class Samples(NamedTuple):
@@ -67,12 +68,19 @@ class Sampler(Configured):
             saves their weights with its own, and never trains them.
         asks_networks: whether draws depend on what teacher or student answer; False by
             default.
+        averages: whether drawn numbers are sums, means or noisy ones of those given; False by
+            default. Such a sampler is refused for inputs that a network takes by their exact
+            values (ids, and what is masked).
         candidates: `keep` keeps one of so many samples that were drawn before; 1 by default.
+        needs_dense_inputs: True by default; False for a sampler that takes ragged and sparse
+            tensors as well.
 
     Example: a sampler that scales every row by a factor of its own.
     >>> from ecl_tf.samplers import random
     >>> @keras.saving.register_keras_serializable("my_package")
     ... class Scale(Sampler):
+    ...     averages = True
+    ...
     ...     def __init__(self, by=0.5):
     ...         self.by = by
     ...
@@ -89,8 +97,10 @@ class Sampler(Configured):
     """
 
     asks_networks = False
+    averages = False
     candidates = 1
     keeps_rows = False
+    needs_dense_inputs = True
     models: Sequence[keras.Model] = ()
 
     def __call__(
@@ -113,15 +123,43 @@ class Sampler(Configured):
         """
         if not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(inputs)):
             inputs = tf.convert_to_tensor(inputs)  # Nested lists of numbers.
-        inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
-        self.validate(inputs)
+        inputs = keras.tree.map_structure(
+            lambda leaf: leaf if suitable.kind_of(leaf) else tf.convert_to_tensor(leaf), inputs
+        )
+        suitable.require(self, inputs, networks)
         return self.draw(inputs, random.seed_tensor(seed), networks)
 
     def validate(self, inputs: Any) -> None:
         """Raises ValueError if the sampler can't work on `inputs`: tensors, or specs of them."""
 
     def validate_networks(self, networks: uncertainty.Networks) -> None:
-        """Raises ValueError if the sampler can't work with such `networks` of a distiller."""
+        """Raises ValueError if the sampler can't work with such `networks` of a distiller.
+
+        Here it does if they take by its exact value what the sampler averages.
+        """
+        suitable.require_before_data(self, networks)
+
+    @property
+    def parts(self) -> Sequence["Sampler"]:
+        """The samplers that this one draws from; here itself."""
+        return [self]
+
+    def effect(self, path: tuple, leaf: Any) -> str:
+        """What the sampler does with the numbers of an input.
+
+        Args:
+            path: of the input in the nesting, () of a single one.
+            leaf: its tensor, or its spec.
+
+        Returns:
+            "averages", "swaps" for values of other rows, or "keeps" for anything else that leaves
+            ids ids. Here it is "averages" if the attribute says so.
+        """
+        return "averages" if self.averages else "keeps"
+
+    def padding_of(self, path: tuple) -> Any:
+        """The value that is padding of an input whose values are swapped; None for none."""
+        return None
 
     def draw(self, inputs: Any, seed: tf.Tensor, networks: uncertainty.Networks | None) -> Samples:
         """Draws one sample for every row, and may ask the networks for it.
@@ -165,6 +203,7 @@ class Empirical(Sampler):
     """
 
     keeps_rows = True
+    needs_dense_inputs = False
 
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
         return Samples(inputs, tf.ones([row_count(inputs)], tf.bool))
@@ -180,16 +219,3 @@ def per_row(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     if values.dtype != tf.bool:
         values = tf.cast(values, like.dtype)
     return tf.reshape(values, tf.concat([tf.shape(values), [1] * (like.shape.rank - 1)], 0))
-
-
-def require_floating_point(sampler, inputs):
-    """Raises ValueError unless every input is floating point."""
-    for path, leaf in keras.tree.flatten_with_path(inputs):
-        if not tf.as_dtype(leaf.dtype).is_floating:
-            name = f" {'/'.join(map(str, path))!r}" if path else ""
-            raise ValueError(
-                f"{type(sampler).__name__} computes weighted sums of inputs, but input{name} "
-                f"is {tf.as_dtype(leaf.dtype).name}: rounding would corrupt it. Cast (and "
-                "scale) it in the input pipeline, e.g. "
-                "dataset.map(lambda x, y: (tf.cast(x, tf.float32) / 255, y))."
-            )

@@ -1,5 +1,6 @@
 """Samples that the networks are uncertain about."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -99,6 +100,10 @@ class Uncertain(Sampler):
     def validate_networks(self, networks: uncertainty.Networks) -> None:
         self.base.validate_networks(networks)
         uncertainty.validate(self.score, networks)
+
+    @property
+    def parts(self) -> Sequence[Sampler]:
+        return self.base.parts
 
     def draw(self, inputs: Any, seed: tf.Tensor, networks: uncertainty.Networks | None) -> Samples:
         networks = uncertainty.require(networks, self)

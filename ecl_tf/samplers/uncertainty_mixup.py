@@ -1,5 +1,6 @@
 """Mixup that leaves the most uncertain rows as they are."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -60,7 +61,12 @@ class UncertaintyMixup(Sampler):
         self.mixup.validate(inputs)
 
     def validate_networks(self, networks: uncertainty.Networks) -> None:
+        self.mixup.validate_networks(networks)
         uncertainty.validate(self.score, networks)
+
+    @property
+    def parts(self) -> Sequence[Sampler]:
+        return [self.mixup]
 
     def draw(self, inputs: Any, seed: tf.Tensor, networks: uncertainty.Networks | None) -> Samples:
         networks = uncertainty.require(networks, self)

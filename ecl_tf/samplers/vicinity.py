@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from ecl_tf._internal import random, require
 from ecl_tf._internal.batches import as_type
-from ecl_tf.samplers.sampler import Sampler, Samples, require_floating_point, row_count
+from ecl_tf.samplers import suitable
+from ecl_tf.samplers.sampler import Sampler, Samples, row_count
 
 _OTHER_ROWS = "changes rows by others, which Augment can't: use ecl_tf.samplers.{}"
 _REFUSED = {
@@ -30,11 +31,12 @@ class GaussianNoise(Sampler):
     Args:
         stddev: the noise's standard deviation in the inputs' units: one positive number
             (such as 0.1 for standardised inputs), or for named inputs a dict from each name
-            to its own.
+            to its own, or to None for an input that stays as it is (ids, for example).
 
     Raises:
         ValueError: if a stddev is not positive, if their names are not the inputs', or
-            on inputs that are not floating point.
+            on inputs with noise that are not floating point, or (from a `Distiller`) that a
+            network takes by their exact values.
 
     Example:
     >>> noise = GaussianNoise(2.0)(tf.zeros([10_000, 1]), seed=0).inputs
@@ -44,13 +46,24 @@ class GaussianNoise(Sampler):
     Reference: Chapelle et al., "Vicinal Risk Minimization", 2000, section 2.
     """
 
-    def __init__(self, stddev: float | dict[str, float]):
+    averages = True
+
+    def __init__(self, stddev: float | dict[str, float | None]):
         for value in stddev.values() if isinstance(stddev, dict) else [stddev]:
-            require.positive("GaussianNoise's stddev", value)
+            if value is not None or not isinstance(stddev, dict):
+                require.positive("GaussianNoise's stddev", value)
         self.stddev = stddev
 
+    def _stddev_of(self, path):
+        return self.stddev.get(path[0]) if isinstance(self.stddev, dict) else self.stddev
+
+    def effect(self, path: tuple, leaf: Any) -> str:
+        if isinstance(self.stddev, dict) and not path:
+            return "averages"
+        return "keeps" if self._stddev_of(path) is None else "averages"
+
     def validate(self, inputs: Any) -> None:
-        require_floating_point(self, inputs)
+        suitable.require_floating_point(self, inputs)
         if isinstance(self.stddev, dict) and (
             not isinstance(inputs, dict) or set(inputs) != set(self.stddev)
         ):
@@ -64,7 +77,10 @@ class GaussianNoise(Sampler):
         leaves = keras.tree.flatten_with_path(inputs)
         noisy = []
         for (path, x), its_seed in zip(leaves, random.split(seed, len(leaves)), strict=True):
-            stddev = self.stddev[path[0]] if isinstance(self.stddev, dict) else self.stddev
+            stddev = self._stddev_of(path)
+            if stddev is None:
+                noisy.append(x)
+                continue
             noise = tf.cast(stddev * random.normal(its_seed, tf.shape(x)), x.dtype)
             noisy.append(tf.ensure_shape(x + noise, x.shape))
         unmodified = tf.zeros([row_count(inputs)], tf.bool)
@@ -112,6 +128,10 @@ class Augment(Sampler):
                 raise ValueError(f"keras.layers.{type(layer).__name__} {reason}.")
         self.layers = layers
         self.key = key
+
+    def effect(self, path: tuple, leaf: Any) -> str:
+        changed = self.key is None or path[:1] == (self.key,)
+        return "averages" if changed and any(map(_averages, self.layers)) else "keeps"
 
     def validate(self, inputs: Any) -> None:
         if self.key is not None:
@@ -178,6 +198,12 @@ class Augment(Sampler):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**keras.saving.deserialize_keras_object(config))
+
+
+def _averages(layer):
+    """Whether a layer computes with numbers; one that is not Keras's is its author's business."""
+    moves = (keras.layers.RandomFlip, keras.layers.RandomCrop)
+    return type(layer).__module__.startswith("keras.") and not isinstance(layer, moves)
 
 
 def _is_seed(variable):

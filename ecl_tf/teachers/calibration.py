@@ -10,6 +10,7 @@ import tensorflow as tf
 from scipy import optimize
 
 from ecl_tf import outputs
+from ecl_tf._internal import labelled
 from ecl_tf.teachers.ensemble import Ensemble, get
 
 _LOWEST, _HIGHEST = 1 / 20, 20.0
@@ -47,7 +48,8 @@ def calibrated(
         tells if there is no best one between 1/20 and 20.
 
     Raises:
-        ValueError: if there are no rows, or one member that gives points without a spread.
+        ValueError: if there are no rows, no labels, or other inputs than the members', or one
+            member gives points without a spread.
         TypeError: if `teacher` is a teacher of another kind. Give its output a temperature.
 
     Example:
@@ -67,8 +69,7 @@ def calibrated(
             f"calibrated takes Keras models or an ecl_tf.Ensemble; got {teacher!r}. Give the "
             "output of such a teacher the temperature itself, e.g. output.tempered(0.8)."
         )
-    if not isinstance(x, tf.data.Dataset):
-        x = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+    x = labelled.dataset("calibrated", x, y, batch_size, teacher.members)
     batches = [(teacher.member_outputs(inputs), labels) for inputs, labels, *_ in x]
     if not batches:
         raise ValueError("calibrated got no rows; give it held-out inputs and labels.")
@@ -86,9 +87,13 @@ def _fitted(output, raws, labels):
         }
         return outputs.Joint(fitted, output.weights)
 
+    output.require_labels(labels, raws[0].shape)
+    known = output.known(labels, raws[0])
+
     def loss(log_temperature):
         distribution = output.tempered(float(np.exp(log_temperature))).combine(raws)
-        return float(tf.reduce_mean(output.negative_log_likelihood(distribution, labels)))
+        losses = output.negative_log_likelihoods(distribution, labels)
+        return float(np.average(losses, weights=known))
 
     bounds = np.log([_LOWEST, _HIGHEST])
     found = optimize.minimize_scalar(loss, bounds=bounds, method="bounded")

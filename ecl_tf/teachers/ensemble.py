@@ -5,10 +5,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import identity, symbolic
+from ecl_tf._internal import identity, labelled, own_inputs, shared_layers, symbolic
 from ecl_tf.teachers import answers
 
 
@@ -32,6 +31,7 @@ class Teacher(keras.Model):
         answers_new_inputs: False for recorded answers, which come with the samples.
 
     Example:
+    >>> import tensorflow as tf
     >>> class Rule(Teacher):  # Class 1 where the only input is positive, with 90 %.
     ...     def member_outputs(self, inputs):
     ...         return [tf.concat([-inputs, inputs], -1) * 1.1]
@@ -88,7 +88,7 @@ class Ensemble(Teacher):
 
     Example:
     >>> members = [keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])] * 2
-    >>> Ensemble(members, output="categorical").distribution(tf.ones((5, 2))).batch_shape
+    >>> Ensemble(members, output="categorical").distribution(np.ones((5, 2))).batch_shape
     TensorShape([5])
 
     Reference: Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty
@@ -127,16 +127,34 @@ class Ensemble(Teacher):
                 f"dimensions; got {sizes}."
             )
 
+    @property
+    def built(self) -> bool:
+        """Whether all members are, so that weights are counted before the ensemble is called."""
+        members = getattr(self, "members", ())
+        return bool(members) and all(member.built for member in members)
+
+    @built.setter
+    def built(self, value: bool) -> None:
+        del value  # Keras sets it, but the members know.
+
     def member_outputs(self, inputs: Any) -> list:
-        return [member(inputs, training=False) for member in self.members]
+        return [member(own_inputs.of(member, inputs), training=False) for member in self.members]
 
     def get_config(self) -> dict[str, Any]:
+        places = shared_layers.find(list(self.members))
         own = {"members": self.members, "output": self.output_kind}
-        return {**super().get_config(), **keras.saving.serialize_keras_object(own)}
+        config = {
+            **super().get_config(),
+            **shared_layers.config_of(own, self.members, places),
+        }
+        return {**config, "shared_layers": places} if places else config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Ensemble":
-        return cls(**keras.saving.deserialize_keras_object(config))
+        arguments = keras.saving.deserialize_keras_object(config)
+        if places := arguments.pop("shared_layers", []):
+            arguments["members"] = shared_layers.rebuilt(arguments["members"], places)
+        return cls(**arguments)
 
 
 def get(
@@ -193,8 +211,8 @@ def residual_stddev(
         A list of d floats, to be given to `ecl_tf.outputs.Point(d, stddev=...)`.
 
     Raises:
-        ValueError: if the data is empty or the residuals don't exceed the members'
-            disagreement.
+        ValueError: if the data is empty or has no labels, or the residuals don't exceed the
+            members' disagreement.
 
     Example:
     >>> twice = keras.Sequential([keras.Input((1,)), keras.layers.Rescaling(2.0)])
@@ -202,11 +220,11 @@ def residual_stddev(
     [0.5]
     """
     members = list(members) if isinstance(members, (list, tuple)) else [members]
-    if not isinstance(x, tf.data.Dataset):
-        x = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+    x = labelled.dataset("residual_stddev", x, y, batch_size, members)
     excess = []
     for inputs, targets in x:
-        points = np.stack([np.asarray(member(inputs, training=False)) for member in members])
+        answers = [member(own_inputs.of(member, inputs), training=False) for member in members]
+        points = np.stack([np.asarray(answer) for answer in answers])
         targets = np.reshape(targets, points.shape[1:])
         excess.append((targets - points.mean(0)) ** 2 - points.var(0))
     if not excess:

@@ -2,7 +2,6 @@
 
 import importlib
 import pathlib
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import symbolic
+from ecl_tf._internal import keras_files, symbolic
 from ecl_tf._internal.build import call_by_name
 from ecl_tf.preprocessing import compose
 from ecl_tf.preprocessing import layers as build_layers
@@ -123,19 +122,9 @@ def _on_zeros(model, input_shape):
 
 def _keras_file(path, trust_code=False):
     path = pathlib.Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no Keras file at {path}.")
-    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
+    if path.exists() and path.suffix != ".keras":
         raise ValueError(f"{path} is not a .keras file; write one with model.save('name.keras').")
-    try:
-        return keras.models.load_model(path, compile=False, safe_mode=not trust_code)
-    except Exception as error:
-        if trust_code or "safe_mode" not in str(error):
-            raise ValueError(f"{path} can't be loaded: {error}") from error
-        raise ValueError(
-            f"{path} holds Python code (a Lambda layer, say), which would run here. If you "
-            "trust where the file comes from, say trust_code=True."
-        ) from error
+    return keras_files.load(path, trust_code=trust_code)
 
 
 def _keras_application(model, weights="imagenet", classes=1000, size=None):

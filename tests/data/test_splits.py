@@ -1,6 +1,8 @@
 """Batches against the rows that they are made of; nothing here reads a real data set."""
 
 import dataclasses
+import sys
+import types
 
 import keras
 import numpy as np
@@ -175,3 +177,40 @@ def test_evaluation_batches_keep_order_convert_and_end_with_what_is_left_never_a
     assert x["image"].dtype == np.float32
     np.testing.assert_array_equal(x["number"], labels)
     np.testing.assert_array_equal(labels, np.arange(SIZE))
+
+
+# What is read once, before anything long begins
+
+
+def own(monkeypatch, splits):
+    """What `data.load` gives of a user's function."""
+    monkeypatch.setitem(sys.modules, "own_data", types.SimpleNamespace(load=lambda: splits))
+    return data.load("own_data:load")
+
+
+def test_splits_that_cant_be_used_are_refused_by_part_and_place(monkeypatch, subtests):
+    def rows(changed=None, value=np.nan, rows=300):
+        x, y = np.zeros((rows, 4, 2), "float32"), np.zeros(rows, "float32")
+        if changed == "x":
+            x[277, 3, 1] = value
+        elif changed == "y":
+            y[277] = value
+        return tf.data.Dataset.from_tensor_slices(({"age": x}, y))
+
+    good = data.Splits(rows(), rows(), rows(), 1)
+    assert own(monkeypatch, good) is good
+    for change, message in [
+        ({"train": rows("x")}, r"train split of 'own_data:load' has nan in the inputs\['age'\] of "
+         r"row 277 \(from 0\), at \(3, 1\)"),
+        ({"test": rows("y", -np.inf)}, r"test split .* has -inf in the label of row 277"),
+        ({"validation": rows().take(0)}, "validation split .* is empty"),
+        ({"validation": rows().repeat()}, r"validation split .* is without end"),
+        ({"train": rows().filter(lambda x, y: True)}, r"unknown length.*assert_cardinality"),
+    ]:  # fmt: skip
+        with subtests.test(message=message), pytest.raises(ValueError, match=message):
+            own(monkeypatch, dataclasses.replace(good, **change))
+    with pytest.raises(
+        ValueError, match=r"is tuple; its function must return ecl_tf\.data\.Splits"
+    ):
+        own(monkeypatch, (rows(), rows()))
+    own(monkeypatch, encoded())  # A stream is not read.

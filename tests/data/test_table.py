@@ -20,6 +20,11 @@ def npz(tmp_path):
     return tmp_path / "table.npz"
 
 
+def npz_of(directory, x, y):
+    np.savez(directory / "t.npz", x=x, y=y)
+    return directory / "t.npz"
+
+
 def write_csv(path, header=None, lines=None):
     values = np.stack([X[:, 0], X[:, 1], Y, X[:, 2]], 1)
     lines = [",".join(f"{v:.9g}" for v in row) for row in values] if lines is None else lines
@@ -119,6 +124,37 @@ def test_a_column_of_classes(npz):
         np.testing.assert_array_equal(y, CLASSES[rows_of(x[:, 0], 0)])
 
 
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ([20, 10, 30], ["10", "20", "30"]),
+        ([-1, 1], ["-1", "1"]),
+        ([1000000007, 5], ["5", "1000000007"]),
+        (["blue, or so", "red"], ["blue, or so", "red"]),
+    ],
+)
+def test_the_classes_are_the_labels_that_are_there(tmp_path, labels, names):
+    drawn = [labels[n % len(labels)] for n in range(ROWS)]
+    splits = [data.table(npz_of(tmp_path, X, np.array(drawn)), classes=True)]
+    lines = [f'{n};" {label} "' for n, label in enumerate(drawn)]
+    path = write_csv(tmp_path / "t.csv", "row;y", lines)
+    splits.append(data.table(path, classes=True))
+    for each in splits:
+        assert each.event_size == len(names) and each.class_names == tuple(names)
+    (_, from_npz), (x, y) = (arrays(each.train) for each in splits)
+    assert [names[number] for number in y] == [str(drawn[int(n)]) for n in x[:, 0]]
+    np.testing.assert_array_equal(from_npz, y)
+
+
+def test_delimiters_and_text_in_other_columns(tmp_path, csv):
+    plain = data.table(csv)
+    for delimiter in ";\t|":
+        content = csv.read_text().replace(",", delimiter).split("\n")
+        quoted = [f'{line}{delimiter}"a {delimiter} ""b"" # \nc"' for line in content if line]
+        path = write_csv(tmp_path / "other.CSV", quoted[0].replace("\nc", ""), quoted[1:])
+        assert_same(data.table(path, ["width", "height", "depth"]).train, plain.train)
+
+
 # Errors
 
 
@@ -149,40 +185,102 @@ HOLES = np.isin(np.arange(ROWS), [7, 20])
     [
         (np.where(HOLES[:, None], np.nan, X), Y, None, "2 of the 40 rows .*row 7"),
         (X, np.where(HOLES, np.inf, Y), None, r"2 of .* rows of .*t\.npz.*row 7.*Remove or fill"),
-        (X[:, 0], Y, None, r"shape \(40.*are no table; expected \(rows, columns\)"),
-        (X, Y[:-1], None, r"shape \(40.*are no table"),
-        (X, 3.0, None, r"shape \(40.*are no table"),
+        (X[:, 0], Y, None, r"'x' is of shape \(40,\); expected inputs of \(rows, c"),
+        (X, Y[:-1], None, r"no table: inputs of shape \(40, 3\) and targets of shape \(39, 1\)"),
+        (X, 3.0, None, r"no table: its array 'y' is of shape \(\)"),
+        (X[:, :0], Y, None, r"no table: inputs of shape \(40, 0\)"),
+        (X, np.array([None] * ROWS), None, r"arrays \['x', 'y'\] of .* can't be read: Object"),
+        (X, np.full(ROWS, "2020-01-01", "datetime64[D]"), None, "'y' of .* is of type datetime64"),
+        (10**17 + np.arange(ROWS)[:, None], Y, None, r"1000000000000000\d\d in row"),
+        (
+            X,
+            1e300 * Y.astype("float64"),
+            None,
+            r"needs more: .* in row \d+ \(from 0\), column 0 of 'y' becomes inf",
+        ),
         (X, np.stack([Y, 0 * Y], 1), None, r"target of .*t\.npz is the same in all 32 training"),
-        (X, np.arange(ROWS) / 2, True, "whole numbers from 0"),
-        (X, np.arange(ROWS) - 1, True, "whole numbers from 0"),
+        (X, CLASSES / 2, True, r"whole numbers from 0, .* is 0\.5 in row 1"),
+        (X, CLASSES - 1, True, r"whole numbers from 0, .* is -1 in row 0"),
+        (X, np.arange(ROWS), True, "40 different values in 40 rows, so it is no class"),
         (X, np.stack([np.arange(ROWS)] * 2, 1), True, "has 2"),
         (X, np.ones(ROWS), True, "one class"),
     ],
 )
 def test_arrays_that_cant_be_learned_from_are_refused(tmp_path, x, y, classes, message):
-    np.savez(tmp_path / "t.npz", x=x, y=y)
     with pytest.raises(ValueError, match=message):
-        data.table(tmp_path / "t.npz", classes=classes)
+        data.table(npz_of(tmp_path, x, y), classes=classes)
 
 
-ROW = "1,2,3,4"
+def text(header, row, rows=ROWS):
+    """A table with a line for each number from 0."""
+    return "\n".join([header, *map(row, range(rows))])
 
 
-@pytest.mark.filterwarnings("ignore:.*Empty input file")
+GOOD = text("a,b,y", "{0},{0}.5,{0}".format)
+KINDS = text("a,kind", lambda n: f"{n},{'red' if n % 3 else 'blue'}")
+
+
 @pytest.mark.parametrize(
-    ("header", "lines", "message"),
+    ("content", "arguments", "message"),
     [
-        (None, [ROW, "1,,3,4", ROW], r"1 of the 3 rows of .*first in row 1"),
-        (None, [ROW, "1,unknown,3,4", ROW], r"1 of the 3 rows of .*first in row 1"),
-        (None, [ROW, "1,2,3", ROW], "columns"),
-        ("a,b,y", [ROW] * 60, r"t\.csv.*columns"),  # 240 numbers, which divide by three, too.
-        ("a,b,c,d,y", [ROW] * 60, r"t\.csv.*columns"),
-        (None, ["", ""], r"t\.csv.*at least one row"),
+        (GOOD.replace("3,3.5", "3,"), {}, r"1 of the 40 rows .*line 5, column 'b': ''"),
+        (GOOD.replace("3,3.5", "3,NaN"), {}, r"line 5, column 'b': 'NaN'"),
+        (GOOD.replace("\n3,", "\n#3,"), {}, r"line 5, column 'a': '#3'.*Remove or fill"),
+        (GOOD.replace("3,3.5", "3,3_5"), {}, r"line 5, column 'b': '3_5'"),
+        (GOOD.replace("\n3,", "\n\r\n , ,\n3,"), {}, r"line 6, column 'a': ''"),
+        (GOOD.replace("3,3.5,3", "3,3.5"), {}, r"Line 5 of .* 2 cells, and .* names 3 columns"),
+        (GOOD.replace("3,3.5,3", "3,3,5,3"), {}, r"Line 5 of .* 4 cells, .*a ',' within"),
+        (GOOD.replace(",3.5", ',"3.5'), {}, r"Line 5 of .* can't be read.*quotation mark"),
+        (GOOD.replace(",", ";").replace(".", ","), {}, r"'0,5'\. .* numbers like 1234\.5"),
+        (GOOD.replace("a,b", "a,a"), {}, r"input 'a' .* is named twice"),
+        (GOOD.replace("a,b", "b,b"), {"inputs": "b"}, r"2 columns 'b', those number 1 and 2"),
+        (GOOD.replace("a,b", ",b"), {}, r"number 1 of .* has no name.*to_csv\(index=False\)"),
+        (GOOD, {"inputs": ["a", "y"]}, r"target 'y' .* is among the inputs"),
+        (GOOD, {"target": "y,y"}, r"target 'y' .* is named twice"),
+        (GOOD, {"inputs": []}, r"no table: inputs of shape \(40, 0\)"),
+        (GOOD.partition("\n")[2], {"target": "0"}, r"first line .* holds numbers: 0, 0\.5, 0"),
+        ("", {}, "is empty"),
+        ("a,y\n\n", {}, "at least one row"),
+        ("a,y\n1,2", {}, "at least one row each and at most 1 together"),
+        (text("t,y", lambda n: f"{1795000000 + n},{n}"), {}, r"float32.*column 't'.*line \d+"),
+        (text("a,y", lambda n: f"{n},{10**9 + n}"), {}, r"'y' .* needs more: 10000000\d\d in line"),
+        (
+            text("a,y", lambda n: f"{2**24 * (n // 2 + 1) + n % 2},{n}"),
+            {},
+            "column 'a' .* needs more",
+        ),
+        (text("a,y", lambda n: f"{2460000 + n / 1000},{n}"), {}, r"2460000\.\d+ in line"),
+        (
+            text("a,y", lambda n: f"{12345678901234567890 + n},{n}"),
+            {},
+            "12345678901234567890 in line 2",
+        ),
+        (KINDS, {"target": "kind"}, r"line 2, column 'kind': 'blue'.*If it is a class"),
+        (KINDS.replace("blue", "3"), {}, r"number in line 2, .* text in line 3, .*'red'"),
+        (KINDS.replace("blue", "NA"), {}, r"14 of the 40 rows .* no class, the first in line 2"),
+        (KINDS.replace("blue", "red"), {}, r"are of one class, 'red'"),
     ],
 )
-def test_files_of_text_that_are_no_table_are_refused(tmp_path, header, lines, message):
-    with pytest.raises(ValueError, match=message):
-        data.table(write_csv(tmp_path / "t.csv", header, lines))
+def test_text_that_is_no_table_is_refused_by_line_and_column(tmp_path, content, arguments, message):
+    (tmp_path / "t.csv").write_text(content, newline="")
+    if "kind" in content and not arguments:
+        arguments = {"target": "kind", "classes": True}
+    with pytest.raises(ValueError, match=message) as refused:
+        data.table(tmp_path / "t.csv", **arguments)
+    assert str(tmp_path / "t.csv") in str(refused.value)
+
+
+def test_other_files_by_the_name_of_a_table_are_refused(tmp_path):
+    for name, content, message in [
+        ("t.csv", b"PK\x03\x04...", "one of Excel's files.*Save it as a CSV"),
+        ("t.csv", GOOD.encode("utf-16"), "not text in UTF-8; .* in line 1"),
+        ("t.csv", b"a,b,y\n1,2,3\n1,2,\xe4", "not text in UTF-8; .* in line 3"),
+        ("t.csv", b"a,y\n1,\0", "zero bytes"),
+        ("t.npz", b"a,y\n1,2", "damaged, or not an .npz"),
+    ]:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            data.table(tmp_path / name)
 
 
 @pytest.mark.parametrize(

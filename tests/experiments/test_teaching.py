@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import io
 import pathlib
 import shutil
 
@@ -89,6 +90,50 @@ def test_directories_and_configurations_without_a_teacher_are_refused(digits_con
     ]:
         with pytest.raises(error, match=message):
             teaching.train_teacher(Experiment(config), tmp_path, directory)
+
+
+def test_files_that_are_no_whole_members(digits_config, tmp_path, subtests):
+    digits_config.teacher.members = 1
+    experiment = Experiment(digits_config)
+    own = tmp_path / "teacher"
+    member = own / "member_0.keras"
+    dense((8, 8, 1), 10, member)
+    whole = member.read_bytes()
+    for name in ("member_1.tmp.keras", "tmp.member_1.keras", "._member_0.keras"):
+        (own / name).write_bytes(whole[:2000])
+    assert teaching.member_files(own) == [member]
+    assert len(teaching.load_teacher(experiment, tmp_path).members) == 1
+
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    archive = io.BytesIO()
+    np.savez(archive, x=np.zeros(3))
+    for content, what in [
+        (whole[:2000], "it is no whole zip archive"),
+        (b"", "it is no whole zip archive"),
+        (bytes(flipped), r"model\.weights\.h5 in it is broken"),
+        (archive.getvalue(), r"it lacks config\.json"),
+    ]:
+        with subtests.test(what=what):
+            member.write_bytes(content)
+            message = rf"member_0\.keras is damaged, or not a \.keras file: {what}\. "
+            for directory, remedy in [(None, "Delete it: `ecl-tf train-t"), (own, "Delete it: ")]:
+                with pytest.raises(ValueError, match=message + remedy):
+                    teaching.load_teacher(experiment, tmp_path, directory)
+            with pytest.raises(ValueError, match=message + "Delete it"):
+                teaching.train_teacher(experiment, tmp_path)
+            elsewhere = shutil.copytree(own, tmp_path / "copy", dirs_exist_ok=True)
+            with pytest.raises(ValueError, match=message + "Give another copy of it, or delete"):
+                teaching.load_teacher(experiment, tmp_path, elsewhere)
+    member.unlink()
+    teaching.train_teacher(experiment, tmp_path)
+
+    dense((8, 8, 1), 7, own / "other.keras")
+    message = r"member_0\.keras gives .*10.*and other\.keras gives .*7"
+    with pytest.raises(ValueError, match=message):
+        teaching.load_teacher(experiment, tmp_path)
+    with pytest.raises(ValueError, match=r"is a file\. Give its directory: --teacher=.*teacher\.$"):
+        teaching.load_teacher(experiment, tmp_path, member)
 
 
 def test_pretrained_networks_are_an_ensemble(digits_config, tmp_path):

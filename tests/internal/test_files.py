@@ -42,3 +42,34 @@ def test_several_writers_have_a_temporary_each_and_the_last_one_stays(tmp_path):
         two.write_text("two")
     assert path.read_text() == "one"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_directory_is_replaced_at_the_end_only(tmp_path, monkeypatch):
+    path = tmp_path / "models" / "student"
+
+    def write(text, fails=None):
+        with files.whole_directory(path) as temporary:
+            temporary.mkdir()
+            (temporary / text).touch()
+            if fails:
+                monkeypatch.setattr(files.os, "replace", fails)
+
+    def names():
+        return [str(each.relative_to(path.parent)) for each in sorted(path.parent.rglob("*"))]
+
+    write("old")
+    assert names() == ["student", "student/old"]
+    write("new")
+    assert names() == ["student", "student/new"]
+
+    replace, moves = files.os.replace, []
+
+    def second_move_fails(source, target):
+        moves.append(target)
+        if len(moves) == 2:
+            raise OSError("The disk is gone.")
+        replace(source, target)
+
+    with pytest.raises(OSError, match="gone"):
+        write("other", second_move_fails)
+    assert names() == ["student", "student/new"]

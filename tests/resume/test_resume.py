@@ -156,8 +156,8 @@ def test_batches_after_a_number_of_steps_are_those_of_the_whole():
     ("arguments", "message"),
     [
         ({"steps": 6}, "must be a multiple of steps_per_epoch"),
-        ({"steps": 0}, "both at least 1"),
-        ({"keep": 0}, "keep must be at least 1"),
+        ({"steps": 0}, "steps must be a whole number >= 1"),
+        ({"keep": 0}, "keep must be a whole number >= 1"),
     ],
 )
 def test_what_is_out_of_range(tmp_path, arguments, message):
@@ -167,14 +167,34 @@ def test_what_is_out_of_range(tmp_path, arguments, message):
 
 def test_another_model_or_schedule_is_refused(tmp_path):
     train(tmp_path)
-    with pytest.raises(ValueError, match="other variables"):
+    with pytest.raises(ValueError, match="other model and variables"):
         train(tmp_path, model(units=5))
     with pytest.raises(ValueError, match="other steps_per_epoch"):
         train(tmp_path, steps_per_epoch=2)
     with pytest.raises(ValueError, match="other callbacks"):
         train(tmp_path, callbacks=[keras.callbacks.TerminateOnNaN()])
-    with pytest.raises(ValueError, match="other steps than"):
-        train(tmp_path, steps=12)
+    with pytest.raises(ValueError, match="has done 8 steps, more than steps=4"):
+        train(tmp_path, steps=4)
+
+
+def test_other_metrics_begin_anew_and_all_else_continues(tmp_path):
+    def with_metrics(metrics):
+        made = model()
+        made.compile(keras.optimizers.Adam(0.1), made.loss, metrics=metrics)
+        return made
+
+    wanted, its_history = train(tmp_path / "undisturbed", with_metrics(["accuracy"]))
+    with pytest.raises(SystemExit):
+        train(tmp_path / "killed", with_metrics([]), callbacks=[Preemption(2, epoch=1)])
+    top = keras.metrics.SparseTopKCategoricalAccuracy(3, name="top")
+    with pytest.warns(UserWarning, match=r"step-7.npz has other metrics .* begin anew"):
+        again, history = train(
+            tmp_path / "killed", with_metrics(["accuracy", top]), callbacks=[Preemption(-1)]
+        )
+    assert_same_weights(again, wanted)
+    assert history["loss"][0] == its_history["loss"][0]
+    assert history["loss"][1] != its_history["loss"][1]  # Of the last step alone.
+    assert history["top"] == [1.0]
 
 
 def test_another_method_or_teacher_is_refused(tmp_path):
@@ -223,29 +243,51 @@ def test_the_store_is_a_part_of_the_method():
 
 
 class Preemption(keras.callbacks.Callback):
-    def __init__(self, at, epoch=None):
+    def __init__(self, at, epoch=None, number=signal.SIGTERM):
         super().__init__()
-        self.at, self.epoch = at, epoch
+        self.at, self.epoch, self.signal = at, epoch, number
 
     def on_epoch_begin(self, epoch, logs=None):
         self.is_its_epoch = self.epoch in (None, epoch)
 
     def on_train_batch_end(self, batch, logs=None):
         if self.is_its_epoch and batch == self.at:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(self.signal)
 
 
-def test_sigterm_writes_a_checkpoint_and_exits_with_143(tmp_path):
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as exit_info:
-        train(tmp_path, callbacks=[Preemption(2)], every_steps=None, every_seconds=None)
-    assert exit_info.value.code == 143
-    assert signal.getsignal(signal.SIGTERM) is before
+@pytest.mark.parametrize(
+    ("number", "error", "code"),
+    [(signal.SIGTERM, SystemExit, 143), (signal.SIGINT, KeyboardInterrupt, None)],
+)
+def test_a_signal_writes_a_checkpoint_and_ends_the_run(tmp_path, capsys, number, error, code):
+    before = signal.getsignal(number)
+    with pytest.raises(error) as ended:
+        train(tmp_path, callbacks=[Preemption(2, None, number)], every_steps=None)
+    assert getattr(ended.value, "code", None) == code
+    assert ("Press Ctrl-C again" in capsys.readouterr().err) == (number == signal.SIGINT)
+    assert signal.getsignal(number) is before
     assert names_in(tmp_path) == ["step-3.npz"]
     wanted, history = train(tmp_path / "undisturbed")
     again, its_history = train(tmp_path, callbacks=[Preemption(-1)])
     assert its_history == history
     assert_same_weights(again, wanted)
+
+
+def test_a_second_ctrl_c_stops_at_once_and_one_after_the_last_step_is_not_lost(tmp_path):
+    def press(times):
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
+
+    def pressing(**moment):
+        return train(tmp_path, callbacks=[keras.callbacks.LambdaCallback(**moment)])
+
+    with pytest.raises(KeyboardInterrupt):
+        pressing(on_train_batch_end=lambda batch, logs: press(2))
+    assert names_in(tmp_path) == []
+    with pytest.raises(KeyboardInterrupt):
+        pressing(on_train_end=lambda logs: press(1))
+    _, history = pressing()  # It is finished.
+    assert len(history["loss"]) == 2 and "step-8.npz" in names_in(tmp_path)
 
 
 def test_a_log_of_epochs_goes_on(tmp_path):

@@ -1,0 +1,57 @@
+"""Loads networks from files, and says which file is damaged or can't be loaded."""
+
+import os
+import pathlib
+import zipfile
+import zlib
+
+import keras
+
+_PARTS = {"config.json", "metadata.json", "model.weights.h5"}
+
+
+def load(path: str | os.PathLike, remedy: str = "", trust_code: bool = False) -> keras.Model:
+    """The network of a .keras file (or of an older format of Keras), not compiled.
+
+    Args:
+        path: of the file.
+        remedy: what helps if the file is damaged, a sentence.
+        trust_code: whether Python code in the file may run.
+
+    Raises:
+        ValueError: if the file is damaged or can't be loaded.
+        FileNotFoundError: if there is none.
+    """
+    require_whole(path, remedy)
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=not trust_code)
+    except Exception as error:
+        if trust_code or "safe_mode" not in str(error):
+            raise ValueError(f"{path} can't be loaded: {error}") from error
+        raise ValueError(
+            f"{path} holds Python code (a Lambda layer, say), which would run here. If you trust "
+            "where the file comes from, load it by ecl_tf.pretrained.load('keras', ..., "
+            "trust_code=True), or in a configuration by teacher.pretrained with trust_code=True."
+        ) from error
+
+
+def require_whole(path: str | os.PathLike, remedy: str = "") -> None:
+    """Reads a .keras file once, and compares its checksums; for arguments and errors see `load`."""
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no Keras file at {path}.")
+    if not path.is_file():
+        raise ValueError(f"{path} is a directory; expected a .keras file, as model.save writes it.")
+    if path.suffix != ".keras":
+        return  # Keras reads older formats too, and checks what it reads.
+    # Also of a file whose start is there and whose end, the table of contents, is not.
+    damaged = f"{path} is damaged, or not a .keras file: {{}}. {remedy}".rstrip()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            missing = sorted(_PARTS.difference(archive.namelist()))
+            broken = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise ValueError(damaged.format("it is no whole zip archive")) from error
+    if missing or broken:
+        what = f"{broken} in it is broken" if broken else f"it lacks {missing[0]}"
+        raise ValueError(damaged.format(what))

@@ -1,0 +1,37 @@
+"""Batches of inputs with labels, from arrays or a dataset."""
+
+import tensorflow as tf
+
+from ecl_tf._internal import own_inputs
+
+
+def dataset(what, x, y, batch_size, networks):
+    """A dataset of batches (inputs, labels), or (inputs, labels, weights).
+
+    Args:
+        what: needs them, for the message.
+        x: inputs, or a batched `tf.data.Dataset`.
+        y: labels, or None where `x` is a dataset.
+        batch_size: rows of a batch of arrays.
+        networks: the Keras models that take the inputs.
+
+    Raises:
+        ValueError: if there are no labels, or the networks don't take the inputs.
+    """
+    if isinstance(x, tf.data.Dataset):
+        is_labelled = isinstance(x.element_spec, (tuple, list)) and len(x.element_spec) > 1
+    else:
+        is_labelled = y is not None
+    if not is_labelled:
+        raise ValueError(
+            f"{what} needs labels, and the data has none: it is one array, or a dict. Give inputs "
+            "and labels, or a dataset of (inputs, labels): tfds.load(..., as_supervised=True), or "
+            "dataset.map(lambda row: (row['image'], row['label']))."
+        )
+    if not isinstance(x, tf.data.Dataset):
+        x = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
+    inputs, labels, *_ = x.element_spec
+    own_inputs.require_dense(inputs)
+    own_inputs.require_dense(labels, "labels")
+    own_inputs.require_fit(inputs, [("network", network) for network in networks])
+    return x

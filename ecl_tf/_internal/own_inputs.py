@@ -1,0 +1,117 @@
+"""Which of the data's inputs a network takes, and data that networks can't take."""
+
+import keras
+import tensorflow as tf
+
+from ecl_tf._internal import symbolic
+
+
+def names_of(model):
+    """The names of a network's inputs, a list; None if they are not known, or in deeper nests."""
+    inputs = symbolic.inputs_of(model)
+    if isinstance(inputs, dict):
+        return list(inputs) if not any(map(keras.tree.is_nested, inputs.values())) else None
+    leaves = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+    return [leaf.name for leaf in leaves] if all(hasattr(leaf, "name") for leaf in leaves) else None
+
+
+def of(model, inputs):
+    """The inputs that a network takes, of a dict that may hold those of other networks too.
+
+    Keras would give a network with a dict of inputs the first ones of a larger dict, whatever
+    their names are.
+
+    Args:
+        model: a Keras model.
+        inputs: a batch, or specs of one.
+
+    Raises:
+        ValueError: if an input of the network is missing.
+    """
+    names = names_of(model)
+    if names is None:
+        return inputs
+    if not _holds(inputs, names):
+        raise ValueError(_message(inputs, [("network", model)]))
+    if not isinstance(inputs, dict):
+        return inputs
+    own = symbolic.inputs_of(model)
+    if isinstance(own, dict):
+        return {name: inputs[name] for name in names}
+    values = [inputs[name] for name in names]
+    return values if isinstance(own, (list, tuple)) else values[0]
+
+
+def require_fit(inputs, networks):
+    """Refuses inputs of which a network lacks one, or of which no network takes one.
+
+    Args:
+        inputs: a batch, or specs of one.
+        networks: pairs of a role ("student", "teacher") and a Keras model.
+
+    Raises:
+        ValueError: naming the inputs of the data and of the networks.
+    """
+    known = [names_of(model) for _, model in networks]
+    lacking = any(names is not None and not _holds(inputs, names) for names in known)
+    unknown = isinstance(inputs, dict) and None not in known and set(inputs) - set().union(*known)
+    if lacking or unknown:
+        raise ValueError(_message(inputs, networks))
+
+
+def _holds(inputs, names):
+    if isinstance(inputs, dict):
+        return set(names) <= set(inputs)
+    leaves = keras.tree.flatten(inputs)
+    if not all(hasattr(leaf, "shape") for leaf in leaves):
+        return True  # Nested lists of numbers are one tensor.
+    return len(leaves) == len(names)
+
+
+def _message(inputs, networks):
+    if isinstance(inputs, dict):
+        given, hint = str(list(inputs)), symbolic.INPUTS_HINT
+    else:
+        count = len(keras.tree.flatten(inputs))
+        given = f"{count} tensors without names" if count > 1 else "one tensor without a name"
+        hint = "Give one tensor for each, or a dict of them by these names."
+    taken = [
+        f"the {role} {model.name!r} takes {names}"
+        for role, model in networks
+        if (names := names_of(model)) is not None
+    ]
+    return f"The data's inputs are {given}, but {' and '.join(taken)}. {hint}"
+
+
+_KINDS = {
+    "ragged": (tf.RaggedTensor, tf.RaggedTensorSpec),
+    "sparse": (tf.SparseTensor, tf.SparseTensorSpec),
+}
+_DENSE = {
+    "ragged": "Pad it, and mask the padding in the networks (Embedding(mask_zero=True), say): "
+    "dataset.map(lambda x, y: (x.to_tensor(), y)).",
+    "sparse": "Make it dense: dataset.map(lambda x, y: (tf.sparse.to_dense(x), y)), or x.toarray() "
+    "of a SciPy matrix.",
+}
+
+
+def require_dense(nest, what="inputs"):
+    """Refuses ragged and sparse tensors in a part of a batch, or in specs of it.
+
+    Args:
+        nest: tensors or specs.
+        what: the part, for the message.
+
+    Raises:
+        ValueError: naming the tensor and what to do.
+    """
+    for path, leaf in keras.tree.flatten_with_path(nest):
+        kind = next((kind for kind, types in _KINDS.items() if isinstance(leaf, types)), None)
+        if kind is None and type(leaf).__module__.startswith("scipy.sparse"):
+            kind = "sparse"
+        if kind is not None:
+            name = f" at {'/'.join(map(str, path))!r}" if path else ""
+            raise ValueError(
+                f"The data's {what}{name} are a {kind} tensor, and a distiller takes dense "
+                f"ones: it samples, weighs and averages whole rows. {_DENSE[kind]}"
+            )

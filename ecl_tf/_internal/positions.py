@@ -1,0 +1,58 @@
+"""Numbers of rows and of positions: Keras's masks, and weights of any shape that Keras takes.
+
+A network answers a row at one position or, a tagger or a segmenter, at many: its raw output has
+shape (batch, positions..., size).
+"""
+
+import keras
+import tensorflow as tf
+
+
+def masks(raw):
+    """The Keras mask of every tensor of a nesting, or None in its place."""
+    return keras.tree.map_structure(_mask, raw)
+
+
+def _mask(tensor):
+    mask = getattr(tensor, "_keras_mask", None)
+    # One of another rank tells of steps that the output has no longer.
+    return mask if mask is not None and 2 <= len(mask.shape) < len(tensor.shape) else None
+
+
+def rows(nest, index):
+    """A part of the rows of a nesting of tensors, where None stays None."""
+    return keras.tree.map_structure(lambda each: each if each is None else each[index], nest)
+
+
+def expand(values, shape, what):
+    """Numbers of rows or positions as float32 (batch, positions...), or of fewer axes that fit.
+
+    Args:
+        values: shape (batch,), or (batch, positions...), perhaps with axes of size 1 at its end.
+        shape: the static shape (batch, positions...).
+        what: their name in the message.
+
+    Raises:
+        ValueError: if the shapes don't fit.
+    """
+    values = tf.cast(values, tf.float32)
+    rank, given = len(shape), values.shape
+    fits = given.rank is not None and all(
+        (mine == 1 and place >= 1) or None in (mine, wanted) or mine == wanted
+        for place, (mine, wanted) in enumerate(
+            zip(given, [*shape, *[1] * max(0, given.rank - rank)], strict=False)
+        )
+    )
+    if not fits:
+        raise ValueError(
+            f"{what} has shape {_described(given)}, which fits no positions of an output of shape "
+            f"{_described(shape)}. Give one number for each row, shape (batch,), or one for each "
+            "position."
+        )
+    if given.rank > rank:
+        return tf.squeeze(values, axis=list(range(rank, given.rank)))
+    return values[(..., *[None] * (rank - given.rank))]
+
+
+def _described(shape):
+    return "(" + ", ".join("batch" if n == 0 else str(size) for n, size in enumerate(shape)) + ")"

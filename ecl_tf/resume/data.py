@@ -1,0 +1,201 @@
+"""Data as a function of the step, and what tells one run's data from another's."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ecl_tf._internal import require
+from ecl_tf.data import splits
+
+# Bytes of one array. Larger ones are known by evenly spread rows of as many bytes.
+HASHED_BYTES = 2**28
+_CHUNK_BYTES = 2**24
+
+
+class Batches:
+    """A function from a number of steps to the shuffled batches after them: see `batches`."""
+
+    def __init__(self, data, batch_size, seed):
+        self.rows = keras.tree.map_structure(_tensor, data)
+        self.batch_size = require.whole("batch_size", batch_size, 1)
+        if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
+            raise ValueError(f"seed must be an integer, such as 0; got {seed!r}.")
+        self.seed = int(seed)
+        self._row_count = _row_count(self.rows)
+        splits.validate_batch_size(self._row_count, self.batch_size)
+        self._description = None
+
+    def __call__(self, first_step: int) -> tf.data.Dataset:
+        return splits.shuffled_batches(self.rows, self.batch_size, self.seed, first_step)
+
+    def __repr__(self):
+        return (
+            f"<batches of {self._row_count} rows, batch_size={self.batch_size}, seed={self.seed}. "
+            "ecl_tf.resume.fit takes them as they are. For another fit call them with the number "
+            "of steps to leave out, and give steps_per_epoch: fit(batches(0), "
+            f"steps_per_epoch={self._row_count // self.batch_size})>"
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What tells these batches from others, as JSON holds it."""
+        if self._description is None:
+            self._description = {
+                "arrays": _fingerprint(self.rows),
+                "rows": self._row_count,
+                "batch_size": self.batch_size,
+                "seed": self.seed,
+            }
+        return self._description
+
+
+def batches(data: Any, batch_size: int, seed: int) -> Callable[[int], tf.data.Dataset]:
+    """Shuffled batches of arrays as a function of the step, for `fit`.
+
+    Every pass is in another order, which follows from the seed and the pass; rows beyond its
+    last full batch are left out.
+
+    Checkpoints keep the batch size, the seed and a SHA-256 of the arrays, so that other data is
+    noticed. Of an array of more than 256 MiB it covers evenly spread rows of 256 MiB.
+
+    Args:
+        data: nested arrays or tensors (inputs, labels, ...) of shape (rows, ...), or None in
+            places of a tuple that nothing is known for.
+        batch_size: rows of each batch, typically 32 to 256.
+        seed: an integer, typically 0.
+
+    Returns:
+        A function from a number of steps to the endless `tf.data.Dataset` after them.
+
+    Raises:
+        ValueError: if there are fewer rows than a batch has, arrays of different lengths, or an
+            argument of another type.
+
+    Example:
+    >>> data = batches((np.arange(10),), batch_size=5, seed=0)
+    >>> (first,), (second,) = data(0).take(2)
+    >>> sorted(int(row) for row in (*first, *second))
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    >>> bool(tf.reduce_all(next(iter(data(1)))[0] == second))
+    True
+    """
+    return Batches(data, batch_size, seed)
+
+
+def describe(function: Callable[[int], tf.data.Dataset], data: Any) -> dict[str, Any]:
+    """What tells a run's data from another's, as JSON holds it.
+
+    Args:
+        function: the run's. If it has a method `describe`, that says it.
+        data: the batches from the first step on.
+    """
+    if hasattr(function, "describe"):
+        return dict(function.describe())
+    spec = [str(leaf) for leaf in tf.nest.flatten(data.element_spec)]
+    return {"element_spec": spec, "first_batch": first_batch(data)}
+
+
+def first_batch(data: Any) -> str | None:
+    """A hash of the first batch of a `tf.data.Dataset`; None of other data, or without one."""
+    if not isinstance(data, tf.data.Dataset):
+        return None
+    return next((_fingerprint(batch) for batch in data.take(1)), None)
+
+
+def require_steps(data: Any, done: int, steps: int) -> None:
+    """Refuses a dataset that is known to end too early.
+
+    Args:
+        data: the batches after `done` steps.
+        done: the number of steps before them.
+        steps: the number of steps in all.
+    """
+    # Another one is of an unknown length, and what it gives is counted.
+    there = int(data.cardinality()) if isinstance(data, tf.data.Dataset) else -1
+    if 0 <= there < steps - done:
+        raise ended(done + there, steps)
+
+
+def ended(step: int, steps: int) -> ValueError:
+    """The error to raise where data ends after `step` of `steps`."""
+    return ValueError(
+        f"The data ends after step {step}, and steps={steps} were asked for. `batches` must give "
+        "endless data for every number of steps to leave out, such as `lambda step: "
+        "dataset.repeat().skip(step)`, or ecl_tf.resume.batches for arrays."
+    )
+
+
+def call(function: Callable[[int], Any], step: int) -> Any:
+    """The data after a number of steps.
+
+    Raises:
+        ValueError: if it is no function of a number of steps, or gives no `tf.data.Dataset`.
+    """
+    wanted = (
+        "batches must be a function from a number of steps to a tf.data.Dataset that leaves out "
+        "as many batches: ecl_tf.resume.batches((x, y), batch_size=..., seed=...) for arrays, or "
+        "`lambda step: dataset.repeat().skip(step)`"
+    )
+    if not callable(function):
+        raise ValueError(f"{wanted}. Got a {type(function).__name__}.")
+    data = function(step)
+    if not hasattr(data, "element_spec"):
+        raise ValueError(f"{wanted}. It gave a {type(data).__name__}.")
+    return data
+
+
+def _tensor(leaf):
+    if leaf is None:
+        return None
+    if isinstance(leaf, (tf.RaggedTensor, tf.SparseTensor, tf.data.Dataset)):
+        raise ValueError(
+            f"batches takes arrays with a row for each example; got a {type(leaf).__name__}. "
+            "Make it dense (to_tensor, tf.sparse.to_dense), or write a function from a number of "
+            "steps to a tf.data.Dataset: `lambda step: dataset.repeat().skip(step)`."
+        )
+    return tf.convert_to_tensor(leaf)
+
+
+def _row_count(rows):
+    counts = {
+        "/".join(str(key) for key in path) or "data": leaf.shape[0] if leaf.shape.rank else None
+        for path, leaf in keras.tree.flatten_with_path(rows)
+        if leaf is not None
+    }
+    if not counts or None in counts.values() or len(set(counts.values())) > 1:
+        found = ", ".join(
+            f"{name}: {'a single value' if count is None else f'{count} rows'}"
+            for name, count in counts.items()
+        )
+        raise ValueError(
+            "data must be arrays (inputs, labels, ...) with the same number of rows; got "
+            f"{found or 'none'}."
+        )
+    return next(iter(counts.values()))
+
+
+def _fingerprint(nest):
+    """A SHA-256 of all arrays, or of rows of large ones."""
+    digest = hashlib.sha256()
+    for path, leaf in keras.tree.flatten_with_path(nest):
+        digest.update(str(path).encode())
+        for tensor in tf.nest.flatten(leaf, expand_composites=True):
+            if tensor is not None:
+                _add(digest, np.asarray(tensor))
+    return digest.hexdigest()
+
+
+def _add(digest, array):
+    digest.update(f"{array.dtype}{array.shape}".encode())
+    if not array.size or array.dtype == object:  # Strings.
+        digest.update(repr(array.tolist()).encode())
+        return
+    rows = array.reshape(len(array) if array.ndim else 1, -1)
+    row_bytes = rows[0].nbytes
+    step = -(-array.nbytes // HASHED_BYTES)
+    chunk = step * max(_CHUNK_BYTES // row_bytes, 1)
+    for start in range(0, len(rows), chunk):
+        digest.update(rows[start : start + chunk : step].tobytes())

@@ -1,0 +1,87 @@
+"""Cells of inputs (table cells, tokens, pixels), and how they are exchanged between rows."""
+
+import keras
+import tensorflow as tf
+
+from ecl_tf._internal import random
+
+_FORMATS = ("channels_last", "channels_first")
+
+
+def name_of(path):
+    """The name of an input in a nesting: "" of a single one, "table/age" of a nested one."""
+    return "/".join(map(str, path))
+
+
+def described(path):
+    """An input as a message names it."""
+    return f"input {name_of(path)!r}" if path else "the input"
+
+
+def require_names(sampler, argument, names, inputs):
+    """Raises ValueError if an argument of a sampler names an input that there is not."""
+    found = [name_of(path) for path, _ in keras.tree.flatten_with_path(inputs)]
+    if unknown := [name for name in names if name not in found]:
+        inputs = found if found != [""] else "one unnamed input"
+        raise ValueError(
+            f"{type(sampler).__name__} has {argument} for {unknown}, but the inputs are {inputs}."
+        )
+
+
+def padding_of(padding, path):
+    """The padding value of an input, or None: an argument may be a dict by name."""
+    return padding.get(name_of(path)) if isinstance(padding, dict) else padding
+
+
+def padding_argument(path, value):
+    """How a value is given as a sampler's `padding` for an input alone."""
+    return {name_of(path): value} if path else value
+
+
+def data_format(name, given):
+    """Where images have their channels: as it is given, or Keras's own setting for None."""
+    if given not in (None, *_FORMATS):
+        raise ValueError(
+            f"{name}'s data_format must be 'channels_last', 'channels_first', or None for Keras's "
+            f"own setting (keras.config.image_data_format()); got {given!r}."
+        )
+    return given or keras.config.image_data_format()
+
+
+def exchange(x, partner, probability, seed, padding=None, its_format="channels_last"):
+    """Rows some of whose cells are those of other rows, at the same position.
+
+    A cell is a number of a row of rank 1 or 2; of other inputs the vector of a position: all
+    features of a step, all channels of a pixel.
+
+    Args:
+        x: a tensor (rows, ...) of any dtype.
+        partner: a function of the number of cells to the rows that they are taken from, int32
+            (rows, cells) or (rows, 1).
+        probability: of each cell, a number or float32 (rows,).
+        seed: of the choice of cells.
+        padding: cells that are (everywhere) this value stay, and are not taken; None for none.
+        its_format: of inputs of rank 4 and more, "channels_last" or "channels_first".
+
+    Returns:
+        The new tensor, and bool (rows,): the rows that stayed as they were.
+    """
+    first = its_format == "channels_first" and x.shape.rank >= 4
+    last = tf.transpose(x, [0, *range(2, x.shape.rank), 1]) if first else x
+    rows = tf.shape(x)[0]
+    width = tf.shape(last)[-1] if x.shape.rank > 2 else 1
+    cells = tf.reshape(last, [rows, -1, width])
+    count = tf.shape(cells)[1]
+    own = tf.range(rows)[:, None]
+    source = tf.broadcast_to(partner(count), [rows, count])
+    place = tf.stack([source, tf.broadcast_to(tf.range(count), [rows, count])], -1)
+    taken = random.uniform(seed, [rows, count]) < tf.reshape(probability, [-1, 1])
+    taken &= source != own
+    if padding is not None:
+        real = tf.reduce_any(cells != tf.cast(padding, x.dtype), -1)
+        taken &= real & tf.gather_nd(real, place)
+    new = tf.where(taken[..., None], tf.gather_nd(cells, place), cells)
+    new = tf.reshape(new, tf.shape(last))
+    if first:
+        new = tf.transpose(new, [0, x.shape.rank - 1, *range(1, x.shape.rank - 1)])
+    return tf.ensure_shape(new, x.shape), ~tf.reduce_any(taken, 1)

@@ -1,0 +1,143 @@
+"""Whether a sampler may work on some inputs of some networks; the one place that decides it."""
+
+import keras
+import tensorflow as tf
+
+from ecl_tf._internal import exact_values, symbolic
+from ecl_tf.samplers import fields
+
+
+def require(sampler, inputs, networks=None):
+    """Raises ValueError if a sampler can't work on inputs, or would corrupt them.
+
+    Args:
+        sampler: an `ecl_tf.samplers.Sampler`.
+        inputs: a nesting of tensors, or of specs of them.
+        networks: the `ecl_tf.uncertainty.Networks` that take what is drawn; None, the default,
+            where they are not known.
+    """
+    if sampler.needs_dense_inputs:
+        _require_dense(sampler, inputs)
+        for role, network, function in _called(networks):
+            _require_exact_values(sampler, inputs, role, network, function)
+    sampler.validate(inputs)
+
+
+def require_before_data(sampler, networks):
+    """The same before there is data, for networks that know the names of their inputs."""
+    for role, network, function in _called(networks):
+        inputs = symbolic.inputs_of(network) if function is None else None
+        # What a network has as a list may have names in the data. Of ragged and sparse inputs
+        # it is for the data to say that they are.
+        leaves = keras.tree.flatten(inputs)
+        if isinstance(inputs, (keras.KerasTensor, dict)) and not any(map(kind_of, leaves)):
+            _require_exact_values(sampler, inputs, role, network, function)
+
+
+def require_floating_point(sampler, inputs):
+    """Raises ValueError unless every input that a sampler averages is floating point."""
+    for path, leaf in keras.tree.flatten_with_path(inputs):
+        dtype = tf.as_dtype(leaf.dtype)
+        if dtype.is_floating or sampler.effect(path, leaf) != "averages":
+            continue
+        told = f"{type(sampler).__name__} computes weighted sums of inputs, but "
+        told += f"{fields.described(path)} is {dtype.name}: "
+        if dtype in (tf.uint8, tf.uint16):
+            raise ValueError(
+                f"{told}rounding would corrupt it. Cast (and scale) it in the input pipeline, e.g. "
+                f"dataset.map(lambda x, y: (tf.cast(x, tf.float32) / {dtype.max}, y))."
+            )
+        raise ValueError(
+            f"{told}of ids (words, classes) there is no mean. {_remedy(path)} If they are amounts, "
+            "give them as floating point numbers."
+        )
+
+
+def _called(networks):
+    """Of all networks that take inputs: the role, the network, and its function if it has one."""
+    if networks is None:
+        return
+    if networks.student is not None:
+        yield "student", networks.student, None
+    teacher = networks.teacher
+    if not getattr(teacher, "answers_new_inputs", False):
+        return
+    for member in getattr(teacher, "members", ()):
+        yield "teacher", member, None
+    if not hasattr(teacher, "members"):
+        yield "teacher", teacher, teacher.member_outputs
+
+
+def kind_of(leaf):
+    """What a tensor or its spec is, if it is not dense: "ragged" or "sparse"; otherwise ""."""
+    kinds = {
+        "ragged": (tf.RaggedTensor, tf.RaggedTensorSpec),
+        "sparse": (tf.SparseTensor, tf.SparseTensorSpec),
+    }
+    for kind, classes in kinds.items():
+        is_symbolic = isinstance(leaf, keras.KerasTensor) and getattr(leaf, kind)
+        if is_symbolic or isinstance(leaf, classes):
+            return kind
+    return ""
+
+
+def _require_dense(sampler, inputs):
+    for path, leaf in keras.tree.flatten_with_path(inputs):
+        if kind := kind_of(leaf):
+            raise ValueError(
+                f"{type(sampler).__name__} works on dense inputs, but {fields.described(path)} is "
+                f"{kind}. Make it dense in the input pipeline (x.to_tensor() of a ragged tensor, "
+                "tf.sparse.to_dense(x) of a sparse one; the networks mask what is padded), or use "
+                "sampler='Empirical'."
+            )
+
+
+def _require_exact_values(sampler, inputs, role, network, function):
+    """Raises ValueError if a sampler averages what a network takes by its exact value."""
+    leaves = dict(keras.tree.flatten_with_path(inputs))
+    effects = {
+        path: [(part, part.effect(path, leaf)) for part in sampler.parts]
+        for path, leaf in leaves.items()
+    }
+    if not any(does != "keeps" for each in effects.values() for _, does in each):
+        return
+    for path, use in exact_values.uses(network, inputs, function):
+        place = f"the {role} {network.name!r}"
+        for part, does in effects[path]:
+            name = type(part).__name__
+            if does == "averages":
+                does_what = (
+                    f"compares it with {'a value' if use.masks is None else use.masks}, which "
+                    "mixed values no longer equal"
+                    if use.is_comparison
+                    else "takes it for ids (words, classes), of which there is no mean"
+                )
+                raise ValueError(
+                    f"{name} computes weighted sums of inputs, but {place} looks at the exact "
+                    f"values of {fields.described(path)}: its layer {use.layer!r} {does_what}. "
+                    f"{_remedy(path, use.masks)}"
+                )
+            padding = part.padding_of(path) if does == "swaps" else use.masks
+            if use.masks is not None and padding != use.masks:
+                raise ValueError(
+                    f"{name} would swap padding with values of {fields.described(path)}, of which "
+                    f"{place} masks those that are {use.masks!r}: a row's length would change. "
+                    f"Say so: {name}(..., padding={fields.padding_argument(path, use.masks)})."
+                )
+
+
+def _remedy(path, masked=None):
+    """What to use in place of a sampler that averages."""
+    name = fields.name_of(path)
+    padding = "" if masked is None else f"padding={fields.padding_argument(path, masked)}"
+    keeps = "sampler='Empirical' keeps every row as it is."
+    if not name:
+        return (
+            f"Use ecl_tf.samplers.Swap({padding}), which exchanges whole values between rows, "
+            f"alone or in Uncertain(Choice(['Empirical', Swap({padding})])); {keeps}"
+        )
+    swap = ", ".join([f"swap=[{name!r}]", *([padding] if padding else [])])
+    return (
+        f"Use sampler=ecl_tf.samplers.recipe({swap}), which mixes the other inputs and exchanges "
+        f"whole values of this one between rows (as ecl_tf.samplers.Mix({swap}) does); {keeps}"
+    )
