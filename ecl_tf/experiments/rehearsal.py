@@ -184,13 +184,12 @@ class Rehearsal:
         directory: str | pathlib.Path | None = None,
     ) -> ecl_tf.Teacher:
         """Loads a teacher as `teaching.load_teacher` does; the arguments are the same."""
-        blame = contextlib.nullcontext()
+        blame: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        described = experiment.config.teacher.pretrained
         if directory is not None:
             blame = refusals.blaming("--teacher", str(directory))
-        elif experiment.config.teacher.pretrained is not None:
-            blame = refusals.blaming(
-                "config.teacher.pretrained", experiment.config.teacher.pretrained
-            )
+        elif described is not None:
+            blame = refusals.blaming("config.teacher.pretrained", described)
         with blame:
             return teaching.load_teacher(experiment, workdir, directory)
 

@@ -183,7 +183,9 @@ class Output(Configured):
     def validate_labels(self, shape: Sequence[int | None], raw_shape: Sequence[int | None]) -> None:
         """Raises ValueError if labels of a static `shape` don't fit a `raw_shape`."""
 
-    def require_labels(self, labels: Any, raw_shape: Sequence[int | None], name: str = "") -> None:
+    def require_labels(
+        self, labels: Any, raw_shape: Sequence[int | None], name: str = ""
+    ) -> None:
         """Raises ValueError if an array of `labels` has one that is none, or another shape.
 
         Args:
