@@ -111,9 +111,10 @@ def load_teacher(
             f"Only {len(paths)} of the teacher's {least} members are in {directory}. Run "
             "the command that trains it again: it goes on where it was stopped."
         )
-    progress.announce(f"The teacher: {', '.join(path.name for path in paths)} in {directory}")
-    _warn_of_other_data(experiment, directory)
     own = directory.resolve() == (workdir / "teacher").resolve()
+    place = "of the work directory" if own else f"in {directory}"
+    progress.announce(f"The teacher: {', '.join(path.name for path in paths)} {place}")
+    _warn_of_other_data(experiment, directory)
     remedy = _TRAINED_AGAIN if own else "Give another copy of it, or delete it."
     with scope():
         members = [keras_files.load(path, remedy) for path in paths]
