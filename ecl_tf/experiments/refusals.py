@@ -13,8 +13,10 @@ _LONGEST_VALUE, _LONGEST_CAUSE = 200, 500
 # What TensorFlow and Keras put around the sentence that says what is wrong.
 _AROUND = re.compile(
     r"Graph execution error|Detected at node|<stack traces unavailable>|defined at \(most recent"
-    r"|File \"|in user code|Arguments received by|  •|\[\[|\[Op:|Exception encountered when calling"
+    r"|in user code|Arguments received by|  •|\[\[|\[Op:|Exception encountered when calling"
 )
+_WITHIN = re.compile(r"\x1b\[\d*m|\{\{\w+ \S+\}\} ?")  # Bold print, and names of nodes.
+_FRAME = re.compile(r'\s*File ".*", line \d+')
 
 
 class SettingError(ValueError):
@@ -44,7 +46,11 @@ def blaming(name: str, value: Any) -> Iterator[None]:
 def in_one_line(error: BaseException) -> str:
     """What an error says, without the lines around it that are of no use to the user."""
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    lines = [line.strip() for line in text.splitlines() if not _AROUND.search(line)]
+    lines = _WITHIN.sub("", text).splitlines()
+    frames = [number for number, line in enumerate(lines) if _FRAME.match(line)]
+    if frames:  # Of a traceback within the text: the sentence follows the last line of code.
+        lines = lines[frames[-1] + 2 :]
+    lines = [line.strip() for line in lines if not _AROUND.search(line)]
     said = textwrap.shorten(" ".join(filter(None, lines)), _LONGEST_CAUSE, placeholder=" ...")
     if type(error) in (ValueError, SettingError) and said:
         return said

@@ -98,6 +98,7 @@ class Rehearsal:
         self._members: dict[str, keras.Model] = {}
         self._planned: set[pathlib.Path] = set()
         self._data: tuple[str, Any] = ("", None)
+        self._parts_of_validation = 1.0
 
     @contextlib.contextmanager
     def under_way(self) -> Iterator[None]:
@@ -134,9 +135,10 @@ class Rehearsal:
         experiment = _Rehearsed(config, splits=splits)
         experiment.measures = self.measures
         if experiment.splits is not self._data[1]:
-            if not self.measures:
-                experiment.splits = _shortened(experiment.splits)
-            self._data = described, experiment.splits
+            rows = int(experiment.splits.validation.cardinality())
+            self._parts_of_validation = max(rows / _VALIDATION_ROWS, 1.0)
+            self._data = described, _shortened(experiment.splits)
+            experiment.splits = self._data[1]
         return experiment
 
     def teacher(
@@ -207,26 +209,23 @@ class Rehearsal:
             experiment: of this rehearsal.
             teacher: as `teacher` returned it.
             setting: the `methods.Setting`.
-            count: how many times it will be trained; 0 only builds its sampler.
+            count: how many times it will be trained; with 0 nothing is rehearsed.
             stored: where stores of the teacher's answers are, or will be.
         """
         section, seed = experiment.config.student, experiment.config.seed
         arguments = setting.arguments
         kind = _kind(experiment, section, method=setting.method == "ERM", **arguments)
-        with refusals.blaming(*setting.blamed(experiment.config)):
-            if kind not in self._costs and count:
-                if setting.method == "ERM":
-
-                    def train():
-                        return experiment.train_supervised(section, seed, **arguments)
-                else:
-
-                    def train():
-                        return experiment.train_distilled(teacher, seed, **arguments)
-
-                self._measured(kind, experiment, train, arguments.get("output"))
         if not count:
             return
+        if kind not in self._costs:
+            with refusals.blaming(*setting.blamed(experiment.config)):
+
+                def train():
+                    if setting.method == "ERM":
+                        return experiment.train_supervised(section, seed, **arguments)
+                    return experiment.train_distilled(teacher, seed, **arguments)
+
+                self._measured(kind, experiment, train, arguments.get("output"))
         self._plan.append(_Item(setting.method, count, section.train, self._costs[kind]))
         if stored is not None and setting.method != "ERM":
             self._record(experiment, teacher, arguments, stored)
@@ -305,7 +304,8 @@ class Rehearsal:
         begun = time.perf_counter()
         experiment.evaluate(network, "validation", output)
         if self.measures:
-            cost.validation = time.perf_counter() - begun
+            seconds = time.perf_counter() - begun
+            cost.validation = self._parts_of_validation * seconds
             cost.checkpoints = experiment.checkpoint_bytes
             with tempfile.TemporaryDirectory() as directory:
                 path = pathlib.Path(directory, "network.keras")

@@ -10,6 +10,7 @@ import tensorflow as tf
 from by_hand import assert_arrays
 from tiny import untuned
 
+import ecl_tf
 from ecl_tf import samplers
 from ecl_tf.experiments import comparison, rehearsal
 from ecl_tf.experiments.experiment import Experiment
@@ -37,7 +38,6 @@ class Rounding(samplers.Sampler):
 
 
 METHOD = {"sampler": {"class_name": "Mixup", "config": {"alfa": 1.0}}}
-ROUNDING = {"sampler": keras.saving.serialize_keras_object(Rounding())}
 
 
 @pytest.mark.parametrize(
@@ -50,20 +50,28 @@ ROUNDING = {"sampler": keras.saving.serialize_keras_object(Rounding())}
         ({"teacher__train__batch_size": 99}, r"config\.teacher\.train\.batch_size=99 .* 64 examp"),
         ({"student__train__batch_size": 99}, r"config\.student\.train\.batch_size=99 .* 64 examp"),
         ({"methods": {"mine": METHOD}}, r"config\.methods\.mine={.*} can't be used\. .*'alfa'"),
-        ({"methods": {"mine": ROUNDING}}, r"config\.methods\.mine={.*} can't.*has no .*'numpy'"),
         ({"student__network__preprocessing": ("Rescale",)}, r"config\.student\.network={.*Rescale"),
         ({"grid": (("student.network.widths", ((4,), (0,))),)}, r"config\.student\.network={.*0,"),
         ({"student__train__schedule": {"name": "cosine", "warmup_steps": 20}}, "must be less than"),
     ],
 )
 def test_a_wrong_setting_is_named_in_a_line_and_nothing_is_written(
-    digits_config, tmp_path, values, message
+    digits_config, tmp_path, values, message, eagerly
 ):
     config = changed(untuned(digits_config), **values)
     with pytest.raises(ValueError, match=message) as error:
         comparison.rehearse(config, tmp_path)
     assert len(str(error.value).splitlines()) == 1
     assert not any(tmp_path.iterdir())
+
+
+def test_what_only_a_graph_refuses_is_found(digits_config):
+    config = changed(digits_config, xcl__sampler=keras.saving.serialize_keras_object(Rounding()))
+    tried = rehearsal.Rehearsal()
+    experiment = tried.experiment(config)
+    network = experiment.network(experiment.config.student)
+    with pytest.raises(ValueError, match=r"config\.xcl={.*} can't be used\. .*has no .*'numpy'"):
+        tried.distillation(experiment, ecl_tf.Ensemble(network, "categorical"))
 
 
 def test_label_smoothing_and_another_size_than_the_datas_are_refused(rotated_digits_config):
