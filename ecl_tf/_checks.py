@@ -209,6 +209,8 @@ def evaluation(x, y, steps, argument, distiller):
         argument: the name of that argument.
         distiller: the `Distiller`.
     """
+    if isinstance(x, batches.Weighted):  # In the place of inputs, for Keras.
+        x = x.inputs
     ends(x, steps, argument)
     divergence(distiller.divergence, distiller.output_kind, distiller.student)
     inputs_of_data(x, y, distiller._networks())
@@ -363,17 +365,8 @@ def labels_of_data(x, y, distiller):
     if isinstance(x, tf.data.Dataset):
         return
     for name, (own, its, its_raw) in outputs.parts_of(output, y, raw).items():
-        if its is None:
-            continue
-        some_raw = tf.zeros([1 if size is None else size for size in its_raw.shape])
-        wrong = np.asarray(its)[np.asarray(own.invalid(its, some_raw))]
-        if wrong.size:
-            found = ", ".join(f"{value:g}" for value in np.unique(wrong)[:5])
-            raise ValueError(
-                f"{wrong.size} labels{f' of {name!r}' if name else ''} are out of range: {found}"
-                f"{', ...' if np.unique(wrong).size > 5 else ''}. Expected "
-                f"{own.expected_labels(its_raw.shape)}."
-            )
+        if its is not None:
+            own.require_labels(its, its_raw.shape, name)
 
 
 def data(x, y, asked, sampler, label_weight):

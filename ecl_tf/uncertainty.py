@@ -36,7 +36,7 @@ class Networks(NamedTuple):
     """
 
     teacher: Any
-    student: Callable[..., Any]
+    student: Any
     output: Any
 
 
