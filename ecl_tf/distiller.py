@@ -6,7 +6,17 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from ecl_tf import _checks, _weights, divergences, export, outputs, samplers, teachers, uncertainty
+from ecl_tf import (
+    _checks,
+    _validation_scores,
+    _weights,
+    divergences,
+    export,
+    outputs,
+    samplers,
+    teachers,
+    uncertainty,
+)
 from ecl_tf._internal import (
     batches,
     directions,
@@ -563,6 +573,7 @@ class Distiller(keras.Model):
         self.built = self.student.built  # By the check, from the data's specs.
         _checks.still_trained(self.student, self.optimizer)
         _checks.labels_of_data(x, y, self)
+        labelled = validation_data
         if validation_data is not None:
             its = keras.utils.unpack_x_y_sample_weight(validation_data)
             steps = kwargs.get("validation_steps")
@@ -595,6 +606,10 @@ class Distiller(keras.Model):
             )
         if history.epoch and len(history.history.get("loss", ())) == before:
             raise ValueError(_checks.NO_ROWS)
+        if verbose and labelled is not None:
+            steps = kwargs.get("validation_steps")
+            if said := _validation_scores.describe(self, labelled, batch_size, steps):
+                print(said)
         return history
 
     def export(self, filepath: Any, **kwargs: Any) -> None:

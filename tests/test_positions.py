@@ -1,4 +1,4 @@
-"""One weight for each position: masks, sample weights and unknown labels, against NumPy and Keras."""
+"""One weight for each position: masks, sample weights, unknown labels, by NumPy and Keras."""
 
 import keras
 import numpy as np

@@ -161,13 +161,13 @@ def test_after_a_bad_step_all_is_as_it_was_before():
     its = Distiller(networks_with_state(1), linear(TEACHER), sampler="Mixup")
     its.compile("adam")
     its.fit(X, batch_size=ROWS, epochs=3, verbose=0)
-    state = [its.student.variables, its.optimizer.variables, [its.step]]
-    before = [variable.numpy() for variable in sum(state, [])]
+    state = [*its.student.variables, *its.optimizer.variables, its.step]
+    before = [variable.numpy() for variable in state]
     broken = X.copy()
     broken[3, 1] = np.nan
     with pytest.raises(FloatingPointError, match=r"in step 4 .*as they were before that step"):
         its.fit(broken, batch_size=ROWS, verbose=0)
-    for variable, value in zip(sum(state, []), before, strict=True):
+    for variable, value in zip(state, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.path)
     its.fit(X, batch_size=ROWS, verbose=0)
     assert int(its.step.numpy()) == 4
@@ -198,3 +198,16 @@ def test_an_evaluation_of_nan_says_so_and_is_nan():
     with pytest.warns(UserWarning, match=r"evaluation met NaN or Inf: the inputs had it in 1 of"):
         logs = its.evaluate(broken, np.zeros(ROWS), batch_size=8, verbose=0, return_dict=True)
     assert all(np.isnan(value) for value in logs.values()), logs
+
+
+def test_a_training_without_metrics_says_once_how_good_both_networks_are(capsys):
+    labels = np.arange(ROWS) % 3
+    its = distiller()
+    its.fit(X, validation_data=(X, labels), epochs=2, verbose=2)
+    said = [line for line in capsys.readouterr().out.splitlines() if "validation labels" in line]
+    expected = [(logits(X, network).argmax(-1) == labels).mean() for network in (TEACHER, STUDENT)]
+    parts = [f"{each} {share:.4g}" for each, share in zip(2 * ["accuracy"], expected, strict=True)]
+    assert len(said) == 1 and all(part in said[0] for part in parts), (said, parts)
+    for quiet in ({"verbose": 0}, {"verbose": 2, "validation_data": (X, labels - 1)}):
+        its.fit(X, **{"validation_data": (X, labels), **quiet})
+    assert "validation labels" not in capsys.readouterr().out

@@ -90,12 +90,16 @@ class Output(Configured):
         """Returns the `Uncertainty` of an ensemble's raw tensors, in its two parts."""
         raise NotImplementedError
 
-    def score(self, uncertainty: tf.Tensor) -> tf.Tensor:
+    def score(self, uncertainty: tf.Tensor, weights: Any = None) -> tf.Tensor:
         """Returns a part of an `Uncertainty` as one number >= 0 per example, (batch,).
 
         `ecl_tf.uncertainty` says in which units. Positions of dense predictions are averaged.
+
+        Args:
+            uncertainty: the part, of every position.
+            weights: of positions, as in `divergence`; None by default.
         """
-        return per_example(uncertainty)
+        return per_example(uncertainty, weights)
 
     def raw(self, distribution: Distribution) -> tf.Tensor:
         """Returns the raw tensor that gives `distribution`; the inverse of `__call__`."""
@@ -183,9 +187,7 @@ class Output(Configured):
     def validate_labels(self, shape: Sequence[int | None], raw_shape: Sequence[int | None]) -> None:
         """Raises ValueError if labels of a static `shape` don't fit a `raw_shape`."""
 
-    def require_labels(
-        self, labels: Any, raw_shape: Sequence[int | None], name: str = ""
-    ) -> None:
+    def require_labels(self, labels: Any, raw_shape: Sequence[int | None], name: str = "") -> None:
         """Raises ValueError if an array of `labels` has one that is none, or another shape.
 
         Args:
