@@ -568,10 +568,11 @@ class Distiller(keras.Model):
         shape (batch,) or that of the output's positions; see `ecl_tf.losses` for masks.
 
         Raises:
-            ValueError: before the first step, if the distiller is not compiled, the data is
-                empty or endless without `steps_per_epoch`, labels are none that a network can
-                have, the sampler can't work on the inputs, the networks don't fit them, or a
-                strategy can't run them (see `ecl_tf._internal.replicas.validate`).
+            ValueError: before the first step, if the distiller is not compiled, no weight of the
+                student is trained, or others than when it was compiled, the data is empty or
+                endless without `steps_per_epoch`, labels are none that a network can have, the
+                sampler can't work on the inputs, the networks don't fit them, or a strategy can't
+                run them (see `ecl_tf._internal.replicas.validate`).
             FloatingPointError: after a step that met NaN or Inf, naming the step and where it
                 came from. Student and optimizer are those of the step before.
             RuntimeError: if another worker of a MultiWorkerMirroredStrategy was lost.
