@@ -240,7 +240,7 @@ def _range(bounds, scale, offset):
     low, high = sorted((bound - offset) / scale for bound in bounds)
     middle, spread = (low + high) / 2, (high - low) / 4
     words = f"values from {low:g} to {high:g}"
-    return Expected(np.float32(middle), np.float32(spread), True, words)
+    return Expected(np.asarray(middle, np.float32), np.asarray(spread, np.float32), True, words)
 
 
 def _of_normalization(layer, scale, offset):
