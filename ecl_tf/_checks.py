@@ -162,17 +162,17 @@ def _with_roles(asked):
 def _takes_more_rows(network):
     """Whether a network that was built for a fixed number of rows takes twice as many."""
     inputs = symbolic.inputs_of(network)
-    first = keras.tree.flatten(inputs)[0]
-    if inputs is None or first.shape[0] is None:
+    rows = None if inputs is None else keras.tree.flatten(inputs)[0].shape[0]
+    if rows is None:
         return True
     doubled = keras.tree.map_structure(
-        lambda each: keras.KerasTensor((2 * first.shape[0], *each.shape[1:]), each.dtype), inputs
+        lambda each: keras.KerasTensor((2 * rows, *each.shape[1:]), each.dtype), inputs
     )
     try:
-        outputs = keras.tree.flatten(network.compute_output_spec(doubled))
+        given = keras.tree.flatten(network.compute_output_spec(doubled))
     except Exception:  # Whatever its layers raise.
         return False
-    return all(output.shape[0] in (None, 2 * first.shape[0]) for output in outputs)
+    return all(output.shape[0] in (None, 2 * rows) for output in given)
 
 
 def divergence(function, output, student):
@@ -272,6 +272,8 @@ def evaluation(x, y, steps, argument, distiller):
         argument: the name of that argument.
         distiller: the `Distiller`.
     """
+    if isinstance(x, batches.Weighted):  # In the place of inputs, for Keras.
+        x = x.inputs
     ends(x, steps, argument)
     divergence(distiller.divergence, distiller.output_kind, distiller.student)
     inputs_of_data(x, y, distiller._networks())
@@ -431,17 +433,8 @@ def labels_of_data(x, y, distiller):
     if isinstance(x, tf.data.Dataset):
         return
     for name, (own, its, its_raw) in outputs.parts_of(output, y, raw).items():
-        if its is None:
-            continue
-        some_raw = tf.zeros([1 if size is None else size for size in its_raw.shape])
-        wrong = np.asarray(its)[np.asarray(own.invalid(its, some_raw))]
-        if wrong.size:
-            found = ", ".join(f"{value:g}" for value in np.unique(wrong)[:5])
-            raise ValueError(
-                f"{wrong.size} labels{f' of {name!r}' if name else ''} are out of range: {found}"
-                f"{', ...' if np.unique(wrong).size > 5 else ''}. Expected "
-                f"{own.expected_labels(its_raw.shape)}."
-            )
+        if its is not None:
+            own.require_labels(its, its_raw.shape, name)
 
 
 def data(x, y, asked, sampler, label_weight):

@@ -6,7 +6,17 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from ecl_tf import _checks, _weights, divergences, export, outputs, samplers, teachers, uncertainty
+from ecl_tf import (
+    _checks,
+    _validation_scores,
+    _weights,
+    divergences,
+    export,
+    outputs,
+    samplers,
+    teachers,
+    uncertainty,
+)
 from ecl_tf._internal import (
     batches,
     directions,
@@ -309,6 +319,7 @@ class Distiller(keras.Model):
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         x, y, sample_weight = batches.unpack(data)
         _checks.batch(x, y, sample_weight, self._networks())
+        _checks.trained(self.student)
         self._input_specs = batches.specs(samplers.inputs_of(x))
         is_recorded = isinstance(x, samplers.Samples)
         candidates = self.sampler.candidates if is_recorded else 1
@@ -341,7 +352,7 @@ class Distiller(keras.Model):
             # 3. Minimise their divergence.
             loss = self._row_losses(teacher, student, sampled_weight, labelled, y, sample_weight)
             scaled = self.optimizer.scale_loss(tf.reduce_sum(loss) / row_count)
-        _checks.trained(self.student)
+        _checks.trained(self.student)  # It may have been built by its call.
         weights = self.trainable_weights
         gradients = tape.gradient(scaled, weights)
 
@@ -557,10 +568,11 @@ class Distiller(keras.Model):
         shape (batch,) or that of the output's positions; see `ecl_tf.losses` for masks.
 
         Raises:
-            ValueError: before the first step, if the distiller is not compiled, the data is
-                empty or endless without `steps_per_epoch`, labels are none that a network can
-                have, the sampler can't work on the inputs, the networks don't fit them, or a
-                strategy can't run them (see `ecl_tf._internal.replicas.validate`).
+            ValueError: before the first step, if the distiller is not compiled, no weight of the
+                student is trained, or others than when it was compiled, the data is empty or
+                endless without `steps_per_epoch`, labels are none that a network can have, the
+                sampler can't work on the inputs, the networks don't fit them, or a strategy can't
+                run them (see `ecl_tf._internal.replicas.validate`).
             FloatingPointError: after a step that met NaN or Inf, naming the step and where it
                 came from. Student and optimizer are those of the step before.
             RuntimeError: if another worker of a MultiWorkerMirroredStrategy was lost.
@@ -574,6 +586,7 @@ class Distiller(keras.Model):
         self.built = self.student.built  # By the check, from the data's specs.
         _checks.still_trained(self.student, self.optimizer)
         _checks.labels_of_data(x, y, self)
+        labelled = validation_data
         if validation_data is not None:
             its = keras.utils.unpack_x_y_sample_weight(validation_data)
             steps = kwargs.get("validation_steps")
@@ -606,6 +619,10 @@ class Distiller(keras.Model):
             )
         if history.epoch and len(history.history.get("loss", ())) == before:
             raise ValueError(_checks.NO_ROWS)
+        if verbose and labelled is not None:
+            steps = kwargs.get("validation_steps")
+            if said := _validation_scores.describe(self, labelled, batch_size, steps):
+                print(said)
         return history
 
     def export(self, filepath: Any, **kwargs: Any) -> None:

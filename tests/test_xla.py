@@ -33,6 +33,7 @@ SAMPLERS = {
     "Generated": lambda: samplers.Generated(keras.Sequential(LAYERS)),
     "Mix": samplers.Mix,
     "Mixup": samplers.Mixup,
+    "Swap": samplers.Swap,
     "UncertaintyMixup": samplers.UncertaintyMixup,
     "Uncertain": lambda: samplers.Uncertain("Mixup", 2, "teacher_uncertainty", 0.0),
 }

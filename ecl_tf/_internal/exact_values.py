@@ -7,7 +7,6 @@ ends a path. So this works for any network that TensorFlow traces, functional or
 layers of Keras or of a user.
 """
 
-import functools
 import re
 import weakref
 from typing import Any, NamedTuple
@@ -15,6 +14,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
+
+from ecl_tf._internal import own_inputs
 
 # Operations that need an exact value, and the number of the argument that does.
 _LOOKUPS = {
@@ -79,14 +80,17 @@ def uses(network, inputs, function=None):
     """What a network does with the exact values of its inputs.
 
     Args:
-        network: a `keras.Layer`, which is built.
+        network: a `keras.Layer`.
         inputs: a nesting of specs of a batch, anything with shape and dtype.
         function: what is called with such inputs; None for the network in inference mode.
 
     Returns:
         A list of (path, `Use`), the path as in `keras.tree.flatten_with_path`. It is empty for a
-        network that can't be traced, whose own error comes when it is run.
+        network that is not built, and for one that can't be traced, whose own error comes when it
+        is run.
     """
+    if function is None and not network.built:
+        return []
     leaves = keras.tree.flatten_with_path(inputs)
     rows = _fixed_rows(network)
     specs = [tf.TensorSpec((rows, *leaf.shape[1:]), tf.as_dtype(leaf.dtype)) for _, leaf in leaves]
@@ -95,15 +99,18 @@ def uses(network, inputs, function=None):
     )
     seen = _SEEN.setdefault(network, {})
     if key not in seen:
-        call = function or functools.partial(network, training=False)
-        seen[key] = _traced(network, call, inputs, specs)
+        seen[key] = _traced(network, function, inputs, specs)
     return seen[key]
 
 
-def _traced(network, call, inputs, specs):
+def _traced(network, function, inputs, specs):
     @tf.function(autograph=False)
     def run(*tensors):
-        call(keras.tree.pack_sequence_as(inputs, tensors))
+        nest = keras.tree.pack_sequence_as(inputs, tensors)
+        if function is None:
+            network(own_inputs.of(network, nest), training=False)
+        else:
+            function(nest)
 
     try:
         with tf.init_scope():

@@ -53,6 +53,12 @@ def differences(found, wanted):
     return [f"{name} ({one!r} there, {two!r} here)" for name, one, two in differing(found, wanted)]
 
 
+def fingerprint_of_record(record):
+    """A hash of a record, the same for two in which `differences` finds none."""
+    fields = [[name, value] for name, _, value in differing({}, record)]
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
 def comparable(value):
     """Without what Keras counts or draws in a session: layers' names, seeds, and shapes met."""
     if isinstance(value, list):

@@ -33,9 +33,13 @@ def of(model, inputs):
         return inputs
     if not _holds(inputs, names):
         raise ValueError(_message(inputs, [("network", model)]))
-    if isinstance(inputs, dict) and len(inputs) > len(names):
+    if not isinstance(inputs, dict):
+        return inputs
+    own = symbolic.inputs_of(model)
+    if isinstance(own, dict):
         return {name: inputs[name] for name in names}
-    return inputs
+    values = [inputs[name] for name in names]
+    return values if isinstance(own, (list, tuple)) else values[0]
 
 
 def require_fit(inputs, networks):

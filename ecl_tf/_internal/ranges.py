@@ -240,7 +240,7 @@ def _range(bounds, scale, offset):
     low, high = sorted((bound - offset) / scale for bound in bounds)
     middle, spread = (low + high) / 2, (high - low) / 4
     words = f"values from {low:g} to {high:g}"
-    return Expected(np.asarray(middle), np.asarray(spread), True, words)
+    return Expected(np.asarray(middle, np.float32), np.asarray(spread, np.float32), True, words)
 
 
 def _of_normalization(layer, scale, offset):
@@ -254,4 +254,4 @@ def _of_normalization(layer, scale, offset):
         return None  # Not adapted.
     mean, spread = (mean - offset) / scale, np.sqrt(variance) / abs(scale)
     words = f"values around {np.mean(mean):.3g} with a standard deviation of {np.mean(spread):.3g}"
-    return Expected(mean, spread, False, words)
+    return Expected(mean.astype("float32"), spread.astype("float32"), False, words)

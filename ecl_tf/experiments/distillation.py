@@ -3,7 +3,7 @@
 import csv
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -29,25 +29,12 @@ def distill(
         workdir: where log.csv, checkpoints and the exported student go.
         store: an `ecl_tf.replay.Store` of the teacher's answers; None asks the teacher.
     """
-    section, seed = experiment.config.student, experiment.config.seed
-    # Without the teacher validation has labels alone to compare with.
-    label_metrics = [metrics.NegativeLogLikelihood(experiment.output)] if store else None
-    distiller = experiment.distiller(
-        teacher, seed, label_metrics=label_metrics, **experiment.xcl_arguments()
-    )
     log = workdir / "log.csv"
     callbacks = []
     if strategies.is_chief():
         callbacks.append(keras.callbacks.CSVLogger(str(log), append=True))
-    history = experiment.fit(
-        distiller,
-        functools.partial(experiment.student_batches, seed, distiller.sampler, store),
-        section.train,
-        workdir / "checkpoints" / "student",
-        callbacks,
-        validation_data=data.evaluation_batches(
-            experiment.splits.validation, section.train.batch_size
-        ),
+    distiller, history = train(
+        experiment, teacher, store, workdir / "checkpoints" / "student", callbacks
     )
 
     def write():
@@ -60,6 +47,36 @@ def distill(
 
     strategies.on_chief(write)
     return distiller.student
+
+
+def train(
+    experiment: Experiment,
+    teacher: ecl_tf.Teacher,
+    store: ecl_tf.replay.Store | None = None,
+    checkpoints: pathlib.Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> tuple[ecl_tf.Distiller, keras.callbacks.History]:
+    """Trains the distiller that config.xcl describes; returns it, and its history.
+
+    Args:
+        experiment: the `Experiment`.
+        teacher: the `ecl_tf.Teacher`.
+        store: as in `distill`; None by default.
+        checkpoints: the directory of checkpoints, as in `fitting.fit`; none by default.
+        callbacks: of `fit`; none by default.
+    """
+    section, seed = experiment.config.student, experiment.config.seed
+    # Without the teacher validation has labels alone to compare with.
+    label_metrics = [metrics.NegativeLogLikelihood(experiment.output)] if store else None
+    distiller = experiment.distiller(
+        teacher, seed, label_metrics=label_metrics, **experiment.xcl_arguments()
+    )
+    batches = functools.partial(experiment.student_batches, seed, distiller.sampler, store)
+    validation = data.evaluation_batches(experiment.splits.validation, section.train.batch_size)
+    history = experiment.fit(
+        distiller, batches, section.train, checkpoints, callbacks, validation_data=validation
+    )
+    return distiller, history
 
 
 def load_model(path: pathlib.Path, output: ecl_tf.outputs.Output) -> Callable[[Any], Any]:

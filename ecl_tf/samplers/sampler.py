@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import uncertainty
-from ecl_tf._internal import random
+from ecl_tf._internal import own_inputs, random
 from ecl_tf._internal.batches import row_count
 from ecl_tf._internal.configured import Configured
 from ecl_tf.samplers import suitable
@@ -72,8 +72,6 @@ class Sampler(Configured):
             default. Such a sampler is refused for inputs that a network takes by their exact
             values (ids, and what is masked).
         candidates: `keep` keeps one of so many samples that were drawn before; 1 by default.
-        needs_dense_inputs: True by default; False for a sampler that takes ragged and sparse
-            tensors as well.
 
     Example: a sampler that scales every row by a factor of its own.
     >>> from ecl_tf.samplers import random
@@ -100,7 +98,6 @@ class Sampler(Configured):
     averages = False
     candidates = 1
     keeps_rows = False
-    needs_dense_inputs = True
     models: Sequence[keras.Model] = ()
 
     def __call__(
@@ -123,9 +120,8 @@ class Sampler(Configured):
         """
         if not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(inputs)):
             inputs = tf.convert_to_tensor(inputs)  # Nested lists of numbers.
-        inputs = keras.tree.map_structure(
-            lambda leaf: leaf if suitable.kind_of(leaf) else tf.convert_to_tensor(leaf), inputs
-        )
+        own_inputs.require_dense(inputs)
+        inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
         suitable.require(self, inputs, networks)
         return self.draw(inputs, random.seed_tensor(seed), networks)
 
@@ -203,7 +199,6 @@ class Empirical(Sampler):
     """
 
     keeps_rows = True
-    needs_dense_inputs = False
 
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
         return Samples(inputs, tf.ones([row_count(inputs)], tf.bool))

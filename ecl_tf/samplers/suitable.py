@@ -16,10 +16,8 @@ def require(sampler, inputs, networks=None):
         networks: the `ecl_tf.uncertainty.Networks` that take what is drawn; None, the default,
             where they are not known.
     """
-    if sampler.needs_dense_inputs:
-        _require_dense(sampler, inputs)
-        for role, network, function in _called(networks):
-            _require_exact_values(sampler, inputs, role, network, function)
+    for role, network, function in _called(networks):
+        _require_exact_values(sampler, inputs, role, network, function)
     sampler.validate(inputs)
 
 
@@ -29,8 +27,9 @@ def require_before_data(sampler, networks):
         inputs = symbolic.inputs_of(network) if function is None else None
         # What a network has as a list may have names in the data. Of ragged and sparse inputs
         # it is for the data to say that they are.
-        leaves = keras.tree.flatten(inputs)
-        if isinstance(inputs, (keras.KerasTensor, dict)) and not any(map(kind_of, leaves)):
+        if not isinstance(inputs, (keras.KerasTensor, dict)):
+            continue
+        if not any(leaf.ragged or leaf.sparse for leaf in network.inputs):
             _require_exact_values(sampler, inputs, role, network, function)
 
 
@@ -40,16 +39,19 @@ def require_floating_point(sampler, inputs):
         dtype = tf.as_dtype(leaf.dtype)
         if dtype.is_floating or sampler.effect(path, leaf) != "averages":
             continue
-        told = f"{type(sampler).__name__} computes weighted sums of inputs, but "
-        told += f"{fields.described(path)} is {dtype.name}: "
+        told = (
+            f"{type(sampler).__name__} computes weighted sums of inputs, but "
+            f"{fields.described(path)} is {dtype.name}: "
+        )
         if dtype in (tf.uint8, tf.uint16):
             raise ValueError(
                 f"{told}rounding would corrupt it. Cast (and scale) it in the input pipeline, e.g. "
                 f"dataset.map(lambda x, y: (tf.cast(x, tf.float32) / {dtype.max}, y))."
             )
+        amounts = " Cast amounts (counts, pixels) in the input pipeline: tf.cast(x, tf.float32)."
         raise ValueError(
-            f"{told}of ids (words, classes) there is no mean. {_remedy(path)} If they are amounts, "
-            "give them as floating point numbers."
+            f"{told}of ids (words, classes) there is no mean. {_remedy(path)}"
+            f"{amounts if dtype.is_integer else ''}"
         )
 
 
@@ -66,30 +68,6 @@ def _called(networks):
         yield "teacher", member, None
     if not hasattr(teacher, "members"):
         yield "teacher", teacher, teacher.member_outputs
-
-
-def kind_of(leaf):
-    """What a tensor or its spec is, if it is not dense: "ragged" or "sparse"; otherwise ""."""
-    kinds = {
-        "ragged": (tf.RaggedTensor, tf.RaggedTensorSpec),
-        "sparse": (tf.SparseTensor, tf.SparseTensorSpec),
-    }
-    for kind, classes in kinds.items():
-        is_symbolic = isinstance(leaf, keras.KerasTensor) and getattr(leaf, kind)
-        if is_symbolic or isinstance(leaf, classes):
-            return kind
-    return ""
-
-
-def _require_dense(sampler, inputs):
-    for path, leaf in keras.tree.flatten_with_path(inputs):
-        if kind := kind_of(leaf):
-            raise ValueError(
-                f"{type(sampler).__name__} works on dense inputs, but {fields.described(path)} is "
-                f"{kind}. Make it dense in the input pipeline (x.to_tensor() of a ragged tensor, "
-                "tf.sparse.to_dense(x) of a sparse one; the networks mask what is padded), or use "
-                "sampler='Empirical'."
-            )
 
 
 def _require_exact_values(sampler, inputs, role, network, function):
@@ -133,8 +111,8 @@ def _remedy(path, masked=None):
     keeps = "sampler='Empirical' keeps every row as it is."
     if not name:
         return (
-            f"Use ecl_tf.samplers.Swap({padding}), which exchanges whole values between rows, "
-            f"alone or in Uncertain(Choice(['Empirical', Swap({padding})])); {keeps}"
+            f"Use ecl_tf.samplers.Swap({padding}), which exchanges whole values between rows, or "
+            f"Uncertain(Choice(['Empirical', Swap({padding})])); {keeps}"
         )
     swap = ", ".join([f"swap=[{name!r}]", *([padding] if padding else [])])
     return (

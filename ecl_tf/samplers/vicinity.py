@@ -108,8 +108,9 @@ class Augment(Sampler):
 
     Raises:
         ValueError: if `layers` are not Keras layers, if one has trainable weights, if one is
-            MixUp, CutMix or AugMix, which can't be changed rows by rows, or if the inputs are
-            named and `key` is none of the names.
+            MixUp, CutMix or AugMix, which can't be changed rows by rows, if the inputs are
+            named and `key` is none of the names, or (from a `Distiller`) if one of Keras's own
+            computes with an input that a network takes by its exact values.
 
     Example:
     >>> x = tf.reshape(tf.range(4.0), (1, 2, 2, 1))

@@ -101,9 +101,13 @@ def _fitted(output, raws, labels):
         }
         return outputs.Joint(fitted, output.weights)
 
+    output.require_labels(labels, raws[0].shape)
+    known = output.known(labels, raws[0])
+
     def loss(log_temperature):
         distribution = output.tempered(float(np.exp(log_temperature))).combine(raws)
-        return float(tf.reduce_mean(output.negative_log_likelihood(distribution, labels)))
+        losses = output.negative_log_likelihoods(distribution, labels)
+        return float(np.average(losses, weights=known))
 
     bounds = np.log([_LOWEST, _HIGHEST])
     found = optimize.minimize_scalar(loss, bounds=bounds, method="bounded")

@@ -216,7 +216,7 @@ def test_each_source_is_counted_by_itself():
     count.reset_state()
     np.testing.assert_array_equal(count.result(), [0] * 11)
     count.count_update([good, nan])
-    np.testing.assert_array_equal(count.result(), [0, 0, 0, 0, 0, 1, 0, 0])
+    np.testing.assert_array_equal(count.result(), [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0])
 
 
 def test_the_largest_numbers_and_integers_are_finite():

@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import numpy as np
 import pytest
 import scipy.stats
@@ -47,6 +48,9 @@ BYTES = np.zeros((4, 6), np.uint8)
     [
         (Mixup(), BYTES, r"^Mixup .*is uint8.*tf\.cast\(x, tf\.float32\) / 255"),
         (Mixup(), {"image": np.zeros((4, 3)), "code": np.zeros(4, int)}, "input 'code' is int64"),
+        (Mixup(), {"city": np.array(["a", "b"])}, r"'city' is string.*recipe\(swap=\['city'\]\)"),
+        (Mix(swap=["town"]), {"city": np.zeros(4)}, r"swap for \['town'\].*are \['city'\]"),
+        (Mix(swap=["a"], padding={"b": 0}), {"a": np.zeros(4)}, r"padding for \['b'\]"),
         (DirichletMixup(), BYTES, "^DirichletMixup .*is uint8"),
         (Mix(), BYTES, "^Mixup .*is uint8"),
         (CutMix(), np.zeros((4, 6, 6)), r"\(batch, height, width, channels\).*Mixup"),
@@ -222,6 +226,61 @@ def test_bytes_may_be_cut(sampler):
     mixed = sampler(row_images(20, 6, 6).astype(np.uint8), seed=0).inputs
     assert mixed.dtype == tf.uint8
     assert boxes(mixed).any()
+
+
+def test_cutmix_follows_where_images_have_their_channels(subtests):
+    last = {"marker": row_images(40, 12, 17), "image": numbers(40, 12, 17, 2)}
+    first = {name: np.moveaxis(x, -1, 1) for name, x in last.items()}
+    for make in (CutMix, Mix):
+        expected = make()(last, 0)
+        with subtests.test("as an argument", make=make):
+            mixed = make(data_format="channels_first")(first, 0)
+            np.testing.assert_array_equal(mixed.unmodified, expected.unmodified)
+            for name, x in mixed.inputs.items():
+                np.testing.assert_array_equal(np.moveaxis(x, 1, -1), expected.inputs[name])
+        with subtests.test("by Keras's setting, and kept in the config", make=make):
+            keras.config.set_image_data_format("channels_first")
+            try:
+                config = make().get_config()
+            finally:
+                keras.config.set_image_data_format("channels_last")
+            assert make(**config).data_format == "channels_first"
+            assert make().data_format == "channels_last"
+        with (
+            subtests.test("others are refused", make=make),
+            pytest.raises(ValueError, match="NCHW"),
+        ):
+            make(data_format="NCHW")
+
+
+# Values that are swapped, among others that are mixed
+
+
+@pytest.mark.parametrize("with_image", [False, True], ids=["Mixup", "CutMix"])
+def test_mix_swaps_named_inputs_of_the_same_partner_with_the_share_of_the_rest(with_image):
+    rows = 400
+    inputs = {"weights": np.eye(rows, dtype=np.float32)}
+    # A cell's value tells its row and its place.
+    inputs["ids"] = np.arange(rows * 50).reshape(rows, 50)
+    inputs["city"] = np.array([f"city {row}" for row in range(rows)])
+    if with_image:
+        inputs["image"] = row_images(rows, 16, 16)
+    mixed = Mix(swap=["ids", "city"])(inputs, seed=0).inputs
+    kept, _, partner = own_and_partner(mixed["weights"].numpy())
+    row, place = np.divmod(mixed["ids"].numpy(), 50)
+    np.testing.assert_array_equal(place, np.broadcast_to(np.arange(50), (rows, 50)))
+    from_partner = row == partner[:, None]
+    assert np.all(from_partner | (row == np.arange(rows)[:, None]))
+    some = kept < 1  # Of other rows the partner is not known.
+    assert some.sum() > rows / 2
+    # 50 draws each with the probability 1 - kept: the sum over all rows is nearly normal.
+    expected, variance = 50 * (1 - kept[some]).sum(), 50 * (kept * (1 - kept))[some].sum()
+    assert abs(from_partner[some].sum() - expected) < 4 * math.sqrt(variance)
+    names = inputs["city"].astype(bytes)
+    is_theirs = mixed["city"].numpy() == names[partner]
+    assert np.all(is_theirs | (mixed["city"].numpy() == names))
+    expected, variance = (1 - kept[some]).sum(), (kept * (1 - kept))[some].sum()
+    assert abs(is_theirs[some].sum() - expected) < 4 * math.sqrt(variance)
 
 
 # Mixup where there is no image

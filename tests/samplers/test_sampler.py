@@ -42,6 +42,8 @@ MAKE = {
     "Choice": lambda: Choice(["Empirical", Mixup(group_size=4), flip()], [0.3, 0.3, 0.4]),
     "Uncertain": lambda: Uncertain(Mix(group_size=4), 3, pixel, 0.0, group_size=4),
     "Uncertain, drawn": lambda: Uncertain("Empirical", 2, pixel, 1.0, group_size=4),
+    "Swap": lambda: samplers.Swap(0.4, padding={"head_pose": 0.0}, group_size=4),
+    "Mix and swap": lambda: Mix(group_size=4, swap=["head_pose"]),
     "UncertaintyMixup": lambda: samplers.UncertaintyMixup(0.25, pixel, 0.4, group_size=4),
 }
 
@@ -136,7 +138,7 @@ def draw_each(*names):
 
 
 def test_a_graph_with_any_batch_size_gives_the_eager_sample():
-    draw = draw_each("Choice", "DirichletMixup", "GaussianNoise", "Generated", "Uncertain")
+    draw = draw_each("Choice", "DirichletMixup", "GaussianNoise", "Generated", "Swap", "Uncertain")
     shapes = {"image": [None, 6, 5, 2], "head_pose": [None, 2]}
     signature = {name: tf.TensorSpec(shape) for name, shape in shapes.items()}
     graph = tf.function(draw, input_signature=[signature, tf.TensorSpec([2], tf.int32)])
@@ -149,7 +151,7 @@ def test_a_graph_with_any_batch_size_gives_the_eager_sample():
 
 def test_xla_compiles_them_with_the_seed_as_an_argument_and_static_shapes():
     """Every other sampler is compiled in test_xla."""
-    draw, traces = draw_each("Augment", "Mix", "Uncertain, drawn"), []
+    draw, traces = draw_each("Augment", "Mix and swap", "Uncertain, drawn"), []
 
     @tf.function(jit_compile=True)
     def compiled(inputs, seed):
@@ -185,7 +187,14 @@ def test_config_round_trips(sampler):
 
 @pytest.mark.parametrize(
     "sampler",
-    [Mixup(0.3), samplers.CutMix(2.0), Mix(0.5), DirichletMixup(4, 0.5), GaussianNoise(0.1)],
+    [
+        Mixup(0.3, swap=["city", 2], padding=0),
+        samplers.CutMix(2.0, data_format="channels_first"),
+        Mix(0.5),
+        DirichletMixup(4, 0.5),
+        GaussianNoise(0.1),
+        samplers.Swap(0.3, {"words": 0}, 8, "channels_first"),
+    ],
     ids=repr,
 )
 def test_configs_hold_the_arguments_and_repr_shows_them(sampler):
@@ -265,12 +274,13 @@ def test_parts_of_a_batch_give_the_samples_of_the_whole(name, compiled):
         np.testing.assert_array_equal(own, sources[first:last])
 
 
-MIXING = [Mixup, samplers.CutMix, Mix, DirichletMixup, Uncertain, samplers.UncertaintyMixup]
+GROUPING = [Mixup, samplers.CutMix, Mix, DirichletMixup, Uncertain, samplers.UncertaintyMixup]
+GROUPING += [samplers.Swap]
 
 
 @pytest.mark.parametrize(
     ("make", "size"),
-    [*((make, 1) for make in MIXING), *((Mixup, size) for size in (0, -4, 2.0, "4", True))],
+    [*((make, 1) for make in GROUPING), *((Mixup, size) for size in (0, -4, 2.0, "4", True))],
 )
 def test_group_sizes_are_whole_numbers_of_at_least_two(make, size):
     with pytest.raises(ValueError, match="'s group_size must be None or a whole number >= 2"):

@@ -60,6 +60,13 @@ def test_noise_must_suit_the_inputs(stddev, inputs, message):
         GaussianNoise(stddev)(inputs, seed=0)
 
 
+def test_an_input_with_the_stddev_none_stays():
+    inputs = {"noisy": tf.zeros((50, 3)), "ids": tf.range(50)}
+    noise = GaussianNoise({"noisy": 1.0, "ids": None})(inputs, seed=0).inputs
+    np.testing.assert_array_equal(noise["ids"], np.arange(50))
+    assert fits(noise["noisy"], "norm", 0, 1)
+
+
 # Augmentation
 
 

@@ -158,6 +158,21 @@ def test_what_has_no_best_temperature_or_is_refused():
         calibrated(network(2), np.zeros((0, 2), "float32"), np.zeros(0, "int32"))
 
 
+def test_unknown_labels_have_no_say_and_wrong_ones_are_refused():
+    rng = np.random.default_rng(0)
+    logits = 3 * rng.normal(size=(400, 3)).astype("float32")
+    labels = (logits + rng.gumbel(size=logits.shape)).argmax(-1)
+    unknown = np.where(np.arange(400) % 4 == 0, 255, labels)
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Identity()])
+    known = unknown != 255
+    alone = calibrated(network, logits[known], labels[known])
+    output = outputs.Categorical(ignore_class=255)
+    found = calibrated(network, logits, unknown, output=output)
+    assert found.output_kind.temperature == alone.output_kind.temperature
+    with pytest.raises(ValueError, match=r"out of range: 255.*ignore_class=255"):
+        calibrated(network, logits, unknown)
+
+
 def test_members_that_answer_with_probabilities_are_calibrated_as_their_logits_are():
     logits, labels = logits_and_classes(3)
     softmax = keras.Sequential([*network(3, scale=2.0).layers, keras.layers.Softmax()])
