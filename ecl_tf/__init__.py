@@ -15,6 +15,7 @@ __all__ = [
     "Distiller",
     "Ensemble",
     "Teacher",
+    "as_logits",
     "calibrated",
     "data",
     "divergences",
@@ -57,7 +58,14 @@ if not (_is_command and _asks_for_help):
     from ecl_tf._internal.keras_fit import patch_fit
     from ecl_tf.distiller import Distiller
     from ecl_tf.export import export_student, load_student
-    from ecl_tf.teachers import Ensemble, Teacher, calibrated, inference_form, pretrained
+    from ecl_tf.teachers import (
+        Ensemble,
+        Teacher,
+        as_logits,
+        calibrated,
+        inference_form,
+        pretrained,
+    )
 
 moved.find_moved()
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import divergences, outputs, samplers, uncertainty
-from ecl_tf._internal import batches, own_inputs, symbolic
+from ecl_tf._internal import batches, own_inputs, probabilities, ranges, symbolic
 from ecl_tf.samplers import suitable
 
 NO_ROWS = (
@@ -41,37 +41,79 @@ def networks(asked, inputs=None):
         inputs: specs of a batch, for networks without symbolic outputs; None leaves those out.
     """
     teacher, own, output = asked
-    of_teacher = {id(variable) for variable in teacher.variables}
-    shared = [v.path for v in own.trainable_variables if id(v) in of_teacher]
-    if shared:
-        raise ValueError(
-            f"The student shares trainable weights with the teacher ({shared[0]!r} and "
-            f"{len(shared) - 1} more), so training it would change the teacher. Give it "
-            "weights of its own, e.g. with keras.models.clone_model."
-        )
-    symbolic.require_raw(output, own, "student")
-    student_shape = symbolic.output_shape(own, inputs)
-    if student_shape is not None:
-        output.validate(student_shape, "student")
+    apart(teacher, own)
+    shape = symbolic.shape_for(output, own, "student", inputs)
+    if shape is not None:
+        output.validate(shape, "student")
+    if own.built:
+        probabilities.require_logits(output, own, "student", inputs)
+    teacher.check_members(inputs)
+    ranges.require_equal(_with_roles(asked))
     for member in getattr(teacher, "members", []):
-        shape = symbolic.output_shape(member, inputs)
-        if shape is None:
+        of_member = symbolic.shape_for(teacher.output_kind, member, "teacher", inputs)
+        if of_member is None:
             continue
-        teacher.output_kind.validate(shape, "teacher")
+        teacher.output_kind.validate(of_member, "teacher")
         if teacher.output_kind.family != output.family:
             raise ValueError(
                 f"The teacher's output {teacher.output_kind!r} is of another family than the "
                 f"student's, {output!r}; they must be the same to be matched."
             )
-        if student_shape is None:
+        if shape is None:
             continue
-        sizes = teacher.output_kind.event_size(shape), output.event_size(student_shape)
+        sizes = teacher.output_kind.event_size(of_member), output.event_size(shape)
         if sizes[0] != sizes[1]:
             raise ValueError(
                 f"Teacher and student don't fit each other: the teacher "
                 f"({member.name!r}) gives {sizes[0]} classes or target dimensions, the "
                 f"student {sizes[1]}. Change the size of the student's last layer."
             )
+        _positions(of_member, shape, member.name)
+
+
+def _positions(there, here, name):
+    """Refuses shapes of a teacher's and a student's output that differ between batch and event.
+
+    Broadcast to each other, they would match rows to other rows.
+
+    Args:
+        there: the shape, or dict of shapes, of the teacher's raw tensor.
+        here: the student's.
+        name: of the teacher's network.
+    """
+    if isinstance(here, dict):
+        for part in here:
+            _positions(there[part], here[part], f"{name}: {part}")
+    elif not tf.TensorShape(there[1:-1]).is_compatible_with(here[1:-1]):
+        raise ValueError(
+            "Teacher and student don't fit each other: the shape of the teacher's output "
+            f"({name!r}) is {there}, that of the student's {here}, with the batch first and the "
+            "classes or targets last. Their positions (steps of a sequence, pixels) must be the "
+            "same, since each is matched to the same one. Bring one to the other's resolution, "
+            "e.g. with keras.layers.UpSampling2D, a pooling layer, or return_sequences."
+        )
+
+
+def apart(teacher, student):
+    """Refuses networks that share weights which the student's training changes.
+
+    Args:
+        teacher: an `ecl_tf.Teacher`.
+        student: a Keras model.
+    """
+    changing = list(student.trainable_variables)
+    for layer in student._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
+            changing += layer.variables  # Its statistics.
+    of_teacher = {id(variable) for variable in teacher.variables}
+    shared = list(dict.fromkeys(v.path for v in changing if id(v) in of_teacher))
+    if shared:
+        raise ValueError(
+            f"The student shares weights with the teacher ({shared[0]!r} and "
+            f"{len(shared) - 1} more) that training it would change, and so the teacher. Give it "
+            "weights of its own, e.g. with keras.models.clone_model, or set trainable = False of "
+            "the layers that they share."
+        )
 
 
 def row_counts(asked, sampler, label_weight):
@@ -184,6 +226,42 @@ def inputs_of_data(x, y, asked):
         batch(x, y, None, asked)
 
 
+def refusals(x, raw, member_outputs, asked):
+    """What tells on a batch, in a step, that it is not what the networks were made for.
+
+    Args:
+        x: the batch's inputs.
+        raw: the student's raw output.
+        member_outputs: the raw outputs of the teacher's members; empty where it has none.
+        asked: the `ecl_tf.uncertainty.Networks`.
+
+    Returns:
+        A list of pairs of a scalar bool tensor, whether it does, and the message.
+    """
+    found = []
+    outside, message = ranges.outside(_with_roles(asked), x)
+    if message:
+        found.append((outside, message))
+    members = getattr(asked.teacher, "members", [])
+    of_teacher = zip(members, member_outputs, strict=False)
+    for role, output, answered in (
+        ("student", asked.output, [(asked.student, raw)]),
+        ("teacher", asked.teacher.output_kind, of_teacher),
+    ):
+        unsure = [each for each in answered if not probabilities.is_sure(output, each[0])]
+        flags = [probabilities.rows_that_look_like(output, its) for _, its in unsure]
+        if unsure:
+            error = probabilities.refusal(probabilities.OF_CLASSES, unsure[0][0], role)
+            found.append((tf.reduce_any(tf.stack(flags)), str(error)))
+    return found
+
+
+def inputs_in_range(x, asked):
+    """Refuses arrays of inputs of another scale than a network expects."""
+    if batches.element_spec(x) is not None and not isinstance(x, tf.data.Dataset):
+        ranges.require_within(_with_roles(asked), samplers.inputs_of(x))
+
+
 def evaluation(x, y, steps, argument, distiller):
     """Refuses data that a distiller can't be evaluated on, before the first batch.
 
@@ -194,9 +272,16 @@ def evaluation(x, y, steps, argument, distiller):
         argument: the name of that argument.
         distiller: the `Distiller`.
     """
+    if isinstance(x, batches.Weighted):  # In the place of inputs, for Keras.
+        x = x.inputs
     ends(x, steps, argument)
     divergence(distiller.divergence, distiller.output_kind, distiller.student)
     inputs_of_data(x, y, distiller._networks())
+    inputs_in_range(x, distiller._networks())
+    if (inputs := batches.element_spec(x)) is not None:
+        if isinstance(x, tf.data.Dataset):
+            inputs, _, _ = keras.utils.unpack_x_y_sample_weight(inputs)
+        networks(distiller._networks(), samplers.inputs_of(inputs))
     labels_of_data(x, y, distiller)
 
 
@@ -290,7 +375,7 @@ def labels(label_weight, given, output, raw):
 
 def class_weight(given, x, y):
     """Refuses weights of classes where there are no labels to have them."""
-    if given is None or not isinstance(x, tf.data.Dataset) and y is not None:
+    if given is None or (not isinstance(x, tf.data.Dataset) and y is not None):
         return
     if isinstance(x, tf.data.Dataset):
         element = x.element_spec
@@ -348,17 +433,8 @@ def labels_of_data(x, y, distiller):
     if isinstance(x, tf.data.Dataset):
         return
     for name, (own, its, its_raw) in outputs.parts_of(output, y, raw).items():
-        if its is None:
-            continue
-        some_raw = tf.zeros([1 if size is None else size for size in its_raw.shape])
-        wrong = np.asarray(its)[np.asarray(own.invalid(its, some_raw))]
-        if wrong.size:
-            found = ", ".join(f"{value:g}" for value in np.unique(wrong)[:5])
-            raise ValueError(
-                f"{wrong.size} labels{f' of {name!r}' if name else ''} are out of range: {found}"
-                f"{', ...' if np.unique(wrong).size > 5 else ''}. Expected "
-                f"{own.expected_labels(its_raw.shape)}."
-            )
+        if its is not None:
+            own.require_labels(its, its_raw.shape, name)
 
 
 def data(x, y, asked, sampler, label_weight):
@@ -372,6 +448,7 @@ def data(x, y, asked, sampler, label_weight):
         label_weight: its label weight.
     """
     trained(asked.student)
+    apart(asked.teacher, asked.student)
     element = batches.element_spec(x)
     if element is not None and batches.is_empty(x):
         raise ValueError(NO_ROWS)
@@ -391,6 +468,7 @@ def data(x, y, asked, sampler, label_weight):
             "x, y), steps_per_epoch=...)."
         )
     networks(asked, inputs)
+    inputs_in_range(x, asked)
     row_counts(asked, sampler, label_weight)
     suitable.require(sampler, inputs, asked)
     trained(asked.student)  # It may have been built just now.

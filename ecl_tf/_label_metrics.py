@@ -6,6 +6,7 @@ expect probabilities or means.
 """
 
 import functools
+from typing import Any
 
 import keras
 import numpy as np
@@ -106,6 +107,8 @@ class LabelMetrics:
         """
         for name, metric, weighted in self._entries:
             output = self.output if name is None else self.output.outputs[name]
+            y_true: Any
+            y_pred: Any
             y_true, y_pred, mask, weight = (
                 each if name is None or not isinstance(each, dict) else each.get(name)
                 for each in (labels, raw, masks, sample_weight)

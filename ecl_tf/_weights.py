@@ -1,5 +1,6 @@
 """How much each position of each row counts in a step's loss and means."""
 
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -25,7 +26,7 @@ class Weights(NamedTuple):
 
     of_loss: Any = None
     of_mean: Any = None
-    counts: dict[str, Any] = {}
+    counts: Any = MappingProxyType({})
 
 
 def weigh(output, raw, masks=None, sample_weight=None, labels=None):
@@ -40,7 +41,9 @@ def weigh(output, raw, masks=None, sample_weight=None, labels=None):
     """
     if not isinstance(sample_weight, dict):
         sample_weight = dict.fromkeys(getattr(output, "outputs", [""]), sample_weight)
-    of_loss, of_mean, counts = {}, {}, {}
+    of_loss: dict[str, Any] = {}
+    of_mean: dict[str, Any] = {}
+    counts: dict[str, Any] = {}
     parts = outputs.parts_of(output, raw, masks, labels)
     if not set(sample_weight) <= set(parts):
         names = sorted(name for name in parts if name)

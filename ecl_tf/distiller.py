@@ -6,7 +6,17 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from ecl_tf import _checks, _weights, divergences, export, outputs, samplers, teachers, uncertainty
+from ecl_tf import (
+    _checks,
+    _validation_scores,
+    _weights,
+    divergences,
+    export,
+    outputs,
+    samplers,
+    teachers,
+    uncertainty,
+)
 from ecl_tf._internal import (
     batches,
     directions,
@@ -14,6 +24,7 @@ from ecl_tf._internal import (
     finite,
     guarded,
     identity,
+    legacy,
     own_inputs,
     positions,
     random,
@@ -30,7 +41,7 @@ class _Answer(NamedTuple):
     """What a network says of a batch.
 
     Attributes:
-        raw: its raw output; None of the teacher.
+        raw: its raw output; of the teacher those of its members, where it tells them.
         features: by layer, where a loss needs them.
         masks: Keras's masks of the raw output.
         distribution: what the raw output stands for.
@@ -132,12 +143,13 @@ class Distiller(keras.Model):
         name: str = "distiller",
     ):
         """Takes the arguments that the class describes."""
+        legacy.refuse(student, "student")
         if not isinstance(student, keras.Model):
             raise ValueError(f"The student must be a keras.Model; got {student!r}.")
         # The networks cast for themselves: an input may need more than float16 until it is scaled.
         super().__init__(name=name, dtype=loss_scaling_policy(student), autocast=False)
         self.student = student
-        self.output_kind = outputs.get(output, symbolic.output_shape(student))
+        self.output_kind = outputs.get(output, symbolic.shape_for(output, student, "student"))
         self.teacher = teachers.get(teacher, self.output_kind)
         self.sampler = samplers.get(sampler)
         self.divergence = divergences.get(divergence)
@@ -307,6 +319,7 @@ class Distiller(keras.Model):
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         x, y, sample_weight = batches.unpack(data)
         _checks.batch(x, y, sample_weight, self._networks())
+        _checks.trained(self.student)
         self._input_specs = batches.specs(samplers.inputs_of(x))
         is_recorded = isinstance(x, samplers.Samples)
         candidates = self.sampler.candidates if is_recorded else 1
@@ -339,7 +352,7 @@ class Distiller(keras.Model):
             # 3. Minimise their divergence.
             loss = self._row_losses(teacher, student, sampled_weight, labelled, y, sample_weight)
             scaled = self.optimizer.scale_loss(tf.reduce_sum(loss) / row_count)
-        _checks.trained(self.student)
+        _checks.trained(self.student)  # It may have been built by its call.
         weights = self.trainable_weights
         gradients = tape.gradient(scaled, weights)
 
@@ -351,7 +364,10 @@ class Distiller(keras.Model):
         watched = [] if is_scaled else [g for g in gradients if g is not None]
         takes_metrics = append or self.sampler.keeps_rows
         wrong = self._wrong_labels(y, labelled.raw, takes_metrics)
-        is_bad = self.non_finite.update_state(*given, answered[0], loss, watched, labels=wrong)
+        refusals = self._refusals(x, answered[0], teacher.raw)
+        is_bad = self.non_finite.update_state(
+            *given, answered[0], loss, watched, labels=wrong, refusals=refusals
+        )
         with tf.control_dependencies(keras.tree.flatten(x)):  # As in _next_seed.
             guarded.apply(self.optimizer, gradients, weights, ~is_bad, before)
         self.non_finite.count_update([weight.value for weight in self.student.weights])
@@ -369,9 +385,10 @@ class Distiller(keras.Model):
         raw, student_features, masks = self._ask_student(x, training=False)
         raw = finite.nan_where_inputs_are_not(raw, x)
         student = self._answer(raw, student_features, masks)
-        logged, loss = [], ()
+        logged, loss, member_outputs = [], (), ()
         if self._evaluate_teacher:
             teacher = self._teach(x)
+            member_outputs = teacher.raw
             loss = self._row_losses(teacher, student, sample_weight, student, y, sample_weight)
             logged.append(self.means)
         if y is not None:
@@ -381,7 +398,8 @@ class Distiller(keras.Model):
                 teacher_raw = self.output_kind.raw(teacher.distribution)
                 self._teacher_metrics.update(y, teacher_raw, None, sample_weight, masks)
                 logged += self._teacher_metrics.metrics
-        self.non_finite.update_state(x, (), raw, loss, (), labels=self._wrong_labels(y, raw, True))
+        wrong, refusals = self._wrong_labels(y, raw, True), self._refusals(x, raw, member_outputs)
+        self.non_finite.update_state(x, (), raw, loss, (), labels=wrong, refusals=refusals)
         if not logged:
             raise ValueError(
                 "There is nothing to evaluate: evaluate_teacher is False, or the teacher a store, "
@@ -417,10 +435,13 @@ class Distiller(keras.Model):
         its_features = None
         if self.feature_losses:
             raw, its_features = self._features.run_teacher(inputs, training=False)
-            member_outputs = [raw]
+            member_outputs = [self.teacher.raw_of(raw)]
+        if not member_outputs and isinstance(self.teacher, teachers.Ensemble):
+            member_outputs = self.teacher.member_outputs(inputs)
         if not member_outputs:
-            return _Answer(None, None, None, self.teacher.distribution(inputs))
-        return _Answer(None, its_features, None, self.teacher.output_kind.combine(member_outputs))
+            return _Answer((), None, None, self.teacher.distribution(inputs))
+        distribution = self.teacher.output_kind.combine(member_outputs)
+        return _Answer(member_outputs, its_features, None, distribution)
 
     def _row_losses(self, teacher, student, sampled_weight, labelled, labels, label_weights):
         """The loss of every row, shape (batch,), and all means updated.
@@ -463,7 +484,7 @@ class Distiller(keras.Model):
 
     def _wrong_labels(self, labels, raw, takes_metrics):
         """The number of labels that no network can have, and their sum; None if none are used."""
-        if labels is None or not (self.label_weight > 0.0 or takes_metrics and self.uses_labels):
+        if labels is None or not (self.label_weight > 0.0 or (takes_metrics and self.uses_labels)):
             return None
         number, expected = tf.zeros(2), []
         for name, (output, its, own) in outputs.parts_of(self.output_kind, labels, raw).items():
@@ -475,6 +496,9 @@ class Distiller(keras.Model):
             expected.append(f"{name}: " * bool(name) + output.expected_labels(own.shape))
         self.non_finite.expected_labels = "; ".join(expected)
         return number
+
+    def _refusals(self, x, raw, member_outputs):
+        return _checks.refusals(samplers.inputs_of(x), raw, member_outputs, self._networks())
 
     def _log(self, mode, metrics):
         unused = {"label_loss"} if self.label_weight == 0.0 else set()
@@ -544,10 +568,11 @@ class Distiller(keras.Model):
         shape (batch,) or that of the output's positions; see `ecl_tf.losses` for masks.
 
         Raises:
-            ValueError: before the first step, if the distiller is not compiled, the data is
-                empty or endless without `steps_per_epoch`, labels are none that a network can
-                have, the sampler can't work on the inputs, the networks don't fit them, or a
-                strategy can't run them (see `ecl_tf._internal.replicas.validate`).
+            ValueError: before the first step, if the distiller is not compiled, no weight of the
+                student is trained, or others than when it was compiled, the data is empty or
+                endless without `steps_per_epoch`, labels are none that a network can have, the
+                sampler can't work on the inputs, the networks don't fit them, or a strategy can't
+                run them (see `ecl_tf._internal.replicas.validate`).
             FloatingPointError: after a step that met NaN or Inf, naming the step and where it
                 came from. Student and optimizer are those of the step before.
             RuntimeError: if another worker of a MultiWorkerMirroredStrategy was lost.
@@ -561,6 +586,7 @@ class Distiller(keras.Model):
         self.built = self.student.built  # By the check, from the data's specs.
         _checks.still_trained(self.student, self.optimizer)
         _checks.labels_of_data(x, y, self)
+        labelled = validation_data
         if validation_data is not None:
             its = keras.utils.unpack_x_y_sample_weight(validation_data)
             steps = kwargs.get("validation_steps")
@@ -593,6 +619,10 @@ class Distiller(keras.Model):
             )
         if history.epoch and len(history.history.get("loss", ())) == before:
             raise ValueError(_checks.NO_ROWS)
+        if verbose and labelled is not None:
+            steps = kwargs.get("validation_steps")
+            if said := _validation_scores.describe(self, labelled, batch_size, steps):
+                print(said)
         return history
 
     def export(self, filepath: Any, **kwargs: Any) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import warnings
 from typing import Any
 
 import keras
@@ -36,8 +37,9 @@ def export_student(
     One without a name is `inputs`, and in a list of several `inputs_0`, `inputs_1`, and so on. So
     the same student has the same names whenever it is made, loaded or exported.
 
-    An earlier export at the same place is replaced once the new one is complete. Anything else
-    there is left as it is, and refused.
+    An earlier export at the same place is replaced once the new one is complete. A directory of
+    other files is left as it is: the student is written to `student` in there, and a warning says
+    so, because a long training should not be lost at its last line.
 
     Args:
         student: a Keras model giving raw outputs.
@@ -48,7 +50,8 @@ def export_student(
 
     Raises:
         ValueError: if the shapes of the student's inputs are not known, two inputs would have the
-            same name, a weight is NaN or infinite, or `path` holds anything but an earlier export.
+            same name, a weight is NaN or infinite, `path` is a file, or it holds an earlier export
+            and other files as well.
 
     Example:
     >>> import tempfile
@@ -70,8 +73,7 @@ def export_student(
         )
     _require_finite(student)
     signature = _signature(inputs, student)
-    path = pathlib.Path(path).resolve()
-    _require_replaceable(path)
+    path = _place(pathlib.Path(path).resolve())
 
     def serve(features):
         return output.parameters(output(student(features, training=False)))
@@ -98,22 +100,36 @@ def _require_finite(student):
             )
 
 
-def _require_replaceable(path):
-    """Raises ValueError unless nothing is at the path but what an earlier export wrote."""
+def _place(path):
+    """The directory to write: the path, or one in it if it holds what no export wrote."""
     remedy = "Nothing was written. Give the path of a new directory, or move this one away."
     if path.exists() and not path.is_dir():
         raise ValueError(f"The student can't be exported to {path}: it is a file. {remedy}")
     for parent in path.parents:
         if parent.exists() and not parent.is_dir():
             raise ValueError(f"The student can't be exported to {path}: {parent} is a file.")
-    found = (str(each.relative_to(path)) for each in path.rglob("*"))
-    if (path / _DESCRIPTION).is_file():
-        found = (name for name in found if not _WRITTEN.fullmatch(name))
-    if (other := next(found, None)) is not None:
+    if (foreign := _foreign(path)) is None:
+        return path
+    place = path / "student"
+    # Beside an earlier export a new one would be overlooked.
+    if (path / _DESCRIPTION).is_file() or place.is_file() or _foreign(place) is not None:
         raise ValueError(
-            f"The student can't be exported to {path}: it holds {other!r}, which no export of "
-            f"a student wrote. {remedy}"
+            f"The student can't be exported to {path}: it holds {foreign!r}, which no export of a "
+            f"student wrote. {remedy}"
         )
+    warnings.warn(
+        f"{path} holds {foreign!r}, which no export of a student wrote, and which stays. The "
+        f"student is exported to {place} instead.",
+        stacklevel=4,
+    )
+    return place
+
+
+def _foreign(path):
+    """The first thing in a directory that no export of a student wrote, or None."""
+    found = (str(each.relative_to(path)) for each in sorted(path.rglob("*")))
+    is_ours = (path / _DESCRIPTION).is_file()
+    return next((name for name in found if not (is_ours and _WRITTEN.fullmatch(name))), None)
 
 
 def _signature(inputs, student):

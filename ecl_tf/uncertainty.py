@@ -23,7 +23,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import divergences
-from ecl_tf._internal import own_inputs
+from ecl_tf._internal import own_inputs, positions
 
 
 class Networks(NamedTuple):
@@ -81,29 +81,43 @@ class Answers:
         student = self.networks.student
         return student(own_inputs.of(student, self.inputs), training=False)
 
+    @functools.cached_property
+    def student_weights(self) -> Any:
+        """Weights of positions, such that those that Keras masks don't count; None of no mask."""
+        return positions.by_row(self.student_output)
+
+    @functools.cached_property
+    def teacher_weights(self) -> Any:
+        """The same by the mask of the teacher's first member, if it was asked just now."""
+        if "uncertainty" in vars(self) and "member_outputs" not in vars(self):
+            return None
+        return positions.by_row(self.member_outputs[0])
+
 
 def teacher_uncertainty(answers: Answers) -> tf.Tensor:
     """Returns the total uncertainty of the teacher's distribution, (batch,), of `answers`."""
-    return _total(answers.networks.teacher.output_kind, answers.uncertainty)
+    output = answers.networks.teacher.output_kind
+    return _total(output, answers.uncertainty, answers.teacher_weights)
 
 
 def disagreement(answers: Answers) -> tf.Tensor:
     """Returns the epistemic part, what the teacher's members differ by, of `answers`."""
     output = answers.networks.teacher.output_kind
-    return output.score(_part(answers.uncertainty, "epistemic"))
+    return output.score(_part(answers.uncertainty, "epistemic"), answers.teacher_weights)
 
 
 def student_uncertainty(answers: Answers) -> tf.Tensor:
     """Returns the total uncertainty of the student's distribution, (batch,), of `answers`."""
     output = answers.networks.output
-    return _total(output, output.uncertainty([answers.student_output]))
+    return _total(output, output.uncertainty([answers.student_output]), answers.student_weights)
 
 
 def divergence(answers: Answers) -> tf.Tensor:
     """Returns KL(teacher || student) in nats, (batch,), of `answers`, at temperature 1."""
     output = answers.networks.output
     teacher = answers.networks.teacher.output_kind.combine(answers.member_outputs)
-    return output.divergence(teacher, output(answers.student_output), divergences.kl)
+    student = output(answers.student_output)
+    return output.divergence(teacher, student, divergences.kl, weights=answers.student_weights)
 
 
 SCORES = {
@@ -164,9 +178,9 @@ def validate(score: Callable[[Answers], tf.Tensor], networks: Networks) -> None:
         )
 
 
-def _total(output, uncertainty):
+def _total(output, uncertainty, weights):
     parts = [_part(uncertainty, "aleatoric"), _part(uncertainty, "epistemic")]
-    return output.score(parts[0]) + output.score(parts[1])
+    return output.score(parts[0], weights) + output.score(parts[1], weights)
 
 
 def _part(uncertainty, name):

@@ -79,6 +79,34 @@ def test_construction_refuses(student, teacher, arguments, facts):
         Distiller(*networks, **arguments)
 
 
+def test_positions_of_teacher_and_student_must_be_the_same():
+    def convolution(size, strides=1, classes=3):
+        layer = keras.layers.Conv2D(classes, 1, strides=strides)
+        return keras.Sequential([keras.Input((size, size, 1)), layer])
+
+    steps = keras.Sequential([keras.Input((8, 4)), keras.layers.Dense(3)])
+    pooled = keras.Sequential(
+        [keras.Input((8, 4)), keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(3)]
+    )
+    for student, teacher, facts in (
+        (pooled, steps, ["(None, 8, 3)", "(None, 3)"]),
+        (steps, pooled, ["(None, 3)", "(None, 8, 3)"]),
+        (convolution(8, 2), convolution(8), ["(None, 8, 8, 3)", "(None, 4, 4, 3)"]),
+        (convolution(1), convolution(8), ["(None, 8, 8, 3)", "(None, 1, 1, 3)"]),
+    ):
+        with raises_naming(*facts, "positions"):
+            Distiller(student, teacher)
+    Distiller(convolution(8), convolution(None))
+    image = keras.Input((8, 8, 1))
+    dense, whole = keras.layers.Conv2D(3, 1), keras.layers.GlobalAveragePooling2D()
+    named = [
+        keras.Model(image, {"map": dense(image)}),
+        keras.Model(image, {"map": whole(dense(image))}),
+    ]
+    with raises_naming("map", "(None, 8, 8, 3)", "(None, 3)"):
+        Distiller(named[1], keras.models.clone_model(named[0]), output={"map": "categorical"})
+
+
 def test_networks_that_share_a_layer_are_refused():
     student = network()
     teacher = keras.Model(student.inputs, keras.layers.ReLU()(student.outputs[0]))
@@ -127,7 +155,7 @@ IMAGES = (np.abs(X) * 100).astype("uint8")
         ({"label_weight": 0.5}, lambda: dataset(X).batch(4), ["label_weight=0.5", "labels"]),
         ({"label_weight": 0.5}, lambda: generator(X), ["label_weight=0.5", "labels"]),
         ({}, lambda: dataset(IMAGES, LABELS).batch(4), ["Mixup", "uint8", "Cast"]),
-        ({}, lambda: generator(IMAGES.astype("int32")), ["Mixup", "int32", "Cast"]),
+        ({}, lambda: generator(IMAGES.astype("int32")), ["Mixup", "int32", "Swap"]),
         ({"sampler": "CutMix"}, lambda: X, ["CutMix", "height", "(None, 4)"]),
         ({}, lambda: {"a": X[:0]}, ["no rows"]),
         ({}, lambda: dataset(X).batch(9, drop_remainder=True), ["no rows", "drop_remainder"]),

@@ -217,8 +217,6 @@ def test_what_no_export_wrote_stays_as_it_is(tmp_path, subtests):
     for number, (prepare, message) in enumerate(
         [
             (lambda path: path.write_text("mine"), "it is a file"),
-            (note("saved_model.pb"), r"it holds 'saved_model\.pb', which no export"),
-            (note("weights/epoch_1.h5"), "it holds 'weights'"),
             (exported_and("notes.txt"), r"it holds 'notes\.txt'"),
             (exported_and("variables/mine.npz"), r"it holds 'variables/mine\.npz'"),
         ]
@@ -232,6 +230,14 @@ def test_what_no_export_wrote_stays_as_it_is(tmp_path, subtests):
             assert {each: each.stat().st_mtime_ns for each in tmp_path.rglob("*")} == before
     with pytest.raises(ValueError, match="0 is a file"):
         Distiller(network(), network()).export(tmp_path / "0" / "student")
+    note("saved_model.pb")(path := tmp_path / "of_another_model")
+    student = network()
+    for _ in range(2):  # The second replaces the first.
+        with pytest.warns(UserWarning, match=r"holds 'saved_model\.pb'.*student instead"):
+            Distiller(student, network()).export(path)
+    assert (path / "saved_model.pb").read_text() == "mine"
+    answer = load_student(path / "student")(X).probs_parameter()
+    np.testing.assert_allclose(answer, softmax(student(X)), atol=1e-5)
 
 
 def test_an_export_that_fails_leaves_the_one_before(tmp_path, monkeypatch):

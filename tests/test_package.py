@@ -16,7 +16,7 @@ ROOMS = [
     "samplers models",
     "data",
     "losses metrics gap teachers",
-    "export replay resume _label_metrics _checks",
+    "export replay resume _label_metrics _weights _validation_scores _checks",
     "distiller",
     "experiments",
     "trainers configs",

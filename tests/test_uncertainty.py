@@ -236,3 +236,20 @@ def test_the_error_without_networks_names_the_sampler_and_the_remedy():
     with pytest.raises(ValueError, match=r"float asks teacher and student.*networks=ecl_tf"):
         uncertainty.require(None, 1.0)
     uncertainty.require(uncertainty.Networks(None, None, None), 1.0)
+
+
+def test_masked_steps_have_no_say_in_a_score():
+    """Of two rows with the same two real steps one is padded: both get the same score."""
+    tokens = tf.constant([[1, 2, 0, 0], [1, 2, 1, 2]])
+
+    def tagger(seed):
+        keras.utils.set_random_seed(seed)
+        inputs = keras.Input((None,), dtype="int32")
+        embedded = keras.layers.Embedding(3, 4, "normal", mask_zero=True)(inputs)
+        return keras.Model(inputs, keras.layers.Dense(3)(embedded))
+
+    teacher = Ensemble([tagger(0), tagger(1)], "categorical")
+    networks = uncertainty.Networks(teacher, tagger(2), outputs.Categorical())
+    for name, score in uncertainty.SCORES.items():
+        padded, whole = score(uncertainty.Answers(networks, tokens))
+        np.testing.assert_allclose(padded, whole, rtol=1e-5, err_msg=name)

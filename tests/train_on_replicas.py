@@ -35,13 +35,33 @@ def train(strategy, data, sampler, optimizer, label_weight, **arguments):
         distiller.compile(optimizer(0.05), metrics=scores, weighted_metrics=["acc"])
     training = data.repeat() if arguments else data
     history = distiller.fit(training, epochs=3, validation_data=data, verbose=0, **arguments)
+    left = _left_by_a_bad_step(distiller, student, data)
     return {
+        "left_by_a_bad_step": left,
         "replicas": strategy.num_replicas_in_sync,
         "history": history.history,
         "evaluated": distiller.evaluate(data, verbose=0, return_dict=True),
         "steps": int(distiller.step.numpy()),
         "weights": [weight.tolist() for weight in student.get_weights()],
     }
+
+
+def _left_by_a_bad_step(distiller, student, data):
+    """The paths of variables that a step with NaN in one row of the last replica has changed."""
+    variables = [*student.variables, *distiller.optimizer.variables, distiller.step]
+    before = [variable.numpy() for variable in variables]
+
+    def broken(x, *rest):
+        rows = tf.range(tf.shape(x["pose"])[0])
+        bad = tf.equal(rows, tf.reduce_max(rows))[:, None]
+        return {**x, "pose": tf.where(bad, float("nan"), x["pose"])}, *rest
+
+    try:
+        distiller.fit(data.take(1).map(broken), verbose=0)
+    except FloatingPointError:
+        pairs = zip(variables, before, strict=True)
+        return [v.path for v, value in pairs if not np.array_equal(v.numpy(), value)]
+    return ["NaN was not met"]
 
 
 def main():

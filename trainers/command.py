@@ -25,10 +25,10 @@ def main():
     if name in ("-h", "--help"):
         print(__doc__.strip())
         return
-    if name not in COMMANDS:
-        sys.exit(f"Unknown command {name!r}; expected one of {', '.join(COMMANDS)}.")
     from . import command_line  # Only now, so that help is quick.
 
+    if name not in COMMANDS:
+        command_line.refuse(f"Unknown command {name!r}; expected one of {', '.join(COMMANDS)}.")
     script = importlib.import_module(f".{name.replace('-', '_')}", __package__)
     # What --help says, and whose flags it lists.
     sys.modules["__main__"].__doc__ = script.__doc__

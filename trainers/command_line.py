@@ -6,14 +6,17 @@ Nothing heavy is imported here, and by scripts only in their main function: --he
 import linecache
 import pathlib
 import re
+import shlex
 import sys
 import traceback
 
 from absl import app, flags
 from ml_collections import config_flags
 
-_CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
-_PACKAGES = ("configs", "ecl_tf", "trainers")
+_TRAINERS = pathlib.Path(__file__).parent
+_CONFIGS = _TRAINERS.parent / "configs"
+_USER_ERROR = 2  # As of most commands; 1 is that of a fault of the program's own.
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it.
 
 CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -43,25 +46,37 @@ TEACHER = flags.DEFINE_string(
 CHECKPOINT_EVERY = flags.DEFINE_string(
     "checkpoint_every", "60 seconds", 'How often: "60 seconds", or "500 steps".'
 )
+DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Only check all settings, say what would be done, and write nothing."
+)
+DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error, too.")
 flags.disclaim_key_flags()  # What `takes` declares is the script's that calls it.
 
 
 def takes(*names):
     """Declares that a script takes the shared flags of an experiment, and others by name."""
-    for name in ("config", "workdir", "strategy", "teacher", *names):
+    for name in ("config", "workdir", "strategy", "teacher", "debug", *names):
         flags.declare_key_flag(name)
     flags.mark_flag_as_required("config")
 
 
-def start():
-    """Returns the `Experiment` that the flags describe, and its work directory."""
+def begin(shares=False):
+    """Makes the strategy, and returns the work directory if the config can have it.
+
+    Nothing is written. `shares` says that another process may work there.
+    """
     from ecl_tf.experiments import strategies, work_directory
-    from ecl_tf.experiments.experiment import Experiment
 
     strategies.use(STRATEGY.value)
-    # Before a wrong setting claims the directory.
-    experiment = Experiment(CONFIG.value, interval(CHECKPOINT_EVERY.value))
-    return experiment, work_directory.claim(WORKDIR.value, CONFIG.value)
+    return work_directory.check(WORKDIR.value, CONFIG.value, shares)
+
+
+def start(shares=False):
+    """Returns the `Experiment` that the flags describe, and what `begin` returns."""
+    from ecl_tf.experiments.experiment import Experiment
+
+    place = begin(shares)
+    return Experiment(CONFIG.value, interval(CHECKPOINT_EVERY.value)), place
 
 
 def interval(text):
@@ -83,23 +98,54 @@ def _validate(text):
 def run(main):
     """Runs a script's main function with the flags of `sys.argv`.
 
-    What this package refuses on purpose ends it with one line, without a traceback.
+    An error of the user's ends it with one line and the exit code 2; --debug shows the traceback,
+    too. Any other error keeps its traceback. Ctrl-C ends it with the command that continues.
     """
+    given = sys.argv[1:]
 
-    def refused_in_one_line(arguments):
+    def ended_in_one_line(arguments):
         try:
+            if arguments[1:]:
+                raise ValueError(
+                    f"{shlex.join(arguments[1:])!r} is no flag: flags begin with --, and their "
+                    "values follow after = without spaces. See --help."
+                )
             main(arguments)
+        except KeyboardInterrupt:
+            print(f"Interrupted. To continue: {_command(given)}", file=sys.stderr)
+            sys.exit(_INTERRUPTED)
         except Exception as error:
-            if not _is_refusal(error):
+            if not _is_users(error):
                 raise
-            sys.exit(f"{type(error).__name__}: {error}")
+            if DEBUG.value:
+                traceback.print_exc()
+            refuse(f"{type(error).__name__}: {error}")
 
     sys.argv = list(_with_paths(sys.argv))
-    app.run(refused_in_one_line, flags_parser=_parse)
+    app.run(ended_in_one_line, flags_parser=_parse)
 
 
-def _is_refusal(error):
-    """Whether an error comes from a `raise` of this package: its text says all that is needed."""
+def refuse(message):
+    """Ends the script with a message and the exit code of an error of the user's."""
+    print(message, file=sys.stderr)
+    sys.exit(_USER_ERROR)
+
+
+def _command(given):
+    """The command line of this process, as a shell takes it."""
+    whole = sys.orig_argv
+    if whole[len(whole) - len(given) :] != given:  # Another program has started this script.
+        whole = ["ecl-tf", *given]
+    return shlex.join(whole)
+
+
+def _is_users(error):
+    """Whether an error is the user's to mend, and its text says all that is needed.
+
+    It is if it comes from a `raise` of this package, or is of a file.
+    """
+    if isinstance(error, OSError) and error.filename is not None:
+        return True
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)
     package, _, _ = frame.f_globals["__name__"].partition(".")
     source = linecache.getline(frame.f_code.co_filename, line)
@@ -124,19 +170,42 @@ def _path(name):
     del shipped["common"]
     if name not in shipped:
         known = ", ".join(shipped)
-        sys.exit(f"There is no config {name!r}. It is no file, and shipped are: {known}.")
+        refuse(f"There is no config {name!r}. It is no file, and shipped are: {known}.")
     return shipped[name]
 
 
 def _parse(arguments):
-    """As absl does, but a config's own refusal is one line, without its traceback."""
+    """As absl does, but what the user did wrong is told in one line, without a traceback."""
     try:
         return flags.FLAGS(arguments)
-    except (AttributeError, KeyError) as error:
-        said = " ".join(str(error.args[0]).split())
-        sys.exit(f"A flag --config.SECTION.KEY=VALUE has an unknown section: {said}")
-    except flags.Error as error:
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        refuse(_in_one_line(error))
+
+
+def _in_one_line(error):
+    if isinstance(error, flags.Error):
         lines = str(error).splitlines()
+        # A config's own refusal comes with its traceback.
         if lines[-2:-1] and lines[-2].lstrip().startswith("raise "):
             lines = lines[-1:]
-        sys.exit("\n".join([*lines, "See --help."]))
+        return "\n".join([*lines, "See --help."])
+    said = " ".join(str(error).split())
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if _is_config(frame)]
+    if own or isinstance(error, SyntaxError):
+        file, line = (own[-1].filename, own[-1].lineno) if own else (error.filename, error.lineno)
+        return f"The config {file} fails at line {line}: {type(error).__name__}: {said}"
+    if "'get_config'" in said:
+        return "The file that --config names has no function get_config()."
+    if isinstance(error, (AttributeError, KeyError)):
+        return f"A flag --config.SECTION.KEY=VALUE has an unknown section: {said}"
+    return f"{type(error).__name__}: {said}"
+
+
+def _is_config(frame):
+    """Whether a frame of a traceback is code of the config, or of what it imports."""
+    return frame.name == "get_config" or (
+        frame.name == "<module>" and pathlib.Path(frame.filename).parent != _TRAINERS
+    )

@@ -5,7 +5,9 @@
 trains the teacher ensemble, chooses the settings of ERM and of tuned KD on validation
 data, trains all methods with the same number of student steps, reads the test split
 once, and writes to WORKDIR: results.json, table.md, plot.png, report.html, and the students.
-A run that was stopped continues within the training under way, from its last checkpoint.
+Before the first training every kind of training takes one step, so that a wrong setting is
+told at once; --dry_run does no more than that, and says how long all would take. A run that was
+stopped continues within the training under way, from its last checkpoint.
 
 With config.data.held_out="all" it does so for each of config.folds, in WORKDIR/FOLD, and
 averages their test scores. With config.grid, pairs of a setting's name and its values (or a
@@ -26,26 +28,27 @@ The methods:
 
 from . import command_line
 
-command_line.takes("checkpoint_every")
+command_line.takes("checkpoint_every", "dry_run")
 
 
 def main(_):
     from ecl_tf.experiments import comparison, report, strategies, tables, work_directory
 
-    strategies.use(command_line.STRATEGY.value)
-    config, teacher = command_line.CONFIG.value, command_line.TEACHER.value
-    if not work_directory.is_claimed(command_line.WORKDIR.value):
-        comparison.validate(config, teacher)  # Before a wrong setting claims the directory.
-    workdir = work_directory.claim(command_line.WORKDIR.value, config)
-    every = command_line.interval(command_line.CHECKPOINT_EVERY.value)
-    results = comparison.run(config, workdir, teacher, every)
-    work_directory.write_json(workdir / "results.json", results)
+    config, directory = command_line.CONFIG.value, command_line.TEACHER.value
+    place = command_line.begin()
+    rehearsal = comparison.rehearse(config, place, directory, command_line.DRY_RUN.value)
+    if command_line.DRY_RUN.value:
+        return rehearsal.tell_plan()
+    with work_directory.working_in(place, config) as workdir:
+        every = command_line.interval(command_line.CHECKPOINT_EVERY.value)
+        results = comparison.run(config, workdir, directory, every)
+        work_directory.write_json(workdir / "results.json", results)
 
-    def write():
-        written = report.write(results, workdir)
-        print(f"\n{tables.table(results)}\nWritten to {workdir}: results.json, {written}")
+        def write():
+            written = report.write(results, workdir)
+            print(f"\n{tables.table(results)}\nWritten to {workdir}: results.json, {written}")
 
-    strategies.on_chief(write)
+        strategies.on_chief(write)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,13 @@
 
 takes the teacher from WORKDIR/teacher (see `ecl-tf train-teacher`), from --teacher, or
 from config.teacher.pretrained, or with --replay=DIR what `ecl-tf reinforce` stored of it, and
-writes WORKDIR/student.keras and WORKDIR/export, a SavedModel for serving. A run that was killed
-continues from its last checkpoint with the same command, and ends in the bits of one that was
-not; SIGTERM writes a checkpoint first, and exits with code 143.
+writes WORKDIR/student.keras and WORKDIR/export, a SavedModel for serving. Before that the student
+takes one step, so that a wrong setting is told at once; --dry_run does no more than that, and says
+how long all would take.
+
+A run that was killed continues from its last checkpoint with the same command, and ends in the
+bits of one that was not; SIGTERM and Ctrl-C write a checkpoint first, and exit with the codes 143
+and 130.
 """
 
 from absl import flags
@@ -16,29 +20,51 @@ from . import command_line
 REPLAY = flags.DEFINE_string(
     "replay", None, "Directory that `ecl-tf reinforce` wrote; no teacher is loaded then."
 )
-command_line.takes("checkpoint_every")
+command_line.takes("checkpoint_every", "dry_run")
 
 
 def main(_):
     from ecl_tf import replay
-    from ecl_tf.experiments import distillation, fitting, progress, teaching, work_directory
+    from ecl_tf.experiments import (
+        distillation,
+        evaluation,
+        fitting,
+        progress,
+        quality,
+        rehearsal,
+        teaching,
+        work_directory,
+    )
     from ecl_tf.experiments.experiment import save_model
 
-    experiment, workdir = command_line.start()
+    experiment, place = command_line.start()
     store = replay.Store(REPLAY.value) if REPLAY.value else None
     directory = command_line.TEACHER.value
-    teacher = store.teacher if store else teaching.load_teacher(experiment, workdir, directory)
-    work_directory.require_same(workdir, teacher=teacher.fingerprint())
-    path = workdir / "student.keras"
-    if path.exists():
-        progress.announce(f"{path} is there already; nothing to train.")
-        student = distillation.load_model(path)
-    else:
-        student = distillation.distill(experiment, teacher, workdir, store)
-        save_model(student, path)
-        fitting.forget(workdir / "checkpoints" / "student")
-    models = {"student": student} if store else {"teacher": teacher, "student": student}
-    experiment.tell_scores(models, "validation")
+    path = place / "student.keras"
+    rehearsed = rehearsal.Rehearsal(command_line.DRY_RUN.value)
+    if not path.exists():
+        with rehearsed.under_way():
+            own = rehearsed.experiment(command_line.CONFIG.value, experiment.splits)
+            teacher = store.teacher if store else rehearsed.load_teacher(own, place, directory)
+            rehearsed.distillation(own, teacher, store)
+    if command_line.DRY_RUN.value:
+        return rehearsed.tell_plan()
+    with work_directory.working_in(place, command_line.CONFIG.value) as workdir:
+        teacher = store.teacher if store else teaching.load_teacher(experiment, workdir, directory)
+        work_directory.require_same(workdir, teacher=teacher.fingerprint())
+        if not store:
+            of_teacher = quality.of_teacher(experiment, teacher)
+            evaluation.keep_teacher(workdir, of_teacher)
+        if path.exists():
+            progress.announce(f"{path} is there already; nothing to train.")
+            student = distillation.load_model(path, experiment.output)
+        else:
+            student = distillation.distill(experiment, teacher, workdir, store)
+            save_model(student, path)
+            fitting.forget(workdir / "checkpoints" / "student")
+        if not store:  # Once more, beside the student's.
+            progress.announce_scores("teacher", "validation", of_teacher["validation"])
+        experiment.tell_scores({"student": student}, "validation")
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
     ecl-tf evaluate --config=digits --workdir=runs/digits
 
 scores WORKDIR's student and teacher on the test split and writes WORKDIR/evaluation.json.
---model names another .keras file, or an exported SavedModel, to score instead.
+--model names another .keras file, or an exported SavedModel, to score instead. It may run beside
+a command that trains in the same directory.
 """
 
-import json
 import pathlib
 
 from absl import flags
@@ -19,21 +19,21 @@ command_line.takes()
 
 
 def main(_):
-    from ecl_tf.experiments import distillation, teaching, work_directory
+    from ecl_tf.experiments import distillation, evaluation, refusals, teaching, work_directory
 
-    experiment, workdir = command_line.start()
+    experiment, workdir = command_line.start(shares=True)
     if _MODEL.value:
-        models = {_MODEL.value: distillation.load_model(pathlib.Path(_MODEL.value))}
+        with refusals.blaming("--model", _MODEL.value):
+            model = distillation.load_model(pathlib.Path(_MODEL.value), experiment.output)
+        models = {_MODEL.value: model}
     else:
         models = {
             "teacher": teaching.load_teacher(experiment, workdir, command_line.TEACHER.value),
-            "student": distillation.load_model(workdir / "student.keras"),
+            "student": distillation.load_model(workdir / "student.keras", experiment.output),
         }
     results = experiment.tell_scores(models, _SPLIT.value)
-    path = workdir / "evaluation.json"
-    found = json.loads(path.read_text()) if path.exists() else {}
-    found[_SPLIT.value] = {**found.get(_SPLIT.value, {}), **results}
-    work_directory.write_json(path, found)
+    work_directory.claim(workdir, command_line.CONFIG.value)
+    evaluation.keep(workdir, {_SPLIT.value: results})
 
 
 if __name__ == "__main__":

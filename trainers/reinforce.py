@@ -21,41 +21,43 @@ TOP_K = flags.DEFINE_integer(
     "top_k", 10, "Classes whose probabilities are stored one by one.", lower_bound=1
 )
 SHARDS = flags.DEFINE_integer("shards", 8, "Files.", lower_bound=1)
-DRY_RUN = flags.DEFINE_bool("dry_run", False, "Say what it would cost, and write nothing.")
 VERIFY = flags.DEFINE_integer(
     "verify", 0, "Recompute so many stored rows, and fail if they differ.", lower_bound=0
 )
-command_line.takes()
+command_line.takes("dry_run")
 
 
 def main(_):
     from ecl_tf import replay
-    from ecl_tf.experiments import progress, stores, teaching
+    from ecl_tf.experiments import progress, refusals, stores, teaching, work_directory
 
-    experiment, workdir = command_line.start()
-    teacher = teaching.load_teacher(experiment, workdir, command_line.TEACHER.value)
-    directory = workdir / "replay"
+    experiment, place = command_line.start(shares=bool(VERIFY.value))
+    teacher = teaching.load_teacher(experiment, place, command_line.TEACHER.value)
+    directory = place / "replay"
     if VERIFY.value:
         store, source = replay.Store(directory), experiment.training_rows()
         nats = store.verify(teacher, **source, rows=VERIFY.value)
         progress.announce(f"{VERIFY.value} rows of {directory} are as stored, to {nats:.2g} nats.")
         return
-    settings = stores.settings(
-        experiment,
-        experiment.xcl_arguments()["sampler"],
-        EPOCHS.value,
-        top_k=TOP_K.value,
-        shards=SHARDS.value,
-    )
-    cost = replay.estimate(teacher, **settings)
+    # What can't be recorded is told before the directory is claimed.
+    with refusals.blaming("config.xcl", experiment.config.xcl):
+        settings = stores.settings(
+            experiment,
+            experiment.xcl_arguments()["sampler"],
+            EPOCHS.value,
+            top_k=TOP_K.value,
+            shards=SHARDS.value,
+        )
+        cost = replay.estimate(teacher, **settings)
     progress.announce(
         f"{cost['rows']:,} rows, {cost['bytes'] / 1e6:,.1f} MB ({cost['bytes_per_row']:.1f} bytes "
         f"a row), {cost['seconds']:,.0f} seconds of the teacher."
     )
-    if DRY_RUN.value:
+    if command_line.DRY_RUN.value:
         return
-    stores.record(teacher, directory, settings)
-    progress.announce(f"{directory} is written.")
+    with work_directory.working_in(place, command_line.CONFIG.value):
+        stores.record(teacher, directory, settings)
+        progress.announce(f"{directory} is written.")
 
 
 if __name__ == "__main__":

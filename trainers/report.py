@@ -11,6 +11,7 @@ from absl import flags
 from . import command_line
 
 flags.declare_key_flag("workdir")
+flags.declare_key_flag("debug")
 
 
 def main(_):

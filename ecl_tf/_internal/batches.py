@@ -47,7 +47,9 @@ def without_padding(nest, sample_weight):
     real_first = tf.argsort(tf.cast(~is_real, tf.int32), stable=True)
     other = tf.gather(real_first, row % tf.maximum(count, 1))
     source = tf.where(is_real | tf.equal(count, 0), row, other)
-    return keras.tree.map_structure(lambda each: tf.gather(each, source), nest)
+    return keras.tree.map_structure(
+        lambda each: each if each is None else tf.gather(each, source), nest
+    )
 
 
 def keeping_weights(x, y=None, sample_weight=None):

@@ -16,6 +16,7 @@ SOURCES = {
     "the update": "The student's weights overflowed: lower the learning rate.",
 }
 _LABELS = 2  # After the sources' counts: the number of wrong labels, and their sum.
+_REFUSALS = 3  # After these: batches that are refused, for so many reasons.
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -28,16 +29,19 @@ class NonFiniteCount(keras.metrics.Metric):
 
     def __init__(self, name="non_finite"):
         super().__init__(name=name)
-        shape = (len(SOURCES) + _LABELS,)
+        shape = (len(SOURCES) + _LABELS + _REFUSALS,)
         self.counts = self.add_variable(shape, initializer="zeros", name="counts")
         self.expected_labels = ""  # In words, set by who counts wrong ones.
+        self.reasons: list[str] = []  # In words, of the refusals.
 
-    def update_state(self, *values, labels=None):
+    def update_state(self, *values, labels=None, refusals=()):
         """Counts what is wrong before an update, and returns whether something is, or was.
 
         Args:
             *values: one nesting of tensors for each of `SOURCES` but the update.
             labels: the number of wrong labels and their sum, float32 (2,); None for none.
+            refusals: pairs of a scalar bool tensor, whether the batch is refused, and the reason;
+                3 at most, none by default.
         """
         *others, gradients = values
         finite = [
@@ -47,6 +51,9 @@ class NonFiniteCount(keras.metrics.Metric):
         finite += [_have_a_finite_sum(gradients), True]
         counts = [tf.cast(~tf.stack(finite), tf.float32)]
         counts.append(tf.zeros(_LABELS) if labels is None else labels)
+        self.reasons = [reason for _, reason in refusals]
+        flags = [flag for flag, _ in refusals] + [tf.constant(False)] * (_REFUSALS - len(refusals))
+        counts.append(tf.cast(tf.stack(flags), tf.float32))
         counts = tf.convert_to_tensor(self.counts) + tf.concat(counts, 0)
         self.counts.assign(counts)
         return tf.reduce_any(tf.not_equal(counts, 0.0))
@@ -55,11 +62,62 @@ class NonFiniteCount(keras.metrics.Metric):
         """Counts an update that left weights which are not finite, if nothing was wrong before."""
         counts = tf.convert_to_tensor(self.counts)
         is_bad = tf.reduce_all(tf.equal(counts, 0.0)) & ~_have_a_finite_sum(weights)
-        place = tf.one_hot(len(SOURCES) - 1, len(SOURCES) + _LABELS)
+        place = tf.one_hot(len(SOURCES) - 1, len(SOURCES) + _LABELS + _REFUSALS)
         self.counts.assign(counts + tf.cast(is_bad, tf.float32) * place)
 
     def result(self):
         return tf.convert_to_tensor(self.counts)
+
+
+def require_weights(model, role, variables=None):
+    """Raises ValueError if a network's weights hold NaN or Inf.
+
+    Its answers need not show it: a ReLU may make 0 of NaN.
+
+    Args:
+        model: a Keras model or layer.
+        role: "student" or "teacher", for the message.
+        variables: TensorFlow's, where a layer has others than Keras's; None by default.
+    """
+    for variable in model.weights if variables is None else variables:
+        values = np.asarray(keras.ops.convert_to_numpy(variable))
+        # Names of bfloat16 and its like are those of extensions, of NumPy's kind "V".
+        if values.dtype.kind not in "fV" or np.isfinite(values.astype("float32")).all():
+            continue
+        raise ValueError(
+            f"The {role} {model.name!r} holds NaN or Inf in its weight "
+            f"{getattr(variable, 'path', variable.name)!r}, so its answers are no numbers. Its "
+            "training went wrong: train it again with a lower learning rate, or take an earlier "
+            "file."
+        )
+
+
+def require_answers(answered, role, inputs=None):
+    """Raises ValueError if a network answered NaN or Inf.
+
+    Args:
+        answered: the nesting of arrays that it gave.
+        role: the network, for the message, such as "teacher 'net'".
+        inputs: what it was asked, where that is a user's data; None by default.
+    """
+    if all(np.isfinite(_numbers(leaf)).all() for leaf in keras.tree.flatten(answered)):
+        return
+    spoiled = inputs is not None and not all(
+        np.isfinite(_numbers(leaf)).all() for leaf in keras.tree.flatten(inputs)
+    )
+    raise ValueError(
+        f"The {role} answers with NaN or Inf"
+        + (
+            " to inputs that hold NaN or Inf. Leave out these rows, or fill them in."
+            if spoiled
+            else ". Look at its weights, and whether the inputs have the range that it expects."
+        )
+    )
+
+
+def _numbers(values):
+    array = np.asarray(values)
+    return array.astype("float32") if array.dtype.kind not in "OSUb" else np.zeros(())
 
 
 def nan_where_inputs_are_not(raw, inputs):
@@ -102,10 +160,10 @@ def _floats(nest):
 class StopOnNonFinite(keras.callbacks.Callback):
     """Raises after the first step that met NaN, Inf or wrong labels, before other callbacks run.
 
-    What that step did is put back, unless its update itself overflowed. `Distiller.fit` puts it before all other callbacks, so no
-    checkpoint is written over by weights that are not finite. For that the host waits for every
-    execution, of `steps_per_execution` steps, and reads eight numbers: the only ones in an epoch.
-    An evaluation is told of at its end, by a warning if it met NaN or Inf.
+    What that step did is put back, unless its update itself overflowed. `Distiller.fit` puts this
+    before all other callbacks, so no checkpoint is written over by weights that are not finite.
+    For that the host waits for every execution, of `steps_per_execution` steps, and reads eight
+    numbers: the only ones in an epoch. At the end of an evaluation that met NaN or Inf it warns.
     """
 
     def on_train_batch_end(self, batch, logs=None):
@@ -117,7 +175,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         is_applied = source == "the update"
         step = int(self.model.step.numpy()) + (0 if is_applied else 1)
         stopped = f"Training stopped in step {step} (counted from 1)"
-        self._raise_for_labels(counts, stopped)
+        self._raise_for_data(counts, stopped)
         student = "" if is_applied else "Student and optimizer are as they were before that step. "
         raise FloatingPointError(
             f"{stopped}: {source} had NaN or Inf. {student}No checkpoint was written since. "
@@ -128,7 +186,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         counts = self.model.non_finite.counts.numpy()
         if not counts.any():
             return
-        self._raise_for_labels(counts, "The evaluation stopped")
+        self._raise_for_data(counts, "The evaluation stopped")
         place = int(counts.nonzero()[0][0])
         source, _ = _first(counts)
         source = source.replace("the sampled inputs", "the inputs")
@@ -138,8 +196,12 @@ class StopOnNonFinite(keras.callbacks.Callback):
             stacklevel=2,
         )
 
-    def _raise_for_labels(self, counts, what):
-        number, total = (float(count) for count in counts[-_LABELS:])
+    def _raise_for_data(self, counts, what):
+        own = counts[len(SOURCES) :]
+        for refused, reason in zip(own[_LABELS:], self.model.non_finite.reasons, strict=False):
+            if refused:
+                raise ValueError(f"{what}: {reason}")
+        number, total = (float(count) for count in own[:_LABELS])
         if number:
             raise ValueError(
                 f"{what}: {number:g} labels are out of range; their mean is {total / number:g}. "

@@ -21,6 +21,11 @@ def fingerprint_of_models(models):
     return digest.hexdigest()
 
 
+def fingerprint_of_text(text):
+    """A hash of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def config_of(thing):
     """The Keras configuration of a sampler, output or network, as JSON has it.
 
@@ -46,6 +51,12 @@ def differing(found, wanted, prefix=""):
 def differences(found, wanted):
     """A text for every field in which two records differ: its dotted name, and both values."""
     return [f"{name} ({one!r} there, {two!r} here)" for name, one, two in differing(found, wanted)]
+
+
+def fingerprint_of_record(record):
+    """A hash of a record, the same for two in which `differences` finds none."""
+    fields = [[name, value] for name, _, value in differing({}, record)]
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def comparable(value):

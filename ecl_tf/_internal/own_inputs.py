@@ -33,9 +33,13 @@ def of(model, inputs):
         return inputs
     if not _holds(inputs, names):
         raise ValueError(_message(inputs, [("network", model)]))
-    if isinstance(inputs, dict) and len(inputs) > len(names):
+    if not isinstance(inputs, dict):
+        return inputs
+    own = symbolic.inputs_of(model)
+    if isinstance(own, dict):
         return {name: inputs[name] for name in names}
-    return inputs
+    values = [inputs[name] for name in names]
+    return values if isinstance(own, (list, tuple)) else values[0]
 
 
 def require_fit(inputs, networks):
@@ -68,7 +72,8 @@ def _message(inputs, networks):
     if isinstance(inputs, dict):
         given, hint = str(list(inputs)), symbolic.INPUTS_HINT
     else:
-        given = f"{len(keras.tree.flatten(inputs))} without names"
+        count = len(keras.tree.flatten(inputs))
+        given = f"{count} tensors without names" if count > 1 else "one tensor without a name"
         hint = "Give one tensor for each, or a dict of them by these names."
     taken = [
         f"the {role} {model.name!r} takes {names}"
@@ -85,7 +90,8 @@ _KINDS = {
 _DENSE = {
     "ragged": "Pad it, and mask the padding in the networks (Embedding(mask_zero=True), say): "
     "dataset.map(lambda x, y: (x.to_tensor(), y)).",
-    "sparse": "Make it dense: dataset.map(lambda x, y: (tf.sparse.to_dense(x), y)).",
+    "sparse": "Make it dense: dataset.map(lambda x, y: (tf.sparse.to_dense(x), y)), or x.toarray() "
+    "of a SciPy matrix.",
 }
 
 

@@ -19,6 +19,24 @@ def _mask(tensor):
     return mask if mask is not None and 2 <= len(mask.shape) < len(tensor.shape) else None
 
 
+def by_row(raw):
+    """Weights of positions whose mean over each row is 1, and 0 where Keras masks; or None.
+
+    Args:
+        raw: raw outputs as a network returned them, or a dict of them.
+    """
+    found = masks(raw)
+    if all(mask is None for mask in keras.tree.flatten(found)):
+        return None
+    return keras.tree.map_structure(lambda mask: mask if mask is None else _by_row(mask), found)
+
+
+def _by_row(mask):
+    counts = tf.cast(mask, tf.float32)
+    axes = list(range(1, counts.shape.rank))
+    return tf.math.divide_no_nan(counts, tf.reduce_mean(counts, axes, keepdims=True))
+
+
 def rows(nest, index):
     """A part of the rows of a nesting of tensors, where None stays None."""
     return keras.tree.map_structure(lambda each: each if each is None else each[index], nest)
@@ -38,7 +56,7 @@ def expand(values, shape, what):
     values = tf.cast(values, tf.float32)
     rank, given = len(shape), values.shape
     fits = given.rank is not None and all(
-        mine == 1 and place >= 1 or None in (mine, wanted) or mine == wanted
+        (mine == 1 and place >= 1) or None in (mine, wanted) or mine == wanted
         for place, (mine, wanted) in enumerate(
             zip(given, [*shape, *[1] * max(0, given.rank - rank)], strict=False)
         )

@@ -25,10 +25,13 @@ def find(networks):
         ValueError: if a layer is shared in a place that can't be rebuilt.
     """
     first: dict = {}
-    places, tied = [], set()
+    places: list[list] = []
+    tied, again = set(), []
     for number, network in enumerate(networks):
-        if any(network is earlier for earlier in networks[:number]):
-            continue  # Keras keeps a whole network that is there twice.
+        earlier = next((n for n in range(number) if networks[n] is network), None)
+        if earlier is not None:
+            again.append([number, [], earlier, []])
+            continue
         own: dict = {}
         for path, layer in _walk(network, first):
             if id(layer) in first:
@@ -37,6 +40,8 @@ def find(networks):
             else:
                 own.setdefault(id(layer), [number, list(path)])
         first |= own
+    # Keras itself keeps a whole network that is there twice, if nothing else holds it.
+    places += [place for place in again if id(networks[place[0]]) in tied]
     _require_rebuildable(networks, tied)
     return places
 

@@ -3,6 +3,39 @@
 import keras
 import tensorflow as tf
 
+# What only moves, leaves out or averages values, by the names of Keras's layers and operations.
+_PASS_VALUES_ON = {
+    "ActivityRegularization",
+    "AlphaDropout",
+    "Average",
+    "AveragePooling1D",
+    "AveragePooling2D",
+    "AveragePooling3D",
+    "Cast",
+    "Cropping1D",
+    "Cropping2D",
+    "Cropping3D",
+    "Dropout",
+    "ExpandDims",
+    "Flatten",
+    "GaussianDropout",
+    "GaussianNoise",
+    "GlobalAveragePooling1D",
+    "GlobalAveragePooling2D",
+    "GlobalAveragePooling3D",
+    "Identity",
+    "Permute",
+    "RepeatVector",
+    "Reshape",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
+    "Squeeze",
+    "Transpose",
+    "UpSampling1D",
+    "UpSampling2D",
+    "UpSampling3D",
+}
 INPUTS_HINT = (
     "A dict is taken for inputs, by the names of the network's inputs. If it holds labels too, as "
     "tfds.load gives it without as_supervised=True, give (inputs, labels): "
@@ -14,14 +47,19 @@ def inputs_of(model):
     """The nesting of symbolic inputs, or None for a subclassed or unbuilt model."""
     if isinstance(model, keras.Sequential):
         return model.inputs[0] if getattr(model, "inputs", None) else None
-    return model.input if getattr(model, "inputs", None) else None
+    return _unpacked(model.input) if getattr(model, "inputs", None) else None
 
 
 def output_of(model):
     """The nesting of symbolic outputs, or None for a subclassed or unbuilt model."""
     if isinstance(model, keras.Sequential):
         return model.outputs[0] if getattr(model, "outputs", None) else None
-    return model.output if getattr(model, "outputs", None) else None
+    return _unpacked(model.output) if getattr(model, "outputs", None) else None
+
+
+def _unpacked(nest):
+    """As Keras calls a model: a list of one tensor is the tensor."""
+    return nest[0] if isinstance(nest, (list, tuple)) and len(nest) == 1 else nest
 
 
 def output_shape(model, inputs=None):
@@ -54,39 +92,105 @@ def output_shape(model, inputs=None):
     return keras.tree.map_structure(lambda tensor: tuple(tensor.shape), output)
 
 
-def require_raw(output, model, role):
-    """Raises ValueError if a model ends in an activation that makes probabilities of logits.
-
-    Taken for logits, probabilities p of a confident network would stand for the nearly
-    uniform softmax(p). A model without symbolic outputs is not known to.
+def shape_for(output, model, role, inputs=None):
+    """The shape of a model's output where one tensor is expected, otherwise a dict of shapes.
 
     Args:
-        output: the `ecl_tf.outputs.Output` that the model's raw tensors stand for.
+        output: an `ecl_tf.outputs.Output`, or what describes one.
         model: a Keras model.
-        role: "student" or "teacher", for the message.
+        role: "student" or "teacher", for the message. A teacher's dict or list of one is the
+            tensor in it; a student, which others will call, has to give the tensor itself.
+        inputs: as in `output_shape`.
+
+    Raises:
+        ValueError: if the model gives several tensors, and `output` is no dict by their names.
     """
-    tensors = output_of(model)
-    parts = getattr(output, "outputs", {"": output})
-    if not isinstance(tensors, dict):
-        tensors = dict.fromkeys(parts, tensors) if len(parts) == 1 else {}
-    for name, each in parts.items():
-        tensor = tensors.get(name)
-        if not isinstance(tensor, keras.KerasTensor):
-            continue
-        if (activation := _activation(tensor)) == each.makes_probabilities:
-            raise ValueError(
-                f"The {role} {model.name!r} ends in {activation}, and raw outputs are logits: its "
-                "probabilities would be taken for them. Where it is the last layer's activation, "
-                "model.layers[-1].activation = keras.activations.linear leaves the logits; "
-                "ecl_tf.pretrained.load(..., answer='probabilities') takes a file as it is."
-            )
+    shape = output_shape(model, inputs)
+    if shape is None or _is_named(output):
+        return shape
+    if role == "student" and _is_nest(shape):
+        raise several(shape, f"{role} {model.name!r}")
+    return only(shape, f"{role} {model.name!r}")
 
 
-def _activation(tensor):
-    """The name of what a tensor was made by: a layer's argument, or a layer of its own."""
-    operation, _, place = tensor._keras_history
-    if isinstance(operation, keras.Model):  # A network in a network.
-        inner = output_of(operation)
-        return "" if inner is None else _activation(keras.tree.flatten(inner)[place])
-    own = getattr(operation, "activation", None) or operation
-    return getattr(own, "__name__", type(own).__name__).lower()
+def only(answered, network):
+    """The one tensor (or shape) of what a network gives: itself, or that of a dict or list of one.
+
+    Args:
+        answered: a tensor, a shape, or a nesting of them.
+        network: what gave it, for the message.
+    """
+    if not _is_nest(answered):
+        return answered
+    if len(answered) > 1:
+        raise several(answered, network)
+    (found,) = answered.values() if isinstance(answered, dict) else answered
+    return only(found, network)
+
+
+def several(answered, network):
+    """The error of a network that gives a dict or list where one tensor is expected."""
+    count = len(answered)
+    if isinstance(answered, dict):
+        first = repr(next(iter(answered), ""))
+        one = f"output[{first}]"
+        found = f"a dict of {count} with the names {sorted(answered)}"
+        named = f", or name every output: output={{{first}: ...}}"
+    else:
+        one = "outputs[0]"
+        found = f"a {type(answered).__name__} of {count} tensors without names"
+        named = ", or name them: keras.Model(model.inputs, {name: tensor, ...}) and output={...}"
+    return ValueError(
+        f"The outputs of the {network} are {found}; expected one tensor. Say which of its outputs "
+        f"is meant: keras.Model(model.inputs, model.{one}) (of a subclassed model, a "
+        f"call that returns this tensor only){named}. Of a saved teacher ecl_tf.pretrained.load "
+        "takes named means and deviations: answer={'mean': ..., 'stddev': ...}."
+    )
+
+
+def _is_nest(answered):
+    if isinstance(answered, tuple):  # A shape is a tuple of its sizes.
+        return not all(size is None or isinstance(size, int) for size in answered)
+    return isinstance(answered, (dict, list))
+
+
+def _is_named(output):
+    if isinstance(output, dict):
+        return "class_name" not in output or "outputs" in output.get("config", {})
+    return hasattr(output, "outputs")
+
+
+def made_by(tensor, path=()):
+    """Yields the operations that gave a symbolic tensor its values.
+
+    Layers that only move, drop or average values are passed, networks in networks entered.
+
+    Args:
+        tensor: a `keras.KerasTensor`.
+        path: of the names of the networks that it is in; empty by default.
+
+    Yields:
+        Pairs of an operation (a layer or other) and the path of names that leads to it; no path
+        to what is inside of another layer.
+    """
+    operation, node, place = tensor._keras_history
+    here = (*path, operation.name)
+    inner = output_of(operation) if isinstance(operation, keras.Model) else None
+    if inner is not None:
+        yield from made_by(keras.tree.flatten(inner)[place], here)
+    elif passes_values_on(operation):
+        for each in operation._inbound_nodes[node].input_tensors:
+            yield from made_by(each, path)
+    elif isinstance(operation, keras.layers.TimeDistributed):
+        yield operation.layer, ()
+    else:
+        yield operation, here
+
+
+def passes_values_on(operation):
+    """Whether an operation of Keras only moves, drops or averages values."""
+    if not type(operation).__module__.startswith("keras."):
+        return False  # Somebody's own layer of the same name.
+    if isinstance(operation, keras.layers.Activation):
+        return operation.activation is keras.activations.linear
+    return type(operation).__name__ in _PASS_VALUES_ON

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import pathlib
+import statistics
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -13,6 +14,8 @@ from ecl_tf.experiments import (
     grid,
     methods,
     progress,
+    quality,
+    rehearsal,
     settings,
     stores,
     strategies,
@@ -27,12 +30,19 @@ from ecl_tf.experiments.runs import Runs, require_its_teacher
 _AFTER_TRAINING = ("teacher.calibrate", "teacher.inference_form")
 
 
-def validate(config: ConfigDict, teacher_directory: str | pathlib.Path | None = None) -> None:
-    """Refuses what would fail later, after a long time.
+def rehearse(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    teacher_directory: str | pathlib.Path | None = None,
+    measures: bool = False,
+) -> rehearsal.Rehearsal:
+    """Refuses what would fail later, after a long time: all that is left to train takes a step.
 
     Args:
         config: the `ConfigDict`.
+        workdir: the work directory, which is only read.
         teacher_directory: as in `run`.
+        measures: as `rehearsal.Rehearsal` takes it; False by default.
 
     Raises:
         ValueError: if a setting is wrong, the data has no validation split, or one teacher
@@ -44,11 +54,68 @@ def validate(config: ConfigDict, teacher_directory: str | pathlib.Path | None = 
     if teacher_directory:
         _require_one_teacher(config)
         teaching.member_files(teacher_directory)
-    experiment = Experiment(grid.first(config))
+    rehearsed = rehearsal.Rehearsal(measures)
+    with rehearsed.under_way():
+        for own, directory, home in _experiments(config, workdir):
+            path = directory / "results.json"
+            results = work_directory.read_json(path) if path.exists() else {}
+            if "final" not in results:
+                _rehearse_one(rehearsed, own, home, teacher_directory, results.get("runs", {}))
+    return rehearsed
+
+
+def _rehearse_one(rehearsed, config, home, teacher_directory, done):
+    experiment = rehearsed.experiment(config)
     _require_validation_data(experiment)
-    experiment.network(experiment.config.student)
-    methods.xcl(experiment)
-    methods.others(experiment)
+    to_tune, fixed = _settings(experiment)
+    rehearsed.read_batch(experiment, "student")
+    teacher = rehearsed.teacher(experiment, home, teacher_directory)
+    tuning_seeds, final_seeds = seeds(experiment.config)
+    finished = [(run["method"], run["seed"]) for run in done.values()]
+
+    def rehearse(setting, seeds):
+        left = sum(setting.key(seed) not in done for seed in seeds)
+        rehearsed.student(experiment, teacher, setting, left, home / "stores")
+
+    for tried in to_tune:
+        for setting in tried:
+            rehearse(setting, tuning_seeds)
+        # Whichever is chosen.
+        left = [seed for seed in final_seeds if (tried[0].method, seed) not in finished]
+        rehearse(tried[0], left)
+    for setting in fixed:
+        rehearse(setting, final_seeds)
+
+
+def _experiments(config, workdir):
+    """Yields the config of every experiment, its directory, and that of its teacher."""
+    for name, cell in grid.cells(config):
+        directory, home = workdir, workdir
+        if config.get("grid"):
+            directory, home = _of_cell(workdir, name), _home(workdir, cell)
+        if not grid.has_folds(cell):
+            yield cell, directory, home
+            continue
+        for fold_name, fold in grid.folds(cell):
+            yield fold, directory / fold_name, directory / fold_name
+
+
+def _of_cell(workdir, name):
+    return workdir / "cells" / name.replace(", ", "_")
+
+
+def _home(workdir, cell):
+    """Where cells of equal data and teacher settings have their teacher."""
+    of_teacher = [cell.get(key) for key in ("seed", "output", "data", "teacher")]
+    described = json.dumps(of_teacher, default=lambda section: section.to_dict())
+    return workdir / "teachers" / hashlib.sha256(described.encode()).hexdigest()[:12]
+
+
+def _settings(experiment):
+    """The settings to choose from, a list for each tuned method, and the others."""
+    to_tune = [methods.erm_settings(experiment), methods.kd_settings(experiment)]
+    fixed = [methods.standard_kd(experiment), methods.xcl(experiment), *methods.others(experiment)]
+    return to_tune, fixed
 
 
 def run(
@@ -77,10 +144,8 @@ def run(
     cells = list(grid.cells(config))
     for number, (name, cell) in enumerate(cells):
         progress.announce(f"[cell {number + 1}/{len(cells)}] {name}")
-        directory = work_directory.claim(workdir / "cells" / name.replace(", ", "_"), cell)
-        of_teacher = [cell.get(key) for key in ("seed", "output", "data", "teacher")]
-        described = json.dumps(of_teacher, default=lambda section: section.to_dict())
-        home = workdir / "teachers" / hashlib.sha256(described.encode()).hexdigest()[:12]
+        directory = work_directory.claim(_of_cell(workdir, name), cell)
+        home = _home(workdir, cell)
         strategies.on_chief(functools.partial(home.mkdir, parents=True, exist_ok=True))
         found[name] = _compare_one(cell, directory, teacher_directory, checkpoint_every, home)
         work_directory.write_json(workdir / "results.json", {"cells": found})
@@ -90,7 +155,7 @@ def run(
 def _compare_one(config, workdir, teacher_directory, checkpoint_every, home=None):
     """Compares on one data set, or on all of its folds; finished work is only read."""
     path = workdir / "results.json"
-    if path.exists() and "final" in (found := json.loads(path.read_text())):
+    if path.exists() and "final" in (found := work_directory.read_json(path)):
         if teacher_directory:
             loaded = teaching.load_teacher(Experiment(config), workdir, teacher_directory)
             require_its_teacher(found, loaded, workdir)
@@ -121,8 +186,7 @@ def compare(
         home: where the teacher and its stored answers go; None, the default, for `workdir`.
     """
     _require_validation_data(experiment)
-    to_tune = [methods.erm_settings(experiment), methods.kd_settings(experiment)]
-    fixed = [methods.standard_kd(experiment), methods.xcl(experiment), *methods.others(experiment)]
+    to_tune, fixed = _settings(experiment)
     home = home or workdir
     teacher = teaching.train_teacher(experiment, home, teacher_directory)
     stored = stores.Stores(experiment, teacher, home / "stores")
@@ -131,9 +195,15 @@ def compare(
     total += len(to_tune + fixed) * len(final_seeds)
     runs = Runs(experiment, teacher, stored, workdir, total)
 
+    teacher_scores = runs.teacher_quality()
+
     # All choices are made on validation data.
-    chosen = [_choose(tried, runs, experiment, tuning_seeds) for tried in to_tune]
-    final = [chosen[0], fixed[0], chosen[1], *fixed[1:]]
+    erm = _choose(to_tune[0], runs, experiment, tuning_seeds)
+    of_erm = [runs.results["runs"][erm.key(seed)]["validation"] for seed in tuning_seeds]
+    mean = statistics.fmean(scores[experiment.score_name] for scores in of_erm)
+    quality.against_erm(experiment, teacher_scores["validation"], mean)
+    tuned_kd = _choose(to_tune[1], runs, experiment, tuning_seeds)
+    final = [erm, fixed[0], tuned_kd, *fixed[1:]]
     for setting, seed in itertools.product(final, final_seeds):
         runs.run(setting, seed)
 

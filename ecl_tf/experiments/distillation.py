@@ -3,14 +3,14 @@
 import csv
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
 import ecl_tf
 from ecl_tf import data, metrics
-from ecl_tf._internal import keras_files
+from ecl_tf._internal import finite, keras_files, probabilities, symbolic
 from ecl_tf.experiments import strategies
 from ecl_tf.experiments.experiment import Experiment
 
@@ -29,25 +29,12 @@ def distill(
         workdir: where log.csv, checkpoints and the exported student go.
         store: an `ecl_tf.replay.Store` of the teacher's answers; None asks the teacher.
     """
-    section, seed = experiment.config.student, experiment.config.seed
-    # Without the teacher validation has labels alone to compare with.
-    label_metrics = [metrics.NegativeLogLikelihood(experiment.output)] if store else None
-    distiller = experiment.distiller(
-        teacher, seed, label_metrics=label_metrics, **experiment.xcl_arguments()
-    )
     log = workdir / "log.csv"
     callbacks = []
     if strategies.is_chief():
         callbacks.append(keras.callbacks.CSVLogger(str(log), append=True))
-    history = experiment.fit(
-        distiller,
-        functools.partial(experiment.student_batches, seed, distiller.sampler, store),
-        section.train,
-        workdir / "checkpoints" / "student",
-        callbacks,
-        validation_data=data.evaluation_batches(
-            experiment.splits.validation, section.train.batch_size
-        ),
+    distiller, history = train(
+        experiment, teacher, store, workdir / "checkpoints" / "student", callbacks
     )
 
     def write():
@@ -62,14 +49,61 @@ def distill(
     return distiller.student
 
 
-def load_model(path: pathlib.Path) -> Callable[[Any], Any]:
-    """A function from inputs to raw outputs, of a .keras file or an exported student."""
+def train(
+    experiment: Experiment,
+    teacher: ecl_tf.Teacher,
+    store: ecl_tf.replay.Store | None = None,
+    checkpoints: pathlib.Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> tuple[ecl_tf.Distiller, keras.callbacks.History]:
+    """Trains the distiller that config.xcl describes; returns it, and its history.
+
+    Args:
+        experiment: the `Experiment`.
+        teacher: the `ecl_tf.Teacher`.
+        store: as in `distill`; None by default.
+        checkpoints: the directory of checkpoints, as in `fitting.fit`; none by default.
+        callbacks: of `fit`; none by default.
+    """
+    section, seed = experiment.config.student, experiment.config.seed
+    # Without the teacher validation has labels alone to compare with.
+    label_metrics = [metrics.NegativeLogLikelihood(experiment.output)] if store else None
+    distiller = experiment.distiller(
+        teacher, seed, label_metrics=label_metrics, **experiment.xcl_arguments()
+    )
+    batches = functools.partial(experiment.student_batches, seed, distiller.sampler, store)
+    validation = data.evaluation_batches(experiment.splits.validation, section.train.batch_size)
+    history = experiment.fit(
+        distiller, batches, section.train, checkpoints, callbacks, validation_data=validation
+    )
+    return distiller, history
+
+
+def load_model(path: pathlib.Path, output: ecl_tf.outputs.Output) -> Callable[[Any], Any]:
+    """A function from inputs to raw outputs, of a .keras file or an exported student.
+
+    Args:
+        path: of the file, or of the directory that `Distiller.export` wrote.
+        output: the `ecl_tf.outputs.Output` that its raw outputs are scored as.
+
+    Raises:
+        ValueError: if there is no such model, it holds NaN, or it answers with probabilities or
+            several tensors where raw outputs are expected.
+    """
     if not path.exists():
         raise ValueError(
             f"There is no model at {path}. Train one with `ecl-tf distill`, or name "
             "another with --model."
         )
-    if path.is_file():
-        return keras_files.load(path, "Give another copy of it, or delete it and train it again.")
-    exported = ecl_tf.load_student(path)
-    return lambda inputs: exported.output.raw(exported(inputs))
+    if not path.is_file():
+        exported = ecl_tf.load_student(path)
+        return lambda inputs: exported.output.raw(exported(inputs))
+    model = keras_files.load(path, "Give another copy of it, or delete it and train it again.")
+    finite.require_weights(model, "model")
+    if isinstance(model, (ecl_tf.Teacher, ecl_tf.Distiller)):
+        return model
+    shape = symbolic.shape_for(output, model, "model")
+    if shape is not None:
+        output.validate(shape, f"model {model.name!r}")
+    probabilities.require_logits(output, model, "model")
+    return lambda inputs: symbolic.only(model(inputs, training=False), f"model {model.name!r}")

@@ -9,7 +9,7 @@ import tensorflow as tf
 import ecl_tf
 from ecl_tf import data, metrics, models, outputs, preprocessing, samplers, uncertainty
 from ecl_tf._internal import files, keras_fit, random
-from ecl_tf.experiments import fitting, optimizers, progress, settings, strategies
+from ecl_tf.experiments import fitting, optimizers, progress, refusals, settings, strategies
 
 _SCORES = {"categorical": ["accuracy"], "normal": ["angular_error", "rmse"]}
 
@@ -21,6 +21,8 @@ class Experiment:
         config: a `ConfigDict`, or a dict; `settings.Settings` describes its keys.
         checkpoint_every: how often trainings write checkpoints, as in `fitting.fit`; every 60
             seconds by default.
+        splits: the `ecl_tf.data.Splits`, where they are loaded already; None, the default, loads
+            them.
 
     Attributes:
         config: the `settings.Settings`.
@@ -32,20 +34,17 @@ class Experiment:
         ValueError: if a setting is unknown or out of its range.
     """
 
-    def __init__(self, config, checkpoint_every=None):
+    def __init__(self, config, checkpoint_every=None, splits=None):
         self.config = config = settings.parse(config)
         self.checkpoint_every = checkpoint_every
-        sections = {"teacher": config.teacher, "student": config.student}
-        for name, section in sections.items():
-            if (train := section.train) is not None:
-                optimizers.build(train)
-                if train.steps % strategies.steps_per_execution(train):
-                    raise ValueError(
-                        f"config.{name}.train.steps={train.steps} must be a multiple of its "
-                        f"steps_per_execution={train.steps_per_execution}. Change either."
-                    )
-        self.splits = data.load(**config.data)
-        self.output = self._in_target_units(outputs.get(config.output))
+        for name, section in {"teacher": config.teacher, "student": config.student}.items():
+            if section.train is not None:
+                _validate_training(f"config.{name}.train", section.train)
+        with refusals.blaming("config.output", config.output):
+            output = outputs.get(config.output)
+        with refusals.blaming("config.data", config.data):
+            self.splits = data.load(**config.data) if splits is None else splits
+        self.output = self._in_target_units(output)
         self.score_name = config.score
         expected = _SCORES.get(str(self.output.family), [])
         if config.score not in expected:
@@ -57,6 +56,17 @@ class Experiment:
             raise ValueError(
                 f"config.output={config.output!r} needs classes, and this data has targets of one "
                 "dimension. For a table with a column of classes say --config.data.classes=True."
+            )
+        size = getattr(self.output, "size", self.splits.event_size)
+        if self.output.family == "normal" and size != self.splits.event_size:
+            raise ValueError(
+                f"config.output={config.output!r} is of {size} target dimensions, and this data "
+                f"has {self.splits.event_size}. Give the output the data's number."
+            )
+        if self.output.family != "categorical" and config.erm.label_smoothing:
+            raise ValueError(
+                f"config.erm.label_smoothing={config.erm.label_smoothing} needs classes, and "
+                f"config.output={config.output!r} has none. Set it to 0."
             )
 
     def _in_target_units(self, output):
@@ -78,16 +88,18 @@ class Experiment:
         """A new network as config.teacher or config.student describes it."""
         output = self.output if output is None else output
         network = dict(section.network)
-        layers = preprocessing.layers(network.pop("preprocessing", ()))
-        if layers:
-            train_inputs = data.evaluation_batches(self.splits.train).map(lambda x, y: x)
-            preprocessing.adapt(layers, train_inputs)
+        name = "teacher" if section is self.config.teacher else "student"
         shape = self.splits.input_shape
-        model = models.build(
-            input_shape=preprocessing.output_shape(layers, shape),
-            units=output.raw_size(self.splits.event_size),
-            **network,
-        )
+        with refusals.blaming(f"config.{name}.network", section.network):
+            layers = preprocessing.layers(network.pop("preprocessing", ()))
+            if layers:
+                train_inputs = data.evaluation_batches(self.splits.train).map(lambda x, y: x)
+                preprocessing.adapt(layers, train_inputs)
+            model = models.build(
+                input_shape=preprocessing.output_shape(layers, shape),
+                units=output.raw_size(self.splits.event_size),
+                **network,
+            )
         strategies.prepare(model, section.train.batch_size)
         return preprocessing.with_preprocessing(model, layers, shape)
 
@@ -243,7 +255,7 @@ class Experiment:
         """Evaluates models by name, tells of each, and returns their scores by name."""
         results = {name: self.evaluate(model, split) for name, model in models.items()}
         for name, result in results.items():
-            progress.announce(f"{name}: {split} {progress.describe(result)}")
+            progress.announce_scores(name, split, result)
         return results
 
     def answers(self, model, split, output=None):
@@ -251,13 +263,14 @@ class Experiment:
 
         Args:
             model: a function from inputs to raw outputs, e.g. a Keras model.
-            split: the name of the split.
+            split: the name of the split, or a `tf.data.Dataset` of single examples.
             output: what the raw outputs stand for; by default the experiment's output. A
                 teacher's distribution is taken as it is.
         """
         output = self.output if output is None else output
         labels, raws = [], []
-        for x, y in data.evaluation_batches(getattr(self.splits, split)):
+        examples = getattr(self.splits, split) if isinstance(split, str) else split
+        for x, y in data.evaluation_batches(examples):
             if isinstance(model, ecl_tf.Teacher):
                 raw = output.raw(model.distribution(x))  # Whatever its own output is.
             else:
@@ -291,6 +304,23 @@ class Experiment:
             "nll": metrics.NegativeLogLikelihood(output),
             "coverage": metrics.GaussianCoverage(output, level=0.95),
         }
+
+
+def _validate_training(name, train):
+    """Refuses a section `train` whose settings don't fit each other, or that Keras refuses."""
+    warmup = getattr(train.schedule, "warmup_steps", 0)
+    if warmup >= train.steps:
+        raise ValueError(
+            f"{name}.schedule.warmup_steps={warmup} must be less than {name}.steps={train.steps}."
+        )
+    with refusals.blaming(f"{name}.optimizer", train.optimizer):
+        for weight_decay in (train.weight_decay, train.distillation_weight_decay):
+            optimizers.build(train, weight_decay)
+    if train.steps % strategies.steps_per_execution(train):
+        raise ValueError(
+            f"{name}.steps={train.steps} must be a multiple of its "
+            f"steps_per_execution={train.steps_per_execution}. Change either."
+        )
 
 
 def save_model(model, path):

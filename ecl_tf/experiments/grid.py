@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
+_LONGEST_LABEL = 80  # File systems take names of 255 bytes, for all labels of a cell together.
+
 
 def cells(config: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
     """Yields the name and the config of every cell of config.grid; without one, of the whole.
@@ -13,11 +15,12 @@ def cells(config: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
         config: a `ConfigDict`.
 
     Raises:
-        ValueError: if a name in the grid is no setting of the config.
+        ValueError: if the grid is no sequence of pairs, a name in it is no setting of the config,
+            or its values are none, or two of them the same.
     """
     axes = []
-    for key, values in config.get("grid", ()):
-        named = dict(values) if hasattr(values, "items") else {str(v): v for v in values}
+    for axis in config.get("grid", ()):
+        key, named = _axis(axis)
         axes.append([(key, label, value) for label, value in named.items()])
     for cell in itertools.product(*axes):
         own = config.copy_and_resolve_references()
@@ -33,6 +36,30 @@ def cells(config: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
                     raise ValueError(f"config.grid names {key!r}, which is no setting.")
                 section[last] = ConfigDict(value) if isinstance(value, dict) else value
         yield ", ".join(f"{key}={label}" for key, label, _ in cell), own
+
+
+def _axis(axis):
+    """A setting's dotted name, and its values by label."""
+    if not isinstance(axis, (list, tuple)) or len(axis) != 2 or not isinstance(axis[0], str):
+        raise ValueError(
+            f"config.grid holds {axis!r}; expected pairs of a setting's name and its values, such "
+            'as (("student.train.steps", (2000, 6000)),).'
+        )
+    key, values = axis
+    if hasattr(values, "items"):
+        named = {str(label): value for label, value in values.items()}
+    elif isinstance(values, (list, tuple)):
+        named = {str(value): value for value in values}
+    else:
+        raise ValueError(f"config.grid gives {key} the value {values!r}; expected several values.")
+    if not named or len(named) < len(values):
+        raise ValueError(f"config.grid gives {key} the values {values!r}; expected each once.")
+    if longest := [label for label in named if len(label) > _LONGEST_LABEL]:
+        raise ValueError(
+            f"config.grid gives {key} the value {longest[0]!r}, too long for the name of a "
+            'directory. Give a dict of named values, such as {"small": ..., "large": ...}.'
+        )
+    return key, named
 
 
 def has_folds(config: ConfigDict) -> bool:

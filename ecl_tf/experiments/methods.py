@@ -5,7 +5,7 @@ import itertools
 from typing import Any
 
 from ecl_tf import samplers
-from ecl_tf.experiments import settings
+from ecl_tf.experiments import refusals, settings
 from ecl_tf.experiments.experiment import Experiment
 
 _OWN_METHODS = ("ERM", "standard KD", "tuned KD", "XCL", "teacher")
@@ -29,6 +29,14 @@ class Setting:
     def key(self, seed: int) -> str:
         """The name of a run in results.json."""
         return f"{self.method}, {self.label}, seed {seed}"
+
+    def blamed(self, config: settings.Settings) -> tuple[str, Any]:
+        """The name and the value of the part of a configuration that it comes from."""
+        if self.method in config.methods:
+            return f"config.methods.{self.method}", config.methods[self.method]
+        names = {"tuned KD": "kd", "XCL": "xcl"}
+        name = names.get(self.method, "erm" if "labels" in self.arguments else "student")
+        return f"config.{name}", getattr(config, name)
 
 
 def erm_settings(experiment: Experiment) -> list[Setting]:
@@ -72,23 +80,28 @@ def standard_kd(experiment: Experiment) -> Setting:
 
 def xcl(experiment: Experiment) -> Setting:
     """Extracurricular learning as config.xcl says."""
-    return _distillation("XCL", experiment.xcl_arguments())
+    return _distillation("XCL", "config.xcl", experiment.config.xcl)
 
 
 def others(experiment: Experiment) -> list[Setting]:
     """The methods of config.methods.
 
     Raises:
-        ValueError: if one has the name of a method that is always compared.
+        ValueError: if one has the name of a method that is always compared, or no sampler is as
+            it says.
     """
     methods = experiment.config.methods
     if taken := sorted(methods.keys() & set(_OWN_METHODS)):
         raise ValueError(
             f"config.methods names {taken[0]!r}, which is compared anyway. Choose another name."
         )
-    return [_distillation(name, vars(method)) for name, method in methods.items()]
+    return [
+        _distillation(name, f"config.methods.{name}", section) for name, section in methods.items()
+    ]
 
 
-def _distillation(method, arguments):
+def _distillation(method, name, section):
     """A distillation's `Setting`, labelled by its sampler."""
-    return Setting(method, type(samplers.get(arguments["sampler"])).__name__, arguments)
+    with refusals.blaming(name, section):
+        label = type(samplers.get(section.sampler)).__name__
+    return Setting(method, label, vars(section))

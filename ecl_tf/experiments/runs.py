@@ -1,13 +1,19 @@
 """The trainings of a comparison: each is recorded in results.json, and done once."""
 
-import json
 import math
 
 import keras
 
 from ecl_tf import data, outputs, teachers
 from ecl_tf._internal import keras_files
-from ecl_tf.experiments import diagnostics, fitting, progress, strategies, work_directory
+from ecl_tf.experiments import (
+    diagnostics,
+    fitting,
+    progress,
+    quality,
+    strategies,
+    work_directory,
+)
 from ecl_tf.experiments.experiment import save_model
 
 
@@ -51,8 +57,15 @@ class Runs:
             "runs": {},
         }
         if self.path.exists():
-            self.results = json.loads(self.path.read_text())
+            self.results = work_directory.read_json(self.path)
         self.results["teacher_fingerprint"] = require_its_teacher(self.results, teacher, workdir)
+
+    def teacher_quality(self):
+        """The teacher's scores on validation and training rows, told and recorded once."""
+        if "teacher_quality" not in self.results:
+            self.results["teacher_quality"] = quality.of_teacher(self.experiment, self.teacher)
+            work_directory.write_json(self.path, self.results)
+        return self.results["teacher_quality"]
 
     def run(self, setting, seed):
         """Trains one student, or finds it done; returns its record."""

@@ -6,12 +6,68 @@
 import contextlib
 import dataclasses
 import difflib
+import itertools
 import types
 import typing
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
 from ml_collections import ConfigDict
+
+
+class Range(NamedTuple):
+    """Which values of a type a setting may have.
+
+    Attributes:
+        words: what is expected, in words.
+        holds: a function that says of a value whether it is in the range.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def _is_share(value):
+    return 0.0 < value < 1.0
+
+
+def _is_positive(value):
+    return 0.0 < value < float("inf")
+
+
+def _is_weight(value):
+    return 0.0 <= value < float("inf")
+
+
+Count = Annotated[int, Range("a whole number >= 1", lambda value: value >= 1)]
+CountOrZero = Annotated[int, Range("a whole number >= 0", lambda value: value >= 0)]
+# Far enough from 2^31 for the seeds of members and runs, which are counted from it.
+Seed = Annotated[int, Range("0 to 2,000,000,000", lambda value: 0 <= value <= 2_000_000_000)]
+Positive = Annotated[float, Range("a positive number", _is_positive)]
+Weight = Annotated[float, Range("a number >= 0", _is_weight)]
+ShareOrZero = Annotated[float, Range("at least 0 and less than 1", lambda value: 0 <= value < 1)]
+Shares = Annotated[
+    tuple[float, ...],
+    Range(
+        "numbers between 0 and 1, at least one, each larger than the one before",
+        lambda values: values and all(map(_is_share, values)) and _increase(values),
+    ),
+]
+Temperatures = Annotated[
+    tuple[float, ...],
+    Range("positive numbers, at least one", lambda v: v and all(map(_is_positive, v))),
+]
+Weights = Annotated[
+    tuple[float, ...],
+    Range("numbers >= 0, at least one", lambda v: v and all(map(_is_weight, v))),
+]
+Names = Annotated[
+    tuple[str, ...], Range("each name once", lambda values: len(set(values)) == len(values))
+]
+
+
+def _increase(values):
+    return all(one < next_one for one, next_one in itertools.pairwise(values))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +81,7 @@ class Cosine:
     """
 
     name: Literal["cosine"] = "cosine"
-    warmup_steps: int = 0
+    warmup_steps: CountOrZero = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +94,9 @@ class Steps:
         factor: the factor; 0.1 by default, and typically.
     """
 
-    at: tuple[float, ...]
+    at: Shares
     name: Literal["steps"] = "steps"
-    factor: float = 0.1
+    factor: Positive = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,15 +121,15 @@ class Train:
             small networks.
     """
 
-    steps: int
-    learning_rate: float
-    batch_size: int = 64
-    epochs: int = 1
+    steps: Count
+    learning_rate: Positive
+    batch_size: Count = 64
+    epochs: Count = 1
     optimizer: str | dict[str, Any] = "Adam"
     schedule: Cosine | Steps = Cosine()
-    weight_decay: float = 0.0
-    distillation_weight_decay: float = 0.0
-    steps_per_execution: int = 1
+    weight_decay: Weight = 0.0
+    distillation_weight_decay: Weight = 0.0
+    steps_per_execution: Count = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +145,9 @@ class Labels:
             typically 1.0. Images only. With both, one of them is drawn for every row.
     """
 
-    label_smoothing: float = 0.0
-    mixup_alpha: float = 0.0
-    cutmix_alpha: float = 0.0
+    label_smoothing: ShareOrZero = 0.0
+    mixup_alpha: Weight = 0.0
+    cutmix_alpha: Weight = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,9 +169,9 @@ class Teacher:
             of them is an ensemble.
     """
 
-    members: int = 1
+    members: Count = 1
     calibrate: bool = False
-    inference_form: str | None = None
+    inference_form: Literal["float32", "bfloat16", "float16"] | None = None
     network: dict[str, Any] | None = None
     train: Train | None = None
     labels: Labels = Labels()
@@ -145,8 +201,8 @@ class Kd:
             with 1.0 for regression.
     """
 
-    temperatures: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
-    label_weights: tuple[float, ...] = (0.0, 0.1)
+    temperatures: Temperatures = (1.0, 2.0, 4.0, 8.0)
+    label_weights: Weights = (0.0, 0.1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,8 +222,8 @@ class Distillation:
 
     sampler: str | dict[str, Any] | None = None
     divergence: str = "kl"
-    temperature: float = 1.0
-    label_weight: float = 0.0
+    temperature: Positive = 1.0
+    label_weight: Weight = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,15 +276,15 @@ class Settings:
     score: str
     student: Student
     teacher: Teacher = Teacher()
-    seed: int = 0
-    seeds: int = 5
-    tuning_seeds: int = 1
+    seed: Seed = 0
+    seeds: Count = 5
+    tuning_seeds: Count = 1
     erm: Labels = Labels()
     kd: Kd = Kd()
     xcl: Distillation = Distillation()
     methods: dict[str, Method] = dataclasses.field(default_factory=dict)
-    replay_epochs: int = 0
-    folds: tuple[str, ...] = ()
+    replay_epochs: CountOrZero = 0
+    folds: Names = ()
     grid: tuple[tuple[Any, ...], ...] = ()
 
 
@@ -239,7 +295,8 @@ def parse(config: ConfigDict | dict[str, Any]) -> Settings:
         config: a `ConfigDict`, or a dict of the same keys.
 
     Raises:
-        ValueError: if a key is unknown or missing, or a value has a wrong type.
+        ValueError: if a key is unknown or missing, or a value has a wrong type or is out of its
+            range.
 
     Example:
     >>> train = {"steps": 100, "learning_rate": 0.01}
@@ -263,7 +320,13 @@ def _convert(value, hint, name):
     """A value as its annotation has it; `name` is the dotted name of the setting."""
     value = _plain(value)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is types.UnionType:
+    if origin is Annotated:
+        hint, allowed = arguments
+        found = _convert(value, hint, name)
+        if not allowed.holds(found):
+            raise ValueError(f"{name}={value!r} is out of its range; expected {allowed.words}.")
+        return found
+    if origin in (types.UnionType, typing.Union):
         return _one_of(value, arguments, hint, name)
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return _section(value, hint, name)
@@ -281,7 +344,7 @@ def _convert(value, hint, name):
 
 
 def _section(values, section, name):
-    hints = typing.get_type_hints(section)
+    hints = typing.get_type_hints(section, include_extras=True)
     for key in values:
         if key not in hints:
             near = difflib.get_close_matches(str(key), hints, 1, 0.5)
@@ -310,5 +373,14 @@ def _one_of(value, hints, union, name):
 
 
 def _in_words(hint):
-    text = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return _in_words(arguments[0])
+    if origin is Literal:
+        return " | ".join(map(repr, arguments))
+    if origin in (types.UnionType, typing.Union):
+        return " | ".join(map(_in_words, arguments))
+    if hint is type(None):
+        return "None"
+    text = hint.__name__ if isinstance(hint, type) and not arguments else str(hint)
     return text.replace("typing.", "").replace(f"{__name__}.", "")

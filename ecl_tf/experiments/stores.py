@@ -50,24 +50,33 @@ class Stores:
         self.epochs = experiment.config.replay_epochs
         self._stores = {}
 
-    def of(self, sampler=None, label_weight=0.0, labels=None, **_):
-        """The store for a distillation with these arguments; None if it must ask the teacher.
-
-        It must where samples depend on a network, or where labels are mixed or needed at
-        inputs other than the samples.
-        """
-        sampler = samplers.get(sampler)
-        base = sampler.base if isinstance(sampler, samplers.Uncertain) else sampler
-        unlabelled = label_weight == 0.0 or isinstance(sampler, samplers.Empirical)
-        if not self.epochs or labels or base.asks_networks or not unlabelled:
+    def of(self, **arguments):
+        """The store for a distillation with these arguments; None if it must ask the teacher."""
+        if (plan := planned(self.experiment, **arguments)) is None:
             return None
-        # Of all classes: the rest of a few most probable ones is another rest at T > 1.
-        top_k = max(self.experiment.splits.event_size, 10)
-        plan = settings(self.experiment, base, self.epochs, top_k=top_k)
-        described = [identity.config_of(base), plan["batch_size"], self.epochs]
-        key = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
-        if key not in self._stores:
-            directory = self.directory / f"{type(base).__name__}_{key}"
+        name, recorded = plan
+        if name not in self._stores:
+            directory = self.directory / name
             progress.announce(f"[teacher's answers, {self.epochs} epochs] {directory}")
-            self._stores[key] = record(self.teacher, directory, plan)
-        return self._stores[key]
+            self._stores[name] = record(self.teacher, directory, recorded)
+        return self._stores[name]
+
+
+def planned(experiment, sampler=None, label_weight=0.0, labels=None, **_):
+    """The name of the store for a distillation, and the arguments by which it is recorded.
+
+    None if the students must ask the teacher: where samples depend on a network, or where
+    labels are mixed or needed at inputs other than the samples.
+    """
+    epochs = experiment.config.replay_epochs
+    sampler = samplers.get(sampler)
+    base = sampler.base if isinstance(sampler, samplers.Uncertain) else sampler
+    unlabelled = label_weight == 0.0 or isinstance(sampler, samplers.Empirical)
+    if not epochs or labels or base.asks_networks or not unlabelled:
+        return None
+    # Of all classes: the rest of a few most probable ones is another rest at T > 1.
+    top_k = max(experiment.splits.event_size, 10)
+    plan = settings(experiment, base, epochs, top_k=top_k)
+    described = [identity.config_of(base), plan["batch_size"], epochs]
+    key = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
+    return f"{type(base).__name__}_{key}", plan

@@ -10,23 +10,30 @@ import tensorflow as tf
 
 from ecl_tf._internal import replicas
 from ecl_tf.experiments import settings
+from ecl_tf.experiments.cluster import wait_for_workers
 
 _chosen: tf.distribute.Strategy | None = None
 
 
-def use(name: str) -> None:
+def use(name: str, wait_seconds: float = 300.0) -> None:
     """Makes the strategy of this process, before any other use of TensorFlow.
 
     Args:
         name: "default" (one device), "mirrored" (all of this machine), "multi_worker" (the
             workers that TF_CONFIG names) or "tpu" (the one that TPU_NAME names).
+        wait_seconds: how long to wait for the other workers, 300 seconds by default.
 
     Raises:
-        ValueError: if there is no such strategy, or TF_CONFIG or the TPU is not to be found.
+        ValueError: if there is no such strategy, TF_CONFIG or the TPU is not to be found, or a
+            worker is not there in time.
     """
     global _chosen
     if name not in STRATEGIES:
         raise ValueError(f"Unknown strategy {name!r}; expected one of {[*STRATEGIES]}.")
+    if name == "multi_worker":
+        resolver = _tf_config()
+        cluster = resolver.cluster_spec().as_dict()
+        wait_for_workers(cluster, resolver.task_type, resolver.task_id, wait_seconds)
     _chosen = STRATEGIES[name]()
 
 

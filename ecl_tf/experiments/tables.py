@@ -16,7 +16,7 @@ _TITLES = {
 _IN_PERCENT = ("accuracy", "ece", "coverage")
 BASELINES = ("standard KD", "tuned KD")
 # Of single runs and folds: an average over folds has none of it.
-_DETAILS = ("teacher_reliability", "gallery", "one_dimension")
+_DETAILS = ("teacher_reliability", "teacher_quality", "gallery", "one_dimension")
 
 
 def table(results):

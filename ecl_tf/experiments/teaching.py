@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import ecl_tf
 from ecl_tf import data, outputs, teachers
-from ecl_tf._internal import files, identity, keras_files, symbolic
+from ecl_tf._internal import files, finite, identity, keras_files, symbolic
 from ecl_tf.experiments import fitting, progress, strategies, work_directory
 from ecl_tf.experiments.experiment import Experiment, save_model
 from ecl_tf.teachers import pretrained
@@ -32,15 +32,10 @@ def train_teacher(
         The `ecl_tf.Ensemble` of all members.
     """
     section = experiment.config.teacher
-    if directory is None and section.pretrained is None:
-        if section.network is None or section.train is None:
-            raise ValueError(
-                "config.teacher has no `network` and `train` to make a teacher of. Give them, or "
-                "config.teacher.pretrained, or the directory of a teacher: --teacher."
-            )
+    if is_trained_here(experiment, directory):
         own = workdir / "teacher"
         strategies.on_chief(lambda: own.mkdir(exist_ok=True))
-        members = [own / f"member_{number}.keras" for number in range(section.members)]
+        members = [member_path(workdir, number) for number in range(section.members)]
         for path in filter(pathlib.Path.exists, members):  # Before hours of training the others.
             keras_files.require_whole(path, _TRAINED_AGAIN)
         for number, path in enumerate(members):
@@ -58,6 +53,32 @@ def train_teacher(
             save_model(member, path)
             fitting.forget(checkpoints)
     return load_teacher(experiment, workdir, directory)
+
+
+def is_trained_here(experiment: Experiment, directory: str | pathlib.Path | None = None) -> bool:
+    """Whether the teacher is trained as config.teacher says, and not brought along.
+
+    Args:
+        experiment: the `Experiment`.
+        directory: as in `train_teacher`.
+
+    Raises:
+        ValueError: if it would have to be, and config.teacher does not say how.
+    """
+    section = experiment.config.teacher
+    if directory is not None or section.pretrained is not None:
+        return False
+    if section.network is None or section.train is None:
+        raise ValueError(
+            "config.teacher has no `network` and `train` to make a teacher of. Give them, or "
+            "config.teacher.pretrained, or the directory of a teacher: --teacher."
+        )
+    return True
+
+
+def member_path(workdir: pathlib.Path, number: int) -> pathlib.Path:
+    """The file of a member that is trained here."""
+    return workdir / "teacher" / f"member_{number}.keras"
 
 
 def load_teacher(
@@ -81,7 +102,7 @@ def load_teacher(
         descriptions = [found] if isinstance(found, dict) else found
         with scope():
             members = [pretrained.load(**of_data, **description) for description in descriptions]
-        return _ensemble(experiment, members)
+        return ensemble(experiment, members)
     least = section.members if directory is None else 1
     directory = pathlib.Path(directory or workdir / "teacher")
     paths = member_files(directory)
@@ -90,14 +111,17 @@ def load_teacher(
             f"Only {len(paths)} of the teacher's {least} members are in {directory}. Run "
             "the command that trains it again: it goes on where it was stopped."
         )
-    progress.announce(f"The teacher: {', '.join(path.name for path in paths)} in {directory}")
-    _warn_of_other_data(experiment, directory)
     own = directory.resolve() == (workdir / "teacher").resolve()
+    place = "of the work directory" if own else f"in {directory}"
+    progress.announce(f"The teacher: {', '.join(path.name for path in paths)} {place}")
+    _warn_of_other_data(experiment, directory)
     remedy = _TRAINED_AGAIN if own else "Give another copy of it, or delete it."
     with scope():
         members = [keras_files.load(path, remedy) for path in paths]
+    for member in members:
+        finite.require_weights(member, "teacher")
     _require_equal_shapes(paths, members)
-    return _ensemble(experiment, members)
+    return ensemble(experiment, members)
 
 
 def member_files(directory: str | pathlib.Path) -> list[pathlib.Path]:
@@ -154,7 +178,7 @@ def _warn_of_other_data(experiment, directory):
     record = directory.parent / "config.json"
     if not record.exists():
         return
-    there = json.loads(record.read_text()).get("data", {})
+    there = work_directory.read_json(record).get("data", {})
     here = json.loads(json.dumps(experiment.config.data))
     for place in ("data_dir", "manual_dir", "path"):
         there[place] = here.get(place)
@@ -169,10 +193,20 @@ def _warn_of_other_data(experiment, directory):
         )
 
 
-def _ensemble(experiment, members):
-    """The members as one distribution; a lone point regressor's spread is measured."""
+def ensemble(experiment: Experiment, members: list[keras.Model]) -> ecl_tf.Ensemble:
+    """The members as one distribution, in the form and at the temperature of config.teacher.
+
+    A lone point regressor's spread is measured.
+
+    Args:
+        experiment: the `Experiment`.
+        members: networks of raw outputs, or of points.
+
+    Raises:
+        ValueError: if the temperature is to be fitted, and there is no validation data.
+    """
     output = experiment.output
-    shape = symbolic.output_shape(members[0])
+    shape = symbolic.shape_for(output, members[0], "teacher")
     if output.family == "normal" and shape and shape[-1] == output.size:
         stddev = None
         if len(members) == 1:

@@ -1,65 +1,141 @@
 """The work directory: which experiment it belongs to, and what its results come from."""
 
+import contextlib
 import hashlib
 import json
+import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from ecl_tf._internal.files import write_json as _write_json
 from ecl_tf._internal.identity import differences
-from ecl_tf.experiments import strategies
+from ecl_tf.experiments import locks, strategies
 
 _HASHES = "hashes.json"
+# What scripts write there, besides a directory for each fold.
+_WRITTEN = {
+    *("cells", "checkpoints", "evaluation.json", "export", _HASHES, "log.csv", "plot.png"),
+    *("replay", "report.html", "results.json", "stores", "student.keras", "students"),
+    *("table.md", "teacher", "teachers"),
+}
+
+
+def check(workdir: str | pathlib.Path, config: ConfigDict, shares: bool = False) -> pathlib.Path:
+    """Refuses a work directory that this experiment can't have; writes nothing.
+
+    Args:
+        workdir: as `claim` takes it.
+        config: the experiment's `ConfigDict`.
+        shares: whether another process may work in it; False by default.
+
+    Returns:
+        Its path.
+
+    Raises:
+        ValueError: if it can't be made, is another experiment's, holds files that would be mixed
+            up with this one's, or another process works in it.
+    """
+    path = pathlib.Path(workdir)
+    place = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        why = "is read-only" if place.is_dir() else "is a file"
+        raise ValueError(
+            f"The work directory {path} can't be written: {place} {why}. Choose another --workdir."
+        )
+    if strategies.is_chief() and not shares:  # Which holds the lock for all workers.
+        locks.require_free(path)
+    _require_own(path, config)
+    _require_hashes(path, read_hashes(path), _hashes(config))
+    return path
+
+
+@contextlib.contextmanager
+def working_in(workdir: str | pathlib.Path, config: ConfigDict) -> Iterator[pathlib.Path]:
+    """Claims a work directory; holds its lock until it is left. The chief does, for all workers.
+
+    Args:
+        workdir: as `claim` takes it.
+        config: the experiment's `ConfigDict`.
+
+    Raises:
+        ValueError: as `claim` does, or if another process works in it.
+    """
+    path = pathlib.Path(workdir)
+    with contextlib.ExitStack() as stack:
+
+        def hold():
+            _require_own(path, config)
+            path.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locks.held(path))
+
+        strategies.on_chief(hold)
+        yield claim(path, config)
 
 
 def claim(workdir: str | pathlib.Path, config: ConfigDict) -> pathlib.Path:
     """Makes the work directory this experiment's; returns its path.
 
     Args:
-        workdir: the directory, new, empty, or of the same experiment.
+        workdir: the directory: new, of the same experiment, or with nothing in it but files that
+            no script of this package writes, such as a log.
         config: the experiment's `ConfigDict`.
 
     Raises:
-        ValueError: if the directory holds another experiment or other files.
+        ValueError: if it is another experiment's, or holds files that would be mixed up with this
+            one's.
     """
     path = pathlib.Path(workdir)
-    wanted = json.loads(json.dumps(config.to_dict()))
     record = path / "config.json"
-    strategies.on_chief(lambda: _claim(record, wanted))
+
+    def write():
+        _require_own(path, config)
+        path.mkdir(parents=True, exist_ok=True)
+        if not record.exists():
+            _write_json(record, _as_json(config))
+
+    strategies.on_chief(write)
     if not record.exists():
         raise ValueError(
             f"This worker does not see the work directory {workdir} that the chief has made. Give "
             "one that all workers share."
         )
-    if differing := sorted(differences(json.loads(record.read_text()), wanted)):
-        raise ValueError(
-            f"The work directory {path} holds another experiment; these settings "
-            f"differ: {', '.join(differing)}. Choose another --workdir, or give the "
-            "same settings to continue it."
-        )
-    data_file = config.get("data", {}).get("path")
-    if data_file and pathlib.Path(data_file).is_file():  # Else its loading says what is missing.
-        require_same(path, data=hash_of_file(data_file))
+    _require_own(path, config)
+    require_same(path, **_hashes(config))
     return path
 
 
-def is_claimed(workdir: str | pathlib.Path) -> bool:
-    """Whether a work directory is some experiment's already."""
-    return (pathlib.Path(workdir) / "config.json").exists()
+def _hashes(config):
+    """Of the data file, if there is one: else its loading says what is missing."""
+    data_file = config.get("data", {}).get("path")
+    is_file = data_file and pathlib.Path(data_file).is_file()
+    return {"data": hash_of_file(data_file)} if is_file else {}
 
 
-def _claim(record, wanted):
-    record.parent.mkdir(parents=True, exist_ok=True)
-    if record.exists():
-        return
-    if any(record.parent.iterdir()):
-        raise ValueError(
-            f"The work directory {record.parent} is not empty and holds no experiment (it has no "
-            "config.json). Choose a new --workdir."
-        )
-    _write_json(record, wanted)
+def _require_own(path, config):
+    """Refuses a directory of another experiment, or of none with files that would be mixed up."""
+    if (path / "config.json").exists():
+        there = read_json(path / "config.json")
+        if differing := sorted(differences(there, _as_json(config))):
+            raise ValueError(
+                f"The work directory {path} holds another experiment; these settings "
+                f"differ: {', '.join(differing)}. Choose another --workdir, or give the "
+                "same settings to continue it."
+            )
+    elif path.is_dir():
+        written = _WRITTEN.union(config.get("folds") or ())
+        if found := sorted(written.intersection(os.listdir(path))):
+            raise ValueError(
+                f"The work directory {path} holds {found[0]!r}, but no experiment (it has no "
+                f"config.json), and a run would mix its own {found[0]!r} with it. Choose another "
+                "--workdir."
+            )
+
+
+def _as_json(config):
+    return json.loads(json.dumps(config.to_dict()))
 
 
 def hash_of_file(path: str | pathlib.Path) -> str:
@@ -79,19 +155,39 @@ def require_same(workdir: pathlib.Path, **hashes: str) -> None:
         ValueError: if one differs.
     """
     found = read_hashes(workdir)
+    _require_hashes(workdir, found, hashes)
+    if hashes.items() - found.items():
+        write_json(workdir / _HASHES, {**found, **hashes})
+
+
+def _require_hashes(workdir, found, hashes):
     for name, own in hashes.items():
         if found.get(name, own) != own:
             raise ValueError(
                 f"The {name} has changed: it is not what the results in {workdir} come from. Give "
                 "the same to continue them, or choose another --workdir."
             )
-    write_json(workdir / _HASHES, {**found, **hashes})
 
 
 def read_hashes(workdir: pathlib.Path) -> dict[str, str]:
     """What `require_same` keeps, a dict from name to hash."""
     path = workdir / _HASHES
-    return json.loads(path.read_text()) if path.exists() else {}
+    return read_json(path) if path.exists() else {}
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """Reads what `write_json` wrote.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged: it is not the JSON that was written ({error}). Restore it, or "
+            "choose another --workdir."
+        ) from error
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:

@@ -22,5 +22,6 @@ __all__ = [
     "Uncertainty",
     "get",
     "is_one_hot",
+    "parts_of",
     "per_example",
 ]

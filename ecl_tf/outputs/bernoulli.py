@@ -31,9 +31,11 @@ class Bernoulli(Logits):
     Args:
         temperature: T > 0 that the raw tensor is divided by: p_k = sigmoid(logits_k / T). 1 by
             default; of a teacher, T is what `ecl_tf.calibrated` fits, such as 1.5.
+        ignore_class: a label that says that it is unknown, such as -1. It counts neither in the
+            label loss nor in metrics. None, the default, for none.
 
     Raises:
-        ValueError: if the temperature is not a positive number.
+        ValueError: if the temperature is not a positive number, or `ignore_class` not whole.
 
     Example:
     >>> output = Bernoulli()

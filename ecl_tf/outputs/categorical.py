@@ -136,6 +136,7 @@ class Categorical(Logits):
             )
 
     def expected_labels(self, raw_shape: Sequence[int | None]) -> str:
+        classes = raw_shape[-1] or 0
         ignored = "" if self.ignore_class is None else f", or {self.ignore_class} for unknown"
         remedy = "Count classes from 0"
         if self.ignore_class is None:
@@ -144,7 +145,7 @@ class Categorical(Logits):
                 "ignore_class=255)"
             )
         return (
-            f"class indices from 0 to {raw_shape[-1] - 1}{ignored}, or rows of {raw_shape[-1]} "
+            f"class indices from 0 to {classes - 1}{ignored}, or rows of {classes} "
             f"shares that sum to 1. {remedy}"
         )
 

@@ -99,9 +99,9 @@ class _Gaussian(Output):
         parts = tf.reduce_mean(stddevs**2, 0), tf.math.reduce_variance(means, 0)
         return Uncertainty(*(self.temperature * part for part in parts))
 
-    def score(self, uncertainty: tf.Tensor) -> tf.Tensor:
+    def score(self, uncertainty: tf.Tensor, weights: Any = None) -> tf.Tensor:
         unit = float32(self.target_stddev)
-        return per_example(tf.reduce_sum(uncertainty / unit**2, -1))
+        return per_example(tf.reduce_sum(uncertainty / unit**2, -1), weights)
 
     def negative_log_likelihoods(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:
         labels = tf.reshape(float32(labels), tf.shape(distribution.mean()))

@@ -107,8 +107,10 @@ class Joint(Output):
     def uncertainty(self, raws: Sequence[dict[str, tf.Tensor]]) -> dict[str, Uncertainty]:  # type: ignore[override]
         return self._map("uncertainty", self._named(raws))
 
-    def score(self, uncertainty: dict[str, tf.Tensor]) -> tf.Tensor:
-        return self._sum("score", uncertainty)
+    def score(
+        self, uncertainty: dict[str, tf.Tensor], weights: dict[str, Any] | None = None
+    ) -> tf.Tensor:
+        return self._sum("score", uncertainty, weights=weights)
 
     def raw(self, distribution: dict[str, Distribution]) -> dict[str, tf.Tensor]:
         return self._map("raw", distribution)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import require
@@ -89,12 +90,16 @@ class Output(Configured):
         """Returns the `Uncertainty` of an ensemble's raw tensors, in its two parts."""
         raise NotImplementedError
 
-    def score(self, uncertainty: tf.Tensor) -> tf.Tensor:
+    def score(self, uncertainty: tf.Tensor, weights: Any = None) -> tf.Tensor:
         """Returns a part of an `Uncertainty` as one number >= 0 per example, (batch,).
 
         `ecl_tf.uncertainty` says in which units. Positions of dense predictions are averaged.
+
+        Args:
+            uncertainty: the part, of every position.
+            weights: of positions, as in `divergence`; None by default.
         """
-        return per_example(uncertainty)
+        return per_example(uncertainty, weights)
 
     def raw(self, distribution: Distribution) -> tf.Tensor:
         """Returns the raw tensor that gives `distribution`; the inverse of `__call__`."""
@@ -181,6 +186,25 @@ class Output(Configured):
 
     def validate_labels(self, shape: Sequence[int | None], raw_shape: Sequence[int | None]) -> None:
         """Raises ValueError if labels of a static `shape` don't fit a `raw_shape`."""
+
+    def require_labels(self, labels: Any, raw_shape: Sequence[int | None], name: str = "") -> None:
+        """Raises ValueError if an array of `labels` has one that is none, or another shape.
+
+        Args:
+            labels: all labels.
+            raw_shape: the static shape of the network's raw output.
+            name: that of the output, for the message; "" by default.
+        """
+        labels = np.asarray(labels)
+        self.validate_labels(labels.shape, raw_shape)
+        raw = tf.zeros([1 if size is None else size for size in raw_shape])
+        wrong = np.unique(labels[np.asarray(self.invalid(labels, raw))])
+        if wrong.size:
+            found = ", ".join(f"{value:g}" for value in wrong[:5])
+            raise ValueError(
+                f"Labels{f' of {name!r}' if name else ''} are out of range: {found}"
+                f"{', ...' if wrong.size > 5 else ''}. Expected {self.expected_labels(raw_shape)}."
+            )
 
     def expected_labels(self, raw_shape: Sequence[int | None]) -> str:
         """Returns what labels `invalid` accepts, in words."""

@@ -8,10 +8,21 @@ from ecl_tf._internal import identity
 
 FORMAT = 2
 PLAN, MANIFEST = "plan.json", "manifest.json"
+_KEYS = {"plan", "fields", "event_size", "first_inputs", "shards"}
+_PLAN_KEYS = {"batch_size", "data", "output", "sampler", "shards", "steps", "teacher", "top_k"}
+_LOST = (
+    "Restore it from a copy, or delete manifest.json and the shard, and record again: the same "
+    "command writes what is missing."
+)
 
 
 def shard_name(number, count):
     return f"shard-{number:05d}-of-{count:05d}.tfrecord"
+
+
+def shard_names(plan):
+    """The names of all shards of a plan; a store has no other ones."""
+    return [shard_name(number, plan["shards"]) for number in range(plan["shards"])]
 
 
 def require_equal(found, wanted, directory, remedy):
@@ -31,11 +42,25 @@ def describe_file(path):
         }
 
 
+def read_json(path, remedy):
+    """The dict in a JSON file; ValueError with a remedy if it is damaged."""
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(
+            f"The file {path} is damaged: it is not JSON ({error}). {remedy}"
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"The file {path} is damaged: it holds no JSON object. {remedy}")
+    return content
+
+
 def read(directory):
     """The manifest of a store that is whole.
 
     Raises:
-        ValueError: if there is none, it is not finished, or of another format.
+        ValueError: if there is none, it is not finished, damaged, or of another format, or a shard
+            is missing or no file of the store's own.
     """
     directory = pathlib.Path(directory)
     path = directory / MANIFEST
@@ -46,30 +71,56 @@ def read(directory):
             "ecl_tf.replay.record or `ecl-tf reinforce`; the same command continues one "
             "that was stopped."
         )
-    manifest = json.loads(path.read_text())
-    if manifest.get("format") != FORMAT:
+    remedy = "Delete it, and record again: the same command writes it from the shards."
+    manifest = read_json(path, remedy)
+    found = manifest.get("format")
+    if found != FORMAT:
+        newer = isinstance(found, int) and found > FORMAT
         raise ValueError(
-            f"The store {directory} has the format {manifest.get('format')!r}; this version "
-            f"reads {FORMAT}. Record it again."
+            f"The store {directory} has the format {found!r}; this version reads {FORMAT}. "
+            + ("Update ecl_tf, or record it again." if newer else "Record it again.")
         )
+    if missing := sorted(_KEYS - manifest.keys()):
+        raise ValueError(f"The file {path} is damaged: it lacks {missing[0]!r}. {remedy}")
+    plan, shards = manifest["plan"], manifest["shards"]
+    if not isinstance(plan, dict) or (missing := sorted(_PLAN_KEYS - plan.keys())):
+        raise ValueError(f"The file {path} is damaged: its plan lacks {missing}. {remedy}")
+    for name in ("batch_size", "shards", "steps"):
+        if not isinstance(plan[name], int) or not 1 <= plan[name] < 2**40:
+            raise ValueError(
+                f"The file {path} is damaged: its plan's {name} is {plan[name]!r}. {remedy}"
+            )
+    # In any directory but the store's own, a name could be that of any file of the machine.
+    count = plan["shards"]
+    if not isinstance(shards, dict) or len(shards) != count or [*shards] != shard_names(plan):
+        raise ValueError(
+            f"The file {path} is damaged: it names other files than the {count} shards of its "
+            f"plan, {shard_name(0, count)} and so on. {remedy}"
+        )
+    for name, shard in shards.items():
+        if not isinstance(shard, dict) or not {"bytes", "sha256"} <= shard.keys():
+            raise ValueError(f"The file {path} is damaged: it does not describe {name}. {remedy}")
+        require_regular(directory / name)
     return manifest
+
+
+def require_regular(path):
+    """Raises ValueError unless a shard is there and a file by itself, not a link to another."""
+    if not path.exists() and not path.is_symlink():
+        raise ValueError(f"The shard {path} is missing. {_LOST}")
+    if path.is_symlink() or not path.is_file():
+        raise ValueError(f"The shard {path} is a link or a directory; expected a file. {_LOST}")
 
 
 def verify_files(directory, shards):
     """Compares the shards with what the manifest says of them.
 
     Raises:
-        ValueError: naming the shard that is missing, truncated, damaged, swapped or foreign.
+        ValueError: naming the shard that is truncated, damaged, swapped or foreign.
     """
     by_hash = {shard["sha256"]: name for name, shard in shards.items()}
-    remedy = (
-        "Restore it from a copy, or delete manifest.json and the shard, and record again: the "
-        "same command writes what is missing."
-    )
     for name, shard in shards.items():
         path = pathlib.Path(directory) / name
-        if not path.exists():
-            raise ValueError(f"The shard {path} is missing. {remedy}")
         found = describe_file(path)
         if found == {key: shard[key] for key in found}:
             continue
@@ -81,7 +132,7 @@ def verify_files(directory, shards):
             said = f"is another file: {found['bytes']} in place of {shard['bytes']} bytes"
         else:
             said = "is damaged: its checksum is not the manifest's"
-        raise ValueError(f"The shard {path} {said}. {remedy}")
+        raise ValueError(f"The shard {path} {said}. {_LOST}")
 
 
 def require_known(directory, shards):

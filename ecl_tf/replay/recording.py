@@ -1,8 +1,10 @@
 """Writes a store: a teacher's answers for every sample of some passes over the training set."""
 
-import json
+import functools
+import math
 import os
 import pathlib
+import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -11,9 +13,10 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from google.protobuf import message
 
 from ecl_tf import outputs, samplers, teachers, uncertainty
-from ecl_tf._internal import files, identity, own_inputs
+from ecl_tf._internal import batches, files, identity, own_inputs, symbolic
 from ecl_tf.replay import compact, draws, manifest
 from ecl_tf.samplers import suitable
 
@@ -72,8 +75,6 @@ class Recording:
                 "dataset. Give arrays (rows, ...) of inputs and labels."
             )
         own_inputs.require_dense(x)
-        members = getattr(self.teacher, "members", [self.teacher])
-        own_inputs.require_fit(x, [("teacher", member) for member in members])
         self.rows = draws.Rows(x, y)
         self.sampler = candidates_of(samplers.get(sampler))
         self.batch_size, self.seed = batch_size, seed
@@ -85,9 +86,12 @@ class Recording:
                 f"The data holds {self.rows.count} rows, less than one batch of {batch_size}. "
                 "Choose a smaller batch_size."
             )
+        prepared = draws.prepared(self.rows, prepare)
+        members = getattr(self.teacher, "members", [self.teacher])
+        own_inputs.require_fit(prepared, [("teacher", member) for member in members])
         suitable.require(
             self.sampler,
-            draws.prepared(self.rows, prepare),
+            prepared,
             uncertainty.Networks(self.teacher, None, self.teacher.output_kind),
         )
         self.compact = compact.get(self.teacher.output_kind, top_k)
@@ -108,8 +112,14 @@ class Recording:
             "shards": self.shards,
             "about": about or {},
         }
+        # In every record, because the files of two stores have the same names.
+        self._mark = bytes.fromhex(identity.fingerprint_of_record(self.plan))[:8]
         self._draw = draws.drawing(self.rows, self.sampler, prepare, seed)
         self._answer = tf.function(self._answer_of, autograph=False)
+        asked = getattr(self.teacher, "members", ())
+        if any(symbolic.inputs_of(member) is None for member in asked):
+            _, _, inputs = next(iter(self.drawn()))
+            self.teacher.check_members(batches.specs(inputs))
 
     def drawn(self, first_step=0):
         """A dataset of steps, the identities of their rows, and the inputs sampled from these."""
@@ -148,6 +158,7 @@ class Recording:
             name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[array.tobytes()]))
             for name, array in self.answer(step, identities, inputs).items()
         }
+        features["plan"] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[self._mark]))
         features["step"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[int(step)]))
         example = tf.train.Example(features=tf.train.Features(feature=features))
         return example.SerializeToString(deterministic=True)
@@ -156,6 +167,51 @@ class Recording:
         """The first step of a shard, and that after its last."""
         return tuple(self.steps * n // self.shards for n in (number, number + 1))
 
+    def require_whole(self, path, first, last):
+        """Reads a shard, or a part of one, that is to hold the steps from `first` to before `last`.
+
+        Raises:
+            ValueError: if it is no file, is damaged or truncated, or holds something else.
+        """
+        if path.is_symlink() or not path.is_file():
+            flaw = "is a link or a directory"
+        elif not first < last:
+            flaw = "has the name of no part of this recording"
+        else:
+            flaw = self._flaw(path, first, last)
+        if flaw:
+            raise ValueError(
+                f"The recording can't go on: {path} {flaw}. Delete it: the same command writes it "
+                "again."
+            )
+
+    def _flaw(self, path, first, last):
+        """What is wrong with a file of records, in words; None if nothing is."""
+        sizes = {
+            name: self.batch_size * math.prod(shape) * np.dtype(kind).itemsize
+            for name, (kind, *shape) in self.layout["fields"].items()
+        }
+        step = first
+        try:
+            for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+                features = tf.train.Example.FromString(record).features.feature
+                found = {name: b"".join(each.bytes_list.value) for name, each in features.items()}
+                found_step = [*features["step"].int64_list.value]
+                if found.pop("plan", self._mark) != self._mark:  # Old records have no mark.
+                    return "holds answers of another recording"
+                found.pop("step", None)
+                if {name: len(text) for name, text in found.items()} != sizes:
+                    return f"has records with other fields than {[*sizes]}"
+                if step == last or found_step != [step]:
+                    return f"holds other steps than {first} to {last - 1}"
+                step += 1
+        except (tf.errors.DataLossError, message.DecodeError):
+            return "is damaged: a record does not have its checksum, or ends too early"
+        if step < last:
+            return f"is truncated: it holds {step - first} of {last - first} steps"
+        return None
+
+    @functools.cached_property
     def layout(self):
         """What the manifest says of a record: type and shape of every field, and of the inputs
         of the first step a weighted mean of every row, by which a reader knows that it draws
@@ -240,11 +296,14 @@ def record(
         True if the store is whole; False if other workers have yet to write their shards.
 
     Raises:
-        ValueError: if an argument is out of its range, or the directory holds something else.
+        ValueError: if an argument is out of its range, the directory holds something else, or a
+            file of the recording that it goes on with is damaged or of another recording.
         FloatingPointError: if the teacher gives no finite answer.
         OSError: if the disk is full; what was written stays.
     """
     recording, directory = Recording(teacher, x, y, **settings), pathlib.Path(directory)
+    if directory.exists() and not directory.is_dir():
+        raise ValueError(f"{directory} is a file; a store is a directory. Give a new one.")
     directory.mkdir(parents=True, exist_ok=True)
     plan = directory / manifest.PLAN
     # Listed first: another worker may write its plan, and parts, at any time.
@@ -255,48 +314,66 @@ def record(
             raise ValueError(f"{directory} is not empty and holds no store. Give a new directory.")
         files.write_json(plan, recording.plan, worker)
     manifest.require_equal(
-        json.loads(plan.read_text()),
+        manifest.read_json(plan, "Restore it from a copy, or give a new directory."),
         recording.plan,
         directory,
         "Give the same settings to continue it, or another directory.",
     )
     if (directory / manifest.MANIFEST).exists():
+        manifest.read(directory)
         return True
     mine = range(worker, recording.shards, workers)
+    # All that is there is read before the teacher computes anything.
+    begun = {number: _parts(recording, directory, number) for number in mine}
     total = sum(last - first for first, last in map(recording.shard_steps, mine))
     progress = keras.utils.Progbar(total, unit_name="step", verbose=int(verbose in ("auto", 1)))
     for written, number in enumerate(mine, 1):
-        _write_shard(recording, directory, number, progress)
+        step, paths = begun[number]
+        _write_shard(recording, directory, number, step, paths, progress)
         if verbose == 2:
             print(f"[shard {written}/{len(mine)}]", flush=True)
-    names = [manifest.shard_name(n, recording.shards) for n in range(recording.shards)]
+    names = manifest.shard_names(recording.plan)
     if not all((directory / name).exists() for name in names):
         return False
+    for number in sorted({*range(recording.shards)} - {*mine}):  # By other workers.
+        recording.require_whole(directory / names[number], *recording.shard_steps(number))
     shards = {name: manifest.describe_file(directory / name) for name in names}
     content = {
         "format": manifest.FORMAT,
         "plan": recording.plan,
-        **recording.layout(),
+        **recording.layout,
         "shards": shards,
     }
     files.write_json(directory / manifest.MANIFEST, content, worker)
     return True
 
 
-def _write_shard(recording, directory, number, progress):
-    """Writes a shard from where its parts end, and joins them."""
+def _parts(recording, directory, number):
+    """The step to which a shard is written, and the files of its parts up to there."""
     first, last = recording.shard_steps(number)
     target = directory / manifest.shard_name(number, recording.shards)
     parts = {}
-    for path in directory.glob(f"{target.stem}.part-*[0-9]"):
-        begin, end = map(int, path.name.rpartition(".part-")[2].split("-"))
-        parts[begin] = (end, path)
+    for path in sorted(directory.glob(f"{target.stem}.part-*")):
+        if span := re.fullmatch(r".*\.part-(\d{9})-(\d{9})", path.name):
+            begin, end = map(int, span.groups())
+            parts[begin] = (end, path)
+    if target.exists() or target.is_symlink():
+        recording.require_whole(target, first, last)
+        return last, [path for _, path in parts.values()]  # Of a kill before they were removed.
     step, paths = first, []
     while step in parts:
-        step, path = parts[step]
+        end, path = parts[step]
+        end = min(end, last)
+        recording.require_whole(path, step, end)
         paths.append(path)
-    if target.exists():
-        step = last
+        step = end
+    return step, paths
+
+
+def _write_shard(recording, directory, number, step, paths, progress):
+    """Writes a shard from where its parts end, and joins them."""
+    first, last = recording.shard_steps(number)
+    target = directory / manifest.shard_name(number, recording.shards)
     progress.add(step - first)
     drawn = iter(recording.drawn(step).take(last - step))
     while step < last:

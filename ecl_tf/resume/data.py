@@ -1,6 +1,7 @@
 """Data as a function of the step, and what tells one run's data from another's."""
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -85,20 +86,32 @@ def batches(data: Any, batch_size: int, seed: int) -> Callable[[int], tf.data.Da
     return Batches(data, batch_size, seed)
 
 
-def describe(function: Callable[[int], tf.data.Dataset], data: Any) -> dict[str, Any]:
+def describe(function: Callable[[int], tf.data.Dataset]) -> dict[str, Any]:
     """What tells a run's data from another's, as JSON holds it.
 
     Args:
-        function: the run's. If it has a method `describe`, that says it.
-        data: the batches from the first step on.
+        function: the run's, from a number of steps to data. If it has a method `describe`, that
+            says it. If not, the first batch does, unless it is another one at every call; then
+            a warning is given.
     """
     if hasattr(function, "describe"):
         return dict(function.describe())
-    spec = [str(leaf) for leaf in tf.nest.flatten(data.element_spec)]
-    return {"element_spec": spec, "first_batch": first_batch(data)}
+    # Data of other calls: what a dataset shuffles depends on how often it was read.
+    first, second = (call(function, 0) for _ in range(2))
+    found = _first_batch(first)
+    if found != _first_batch(second):
+        found = None
+        warnings.warn(
+            "The first batch is another one at every call of `batches`, so a run that is continued "
+            "sees other batches than one that never stopped. Give seeds to what is drawn at random "
+            "in the data.",
+            stacklevel=2,
+        )
+    spec = [str(leaf) for leaf in tf.nest.flatten(first.element_spec)]
+    return {"element_spec": spec, "first_batch": found}
 
 
-def first_batch(data: Any) -> str | None:
+def _first_batch(data):
     """A hash of the first batch of a `tf.data.Dataset`; None of other data, or without one."""
     if not isinstance(data, tf.data.Dataset):
         return None

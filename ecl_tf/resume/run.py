@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import platform
+import re
 import sys
 import warnings
 
@@ -13,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import identity
-from ecl_tf.resume import data as data_of_steps
+from ecl_tf.resume import data
 
 # Without these a checkpoint can't be read into the model, whatever the user accepts.
 _STRUCTURE = ("replicas", "variables")
@@ -25,15 +26,14 @@ class Run:
     Args:
         state: the `State` of its model.
         batches: its function from a number of steps to data.
-        data: the batches from the first step on.
         callbacks: the user's.
         accepted: names in which it may differ from its checkpoint.
         writes: whether this is the worker that writes. Others may have other callbacks.
     """
 
-    def __init__(self, state, batches, data, callbacks, accepted, writes):
+    def __init__(self, state, batches, callbacks, accepted, writes):
         self.state, self.callbacks, self.accepted = state, callbacks, tuple(accepted)
-        self._batches, self._writes = batches, writes
+        self._writes = writes
         self._learning_rate = None
         model = state.model
         self._first = {
@@ -43,7 +43,7 @@ class Run:
             "method": state.method,
             "model": _model(model),
             "loss": None if state.method else _loss(model),
-            "data": data_of_steps.describe(batches, data) if writes else {},
+            "data": data.describe(batches) if writes else {},
             "callbacks": [type(callback).__name__ for callback in callbacks],
             "versions": versions(),
             **self._changing(),
@@ -87,7 +87,8 @@ class Run:
         names = ["replicas", "variables", "method", "model", "optimizer", "loss"]
         names += ["data", "callbacks"] if self._writes else []
         found = self._differing(compared[0], compared[1], about.get("now", {}), names)
-        self._leave_out_random_data(path, there, found)
+        if None in found.get("data.first_batch", ()):  # Drawn at random, which is told.
+            del found["data.first_batch"]
         self._refuse(path, found)
         if self._writes and "callbacks" not in found:
             self._say_arguments(path, self._differing_arguments(about), finished)
@@ -108,18 +109,6 @@ class Run:
                 if name == "optimizer.class_name" or not name.startswith("optimizer.")
             }
         return found
-
-    def _leave_out_random_data(self, path, there, found):
-        hashed = self._first["data"].get("first_batch")
-        if "data.first_batch" not in found or hashed is None:
-            return
-        if data_of_steps.first_batch(data_of_steps.call(self._batches, 0)) != hashed:
-            del found["data.first_batch"]
-            _warn(
-                f"The first batch is another one at every call of `batches`, so the run of {path} "
-                "continues with other batches than an undisturbed one would have seen. Give seeds "
-                "to what is drawn at random in the data."
-            )
 
     def _refuse(self, path, found):
         refused = [name for name in found if not _is_in(name, self.accepted)]
@@ -219,9 +208,20 @@ def argument_names(kind):
 def _model(model):
     """A hash of the layers of the network that is trained."""
     config = _without_code(identity.config_of(getattr(model, "student", model)))
-    return hashlib.sha256(
-        json.dumps(identity.comparable(config), sort_keys=True).encode()
-    ).hexdigest()
+    config = _without_numbers(identity.comparable(config))
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def _without_numbers(config):
+    """A configuration without the numbers by which Keras tells layers of a session apart."""
+    if isinstance(config, list):
+        return [_without_numbers(item) for item in config]
+    if not isinstance(config, dict):
+        return config
+    found = {key: _without_numbers(item) for key, item in config.items()}
+    if isinstance(found.get("name"), str):
+        found["name"] = re.sub(r"_\d+$", "", found["name"])
+    return found
 
 
 def _optimizer(optimizer):

@@ -56,9 +56,10 @@ def fit(
         model: a compiled `keras.Model`, or `Distiller`.
         batches: a function from a number of steps to an endless `tf.data.Dataset` that leaves
             out as many batches: `ecl_tf.resume.batches`, or yours. Yours is known by its
-            `element_spec` and by its first batch, which is read once more for that, or by the
-            dict that its method `describe`, if it has one, returns.
-        directory: where checkpoints are written. Only files that `fit` wrote are read or removed.
+            `element_spec` and by its first batch, which is read twice for that, from data of
+            calls of its own; or by the dict that its method `describe`, if it has one, returns.
+        directory: the path of a directory, for checkpoints. Only files that `fit` wrote are read
+            or removed.
         steps: the number of steps in all, typically some thousands.
         steps_per_epoch: after how many steps callbacks see the end of an epoch. None, the
             default, is one epoch of all steps; in a longer run, epochs as before.
@@ -100,7 +101,7 @@ def fit(
     >>> history.epoch
     [0, 1]
     """
-    _require_arguments(model, kwargs)
+    _require_arguments(model, directory, kwargs)
     steps, steps_per_epoch = _schedule(model, steps, steps_per_epoch)
     if every_steps is not None:
         every_steps = require.whole("every_steps", every_steps, 1)
@@ -115,7 +116,7 @@ def fit(
     files = Files(directory, keep)
     is_chief = workers.own_number == 0
     accepted = [accept_changes] if isinstance(accept_changes, str) else accept_changes
-    run = Run(state, batches, data, callbacks, accepted, is_chief)
+    run = Run(state, batches, callbacks, accepted, is_chief)
     checkpointing = Checkpointing(
         run, files, workers, steps, steps_per_epoch, every_steps, every_seconds
     )
@@ -165,8 +166,10 @@ def fit(
     return checkpointing.as_history()
 
 
-def _require_arguments(model, kwargs):
+def _require_arguments(model, directory, kwargs):
     """Refuses a model that is not compiled, and arguments of `model.fit` that steps replace."""
+    if not isinstance(directory, (str, os.PathLike)) or not str(directory):
+        raise ValueError(f"directory must be the path of a directory; got {directory!r}.")
     if not getattr(model, "compiled", False):
         raise ValueError("Compile the model before resume.fit, as before every other fit.")
     taken = {"x", "y", "batch_size", "epochs", "initial_epoch", "validation_split", "sample_weight"}

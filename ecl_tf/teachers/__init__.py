@@ -1,6 +1,7 @@
 """Teachers: what gives the distribution that a student is matched to."""
 
 from ecl_tf.teachers import pretrained
+from ecl_tf.teachers.answers import as_logits
 from ecl_tf.teachers.calibration import calibrated
 from ecl_tf.teachers.ensemble import Ensemble, Teacher, get, residual_stddev
 from ecl_tf.teachers.inference import inference_form
@@ -8,6 +9,7 @@ from ecl_tf.teachers.inference import inference_form
 __all__ = [
     "Ensemble",
     "Teacher",
+    "as_logits",
     "calibrated",
     "get",
     "inference_form",

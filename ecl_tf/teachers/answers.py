@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs
+from ecl_tf._internal import symbolic
 
 # The name of the output of a network that gives one tensor.
 UNNAMED = "output"
@@ -118,10 +119,105 @@ def check(output, values):
         )
 
 
-def adds_up_to_one(values):
-    """Whether all rows are numbers >= 0 with the sum 1, as logits are hardly ever."""
-    values = np.asarray(values, np.float64)
-    return bool(np.all(values >= 0.0) and np.all(np.abs(values.sum(-1) - 1.0) < 1e-4))
+def by_part(answer, output):
+    """What members of an ensemble, or a network as it is, give for every part of an output.
+
+    Args:
+        answer: "logits", "probabilities", None (logits, as long as they don't look like
+            probabilities), or a dict of these by the name of an output.
+        output: an `ecl_tf.outputs.Output`.
+
+    Returns:
+        A dict from the name of each part ("" of a single one) to "logits", "probabilities" or
+        None. Parts that have no probabilities (means and scales) give their raw output.
+
+    Raises:
+        ValueError: if it is none of these, or no part has probabilities.
+
+    Example:
+    >>> joint = outputs.Joint({"digit": "categorical", "angle": outputs.Normal(1)})
+    >>> by_part("probabilities", joint)
+    {'digit': 'probabilities', 'angle': None}
+    """
+    parts = output.outputs if isinstance(output, outputs.Joint) else {"": output}
+    named = answer if isinstance(answer, dict) else dict.fromkeys(parts, answer)
+    unknown = sorted(set(named) - set(parts))
+    given = {name: named.get(name) for name in parts}
+    have = [name for name, each in parts.items() if each.makes_probabilities]
+    if unknown or not set(given.values()) <= {None, "logits", "probabilities"}:
+        raise ValueError(
+            "answer must be 'logits', 'probabilities', None, or a dict of these by the names "
+            f"{sorted(parts)} of the outputs; got {answer!r}."
+        )
+    without = [n for n, each in named.items() if each == "probabilities" and n not in have]
+    if without and (isinstance(answer, dict) or not have):
+        raise ValueError(
+            f"answer='probabilities' is for categorical and Bernoulli outputs; {output!r} has "
+            f"none{' for ' + repr(without[0]) if without[0] else ''}. Means and scales are given "
+            "as they are: leave out answer."
+        )
+    return {name: each if name in have else None for name, each in given.items()}
+
+
+def raw_of(output, given, answered):
+    """The raw tensor (or dict of them) of a network's answer.
+
+    Args:
+        output: an `ecl_tf.outputs.Output`.
+        given: the result of `by_part`.
+        answered: a tensor, or a dict of them by the output's names.
+    """
+    if isinstance(output, outputs.Joint):
+        return {
+            name: raw_of(each, {"": given[name]}, answered[name])
+            for name, each in output.outputs.items()
+        }
+    if given[""] != "probabilities":
+        return answered
+    # An output's temperature belongs to what the network answers: p^(1/T), of its own p.
+    own = output if output.temperature == 1.0 else output.tempered(1.0)
+    return raw(own, {"probabilities": answered})
+
+
+def as_logits(
+    model: keras.Model, output: str | dict | outputs.Output = "categorical"
+) -> keras.Model:
+    """A model that answers with logits, of one that answers with probabilities.
+
+    The logarithm of class probabilities, and log p - log(1 - p) of yes/no ones, are logits that
+    give the same probabilities. Both models share their weights, so that one is trained with the
+    other. Probabilities of exactly 0 (and 1, of yes/no labels) become the nearest that float32
+    holds.
+
+    Args:
+        model: a `keras.Model` that ends in a softmax or sigmoid, wherever that is: in a network
+            in it, in a `Lambda`, in a subclass.
+        output: the `ecl_tf.outputs.Output` of its probabilities, or its name; "categorical" by
+            default. Of a dict of outputs those that have probabilities are converted.
+
+    Returns:
+        A `keras.Model`, which may be a student, a teacher, or saved as a file.
+
+    Raises:
+        ValueError: if the output has no probabilities.
+
+    Example:
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
+    >>> logits = as_logits(model)
+    >>> x = np.ones((5, 4), "float32")
+    >>> bool(np.allclose(tf.nn.softmax(logits(x)), model(x), atol=1e-6))
+    True
+    """
+    output = outputs.get(output)
+    given = by_part("probabilities", output)
+    parameters = {"probabilities": UNNAMED}
+    if isinstance(output, outputs.Joint):
+        parameters = {f"{name}_{each or 'logits'}": name for name, each in given.items()}
+    convert = RawAnswer(output, parameters)
+    inputs = symbolic.inputs_of(model)
+    if inputs is None:
+        return keras.Sequential([model, convert], name=model.name)
+    return keras.Model(inputs, convert(symbolic.output_of(model)), name=model.name)
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -151,7 +247,7 @@ class RawAnswer(keras.layers.Layer):
         if not isinstance(answers, dict):
             answers = {UNNAMED: answers}
         values = {key: answers[name] for key, name in self.parameters.items()}
-        return _raw(self.output_kind, values)
+        return raw(self.output_kind, values)
 
     def get_config(self):
         output = keras.saving.serialize_keras_object(self.output_kind)
@@ -162,10 +258,11 @@ class RawAnswer(keras.layers.Layer):
         return cls(**keras.saving.deserialize_keras_object(config))
 
 
-def _raw(output, values):
+def raw(output, values):
+    """The raw tensor (or dict of them) of an output, of its parameters by their names."""
     if isinstance(output, outputs.Joint):
         return {
-            name: _raw(output.outputs[name], part) for name, part in output.parts(values).items()
+            name: raw(output.outputs[name], part) for name, part in output.parts(values).items()
         }
     values = {name: tf.cast(value, tf.float32) for name, value in values.items()}
     if "logits" in values:

@@ -39,7 +39,7 @@ class BlackBox(keras.layers.Layer):
     """Base class: named inputs to named outputs, as a file has them.
 
     Subclasses set `specs`, a dict from input name to `tf.TensorSpec`, in which None
-    stands for any size.
+    stands for any size, and `variables_of_file` where the file's weights can be read.
 
     Args:
         path: the file, or directory.
@@ -49,6 +49,7 @@ class BlackBox(keras.layers.Layer):
     """
 
     specs: dict[str, tf.TensorSpec]
+    variables_of_file: Sequence[tf.Variable] = ()
 
     def __init__(self, path: str | os.PathLike, **kwargs: Any):
         # Inputs are cast to what the file wants, not to the policy of the day.
@@ -121,6 +122,7 @@ class SavedModel(BlackBox):
                 f"{sorted(self._loaded.signatures)}."
             )
         self._signature = self._loaded.signatures[endpoint]
+        self.variables_of_file = self._signature.variables
         self.specs = dict(self._signature.structured_input_signature[1])
         for name, spec in self.specs.items():
             if spec.shape.rank is not None and (not spec.shape.rank or spec.shape[0] is not None):

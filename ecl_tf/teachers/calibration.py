@@ -10,7 +10,7 @@ import tensorflow as tf
 from scipy import optimize
 
 from ecl_tf import outputs
-from ecl_tf._internal import labelled
+from ecl_tf._internal import finite, labelled, probabilities
 from ecl_tf.teachers.ensemble import Ensemble, get
 
 _LOWEST, _HIGHEST = 1 / 20, 20.0
@@ -48,8 +48,9 @@ def calibrated(
         tells if there is no best one between 1/20 and 20.
 
     Raises:
-        ValueError: if there are no rows, no labels, or other inputs than the members', or one
-            member gives points without a spread.
+        ValueError: if there are no rows, no labels, or other inputs than the members', one
+            member gives points without a spread, or members answer with NaN or with
+            probabilities.
         TypeError: if `teacher` is a teacher of another kind. Give its output a temperature.
 
     Example:
@@ -70,12 +71,25 @@ def calibrated(
             "output of such a teacher the temperature itself, e.g. output.tempered(0.8)."
         )
     x = labelled.dataset("calibrated", x, y, batch_size, teacher.members)
-    batches = [(teacher.member_outputs(inputs), labels) for inputs, labels, *_ in x]
+    for member in teacher.members:
+        finite.require_weights(member, "teacher")
+    batches = [(_answered(teacher, inputs), labels) for inputs, labels, *_ in x]
     if not batches:
         raise ValueError("calibrated got no rows; give it held-out inputs and labels.")
     rows = tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *batches)
+    for member, raw in zip(teacher.members, rows[0], strict=True):
+        if probabilities.rows_that_look_like(teacher.output_kind, raw):
+            raise probabilities.refusal(probabilities.OF_CLASSES, member, "teacher")
     output = _fitted(teacher.output_kind, *rows)
-    return Ensemble(teacher.members, output, name=teacher.name)
+    return Ensemble(teacher.members, output, name=teacher.name, answer=teacher.answer)
+
+
+def _answered(teacher, inputs):
+    """The members' raw tensors, all of them numbers."""
+    raws = teacher.member_outputs(inputs)
+    for member, raw in zip(teacher.members, raws, strict=True):
+        finite.require_answers(raw, f"teacher {member.name!r}", inputs)
+    return raws
 
 
 def _fitted(output, raws, labels):
@@ -87,9 +101,13 @@ def _fitted(output, raws, labels):
         }
         return outputs.Joint(fitted, output.weights)
 
+    output.require_labels(labels, raws[0].shape)
+    known = output.known(labels, raws[0])
+
     def loss(log_temperature):
         distribution = output.tempered(float(np.exp(log_temperature))).combine(raws)
-        return float(tf.reduce_mean(output.negative_log_likelihood(distribution, labels)))
+        losses = output.negative_log_likelihoods(distribution, labels)
+        return float(np.average(losses, weights=known))
 
     bounds = np.log([_LOWEST, _HIGHEST])
     found = optimize.minimize_scalar(loss, bounds=bounds, method="bounded")

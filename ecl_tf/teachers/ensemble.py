@@ -7,7 +7,16 @@ import keras
 import numpy as np
 
 from ecl_tf import outputs
-from ecl_tf._internal import identity, labelled, own_inputs, shared_layers, symbolic
+from ecl_tf._internal import (
+    identity,
+    labelled,
+    legacy,
+    own_inputs,
+    probabilities,
+    probing,
+    shared_layers,
+    symbolic,
+)
 from ecl_tf.teachers import answers
 
 
@@ -31,6 +40,7 @@ class Teacher(keras.Model):
         answers_new_inputs: False for recorded answers, which come with the samples.
 
     Example:
+    >>> import tensorflow as tf
     >>> class Rule(Teacher):  # Class 1 where the only input is positive, with 90 %.
     ...     def member_outputs(self, inputs):
     ...         return [tf.concat([-inputs, inputs], -1) * 1.1]
@@ -49,6 +59,17 @@ class Teacher(keras.Model):
     def member_outputs(self, inputs: Any) -> list:
         """Returns a list with the raw output of every member, each of shape (batch, ...)."""
         raise NotImplementedError
+
+    def raw_of(self, answered: Any) -> Any:
+        """Returns the raw output of what a member `answered`, which may be in another form."""
+        return answered
+
+    def check_members(self, inputs: Any = None) -> None:
+        """Raises ValueError if a network does not answer what it should.
+
+        Args:
+            inputs: a batch of inputs, or its specs; None, the default, for what is known.
+        """
 
     def distribution(self, inputs: Any) -> Any:
         """Returns the teacher's distribution for a batch of inputs."""
@@ -79,16 +100,27 @@ class Ensemble(Teacher):
         output: the `ecl_tf.outputs.Output` (or its name) of the members' raw outputs.
             Point-estimate regressors take `ecl_tf.outputs.Point(d, stddev)`.
         name: of the Keras model, "ensemble" by default.
+        answer: what the members answer with, where the output has probabilities: "logits";
+            "probabilities", whose logarithm is taken (0 becomes the smallest float32, 1e-38;
+            yes/no ones also stay 6e-8 below 1); or a dict of these by the name of an output.
+            None, the default, is logits, and refuses what looks like probabilities. With
+            "logits" yes/no outputs are not looked at.
         **kwargs: of `keras.Model`.
 
     Raises:
         ValueError: if there are no members, one is no Keras model, a member's output does
-            not fit `output`, or it ends in a softmax or sigmoid that `output` has itself.
+            not fit `output`, or it answers with probabilities and `answer` does not say so, or
+            the other way round.
 
     Example:
     >>> members = [keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])] * 2
-    >>> Ensemble(members, output="categorical").distribution(tf.ones((5, 2))).batch_shape
+    >>> Ensemble(members, output="categorical").distribution(np.ones((5, 2))).batch_shape
     TensorShape([5])
+    >>> softmax = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "softmax")])
+    >>> teacher = Ensemble(softmax, "categorical", answer="probabilities")
+    >>> x = np.ones((5, 2), "float32")
+    >>> bool(np.allclose(teacher.distribution(x).probs_parameter(), softmax(x), atol=1e-6))
+    True
 
     Reference: Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty
     Estimation using Deep Ensembles", 2017, section 2.4.
@@ -99,27 +131,45 @@ class Ensemble(Teacher):
         members: keras.Model | Sequence[keras.Model],
         output: str | dict | outputs.Output,
         name: str = "ensemble",
+        answer: str | dict[str, str | None] | None = None,
         **kwargs: Any,
     ):
         members = list(members) if isinstance(members, (list, tuple)) else [members]
+        for member in members:
+            legacy.refuse(member, "teacher")
         if not members or not all(isinstance(member, keras.Model) for member in members):
             raise ValueError(
                 "A teacher is a keras.Model, a sequence of at least one keras.Model, or an "
                 f"ecl_tf.Teacher; got {members!r}."
             )
-        shape = symbolic.output_shape(members[0])
+        shape = symbolic.shape_for(output, members[0], "teacher")
         super().__init__(outputs.get(output, shape), name=name, **kwargs)
         self.members = members
+        self.answer = answer
         # One member that gives points without a spread is refused here, not in a step.
         if len(members) == 1 and isinstance(self.output_kind, outputs.Point):
             self.output_kind.combine([np.zeros((1, self.output_kind.size))])
+        self._known_members: list[str] = []
+        self.check_members()
+
+    def check_members(self, inputs: Any = None) -> None:
+        """Raises ValueError if a member does not answer as `output` and `answer` say.
+
+        Members whose inputs are known are checked when the ensemble is made; others can be when
+        there is data. Each is checked once.
+
+        Args:
+            inputs: a batch of inputs, or its specs; None, the default, for what is known.
+        """
         sizes = []
-        for member in members:
-            symbolic.require_raw(self.output_kind, member, "teacher")
-            shape = symbolic.output_shape(member)
+        for number, member in enumerate(self.members):
+            shape = symbolic.shape_for(self.output_kind, member, "teacher", inputs)
             if shape is not None:
                 self.output_kind.validate(shape, f"teacher {member.name!r}")
                 sizes.append(self.output_kind.event_size(shape))
+            if member.built and str(number) not in self._known_members:
+                self._check_values(member, inputs)
+                self._known_members += [str(number)] * (shape is not None)
         if any(size != sizes[0] for size in sizes):
             raise ValueError(
                 "The members of an ensemble must give the same number of classes or target "
@@ -136,8 +186,47 @@ class Ensemble(Teacher):
     def built(self, value: bool) -> None:
         del value  # Keras sets it, but the members know.
 
+    def _check_values(self, member, inputs):
+        given = answers.by_part(self.answer, self.output_kind)
+        parts = getattr(self.output_kind, "outputs", {"": self.output_kind})
+        raw = {name: each for name, each in parts.items() if given[name] != "probabilities"}
+        sure = [name for name, each in given.items() if each == "logits"]
+        probabilities.require_logits(
+            self.output_kind, member, "teacher", inputs, parts=raw, said_to_be_logits=sure
+        )
+        if len(raw) == len(parts):
+            return
+        found = probabilities.of_parts(probing.answers(member, inputs), parts)
+        for name, each in parts.items():
+            rows = probabilities.finite_rows(found.get(name))
+            if name not in raw and rows is not None:
+                answers.check(each, {"probabilities": rows})
+
+    def raw_of(self, answered: Any) -> Any:
+        """Returns the raw output of what a member answered.
+
+        Args:
+            answered: a raw tensor, probabilities as `answer` says, the list or dict of one that
+                holds these, or a dict of them by the output's names.
+        """
+        output = self.output_kind
+        if not isinstance(output, outputs.Joint):
+            answered = symbolic.only(answered, f"teacher {self.name!r}")
+        return answers.raw_of(output, answers.by_part(self.answer, output), answered)
+
     def member_outputs(self, inputs: Any) -> list:
-        return [member(own_inputs.of(member, inputs), training=False) for member in self.members]
+        answered = [
+            member(own_inputs.of(member, inputs), training=False) for member in self.members
+        ]
+        return [self.raw_of(each) for each in answered]
+
+    def fingerprint(self) -> str:
+        own = super().fingerprint()
+        given = answers.by_part(self.answer, self.output_kind)
+        of_probabilities = sorted(n for n, each in given.items() if each == "probabilities")
+        if not of_probabilities:
+            return own  # As it was when members could answer with nothing else.
+        return identity.fingerprint_of_text(f"{own} probabilities {of_probabilities}")
 
     def get_config(self) -> dict[str, Any]:
         places = shared_layers.find(list(self.members))
@@ -146,6 +235,8 @@ class Ensemble(Teacher):
             **super().get_config(),
             **shared_layers.config_of(own, self.members, places),
         }
+        if self.answer is not None:
+            config["answer"] = dict(self.answer) if isinstance(self.answer, dict) else self.answer
         return {**config, "shared_layers": places} if places else config
 
     @classmethod
@@ -174,7 +265,9 @@ def get(
     if isinstance(teacher, Teacher):
         return teacher
     members = list(teacher) if isinstance(teacher, (list, tuple)) else [teacher]
-    shape = symbolic.output_shape(members[0]) if members else None
+    for member in members:
+        legacy.refuse(member, "teacher")
+    shape = symbolic.shape_for(output, members[0], "teacher") if members else None
     output = outputs.get(output, shape)
     return Ensemble(members, _point_where_it_fits(output, shape))
 
@@ -219,11 +312,13 @@ def residual_stddev(
     [0.5]
     """
     members = list(members) if isinstance(members, (list, tuple)) else [members]
+    for member in members:
+        legacy.refuse(member, "teacher")
     x = labelled.dataset("residual_stddev", x, y, batch_size, members)
     excess = []
     for inputs, targets in x:
-        answers = [member(own_inputs.of(member, inputs), training=False) for member in members]
-        points = np.stack([np.asarray(answer) for answer in answers])
+        answered = [member(own_inputs.of(member, inputs), training=False) for member in members]
+        points = np.stack([np.asarray(symbolic.only(each, "teacher")) for each in answered])
         targets = np.reshape(targets, points.shape[1:])
         excess.append((targets - points.mean(0)) ** 2 - points.var(0))
     if not excess:

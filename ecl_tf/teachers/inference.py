@@ -2,6 +2,8 @@
 
 import keras
 
+from ecl_tf._internal import legacy
+
 _FOLDABLE = (
     keras.layers.Conv1D,
     keras.layers.Conv2D,
@@ -62,6 +64,7 @@ def inference_form(model: keras.Model, dtype: str = "float32") -> keras.Model:
     Reference: Jacob et al., "Quantization and Training of Neural Networks for Efficient
     Integer-Arithmetic-Only Inference", 2018, section 3.2 and equation 14.
     """
+    legacy.refuse(model, "teacher")
     if not (isinstance(model, keras.Model) and getattr(model, "outputs", None)):
         raise ValueError(
             "inference_form copies functional and sequential models, layer by layer; got "

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import keras_files, symbolic
+from ecl_tf._internal import finite, keras_files, probabilities, symbolic
 from ecl_tf._internal.build import call_by_name
 from ecl_tf.preprocessing import compose
 from ecl_tf.preprocessing import layers as build_layers
@@ -27,7 +27,8 @@ def load(
 ) -> keras.Model:
     """Loads a pretrained network as a `keras.Model` from x to a raw output.
 
-    x is the experiment's own: float32 images in [0, 1], table rows, or a dict of inputs.
+    x is the experiment's own: float32 images in [0, 1], table rows, or a dict of inputs. Where a
+    network's own preprocessing is put in front, images of another range are refused in training.
     The model is a teacher, or a member of an `ecl_tf.Ensemble`, like any other. It is
     called once here, on zeros, so that what does not fit fails here.
 
@@ -64,7 +65,8 @@ def load(
 
     Raises:
         ValueError: if there is no such kind of network or argument, or the file, inputs,
-            outputs and `answer` don't fit each other.
+            outputs and `answer` don't fit each other: probabilities are refused where logits
+            are expected or said. A network of NaN is refused, too.
         FileNotFoundError: if the file is not there.
         ImportError: if a kind needs a package that is not installed.
 
@@ -88,12 +90,8 @@ def load(
     parameters = answers.resolve(answer, list(answered), output, "logits" if of_keras else None)
     kind = answers.kind(output, parameters)
     values = {key: answered[name] for key, name in parameters.items()}
-    guessed = answer is None and isinstance(kind, outputs.Categorical) and "logits" in values
-    if guessed and answers.adds_up_to_one(values["logits"]):
-        raise ValueError(
-            f"The network {network.name!r} seems to answer with probabilities (they add up to "
-            "1): say answer='probabilities', or answer='logits' if they are logits nevertheless."
-        )
+    finite.require_weights(network, "teacher", None if of_keras else network.variables_of_file)
+    finite.require_answers(values, f"teacher {network.name!r}, asked zeros,")
     answers.check(kind, values)
     unchanged = {"logits": answers.UNNAMED}
     if isinstance(kind, outputs.Joint):
@@ -103,8 +101,25 @@ def load(
     else:
         raw = answers.RawAnswer(kind, parameters)(plain.output)
         model = keras.Model(plain.input, raw, name=plain.name)
-    kind.validate(symbolic.output_shape(plain if model is network else model), f"teacher {name!r}")
+    raw_model = plain if model is network else model
+    kind.validate(symbolic.output_shape(raw_model), f"teacher {name!r}")
+    _require_logits(kind, raw_model, parameters, answer)
     return model
+
+
+def _require_logits(kind, model, parameters, answer):
+    """Raises ValueError if what is taken for logits is named like probabilities, or looks so."""
+    parts = getattr(kind, "outputs", {"": kind})
+    places = {name: f"{name}_logits" if name else "logits" for name in parts}
+    raw = {name: each for name, each in parts.items() if places[name] in parameters}
+    # Whoever says "logits" of yes/no values is believed, unless the file's name says otherwise.
+    sure = [
+        name
+        for name in raw
+        if answer is not None
+        and not any(word in parameters[places[name]].lower() for word in _NAMED_PROBABILITIES)
+    ]
+    probabilities.require_logits(kind, model, "teacher", parts=raw, said_to_be_logits=sure)
 
 
 def _on_zeros(model, input_shape):
@@ -158,6 +173,8 @@ class ApplicationPreprocessing(keras.layers.Layer):
     [[[[1. 1. 1.]]]]
     """
 
+    takes_bytes = True  # For `_internal.ranges`.
+
     def __init__(self, model: str, **kwargs: Any):
         """Takes the arguments that the class describes."""
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -188,6 +205,10 @@ def _keras_hub(preset):
         offset = 0.0 if converter.offset is None else converter.offset
         own.append(keras.layers.Rescaling(scale, offset))
     return network, own
+
+
+# Parts of the names that exporters and users give to such outputs.
+_NAMED_PROBABILITIES = ("prob", "sigmoid", "softmax")
 
 
 def _leaves(nest):

@@ -51,6 +51,11 @@ def test_a_grid_is_the_product_of_its_settings(config):
     [
         ({"grid": (("steps", (1, 2)),)}, None, "grid names 'steps', which is no setting"),
         ({"grid": (("seeds", (1, "a")),)}, None, "config.seeds='a' has a wrong type"),
+        ({"grid": (("seeds", ()),)}, None, r"gives seeds the values \(\); expected each once"),
+        ({"grid": (("seeds", (1, 1)),)}, None, "expected each once"),
+        ({"grid": (("seeds", 2),)}, None, "gives seeds the value 2; expected several"),
+        ({"grid": (("seeds",),)}, None, "expected pairs of a setting's name"),
+        ({"grid": (("seed", ("a" * 90,)),)}, None, "too long for the name of a directory"),
         ({"grid": (("data.seed", (1, 2)),)}, "elsewhere", "config.grid changes data.seed"),
         ({"grid": (("teacher.members", (1, 2)),)}, "elsewhere", "changes teacher.members"),
         ({"data": {"held_out": "all"}}, "elsewhere", "one teacher for all folds"),
@@ -60,9 +65,10 @@ def test_a_grid_is_the_product_of_its_settings(config):
         ({"student": {"network": {"hight": 3}}}, None, r"no arguments \['hight'\]"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_before_all(config, keys, teacher, message):
+def test_what_cannot_be_compared_is_refused_before_all(config, tmp_path, keys, teacher, message):
     with pytest.raises(ValueError, match=message):
-        comparison.validate(with_keys(config, **keys), teacher)
+        comparison.rehearse(with_keys(config, **keys), tmp_path, teacher)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.slow

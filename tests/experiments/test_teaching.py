@@ -14,7 +14,9 @@ from by_hand import assert_arrays
 from scipy import special, stats
 from tiny import rows
 
-from ecl_tf.experiments import teaching, work_directory
+import ecl_tf
+from ecl_tf import outputs
+from ecl_tf.experiments import distillation, teaching, work_directory
 from ecl_tf.experiments.experiment import Experiment
 
 softmax = functools.partial(special.softmax, axis=-1)
@@ -242,3 +244,35 @@ def test_a_teacher_that_was_trained_on_other_data_is_told_of(casp_config, tmp_pa
         teaching.load_teacher(Experiment(config), tmp_path, run / "teacher")
         printed = capsys.readouterr().out
         assert message in printed and ("NOTE" in printed) == bool(message)
+
+
+def test_files_of_probabilities_and_of_nan_are_refused_before_anything_begins(
+    digits_config, tmp_path
+):
+    experiment = Experiment(digits_config)
+    inputs = keras.Input((8, 8, 1))
+    classes = keras.layers.Dense(10, "softmax")(keras.layers.Flatten()(inputs))
+    directory = tmp_path / "found"
+    directory.mkdir()
+    path = directory / "member.keras"
+    softmax_model = keras.Model(inputs, keras.layers.Reshape((10,))(classes), name="hidden")
+    softmax_model.save(path)
+    with pytest.raises(ValueError, match=r"'hidden' ends in softmax.*config\.teacher\.pretrained"):
+        teaching.load_teacher(experiment, tmp_path, directory)
+    with pytest.raises(ValueError, match=r"model 'hidden' ends in softmax.*as_logits"):
+        distillation.load_model(path, outputs.Categorical())
+    # What both remedies make of it.
+    pretrained(digits_config, {"name": "keras", "path": str(path), "answer": "probabilities"})
+    teacher = teaching.load_teacher(Experiment(digits_config), tmp_path)
+    x = rows(experiment.splits.validation)[0][:5]
+    np.testing.assert_allclose(softmax(teacher(x)), softmax_model(x), rtol=1e-4)
+    ecl_tf.as_logits(softmax_model).save(path)
+    model = distillation.load_model(path, outputs.Categorical())
+    np.testing.assert_allclose(softmax(model(x)), softmax_model(x), rtol=1e-4)
+
+    softmax_model.set_weights([np.nan * w for w in softmax_model.get_weights()])
+    ecl_tf.as_logits(softmax_model).save(path)
+    with pytest.raises(ValueError, match="teacher 'hidden' holds NaN"):
+        teaching.load_teacher(experiment, tmp_path, directory)
+    with pytest.raises(ValueError, match="model 'hidden' holds NaN"):
+        distillation.load_model(path, outputs.Categorical())

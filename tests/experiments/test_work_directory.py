@@ -1,6 +1,11 @@
 """The work directory."""
 
 import json
+import os
+import re
+import socket
+import subprocess
+import sys
 
 import pytest
 from ml_collections import ConfigDict
@@ -19,11 +24,65 @@ def test_a_work_directory_is_continued_by_its_experiment_and_refused_to_others(t
     assert "nested.c" not in str(e.value)
 
 
-def test_a_directory_with_other_files_is_refused(tmp_path):
-    (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(ValueError, match="not empty and holds no experiment"):
-        work_directory.claim(tmp_path, ConfigDict({"a": 1}))
-    assert (tmp_path / "thesis.tex").read_text() == "precious"
+def test_files_of_others_stay_and_files_that_would_be_mixed_up_are_refused(tmp_path):
+    config = ConfigDict({"a": 1, "folds": ("p00", "p01")})
+    (tmp_path / "nohup.out").write_text("precious")
+    for name in ("results.json", "teacher", "p01"):
+        (tmp_path / name).mkdir()
+        with pytest.raises(ValueError, match=f"holds '{name}', but no experiment"):
+            work_directory.claim(tmp_path, config)
+        (tmp_path / name).rmdir()
+    work_directory.claim(tmp_path, config)
+    assert (tmp_path / "nohup.out").read_text() == "precious"
+
+
+def test_one_process_at_a_time_works_in_it(tmp_path):
+    config, run = ConfigDict({"a": 1}), tmp_path / "run"
+    work_directory.check(run, config)
+    assert not run.exists()
+    with work_directory.working_in(run, config):
+        who = rf"process {os.getpid()} on {re.escape(socket.gethostname())}, since 20\d\d-"
+        for refused in (work_directory.check, enter):
+            with pytest.raises(ValueError, match=who):
+                refused(run, config)
+        work_directory.check(run, config, shares=True)
+    enter(run, config)
+
+
+def enter(run, config):
+    with work_directory.working_in(run, config):
+        pass
+
+
+def test_the_lock_of_a_killed_process_is_free_and_another_hosts_is_told_of(tmp_path, capsys):
+    config = ConfigDict({"a": 1})
+    script = "import sys, pathlib; from ecl_tf.experiments import locks\n"
+    script += "with locks.held(pathlib.Path(sys.argv[1])): print('held', flush=True); input()"
+    arguments = [sys.executable, "-c", script, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(arguments, **pipes) as process:
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(ValueError, match=f"process {process.pid} on"):
+            work_directory.check(tmp_path, config)
+        process.kill()
+    assert str(process.pid) in (tmp_path / "lock").read_text()
+    enter(tmp_path, config)
+    assert not capsys.readouterr().out
+
+    (tmp_path / "lock").write_text('{"host": "elsewhere", "pid": 7, "since": "yesterday"}')
+    enter(tmp_path, config)
+    assert "process 7 on elsewhere since yesterday" in capsys.readouterr().out
+    enter(tmp_path, config)
+    assert not capsys.readouterr().out
+
+
+def test_what_is_damaged_or_no_directory_is_named(tmp_path):
+    config = ConfigDict({"a": 1})
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json is damaged"):
+        work_directory.check(tmp_path, config)
+    with pytest.raises(ValueError, match=r"config\.json is a file"):
+        work_directory.check(tmp_path / "config.json" / "run", config)
 
 
 def test_a_changed_data_file_is_refused(tmp_path):

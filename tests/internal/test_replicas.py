@@ -26,6 +26,7 @@ def test_several_replicas_and_workers_reach_the_weights_and_logs_of_one():
     ]:
         assert (one["replicas"], several["replicas"]) == (1, count)
         assert one["steps"] == several["steps"] == steps
+        assert one["left_by_a_bad_step"] == several["left_by_a_bad_step"] == []
         assert np.ptp(one["history"]["loss"]) > 0.01  # It learnt something.
         assert_arrays(several["weights"], one["weights"], atol=1e-5)
         for logs in ("history", "evaluated"):

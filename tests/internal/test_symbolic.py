@@ -1,12 +1,10 @@
 """The inputs and outputs of models of every kind, known before they run."""
 
 import keras
-import numpy as np
 import pytest
 import tensorflow as tf
 from by_hand import Subclassed
 
-from ecl_tf import Distiller, outputs
 from ecl_tf._internal import symbolic
 
 
@@ -62,58 +60,21 @@ def test_specs_may_be_named():
     assert symbolic.output_shape(TwoHeads(), specs) == {"kind": (None, 3), "place": (None, 2)}
 
 
-DENSE = keras.layers.Dense
-
-
-@pytest.mark.parametrize(
-    "last",
-    [
-        lambda x: DENSE(3, "softmax")(x),
-        lambda x: keras.layers.Softmax()(DENSE(3)(x)),
-        lambda x: keras.layers.Activation("softmax", dtype="float32")(DENSE(3)(x)),
-        lambda x: keras.ops.softmax(DENSE(3)(x)),
-        lambda x: DENSE(3, keras.layers.Softmax())(x),
-        lambda x: keras.Sequential([keras.Input((4,)), DENSE(3, keras.activations.softmax)])(x),
-    ],
-    ids=["argument", "layer", "activation", "operation", "layer as argument", "inner network"],
-)
-def test_probabilities_are_not_taken_for_logits(last):
+def test_one_output_in_a_list_is_the_tensor_and_others_are_told_apart():
     inputs = keras.Input((4,))
-    ending = keras.Model(inputs, last(inputs), name="ending")
-    with pytest.raises(ValueError, match=r"'ending' ends in softmax.*linear"):
-        symbolic.require_raw(outputs.Categorical(), ending, "student")
-
-
-def test_neither_students_nor_members_of_a_teacher_may_end_in_probabilities():
-    plain, ending = sequential(), keras.Sequential([keras.Input((4,)), DENSE(3, "softmax")])
-    for networks in ((ending, plain), (plain, [plain, ending])):
-        with pytest.raises(ValueError, match="ends in softmax"):
-            Distiller(*networks)
-
-
-def test_probabilities_of_one_of_several_outputs_are_not_taken_for_logits():
-    inputs = keras.Input((4,))
-
-    def network(activation):
-        return keras.Model(inputs, {"a": DENSE(3)(inputs), "b": DENSE(1, activation)(inputs)})
-
-    output = {"a": "categorical", "b": "bernoulli"}
-    Distiller(network(None), network(None), output=output)
-    with pytest.raises(ValueError, match=r"teacher .* ends in sigmoid"):
-        Distiller(network(None), network("sigmoid"), output=output)
-
-
-def test_regressors_may_end_in_anything():
-    inputs = keras.Input((4,))
-    for last in (Subclassed(2), DENSE(2, keras.layers.LeakyReLU()), DENSE(2, "sigmoid")):
-        symbolic.require_raw(outputs.Normal(1), keras.Model(inputs, last(inputs)), "student")
-
-
-def test_the_remedy_leaves_the_logits():
-    teacher = keras.Sequential([keras.Input((4,)), DENSE(3, "softmax")])
-    x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
-    expected = teacher(x).numpy()
-    teacher.layers[-1].activation = keras.activations.linear
-    distiller = Distiller(sequential(), teacher)
-    actual = distiller.teacher.distribution(x).probs_parameter()
-    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+    x, y = (keras.layers.Dense(3)(inputs) for _ in range(2))
+    assert symbolic.output_shape(keras.Model([inputs], [x])) == (None, 3)
+    shape_of = symbolic.shape_for
+    assert shape_of("categorical", keras.Model(inputs, {"z": x}), "teacher") == (None, 3)
+    with pytest.raises(ValueError, match=r"student .* dict of 1 .*\['z'\].*output\['z'\]"):
+        shape_of("categorical", keras.Model(inputs, {"z": x}), "student")
+    for several, words in (([x, y], "list of 2"), ({"p": x, "q": y}, r"\['p', 'q'\]")):
+        with pytest.raises(
+            ValueError, match=words + r".*keras\.Model\(model\.inputs, model\.outputs?"
+        ):
+            shape_of("categorical", keras.Model(inputs, several), "teacher")
+    named = keras.Model(inputs, {"p": x, "q": y})
+    assert set(shape_of({"p": "categorical", "q": "categorical"}, named, "student")) == {"p", "q"}
+    specs = {"left": tf.TensorSpec((None, 4), tf.float32), "right": tf.TensorSpec((None, 2))}
+    with pytest.raises(ValueError, match="dict of 2"):
+        shape_of("categorical", TwoHeads(), "student", specs)

@@ -120,15 +120,46 @@ def swap(directory):
     (directory / "other").rename(directory / TWO)
 
 
-def of_another_format(directory):
-    path = directory / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
+def manifest(**changes):
+    """A change of the manifest's content; of its plan's by `plan`, of its shards by their names."""
+
+    def change(directory):
+        path = directory / "manifest.json"
+        content = json.loads(path.read_text())
+        content["plan"].update(changes.pop("plan", {}))
+        for old, new in changes.pop("shards", {}).items():
+            content["shards"][new] = content["shards"].pop(old)
+        path.write_text(json.dumps({**content, **changes}))
+
+    return change
+
+
+def link(directory):
+    (directory / ONE).rename(directory / "elsewhere")
+    (directory / ONE).symlink_to(directory / "elsewhere")
+
+
+def as_directory(directory):
+    (directory / ONE).unlink()
+    (directory / ONE).mkdir()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (of_another_format, "has the format 99"),
+        (manifest(format=99), "has the format 99.*Update ecl_tf"),
+        (manifest(format="1"), "has the format '1'.*Record it again"),
+        (manifest(plan={"steps": "many"}), "plan's steps is 'many'.*Delete it, and record"),
+        (manifest(plan={"shards": 3}), "names other files than the 3 shards"),
+        (manifest(shards={TWO: "/etc/passwd"}), "names other files than the 2 shards"),
+        (manifest(shards={TWO: f"../whole/{TWO}"}), "names other files than the 2 shards"),
+        (manifest(fields=None, shards={TWO: "plan.json"}), "names other files than the 2"),
+        (lambda d: (d / "manifest.json").write_text('{"format": 2, "pl'), "is not JSON.*Delete it"),
+        (lambda d: (d / "manifest.json").write_text('{"format": 2}'), "lacks 'event_size'"),
+        (lambda d: (d / "manifest.json").write_text("[]"), "holds no JSON object"),
+        (link, rf"{ONE} is a link or a directory"),
+        (as_directory, rf"{ONE} is a link or a directory"),
+        (lambda d: (d / ONE).write_bytes(b""), rf"{ONE} is truncated: 0 of"),
         (lambda d: damage(d / ONE), rf"{ONE} is damaged: its checksum"),
         (lambda d: (d / TWO).write_bytes((d / TWO).read_bytes()[:-9]), rf"{TWO} is truncated"),
         (lambda d: (d / TWO).unlink(), rf"{TWO} is missing"),
@@ -158,6 +189,69 @@ def test_a_shard_that_is_lost_is_written_again(copy, whole):
     assert contents(copy) == contents(whole)
 
 
+def test_what_a_recording_goes_on_with_is_read_before(copy, whole, tmp_path, subtests):
+    """Nothing that is damaged, or of another recording, comes into a store with right hashes."""
+    (copy / "manifest.json").unlink()
+    good = (copy / ONE).read_bytes()
+    record(tmp_path / "other", network(seed=2))
+    other = (tmp_path / "other" / ONE).read_bytes()
+    flipped = bytearray(good)
+    flipped[len(good) // 2] ^= 1
+    made = recording.Recording(network(), X, batch_size=8, epochs=3, shards=2)
+    made.require_whole(copy / ONE, 0, 12)
+    part = copy / f"{ONE.removesuffix('.tfrecord')}.part-000000000-000000012"
+    for content, flaw in [
+        (good[:100], "is damaged: a record does not have its checksum, or ends too early"),
+        (bytes(flipped), "is damaged: a record does not have"),
+        (good[: len(good) * 3 // 4], "is truncated: it holds 9 of 12 steps"),
+        (b"", "is truncated: it holds 0 of 12 steps"),
+        (good * 2, "holds other steps than 0 to 11"),
+        ((whole / TWO).read_bytes(), "holds other steps than 0 to 11"),
+        (other, "holds answers of another recording"),
+    ]:
+        with subtests.test(flaw=flaw):
+            part.write_bytes(content)
+            with pytest.raises(ValueError, match=rf"{part.name} {flaw}.*\. Delete it"):
+                made.require_whole(part, 0, 12)
+
+    # Parts of one's own, and shards of other workers; no name makes it wait for ever.
+    empty = part.with_name(part.name.replace("12", "00"))
+    for path, worker in [(part, {}), (copy / ONE, {"worker": 1, "workers": 2})]:
+        (copy / ONE).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+        path.write_bytes(good[:100])
+        before = contents(copy)
+        with pytest.raises(ValueError, match=rf"{path.name} is damaged.*\. Delete it"):
+            record(copy, **worker)
+        assert contents(copy) == before
+    (copy / ONE).rename(empty)
+    with pytest.raises(ValueError, match=f"{empty.name} has the name of no part"):
+        record(copy)
+    empty.unlink()
+    assert record(copy)
+    assert contents(copy) == contents(whole)
+
+
+def test_records_of_older_versions_are_gone_on_with(copy, whole):
+    """They have no mark of their recording."""
+    unmarked = copy / f"{ONE.removesuffix('.tfrecord')}.part-000000000-000000012"
+    with tf.io.TFRecordWriter(str(unmarked)) as writer:
+        for serialized in tf.data.TFRecordDataset(str(copy / ONE)).as_numpy_iterator():
+            example = tf.train.Example.FromString(serialized)
+            del example.features.feature["plan"]
+            writer.write(example.SerializeToString(deterministic=True))
+    size = unmarked.stat().st_size
+    for name in (ONE, "manifest.json"):
+        (copy / name).unlink()
+    assert record(copy)
+    assert (copy / ONE).stat().st_size == size < (whole / ONE).stat().st_size
+    answers = [
+        [samples.inputs for samples, *_ in replay.Store(d).batches(X).take(24)]
+        for d in (copy, whole)
+    ]
+    np.testing.assert_array_equal(*answers)
+
+
 def test_a_recording_goes_on_with_its_own_settings_only(copy, tmp_path):
     for arguments, name in [
         ({"seed": 1}, "seed"),
@@ -171,6 +265,11 @@ def test_a_recording_goes_on_with_its_own_settings_only(copy, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="not empty and holds no store"):
         record(tmp_path)
+    with pytest.raises(ValueError, match="is a file; a store is a directory"):
+        record(tmp_path / "file")
+    (copy / "plan.json").write_text("{")
+    with pytest.raises(ValueError, match=r"plan\.json is damaged: it is not JSON"):
+        record(copy)
 
 
 @pytest.mark.parametrize(

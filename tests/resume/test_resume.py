@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import processes
 import pytest
+import tensorflow as tf
 from by_hand import assert_same_weights, network
 
 from ecl_tf import Distiller, replay, resume, samplers
@@ -121,6 +122,26 @@ def test_a_damaged_checkpoint_of_a_later_step_does_not_push_out_whole_ones(tmp_p
     assert names_in(tmp_path) == ["step-8.npz"]
 
 
+def test_files_of_others_stay_and_one_that_cannot_be_read_ends_the_run(tmp_path):
+    np.savez(tmp_path / "step-100.npz", about="mine", objects=np.array([{}]))
+    np.savez(tmp_path / "step-final.npz", mine=1)
+    (tmp_path / "log.txt").write_text("mine")
+    mine = names_in(tmp_path)
+    train(tmp_path, keep=1)
+    train(tmp_path, keep=1)
+    assert names_in(tmp_path) == sorted([*mine, "step-8.npz"])
+    np.savez(tmp_path / "step-6.npz", mine=1)
+    with pytest.raises(ValueError, match=r"step-6.npz is no checkpoint .* Move the file"):
+        train(tmp_path)
+    (tmp_path / "step-6.npz").unlink()
+    (tmp_path / "step-6.npz").mkdir()  # Every system refuses to read it.
+    with pytest.raises(OSError, match=r"can't be read. That does not mean it is damaged"):
+        train(tmp_path)
+    with pytest.raises(OSError, match=r"directory of checkpoints can't be made"):
+        train(tmp_path / "log.txt")
+    assert "step-8.npz" in names_in(tmp_path)
+
+
 def test_undisturbed_it_is_keras_fit(tmp_path):
     made, history = train(tmp_path)
     wanted = model()
@@ -152,17 +173,45 @@ def test_batches_after_a_number_of_steps_are_those_of_the_whole():
     assert len(np.unique(rows, axis=0)) == 32  # No row twice in a pass.
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_what_is_out_of_range(tmp_path, subtests):
+    for arguments, message in [
         ({"steps": 6}, "must be a multiple of steps_per_epoch"),
         ({"steps": 0}, "steps must be a whole number >= 1"),
         ({"keep": 0}, "keep must be a whole number >= 1"),
-    ],
-)
-def test_what_is_out_of_range(tmp_path, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        train(tmp_path, **arguments)
+        ({"every_steps": 0}, "every_steps must be a whole number >= 1"),
+        ({"every_seconds": -1.0}, "every_seconds must be None or a number >= 0"),
+        ({"epochs": 2}, "takes no epochs: steps and steps_per_epoch say"),
+        ({"callbacks": [print]}, "must be keras.callbacks.Callback instances"),
+        ({"made": keras.Sequential([keras.layers.Dense(1)])}, "Compile the model before"),
+    ]:
+        with subtests.test(message), pytest.raises(ValueError, match=message):
+            train(tmp_path, **arguments)
+    dataset = resume.batches((X, Y), 8, 0)(0)
+    for batches, message in [
+        (dataset, "batches must be a function .* Got a _"),
+        (lambda step: (X, Y), "It gave a tuple"),
+    ]:
+        with subtests.test(message), pytest.raises(ValueError, match=message):
+            resume.fit(model(), batches, tmp_path, steps=4)
+    for arguments, message in [
+        (((X, Y[:39]), 8, 0), "same number of rows; got 0: 40 rows, 1: 39 rows"),
+        (({"x": X, "y": 1.0}, 8, 0), "y: a single value"),
+        (((X[:0],), 8, 0), "holds 0 examples"),
+        (((X,), 8.0, 0), "batch_size must be a whole number >= 1; got 8.0"),
+        (((X,), 8, "0"), "seed must be an integer"),
+        ((tf.ragged.constant([[1.0], []]), 1, 0), "got a RaggedTensor"),
+    ]:
+        with subtests.test(message), pytest.raises(ValueError, match=message):
+            resume.batches(*arguments)
+    with pytest.raises(ValueError, match=r"resume.fit takes them .* steps_per_epoch=5"):
+        model().fit(resume.batches((X, Y), 8, 0))
+
+
+def test_places_without_data_stay_empty():
+    weight = np.arange(40.0)
+    x, labels, w = next(iter(resume.batches((X, None, weight), 8, 0)(0)))
+    assert labels is None
+    np.testing.assert_array_equal(x, X[w.numpy().astype(int)])
 
 
 def test_another_model_or_schedule_is_refused(tmp_path):
@@ -195,6 +244,160 @@ def test_other_metrics_begin_anew_and_all_else_continues(tmp_path):
     assert history["loss"][0] == its_history["loss"][0]
     assert history["loss"][1] != its_history["loss"][1]  # Of the last step alone.
     assert history["top"] == [1.0]
+
+
+def compiled(loss="mse", activation=None, **optimizer):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4,))  # Of a functional model Keras counts the names of layers.
+    made = keras.Model(inputs, keras.layers.Dense(1, activation)(inputs) + 0.0)
+    made.compile(keras.optimizers.Adam(**{"learning_rate": 0.125, **optimizer}), loss)
+    return made
+
+
+def test_a_run_of_other_data_or_settings_is_refused_by_name(tmp_path, subtests):
+    y = Y.astype("float32")
+
+    def run(directory, made=None, data=(X, y), batch_size=8, seed=0, steps=4, **arguments):
+        batches = resume.batches(data, batch_size, seed)
+        arguments = {"callbacks": [keras.callbacks.ReduceLROnPlateau("loss")], **arguments}
+        made = made or compiled()
+        resume.fit(made, batches, directory, steps=steps, steps_per_epoch=2, verbose=0, **arguments)
+        return made
+
+    run(tmp_path)
+    for arguments, message in [
+        ({"data": (X + 1, y)}, r"other data\.arrays than this one"),
+        ({"batch_size": 4}, r"other data\.batch_size \(8 there, 4 here\)"),
+        ({"seed": 1}, r"other data\.seed \(0 there, 1 here\)"),
+        (
+            {"made": compiled(learning_rate=0.5)},
+            r"optimizer\.learning_rate \(0.125 there, 0.5 here",
+        ),
+        ({"made": compiled(weight_decay=0.5)}, r"optimizer\.weight_decay \(None there, 0.5 here"),
+        ({"made": compiled("mae")}, r"other loss"),
+        ({"made": compiled(activation="tanh")}, r"other model"),
+        ({"callbacks": []}, r"other callbacks"),
+    ]:
+        with subtests.test(message), pytest.raises(ValueError, match=message):
+            run(tmp_path, **arguments)
+    with pytest.warns(UserWarning, match=r"ReduceLROnPlateau.patience \(10 there, 9 here\)"):
+        run(tmp_path, callbacks=[keras.callbacks.ReduceLROnPlateau("loss", patience=9)])
+
+    # On purpose: as Keras trains on with another rate.
+    wanted = compiled()
+    data = resume.batches((X, y), 8, 0)
+    wanted.fit(data(0), steps_per_epoch=4, verbose=0)
+    wanted.optimizer.learning_rate = 0.5
+    wanted.fit(data(4), steps_per_epoch=4, verbose=0)
+    with pytest.warns(UserWarning, match=r"goes on with other optimizer.learning_rate"):
+        made = run(
+            tmp_path,
+            compiled(learning_rate=0.5),
+            steps=8,
+            accept_changes=["optimizer.learning_rate"],
+        )
+    assert_same_weights(made, wanted)
+
+
+def test_a_longer_run_ends_in_the_bits_of_one_that_never_stopped(tmp_path, subtests):
+    class Ending(keras.callbacks.Callback):
+        """Other weights, and another state, at the end: both are not the longer run's."""
+
+        def on_train_begin(self, logs=None):
+            self.epochs = 0
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.epochs += 1
+
+        def on_train_end(self, logs=None):
+            self.epochs += 100
+            self.model.set_weights([weight + 1.0 for weight in self.model.get_weights()])
+
+    def run(directory, steps, *others, **arguments):
+        made, ending = compiled(use_ema=True, ema_momentum=0.5), Ending()
+        data = resume.batches((X, Y.astype("float32")), 8, 0)
+        arguments = {"steps": steps, "callbacks": [ending, *others], "verbose": 0, **arguments}
+        history = resume.fit(made, data, directory, **arguments)
+        return made, history.history, history.epoch, ending.epochs
+
+    wanted, *others = run(tmp_path / "undisturbed", 16, steps_per_epoch=4)
+    assert others[1:] == [[0, 1, 2, 3], 104]
+    run(tmp_path / "finished", 4, steps_per_epoch=4)
+    with pytest.raises(SystemExit):
+        run(tmp_path / "half", 8, Preemption(2, epoch=1), steps_per_epoch=4)
+    for name in ("finished", "half"):
+        with subtests.test(name):
+            preempted = [Preemption(-1)] if name == "half" else []
+            run(tmp_path / name, 12, *preempted)  # Epochs as before.
+            again, *its_others = run(tmp_path / name, 16, *preempted, steps_per_epoch=4)
+            assert its_others == others
+            assert_same_weights(again, wanted)
+    with pytest.raises(ValueError, match=r"has done 16 steps, more than steps=8. Give steps=16"):
+        run(tmp_path / "finished", 8)
+    with pytest.raises(ValueError, match=r"Give steps_per_epoch=4 and a multiple of it"):
+        run(tmp_path / "finished", 18)
+
+
+def test_data_that_ends_is_an_error(tmp_path, subtests):
+    rows = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)  # Five batches.
+    of_unknown_length = rows.filter(lambda x, y: True)
+
+    def distiller():
+        made = Distiller(network(0), network(1), sampler="Empirical")
+        made.compile("sgd")
+        return made
+
+    for make in (model, distiller):
+        for data, epoch in ((rows, 8), (of_unknown_length, 8), (of_unknown_length, 1)):
+            with (
+                subtests.test(f"{make.__name__} {epoch}"),
+                pytest.raises(ValueError, match=r"ends after step 5, and steps=8 .*repeat\(\)"),
+            ):
+                arguments = {"steps": 8, "steps_per_epoch": epoch, "validation_data": (X, Y)}
+                resume.fit(make(), data.skip, tmp_path, verbose=0, **arguments)
+            for path in tmp_path.iterdir():
+                path.unlink()
+
+
+def test_data_of_ones_own_is_known_by_its_first_batch(tmp_path):
+    def run(data):
+        resume.fit(model(), data.skip, tmp_path, steps=2, verbose=0)
+
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).repeat()
+    run(data.batch(8))
+    with pytest.raises(ValueError, match=r"other data\.first_batch than"):
+        run(data.skip(1).batch(8))
+    with pytest.raises(ValueError, match=r"other data\.element_spec and data\.first_batch"):
+        run(data.batch(4, drop_remainder=True))
+    with pytest.warns(UserWarning, match="another one at every call of `batches`"):
+        resume.fit(model(), lambda step: data.shuffle(40).batch(8), tmp_path, steps=2, verbose=0)
+
+
+def test_a_shuffled_stream_of_ones_own_is_read_as_by_keras(tmp_path):
+    rows = tf.data.Dataset.from_tensor_slices((X, Y)).repeat()
+
+    def batches(step):
+        return rows.shuffle(40, seed=3).batch(8).skip(step)
+
+    def run(directory, *callbacks):
+        made = model()
+        arguments = {"steps": 8, "every_steps": 4, "callbacks": callbacks, "verbose": 0}
+        resume.fit(made, batches, directory, **arguments)
+        return made
+
+    wanted = model()
+    wanted.fit(batches(0), steps_per_epoch=8, verbose=0)
+    assert_same_weights(run(tmp_path / "undisturbed"), wanted)
+    with pytest.raises(SystemExit):
+        run(tmp_path / "killed", Preemption(4))
+    assert_same_weights(run(tmp_path / "killed", Preemption(-1)), wanted)
+
+
+def test_other_versions_are_told(tmp_path, monkeypatch):
+    train(tmp_path)
+    monkeypatch.setattr(keras, "__version__", "0.0")
+    with pytest.warns(UserWarning, match=r"written by other versions: keras \('.*' there, '0.0'"):
+        train(tmp_path)
 
 
 def test_another_method_or_teacher_is_refused(tmp_path):

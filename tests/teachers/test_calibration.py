@@ -156,3 +156,54 @@ def test_what_has_no_best_temperature_or_is_refused():
         calibrated(Own("categorical"), np.zeros((3, 2), "float32"), np.zeros(3, "int32"))
     with pytest.raises(ValueError, match="no rows"):
         calibrated(network(2), np.zeros((0, 2), "float32"), np.zeros(0, "int32"))
+
+
+def test_unknown_labels_have_no_say_and_wrong_ones_are_refused():
+    rng = np.random.default_rng(0)
+    logits = 3 * rng.normal(size=(400, 3)).astype("float32")
+    labels = (logits + rng.gumbel(size=logits.shape)).argmax(-1)
+    unknown = np.where(np.arange(400) % 4 == 0, 255, labels)
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Identity()])
+    known = unknown != 255
+    alone = calibrated(network, logits[known], labels[known])
+    output = outputs.Categorical(ignore_class=255)
+    found = calibrated(network, logits, unknown, output=output)
+    assert found.output_kind.temperature == alone.output_kind.temperature
+    with pytest.raises(ValueError, match=r"out of range: 255.*ignore_class=255"):
+        calibrated(network, logits, unknown)
+
+
+def test_members_that_answer_with_probabilities_are_calibrated_as_their_logits_are():
+    logits, labels = logits_and_classes(3)
+    softmax = keras.Sequential([*network(3, scale=2.0).layers, keras.layers.Softmax()])
+    softmax.build((None, 3))
+    teacher = calibrated(
+        ecl_tf.Ensemble(softmax, "categorical", answer="probabilities"), logits, labels
+    )
+    assert teacher.output_kind.temperature == pytest.approx(2.0, rel=0.05)
+    expected = scipy.special.softmax(logits[:5], -1)  # What the labels were drawn from.
+    np.testing.assert_allclose(
+        teacher.distribution(logits[:5]).probs_parameter(), expected, atol=0.02
+    )
+
+
+class Hidden(keras.Model):
+    """Nothing is known of it before it is asked."""
+
+    def call(self, inputs):
+        return tf.nn.softmax(inputs)
+
+
+def test_networks_of_nan_and_of_probabilities_are_refused():
+    logits, labels = logits_and_classes(3, rows=50)
+    broken = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)], name="broken")
+    broken.set_weights([np.full((3, 3), np.nan), np.zeros(3)])
+    with pytest.raises(ValueError, match=r"'broken' holds NaN or Inf in its weight .*kernel"):
+        calibrated([network(3), broken], logits, labels)
+    roots = keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda z: tf.sqrt(z))])
+    with pytest.raises(ValueError, match=r"answers with NaN or Inf\. Look at"):
+        calibrated(roots, logits, labels)
+    with pytest.raises(ValueError, match="to inputs that hold NaN"):
+        calibrated(network(3), np.where(logits > 3, np.nan, logits), labels)
+    with pytest.raises(ValueError, match=r"add up to 1.*answer='probabilities'"):
+        calibrated(Hidden(), logits, labels)

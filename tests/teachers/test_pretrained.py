@@ -61,12 +61,37 @@ def test_a_keras_file_is_its_model_unless_it_answers_with_probabilities(tmp_path
     np.testing.assert_allclose(teacher(X), model(X), atol=1e-5)
     assert type(teacher) is keras.Sequential
     path = saved(classifier, tmp_path / "classifier.keras")
-    with pytest.raises(ValueError, match=r"add up to 1.*answer='probabilities'"):
-        load_keras(SHAPE, "categorical", path)
+    for answer in (None, "logits"):
+        with pytest.raises(ValueError, match=r"ends in softmax.*answer='probabilities'"):
+            load_keras(SHAPE, "categorical", path, answer=answer)
     teacher = load_keras(SHAPE, "categorical", path, answer="probabilities")
     np.testing.assert_allclose(probabilities(teacher), classifier(X), atol=1e-5)
-    as_said = load_keras(SHAPE, "categorical", path, answer="logits")
-    np.testing.assert_allclose(as_said(X), classifier(X), atol=1e-5)
+
+
+def test_answers_that_contradict_what_is_said_and_networks_of_nan_are_refused(tmp_path):
+    inputs = keras.Input((3,), name="row")
+    hidden = keras.layers.Lambda(lambda z: tf.sigmoid(z), name="hidden")
+    model = keras.Model(inputs, hidden(keras.layers.Dense(2)(inputs)))
+    model.export(tmp_path / "unnamed", verbose=False)
+    plain = pretrained.load(
+        "saved_model", (3,), "bernoulli", path=tmp_path / "unnamed", answer="logits"
+    )
+    np.testing.assert_allclose(plain(ROWS), model(ROWS), atol=1e-6)  # The user insists.
+    softmax = keras.layers.Dense(4, "softmax")(inputs)
+    answered = {"bernoulli": {"probabilities": model.outputs[0]}, "categorical": softmax}
+    for output, tensors in answered.items():
+        keras.Model(inputs, tensors).export(tmp_path / output, verbose=False)
+        with pytest.raises(ValueError, match=r"gives probabilities.*answer='probabilities'"):
+            pretrained.load("saved_model", (3,), output, path=tmp_path / output, answer="logits")
+    broken = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, "relu")], name="broken")
+    broken.set_weights([np.full((3, 2), np.nan), np.zeros(2)])
+    with pytest.raises(ValueError, match="'broken' holds NaN"):
+        load_keras((3,), "categorical", saved(broken, tmp_path / "broken.keras"))
+    broken.export(tmp_path / "broken", verbose=False)
+    with pytest.raises(ValueError, match="holds NaN"):
+        pretrained.load(
+            "saved_model", (3,), "categorical", path=tmp_path / "broken", answer="logits"
+        )
 
 
 def test_a_keras_file_of_named_outputs(tmp_path):

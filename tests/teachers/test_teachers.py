@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import scipy.special
 import tensorflow as tf
-from by_hand import heads, softmax
+from by_hand import Subclassed, heads, softmax
 
-from ecl_tf import Ensemble, Teacher, teachers
+from ecl_tf import Distiller, Ensemble, Teacher, teachers
 from ecl_tf.outputs import Categorical, Joint, Normal, Point
 
 RNG = np.random.default_rng(0)
@@ -120,6 +120,169 @@ def test_every_members_output_must_fit_and_one_point_needs_a_spread():
     with pytest.raises(ValueError, match=r"Point.*stddev"):
         Ensemble(linear(2), Point(2))
     assert Ensemble(linear(2), Point(2, stddev=0.1)).distribution(X).batch_shape == (8,)
+
+
+# Members that answer with probabilities
+
+
+def ends_in(activation, units=4):
+    """A network whose probabilities no layer tells of, and its logits."""
+    logits = linear(units)
+    hidden = keras.layers.Lambda(lambda z: activation(z))
+    return keras.Model(logits.inputs[0], hidden(logits.outputs[0])), logits
+
+
+@pytest.mark.parametrize(
+    ("output", "activation"), [("categorical", tf.nn.softmax), ("bernoulli", tf.sigmoid)]
+)
+def test_probabilities_are_taken_as_they_are(output, activation):
+    members, logits = zip(*(ends_in(activation) for _ in range(2)), strict=True)
+    teacher = Ensemble(members, output, answer="probabilities")
+    predict = teacher.output_kind.prediction
+    expected = np.mean([activation(each(X)) for each in logits], 0)
+    np.testing.assert_allclose(predict(teacher(X)), expected, rtol=1e-4)
+    epistemic = Ensemble(logits, output).uncertainty(X).epistemic
+    np.testing.assert_allclose(teacher.uncertainty(X).epistemic, epistemic, atol=1e-4)
+    wrapped = Ensemble([teachers.as_logits(each, output) for each in members], output)
+    np.testing.assert_allclose(wrapped(X), teacher(X), atol=1e-4)
+    tempered = teacher.output_kind.tempered(2.0)  # p^(1/T), as of logits.
+    softer = Ensemble(members[:1], tempered, answer="probabilities")(X)
+    np.testing.assert_allclose(tempered.prediction(softer), activation(logits[0](X) / 2), rtol=1e-4)
+
+
+def test_impossible_classes_have_finite_logits():
+    x = np.array([[0, 900], [900, 0]], np.float32)
+    for output, activation in (("categorical", "softmax"), ("bernoulli", "sigmoid")):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Activation(activation)])
+        teacher = Ensemble(model, output, answer="probabilities")
+        raw = np.asarray(teacher(x))
+        assert np.isfinite(raw).all()
+        np.testing.assert_allclose(teacher.output_kind.prediction(raw), model(x), atol=1e-7)
+
+
+def test_of_named_outputs_each_answers_with_its_own():
+    inputs = keras.Input((3,))
+    named = {
+        "kind": keras.layers.Dense(4, "softmax")(inputs),
+        "size": keras.layers.Dense(2)(inputs),
+    }
+    output = Joint({"kind": Categorical(), "size": Normal(1)})
+    model = keras.Model(inputs, named)
+    for answer in ("probabilities", {"kind": "probabilities"}):
+        teacher = Ensemble(model, output, answer=answer)
+        distribution = teacher.distribution(X)
+        np.testing.assert_allclose(
+            distribution["kind"].probs_parameter(), model(X)["kind"], rtol=1e-4
+        )
+        np.testing.assert_allclose(distribution["size"].mean(), model(X)["size"][:, :1], rtol=1e-4)
+    for answer in ({"size": "probabilities"}, {"place": "logits"}, "odds"):
+        with pytest.raises(ValueError, match="answer"):
+            Ensemble(model, output, answer=answer)
+    with pytest.raises(ValueError, match="answer='probabilities' is for categorical"):
+        Ensemble(linear(2), Normal(1), answer="probabilities")
+
+
+def test_what_is_said_of_the_answers_must_be_so():
+    with pytest.raises(ValueError, match=r"no probabilities.*don't add up to 1"):
+        Ensemble(linear(4), "categorical", answer="probabilities")
+    hidden, _ = ends_in(tf.nn.softmax)
+    for answer in (None, "logits"):
+        with pytest.raises(ValueError, match=r"add up to 1.*answer='probabilities'"):
+            Ensemble(hidden, "categorical", answer=answer)
+    hidden, _ = ends_in(tf.sigmoid)
+    with pytest.raises(ValueError, match=r"between 0 and 1.*answer='logits'"):
+        Ensemble(hidden, "bernoulli")
+    insisted = Ensemble(hidden, "bernoulli", answer="logits")
+    np.testing.assert_array_equal(insisted.member_outputs(X)[0], hidden(X))
+
+
+def test_the_answer_is_saved_and_tells_teachers_apart(tmp_path):
+    member = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "softmax")])
+    teacher = Ensemble(member, "categorical", answer="probabilities")
+    teacher.save(tmp_path / "teacher.keras")
+    loaded = keras.saving.load_model(tmp_path / "teacher.keras")
+    np.testing.assert_allclose(softmax(loaded(X)), member(X), rtol=1e-4)
+    assert loaded.fingerprint() == teacher.fingerprint()
+    member.layers[-1].activation = keras.activations.linear
+    assert Ensemble(member, "categorical").fingerprint() != teacher.fingerprint()
+
+
+class Own(Subclassed):
+    """Its logits are of no symbolic graph."""
+
+    def call(self, inputs):
+        return tf.nn.softmax(super().call(inputs))
+
+
+def test_a_student_of_any_form_becomes_one_of_logits(tmp_path):
+    nested = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "softmax")])
+    nested = keras.Sequential([keras.Input((3,)), nested, keras.layers.Reshape((4,))])
+    for student in (nested, Own(4)):
+        expected = np.asarray(student(X))
+        logits = teachers.as_logits(student)
+        np.testing.assert_allclose(softmax(logits(X)), expected, rtol=1e-4)
+        distiller = Distiller(logits, linear(4), sampler="Empirical")
+        distiller.compile(keras.optimizers.SGD(0.1))
+        losses = distiller.fit(X, epochs=20, verbose=0).history["loss"]
+        assert losses[-1] < losses[0]
+        assert np.abs(np.asarray(student(X)) - expected).max() > 0.01  # They share weights.
+    logits = teachers.as_logits(nested)
+    logits.save(tmp_path / "logits.keras")
+    loaded = keras.saving.load_model(tmp_path / "logits.keras")
+    np.testing.assert_allclose(loaded(X), logits(X), rtol=1e-5)
+
+
+def test_features_of_a_teacher_that_answers_with_probabilities():
+    inputs = keras.Input((3,))
+    hidden = keras.layers.Dense(5, name="hidden")(inputs)
+    member = keras.Model(inputs, keras.layers.Dense(4, "softmax")(hidden))
+    student = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Dense(5, name="own")(inputs)))
+    loss = keras.distillation.FeatureDistillation("mse", "hidden", "own")
+    distiller = Distiller(
+        student,
+        Ensemble(member, "categorical", answer="probabilities"),
+        sampler="Empirical",
+        feature_losses=[loss],
+    )
+    distiller.compile(keras.optimizers.SGD(0.0))
+    p, q = np.asarray(member(X), np.float64), softmax(student(X))
+    logged = distiller.fit(X, batch_size=8, verbose=0).history["divergence"][0]
+    assert logged == pytest.approx((p * np.log(p / q)).sum(-1).mean(), rel=1e-4)
+
+
+# Networks of other forms
+
+
+def test_members_that_give_a_list_or_dict_of_one():
+    inputs = keras.Input((3,))
+    raw = keras.layers.Dense(4)(inputs)
+    for model in (keras.Model([inputs], [raw]), keras.Model(inputs, {"logits": raw})):
+        distribution = Ensemble(model, "categorical").distribution(X)
+        plain = keras.Model(inputs, raw)(X)
+        np.testing.assert_allclose(distribution.probs_parameter(), softmax(plain), rtol=1e-4)
+    with pytest.raises(ValueError, match=r"teacher .* list of 2.*model\.outputs\[0\]"):
+        Ensemble(keras.Model(inputs, [raw, raw]), "categorical")
+
+
+def test_networks_of_keras_2_are_refused_with_a_way_to_take_them(tmp_path):
+    import tf_keras
+
+    old = tf_keras.Sequential([tf_keras.layers.InputLayer((3,)), tf_keras.layers.Dense(4)])
+    for make in (
+        lambda: Ensemble([linear(4), old], "categorical"),
+        lambda: teachers.get(old, "categorical"),
+        lambda: teachers.calibrated(old, X, np.zeros(8, int)),
+        lambda: teachers.inference_form(old),
+        lambda: Distiller(linear(4), [old]),
+        lambda: Distiller(old, linear(4)),
+    ):
+        with pytest.raises(ValueError, match=r"tf_keras.*export.*'saved_model'"):
+            make()
+    old.export(str(tmp_path / "old"))
+    brought = teachers.pretrained.load(
+        "saved_model", (3,), "categorical", path=tmp_path / "old", answer="logits"
+    )
+    np.testing.assert_allclose(brought(X), old(X), atol=1e-6)
 
 
 # Saving

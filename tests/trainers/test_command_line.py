@@ -1,5 +1,6 @@
 """What is given on the command line, before anything else happens."""
 
+import errno
 import json
 import pathlib
 import subprocess
@@ -7,6 +8,7 @@ import sys
 
 import processes
 import pytest
+from absl.testing import flagsaver
 
 from trainers import command, command_line
 
@@ -79,19 +81,76 @@ def test_checkpoints_by_seconds_or_steps(text, arguments):
         (["--config", "digits", "--config.student.widht=3"], "config.student.widht is no setting"),
         (["--config=digits", "--config.student.network.widht=3"], "no arguments ['widht']"),
         (["--config=digits", "--teacher=nowhere"], "There is no teacher in nowhere"),
+        (["--config=digits", "--config.seeds=0"], "config.seeds=0 is out of its range; expected"),
     ],
 )
 def test_a_mistake_is_told_in_a_line_and_leaves_no_directory(tmp_path, arguments, message):
     workdir = [] if "workdir" in message else [f"--workdir={tmp_path / 'run'}"]
     process = processes.start("trainers.compare", *arguments, *workdir)
     code, printed, errors = process.wait()
-    assert code == 1 and message in errors and "Traceback" not in errors and not printed
+    assert code == 2 and message in errors and "Traceback" not in errors and not printed
     assert len([line for line in errors.splitlines() if line]) <= 2
     assert not (tmp_path / "run").exists()
 
 
-def test_what_fails_by_no_raise_of_this_package_keeps_its_traceback(tmp_path):
-    (tmp_path / "config.json").write_text("{")
-    arguments = "--config=digits", f"--workdir={tmp_path}"
+BROKEN = """
+import pathlib
+
+from configs import digits
+{line}
+
+
+def get_config():
+    return digits.get_config()
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("import missing", "fails at line 5: ModuleNotFoundError: No module named 'missing'"),
+        ("digits = digitz", "fails at line 5: NameError: name 'digitz' is not defined"),
+        ("def digits(:", "fails at line 5: SyntaxError"),
+    ],
+)
+def test_a_broken_config_is_told_in_a_line_and_by_debug_with_its_traceback(tmp_path, line, message):
+    config = tmp_path / "mine.py"
+    config.write_text(BROKEN.format(line=line))
+    arguments = f"--config={config}", f"--workdir={tmp_path / 'run'}"
     code, _, errors = processes.start("trainers.compare", *arguments).wait()
-    assert code == 1 and "Traceback" in errors and "JSONDecodeError" in errors
+    assert code == 2 and f"The config {config} {message}" in errors and "Traceback" not in errors
+    code, _, errors = processes.start("trainers.compare", *arguments, "--debug").wait()
+    assert code == 2 and message in errors and "Traceback" in errors
+
+
+def failing(error, monkeypatch, capsys, *flags):
+    """The exit code and the errors of a script whose main function raises an error."""
+
+    def main(_):
+        raise error
+
+    monkeypatch.setattr("sys.argv", ["script", "--config=digits", "--workdir=run", *flags])
+    monkeypatch.setattr("sys.orig_argv", ["python", "-m", "script", *sys.argv[1:]])
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as exit_info:
+        command_line.run(main)
+    return exit_info.value.code, capsys.readouterr().err
+
+
+def test_ctrl_c_tells_the_command_that_continues(monkeypatch, capsys):
+    flag = "--checkpoint_every=5 steps"
+    code, errors = failing(KeyboardInterrupt(), monkeypatch, capsys, flag)
+    command = "python -m script --config=digits --workdir=run '--checkpoint_every=5 steps'"
+    assert code == 130 and errors == f"Interrupted. To continue: {command}\n"
+
+
+def test_a_missing_file_is_told_in_a_line_and_a_fault_keeps_its_traceback(monkeypatch, capsys):
+    missing = FileNotFoundError(errno.ENOENT, "No such file", "labels.csv")
+    code, errors = failing(missing, monkeypatch, capsys)
+    assert code == 2 and "'labels.csv'" in errors and "Traceback" not in errors
+    with pytest.raises(ZeroDivisionError):  # Python prints it, and ends with the code 1.
+        failing(ZeroDivisionError(), monkeypatch, capsys)
+
+
+def test_an_argument_that_is_no_flag_is_refused(monkeypatch, capsys):
+    code, errors = failing(AssertionError("main was called"), monkeypatch, capsys, "seeds=3")
+    assert code == 2 and "'seeds=3' is no flag" in errors

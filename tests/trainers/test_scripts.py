@@ -17,7 +17,7 @@ def test_train_teacher_distill_and_evaluate(run_script, digits_config, tmp_path,
     members = sorted((tmp_path / "teacher").glob("*.keras"))
     assert [path.name for path in members] == ["member_0.keras", "member_1.keras"]
     before = [path.read_bytes() for path in members]
-    assert "ensemble: validation accuracy" in capsys.readouterr().out
+    assert "teacher: validation accuracy" in capsys.readouterr().out
     run_script("train_teacher", digits_config, tmp_path)  # Keeps what is there.
     assert "found in" in capsys.readouterr().out
 

@@ -1,0 +1,204 @@
+"""Probabilities that are given for logits: told by a network's last layers, and by its values.
+
+Taken for logits, probabilities p of a confident network would stand for the nearly uniform
+softmax(p).
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ecl_tf._internal import probing, symbolic
+
+# A row of bfloat16 probabilities adds up to 1 within 1/256; of 8-bit ones, to about 1/100.
+_TOLERANCE = 1e-2
+# Logits of a few classes may add up to 1 by chance, in one row or two.
+_FEWEST_ROWS = 4
+# Networks of other weights that are asked whether something keeps all of them in [0, 1].
+_DRAWS = 8
+OF_CLASSES = "answers with rows of numbers that are not negative and add up to 1"
+_LINEAR = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3D,
+    keras.layers.Dense,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.EinsumDense,
+)
+
+
+def rows_that_look_like(output, raw):
+    """Whether all rows of a batch look like class probabilities: none is negative, their sum is 1.
+
+    Made of TensorFlow operations only, so that it may be part of a compiled step.
+
+    Args:
+        output: the `ecl_tf.outputs.Output` that the raw tensor is meant for.
+        raw: a network's raw tensor (batch, ..., classes), or a dict of them.
+
+    Returns:
+        A scalar bool tensor. False for less than 4 rows, for NaN, and for outputs other than
+        categorical ones: one batch does not tell yes/no probabilities from small logits. Of
+        several named outputs, whether any looks so.
+    """
+    parts = getattr(output, "outputs", None)
+    if parts is not None:
+        return tf.reduce_any([rows_that_look_like(parts[name], raw[name]) for name in parts])
+    if output.makes_probabilities != "softmax" or raw.shape[-1] == 1:
+        return tf.constant(False)
+    values = tf.cast(raw, tf.float32)
+    sums = tf.reduce_sum(values, -1)
+    adds_up = tf.reduce_all(tf.abs(sums - 1.0) <= _TOLERANCE)
+    return (tf.size(sums) >= _FEWEST_ROWS) & (tf.reduce_min(values) >= 0.0) & adds_up
+
+
+def require_logits(output, model, role, specs=None, parts=None, said_to_be_logits=()):
+    """Raises ValueError if a model answers with probabilities where logits are expected.
+
+    The last layers tell of most models. Others are asked: probabilities of classes are none
+    below 0 and add up to 1 in every row. Yes/no probabilities stay in [0, 1] whatever the signs
+    of the weights are, as logits do not.
+
+    Args:
+        output: the `ecl_tf.outputs.Output` that the model's raw tensors are meant for.
+        model: a Keras model.
+        role: "student", "teacher" or "model", for the message.
+        specs: of a batch of inputs, for a model without symbolic ones; None by default.
+        parts: a dict of the outputs that are looked at by name; None, the default, for all.
+        said_to_be_logits: names of outputs ("" of a single one) whose yes/no values are not
+            looked at, because the user insists; none by default.
+    """
+    looked_at = getattr(output, "outputs", {"": output}) if parts is None else parts
+    parts = getattr(output, "outputs", {"": output})
+    expected = {name: each for name, each in looked_at.items() if each.makes_probabilities}
+    tensors = of_parts(symbolic.output_of(model), parts)
+    asked = {}
+    for name, each in expected.items():
+        tensor = tensors.get(name)
+        made = list(symbolic.made_by(tensor)) if isinstance(tensor, keras.KerasTensor) else []
+        for operation, path in made:
+            if _activation(operation) == each.makes_probabilities:
+                reason = f"ends in {each.makes_probabilities}"
+                raise refusal(reason, model, role, _linear(operation, path) * (len(made) == 1))
+        if not made or not all(_gives_logits(operation) for operation, _ in made):
+            asked[name] = each
+    if not asked:
+        return
+    found = of_parts(probing.answers(model, specs), parts)
+    for name, each in asked.items():
+        values = finite_rows(found.get(name))
+        if values is None:
+            continue
+        if each.makes_probabilities == "softmax":
+            if rows_that_look_like(each, tf.constant(values)):
+                raise refusal(OF_CLASSES, model, role)
+        elif name not in said_to_be_logits and _stays_within_0_and_1(model, specs, parts, name):
+            reason = "answers with numbers between 0 and 1, whatever it is asked"
+            insist = "Say answer='logits' if they are logits nevertheless." * (role == "teacher")
+            raise refusal(reason, model, role, insist)
+
+
+def is_sure(output, model):
+    """Whether a model's last layers tell that it gives logits, so that a step need not look."""
+    parts = getattr(output, "outputs", {"": output})
+    tensors = of_parts(symbolic.output_of(model), parts)
+    for name, each in parts.items():
+        if each.makes_probabilities == "softmax":
+            if not isinstance(tensors.get(name), keras.KerasTensor):
+                return False
+            if not all(_is_linear(made) for made, _ in symbolic.made_by(tensors[name])):
+                return False
+    return True
+
+
+def of_parts(answered, parts):
+    """A dict of what a network gives by output; without those that it does not name."""
+    if answered is None:
+        return {}
+    if list(parts) == [""]:
+        leaves = keras.tree.flatten(answered)
+        return {"": leaves[0]} if len(leaves) == 1 else {}
+    return answered if isinstance(answered, dict) else {}
+
+
+def finite_rows(values):
+    """An array as float32 rows (rows, size) without those of NaN or Inf; None if there are none."""
+    if values is None or values.ndim < 2:
+        return None
+    rows = values.astype("float32").reshape(-1, values.shape[-1])
+    rows = rows[np.isfinite(rows).all(-1)]
+    return rows if len(rows) else None
+
+
+def _stays_within_0_and_1(model, specs, parts, name):
+    """Whether values vary, and leave [0, 1] for no signs of the weights' elements."""
+    variables = [v for v in model.variables if "float" in v.dtype and "variance" not in v.name]
+    random = np.random.default_rng(0)
+    spread = 0.0
+    for draw in range(1 + _DRAWS):
+        signs = [random.choice([-1.0, 1.0], v.shape) if draw else 1.0 for v in variables]
+        weights = [(v, np.asarray(v) * sign) for v, sign in zip(variables, signs, strict=True)]
+        rows = finite_rows(of_parts(probing.answers(model, specs, weights), parts).get(name))
+        if rows is None or rows.min() < 0.0 or rows.max() > 1.0:
+            return False
+        spread = max(spread, np.ptp(rows, 0).max())
+    # Weights that are not Keras's (a SavedModel's) kept their signs; logits close to each
+    # other may then be small, too.
+    return bool(spread > (0.0 if variables else 0.5))
+
+
+def _activation(operation):
+    """The name of the activation that an operation ends with: a layer's argument, or itself."""
+    own = getattr(operation, "activation", None) or operation
+    return getattr(own, "__name__", type(own).__name__).lower()
+
+
+def _is_linear(operation):
+    """Whether an operation is a layer of Keras that ends with weighted sums."""
+    own = isinstance(operation, _LINEAR) and type(operation).__module__.startswith("keras.")
+    return own and operation.activation is keras.activations.linear
+
+
+def _gives_logits(operation):
+    """Whether an operation is a linear layer that weighs something negatively.
+
+    Without a negative weight it may well be a mean of probabilities.
+    """
+    return (
+        _is_linear(operation)
+        and operation.built
+        and bool(np.min(keras.ops.convert_to_numpy(operation.kernel)) < 0.0)
+    )
+
+
+def _linear(operation, path):
+    """How to make a layer's activation linear, where it is an attribute of the layer."""
+    if not path or not callable(getattr(operation, "activation", None)):
+        return ""
+    places = "".join(f".get_layer({name!r})" for name in path)
+    return f"model{places}.activation = keras.activations.linear leaves the logits alone."
+
+
+def refusal(reason, model, role, also=""):
+    """The error of a model that gives probabilities for logits.
+
+    Args:
+        reason: how that is known, after "The teacher 'name' ".
+        model: the Keras model.
+        role: "student", "teacher" or "model".
+        also: another remedy; none by default.
+    """
+    remedy = "ecl_tf.as_logits(model, output) makes logits of them, trainable as before."
+    if role == "teacher":
+        remedy = (
+            "ecl_tf.Ensemble(teacher, output, answer='probabilities') takes it as it is, and "
+            "ecl_tf.pretrained.load(..., answer='probabilities'), config.teacher.pretrained of the "
+            "scripts, a file."
+        )
+    elif role == "model":
+        remedy = "ecl_tf.as_logits(model, output).save(path) writes a file of logits."
+    return ValueError(
+        f"The {role} {model.name!r} {reason}: it gives probabilities, where raw outputs are "
+        f"logits, and they would be taken for these. {remedy} {also}".rstrip()
+    )

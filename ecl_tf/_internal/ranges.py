@@ -1,0 +1,257 @@
+"""The range of inputs that a network expects, as its first layers tell, and inputs outside of it.
+
+A wrong scale raises no error by itself: images from 0 to 255 that are multiplied by 255, or images
+in [0, 1] that are divided by it, are answered like any others, and wrongly.
+"""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ecl_tf._internal import symbolic
+
+# A factor that stands for the change from one range of images to another, and the range before it.
+_FACTORS = {
+    1 / 255: (0.0, 255.0),
+    1 / 256: (0.0, 255.0),
+    1 / 127.5: (0.0, 255.0),
+    1 / 128: (0.0, 255.0),
+    1 / 65535: (0.0, 65535.0),
+    255.0: (0.0, 1.0),
+    256.0: (0.0, 1.0),
+    127.5: (-1.0, 1.0),
+}
+# Images whose mean is subtracted are in [0, 255] where it is about the half of that.
+_MEANS_OF_BYTES = (90.0, 140.0)
+_MOVES_VALUES = {
+    "CenterCrop",
+    "Concatenate",
+    "Cropping2D",
+    "GetItem",
+    "RandomBrightness",
+    "RandomContrast",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomTranslation",
+    "RandomZoom",
+    "Repeat",
+    "Resizing",
+    "Stack",
+    "ZeroPadding2D",
+}
+# A range is another one if it is so many times as wide.
+_RATIO = 16.0
+# Rows that are needed to say that a batch is too narrow.
+_FEWEST_ROWS = 8
+
+
+class Expected(NamedTuple):
+    """What a network expects of an input.
+
+    Attributes:
+        mean: the middle of the range, or the mean of every feature.
+        spread: a quarter of the range's width, or the standard deviation of every feature.
+        is_range: whether values have to lie within the range, as those of images do.
+        words: the range, for messages.
+    """
+
+    mean: np.ndarray
+    spread: np.ndarray
+    is_range: bool
+    words: str
+
+
+def expected_by(model):
+    """What a model expects of its inputs: a dict from path (of names or numbers) to `Expected`.
+
+    Inputs of which the first layers don't tell are left out, and so are all of a model without
+    symbolic inputs.
+    """
+    inputs = symbolic.inputs_of(model)
+    if inputs is None:
+        return {}
+    with tf.init_scope():  # In a step, too, layers' statistics are read as numbers.
+        found = {
+            tuple(path): _follow(_graph(model), tensor, 1.0, 0.0)
+            for path, tensor in keras.tree.flatten_with_path(inputs)
+        }
+    return {path: each for path, each in found.items() if each is not None}
+
+
+def require_equal(networks):
+    """Raises ValueError if two networks expect other ranges of the same input.
+
+    Args:
+        networks: pairs of a role ("student", "teacher") and a Keras model.
+    """
+    known: dict = {}
+    for role, model in networks:
+        for path, here in expected_by(model).items():
+            of, there = known.setdefault(path, (f"the {role} {model.name!r}", here))
+            ratio = np.mean(here.spread) / np.mean(there.spread)
+            if not 1 / _RATIO < ratio < _RATIO:
+                raise ValueError(
+                    f"Both networks get the same inputs, but {of} expects{_named(path)} "
+                    f"{there.words}, and the {role} {model.name!r} {here.words}. Bring them to one "
+                    "range with a Rescaling layer in front of one of them: ecl_tf.preprocessing."
+                    "with_preprocessing(model, [keras.layers.Rescaling(scale)], input_shape)."
+                )
+
+
+def require_within(networks, inputs):
+    """Raises ValueError if inputs are far from the range that a network expects.
+
+    Args:
+        networks: as in `require_equal`.
+        inputs: a batch, or the nesting of arrays of a whole data set, whose first rows are read.
+    """
+    inputs = keras.tree.map_structure(lambda leaf: tf.convert_to_tensor(leaf[:256]), inputs)
+    for each, tensor, message in _compared(networks, inputs):
+        if _is_outside(each, tensor):
+            low, high = (
+                float(f(tf.cast(tensor, tf.float32))) for f in (tf.reduce_min, tf.reduce_max)
+            )
+            raise ValueError(f"{message} These inputs lie between {low:g} and {high:g}.")
+
+
+def outside(networks, inputs):
+    """Whether a batch is far from the range that a network expects, as a part of a compiled step.
+
+    Args:
+        networks: as in `require_equal`.
+        inputs: a batch of tensors.
+
+    Returns:
+        A scalar bool tensor, and the message; None and "" where no network tells of its range.
+    """
+    compared = list(_compared(networks, inputs))
+    if not compared:
+        return None, ""
+    flags = [_is_outside(each, tensor) for each, tensor, _ in compared]
+    return tf.reduce_any(tf.stack(flags)), compared[0][2]
+
+
+def _compared(networks, inputs):
+    """Yields what is expected, a tensor, and the message, of every input that is known."""
+    leaves = {tuple(path): leaf for path, leaf in keras.tree.flatten_with_path(inputs)}
+    for role, model in networks:
+        for path, each in expected_by(model).items():
+            leaf = leaves.get(path, next(iter(leaves.values())) if len(leaves) == 1 else None)
+            if leaf is None or not (leaf.dtype.is_floating or leaf.dtype.is_integer):
+                continue
+            message = (
+                f"The first layers of the {role} {model.name!r} expect{_named(path)} {each.words}, "
+                "and the data's range is another one. Scale the data, "
+                "dataset.map(lambda x, y: (tf.cast(x, tf.float32) / 255.0, y)) for images from 0 "
+                "to 255, or put a Rescaling layer in front of the network."
+            )
+            yield each, leaf, message
+
+
+def _is_outside(expected, values):
+    """Whether values are of another scale than expected; a scalar bool tensor."""
+    values = tf.cast(values, tf.float32)
+    mean, spread = (tf.constant(each, tf.float32) for each in (expected.mean, expected.spread))
+    deviations = (values - mean) / spread
+    if expected.is_range:  # By more than its width.
+        too_far = tf.reduce_max(tf.abs(deviations)) > 6.0
+        width = tf.reduce_max(deviations) - tf.reduce_min(deviations)
+        too_narrow = width < 4.0 / 64.0
+    else:  # Of features, a few rows may be anywhere.
+        far = tf.cast(tf.abs(deviations) > 30.0, tf.float32)
+        too_far = tf.reduce_mean(far) > 0.1
+        width = tf.reduce_max(deviations, 0) - tf.reduce_min(deviations, 0)
+        too_narrow = tf.reduce_all(width < 0.05)
+    rows = tf.shape(values)[0]
+    return too_far | (too_narrow & (tf.reduce_max(width) > 0.0) & (rows >= _FEWEST_ROWS))
+
+
+def _named(path):
+    return f" of input {'/'.join(map(str, path))!r}" if path else ""
+
+
+def _graph(model):
+    return getattr(model, "_functional", None) or model
+
+
+def _follow(network, tensor, scale, offset):
+    """What is expected of a network's symbolic input, of which a tensor is scale * x + offset."""
+    for node in (each for nodes in network._nodes_by_depth.values() for each in nodes):
+        for place, given in enumerate(node.input_tensors):
+            if given is tensor:
+                found = _of_operation(network, node, place, scale, offset)
+                if found is not None:
+                    return found
+    return None
+
+
+def _of_operation(network, node, place, scale, offset):
+    operation = node.operation
+    kind = type(operation).__name__
+    if isinstance(operation, keras.Model):
+        inner = _graph(operation)
+        inputs = getattr(inner, "inputs", None)
+        return _follow(inner, inputs[place], scale, offset) if inputs else None
+    if isinstance(operation, keras.layers.Normalization):
+        return _of_normalization(operation, scale, offset)
+    if getattr(operation, "takes_bytes", False):  # A network's own `preprocess_input`.
+        return _range((0.0, 255.0), scale, offset)
+    factor, shift = _affine(operation, node)
+    if factor is not None:
+        for known, bounds in _FACTORS.items():
+            if np.ndim(factor) == 0 and np.isclose(factor, known, rtol=1e-3):
+                return _range(bounds, scale, 0.0)  # Whatever was subtracted before.
+        if _MEANS_OF_BYTES[0] < np.mean(np.abs(shift)) < _MEANS_OF_BYTES[1]:
+            return _range((0.0, 255.0), scale, 0.0)
+        if np.ndim(factor) or np.ndim(shift):
+            return None
+        scale, offset = scale * factor, offset * factor + shift
+    elif not (symbolic.passes_values_on(operation) or kind in _MOVES_VALUES):
+        return None
+    return _follow(network, node.outputs[0], scale, offset) if scale else None
+
+
+def _affine(operation, node):
+    """The factor and the summand of a layer or an operation with numbers; None, 0 of others."""
+    if isinstance(operation, keras.layers.Rescaling):
+        return np.squeeze(operation.scale), np.squeeze(operation.offset)
+    is_number = [
+        isinstance(each, (int, float, np.ndarray)) or tf.is_tensor(each)
+        for each in node.arguments.args
+    ]
+    if sorted(is_number) != [False, True]:
+        return None, 0.0
+    is_first = is_number[0]
+    number = np.asarray(node.arguments.args[is_number.index(True)])
+    kind = type(operation).__name__
+    if kind == "Multiply":
+        return np.squeeze(number), 0.0
+    if kind in ("Divide", "TrueDivide") and not is_first:
+        return 1.0 / np.squeeze(number), 0.0
+    if kind in ("Add", "Subtract") and not is_first:
+        return 1.0, np.squeeze(number)
+    return None, 0.0
+
+
+def _range(bounds, scale, offset):
+    low, high = sorted((bound - offset) / scale for bound in bounds)
+    middle, spread = (low + high) / 2, (high - low) / 4
+    words = f"values from {low:g} to {high:g}"
+    return Expected(np.asarray(middle, np.float32), np.asarray(spread, np.float32), True, words)
+
+
+def _of_normalization(layer, scale, offset):
+    if not layer.built:
+        return None
+    mean, variance = (
+        np.asarray(keras.ops.convert_to_numpy(each), "float64")
+        for each in (layer.mean, layer.variance)
+    )
+    if (np.all(mean == 0.0) and np.all(variance == 1.0)) or np.any(variance <= 0.0):
+        return None  # Not adapted.
+    mean, spread = (mean - offset) / scale, np.sqrt(variance) / abs(scale)
+    words = f"values around {np.mean(mean):.3g} with a standard deviation of {np.mean(spread):.3g}"
+    return Expected(mean.astype("float32"), spread.astype("float32"), False, words)

@@ -1,0 +1,50 @@
+"""How good teacher and student are on validation labels, where nobody asked for metrics."""
+
+import keras
+import tensorflow as tf
+
+from ecl_tf import metrics, outputs
+
+
+def describe(distiller, data, batch_size, steps):
+    """One line of both networks' scores against labels, or None.
+
+    A training on the teacher's answers alone logs how near the student is to the teacher, not how
+    good either of them is.
+
+    Args:
+        distiller: the `Distiller`, trained.
+        data: what `fit` got as validation data.
+        batch_size: that of `fit`, or None.
+        steps: how many batches to take of it, or None.
+    """
+    if distiller.uses_labels or not distiller.teacher.answers_new_inputs:
+        return None
+    x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+    if isinstance(x, tf.data.Dataset):
+        element = x.element_spec
+        if not isinstance(element, (tuple, list)) or len(element) < 2:
+            return None
+    elif y is None:
+        return None
+    output = distiller.output_kind
+    measures = {name: _measures(*part) for name, part in outputs.parts_of(output).items()}
+    networks = distiller.student, distiller.teacher
+    try:
+        with distiller.distribute_strategy.scope():
+            its = type(distiller)(*networks, output=output, sampler="Empirical")
+            its.compile("sgd", metrics=measures.get("", measures), teacher_metrics=True)
+        logs = its.evaluate(x, y, batch_size=batch_size, steps=steps, verbose=0, return_dict=True)
+    except ValueError:  # Labels or a teacher that they don't fit: nobody has asked for scores.
+        return None
+    names = [metric.name for metric in its._label_metrics.metrics]
+    teacher, student = (
+        ", ".join(f"{name} {logs[prefix + name]:.4g}" for name in names)
+        for prefix in ("teacher_", "")
+    )
+    return f"Against the validation labels, the teacher has {teacher}; the student {student}."
+
+
+def _measures(output):
+    likelihood = metrics.NegativeLogLikelihood(output)
+    return [likelihood] if output.family == "normal" else ["accuracy", likelihood]

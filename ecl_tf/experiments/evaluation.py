@@ -1,0 +1,36 @@
+"""Scores by split and model, in a work directory's evaluation.json."""
+
+import contextlib
+import fcntl
+import pathlib
+from collections.abc import Mapping
+
+from ecl_tf._internal.files import write_json
+from ecl_tf.experiments import strategies, work_directory
+
+
+def keep(workdir: pathlib.Path, scores: Mapping[str, Mapping[str, dict[str, float]]]) -> None:
+    """Has the chief add scores to those that are there.
+
+    Args:
+        workdir: a work directory that was claimed.
+        scores: a dict from split to a dict from model to its scores by name.
+    """
+
+    def add():
+        path = workdir / "evaluation.json"
+        # Two processes may add at a time. The file is another one each time; this one stays.
+        with open(workdir / "config.json", "r+") as held:
+            with contextlib.suppress(OSError):  # On a file system without locks.
+                fcntl.flock(held, fcntl.LOCK_EX)
+            found = work_directory.read_json(path) if path.exists() else {}
+            for split, models in scores.items():
+                found[split] = {**found.get(split, {}), **models}
+            write_json(path, found)
+
+    strategies.on_chief(add)
+
+
+def keep_teacher(workdir: pathlib.Path, scores: Mapping[str, dict[str, float]]) -> None:
+    """Adds a teacher's scores by split, as `quality.of_teacher` gives them."""
+    keep(workdir, {split: {"teacher": of_split} for split, of_split in scores.items()})

@@ -1,0 +1,96 @@
+"""How good a teacher is, told before its students learn from it."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+import ecl_tf
+from ecl_tf import data
+from ecl_tf.experiments import progress
+from ecl_tf.experiments.experiment import Experiment
+
+_LEAST_SHARE = 0.5
+_ROWS = 2000  # Of the training data: enough for its mean.
+
+
+def of_teacher(experiment: Experiment, teacher: ecl_tf.Teacher) -> dict[str, dict[str, float]]:
+    """Scores a teacher on validation and on training rows, tells of both, and warns.
+
+    A teacher is called far over-fitted if it keeps less than half of what it knows. What it knows
+    of rows is their mean log-likelihood above that of the best answer that is the same for all of
+    them: the labels' frequencies, or a normal distribution of the targets' mean and deviation.
+    What it keeps is what it knows of validation rows, over what it knows of training rows.
+
+    Args:
+        experiment: the `Experiment`.
+        teacher: the `ecl_tf.Teacher`.
+
+    Returns:
+        {"validation": scores, "train": scores}; without "train" where there are no validation
+        rows but the training rows.
+    """
+    splits = experiment.splits
+    labels, raw = experiment.answers(teacher, splits.validation)
+    scores = {"validation": experiment.scores(labels, raw)}
+    progress.announce_scores("teacher", "validation", scores["validation"])
+    if splits.validation is splits.train:
+        return scores
+    constant = _constant_nll(labels, experiment.output.family == "categorical")
+    labels, raw = experiment.answers(teacher, _training_rows(splits))
+    scores["train"] = experiment.scores(labels, raw)
+    progress.announce_scores("teacher", "train", scores["train"])
+    known = [constant - scores[split]["nll"] for split in ("train", "validation")]
+    if known[0] > 0.0 and known[1] < _LEAST_SHARE * known[0]:
+        progress.announce(
+            "WARNING: the teacher is far over-fitted. Its log-likelihood is above that of a "
+            f"constant answer by {known[0]:.3g} nats on training rows, and by {known[1]:.3g} on "
+            "validation rows. Students learn its errors. Train it for fewer steps, with weight "
+            "decay, config.teacher.labels, more data or more members, or calibrate it: "
+            "--config.teacher.calibrate=True."
+        )
+    return scores
+
+
+def against_erm(experiment: Experiment, teacher: dict[str, float], erm: float) -> None:
+    """Tells of a teacher beside training on labels, and warns if it is no better.
+
+    Args:
+        experiment: the `Experiment`.
+        teacher: the teacher's scores on validation data.
+        erm: the mean score there of students that are trained on labels.
+    """
+    name = experiment.score_name
+    score = teacher[name]
+    progress.announce(f"On validation data: {name} {score:.4g} of the teacher, {erm:.4g} of ERM")
+    if (score <= erm) if experiment.higher_is_better else (score >= erm):
+        progress.announce(
+            "WARNING: the teacher is no better than a student that learns from labels alone (ERM), "
+            "so that a student can hardly gain by it. Make its network larger, train it for more "
+            "steps, or give it more members (config.teacher)."
+        )
+
+
+def _training_rows(splits):
+    """At most as many training rows as `_ROWS`, at random, as a dataset of single examples."""
+    if splits.decode is not None:  # A stream, whose rows are decoded as for training.
+        batch_size = min(256, max(int(splits.train.cardinality()), 1))
+        batches = data.training_batches(
+            dataclasses.replace(splits, augment=None), batch_size, seed=0
+        )
+        return batches.take(-(-_ROWS // batch_size)).unbatch()
+    rows = splits.train_rows
+    count = tf.nest.flatten(rows)[0].shape[0]
+    order = np.random.default_rng(0).permutation(count)[:_ROWS]
+    return tf.data.Dataset.from_tensor_slices(
+        tf.nest.map_structure(lambda leaf: tf.gather(leaf, order), rows)
+    )
+
+
+def _constant_nll(labels, are_classes):
+    """The mean negative log-likelihood of the best answer that is the same for all rows."""
+    if are_classes:
+        frequencies = np.unique(labels, return_counts=True)[1] / len(labels)
+        return float(-np.sum(frequencies * np.log(frequencies)))
+    variances = np.var(np.reshape(labels, [len(labels), -1]).astype("float64"), axis=0)
+    return float(0.5 * np.sum(np.log(2.0 * np.pi * np.e * np.maximum(variances, 1e-300))))

@@ -1,0 +1,409 @@
+"""A rehearsal: every kind of training of a run takes one step, before the first one begins."""
+
+import contextlib
+import dataclasses
+import json
+import math
+import pathlib
+import random
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+import ecl_tf
+from ecl_tf import data, outputs, replay, samplers
+from ecl_tf._internal import identity, replicas
+from ecl_tf.experiments import (
+    distillation,
+    methods,
+    progress,
+    refusals,
+    stores,
+    strategies,
+    teaching,
+)
+from ecl_tf.experiments.experiment import Experiment
+
+_VALIDATION_ROWS = 512  # One batch.
+_TIMED_SECONDS = 1.0  # Of each kind of training, at least, for the plan.
+_CHECKPOINTS = 3  # The last two, and one that is being written.
+
+
+@dataclasses.dataclass
+class _Cost:
+    """What a training of some kind takes.
+
+    Attributes:
+        beginning: seconds until its first step is done.
+        step: seconds of each further step; 0 by default, which is not measured.
+        validation: seconds of a validation; 0 by default, which is not measured.
+        bytes: of the file of its network; 0 by default, which is not measured.
+        checkpoints: bytes of the checkpoints that are there while it trains; 0 by default.
+    """
+
+    beginning: float
+    step: float = 0.0
+    validation: float = 0.0
+    bytes: int = 0
+    checkpoints: int = 0
+
+
+@dataclasses.dataclass
+class _Item:
+    """A line of the plan: trainings of one kind.
+
+    Attributes:
+        name: what is trained, in words.
+        count: how many times.
+        train: the `settings.Train`.
+        cost: the `_Cost` of each.
+    """
+
+    name: str
+    count: int
+    train: Any
+    cost: _Cost
+
+    @property
+    def seconds(self) -> float:
+        """Of all of them."""
+        each = self.cost.beginning + self.train.steps * self.cost.step
+        return self.count * (each + self.train.epochs * self.cost.validation)
+
+
+class Rehearsal:
+    """Builds what a run will build, and has each kind of training take one step on a batch.
+
+    Settings that differ in numbers only, such as temperatures, are of one kind. The code is that
+    of the run, on its data and with its batches. A teacher that is yet to be trained is played by
+    untrained members. What goes wrong is blamed on the setting that it comes from.
+
+    Args:
+        measures: whether further steps are timed, and the networks' files measured, for the
+            plan; False by default.
+    """
+
+    def __init__(self, measures: bool = False):
+        self.measures = measures
+        self._plan: list[_Item] = []
+        self._recordings: dict[pathlib.Path, dict[str, float]] = {}
+        self._costs: dict[str, _Cost] = {}
+        self._members: dict[str, keras.Model] = {}
+        self._planned: set[pathlib.Path] = set()
+        self._data: tuple[str, Any] = ("", None)
+        self._parts_of_validation = 1.0
+
+    @contextlib.contextmanager
+    def under_way(self) -> Iterator[None]:
+        """What is rehearsed within it prints one line at its end, and leaves no other trace."""
+        begun = time.monotonic()
+        states = random.getstate(), np.random.get_state()
+        logger = tf.get_logger()
+        level = logger.level
+        logger.setLevel("ERROR")  # TensorFlow warns of many graphs.
+        try:
+            with warnings.catch_warnings(), progress.quiet(), replicas.explaining_a_lost_worker():
+                warnings.simplefilter("ignore")  # The run itself will give them.
+                yield
+        finally:
+            logger.setLevel(level)
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+        if self._costs:
+            progress.announce(
+                f"[rehearsal] {len(self._costs)} kinds of training took one step each on a batch, "
+                f"{time.monotonic() - begun:.0f} s"
+            )
+
+    def experiment(self, config: ConfigDict, splits: data.Splits | None = None) -> Experiment:
+        """An `Experiment` whose trainings take one step.
+
+        Args:
+            config: as `Experiment` takes it.
+            splits: its data; None, the default, loads it.
+        """
+        described = json.dumps(config.data.to_dict(), sort_keys=True, default=str)
+        if splits is None and self._data[0] == described:
+            splits = self._data[1]
+        experiment = _Rehearsed(config, splits=splits)
+        experiment.measures = self.measures
+        if experiment.splits is not self._data[1]:
+            rows = int(experiment.splits.validation.cardinality())
+            self._parts_of_validation = max(rows / _VALIDATION_ROWS, 1.0)
+            self._data = described, _shortened(experiment.splits)
+            experiment.splits = self._data[1]
+        return experiment
+
+    def teacher(
+        self,
+        experiment: Experiment,
+        workdir: pathlib.Path,
+        directory: str | pathlib.Path | None = None,
+    ) -> ecl_tf.Teacher:
+        """Rehearses the training of the members that are not there yet.
+
+        Args:
+            experiment: of this rehearsal.
+            workdir: where the members are, or will be.
+            directory: as `teaching.train_teacher` takes it.
+
+        Returns:
+            The teacher, or one of untrained members that stands in for it.
+        """
+        section, seed = experiment.config.teacher, experiment.config.seed
+        if not teaching.is_trained_here(experiment, directory):
+            return self.load_teacher(experiment, workdir, directory)
+        paths = [teaching.member_path(workdir, number) for number in range(section.members)]
+        missing = {path for path in paths if not path.exists()}
+        if not missing:
+            return self.load_teacher(experiment, workdir)
+        self.read_batch(experiment, "teacher")
+        kind = _kind(experiment, section, labels=section.labels)
+        with refusals.blaming("config.teacher", section):
+            if kind not in self._members:
+
+                def train():
+                    return experiment.train_supervised(section, seed, labels=section.labels)
+
+                self._members[kind] = self._measured(kind, experiment, train)
+            teacher = teaching.ensemble(experiment, [self._members[kind]] * section.members)
+        count = len(missing - self._planned)
+        self._planned |= missing
+        self._plan.append(_Item("teacher", count, section.train, self._costs[kind]))
+        return teacher
+
+    def load_teacher(
+        self,
+        experiment: Experiment,
+        workdir: pathlib.Path,
+        directory: str | pathlib.Path | None = None,
+    ) -> ecl_tf.Teacher:
+        """Loads a teacher as `teaching.load_teacher` does; the arguments are the same."""
+        blame: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        described = experiment.config.teacher.pretrained
+        if directory is not None:
+            blame = refusals.blaming("--teacher", str(directory))
+        elif described is not None:
+            blame = refusals.blaming("config.teacher.pretrained", described)
+        with blame:
+            return teaching.load_teacher(experiment, workdir, directory)
+
+    def student(
+        self,
+        experiment: Experiment,
+        teacher: ecl_tf.Teacher,
+        setting: methods.Setting,
+        count: int,
+        stored: pathlib.Path | None = None,
+    ) -> None:
+        """Rehearses a training of `ecl-tf compare`.
+
+        Args:
+            experiment: of this rehearsal.
+            teacher: as `teacher` returned it.
+            setting: the `methods.Setting`.
+            count: how many times it will be trained; with 0 nothing is rehearsed.
+            stored: where stores of the teacher's answers are, or will be.
+        """
+        section, seed = experiment.config.student, experiment.config.seed
+        arguments = setting.arguments
+        kind = _kind(experiment, section, method=setting.method == "ERM", **arguments)
+        if not count:
+            return
+        if kind not in self._costs:
+            with refusals.blaming(*setting.blamed(experiment.config)):
+
+                def train():
+                    if setting.method == "ERM":
+                        return experiment.train_supervised(section, seed, **arguments)
+                    return experiment.train_distilled(teacher, seed, **arguments)
+
+                self._measured(kind, experiment, train, arguments.get("output"))
+        self._plan.append(_Item(setting.method, count, section.train, self._costs[kind]))
+        if stored is not None and setting.method != "ERM":
+            self._record(experiment, teacher, arguments, stored)
+
+    def distillation(
+        self,
+        experiment: Experiment,
+        teacher: ecl_tf.Teacher,
+        store: replay.Store | None = None,
+        count: int = 1,
+    ) -> None:
+        """Rehearses `ecl-tf distill`.
+
+        Args:
+            experiment: of this rehearsal.
+            teacher: as `teacher` returned it, or the store's.
+            store: a store of its answers; None by default.
+            count: how many trainings the plan has of it, 1 by default.
+        """
+        section, xcl = experiment.config.student, experiment.config.xcl
+        if store is None:
+            self.read_batch(experiment, "student")
+        with refusals.blaming("config.xcl", xcl):
+
+            def train():
+                distiller, _ = distillation.train(experiment, teacher, store)
+                return distiller.student
+
+            self._measured("distill", experiment, train)
+        self._plan.append(_Item("student", count, section.train, self._costs["distill"]))
+
+    def read_batch(self, experiment: Experiment, name: str) -> None:
+        """Reads a batch of config.teacher or config.student.
+
+        Args:
+            experiment: of this rehearsal.
+            name: "teacher" or "student".
+        """
+        section = getattr(experiment.config, name)
+        size = section.train.batch_size
+        with refusals.blaming(f"config.{name}.train.batch_size", size):
+            batches = experiment.batches(section, experiment.config.seed)
+        with refusals.blaming("config.data", experiment.config.data):
+            next(iter(batches))
+
+    def tell_plan(self) -> None:
+        """Prints what the run would train, and about how long and how large it would be."""
+        by_name: dict[str, list[_Item]] = {}
+        for item in filter(lambda item: item.count, self._plan):
+            by_name.setdefault(f"{item.name}, {item.train.steps:,} steps", []).append(item)
+        progress.announce("The plan, from a few steps on this machine:")
+        for name, items in by_name.items():
+            count = sum(item.count for item in items)
+            progress.announce(f"    {count:,} x {name}: {_time(_seconds(items))}")
+        for directory, cost in self._recordings.items():
+            progress.announce(
+                f"    stored answers of the teacher, {cost['rows']:,} rows, {directory.name}: "
+                f"{_time(cost['seconds'])}, {_size(cost['bytes'])}"
+            )
+        costs = self._recordings.values()
+        seconds = _seconds(self._plan) + sum(cost["seconds"] for cost in costs)
+        networks = sum(item.count * item.cost.bytes for item in self._plan)
+        size = networks + sum(cost["bytes"] for cost in costs)
+        beside = max((item.cost.checkpoints for item in self._plan), default=0)
+        progress.announce(
+            f"In all about {_time(seconds)}. Files: about {_size(size)} of networks and stored "
+            f"answers, and up to {_size(beside)} of checkpoints while a training is under way. "
+            "This is a dry run: nothing was written."
+        )
+
+    def _measured(self, kind, experiment, train, output=None):
+        """Has a training take its step and validate; keeps its cost, and returns its network."""
+        begun = time.perf_counter()
+        network = train()
+        cost = _Cost(experiment.first_step_at - begun, experiment.step_seconds)
+        begun = time.perf_counter()
+        experiment.evaluate(network, "validation", output)
+        if self.measures:
+            seconds = time.perf_counter() - begun
+            cost.validation = self._parts_of_validation * seconds
+            cost.checkpoints = experiment.checkpoint_bytes
+            with tempfile.TemporaryDirectory() as directory:
+                path = pathlib.Path(directory, "network.keras")
+                network.save(path)
+                cost.bytes = path.stat().st_size
+        self._costs[kind] = cost
+        return network
+
+    def _record(self, experiment, teacher, arguments, stored):
+        """Answers a few batches, as they will be stored."""
+        replay_epochs = experiment.config.replay_epochs
+        with refusals.blaming("config.replay_epochs", replay_epochs):
+            plan = stores.planned(experiment, **arguments)
+            if plan is None or stored / plan[0] in self._recordings:
+                return
+            steps = 5 if self.measures else 1
+            self._recordings[stored / plan[0]] = replay.estimate(teacher, **plan[1], steps=steps)
+
+
+class _Rehearsed(Experiment):
+    """An experiment whose trainings take one step, or a few that are timed.
+
+    Attributes:
+        measures: whether steps are timed.
+        first_step_at: when the last training had taken its first step.
+        step_seconds: seconds of a further step; 0 if it was not timed.
+        checkpoint_bytes: what its checkpoints would take, all that are there at a time.
+    """
+
+    measures = False
+
+    def fit(self, model, batches, train, checkpoints=None, callbacks=(), **kwargs):
+        own = strategies.steps_per_execution(train)
+        kwargs = {"epochs": 1, "verbose": 0, "shuffle": False, **kwargs}
+        # Several steps an execution would be taken at once, if there were so many batches.
+        one = batches(0).take(1) if own > 1 else batches(0)
+        history = model.fit(one, steps_per_epoch=1, callbacks=list(callbacks), **kwargs)
+        self.first_step_at, self.step_seconds = time.perf_counter(), 0.0
+        variables = [*model.trainable_variables, *model.optimizer.variables]
+        each = sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in variables)
+        self.checkpoint_bytes = _CHECKPOINTS * each
+        if self.measures and not model.stop_training:
+            kwargs.pop("validation_data", None)
+            executions, seconds = 1, 0.0
+            while seconds < _TIMED_SECONDS and executions * own <= max(train.steps, own):
+                begun = time.perf_counter()
+                model.fit(batches(0), steps_per_epoch=executions * own, **kwargs)
+                seconds = time.perf_counter() - begun
+                self.step_seconds = seconds / (executions * own)
+                executions *= 4
+        return history
+
+
+def _shortened(splits):
+    """With one batch of validation rows: enough to see that scoring works."""
+    if splits.validation is splits.train:
+        return splits
+    return dataclasses.replace(splits, validation=splits.validation.take(_VALIDATION_ROWS))
+
+
+def _kind(experiment, section, **arguments):
+    """What a training does, but for numbers: of equal ones it is enough to try one."""
+    config, train = experiment.config, section.train
+    described = {
+        "data": [repr(experiment.splits.input_shape), experiment.splits.event_size],
+        "output": experiment.output,
+        "teacher": [config.teacher.network, config.teacher.members, config.teacher.pretrained],
+        "network": section.network,
+        "train": [train.batch_size, train.optimizer, train.schedule, train.steps_per_execution],
+        **arguments,
+    }
+    if "sampler" in described:
+        described["sampler"] = samplers.get(described["sampler"])
+    return json.dumps(_structure(described), sort_keys=True)
+
+
+def _structure(value):
+    """A value as JSON, with its numbers of floating point as 0 or 1."""
+    if dataclasses.is_dataclass(value):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        return {str(key): _structure(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_structure(each) for each in value]
+    if isinstance(value, (outputs.Output, samplers.Sampler)):
+        return _structure(identity.config_of(value))
+    if isinstance(value, float):
+        return float(value != 0.0)
+    return value if isinstance(value, (bool, int, str, type(None))) else repr(value)
+
+
+def _seconds(items):
+    return sum(item.seconds for item in items)
+
+
+def _time(seconds):
+    return f"{seconds:,.0f} seconds" if seconds < 7200 else f"{seconds / 3600:,.1f} hours"
+
+
+def _size(count):
+    return f"{count / 1e6:,.1f} MB"

@@ -1,0 +1,136 @@
+"""Before the first training every kind of training takes a step, and nothing else changes."""
+
+import random
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from by_hand import assert_arrays
+from tiny import untuned
+
+import ecl_tf
+from ecl_tf import samplers
+from ecl_tf.experiments import comparison, rehearsal
+from ecl_tf.experiments.experiment import Experiment
+
+
+def changed(config, **values):
+    """With values by their dotted names, where __ stands for a dot."""
+    with config.unlocked(), config.ignore_type():
+        for name, value in values.items():
+            *path, last = name.split("__")
+            section = config
+            for part in path:
+                section = section[part]
+            section[last] = value
+    return config
+
+
+@keras.saving.register_keras_serializable("test_rehearsal")
+class Rounding(samplers.Sampler):
+    """Needs values, which no graph has: only a step tells."""
+
+    def sample(self, inputs, seed):
+        rounded = np.round(inputs.numpy())
+        return samplers.Samples(tf.constant(rounded), tf.zeros([len(rounded)], tf.bool))
+
+
+METHOD = {"sampler": {"class_name": "Mixup", "config": {"alfa": 1.0}}}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"xcl__divergence": "klx"}, r"config\.xcl={.*} can't be used\. Unknown divergence 'klx'"),
+        ({"xcl__temperature": 0.0}, r"config\.xcl\.temperature=0\.0 is out of its range"),
+        ({"student__network__widths": (0,)}, r"config\.student\.network={.*positive integer"),
+        ({"teacher__network__dropout": 1.5}, r"config\.teacher\.network={.*rate=1\.5"),
+        ({"teacher__train__batch_size": 99}, r"config\.teacher\.train\.batch_size=99 .* 64 examp"),
+        ({"student__train__batch_size": 99}, r"config\.student\.train\.batch_size=99 .* 64 examp"),
+        ({"methods": {"mine": METHOD}}, r"config\.methods\.mine={.*} can't be used\. .*'alfa'"),
+        ({"student__network__preprocessing": ("Rescale",)}, r"config\.student\.network={.*Rescale"),
+        ({"grid": (("student.network.widths", ((4,), (0,))),)}, r"config\.student\.network={.*0,"),
+        ({"student__train__schedule": {"name": "cosine", "warmup_steps": 20}}, "must be less than"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_a_line_and_nothing_is_written(
+    digits_config, tmp_path, values, message, eagerly
+):
+    config = changed(untuned(digits_config), **values)
+    with pytest.raises(ValueError, match=message) as error:
+        comparison.rehearse(config, tmp_path)
+    assert len(str(error.value).splitlines()) == 1
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_only_a_graph_refuses_is_found(digits_config):
+    config = changed(digits_config, xcl__sampler=keras.saving.serialize_keras_object(Rounding()))
+    tried = rehearsal.Rehearsal()
+    experiment = tried.experiment(config)
+    network = experiment.network(experiment.config.student)
+    with pytest.raises(ValueError, match=r"config\.xcl={.*} can't be used\. .*has no .*'numpy'"):
+        tried.distillation(experiment, ecl_tf.Ensemble(network, "categorical"))
+
+
+def test_label_smoothing_and_another_size_than_the_datas_are_refused(rotated_digits_config):
+    config = changed(rotated_digits_config, erm__label_smoothing=0.1)
+    with pytest.raises(ValueError, match=r"config\.erm\.label_smoothing=0\.1 needs classes"):
+        Experiment(config)
+    config = changed(rotated_digits_config, output__config__event_size=2)
+    with pytest.raises(ValueError, match=r"is of 2 target dimensions, and this data has 1"):
+        Experiment(config)
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """The number of rehearsed trainings."""
+    fit, found = rehearsal._Rehearsed.fit, []
+
+    def counting(self, model, *args, **kwargs):
+        found.append(type(model).__name__)
+        return fit(self, model, *args, **kwargs)
+
+    monkeypatch.setattr(rehearsal._Rehearsed, "fit", counting)
+    return found
+
+
+def test_of_equal_kinds_one_is_tried_and_all_are_planned(
+    run_script, digits_config, tmp_path, trainings, eagerly, capsys
+):
+    """Temperatures are numbers; with labels a student sees more, and the samplers differ."""
+    config = changed(untuned(digits_config), kd__temperatures=(1.0, 2.0, 4.0))
+    config.grid = (("student.train.learning_rate", (0.01, 0.02)),)
+    run_script("compare", config, tmp_path, dry_run=True)
+    # Teacher, ERM; standard KD with labels, tuned KD without, XCL.
+    assert sorted(trainings) == ["Distiller"] * 3 + ["Functional"] * 2
+    printed = capsys.readouterr().out
+    assert "[rehearsal] 5 kinds of training took one step each" in printed
+    # Of both cells; the teacher is theirs together. Three temperatures, then the chosen one.
+    for count, name in [
+        (1, "teacher"),
+        (4, "ERM"),
+        (2, "standard KD"),
+        (8, "tuned KD"),
+        (2, "XCL"),
+    ]:
+        assert re.search(rf"\n +{count} x {name}, 20 steps: [\d,]+ seconds\n", printed)
+    assert re.search(r"In all about [\d,]+ seconds\. Files: about [\d.]+ MB", printed)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_rehearsal_changes_no_result(digits_config, tmp_path):
+    digits_config.teacher.network.dropout = 0.5
+
+    def member():
+        experiment = Experiment(digits_config)
+        return experiment.train_supervised(experiment.config.teacher, 0).get_weights()
+
+    random.seed(1)
+    np.random.seed(2)
+    before = member()
+    states = random.getstate(), np.random.get_state()[1].tolist()
+    comparison.rehearse(untuned(digits_config.copy_and_resolve_references()), tmp_path)
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == states
+    assert_arrays(before, member())

@@ -1,0 +1,206 @@
+"""Probabilities that are given for logits: found by last layers and by values, and only there."""
+
+import keras
+import numpy as np
+import pytest
+import scipy.special
+import tensorflow as tf
+from by_hand import Recorder, Subclassed
+
+import ecl_tf
+from ecl_tf import outputs
+from ecl_tf._internal import probabilities
+
+LOGITS = np.random.default_rng(0).normal(size=(8, 5)).astype("float32")
+SOFTMAX = scipy.special.softmax(LOGITS, -1)
+DENSE, LAYERS = keras.layers.Dense, keras.layers
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (SOFTMAX, True),
+        (np.stack([SOFTMAX, SOFTMAX], 1), True),  # (batch, positions, classes).
+        (tf.cast(SOFTMAX, tf.bfloat16), True),
+        (np.eye(5, dtype="float32"), True),
+        (LOGITS, False),
+        (np.log(SOFTMAX), False),
+        (scipy.special.expit(LOGITS), False),
+        (SOFTMAX - np.float32([0.5, -0.5, 0, 0, 0]), False),  # The sum is 1, one is negative.
+        (np.vstack([SOFTMAX, LOGITS[:1]]), False),
+        (np.where(SOFTMAX > 0.9, SOFTMAX, np.nan), False),
+        (SOFTMAX[:3], False),  # By chance?
+        (SOFTMAX[:0], False),
+    ],
+)
+def test_rows_of_class_probabilities_are_told_by_their_values_in_a_compiled_step(raw, expected):
+    found = tf.function(probabilities.rows_that_look_like, jit_compile=True)
+    assert bool(found(outputs.Categorical(), tf.convert_to_tensor(raw))) is expected
+
+
+def test_of_named_outputs_any_and_of_other_kinds_none():
+    joint = outputs.Joint({"a": "categorical", "b": outputs.Normal(2)})
+    found = probabilities.rows_that_look_like
+    assert found(joint, {"a": tf.constant(SOFTMAX), "b": tf.constant(LOGITS[:, :4])})
+    assert not found(joint, {"a": tf.constant(LOGITS), "b": tf.constant(SOFTMAX)})
+    assert not found(outputs.Bernoulli(), tf.constant(SOFTMAX))
+
+
+class Hidden(Subclassed):
+    """No graph tells of its softmax."""
+
+    def call(self, inputs):
+        return tf.nn.softmax(super().call(inputs))
+
+
+def inner(activation="softmax", name=None):
+    return keras.Sequential([keras.Input((4,)), DENSE(3, activation)], name=name)
+
+
+def merged(x):
+    """Three classes of six by a layer without an activation."""
+    kernel = np.repeat(np.eye(3), 2, axis=0)
+    layer = DENSE(3, use_bias=False, kernel_initializer=lambda shape, dtype: tf.cast(kernel, dtype))
+    return layer(DENSE(6, "softmax")(x))
+
+
+ENDINGS = {
+    "argument": lambda x: DENSE(3, "softmax")(x),
+    "layer": lambda x: LAYERS.Softmax()(DENSE(3)(x)),
+    "activation": lambda x: LAYERS.Activation("softmax", dtype="float32")(DENSE(3)(x)),
+    "operation": lambda x: keras.ops.softmax(DENSE(3)(x)),
+    "layer as argument": lambda x: DENSE(3, LAYERS.Softmax())(x),
+    "inner network": lambda x: inner()(x),
+    "cast": lambda x: LAYERS.Activation("linear", dtype="float32")(inner()(x)),
+    "reshaped": lambda x: LAYERS.Dropout(0.5)(LAYERS.Reshape((3,))(inner()(x))),
+    "averaged": lambda x: LAYERS.Average()([inner()(x), inner()(x)]),
+    "by step": lambda x: LAYERS.TimeDistributed(DENSE(3, "softmax"))(LAYERS.RepeatVector(2)(x)),
+}
+BY_VALUE = {
+    "function": lambda x: LAYERS.Lambda(lambda z: tf.nn.softmax(z))(DENSE(3)(x)),
+    "weighted": lambda x: 0.3 * inner()(x) + 0.7 * inner()(x),
+    "subclass": lambda x: Hidden()(x),
+    "merged classes": merged,
+    "exponentials": lambda x: keras.ops.exp(DENSE(3, "log_softmax")(x)),
+}
+
+
+@pytest.mark.parametrize("last", ENDINGS.values(), ids=ENDINGS)
+def test_last_layers_tell_of_probabilities(last):
+    inputs = keras.Input((4,))
+    ending = keras.Model(inputs, last(inputs), name="ending")
+    with pytest.raises(ValueError, match=r"student 'ending' ends in softmax.*as_logits"):
+        probabilities.require_logits(outputs.Categorical(), ending, "student")
+
+
+@pytest.mark.parametrize("last", BY_VALUE.values(), ids=BY_VALUE)
+def test_values_tell_of_probabilities_where_no_layer_does(last):
+    inputs = keras.Input((4,))
+    ending = keras.Model(inputs, last(inputs), name="ending")
+    with pytest.raises(ValueError, match=r"'ending' answers with rows.*add up to 1.*Ensemble\("):
+        probabilities.require_logits(outputs.Categorical(), ending, "teacher")
+
+
+def test_values_are_asked_of_any_inputs_and_change_nothing():
+    ids, image = keras.Input((None,), dtype="int32", name="ids"), keras.Input((8, 8, 3), name="z")
+    x = LAYERS.GlobalAveragePooling1D()(LAYERS.Embedding(7, 4)(ids))
+    features = LAYERS.BatchNormalization()(LAYERS.Flatten()(image))
+    recorder = Recorder()
+    x = recorder(LAYERS.Dropout(0.5)(LAYERS.Concatenate()([x, features])))
+    hidden = LAYERS.Lambda(lambda z: tf.nn.softmax(z))(DENSE(3)(x))
+    model = keras.Model({"ids": ids, "z": image}, hidden)
+    before = [np.array(v) for v in model.variables]
+    with pytest.raises(ValueError, match="add up to 1"):
+        probabilities.require_logits(outputs.Categorical(), model, "teacher")
+    assert recorder.modes == [False] and len(recorder.batches[0]) == 4
+    assert all(np.array_equal(v, old) for v, old in zip(model.variables, before, strict=True))
+    # A linear layer tells that there are logits, and nothing is asked.
+    probabilities.require_logits(outputs.Categorical(), keras.Model(model.input, x), "teacher")
+    linear = keras.Model(model.input, DENSE(3)(x))
+    recorder.batches.clear()
+    probabilities.require_logits(outputs.Categorical(), linear, "teacher")
+    assert recorder.batches == []
+    text = keras.Input((1,), dtype="string")
+    counts = LAYERS.StringLookup(vocabulary=["7", "8"], output_mode="multi_hot")(text)
+    hidden = keras.Model(text, LAYERS.Lambda(lambda z: tf.nn.softmax(z))(DENSE(3)(counts)))
+    with pytest.raises(ValueError, match="add up to 1"):
+        probabilities.require_logits(outputs.Categorical(), hidden, "teacher")
+
+
+def bounded(x):
+    return LAYERS.Lambda(lambda z: tf.sigmoid(z))(x)
+
+
+def test_yes_no_probabilities_are_those_that_no_weights_take_out_of_0_to_1():
+    inputs = keras.Input((4,))
+    bernoulli = outputs.Bernoulli()
+
+    def model(last, bias=0.5, normalised=True):
+        keras.utils.set_random_seed(0)
+        x = LAYERS.LayerNormalization()(DENSE(8)(inputs)) if normalised else DENSE(8)(inputs)
+        units = DENSE(1, bias_initializer=keras.initializers.Constant(bias))
+        return keras.Model(inputs, last(units(0.1 * x)), name="ending")
+
+    with pytest.raises(ValueError, match="ends in sigmoid"):
+        averaged = LAYERS.Average()([DENSE(1, "sigmoid")(inputs), DENSE(1, "sigmoid")(inputs)])
+        probabilities.require_logits(bernoulli, keras.Model(inputs, averaged), "student")
+    for normalised in (True, False):
+        hidden = model(bounded, normalised=normalised)
+        with pytest.raises(ValueError, match=r"between 0 and 1.*answer='logits'"):
+            probabilities.require_logits(bernoulli, hidden, "teacher")
+        probabilities.require_logits(bernoulli, hidden, "teacher", said_to_be_logits=[""])
+    # Logits that lie in [0, 1] by chance: 0.5 and what a normalised layer adds.
+    small = model(LAYERS.Lambda(lambda z: tf.identity(z)), bias=0.3)
+    rows = np.random.default_rng(0).normal(size=(100, 4))
+    assert small(rows).numpy().min() > 0 and small(rows).numpy().max() < 1
+    probabilities.require_logits(bernoulli, small, "student")
+
+
+def test_neither_students_nor_members_of_a_teacher_may_end_in_probabilities():
+    plain = keras.Sequential([keras.Input((4,)), DENSE(3)])
+    ending = keras.Sequential([keras.Input((4,)), DENSE(3, "softmax")])
+    for networks in ((ending, plain), (plain, [plain, ending])):
+        with pytest.raises(ValueError, match="ends in softmax"):
+            ecl_tf.Distiller(*networks)
+    # Where nothing is known of the inputs, data tells.
+    for networks in ((plain, Hidden()), (Hidden(), plain)):
+        distiller = ecl_tf.Distiller(*networks)
+        distiller.compile()
+        with pytest.raises(ValueError, match="add up to 1"):
+            distiller.fit(LOGITS[:, :4], verbose=0)
+
+
+def test_probabilities_of_one_of_several_outputs_are_not_taken_for_logits():
+    inputs = keras.Input((4,))
+
+    def network(last):
+        return keras.Model(inputs, {"a": last(DENSE(3)(inputs)), "b": DENSE(1)(inputs)})
+
+    output = {"a": "categorical", "b": "bernoulli"}
+    logits = network(LAYERS.Identity())
+    ecl_tf.Distiller(logits, network(LAYERS.Identity()), output=output)
+    for last, reason in (
+        (LAYERS.Softmax(), "ends in softmax"),
+        (LAYERS.Lambda(tf.nn.softmax), "1"),
+    ):
+        with pytest.raises(ValueError, match=rf"teacher .* {reason}"):
+            ecl_tf.Distiller(logits, network(last), output=output)
+
+
+def test_regressors_may_end_in_anything():
+    inputs = keras.Input((4,))
+    for last in (Subclassed(2), DENSE(2, LAYERS.LeakyReLU()), DENSE(2, "sigmoid")):
+        model = keras.Model(inputs, last(inputs))
+        probabilities.require_logits(outputs.Normal(1), model, "student")
+
+
+def test_the_layer_that_is_named_leaves_the_logits():
+    outer = keras.Sequential([keras.Input((4,)), inner(name="inner"), LAYERS.Reshape((3,))])
+    x = LOGITS[:, :4]
+    expected = outer(x).numpy()
+    with pytest.raises(ValueError) as refused:
+        ecl_tf.Distiller(outer, inner("linear"))
+    line = str(refused.value).partition("trainable as before. ")[2].partition(" leaves")[0]
+    exec(line, {"model": outer, "keras": keras})
+    distiller = ecl_tf.Distiller(outer, inner("linear"))
+    np.testing.assert_allclose(scipy.special.softmax(distiller(x), -1), expected, rtol=1e-5)

@@ -1,0 +1,147 @@
+"""The range of inputs that networks expect, from their first layers, and data outside of it."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ecl_tf
+from ecl_tf import preprocessing
+from ecl_tf._internal import ranges
+from ecl_tf.teachers.pretrained import ApplicationPreprocessing
+
+LAYERS = keras.layers
+UNIT = np.random.default_rng(0).random((16, 8, 8, 3), "float32")
+BYTES = 255.0 * UNIT
+STANDARD = np.random.default_rng(0).normal(size=(16, 8, 8, 3)).astype("float32")
+
+
+def network(*first, shape=(8, 8, 3)):
+    x = inputs = keras.Input(shape)
+    for layer in first:
+        x = layer(x)
+    return keras.Model(inputs, LAYERS.Dense(3)(LAYERS.Flatten()(x)))
+
+
+def nested(x):
+    return keras.Sequential([keras.Input((8, 8, 3)), LAYERS.Rescaling(1 / 255)])(x)
+
+
+def mean_of_imagenet():
+    return LAYERS.Normalization(mean=[123.7, 116.3, 103.5], variance=[3409.0, 3263.0, 3291.0])
+
+
+BYTE = {
+    "scaled to [0, 1]": [LAYERS.Rescaling(1 / 255)],
+    "scaled to [-1, 1]": [
+        LAYERS.RandomFlip(),
+        LAYERS.Resizing(4, 4),
+        LAYERS.Rescaling(1 / 127.5, -1),
+    ],
+    "in a network": [nested],
+    "division": [lambda x: x / 255.0],
+    "caffe": [keras.applications.vgg16.preprocess_input],
+    "tf": [keras.applications.mobilenet_v2.preprocess_input],
+    "centred": [lambda x: (x - 127.5) / 127.5],
+    "statistics": [mean_of_imagenet()],
+    "its own": [ApplicationPreprocessing("MobileNetV2")],
+}
+IN_0_TO_1 = {
+    "times 255": [LAYERS.Rescaling(255.0), ApplicationPreprocessing("VGG16")],
+    "statistics": [LAYERS.Normalization(mean=[0.485, 0.456, 0.406], variance=[0.05, 0.05, 0.05])],
+    "both": [LAYERS.Rescaling(2.0), LAYERS.Normalization(mean=1.0, variance=0.3)],
+}
+
+
+@pytest.mark.parametrize("first", BYTE.values(), ids=BYTE)
+def test_networks_for_images_of_0_to_255_refuse_those_in_0_to_1(first):
+    asked = [("teacher", network(*first))]
+    ranges.require_within(asked, BYTES)
+    ranges.require_within(asked, np.zeros_like(BYTES))  # Tells nothing.
+    with pytest.raises(
+        ValueError, match=r"teacher .* expect .*255.*lie between 0\.0\d* and (1|0.99)"
+    ):
+        ranges.require_within(asked, UNIT)
+
+
+@pytest.mark.parametrize("first", IN_0_TO_1.values(), ids=IN_0_TO_1)
+def test_networks_for_images_in_0_to_1_refuse_those_of_0_to_255(first):
+    asked = [("student", network(*first))]
+    ranges.require_within(asked, UNIT)
+    for wrong in (BYTES, BYTES.astype("uint8"), BYTES * (np.arange(64).reshape(8, 8, 1) < 13)):
+        with pytest.raises(ValueError, match=r"student .* expect .*/ 255\.0.* and 25[45]"):
+            ranges.require_within(asked, wrong)
+    flag = tf.function(lambda x: ranges.outside(asked, x)[0], jit_compile=True)(BYTES)
+    assert bool(flag)
+
+
+def test_layers_that_tell_nothing_refuse_nothing():
+    unknown = [LAYERS.Rescaling(3.0)], [LAYERS.Normalization()], [LAYERS.BatchNormalization()], []
+    for first in (*unknown, [LAYERS.Lambda(lambda x: x / 255.0)]):
+        model = network(*first)
+        assert ranges.expected_by(model) == {}
+        assert ranges.outside([("student", model)], BYTES) == (None, "")
+
+
+def test_features_of_a_table_are_compared_with_the_statistics_of_each():
+    rng = np.random.default_rng(0)
+    table = rng.normal([2000.0, 0.1], [5.0, 0.02], (64, 2)).astype("float32")
+    inputs = {"row": keras.Input((2,), name="row"), "other": keras.Input((1,), name="other")}
+    normalise = LAYERS.Normalization()
+    normalise.adapt(table)
+    x = LAYERS.Concatenate()([normalise(inputs["row"]), inputs["other"]])
+    asked = [("student", keras.Model(inputs, LAYERS.Dense(3)(x)))]
+    other = rng.normal(size=(64, 1))
+    ranges.require_within(asked, {"row": table, "other": 1e6 * other})
+    outlier = table.copy()
+    outlier[0] = 1e9
+    ranges.require_within(asked, {"row": outlier, "other": other})
+    for wrong in (table * 1000.0, table / 1000.0, (table - table.mean(0)) / table.std(0)):
+        with pytest.raises(ValueError, match="of input 'row' values around"):
+            ranges.require_within(asked, {"row": wrong, "other": other})
+
+
+def plain():
+    return keras.Sequential([keras.Input((8, 8, 3)), LAYERS.Flatten(), LAYERS.Dense(3)])
+
+
+def test_a_distiller_refuses_other_ranges_of_its_networks_and_of_its_data():
+    expects_bytes, expects_units = network(*BYTE["tf"]), network(*IN_0_TO_1["times 255"])
+    with pytest.raises(ValueError, match=r"student .*from 0 to 255.*teacher .*from 0 to 1"):
+        ecl_tf.Distiller(expects_bytes, expects_units)
+    for student, teacher in ((plain(), expects_units), (expects_units, plain())):
+        distiller = ecl_tf.Distiller(student, teacher, sampler="Empirical")
+        distiller.compile("adam")
+        distiller.fit(UNIT, verbose=0)
+        before = student.get_weights()
+        dataset = tf.data.Dataset.from_tensor_slices(BYTES).batch(8)
+        for data in (BYTES, dataset, dataset.map(lambda x: tf.cast(x, tf.uint8))):
+            for run in (distiller.fit, distiller.evaluate):
+                with pytest.raises(ValueError, match=r"expect values from 0 to 1"):
+                    run(data, verbose=0)
+        keras.tree.map_structure(np.testing.assert_array_equal, student.get_weights(), before)
+    # The remedies.
+    distiller.fit(dataset.map(lambda x: x / 255.0), verbose=0)
+    scaled = preprocessing.with_preprocessing(expects_bytes, [LAYERS.Rescaling(255.0)], (8, 8, 3))
+    distiller = ecl_tf.Distiller(expects_units, scaled)
+    distiller.compile("adam")
+    distiller.fit(UNIT, verbose=0)
+
+
+class Fussy(LAYERS.Layer):
+    """A softmax that nothing is known of before there is real data."""
+
+    def call(self, x):
+        if hasattr(x, "numpy"):
+            raise NotImplementedError
+        return tf.nn.softmax(x)
+
+
+def test_the_first_batch_tells_of_probabilities_that_made_up_inputs_could_not():
+    model = keras.Sequential([plain(), Fussy()])
+    model.build((None, 8, 8, 3))
+    for student, teacher, role in ((plain(), model, "teacher"), (model, plain(), "student")):
+        distiller = ecl_tf.Distiller(student, teacher, sampler="Empirical")
+        distiller.compile("adam")
+        with pytest.raises(ValueError, match=rf"step 1 .*The {role} .*add up to 1"):
+            distiller.fit(UNIT, verbose=0)

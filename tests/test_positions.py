@@ -1,0 +1,193 @@
+"""One weight for each position: masks, sample weights, unknown labels, by NumPy and Keras."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from by_hand import kl
+from scipy.special import log_softmax, softmax
+
+from ecl_tf import Distiller, losses, metrics, outputs
+from ecl_tf._internal import random
+
+RNG = np.random.default_rng(0)
+ROWS, STEPS, CLASSES = 12, 5, 3
+LENGTHS = RNG.integers(1, STEPS + 1, ROWS)
+REAL = np.arange(STEPS) < LENGTHS[:, None]
+TOKENS = np.where(REAL, RNG.integers(1, 9, (ROWS, STEPS)), 0).astype("int32")
+TAGS = RNG.integers(0, CLASSES, (ROWS, STEPS))
+WEIGHTS = RNG.uniform(size=(ROWS, STEPS)).astype("float32")
+VOID = np.where(RNG.uniform(size=(ROWS, STEPS)) < 0.3, 255, TAGS)
+
+
+def tagger(seed, mask_zero=True):
+    keras.utils.set_random_seed(seed)
+    tokens = keras.Input((None,), dtype="int32")
+    embedded = keras.layers.Embedding(9, 4, mask_zero=mask_zero)(tokens)
+    return keras.Model(tokens, keras.layers.Dense(CLASSES)(embedded))
+
+
+STUDENT, TEACHER = tagger(1).get_weights(), tagger(2).get_weights()
+
+
+def distiller(mask_zero=True, rate=0.0, metrics=(), weighted_metrics=(), **arguments):
+    student, teacher = tagger(1, mask_zero), tagger(2, mask_zero)
+    student.set_weights([3 * weight for weight in STUDENT])
+    its = Distiller(student, teacher, sampler="Empirical", **arguments)
+    its.compile(
+        keras.optimizers.SGD(rate), metrics=list(metrics), weighted_metrics=list(weighted_metrics)
+    )
+    return its
+
+
+def answers():
+    """Raw outputs of teacher and student by their weights."""
+    embedding, kernel, bias = TEACHER
+    theirs = embedding[TOKENS] @ kernel + bias
+    embedding, kernel, bias = (3 * weight for weight in STUDENT)
+    return theirs, embedding[TOKENS] @ kernel + bias
+
+
+TEACHERS, STUDENTS = answers()
+DIVERGENCE = kl(TEACHERS, STUDENTS)
+SAME = (TEACHERS.argmax(-1) == STUDENTS.argmax(-1)).astype(float)
+LIKELIHOOD = np.take_along_axis(log_softmax(STUDENTS, -1), TAGS[..., None], -1)[..., 0]
+CORRECT = (STUDENTS.argmax(-1) == TAGS).astype(float)
+
+
+def test_masked_steps_have_no_say_in_loss_means_and_metrics_at_any_batch_size():
+    its = distiller(
+        label_weight=0.5, metrics=["accuracy", metrics.NegativeLogLikelihood("categorical")]
+    )
+    for size in (ROWS, 5):
+        logs = its.evaluate(TOKENS, TAGS, batch_size=size, verbose=0, return_dict=True)
+        expected = {
+            "divergence": DIVERGENCE[REAL].mean(),
+            "agreement": SAME[REAL].mean(),
+            "label_loss": -LIKELIHOOD[REAL].mean(),
+            "accuracy": CORRECT[REAL].mean(),
+            "nll": -LIKELIHOOD[REAL].mean(),
+        }
+        expected["loss"] = expected["divergence"] + 0.5 * expected["label_loss"]
+        assert logs == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_step_with_masks_weights_and_unknown_labels_follows_their_gradient():
+    its = distiller(rate=1.0, label_weight=0.5, output=outputs.Categorical(ignore_class=255))
+    bias = its.student.layers[-1].bias
+    before = bias.numpy()
+    its.fit(TOKENS, VOID, sample_weight=WEIGHTS, batch_size=ROWS, verbose=0)
+    known, one_hot = REAL & (VOID != 255), np.eye(CLASSES)[TAGS]
+    p, q = softmax(TEACHERS, -1), softmax(STUDENTS, -1)
+    matched = ((WEIGHTS * REAL)[..., None] * (q - p)).sum((0, 1)) / REAL.sum()
+    learned = ((WEIGHTS * known)[..., None] * (q - one_hot)).sum((0, 1)) / known.sum()
+    np.testing.assert_allclose(before - bias.numpy(), matched + 0.5 * learned, rtol=1e-4)
+
+
+def test_weights_of_positions_weigh_losses_as_keras_does_and_means_by_their_sum():
+    accuracy = keras.metrics.SparseCategoricalAccuracy(name="weighted")
+    its = distiller(mask_zero=False, metrics=["accuracy"], weighted_metrics=[accuracy])
+    logs = its.evaluate(TOKENS, TAGS, sample_weight=WEIGHTS, verbose=0, return_dict=True)
+    expected = {
+        "divergence": (WEIGHTS * DIVERGENCE).mean(),
+        "loss": (WEIGHTS * DIVERGENCE).mean(),
+        "agreement": np.average(SAME, weights=WEIGHTS),
+        "accuracy": CORRECT.mean(),
+        "weighted": np.average(CORRECT, weights=WEIGHTS),
+    }
+    assert logs == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match=r"sample_weight has shape \(batch, 4\).*positions"):
+        distiller().evaluate(TOKENS, TAGS, sample_weight=WEIGHTS[:, :4], verbose=0)
+
+
+def test_unknown_labels_are_left_out_of_every_metric_and_wrong_ones_refused(subtests):
+    known = VOID != 255
+    output = outputs.Categorical(ignore_class=255)
+    own = [
+        "accuracy",
+        metrics.ExpectedCalibrationError(),
+        keras.metrics.MeanIoU(CLASSES, sparse_y_pred=False, name="iou"),
+    ]
+    its = distiller(False, metrics=own, output=output, label_weight=1.0)
+    logs = its.evaluate(TOKENS, VOID, batch_size=5, verbose=0, return_dict=True)
+    plain = keras.metrics.MeanIoU(CLASSES)
+    plain.update_state(TAGS[known], STUDENTS.argmax(-1)[known])
+    calibration = metrics.ExpectedCalibrationError()
+    calibration.update_state(TAGS[known], STUDENTS[known])
+    expected = {
+        "label_loss": -LIKELIHOOD[known].mean(),
+        "accuracy": CORRECT[known].mean(),
+        "iou": float(plain.result()),
+        "ece": float(calibration.result()),
+    }
+    assert {name: logs[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+
+    with subtests.test("plain Keras"):
+        model = tagger(1)
+        model.set_weights([3 * weight for weight in STUDENT])
+        model.compile("sgd", losses.NegativeLogLikelihood(output))
+        known &= REAL
+        loss = model.evaluate(TOKENS, VOID, verbose=0)
+        assert loss == pytest.approx(-LIKELIHOOD[known].mean(), rel=1e-5)
+
+    with subtests.test("of yes and no"):
+        yes = np.where(known[:, :CLASSES], TAGS[:, :CLASSES] > 0, -1).astype("float32")
+        student = keras.Sequential([keras.Input((CLASSES,)), keras.layers.Identity()])
+        raw = RNG.normal(size=(ROWS, CLASSES)).astype("float32")
+        unknown = outputs.Bernoulli(ignore_class=-1)
+        its = Distiller(student, student, output=unknown, label_weight=1.0)
+        its.compile(metrics=["accuracy", keras.metrics.AUC(name="auc")])
+        logs = its.evaluate(raw, yes, verbose=0, return_dict=True)
+        chance = 1 / (1 + np.exp(-raw))
+        likelihood = np.where(yes > 0, np.log(chance), np.log(1 - chance))
+        auc = keras.metrics.AUC()
+        auc.update_state(yes[yes >= 0], chance[yes >= 0])
+        expected = {
+            "label_loss": -(likelihood * (yes >= 0)).sum(-1).mean(),
+            "accuracy": ((raw > 0) == yes)[yes >= 0].mean(),
+            "auc": float(auc.result()),
+        }
+        assert {name: logs[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+
+
+def test_features_and_functions_of_a_whole_batch_leave_masked_steps_out_or_say_that_they_cannot():
+    names = {"teacher_layer_name": None, "student_layer_name": None}
+    feature_loss = keras.distillation.FeatureDistillation("mse", **names)
+    its = distiller(feature_losses=[feature_loss])
+    logs = its.evaluate(TOKENS, verbose=0, return_dict=True)
+    squares = ((TEACHERS - STUDENTS) ** 2).mean(-1)
+    assert logs["feature_loss"] == pytest.approx(squares[REAL].mean(), rel=1e-5)
+
+    def share_right(y_true, y_pred):
+        return tf.reduce_mean(tf.cast(tf.argmax(y_pred, -1) == tf.cast(y_true, tf.int64), "float"))
+
+    its = distiller(metrics=[share_right])
+    with pytest.raises(ValueError, match=r"share_right.*one number for the whole batch"):
+        its.evaluate(TOKENS, TAGS, verbose=0)
+    its = distiller(mask_zero=False, metrics=[share_right])
+    logs = its.evaluate(TOKENS, TAGS, verbose=0, return_dict=True)
+    assert logs["share_right"] == pytest.approx(CORRECT.mean())
+
+
+def test_a_metric_of_pixels_sees_the_unmodified_images_of_a_training_alone():
+    images = RNG.uniform(size=(ROWS, 4, 4, 1)).astype("float32")
+    labels = RNG.integers(0, 2, (ROWS, 4, 4))
+
+    def dice(y_true, y_pred):
+        return tf.reduce_mean(y_pred[..., 1] * tf.cast(y_true, "float32"))
+
+    student = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 1)])
+    iou = keras.metrics.MeanIoU(2, sparse_y_pred=False, name="iou")
+    its = Distiller(student, keras.models.clone_model(student), sampler="Uncertain", seed=3)
+    its.compile(keras.optimizers.SGD(0.0), metrics=[iou, dice])
+    seed = random.fold_in(random.fold_in(its.seed, 0), 0)
+    drawn = its.sampler(images, seed=seed, networks=its._networks())
+    kept, sources = np.asarray(drawn.unmodified), np.asarray(drawn.sources)
+    assert 0 < kept.sum() < ROWS
+    logs = its.fit(images, labels, batch_size=ROWS, shuffle=False, verbose=0).history
+    shares = softmax(student.predict(images[sources[kept]], verbose=0), -1)
+    plain = keras.metrics.MeanIoU(2)
+    plain.update_state(labels[sources[kept]], shares.argmax(-1))
+    assert logs["iou"][0] == pytest.approx(float(plain.result()), rel=1e-5)
+    expected = (shares[..., 1] * labels[sources[kept]]).mean()
+    assert logs["dice"][0] == pytest.approx(expected, rel=1e-4)

@@ -1,0 +1,213 @@
+"""Weights without labels count, settings that change take effect, and bad steps leave no trace."""
+
+import by_hand
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from by_hand import kl, linear, logits, numbers, weights
+
+from ecl_tf import Distiller, resume, samplers
+
+ROWS = 16
+X = numbers(ROWS, by_hand.SIZE, seed=1)
+WEIGHTS = np.random.default_rng(2).uniform(size=ROWS).astype("float32")
+STUDENT, TEACHER = weights(seed=2), weights(seed=3)
+DIVERGENCE = kl(logits(X, TEACHER), logits(X, STUDENT))
+
+
+def distiller(rate=0.0, **arguments):
+    arguments = {"sampler": "Empirical", **arguments}
+    its = Distiller(linear(STUDENT), linear(TEACHER), **arguments)
+    its.compile(keras.optimizers.SGD(rate))
+    return its
+
+
+class Rows(keras.utils.PyDataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        part = slice(8 * index, 8 * index + 8)
+        return X[part], None, WEIGHTS[part]
+
+
+def generator():
+    yield from (Rows()[index] for index in range(2))
+
+
+# Weights without labels.
+
+
+def test_weights_count_without_labels_wherever_they_come_from(tmp_path, subtests):
+    expected = (WEIGHTS * DIVERGENCE).mean()
+    dataset = tf.data.Dataset.from_tensor_slices((X, WEIGHTS)).batch(8)
+    dataset = dataset.map(lambda x, w: (x, None, w))
+    batches = resume.batches((X, WEIGHTS), 8, seed=0)
+    cases = {
+        "arrays": lambda: distiller().fit(X, sample_weight=WEIGHTS, verbose=0),
+        "PyDataset": lambda: distiller().fit(Rows(), verbose=0),
+        "generator": lambda: distiller().fit(generator(), verbose=0),
+        "dataset": lambda: distiller().fit(dataset, verbose=0),
+        "resume": lambda: resume.fit(
+            distiller(),
+            lambda step: batches(step).map(lambda x, w: (x, None, w)),
+            tmp_path,
+            steps=2,
+            verbose=0,
+        ),
+    }
+    for name, fit in cases.items():
+        with subtests.test(name):
+            np.testing.assert_allclose(fit().history["loss"], [expected], rtol=1e-5)
+    with subtests.test("validation"):
+        logs = distiller().fit(X, validation_data=(X, None, WEIGHTS), verbose=0).history
+        np.testing.assert_allclose(logs["val_loss"], [expected], rtol=1e-5)
+        np.testing.assert_allclose(logs["loss"], [DIVERGENCE.mean()], rtol=1e-5)
+    for name, data in {"arrays": X, "PyDataset": Rows(), "dataset": dataset}.items():
+        with subtests.test(f"evaluation of {name}"):
+            w = WEIGHTS if name == "arrays" else None
+            logs = distiller().evaluate(data, sample_weight=w, verbose=0, return_dict=True)
+            assert logs["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_weights_of_classes_need_labels_and_endless_data_a_number_of_steps():
+    with pytest.raises(ValueError, match=r"class_weight needs labels"):
+        distiller().fit(X, class_weight={0: 1.0, 1: 2.0, 2: 1.0})
+    endless = tf.data.Dataset.from_tensors(X).repeat()
+    for data in (endless, resume.batches(X, 8, seed=0)(0)):
+        with pytest.raises(ValueError, match=r"endless.*steps_per_epoch"):
+            distiller().fit(data)
+        with pytest.raises(ValueError, match=r"endless.*validation_steps"):
+            distiller().fit(X, validation_data=data)
+    with pytest.raises(ValueError, match=r"endless.*steps="):
+        distiller().evaluate(endless)
+
+
+def test_rows_of_weight_0_are_nobodys_partner():
+    padded = X.copy()
+    padded[10:] = 1e6
+    real = np.arange(ROWS) < 10
+    seen = []
+
+    class Spy(keras.layers.Layer):
+        def call(self, inputs):
+            tf.py_function(lambda x: seen.append(x.numpy()), [inputs], [])
+            return inputs
+
+    its = Distiller(linear(STUDENT), linear(TEACHER, Spy()), sampler="Mixup")
+    its.compile(keras.optimizers.SGD(0.1))
+    its.fit(padded, sample_weight=real.astype("float32"), batch_size=ROWS, epochs=3, verbose=0)
+    assert np.abs(np.concatenate(seen)).max() < 10.0
+
+
+# Settings that change after compile.
+
+
+def test_settings_that_change_take_effect_in_the_next_step():
+    softer = 16 * kl(logits(X, TEACHER) / 4, logits(X, STUDENT) / 4)
+    its = distiller(temperature=4.0)
+
+    class Anneal(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.model.temperature = [4.0, 1.0, 4.0][epoch]
+
+    history = its.fit(X, epochs=3, callbacks=[Anneal()], verbose=0).history
+    expected = [softer.mean(), DIVERGENCE.mean(), softer.mean()]
+    np.testing.assert_allclose(history["divergence"], expected, rtol=1e-5)
+    assert its.temperature == 4.0
+    assert its.evaluate(X, verbose=0, return_dict=True)["loss"] == pytest.approx(softer.mean())
+    its.temperature = 1.0
+    its.divergence = "reverse_kl"
+    history = its.fit(X, verbose=0).history
+    reverse = kl(logits(X, STUDENT), logits(X, TEACHER)).mean()
+    np.testing.assert_allclose(history["divergence"], [reverse], rtol=1e-5)
+    its.divergence, its.label_weight = "kl", 2.0
+    logs = its.fit(X, np.zeros(ROWS, "int32"), verbose=0).history
+    np.testing.assert_allclose(
+        logs["loss"], np.add(logs["divergence"], np.multiply(2.0, logs["label_loss"])), rtol=1e-5
+    )
+    its.label_weight, its.sampler = 0.0, samplers.Mixup(seen := 0.5)
+    mixed = its.fit(X, verbose=0).history["divergence"][0]
+    assert abs(mixed - DIVERGENCE.mean()) > 1e-3 and its.get_config()["sampler"]
+    assert its.sampler.alpha == seen
+
+
+def test_what_a_distiller_keeps_and_wrong_settings_are_refused():
+    its = distiller()
+    with pytest.raises(ValueError, match=r"keeps its teacher.*new one"):
+        its.teacher = linear(TEACHER)
+    with pytest.raises(ValueError, match=r"temperature must be a positive number; got -1"):
+        its.temperature = -1.0
+    with pytest.raises(ValueError, match=r"Unknown sampler .*Mixop"):
+        its.sampler = "Mixop"
+
+
+# Steps that are not applied.
+
+
+def networks_with_state(seed):
+    return keras.Sequential(
+        [
+            keras.Input((by_hand.SIZE,)),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.5, seed=seed),
+            keras.layers.Dense(3),
+        ]
+    )
+
+
+def test_after_a_bad_step_all_is_as_it_was_before():
+    its = Distiller(networks_with_state(1), linear(TEACHER), sampler="Mixup")
+    its.compile("adam")
+    its.fit(X, batch_size=ROWS, epochs=3, verbose=0)
+    state = [*its.student.variables, *its.optimizer.variables, its.step]
+    before = [variable.numpy() for variable in state]
+    broken = X.copy()
+    broken[3, 1] = np.nan
+    with pytest.raises(FloatingPointError, match=r"in step 4 .*as they were before that step"):
+        its.fit(broken, batch_size=ROWS, verbose=0)
+    for variable, value in zip(state, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.path)
+    its.fit(X, batch_size=ROWS, verbose=0)
+    assert int(its.step.numpy()) == 4
+
+
+def test_wrong_labels_of_a_stream_stop_before_their_update_and_an_evaluation_at_its_end():
+    labels = np.zeros(ROWS, "int64")
+    labels[9] = 7
+
+    def stream():
+        for row in range(0, ROWS, 4):
+            yield X[row : row + 4], labels[row : row + 4]
+
+    its = distiller(rate=0.1, label_weight=1.0)
+    with pytest.raises(ValueError, match=r"step 3 .*: 1 labels are out of range; their mean is 7"):
+        its.fit(stream(), verbose=0)
+    assert int(its.step.numpy()) == 2 and np.isfinite(its.student.get_weights()[0]).all()
+    with pytest.raises(ValueError, match=r"evaluation.*1 labels.*class indices from 0 to 2"):
+        its.evaluate(stream(), verbose=0)
+    with pytest.raises(ValueError, match=r"Labels are out of range: 7\. Expected class indices"):
+        its.fit(X, labels, verbose=0)
+
+
+def test_an_evaluation_of_nan_says_so_and_is_nan():
+    its = Distiller(networks_with_state(1), networks_with_state(2))
+    its.compile(metrics=["accuracy"])
+    broken = np.where(np.arange(ROWS)[:, None] == 5, np.nan, X)
+    with pytest.warns(UserWarning, match=r"evaluation met NaN or Inf: the inputs had it in 1 of"):
+        logs = its.evaluate(broken, np.zeros(ROWS), batch_size=8, verbose=0, return_dict=True)
+    assert all(np.isnan(value) for value in logs.values()), logs
+
+
+def test_a_training_without_metrics_says_once_how_good_both_networks_are(capsys):
+    labels = np.arange(ROWS) % 3
+    its = distiller()
+    its.fit(X, validation_data=(X, labels), epochs=2, verbose=2)
+    said = [line for line in capsys.readouterr().out.splitlines() if "validation labels" in line]
+    expected = [(logits(X, network).argmax(-1) == labels).mean() for network in (TEACHER, STUDENT)]
+    parts = [f"{each} {share:.4g}" for each, share in zip(2 * ["accuracy"], expected, strict=True)]
+    assert len(said) == 1 and all(part in said[0] for part in parts), (said, parts)
+    for quiet in ({"verbose": 0}, {"verbose": 2, "validation_data": (X, labels - 1)}):
+        its.fit(X, **{"validation_data": (X, labels), **quiet})
+    assert "validation labels" not in capsys.readouterr().out
