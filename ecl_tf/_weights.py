@@ -82,6 +82,14 @@ def weigh(output, raw, masks=None, sample_weight=None, labels=None):
     return Weights(of_loss, of_mean, counts)
 
 
+def argument(weights):
+    """The argument `weights` of an output's method; none where there are no weights.
+
+    An output of the user's own may have methods without it.
+    """
+    return {} if weights is None else {"weights": weights}
+
+
 def _product(factors, shape, what):
     result = tf.ones([1] * len(shape))
     for factor in factors:

@@ -456,10 +456,10 @@ class Distiller(keras.Model):
         """
         both, output = (teacher.distribution, student.distribution), self.output_kind
         weights = _weights.weigh(output, student.raw, student.masks, sampled_weight)
-        arguments = self.divergence, self._temperature, weights.of_loss
-        divergence = output.divergence(*both, *arguments)
+        given = {"divergence": self.divergence, "temperature": self._temperature}
+        divergence = output.divergence(*both, **given, **_weights.argument(weights.of_loss))
         # Where answers are NaN there is no agreement, whatever an argmax makes of them.
-        closeness = output.compare(*both, weights.of_mean)
+        closeness = output.compare(*both, **_weights.argument(weights.of_mean))
         closeness = {name: value + 0.0 * divergence for name, value in closeness.items()}
         values = {"divergence": divergence, **closeness}
         counts = {**weights.counts, "divergence": weights.counts.get("loss", 1.0)}
@@ -467,7 +467,9 @@ class Distiller(keras.Model):
         if self.label_weight > 0.0:
             _checks.labels(self.label_weight, labels, output, labelled.raw)
             its = _weights.weigh(output, labelled.raw, labelled.masks, label_weights, labels)
-            label_loss = output.negative_log_likelihood(labelled.distribution, labels, its.of_loss)
+            label_loss = output.negative_log_likelihood(
+                labelled.distribution, labels, **_weights.argument(its.of_loss)
+            )
             values["label_loss"] = label_loss
             counts["label_loss"] = its.counts.get("loss", 1.0)
             loss += self.label_weight * label_loss

@@ -196,8 +196,9 @@ class _Walk:
                 return None
             value = _constant(nodes, others[0])
             for masked, layer in self._masked:
-                if masked is not None and masked == value:
-                    return Use(layer, True, value)
+                # In float32, as in the graph.
+                if masked is not None and np.float32(masked) == value:
+                    return Use(layer, True, masked)
             return Use(self._layer_of(node), True)
         place = _LOOKUPS.get(node.op)
         if place is None or sources[place] != source:
@@ -251,8 +252,8 @@ def _constant(nodes, name):
 
 
 def _masked_value(layer):
-    """The value of which a Keras layer makes a mask, in float32 as in the graph; or None."""
+    """The value of which a Keras layer makes a mask, or None."""
     if isinstance(layer, keras.layers.Masking):
-        value = np.asarray(layer.mask_value, "float32")
+        value = np.asarray(layer.mask_value)
         return value.item() if value.size == 1 else None
     return 0 if getattr(layer, "mask_zero", False) else None

@@ -162,7 +162,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
     What that step did is put back, unless its update itself overflowed. `Distiller.fit` puts this
     before all other callbacks, so no checkpoint is written over by weights that are not finite.
-    For that the host waits for every execution, of `steps_per_execution` steps, and reads eight
+    For that the host waits for every execution, of `steps_per_execution` steps, and reads eleven
     numbers: the only ones in an epoch. At the end of an evaluation that met NaN or Inf it warns.
     """
 

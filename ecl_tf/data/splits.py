@@ -18,6 +18,7 @@ from ecl_tf._internal import random
 
 # Examples, as they are stored: 8,192 JPEG files of ImageNet are 0.9 GB.
 SHUFFLE_BUFFER = 8192
+_SEEN = 64  # Images that tell of a range.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +81,9 @@ def require_usable(splits: Splits, name: str) -> None:
         name: of the data set, for messages.
 
     Raises:
-        ValueError: if a part is empty, without end, or of an unknown length where that matters, or
-            if an input or a label is NaN or infinite, naming the part and the place.
+        ValueError: if a part is empty, without end, or of an unknown length where that matters, if
+            an input or a label is NaN or infinite, naming the part and the place, or if images
+            are from 0 to 255 and not uint8.
     """
     if not isinstance(splits, Splits):
         raise ValueError(
@@ -104,6 +106,9 @@ def require_usable(splits: Splits, name: str) -> None:
         leaves = keras.tree.flatten(dataset.element_spec)
         if not streamed and any(leaf.dtype.is_floating for leaf in leaves):
             _require_finite(dataset, f"The {part} split of {name!r}")
+        if (decode := splits.decode) is not None and streamed:
+            dataset = dataset.map(lambda x, *rest: (decode(x, tf.constant([0, 0])), *rest))
+        _require_images_in_range(dataset, f"The {part} split of {name!r}")
 
 
 def _require_finite(dataset, what):
@@ -123,6 +128,31 @@ def _require_finite(dataset, what):
                     "Remove or fill such values."
                 )
         first += len(keras.tree.flatten(batch)[0])
+
+
+def _require_images_in_range(dataset, what):
+    """Refuses images from 0 to 255 that are no uint8, which alone is scaled to [0, 1]."""
+
+    def is_image(leaf):
+        is_number = leaf.dtype.is_floating or leaf.dtype.is_integer
+        is_unscaled = is_number and leaf.dtype != tf.uint8
+        return is_unscaled and leaf.shape.rank == 3 and leaf.shape[-1] in (1, 3, 4)
+
+    specs = keras.tree.flatten_with_path(dataset.element_spec[0])
+    images = {tuple(path): number for number, (path, leaf) in enumerate(specs) if is_image(leaf)}
+    if not images:
+        return
+    inputs, *_ = next(iter(dataset.batch(_SEEN)))
+    for path, number in images.items():
+        leaf = keras.tree.flatten(inputs)[number]
+        low, high = (float(f(leaf)) for f in (tf.reduce_min, tf.reduce_max))
+        if low >= 0.0 and 128.0 < high <= 255.0:
+            name = f" {'/'.join(map(str, path))!r}" if path else ""
+            raise ValueError(
+                f"{what} has images{name} of {leaf.dtype.name} from {low:g} to {high:g}. Networks "
+                "and samplers expect [0, 1], to which only uint8 images are scaled: give "
+                "dataset.map(lambda x, y: (x / 255.0, y)), or tf.cast(x, tf.uint8)."
+            )
 
 
 def training_batches(

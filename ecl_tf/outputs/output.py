@@ -34,7 +34,7 @@ class Output(Configured):
     """Base class: the kind of distribution that a network's raw tensor stands for.
 
     A subclass is small and stateless. It implements `__call__`, `combine`, `uncertainty`,
-    `raw`, `negative_log_likelihood`, `compare`, `prediction`, `parameters` and
+    `raw`, `negative_log_likelihoods`, `compare`, `prediction`, `parameters` and
     `from_parameters`, has a `get_config` if it has arguments, and is registered with Keras.
     `Joint` has named outputs: there each tensor and each distribution is a dict by name.
 

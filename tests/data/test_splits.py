@@ -214,3 +214,26 @@ def test_splits_that_cant_be_used_are_refused_by_part_and_place(monkeypatch, sub
     ):
         own(monkeypatch, (rows(), rows()))
     own(monkeypatch, encoded())  # A stream is not read.
+
+
+def test_images_of_0_to_255_are_uint8_in_every_part(monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3))
+
+    def dataset(dtype, scale=1.0):
+        x = (images * scale).astype(dtype)
+        return tf.data.Dataset.from_tensor_slices((x, np.arange(20) % 3))
+
+    def load(*parts, **arguments):
+        splits = data.Splits(*parts, 3, **arguments)
+        monkeypatch.setattr("ecl_tf.data._DATASETS", {"own": lambda: splits})
+        return data.load("own")
+
+    small, standard = dataset("float32", 1 / 255), dataset("float32", 0.01)
+    for parts in ([dataset("uint8")] * 3, [small] * 3, [standard] * 3):
+        load(*parts)
+    for dtype in ("float32", "int32"):
+        with pytest.raises(ValueError, match=rf"test split .* {dtype} from 0 to 25\d.*/ 255\.0"):
+            load(dataset("uint8"), dataset("uint8"), dataset(dtype))
+    load(dataset("uint8"), small, small)  # All in [0, 1].
+    with pytest.raises(ValueError, match=r"train split .* float32 from 0"):  # Once decoded.
+        load(*[dataset("uint8")] * 3, decode=lambda x, seed: tf.cast(x, tf.float32))

@@ -122,12 +122,12 @@ def test_values_that_make_masks_are_found(subtests):
         (
             "Masking",
             functional((6, 2), lambda x: L.LSTM(3)(L.Masking(-0.1, name="mask")(x))),
-            Use("mask", True, np.float32(-0.1).item()),
+            Use("mask", True, -0.1),
         ),
         (
             "mask_zero",
             functional((6,), lambda x: L.LSTM(3)(L.Embedding(9, 4, mask_zero=True, name="t")(x))),
-            Use("t", True, 0.0),
+            Use("t", True, 0),
         ),
         ("by hand", functional((6,), OfSeven(name="seven")), Use("seven", True)),
     ):
