@@ -13,7 +13,7 @@ from typing import IO
 
 from ecl_tf.experiments import progress
 
-FILE = "lock"
+FILE = "ecl_tf.lock"  # No name of a user's own file.
 # Of a file system that has no locks.
 _UNKNOWN = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -22,10 +22,10 @@ _UNKNOWN = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 def held(directory: pathlib.Path) -> Iterator[None]:
     """Holds a directory's lock, in which host, process and time are written down.
 
-    The lock is `flock`'s on DIRECTORY/lock. The kernel ends it with the process, however that
-    ends, so that no lock is left by a kill. It also holds between hosts where the file system
-    has locks for all of them, as NFS has since version 4. Where it has none, what is written
-    down is told, and the work goes on.
+    The lock is `flock`'s on DIRECTORY/ecl_tf.lock. The kernel ends it with the process, however
+    that ends, so that no lock is left by a kill. It also holds between machines where their file
+    system shares locks, as NFS does for Linux unless it is mounted with local locks. Where there
+    are no locks, the work goes on.
 
     Args:
         directory: an existing directory.

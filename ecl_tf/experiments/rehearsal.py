@@ -350,7 +350,8 @@ class _Rehearsed(Experiment):
         if self.measures and not model.stop_training:
             kwargs.pop("validation_data", None)
             executions, seconds = 1, 0.0
-            while seconds < _TIMED_SECONDS and executions * own <= max(train.steps, own):
+            # As long as the chief says: all workers take the same steps.
+            while strategies.of_chief(seconds < _TIMED_SECONDS and executions * own <= train.steps):
                 begun = time.perf_counter()
                 model.fit(batches(0), steps_per_epoch=executions * own, **kwargs)
                 seconds = time.perf_counter() - begun

@@ -58,6 +58,7 @@ class Runs:
         }
         if self.path.exists():
             self.results = work_directory.read_json(self.path)
+        strategies.wait_for_all()  # The chief may write it from now on.
         self.results["teacher_fingerprint"] = require_its_teacher(self.results, teacher, workdir)
 
     def teacher_quality(self):

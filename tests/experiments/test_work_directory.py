@@ -65,11 +65,11 @@ def test_the_lock_of_a_killed_process_is_free_and_another_hosts_is_told_of(tmp_p
         with pytest.raises(ValueError, match=f"process {process.pid} on"):
             work_directory.check(tmp_path, config)
         process.kill()
-    assert str(process.pid) in (tmp_path / "lock").read_text()
+    assert str(process.pid) in (tmp_path / "ecl_tf.lock").read_text()
     enter(tmp_path, config)
     assert not capsys.readouterr().out
 
-    (tmp_path / "lock").write_text('{"host": "elsewhere", "pid": 7, "since": "yesterday"}')
+    (tmp_path / "ecl_tf.lock").write_text('{"host": "elsewhere", "pid": 7, "since": "yesterday"}')
     enter(tmp_path, config)
     assert "process 7 on elsewhere since yesterday" in capsys.readouterr().out
     enter(tmp_path, config)
