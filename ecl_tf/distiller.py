@@ -176,6 +176,7 @@ class Distiller(keras.Model):
         self._input_specs = None  # The last traced batch's.
         # Names of what each kind of step returns.
         self._logged: dict[str, list[str]] = {"train": [], "test": []}
+        self._logging: dict[str, list[keras.metrics.Metric]] = {"train": [], "test": []}
         self._mode = "train"
         self.built = student.built
         self._is_made = True
@@ -508,7 +509,7 @@ class Distiller(keras.Model):
         unused = {"label_loss"} if self.label_weight == 0.0 else set()
         unused |= set() if self.feature_losses else {"feature_loss"}
         results = {name: value for name, value in _results(metrics).items() if name not in unused}
-        self._logged[mode] = list(results)
+        self._logged[mode], self._logging[mode] = list(results), metrics
         return results
 
     def get_metrics_result(self) -> dict[str, tf.Tensor]:
@@ -517,7 +518,7 @@ class Distiller(keras.Model):
         Keras takes these values in place of the step's own, which are one replica's, if
         the names are the same.
         """
-        results = _results(self.metrics)  # Keras's own loss comes before the one of `means`.
+        results = _results(self._logging[self._mode])
         return {name: results[name] for name in self._logged[self._mode]}
 
     def evaluate(

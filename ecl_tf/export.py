@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import files, probabilities, symbolic
+from ecl_tf._internal import files, legacy, probabilities, symbolic
 
 # SavedModel's own place for files that travel with a model.
 _DESCRIPTION = pathlib.Path("assets.extra") / "ecl_tf_student.json"
@@ -64,6 +64,7 @@ def export_student(
     >>> exported(tf.zeros((5, 4))).batch_shape
     TensorShape([5])
     """
+    legacy.refuse(student, "student")
     known = symbolic.inputs_of(student)
     inputs = inputs if known is None else known
     if inputs is None:
@@ -189,7 +190,7 @@ class ExportedStudent:
         try:
             config = json.loads(description.read_text())
             self._model = tf.saved_model.load(str(path))
-        except (ValueError, OSError, tf.errors.OpError) as error:
+        except Exception as error:  # TensorFlow has many for damaged files.
             raise ValueError(
                 f"The exported student in {path} is damaged or not complete: {error} Export it "
                 "again with distiller.export(path)."

@@ -135,6 +135,18 @@ def verify_files(directory, shards):
         raise ValueError(f"The shard {path} {said}. {_LOST}")
 
 
+def verify_sizes(directory, shards):
+    """Compares the shards' sizes alone with the manifest, without reading them.
+
+    Raises:
+        ValueError: naming the shard that has another size.
+    """
+    for name, shard in shards.items():
+        path = pathlib.Path(directory) / name
+        if (size := path.stat().st_size) != shard["bytes"]:
+            raise ValueError(f"The shard {path} has {size} of {shard['bytes']} bytes. {_LOST}")
+
+
 def require_known(directory, shards):
     """Raises ValueError if the directory holds shards that are not of the store."""
     found = sorted(path.name for path in pathlib.Path(directory).glob("shard-*.tfrecord"))

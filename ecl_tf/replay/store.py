@@ -73,7 +73,8 @@ class Store:
 
     Args:
         directory: of the store.
-        verify: whether all shards are read once, to compare their checksums; True by default.
+        verify: whether all shards are read once, to compare their checksums; True by default. Their
+            sizes are compared in any case.
 
     Attributes:
         teacher: the `RecordedTeacher`.
@@ -94,8 +95,8 @@ class Store:
         self.plan = self._manifest["plan"]
         self.steps, self.batch_size = self.plan["steps"], self.plan["batch_size"]
         manifest.require_known(self.directory, self._manifest["shards"])
-        if verify:
-            manifest.verify_files(self.directory, self._manifest["shards"])
+        check = manifest.verify_files if verify else manifest.verify_sizes
+        check(self.directory, self._manifest["shards"])
         recorded = keras.saving.deserialize_keras_object(self.plan["output"])
         self._compact = compact.get(recorded, self.plan["top_k"])
         sampler = self.plan["sampler"]["class_name"]
