@@ -128,7 +128,7 @@ def run(main):
 
 
 def refuse(message, code=_USER_ERROR):
-    """Ends the script with a message; the exit code is by default that of an error of the user's."""
+    """Ends the script with a message, by default with the exit code of a user's error."""
     print(message, file=sys.stderr)
     sys.exit(code)
 
