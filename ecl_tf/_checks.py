@@ -262,6 +262,28 @@ def inputs_in_range(x, asked):
         ranges.require_within(_with_roles(asked), samplers.inputs_of(x))
 
 
+def same_scale(x, its_x):
+    """Refuses arrays of images in [0, 1] beside others from 0 to 255.
+
+    Args:
+        x: inputs to train on.
+        its_x: inputs to validate on.
+    """
+    if isinstance(x, tf.data.Dataset) or isinstance(its_x, tf.data.Dataset):
+        return
+    if batches.element_spec(x) is None or batches.element_spec(its_x) is None:
+        return
+    for own, its in zip(keras.tree.flatten(x), keras.tree.flatten(its_x), strict=False):
+        if len(own.shape) < 4 or own.dtype != its.dtype or not len(own) or not len(its):
+            continue
+        highest = [float(np.max(each[:256])) for each in (own, its)]
+        if min(highest) <= 1.0 and max(highest) > 127.0:
+            raise ValueError(
+                f"The images to train on go up to {highest[0]:g}, and those to validate on up to "
+                f"{highest[1]:g}. Give both the same scale, such as images / 255."
+            )
+
+
 def evaluation(x, y, steps, argument, distiller):
     """Refuses data that a distiller can't be evaluated on, before the first batch.
 

@@ -1,4 +1,4 @@
-"""How good teacher and student are on validation labels, where nobody asked for metrics."""
+"""How good teacher and student are on validation labels, where the loss takes none."""
 
 import keras
 import tensorflow as tf
@@ -10,7 +10,7 @@ def describe(distiller, data, batch_size, steps):
     """One line of both networks' scores against labels, or None.
 
     A training on the teacher's answers alone logs how near the student is to the teacher, not how
-    good either of them is.
+    good the teacher is.
 
     Args:
         distiller: the `Distiller`, trained.
@@ -18,7 +18,9 @@ def describe(distiller, data, batch_size, steps):
         batch_size: that of `fit`, or None.
         steps: how many batches to take of it, or None.
     """
-    if distiller.uses_labels or not distiller.teacher.answers_new_inputs:
+    if distiller.label_weight > 0.0 or distiller._teacher_metrics.metrics:
+        return None
+    if not distiller.teacher.answers_new_inputs:
         return None
     x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
     if isinstance(x, tf.data.Dataset):

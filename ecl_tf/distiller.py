@@ -1,5 +1,6 @@
 """Extracurricular learning as a Keras model."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from ecl_tf._internal import (
     positions,
     random,
     replicas,
+    require,
     shared_layers,
     symbolic,
 )
@@ -54,8 +56,8 @@ class _Answer(NamedTuple):
 
 
 _CHANGEABLE: dict[str, Callable] = {
-    "temperature": float,
-    "label_weight": float,
+    "temperature": functools.partial(require.number, "temperature"),
+    "label_weight": functools.partial(require.number, "label_weight"),
     "sampler": samplers.get,
     "divergence": divergences.get,
     "seed": int,
@@ -153,8 +155,8 @@ class Distiller(keras.Model):
         self.teacher = teachers.get(teacher, self.output_kind)
         self.sampler = samplers.get(sampler)
         self.divergence = divergences.get(divergence)
-        self._temperature: float | tf.Variable = float(temperature)
-        self.label_weight = float(label_weight)
+        self._temperature: float | tf.Variable = require.number("temperature", temperature)
+        self.label_weight = require.number("label_weight", label_weight)
         self.feature_losses = list(feature_losses or [])
         self.seed = int(seed)
         _checks.numbers(self.temperature, self.label_weight, self.output_kind)
@@ -456,8 +458,8 @@ class Distiller(keras.Model):
         """
         both, output = (teacher.distribution, student.distribution), self.output_kind
         weights = _weights.weigh(output, student.raw, student.masks, sampled_weight)
-        given = {"divergence": self.divergence, "temperature": self._temperature}
-        divergence = output.divergence(*both, **given, **_weights.argument(weights.of_loss))
+        arguments = *both, self.divergence, self._temperature
+        divergence = output.divergence(*arguments, **_weights.argument(weights.of_loss))
         # Where answers are NaN there is no agreement, whatever an argmax makes of them.
         closeness = output.compare(*both, **_weights.argument(weights.of_mean))
         closeness = {name: value + 0.0 * divergence for name, value in closeness.items()}
@@ -549,6 +551,22 @@ class Distiller(keras.Model):
         finally:
             self._mode = "train"
 
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        steps: int | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+    ) -> Any:
+        """Returns the student's raw outputs, as `keras.Model.predict` does, with its defaults.
+
+        Raises:
+            ValueError: if the data is endless and `steps` is None.
+        """
+        _checks.ends(x, steps, "steps")
+        return super().predict(x, batch_size, verbose, steps, callbacks)
+
     def fit(
         self,
         x: Any = None,
@@ -593,6 +611,7 @@ class Distiller(keras.Model):
             its = keras.utils.unpack_x_y_sample_weight(validation_data)
             steps = kwargs.get("validation_steps")
             _checks.evaluation(its[0], its[1], steps, "validation_steps", self)
+            _checks.same_scale(x, its[0])
             validation_data = batches.packed(*batches.keeping_weights(*its))
         replicas.validate(self, batches.smallest(x, batch_size))
         if self.built and not self.optimizer.built:

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import files, symbolic
+from ecl_tf._internal import files, probabilities, symbolic
 
 # SavedModel's own place for files that travel with a model.
 _DESCRIPTION = pathlib.Path("assets.extra") / "ecl_tf_student.json"
@@ -50,8 +50,8 @@ def export_student(
 
     Raises:
         ValueError: if the shapes of the student's inputs are not known, two inputs would have the
-            same name, a weight is NaN or infinite, `path` is a file, or it holds an earlier export
-            and other files as well.
+            same name, the student answers with probabilities, a weight is NaN or infinite,
+            `path` is a file, or it holds an earlier export and other files as well.
 
     Example:
     >>> import tempfile
@@ -72,6 +72,7 @@ def export_student(
             "or build the student as a functional or sequential model."
         )
     _require_finite(student)
+    probabilities.require_logits(output, student, "student", inputs if known is None else None)
     signature = _signature(inputs, student)
     path = _place(pathlib.Path(path).resolve())
 

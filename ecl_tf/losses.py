@@ -67,6 +67,9 @@ class NegativeLogLikelihood(keras.losses.Loss):
         if isinstance(self.output, outputs.Joint):
             return self.output.negative_log_likelihood(self.output(y_pred), y_true)
         self.output.validate_labels(y_true.shape, y_pred.shape)
+        invalid = tf.reduce_any(self.output.invalid(y_true, y_pred))
+        said = f"Labels are out of range. Expected {self.output.expected_labels(y_pred.shape)}."
+        tf.debugging.assert_equal(invalid, False, said)
         losses = self.output.negative_log_likelihoods(self.output(y_pred), y_true)
         known = self.output.known(y_true, y_pred)
         if known is not None:

@@ -157,6 +157,18 @@ def config_of(score: Callable[[Answers], tf.Tensor]) -> str | dict[str, Any]:
     return name or keras.saving.serialize_keras_object(score)
 
 
+def scores_of(score: Callable[[Answers], tf.Tensor], answers: Answers) -> tf.Tensor:
+    """Returns a `score` of `answers`; raises ValueError if it is not one number for each row."""
+    scores = tf.convert_to_tensor(score(answers))
+    rows = keras.tree.flatten(answers.inputs)[0].shape[:1]
+    if not scores.shape.is_compatible_with(rows):
+        raise ValueError(
+            f"The score {getattr(score, '__name__', score)!r} gave numbers of shape "
+            f"{tuple(scores.shape)}. It must give one for each row, shape (batch,)."
+        )
+    return scores
+
+
 def require(networks: Networks | None, sampler: Any) -> Networks:
     """Returns `networks`; raises ValueError if a `sampler` that asks them was given none."""
     if networks is None:

@@ -211,3 +211,27 @@ def test_a_training_without_metrics_says_once_how_good_both_networks_are(capsys)
     for quiet in ({"verbose": 0}, {"verbose": 2, "validation_data": (X, labels - 1)}):
         its.fit(X, **{"validation_data": (X, labels), **quiet})
     assert "validation labels" not in capsys.readouterr().out
+
+
+def test_what_users_mix_up_is_told_before_the_first_step():
+    images = np.random.default_rng(0).uniform(size=(8, 4, 4, 1)).astype("float32")
+
+    def network():
+        layers = [keras.layers.Flatten(), keras.layers.Dense(3)]
+        return keras.Sequential([keras.Input((4, 4, 1)), *layers])
+
+    its = Distiller(network(), network(), sampler="Empirical", label_weight=1.0)
+    its.compile("adam")
+    labels = np.zeros(8, "int32")
+    with pytest.raises(ValueError, match=r"train on go up to 0\.9.*validate on up to 25"):
+        its.fit(images, labels, validation_data=(255 * images, labels))
+    with pytest.raises(ValueError, match=r"Labels must be numbers; got .*'cat'.*StringLookup"):
+        its.fit(images, np.array(8 * ["cat"]))
+    with pytest.raises(ValueError, match=r"label_weight must be a number; got 'a'"):
+        its.label_weight = "a"
+    with pytest.raises(ValueError, match=r"endless.*steps="):
+        its.predict(tf.data.Dataset.from_tensors(images).repeat())
+    mean = samplers.Uncertain("Empirical", score=lambda answers: tf.reduce_mean(answers.inputs))
+    its.label_weight, its.sampler = 0.0, mean
+    with pytest.raises(ValueError, match=r"gave numbers of shape \(\).*one for each row"):
+        its.fit(images, verbose=0)

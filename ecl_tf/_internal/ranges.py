@@ -144,9 +144,7 @@ def _compared(networks, inputs):
                 continue
             message = (
                 f"The first layers of the {role} {model.name!r} expect{_named(path)} {each.words}, "
-                "and the data's range is another one. Scale the data, "
-                "dataset.map(lambda x, y: (tf.cast(x, tf.float32) / 255.0, y)) for images from 0 "
-                "to 255, or put a Rescaling layer in front of the network."
+                f"and the data's range is another one. {_remedy(each)}"
             )
             yield each, leaf, message
 
@@ -167,6 +165,16 @@ def _is_outside(expected, values):
         too_narrow = tf.reduce_all(width < 0.05)
     rows = tf.shape(values)[0]
     return too_far | (too_narrow & (tf.reduce_max(width) > 0.0) & (rows >= _FEWEST_ROWS))
+
+
+def _remedy(expected):
+    scaled = "dataset.map(lambda x, y: (tf.cast(x, tf.float32) / 255.0, y))"
+    front = (
+        "ecl_tf.preprocessing.with_preprocessing(model, [keras.layers.Rescaling({})], input_shape)"
+    )
+    if expected.is_range and expected.spread > 1.0:
+        return f"Images in [0, 1] need a layer in front of the network: {front.format(255.0)}."
+    return f"Scale images from 0 to 255, {scaled}, or other data in front: {front.format('scale')}."
 
 
 def _named(path):

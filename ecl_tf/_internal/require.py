@@ -2,6 +2,15 @@
 
 import numbers
 
+import numpy as np
+
+
+def number(name, value):
+    """The value as a float; raises ValueError unless it is a number."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real | np.ndarray | np.generic):
+        raise ValueError(f"{name} must be a number; got {value!r}.")
+    return float(value)
+
 
 def positive(name, value):
     """The value as a float; raises ValueError unless it is a positive, finite number."""

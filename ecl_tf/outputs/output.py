@@ -196,6 +196,12 @@ class Output(Configured):
             name: that of the output, for the message; "" by default.
         """
         labels = np.asarray(labels)
+        if labels.dtype.kind not in "biuf":
+            raise ValueError(
+                f"Labels{f' of {name!r}' if name else ''} must be numbers; got {labels.dtype} such "
+                f"as {labels.ravel()[0]!r}. Expected {self.expected_labels(raw_shape)}. "
+                "keras.layers.StringLookup(num_oov_indices=0) numbers names of classes."
+            )
         self.validate_labels(labels.shape, raw_shape)
         raw = tf.zeros([1 if size is None else size for size in raw_shape])
         wrong = np.unique(labels[np.asarray(self.invalid(labels, raw))])

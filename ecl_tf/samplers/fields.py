@@ -33,6 +33,17 @@ def padding_of(padding, path):
     return padding.get(name_of(path)) if isinstance(padding, dict) else padding
 
 
+def require_padding(sampler, padding, inputs):
+    """Raises ValueError if a sampler's padding is no value that an input can have."""
+    for path, leaf in keras.tree.flatten_with_path(inputs):
+        value, dtype = padding_of(padding, path), tf.as_dtype(leaf.dtype)
+        if value is not None and isinstance(value, str) != (dtype == tf.string):
+            raise ValueError(
+                f"{type(sampler).__name__} has padding={value!r} for {described(path)}, which is "
+                f"{dtype.name}. Give a value of that type."
+            )
+
+
 def padding_argument(path, value):
     """How a value is given as a sampler's `padding` for an input alone."""
     return {name_of(path): value} if path else value

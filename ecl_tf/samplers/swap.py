@@ -70,6 +70,7 @@ class Swap(Sampler):
     def validate(self, inputs: Any) -> None:
         if isinstance(self.padding, dict):
             fields.require_names(self, "padding", self.padding, inputs)
+        fields.require_padding(self, self.padding, inputs)
 
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
         rows = row_count(inputs)

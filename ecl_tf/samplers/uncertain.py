@@ -120,7 +120,9 @@ class Uncertain(Sampler):
             networks, samples.inputs, samples.member_outputs, samples.uncertainty
         )
         drawn = row_count(samples.inputs)
-        kept = self._choose(self.score(answers), drawn // self.candidates, seed)
+        kept = self._choose(
+            uncertainty.scores_of(self.score, answers), drawn // self.candidates, seed
+        )
         if "member_outputs" in vars(answers):  # The teacher was asked.
             samples = samples._replace(member_outputs=answers.member_outputs)
         if not samples.is_moved:

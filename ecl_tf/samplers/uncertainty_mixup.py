@@ -71,7 +71,7 @@ class UncertaintyMixup(Sampler):
     def draw(self, inputs: Any, seed: tf.Tensor, networks: uncertainty.Networks | None) -> Samples:
         networks = uncertainty.require(networks, self)
         rows = row_count(inputs)
-        scores = self.score(uncertainty.Answers(networks, inputs))
+        scores = uncertainty.scores_of(self.score, uncertainty.Answers(networks, inputs))
         start, size = groups.starts_and_sizes(rows, self.mixup.group_size)
         rank = tf.math.invert_permutation(groups.order(scores, start)) - start
         stays = rank < tf.cast(tf.round(self.clean * tf.cast(size, tf.float32)), tf.int32)

@@ -37,7 +37,8 @@ def load(
             "keras": a `.keras` file: `path`, `trust_code=False`;
             "keras_application": a model of `keras.applications`: `model` (its name),
                 `weights="imagenet"` (None: random; or the path of a weights file),
-                `classes=1000`, `size=None` (height and width; None: the model's own);
+                `classes=1000`, `size=None` (height and width, or both as one number; None: the
+                model's own);
             "keras_hub": a KerasHub image classifier: `preset` (a name or directory);
             "saved_model": a TensorFlow SavedModel, such as `export` writes: `path`,
                 `endpoint="serving_default"`. SavedModels are programs: load only those
@@ -149,6 +150,8 @@ def _keras_application(model, weights="imagenet", classes=1000, size=None):
             n for n in dir(keras.applications) if callable(getattr(keras.applications, n))
         )
         raise ValueError(f"Unknown model {model!r} of keras.applications; expected one of {known}.")
+    if isinstance(size, int):
+        size = (size, size)
     shape = None if size is None else (*size, 3)
     network = factory(
         weights=weights, classes=classes, classifier_activation=None, input_shape=shape
