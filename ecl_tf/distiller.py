@@ -641,7 +641,9 @@ class Distiller(keras.Model):
             )
         if history.epoch and len(history.history.get("loss", ())) == before:
             raise ValueError(_checks.NO_ROWS)
-        if verbose and labelled is not None:
+        # Of several workers one may be silent, and they can't score without each other.
+        is_alone = replicas.workers(self.distribute_strategy) == 1
+        if verbose and labelled is not None and is_alone:
             steps = kwargs.get("validation_steps")
             if said := _validation_scores.describe(self, labelled, batch_size, steps):
                 print(said)

@@ -15,7 +15,7 @@ from ml_collections import config_flags
 
 _TRAINERS = pathlib.Path(__file__).parent
 _CONFIGS = _TRAINERS.parent / "configs"
-_USER_ERROR = 2  # As of most commands; 1 is that of a fault of the program's own.
+_FAULT, _USER_ERROR = 1, 2  # As of most commands.
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it.
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -119,16 +119,18 @@ def run(main):
                 raise
             if DEBUG.value:
                 traceback.print_exc()
-            refuse(f"{type(error).__name__}: {error}")
+            # A worker that was lost is nobody's mistake.
+            code = _FAULT if isinstance(error, RuntimeError) else _USER_ERROR
+            refuse(f"{type(error).__name__}: {error}", code)
 
     sys.argv = list(_with_paths(sys.argv))
     app.run(ended_in_one_line, flags_parser=_parse)
 
 
-def refuse(message):
-    """Ends the script with a message and the exit code of an error of the user's."""
+def refuse(message, code=_USER_ERROR):
+    """Ends the script with a message, by default with the exit code of a user's error."""
     print(message, file=sys.stderr)
-    sys.exit(_USER_ERROR)
+    sys.exit(code)
 
 
 def _command(given):
