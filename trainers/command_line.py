@@ -137,7 +137,7 @@ def _command(given):
     """The command line of this process, as a shell takes it."""
     whole = sys.orig_argv
     if whole[len(whole) - len(given) :] != given:  # Another program has started this script.
-        whole = ["ecl-tf", *given]
+        whole = ["ecl-tf", pathlib.Path(sys.argv[0]).stem.replace("_", "-"), *given]
     return shlex.join(whole)
 
 
@@ -192,7 +192,7 @@ def _in_one_line(error):
         # A config's own refusal comes with its traceback.
         if lines[-2:-1] and lines[-2].lstrip().startswith("raise "):
             lines = lines[-1:]
-        return "\n".join([*lines, "See --help."])
+        return " ".join([*map(str.strip, lines), "See --help."])
     said = " ".join(str(error).split())
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if _is_config(frame)]

@@ -82,8 +82,9 @@ def require_usable(splits: Splits, name: str) -> None:
 
     Raises:
         ValueError: if a part is empty, without end, or of an unknown length where that matters, if
-            an input or a label is NaN or infinite, naming the part and the place, or if images
-            are from 0 to 255 and not uint8.
+            an input or a label is NaN or infinite, naming the part and the place, a label is none
+            of `event_size` classes, examples are batched or of other shapes than those to train
+            on, or if images are from 0 to 255 and not uint8.
     """
     if not isinstance(splits, Splits):
         raise ValueError(
@@ -104,11 +105,48 @@ def require_usable(splits: Splits, name: str) -> None:
                 "examples, say dataset.apply(tf.data.experimental.assert_cardinality(n))."
             )
         leaves = keras.tree.flatten(dataset.element_spec)
+        what = f"The {part} split of {name!r}"
+        _require_single(dataset.element_spec, splits.train.element_spec, what, streamed)
         if not streamed and any(leaf.dtype.is_floating for leaf in leaves):
-            _require_finite(dataset, f"The {part} split of {name!r}")
+            _require_finite(dataset, what)
+        if not streamed:
+            _require_classes(dataset, splits.event_size, what)
         if (decode := splits.decode) is not None and streamed:
             dataset = dataset.map(lambda x, *rest: (decode(x, tf.constant([0, 0])), *rest))
-        _require_images_in_range(dataset, f"The {part} split of {name!r}")
+        _require_images_in_range(dataset, what)
+
+
+def _require_single(element, to_train_on, what, streamed):
+    """Refuses batches in place of examples, and examples of other shapes than the train split's."""
+    leaves = keras.tree.flatten(element)
+    if all(leaf.shape.rank and leaf.shape[0] is None for leaf in leaves):
+        raise ValueError(f"{what} is batched; expected single examples. Leave batch(...) out.")
+    if streamed or len(keras.tree.flatten(to_train_on)) != len(leaves):
+        return
+    for own, its in zip(leaves, keras.tree.flatten(to_train_on), strict=True):
+        if its.dtype != tf.string and not own.shape.is_compatible_with(its.shape):
+            raise ValueError(
+                f"{what} has examples of shape {tuple(own.shape)}, and the train split "
+                f"{tuple(its.shape)}. Give all splits the same."
+            )
+
+
+def _require_classes(dataset, event_size, what):
+    """Refuses scalar labels that are none of several classes."""
+    element = dataset.element_spec
+    if not isinstance(event_size, int) or event_size < 2 or not isinstance(element, tuple):
+        return
+    label = element[1]
+    if not isinstance(label, tf.TensorSpec) or label.shape.rank != 0 or label.dtype == tf.string:
+        return
+    batches = dataset.map(lambda x, y, *rest: y).batch(4096)
+    labels: np.ndarray = np.concatenate([each.numpy() for each in batches])
+    wrong = np.flatnonzero((labels < 0) | (labels >= event_size) | (labels != np.floor(labels)))
+    if wrong.size:
+        raise ValueError(
+            f"{what} has the label {labels[wrong[0]]:g} in row {wrong[0]} (from 0); expected class "
+            f"indices from 0 to {event_size - 1}, as its event_size={event_size} says."
+        )
 
 
 def _require_finite(dataset, what):

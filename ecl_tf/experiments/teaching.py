@@ -212,6 +212,12 @@ def ensemble(experiment: Experiment, members: list[keras.Model]) -> ecl_tf.Ensem
     if first is not None:
         ranges.require_within(asked, first[0])
     shape = symbolic.shape_for(output, members[0], "teacher")
+    classes = experiment.splits.event_size
+    if output.family in ("categorical", "bernoulli") and shape and shape[-1] != classes:
+        raise ValueError(
+            f"The teacher {members[0].name!r} gives {shape[-1]} classes, and the data has "
+            f"{classes}. Give one that was trained on data of as many."
+        )
     if output.family == "normal" and shape and shape[-1] == output.size:
         stddev = None
         if len(members) == 1:

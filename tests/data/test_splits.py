@@ -11,6 +11,7 @@ import tensorflow as tf
 from dataset_arrays import arrays, assert_same
 
 from ecl_tf import data
+from ecl_tf.data import splits
 
 SIZE = 50  # Three whole batches of 16, two rows left over.
 PIXELS = np.random.default_rng(0).integers(0, 256, (SIZE, 3, 2, 1), dtype=np.uint8)
@@ -237,3 +238,23 @@ def test_images_of_0_to_255_are_uint8_in_every_part(monkeypatch):
     load(dataset("uint8"), small, small)  # All in [0, 1].
     with pytest.raises(ValueError, match=r"train split .* float32 from 0"):  # Once decoded.
         load(*[dataset("uint8")] * 3, decode=lambda x, seed: tf.cast(x, tf.float32))
+
+
+def test_labels_that_are_no_classes_batches_and_other_shapes_are_refused():
+    def part(labels, size=2):
+        x = np.zeros((len(labels), size), "float32")
+        return tf.data.Dataset.from_tensor_slices((x, np.asarray(labels)))
+
+    def check(train, test):
+        splits.require_usable(splits.Splits(train, train, test, event_size=3), "mine")
+
+    right = part([0, 1, 2])
+    check(right, right)
+    for test, message in [
+        (part([0, 3]), r"test split of 'mine' has the label 3 in row 1 .*from 0 to 2"),
+        (part([0.0, 1.5]), r"has the label 1\.5 in row 1"),
+        (right.batch(2), "test split of 'mine' is batched; expected single examples"),
+        (part([0], size=5), r"shape \(5,\), and the train split \(2,\)"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            check(right, test)
