@@ -66,6 +66,7 @@ class NegativeLogLikelihood(keras.losses.Loss):
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         if isinstance(self.output, outputs.Joint):
             return self.output.negative_log_likelihood(self.output(y_pred), y_true)
+        y_true, y_pred = tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred)
         self.output.validate_labels(y_true.shape, y_pred.shape)
         invalid = tf.reduce_any(self.output.invalid(y_true, y_pred))
         said = f"Labels are out of range. Expected {self.output.expected_labels(y_pred.shape)}."

@@ -31,7 +31,7 @@ def dataset(what, x, y, batch_size, networks):
     if not isinstance(x, tf.data.Dataset):
         x = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
     if x.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise ValueError(f"{what} reads all data, and this has no end. Give x.take(batches).")
+        raise ValueError(f"{what} reads all data, and this is endless. Give x.take(batches).")
     inputs, labels, *_ = x.element_spec
     own_inputs.require_dense(inputs)
     own_inputs.require_dense(labels, "labels")

@@ -54,6 +54,7 @@ def enter(run, config):
         pass
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_killed_process_is_free_and_another_hosts_is_told_of(tmp_path, capsys):
     config = ConfigDict({"a": 1})
     script = "import sys, pathlib; from ecl_tf.experiments import locks\n"
