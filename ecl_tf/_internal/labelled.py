@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from ecl_tf._internal import own_inputs
+from ecl_tf._internal import own_inputs, ranges
 
 
 def dataset(what, x, y, batch_size, networks):
@@ -35,5 +35,8 @@ def dataset(what, x, y, batch_size, networks):
     inputs, labels, *_ = x.element_spec
     own_inputs.require_dense(inputs)
     own_inputs.require_dense(labels, "labels")
-    own_inputs.require_fit(inputs, [("network", network) for network in networks])
+    asked = [("network", network) for network in networks]
+    own_inputs.require_fit(inputs, asked)
+    for first, *_ in x.take(1):
+        ranges.require_within(asked, first)
     return x

@@ -42,6 +42,8 @@ _MOVES_VALUES = {
     "Stack",
     "ZeroPadding2D",
 }
+# Layers that take pixels as they are. A batch normalisation scales them by itself.
+_WEIGHTED = {"Conv2D", "Dense", "DepthwiseConv2D", "SeparableConv2D"}
 # A range is another one if it is so many times as wide.
 _RATIO = 16.0
 # Rows that are needed to say that a batch is too narrow.
@@ -79,6 +81,39 @@ def expected_by(model):
             for path, tensor in keras.tree.flatten_with_path(inputs)
         }
     return {path: each for path, each in found.items() if each is not None}
+
+
+# Of images that no network scales.
+_SCALED = Expected(np.asarray(0.5), np.asarray(0.25), True, "values that are scaled already")
+
+
+def _takes_as_they_are(model):
+    """The paths of inputs that a model's first weights multiply as they are given."""
+    inputs = symbolic.inputs_of(model)
+    if inputs is None:
+        return set()
+    return {
+        tuple(path)
+        for path, tensor in keras.tree.flatten_with_path(inputs)
+        if (found := list(_first_layers(_graph(model), tensor))) and all(found)
+    }
+
+
+def _first_layers(network, tensor):
+    """Yields whether each of the first layers that change a tensor's values is a weighted one."""
+    for node in (each for nodes in network._nodes_by_depth.values() for each in nodes):
+        for place, given in enumerate(node.input_tensors):
+            if given is not tensor:
+                continue
+            kind = type(node.operation).__name__
+            if isinstance(node.operation, keras.Model):
+                inner = _graph(node.operation)
+                inputs = getattr(inner, "inputs", None)
+                yield from _first_layers(inner, inputs[place]) if inputs else [False]
+            elif symbolic.passes_values_on(node.operation) or kind in _MOVES_VALUES:
+                yield from _first_layers(network, node.outputs[0])
+            else:
+                yield kind in _WEIGHTED and type(node.operation).__module__.startswith("keras.")
 
 
 def require_equal(networks):
@@ -147,11 +182,26 @@ def _compared(networks, inputs):
                 f"and the data's range is another one. {_remedy(each)}"
             )
             yield each, leaf, message
+    takes = [_takes_as_they_are(model) for _, model in networks]
+    for path, leaf in leaves.items():
+        is_image = len(leaf.shape) == 4 and leaf.shape[-1] in (1, 3, 4)
+        if is_image and takes and all(path in own or (own and len(leaves) == 1) for own in takes):
+            yield (
+                _SCALED,
+                leaf,
+                f"The images{_named(path)} go from 0 to 255, and neither network scales them. Give "
+                "images in [0, 1], dataset.map(lambda x, y: (tf.cast(x, tf.float32) / 255.0, y)), "
+                "or put keras.layers.Rescaling(1 / 255) in front of both networks. (The commands "
+                "scale uint8 images.)",
+            )
 
 
 def _is_outside(expected, values):
     """Whether values are of another scale than expected; a scalar bool tensor."""
     values = tf.cast(values, tf.float32)
+    if expected is _SCALED:
+        highest = tf.reduce_max(values)
+        return (tf.reduce_min(values) >= 0.0) & (highest > 128.0) & (highest <= 255.0)
     mean, spread = (tf.constant(each, tf.float32) for each in (expected.mean, expected.spread))
     deviations = (values - mean) / spread
     if expected.is_range:  # By more than its width.

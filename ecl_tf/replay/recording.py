@@ -16,7 +16,7 @@ import tensorflow as tf
 from google.protobuf import message
 
 from ecl_tf import outputs, samplers, teachers, uncertainty
-from ecl_tf._internal import batches, files, identity, own_inputs, symbolic
+from ecl_tf._internal import batches, files, identity, own_inputs, ranges, symbolic
 from ecl_tf.replay import compact, draws, manifest
 from ecl_tf.samplers import suitable
 
@@ -88,7 +88,11 @@ class Recording:
             )
         prepared = draws.prepared(self.rows, prepare)
         members = getattr(self.teacher, "members", [self.teacher])
-        own_inputs.require_fit(prepared, [("teacher", member) for member in members])
+        asked = [("teacher", member) for member in members]
+        own_inputs.require_fit(prepared, asked)
+        if prepare is None:
+            inputs, *_ = self.rows(tf.range(min(batch_size, self.rows.count)))
+            ranges.require_within(asked, inputs)
         suitable.require(
             self.sampler,
             prepared,
@@ -116,8 +120,8 @@ class Recording:
         self._mark = bytes.fromhex(identity.fingerprint_of_record(self.plan))[:8]
         self._draw = draws.drawing(self.rows, self.sampler, prepare, seed)
         self._answer = tf.function(self._answer_of, autograph=False)
-        asked = getattr(self.teacher, "members", ())
-        if any(symbolic.inputs_of(member) is None for member in asked):
+        members = getattr(self.teacher, "members", [])
+        if any(symbolic.inputs_of(member) is None for member in members):
             _, _, inputs = next(iter(self.drawn()))
             self.teacher.check_members(batches.specs(inputs))
 

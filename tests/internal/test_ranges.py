@@ -76,11 +76,28 @@ def test_networks_for_images_in_0_to_1_refuse_those_of_0_to_255(first):
 
 
 def test_layers_that_tell_nothing_refuse_nothing():
-    unknown = [LAYERS.Rescaling(3.0)], [LAYERS.Normalization()], [LAYERS.BatchNormalization()], []
+    unknown = [LAYERS.Rescaling(3.0)], [LAYERS.Normalization()], [LAYERS.BatchNormalization()]
     for first in (*unknown, [LAYERS.Lambda(lambda x: x / 255.0)]):
         model = network(*first)
         assert ranges.expected_by(model) == {}
         assert ranges.outside([("student", model)], BYTES) == (None, "")
+
+
+def test_images_from_0_to_255_that_no_network_scales_are_refused():
+    plain_ones = [("student", plain()), ("teacher", plain())]
+    for images in (BYTES, BYTES.astype("uint8")):
+        with pytest.raises(ValueError, match=r"go from 0 to 255, and neither network scales"):
+            ranges.require_within(plain_ones, images)
+    for images in (UNIT, BYTES - 128.0, 4.0 * BYTES, BYTES[..., :2], BYTES[:, 0]):
+        ranges.require_within(plain_ones, images)
+    scaled = ("teacher", network(LAYERS.Rescaling(3.0)))  # As it may have been trained.
+    ranges.require_within([plain_ones[0], scaled], BYTES)
+    distiller = ecl_tf.Distiller(plain(), plain())
+    distiller.compile("adam")
+    with pytest.raises(ValueError, match="neither network scales"):
+        distiller.fit(tf.data.Dataset.from_tensor_slices(BYTES).batch(8), verbose=0)
+    with pytest.raises(ValueError, match="neither network scales"):
+        ecl_tf.calibrated(plain(), BYTES, np.zeros(len(BYTES), "int32"))
 
 
 def test_features_of_a_table_are_compared_with_the_statistics_of_each():
