@@ -20,6 +20,7 @@ def untrained(built):
     return ecl_tf.Ensemble([built.network(built.config.teacher)], built.output)
 
 
+@pytest.mark.slow
 def test_a_replaying_student_runs_no_teacher(config, tmp_path, eagerly, monkeypatch):
     config.student.train.update({"steps": 4, "steps_per_execution": 2})
     built = experiment.Experiment(config)

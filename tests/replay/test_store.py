@@ -191,6 +191,7 @@ def test_uncertain_samples_are_chosen_by_the_stored_scores(mixed, score):
     assert kept.follow(labels).shape == (BATCH,)
 
 
+@pytest.mark.slow
 def test_the_default_recipe_trains_from_a_store(tmp_path):
     recipe = samplers.Uncertain(candidates=2, score="divergence", temperature=1.0)
     store = recorded(tmp_path, sampler=recipe)

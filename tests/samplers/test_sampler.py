@@ -137,6 +137,7 @@ def draw_each(*names):
     return lambda inputs, seed: {name: its(inputs, seed, NOBODY) for name, its in each.items()}
 
 
+@pytest.mark.slow
 def test_a_graph_with_any_batch_size_gives_the_eager_sample():
     draw = draw_each("Choice", "DirichletMixup", "GaussianNoise", "Generated", "Swap", "Uncertain")
     shapes = {"image": [None, 6, 5, 2], "head_pose": [None, 2]}

@@ -12,6 +12,7 @@ import ecl_tf
 from ecl_tf.experiments import comparison, settings, work_directory
 
 
+@pytest.mark.slow
 def test_train_teacher_distill_and_evaluate(run_script, digits_config, tmp_path, capsys):
     run_script("train_teacher", digits_config, tmp_path)
     members = sorted((tmp_path / "teacher").glob("*.keras"))
