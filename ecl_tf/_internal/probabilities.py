@@ -80,7 +80,8 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
         for operation, path in made:
             if _activation(operation) == each.makes_probabilities:
                 reason = f"ends in {each.makes_probabilities}"
-                raise refusal(reason, model, role, _linear(operation, path) * (len(made) == 1))
+                linear = _linear(operation, path) * (len(made) == 1)
+                raise refusal(reason, model, role, linear, name)
         if not made or not all(_gives_logits(operation) for operation, _ in made):
             asked[name] = each
     if not asked:
@@ -92,11 +93,11 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
             continue
         if each.makes_probabilities == "softmax":
             if rows_that_look_like(each, tf.constant(values)):
-                raise refusal(OF_CLASSES, model, role)
+                raise refusal(OF_CLASSES, model, role, name=name)
         elif name not in said_to_be_logits and _stays_within_0_and_1(model, specs, parts, name):
             reason = "answers with numbers between 0 and 1, whatever it is asked"
             insist = "Say answer='logits' if they are logits nevertheless." * (role == "teacher")
-            raise refusal(reason, model, role, insist)
+            raise refusal(reason, model, role, insist, name)
 
 
 def is_sure(output, model):
@@ -180,7 +181,7 @@ def _linear(operation, path):
     return f"model{places}.activation = keras.activations.linear leaves the logits alone."
 
 
-def refusal(reason, model, role, also=""):
+def refusal(reason, model, role, also="", name=""):
     """The error of a model that gives probabilities for logits.
 
     Args:
@@ -188,17 +189,19 @@ def refusal(reason, model, role, also=""):
         model: the Keras model.
         role: "student", "teacher" or "model".
         also: another remedy; none by default.
+        name: of the output, where there are several; "" by default.
     """
     remedy = "ecl_tf.as_logits(model, output) makes logits of them, trainable as before."
     if role == "teacher":
         remedy = (
-            "ecl_tf.Ensemble(teacher, output, answer='probabilities') takes it as it is, and "
-            "ecl_tf.pretrained.load(..., answer='probabilities'), config.teacher.pretrained of the "
+            "ecl_tf.Ensemble(teacher, output, answer={0}) takes it as it is, and "
+            "ecl_tf.pretrained.load(..., answer={0}), config.teacher.pretrained of the "
             "scripts, a file."
-        )
+        ).format({name: "probabilities"} if name else repr("probabilities"))
     elif role == "model":
         remedy = "ecl_tf.as_logits(model, output).save(path) writes a file of logits."
+    whose = f"The {role} {model.name!r}{f' (output {name!r})' * bool(name)}"
     return ValueError(
-        f"The {role} {model.name!r} {reason}: it gives probabilities, where raw outputs are "
-        f"logits, and they would be taken for these. {remedy} {also}".rstrip()
+        f"{whose} {reason}: it gives probabilities, where raw outputs are logits, and they would be "
+        f"taken for these. {remedy} {also}".rstrip()
     )
