@@ -202,6 +202,6 @@ def refusal(reason, model, role, also="", name=""):
         remedy = "ecl_tf.as_logits(model, output).save(path) writes a file of logits."
     whose = f"The {role} {model.name!r}{f' (output {name!r})' * bool(name)}"
     return ValueError(
-        f"{whose} {reason}: it gives probabilities, where raw outputs are logits, and they would be "
+        f"{whose} {reason}: it gives probabilities where raw outputs are logits, and they would be "
         f"taken for these. {remedy} {also}".rstrip()
     )
