@@ -62,7 +62,7 @@ _CHANGEABLE: dict[str, Callable] = {
     "divergence": divergences.get,
     "seed": int,
 }
-_SETTINGS = {*_CHANGEABLE, "student", "teacher", "output_kind", "feature_losses"}
+_SETTINGS = {*_CHANGEABLE, "student", "teacher", "output", "output_kind", "feature_losses"}
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -105,7 +105,7 @@ class Distiller(keras.Model):
             typically 0 to 1.
         feature_losses: a list of `keras.distillation.FeatureDistillation`, added to the
             loss; None, the default, is none. They need a teacher that is a single functional
-            model. Each is a mean over the batch, in which sample weights have no say.
+            model. Each is a mean over the batch, weighted as the divergence is.
         seed: an integer, 0 by default. All of the sampler's randomness follows from it, the
             step and the row's number in the batch of all replicas.
         name: of the Keras model, "distiller" by default.
@@ -179,6 +179,7 @@ class Distiller(keras.Model):
         self._logging: dict[str, list[keras.metrics.Metric]] = {"train": [], "test": []}
         self._mode = "train"
         self.built = student.built
+        self._changes_followed = samplers.changes_of(self.sampler)
         self._is_made = True
 
     def __setattr__(self, name, value):
@@ -218,6 +219,13 @@ class Distiller(keras.Model):
         with self.distribute_strategy.scope():
             self._temperature = tf.Variable(value, trainable=False, name="temperature")
         self._trace_anew()
+
+    def follow_sampler(self) -> None:
+        """Has the step follow attributes of the sampler that were set since it was traced."""
+        if samplers.changes_of(self.sampler) != self._changes_followed:
+            self._changes_followed = samplers.changes_of(self.sampler)
+            self.sampler.validate_networks(self._networks())
+            self._trace_anew()
 
     def _trace_anew(self):
         """Makes the step that Keras runs follow the settings."""
@@ -380,6 +388,7 @@ class Distiller(keras.Model):
             unmodified = None if append else samples.unmodified
             self._label_metrics.update(y, labelled.raw, unmodified, sample_weight, labelled.masks)
             logged += self._label_metrics.metrics
+        self._changes_followed = samplers.changes_of(self.sampler)
         return self._log("train", logged)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:

@@ -217,7 +217,7 @@ def test_what_users_mix_up_is_told_before_the_first_step():
     images = np.random.default_rng(0).uniform(size=(8, 4, 4, 1)).astype("float32")
 
     def network():
-        layers = [keras.layers.Flatten(), keras.layers.Dense(3)]
+        layers = [keras.layers.Rescaling(3.0), keras.layers.Flatten(), keras.layers.Dense(3)]
         return keras.Sequential([keras.Input((4, 4, 1)), *layers])
 
     its = Distiller(network(), network(), sampler="Empirical", label_weight=1.0)
@@ -235,3 +235,21 @@ def test_what_users_mix_up_is_told_before_the_first_step():
     its.label_weight, its.sampler = 0.0, mean
     with pytest.raises(ValueError, match=r"gave numbers of shape \(\).*one for each row"):
         its.fit(images, verbose=0)
+
+
+def test_attributes_of_the_sampler_that_change_take_effect_in_the_next_epoch():
+    noise = samplers.Choice([samplers.GaussianNoise(3.0)])
+    its = distiller(sampler=noise)
+
+    class Anneal(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            noise.samplers[0].stddev = 3.0 if epoch == 0 else 1e-6
+
+    divergence = its.fit(X, epochs=2, callbacks=[Anneal()], verbose=0).history["divergence"]
+    assert abs(divergence[0] - DIVERGENCE.mean()) > 0.1
+    assert divergence[1] == pytest.approx(DIVERGENCE.mean(), rel=1e-4)
+    traced = its.train_function
+    its.fit(X, verbose=0)
+    assert its.train_function is traced  # Nothing has changed.
+    with pytest.raises(ValueError, match="keeps its output"):
+        its.output = "bernoulli"

@@ -166,6 +166,9 @@ class StopOnNonFinite(keras.callbacks.Callback):
     numbers: the only ones in an epoch. At the end of an evaluation that met NaN or Inf it warns.
     """
 
+    def on_train_batch_begin(self, batch, logs=None):
+        self.model.follow_sampler()
+
     def on_train_batch_end(self, batch, logs=None):
         counts = self.model.non_finite.counts.numpy()
         if not counts.any():

@@ -270,7 +270,8 @@ class Mix(_MixingAndSwapping):
     _cuts_images = True
 
     def _fitting(self, inputs):
-        return (CutMix if _has_image(self, inputs) else Mixup)(**vars(self))
+        arguments = {name: each for name, each in vars(self).items() if name != "_changes"}
+        return (CutMix if _has_image(self, inputs) else Mixup)(**arguments)
 
     def validate(self, inputs: Any) -> None:
         self._fitting(inputs).validate(inputs)

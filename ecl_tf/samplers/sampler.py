@@ -100,6 +100,11 @@ class Sampler(Configured):
     keeps_rows = False
     models: Sequence[keras.Model] = ()
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute, and counts it: see `changes_of`."""
+        vars(self)["_changes"] = vars(self).get("_changes", 0) + 1
+        super().__setattr__(name, value)
+
     def __call__(
         self, inputs: Any, seed: int | tf.Tensor, networks: uncertainty.Networks | None = None
     ) -> Samples:
@@ -202,6 +207,23 @@ class Empirical(Sampler):
 
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
         return Samples(inputs, tf.ones([row_count(inputs)], tf.bool))
+
+
+def changes_of(sampler: Sampler) -> int:
+    """Returns how often attributes of a sampler, and of those within it, were set.
+
+    A compiled step does not follow them by itself.
+
+    Args:
+        sampler: any sampler.
+    """
+    within = keras.tree.flatten([each for each in vars(sampler).values() if _is_nest(each)])
+    own = vars(sampler).get("_changes", 0)
+    return own + sum(changes_of(each) for each in within if isinstance(each, Sampler))
+
+
+def _is_nest(value):
+    return isinstance(value, (Sampler, list, tuple, dict))
 
 
 def inputs_of(x: Any) -> Any:
