@@ -458,6 +458,15 @@ class Preemption(keras.callbacks.Callback):
             signal.raise_signal(self.signal)
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as in a terminal: what runs in the background may have been told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize(
     ("number", "error", "code"),
     [(signal.SIGTERM, SystemExit, 143), (signal.SIGINT, KeyboardInterrupt, None)],
@@ -476,6 +485,7 @@ def test_a_signal_writes_a_checkpoint_and_ends_the_run(tmp_path, capsys, number,
     assert_same_weights(again, wanted)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_second_ctrl_c_stops_at_once_and_one_after_the_last_step_is_not_lost(tmp_path):
     def press(times):
         for _ in range(times):
