@@ -401,7 +401,8 @@ class Distiller(keras.Model):
         if self._evaluate_teacher:
             teacher = self._teach(x)
             member_outputs = teacher.raw
-            loss = self._row_losses(teacher, student, sample_weight, student, y, sample_weight)
+            given = sample_weight, student, y, sample_weight
+            loss = self._row_losses(teacher, student, *given, training=False)
             logged.append(self.means)
         if y is not None:
             self._label_metrics.update(y, raw, None, sample_weight, masks)
@@ -455,7 +456,9 @@ class Distiller(keras.Model):
         distribution = self.teacher.output_kind.combine(member_outputs)
         return _Answer(member_outputs, its_features, None, distribution)
 
-    def _row_losses(self, teacher, student, sampled_weight, labelled, labels, label_weights):
+    def _row_losses(
+        self, teacher, student, sampled_weight, labelled, labels, label_weights, training=True
+    ):
         """The loss of every row, shape (batch,), and all means updated.
 
         Args:
@@ -465,14 +468,15 @@ class Distiller(keras.Model):
             labelled: the student's `_Answer` for the rows with labels.
             labels: their labels, or None.
             label_weights: their weights, or None.
+            training: whether it is a step of a training, which NaN ends; True by default.
         """
         both, output = (teacher.distribution, student.distribution), self.output_kind
         weights = _weights.weigh(output, student.raw, student.masks, sampled_weight)
         arguments = *both, self.divergence, self._temperature
         divergence = output.divergence(*arguments, **_weights.argument(weights.of_loss))
-        # Where answers are NaN there is no agreement, whatever an argmax makes of them.
         closeness = output.compare(*both, **_weights.argument(weights.of_mean))
-        closeness = {name: value + 0.0 * divergence for name, value in closeness.items()}
+        if not training:  # Where answers are NaN an argmax agrees all the same.
+            closeness = {name: value + 0.0 * divergence for name, value in closeness.items()}
         values = {"divergence": divergence, **closeness}
         counts = {**weights.counts, "divergence": weights.counts.get("loss", 1.0)}
         loss = divergence
