@@ -119,15 +119,13 @@ class LabelMetrics:
                     f"of {sorted(labels)}."
                 )
             output.validate_labels(y_true.shape, y_pred.shape)
-            others = [mask, output.known(y_true, y_pred), weight if weighted else None]
+            known = output.known(y_true, y_pred)
+            others = [mask, known, weight if weighted else None]
             others = [factor for factor in others if factor is not None]
             weights = _position_weights(y_pred, [rows, *others])
-            if output.family == "categorical" and output.ignore_class is not None:
-                y_true = tf.where(
-                    tf.equal(y_true, tf.cast(output.ignore_class, y_true.dtype)),
-                    tf.zeros_like(y_true),
-                    y_true,
-                )
+            if known is not None:  # Any class in the place of one that may be out of range.
+                y_true = tf.reshape(y_true, tf.shape(known))
+                y_true = tf.where(known > 0.0, y_true, tf.zeros_like(y_true))
             if _takes_logits(metric):
                 y_pred = output.logits(y_pred)
             elif not getattr(metric, "takes_raw_output", False):

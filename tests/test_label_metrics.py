@@ -228,3 +228,11 @@ def test_a_teachers_spread_is_not_scored_as_the_students(output, temperature, ha
         return
     with pytest.raises(ValueError, match="Evaluate the teacher itself"):
         distiller.compile("sgd", metrics=given, teacher_metrics=True)
+
+
+def test_shares_of_classes_are_no_labels_to_ignore():
+    one_hot = np.eye(3, dtype="float32")[CLASSES]
+    output = outputs.Categorical(ignore_class=1)
+    assert results(output, one_hot, LOGITS, ["accuracy"]) == {
+        "accuracy": pytest.approx(accuracy_score(CLASSES, LOGITS.argmax(-1)))
+    }
