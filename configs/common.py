@@ -25,6 +25,7 @@ def experiment(**settings):
                 "divergence": "kl",
                 "temperature": 1.0,
                 "label_weight": 0.0,
+                "label_rows": "appended",
             },
             **settings,
         }

@@ -218,12 +218,15 @@ class Distillation:
             typically 1.0 to 4.0.
         label_weight: the weight of the labels' likelihood; 0.0 by default, typically 0.0 to
             1.0.
+        label_rows: on which rows labels are learned: "appended" ones by default, the batch's
+            own beside the samples; or "unmodified", those samples that stay as they are.
     """
 
     sampler: str | dict[str, Any] | None = None
     divergence: str = "kl"
     temperature: Positive = 1.0
     label_weight: Weight = 0.0
+    label_rows: Literal["appended", "unmodified"] = "appended"
 
 
 @dataclasses.dataclass(frozen=True)
