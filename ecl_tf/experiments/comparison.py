@@ -112,10 +112,19 @@ def _home(workdir, cell):
 
 
 def _settings(experiment):
-    """The settings to choose from, a list for each tuned method, and the others."""
-    to_tune = [methods.erm_settings(experiment), methods.kd_settings(experiment)]
-    fixed = [methods.standard_kd(experiment), methods.xcl(experiment), *methods.others(experiment)]
-    return to_tune, fixed
+    """The settings to choose from, a list for each tuned method, and the others.
+
+    Which further ones KD is tuned over depends on the best temperature; here it is the first.
+    """
+    temperatures = methods.kd_temperatures(experiment)
+    kd = [*temperatures, *methods.kd_beside(experiment, temperatures[0])]
+    xcl = methods.xcl_settings(experiment)
+    to_tune, fixed = [methods.erm_settings(experiment), kd], [methods.standard_kd(experiment)]
+    if len(xcl) > 1:
+        to_tune.append(xcl)
+    else:
+        fixed += xcl
+    return to_tune, fixed + methods.others(experiment)
 
 
 def run(
@@ -198,12 +207,20 @@ def compare(
     teacher_scores = runs.teacher_quality()
 
     # All choices are made on validation data.
-    erm = _choose(to_tune[0], runs, experiment, tuning_seeds)
+
+    def choose(tried, beside=None):
+        return _choose(tried, runs, experiment, tuning_seeds, beside)
+
+    erm = choose(to_tune[0])
     of_erm = [runs.results["runs"][erm.key(seed)]["validation"] for seed in tuning_seeds]
     mean = statistics.fmean(scores[experiment.score_name] for scores in of_erm)
     quality.against_erm(experiment, teacher_scores["validation"], mean)
-    tuned_kd = _choose(to_tune[1], runs, experiment, tuning_seeds)
-    final = [erm, fixed[0], tuned_kd, *fixed[1:]]
+    beside = functools.partial(methods.kd_beside, experiment)
+    tuned_kd = choose(methods.kd_temperatures(experiment), beside=beside)
+    final = [erm, fixed[0], tuned_kd, *map(choose, to_tune[2:]), *fixed[1:]]
+    label_weight = next(s for s in final if s.method == "XCL").arguments["label_weight"]
+    remedy = "Let validation data decide: --config.xcl.label_weights='(0.0, 0.1, 0.3, 1.0)'."
+    methods.tell_of_labels(label_weight, remedy)
     for setting, seed in itertools.product(final, final_seeds):
         runs.run(setting, seed)
 
@@ -241,14 +258,29 @@ def _require_validation_data(experiment):
         )
 
 
-def _choose(tried, runs, experiment, tuning_seeds):
-    """The setting with the best mean score on validation data, then the best NLL."""
+def _choose(tried, runs, experiment, tuning_seeds, beside=None):
+    """The setting with the best mean score on validation data, then the best NLL.
 
-    def rank(setting):
+    Args:
+        tried: the settings.
+        runs: the `Runs`.
+        experiment: the `Experiment`.
+        tuning_seeds: of the runs of each setting.
+        beside: None, or a function of the best setting to others that are tried after it.
+    """
+
+    def ranked(setting):
         results = [runs.run(setting, seed)["validation"] for seed in tuning_seeds]
         score = sum(result[experiment.score_name] for result in results)
-        return (-score if experiment.higher_is_better else score, sum(r["nll"] for r in results))
+        score = -score if experiment.higher_is_better else score
+        return (score, sum(result["nll"] for result in results)), setting
 
-    chosen = tried[strategies.of_chief(tried.index(min(tried, key=rank)))]
+    def best(found):
+        ranks = [rank for rank, _ in found]
+        return found[strategies.of_chief(ranks.index(min(ranks)))]
+
+    first = best([ranked(setting) for setting in tried])
+    others = beside(first[1]) if beside else []
+    _, chosen = best([first, *map(ranked, others)])
     progress.announce(f"Chosen for {chosen.method} on validation data: {chosen.label}")
     return chosen
