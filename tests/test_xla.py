@@ -26,6 +26,7 @@ def network(width, seed, units=4):
 
 LAYERS = [keras.Input((2,)), keras.layers.Dense(16), keras.layers.Reshape((4, 4, 1))]
 SAMPLERS = {
+    "Chain": lambda: samplers.Chain(["Swap", "Mixup"]),
     "CutMix": samplers.CutMix,
     "DirichletMixup": samplers.DirichletMixup,
     "Empirical": samplers.Empirical,

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from ecl_tf._internal import build, moved, random
+from ecl_tf.samplers.chain import Chain
 from ecl_tf.samplers.choice import Choice
 from ecl_tf.samplers.generated import Generated
 from ecl_tf.samplers.mixing import CutMix, DirichletMixup, Mix, Mixup
@@ -28,6 +29,7 @@ from ecl_tf.samplers.vicinity import Augment, GaussianNoise
 
 __all__ = [
     "Augment",
+    "Chain",
     "Choice",
     "CutMix",
     "DirichletMixup",

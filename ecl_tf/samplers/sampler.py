@@ -18,8 +18,8 @@ class Samples(NamedTuple):
 
     Attributes:
         inputs: the sampled inputs, with the structure, shapes and dtypes of the batch.
-        unmodified: bool of shape (batch,), true for rows that are as they were given,
-            so that their labels still hold.
+        unmodified: bool of shape (batch,), true for rows that are as they were given, so that
+            their labels still hold, or that were changed such that they do (`Augment`).
         sources: int32 of shape (batch,): the row of the batch that each row was drawn
             from, whose label and weight it has; (), the default, if each is drawn from its own.
         member_outputs: the raw outputs of the teacher's members for `inputs`, a sequence,

@@ -98,13 +98,17 @@ class Augment(Sampler):
     sampler's seed and of the row's number, replaces what their seed generators hold. So rows
     are changed independently, and alike on any number of replicas. It compiles under XLA
     where the layers do (flips and crops do, rotations and zooms do not), but the layers' own
-    random floats then differ from those without XLA.
+    random floats then differ from those without XLA. `keras.layers.RandAugment` changes one row
+    after another, which is slow, and needs its `value_range`, such as (0, 1).
 
     Args:
         layers: a Keras layer that keeps its input's shape, or a list of them, such as
             [keras.layers.RandomFlip("horizontal"), keras.layers.RandomTranslation(0.1, 0.1)].
         key: for named inputs, the name of the one to change, such as "image"; the others
             stay. None, the default, for a single input.
+        keeps_labels: False by default. True says that the layers change no label, as ordinary
+            augmentation: all rows then count as unmodified, for metrics and for
+            `Distiller(label_rows="unmodified")`.
 
     Raises:
         ValueError: if `layers` are not Keras layers, if one has trainable weights, if one is
@@ -120,7 +124,12 @@ class Augment(Sampler):
     True
     """
 
-    def __init__(self, layers: keras.Layer | Sequence[keras.Layer], key: str | None = None):
+    def __init__(
+        self,
+        layers: keras.Layer | Sequence[keras.Layer],
+        key: str | None = None,
+        keeps_labels: bool = False,
+    ):
         layers = list(layers) if isinstance(layers, (list, tuple)) else [layers]
         if not layers or not all(isinstance(layer, keras.Layer) for layer in layers):
             raise ValueError(f"Augment needs a Keras layer or a list of them; got {layers!r}.")
@@ -129,6 +138,7 @@ class Augment(Sampler):
                 raise ValueError(f"keras.layers.{type(layer).__name__} {reason}.")
         self.layers = layers
         self.key = key
+        self.keeps_labels = self.keeps_rows = bool(keeps_labels)
 
     def effect(self, path: tuple, leaf: Any) -> str:
         changed = self.key is None or path[:1] == (self.key,)
@@ -161,7 +171,7 @@ class Augment(Sampler):
                 )
 
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
-        unmodified = tf.zeros([row_count(inputs)], tf.bool)
+        unmodified = tf.fill([row_count(inputs)], self.keeps_labels)
         if self.key is None:
             return Samples(self._augment(inputs, seed), unmodified)
         changed = self._augment(inputs[self.key], seed)
@@ -194,7 +204,9 @@ class Augment(Sampler):
         return as_type(x, dtype)
 
     def get_config(self) -> dict[str, Any]:
-        return {"layers": keras.saving.serialize_keras_object(self.layers), "key": self.key}
+        config = {"layers": keras.saving.serialize_keras_object(self.layers), "key": self.key}
+        # What is not said is left out, as by versions that did not know of it.
+        return {**config, "keeps_labels": True} if self.keeps_labels else config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

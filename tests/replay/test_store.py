@@ -74,6 +74,7 @@ EVERY_SAMPLER = samplers.Choice(
         samplers.GaussianNoise(0.5),
         samplers.Augment(keras.layers.RandomRotation(0.3)),
         samplers.Generated(generator()),
+        samplers.Chain([samplers.Augment(keras.layers.RandomTranslation(0.3, 0.3)), "Mix"]),
     ]
 )
 

@@ -10,7 +10,16 @@ from by_hand import numbers
 
 from ecl_tf import samplers, uncertainty
 from ecl_tf._internal import random
-from ecl_tf.samplers import Choice, DirichletMixup, Empirical, GaussianNoise, Mix, Mixup, Uncertain
+from ecl_tf.samplers import (
+    Chain,
+    Choice,
+    DirichletMixup,
+    Empirical,
+    GaussianNoise,
+    Mix,
+    Mixup,
+    Uncertain,
+)
 
 NOBODY = uncertainty.Networks(None, None, None)
 
@@ -23,6 +32,10 @@ def pixel(answers):
 
 def flip():
     return samplers.Augment(keras.layers.RandomFlip("horizontal"), key="image")
+
+
+def moved():
+    return Uncertain(Choice(["Empirical", Mix(group_size=4)]), 2, pixel, 1.0, group_size=4)
 
 
 def generated():
@@ -40,6 +53,7 @@ MAKE = {
     "Augment": flip,
     "Generated": generated,
     "Choice": lambda: Choice(["Empirical", Mixup(group_size=4), flip()], [0.3, 0.3, 0.4]),
+    "Chain": lambda: Chain([moved(), Choice(["Empirical", flip()]), moved()]),
     "Uncertain": lambda: Uncertain(Mix(group_size=4), 3, pixel, 0.0, group_size=4),
     "Uncertain, drawn": lambda: Uncertain("Empirical", 2, pixel, 1.0, group_size=4),
     "Swap": lambda: samplers.Swap(0.4, padding={"head_pose": 0.0}, group_size=4),
@@ -139,7 +153,9 @@ def draw_each(*names):
 
 @pytest.mark.slow
 def test_a_graph_with_any_batch_size_gives_the_eager_sample():
-    draw = draw_each("Choice", "DirichletMixup", "GaussianNoise", "Generated", "Swap", "Uncertain")
+    draw = draw_each(
+        "Chain", "Choice", "DirichletMixup", "GaussianNoise", "Generated", "Swap", "Uncertain"
+    )
     shapes = {"image": [None, 6, 5, 2], "head_pose": [None, 2]}
     signature = {name: tf.TensorSpec(shape) for name, shape in shapes.items()}
     graph = tf.function(draw, input_signature=[signature, tf.TensorSpec([2], tf.int32)])

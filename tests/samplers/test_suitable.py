@@ -63,6 +63,7 @@ def generator(dtype):
         Augment(L.GaussianNoise(0.1)),
         Uncertain(Choice(["Empirical", Choice(["Swap", "Mixup"])])),
         "UncertaintyMixup",
+        samplers.Chain(["Swap", "Mixup"]),
         Halve(),
     ],
     ids=repr,

@@ -9,6 +9,7 @@ import scipy.stats
 import tensorflow as tf
 from by_hand import fits, numbers
 
+from ecl_tf._internal import random
 from ecl_tf.samplers import Augment, GaussianNoise
 
 # Noise
@@ -89,6 +90,35 @@ def test_a_flip_is_the_image_or_exactly_its_mirror_image():
     share = which(samples.inputs.numpy(), [IMAGES, IMAGES[:, :, ::-1]]).mean()
     assert scipy.stats.binomtest(round(64 * share), 64, 0.5).pvalue > 1e-3
     assert not np.any(samples.unmodified) and not Augment.keeps_rows
+
+
+def test_labels_hold_where_the_user_says_so():
+    holds = Augment(flip(), keeps_labels=True)
+    assert holds.keeps_rows and holds(IMAGES, seed=0).unmodified.numpy().all()
+    assert Augment.from_config(holds.get_config()).keeps_labels
+    assert set(Augment(flip()).get_config()) == {"layers", "key"}  # As in old files.
+
+
+AUGMENTATIONS = {
+    "translation": lambda: keras.layers.RandomTranslation(0.2, 0.2),
+    "crop": lambda: [keras.layers.ZeroPadding2D(2), keras.layers.RandomCrop(8, 8)],
+    "RandAugment": lambda: keras.layers.RandAugment((0, 1)),
+}
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_ordinary_augmentation_follows_from_the_seed_and_the_rows_number(name):
+    images = np.random.default_rng(0).random((6, 8, 8, 3)).astype("float32")
+    augment, again = (Augment(AUGMENTATIONS[name]()) for _ in range(2))
+    draw = tf.function(lambda x, seed: augment(x, seed).inputs)
+    seed = random.seed_tensor([3, 1])
+    whole = draw(images, seed).numpy()
+    keras.utils.set_random_seed(5)  # New layers, and other global seeds.
+    np.testing.assert_allclose(again(images, seed).inputs, whole, atol=1e-5)
+    part = draw(images[4:], random.at_row(seed, 4)).numpy()
+    np.testing.assert_allclose(part, whole[4:], atol=1e-5)
+    assert len({(row - image).tobytes() for row, image in zip(whole, images, strict=True)}) > 2
+    assert np.abs(draw(images, random.seed_tensor([4, 1])) - whole).max() > 0.01
 
 
 def test_layers_are_applied_in_order_and_independently():
