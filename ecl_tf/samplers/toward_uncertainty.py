@@ -150,15 +150,15 @@ class TowardUncertainty(Sampler):
         base_seed, own_seed = random.split(seed, 2)
         samples = self.base.draw(inputs, base_seed, networks)
         x = keras.tree.flatten(samples.inputs)
-        stays = _what_stays(samples.inputs, networks)
-        movable = [place for place, where in enumerate(stays) if where is not True]
+        padding = _padding(samples.inputs, networks)
+        movable = [place for place, values in enumerate(padding) if values is not None]
         gradients = self._gradients(samples.inputs, movable, own_seed, networks)
-        moves = self._moves(
-            [x[place] for place in movable], gradients, [stays[place] for place in movable]
+        moved = self._moved(
+            [x[place] for place in movable], gradients, [padding[place] for place in movable]
         )
         rows = row_count(samples.inputs)
         is_moved = tf.zeros([rows], tf.bool)
-        for place, new in zip(movable, moves, strict=True):
+        for place, new in zip(movable, moved, strict=True):
             is_moved |= tf.reduce_any(_flat(new, rows) != _flat(x[place], rows), 1)
             x[place] = new
         return Samples(
@@ -228,16 +228,17 @@ class TowardUncertainty(Sampler):
             "sampler, or score='student_uncertainty' where the student can be differentiated."
         )
 
-    def _moves(self, x, gradients, stays):
-        """The moved inputs; a mask in `stays` holds the numbers that stay, False is none."""
+    def _moved(self, x, gradients, padding):
+        """The moved inputs, of which positions that hold padding stay, and none becomes it."""
         rows = row_count(x)
         spreads = [_spread(each, self.group_size) for each in x]
         moves = []
-        for gradient, stay, (stddev, _, _) in zip(gradients, stays, spreads, strict=True):
+        for each, gradient, values, (stddev, _, _) in zip(
+            x, gradients, padding, spreads, strict=True
+        ):
             scaled = stddev * gradient
-            if stay is not False:
-                scaled = tf.where(stay, 0.0, scaled)
-            moves.append(_flat(tf.where(tf.math.is_finite(scaled), scaled, 0.0), rows))
+            moves_at = tf.math.is_finite(scaled) & ~_holds(each, values)
+            moves.append(_flat(tf.where(moves_at, scaled, 0.0), rows))
         total = tf.cast(tf.add_n([tf.shape(each)[1] for each in moves]), tf.float32)
         peak = functools.reduce(tf.maximum, [tf.reduce_max(tf.abs(each), 1) for each in moves])
         # Squares of small gradients would be 0.
@@ -245,9 +246,10 @@ class TowardUncertainty(Sampler):
         squares = tf.add_n([tf.reduce_sum(each**2, 1) for each in moves])
         length = tf.math.divide_no_nan(self.step * tf.sqrt(total), tf.sqrt(squares))[:, None]
         moved = []
-        for each, move, (stddev, low, high) in zip(x, moves, spreads, strict=True):
+        for each, move, values, (stddev, low, high) in zip(x, moves, padding, spreads, strict=True):
             change = stddev * tf.reshape(length * move, tf.shape(each))
             new = tf.clip_by_value(each + tf.cast(change, each.dtype), low, high)
+            new = tf.where(_holds(new, values), each, new)
             moved.append(tf.ensure_shape(new, each.shape))
         return moved
 
@@ -260,18 +262,22 @@ class TowardUncertainty(Sampler):
         }
 
 
-def _what_stays(inputs, networks):
-    """For every input True if all of it stays, False if nothing does, or a mask of its padding."""
+def _padding(inputs, networks):
+    """For every input the values that a Keras layer masks, a list; None if all of it stays."""
     uses = suitable.exact_uses(inputs, networks)
-    stays = []
+    padding = []
     for path, x in keras.tree.flatten_with_path(inputs):
-        own = uses.get(path, [])
-        if not x.dtype.is_floating or any(use.masks is None for use in own):
-            stays.append(True)
-            continue
-        padding = [tf.reduce_all(x == tf.cast(use.masks, x.dtype), -1, True) for use in own]
-        stays.append(functools.reduce(tf.logical_or, padding) if padding else False)
-    return stays
+        values = [use.masks for use in uses.get(path, [])]
+        padding.append(values if x.dtype.is_floating and None not in values else None)
+    return padding
+
+
+def _holds(x, values):
+    """Where all numbers of a position are one of the values."""
+    found = tf.zeros([1] * x.shape.rank, tf.bool)
+    for value in values:
+        found |= tf.reduce_all(x == tf.cast(value, x.dtype), -1, keepdims=True)
+    return found
 
 
 def _spread(x, group_size):

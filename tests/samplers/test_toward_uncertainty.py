@@ -188,6 +188,18 @@ def test_named_inputs_move_together_and_ids_and_padding_stay():
     assert np.sqrt(squares / 8).max() == pytest.approx(STEP, rel=1e-3)  # Of 2 + 6 numbers.
 
 
+def test_no_position_becomes_padding():
+    steps = keras.Input((4, 1))
+    pooled = keras.layers.GlobalAveragePooling1D()(keras.layers.Masking(0.0)(steps))
+    model = keras.Model(steps, keras.layers.Dense(2)(pooled))
+    model.set_weights([np.float32([[-1.0, 1.0]]), np.zeros(2, "float32")])
+    x = np.abs(numbers(64, 4, 1))
+    x[::2, 3] = 0.0  # Also the limit below which no number goes.
+    moved = TowardUncertainty(step=2.0)(x, 0, networks(model)).inputs.numpy()
+    np.testing.assert_array_equal(moved == 0.0, x == 0.0)
+    assert (moved != x).mean() > 0.4
+
+
 # What it costs, and with other samplers.
 
 
