@@ -3,7 +3,7 @@
     ecl-tf compare --config=ablations:digits --workdir=runs/ablations
 
 Experiments: digits (default), rotated_digits, fashion_mnist, each as in the config of its name.
-What is changed: how candidates are drawn and chosen, the temperature, the label weight.
+What is changed: how candidates are drawn, chosen and moved, the temperature, the label weight.
 Schedules, data sizes and ensembles: configs/schedules.py. Results: docs/results.
 """
 
@@ -37,6 +37,10 @@ def get_config(experiment="digits"):
     }
     for score in _SCORES:
         methods[f"by {score.replace('_', ' ')}"] = changed(score=score)
+    directions = {"disagreement": "Mix", "output_direction": "Empirical"}
+    for score, base in directions.items():
+        toward = common.sampler("TowardUncertainty", base=base, score=score)
+        methods[f"toward {score.replace('_', ' ')}"] = {"sampler": _half(toward)}
     if config.output == "categorical":
         methods["T = 2"] = {"sampler": own, "temperature": 2.0}
         methods["T = 4"] = {"sampler": own, "temperature": 4.0}
@@ -45,5 +49,6 @@ def get_config(experiment="digits"):
     return config
 
 
-def _half(name):
-    return common.sampler("Choice", samplers=("Empirical", name))
+def _half(other):
+    """A half of the rows as they are, the others by a sampler: its name, or its config."""
+    return common.sampler("Choice", samplers=("Empirical", other))

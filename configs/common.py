@@ -15,7 +15,12 @@ def experiment(**settings):
     Args:
         **settings: top-level keys, those of `ecl_tf.experiments.settings.Settings`.
     """
-    teacher = {"calibrate": False, "inference_form": placeholder(str), **settings.pop("teacher")}
+    teacher = {
+        "calibrate": False,
+        "inference_form": placeholder(str),
+        "members_per_step": placeholder(int),
+        **settings.pop("teacher"),
+    }
     return ConfigDict(
         {
             "seed": 0,

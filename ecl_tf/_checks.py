@@ -170,7 +170,8 @@ def row_counts(asked, sampler, appends):
                 f"its layer {layers[-1].name!r}), and {reason}: its state would be that of other "
                 f"rows, or of another number of them. {remedy}"
             )
-    if appends or not isinstance(sampler, samplers.UncertaintyMixup):  # It asks about B rows.
+    asks_of_its_rows = isinstance(sampler, (samplers.TowardUncertainty, samplers.UncertaintyMixup))
+    if appends or not asks_of_its_rows:
         of_teacher = getattr(sampler, "score", None) in (
             uncertainty.teacher_uncertainty,
             uncertainty.disagreement,

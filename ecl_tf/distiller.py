@@ -352,16 +352,20 @@ class Distiller(keras.Model):
         draw = self.sampler.keep if is_recorded else self.sampler
         append = _checks.appends(self.sampler, self.label_weight, self.label_rows)
         source, source_labels = x, y
-        keeps_inputs = isinstance(getattr(self.sampler, "base", self.sampler), samplers.Empirical)
+        base = self.sampler
+        if isinstance(base, samplers.Uncertain):
+            base = base.base
+        keeps_inputs = isinstance(base, samplers.Empirical)
         if not (is_recorded or keeps_inputs):
             source, source_labels = batches.without_padding((x, y), sample_weight)
-        samples = draw(source, self._next_seed(x, first_row), self._networks())
+        seed = self._next_seed(x, first_row)
+        samples = draw(source, seed, self._networks())
         sampled_weight = samples.follow(sample_weight)
         if not append:
             y, sample_weight = samples.follow(source_labels), sampled_weight
 
         # 2. Evaluate both output distributions there.
-        teacher = self._teach(samples.inputs, samples.member_outputs)
+        teacher = self._teach(samples.inputs, samples.member_outputs, seed)
         with tf.GradientTape() as tape:
             inputs = _joined(samples.inputs, x) if append else samples.inputs
             answered = self._ask_student(inputs, training=True)
@@ -459,13 +463,16 @@ class Distiller(keras.Model):
         raw, student_features = self._features.run_student(inputs, training=training)
         return raw, student_features, positions.masks(raw)
 
-    def _teach(self, inputs, member_outputs=()):
+    def _teach(self, inputs, member_outputs=(), seed=None):
         its_features = None
         if self.feature_losses:
             raw, its_features = self._features.run_teacher(inputs, training=False)
             member_outputs = [self.teacher.raw_of(raw)]
         if not member_outputs and isinstance(self.teacher, teachers.Ensemble):
-            member_outputs = self.teacher.member_outputs(inputs)
+            if seed is None:
+                member_outputs = self.teacher.member_outputs(inputs)
+            else:
+                member_outputs = self.teacher.step_outputs(inputs, seed)
         if not member_outputs:
             return _Answer((), None, None, self.teacher.distribution(inputs))
         distribution = self.teacher.output_kind.combine(member_outputs)
@@ -715,6 +722,7 @@ class Distiller(keras.Model):
             "seed": self.seed,
             "teacher_output": identity.config_of(self.teacher.output_kind),
             "teacher": self.teacher.fingerprint(),
+            "members_per_step": getattr(self.teacher, "members_per_step", None),
             "feature_losses": [identity.config_of(loss) for loss in self.feature_losses],
         }
 

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from by_hand import assert_arrays
 
-from ecl_tf import Distiller, outputs, samplers, uncertainty
+from ecl_tf import Distiller, Ensemble, outputs, samplers, uncertainty
 from ecl_tf.divergences import DIVERGENCES
 
 pytestmark = pytest.mark.slow
@@ -35,15 +35,17 @@ SAMPLERS = {
     "Mix": samplers.Mix,
     "Mixup": samplers.Mixup,
     "Swap": samplers.Swap,
+    "TowardUncertainty": samplers.TowardUncertainty,
     "UncertaintyMixup": samplers.UncertaintyMixup,
     "Uncertain": lambda: samplers.Uncertain("Mixup", 2, "teacher_uncertainty", 0.0),
 }
 
 
-def train(compiled, **arguments):
+def train(compiled, output="categorical", members_per_step=None, **arguments):
     """Losses and weights after four steps of one student."""
     student, members = network(5, 1), [network(8, 2), network(8, 3)]
-    distiller = Distiller(student, members, seed=7, **arguments)
+    teacher = Ensemble(members, output, members_per_step=members_per_step)
+    distiller = Distiller(student, teacher, output=output, seed=7, **arguments)
     ways = {"jit_compile": True} if compiled else {"run_eagerly": True}
     distiller.compile(keras.optimizers.SGD(0.01, 0.9), **ways)
     data = tf.data.Dataset.from_tensor_slices(X).batch(8, drop_remainder=True)
@@ -69,6 +71,10 @@ def test_augment_which_draws_other_numbers_under_xla():
     flip = samplers.Augment(keras.layers.RandomFlip("horizontal"))
     losses, _ = train(True, sampler=flip)
     assert np.isfinite(losses).all()
+
+
+def test_one_member_a_step():
+    assert_xla_is_the_same(sampler="Empirical", members_per_step=1)
 
 
 def test_every_score():

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf import Distiller, metrics, samplers
+from ecl_tf import Distiller, Ensemble, metrics, samplers
 
 # 157 rows in batches of 16 leave a last one of 13, which no number of replicas divides, and one
 # of 2 rows leaves one of three replicas empty; groups of 4 divide the parts of full batches.
@@ -28,8 +28,10 @@ def network(seed):
 def train(strategy, data, sampler, optimizer, label_rows, **arguments):
     with strategy.scope():
         student = network(1)
+        per_step = 2 if label_rows == "appended" else 1
+        teacher = Ensemble([network(2), network(3)], "categorical", members_per_step=per_step)
         settings = {"sampler": sampler, "label_weight": 0.5, "label_rows": label_rows}
-        distiller = Distiller(student, [network(2), network(3)], seed=5, **settings)
+        distiller = Distiller(student, teacher, seed=5, **settings)
         scores = ["accuracy", metrics.ExpectedCalibrationError()]
         distiller.compile(optimizer(0.05), metrics=scores, weighted_metrics=["acc"])
     training = data.repeat() if arguments else data
@@ -77,8 +79,9 @@ def main():
     data = tf.data.Dataset.from_tensor_slices((x, y, weight))
     flip = samplers.Augment(keras.layers.RandomFlip("horizontal"), key="image")
     row_wise = samplers.Choice(["Empirical", flip, samplers.GaussianNoise(0.5)])
-    mixing = [samplers.Mixup(0.5, group_size=4), samplers.CutMix(group_size=4)]
-    mixing = samplers.Choice(["Empirical", *mixing])
+    moving = samplers.TowardUncertainty(step=0.3, group_size=4)
+    mixed = samplers.Mixup(0.5, group_size=4), samplers.CutMix(group_size=4)
+    mixing = samplers.Choice(["Empirical", *mixed, moving])
     groups = samplers.Uncertain(mixing, 2, "student_uncertainty", 1.0, group_size=4)
     rest = data.skip(157).take(2).batch(BATCH)
     uneven = (

@@ -163,6 +163,9 @@ class Teacher:
             typically True for classes.
         inference_form: None by default; "float32" folds batch normalisation, "bfloat16" and
             "float16" compute in lower precision too.
+        members_per_step: how many members, drawn at random, teach in a step of a distillation;
+            None, all, by default, typically 1 where their passes take most of it. See
+            `ecl_tf.Ensemble`.
         network: the name of a function of `ecl_tf.models`, its arguments, and perhaps
             `preprocessing`, Keras layers by name; typically {"name": "convnet", "width": 16,
             "depth": 2}. None by default, for a teacher that is brought along.
@@ -175,6 +178,7 @@ class Teacher:
     members: Count = 1
     calibrate: bool = False
     inference_form: Literal["float32", "bfloat16", "float16"] | None = None
+    members_per_step: Count | None = None
     network: dict[str, Any] | None = None
     train: Train | None = None
     labels: Labels = Labels()

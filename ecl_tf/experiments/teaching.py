@@ -228,7 +228,8 @@ def ensemble(experiment: Experiment, members: list[keras.Model]) -> ecl_tf.Ensem
     if form is not None:
         with strategies.current().scope():
             members = [ecl_tf.inference_form(member, form) for member in members]
-    teacher = ecl_tf.Ensemble(members, output)
+    per_step = experiment.config.teacher.members_per_step
+    teacher = ecl_tf.Ensemble(members, output, members_per_step=per_step)
     if experiment.config.teacher.calibrate:
         return _calibrated(experiment, teacher)
     return teacher

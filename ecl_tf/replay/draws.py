@@ -6,8 +6,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ecl_tf import samplers
 from ecl_tf._internal import random
 from ecl_tf.data import splits
+
+# What TensorFlow reads from bytes.
+STORABLE = ("bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8")
 
 
 class Rows:
@@ -66,7 +70,7 @@ def prepared(rows, prepare):
     return some.structured_outputs
 
 
-def drawing(rows, sampler, prepare, seed):
+def drawing(rows, sampler, prepare, seed, networks=None):
     """The samples of a step, as a function of the step and the identities of its rows.
 
     TensorFlow rewrites the arithmetic of a graph by what else is in it, which changes last bits.
@@ -75,9 +79,11 @@ def drawing(rows, sampler, prepare, seed):
 
     Args:
         rows: `Rows`.
-        sampler: an `ecl_tf.samplers.Sampler` that asks no networks.
+        sampler: an `ecl_tf.samplers.Sampler`.
         prepare: a function (inputs, seed) -> inputs before the sampler, or None.
         seed: the store's, an integer.
+        networks: the `ecl_tf.uncertainty.Networks` for a sampler that asks the teacher; None by
+            default.
 
     Returns:
         A function of (int64 scalar, int32 (batch,)) to (samples, labels), or (samples,).
@@ -88,7 +94,30 @@ def drawing(rows, sampler, prepare, seed):
         x, *labels = rows(identities)
         if prepare is not None:
             x = prepare(x, random.fold_in(random.fold_in(seed, 1), step))
-        samples = sampler(x, random.fold_in(random.fold_in(seed, 2), step))
-        return samples._replace(sources=()), *(samples.follow(each) for each in labels)
+        samples = sampler(x, random.fold_in(random.fold_in(seed, 2), step), networks)
+        return samples, *(samples.follow(each) for each in labels)
 
     return draw
+
+
+def fields_of(samples):
+    """The fields of a step that hold its samples, where only the teacher could draw them again."""
+    leaves = keras.tree.flatten(samples.inputs)
+    return {
+        "unmodified": samples.unmodified,
+        "sources": samples.follow(tf.range(tf.size(samples.unmodified))),
+        **{f"input_{number}": leaf for number, leaf in enumerate(leaves)},
+    }
+
+
+def samples_of(fields, like):
+    """The samples that fields hold.
+
+    Args:
+        fields: of a step, with what `fields_of` returned.
+        like: a nesting with the structure of the inputs.
+    """
+    count = len(keras.tree.flatten(like))
+    inputs = [fields[f"input_{number}"] for number in range(count)]
+    packed = keras.tree.pack_sequence_as(like, inputs)
+    return samplers.Samples(packed, fields["unmodified"], fields["sources"])

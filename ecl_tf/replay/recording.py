@@ -1,6 +1,7 @@
 """Writes a store: a teacher's answers for every sample of some passes over the training set."""
 
 import functools
+import itertools
 import math
 import os
 import pathlib
@@ -19,6 +20,7 @@ from ecl_tf import outputs, samplers, teachers, uncertainty
 from ecl_tf._internal import batches, files, identity, own_inputs, ranges, symbolic
 from ecl_tf.replay import compact, draws, manifest
 from ecl_tf.samplers import suitable
+from ecl_tf.samplers.fields import described
 
 _GOLDEN_SECTION = 0.6180339887498949
 PART_STEPS = 50  # A shard is written in parts of so many: a kill may cost one.
@@ -34,7 +36,8 @@ class Recording:
         output: the teacher's, where it is no `ecl_tf.Teacher`; "categorical" by default.
         sampler: an `ecl_tf.samplers.Sampler`, its name or config. None, the default, is that
             of the default recipe. Of an `Uncertain` one its candidates are recorded, all of
-            them; it chooses when the store is read.
+            them; it chooses when the store is read. Of one that asks the teacher, such as
+            `TowardUncertainty`, the store holds the samples, too.
         prepare: a pure function (inputs, seed) -> inputs, in TensorFlow operations, of a batch
             before it is sampled (augmentation, scaling); None by default.
         batch_size: B, rows of each step, 64 by default.
@@ -48,8 +51,8 @@ class Recording:
             to be compared.
 
     Raises:
-        ValueError: if an argument is out of its range, the sampler asks the networks by
-            itself, other than `Uncertain`, or can't work on the inputs of this teacher.
+        ValueError: if an argument is out of its range, the sampler depends on the student (but
+            for what an `Uncertain` one chooses), or can't work on the inputs of this teacher.
     """
 
     def __init__(
@@ -93,11 +96,12 @@ class Recording:
         if prepare is None:
             inputs, *_ = self.rows(tf.range(min(batch_size, self.rows.count)))
             ranges.require_within(asked, inputs)
-        suitable.require(
-            self.sampler,
-            prepared,
-            uncertainty.Networks(self.teacher, None, self.teacher.output_kind),
-        )
+        networks = uncertainty.Networks(self.teacher, None, self.teacher.output_kind)
+        suitable.require(self.sampler, prepared, networks)
+        self.holds_samples = self.sampler.asks_networks
+        if self.holds_samples:
+            self.sampler.validate_networks(networks)
+            _require_storable(self.sampler, prepared)
         self.compact = compact.get(self.teacher.output_kind, top_k)
         self.steps = epochs * (self.rows.count // batch_size)
         self.shards = min(shards, self.steps)
@@ -118,34 +122,37 @@ class Recording:
         }
         # In every record, because the files of two stores have the same names.
         self._mark = bytes.fromhex(identity.fingerprint_of_record(self.plan))[:8]
-        self._draw = draws.drawing(self.rows, self.sampler, prepare, seed)
+        self._draw = draws.drawing(self.rows, self.sampler, prepare, seed, networks)
         self._answer = tf.function(self._answer_of, autograph=False)
         members = getattr(self.teacher, "members", [])
         if any(symbolic.inputs_of(member) is None for member in members):
-            _, _, inputs = next(iter(self.drawn()))
-            self.teacher.check_members(batches.specs(inputs))
+            _, _, samples = next(iter(self.drawn()))
+            self.teacher.check_members(batches.specs(samples.inputs))
 
     def drawn(self, first_step=0):
-        """A dataset of steps, the identities of their rows, and the inputs sampled from these."""
+        """Steps without end, the identities of their rows, and the samples drawn from these."""
         return self.draw(draws.steps(self.rows, self.batch_size, self.seed, first_step))
 
     def draw(self, steps):
-        """The inputs of steps, from a dataset of steps and identities."""
+        """The samples of steps, from a dataset of steps and identities."""
 
-        def with_inputs(step, identities):
+        def with_samples(step, identities):
             samples, *_ = self._draw(step, identities)
-            return step, identities, samples.inputs
+            return step, identities, samples
 
-        return steps.map(with_inputs).prefetch(tf.data.AUTOTUNE)
+        if self.holds_samples:  # Functions of a dataset would keep the teacher from a GPU.
+            return itertools.starmap(with_samples, steps)
+        return steps.map(with_samples).prefetch(tf.data.AUTOTUNE)
 
     def _answer_of(self, inputs):
         raws = self.teacher.member_outputs(inputs)
         output = self.teacher.output_kind
         return self.compact.encode(output.combine(raws), output.uncertainty(raws))
 
-    def answer(self, step, identities, inputs):
+    def answer(self, step, identities, samples):
         """The fields of a step, as arrays; raises if the teacher gave no finite answer."""
-        fields = {"identities": identities, **self._answer(inputs)}
+        held = draws.fields_of(samples) if self.holds_samples else {}
+        fields = {"identities": identities, **held, **self._answer(samples.inputs)}
         arrays = {name: tensor.numpy() for name, tensor in fields.items()}
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -156,11 +163,11 @@ class Recording:
                 )
         return arrays
 
-    def example(self, step, identities, inputs):
+    def example(self, step, identities, samples):
         """A step's record, serialized."""
         features = {
             name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[array.tobytes()]))
-            for name, array in self.answer(step, identities, inputs).items()
+            for name, array in self.answer(step, identities, samples).items()
         }
         features["plan"] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[self._mark]))
         features["step"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[int(step)]))
@@ -221,17 +228,17 @@ class Recording:
         of the first step a weighted mean of every row, by which a reader knows that it draws
         the same.
         """
-        step, identities, inputs = next(iter(self.drawn()))
-        fields = self.answer(step, identities, inputs)
+        step, identities, samples = next(iter(self.drawn()))
+        fields = self.answer(step, identities, samples)
         raw_shape = keras.tree.map_structure(
-            lambda raw: raw.shape, self.teacher.member_outputs(inputs)[0]
+            lambda raw: raw.shape, self.teacher.member_outputs(samples.inputs)[0]
         )
         return {
             "fields": {
                 name: [array.dtype.name, *array.shape[1:]] for name, array in fields.items()
             },
             "event_size": self.teacher.output_kind.event_size(raw_shape),
-            "first_inputs": means(inputs),
+            "first_inputs": means(samples.inputs),
         }
 
 
@@ -251,15 +258,28 @@ def means(inputs):
 
 
 def candidates_of(sampler):
-    """The sampler whose draws are recorded: it asks no networks, so its draws can be repeated."""
+    """The sampler whose draws are recorded: they don't depend on a student."""
     base = sampler.base if isinstance(sampler, samplers.Uncertain) else sampler
-    if base.asks_networks:
+    if not base.is_recordable:
         raise ValueError(
-            f"{base!r} asks the networks in every draw, which a store can't repeat. Record a "
-            "sampler that does not, and choose uncertain samples by samplers.Uncertain when the "
-            "store is read."
+            f"{base!r} asks the student in every draw, or keeps some of its samples, which a store "
+            "can't repeat. Record a sampler that does not, such as TowardUncertainty(score="
+            "'disagreement'), and choose uncertain samples by samplers.Uncertain when the store "
+            "is read."
         )
     return base
+
+
+def _require_storable(sampler, inputs):
+    """Raises ValueError if inputs are of a type that a store can't hold."""
+    for path, leaf in keras.tree.flatten_with_path(inputs):
+        name = tf.as_dtype(leaf.dtype).name
+        if name not in draws.STORABLE:
+            raise ValueError(
+                f"{sampler!r} asks the teacher, so that the store holds the samples, and "
+                f"{described(path)} is {name}, which it can't hold. Give numbers of one of "
+                f"{[*draws.STORABLE]}, e.g. strings by keras.layers.StringLookup."
+            )
 
 
 def record(
@@ -379,7 +399,7 @@ def _write_shard(recording, directory, number, step, paths, progress):
     first, last = recording.shard_steps(number)
     target = directory / manifest.shard_name(number, recording.shards)
     progress.add(step - first)
-    drawn = iter(recording.drawn(step).take(last - step))
+    drawn = iter(recording.drawn(step))
     while step < last:
         end = min(step + PART_STEPS, last)
         path = target.with_name(f"{target.stem}.part-{step:09d}-{end:09d}")
@@ -420,7 +440,7 @@ def estimate(
     """
     recording = Recording(teacher, x, y, **settings)
     sizes, seconds = [], []
-    for drawn in recording.drawn().take(1 + steps):
+    for drawn in itertools.islice(recording.drawn(), 1 + steps):
         begun = time.perf_counter()
         sizes.append(len(recording.example(*drawn)) + 16)  # TFRecord's frame.
         seconds.append(time.perf_counter() - begun)

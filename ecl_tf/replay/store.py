@@ -65,7 +65,8 @@ class Store:
 
     `Distiller(student, store.teacher, sampler=store.sampler)` and `fit(store.batches(x, y),
     steps_per_epoch=...)` match the student to the recorded answers on the recorded samples,
-    which are drawn again, bit for bit, from the training rows and the store's seed.
+    which are drawn again, bit for bit, from the training rows and the store's seed. Samples of a
+    sampler that asks the teacher (`samplers.TowardUncertainty`) are in the store themselves.
 
     Uncertain samples are chosen when the store is read, and may be chosen otherwise every time:
     with `samplers.Uncertain(store.sampler, candidates=r, score=...)` every step reads r recorded
@@ -107,6 +108,11 @@ class Store:
     @property
     def sampler(self) -> samplers.Sampler:
         return samplers.get(self.plan["sampler"])
+
+    @property
+    def holds_samples(self) -> bool:
+        """Whether samples are stored, not drawn again: those of a sampler that asks the teacher."""
+        return "sources" in self._manifest["fields"]
 
     def batches(
         self,
@@ -155,21 +161,19 @@ class Store:
             **({} if about is None else {"about": about}),
         }
         self._require(here)
-        draw = draws.drawing(rows, base, prepare, self.plan["seed"])
-        first = self._first_draw(rows, draw)
+        if self.holds_samples:
+            samples_of = self._held(rows, prepare)
+        else:
+            samples_of = self._drawn_again(rows, base, prepare)
 
         def read(record):
             step, fields = self._parse(record)
-            samples, *labels = keras.tree.map_structure(
-                # With the sizes that `prepare` may have lost.
-                lambda tensor, drawn: tf.ensure_shape(tensor, drawn.shape),
-                draw(step, fields["identities"]),
-                first,
-            )
+            samples, *labels = samples_of(step, fields)
             raw, uncertainty = self._compact.restore(fields, self._manifest["event_size"])
             if sampler.candidates == 1:  # Nothing is chosen: without it every step is shorter.
                 uncertainty = ()
-            return samples._replace(member_outputs=(raw,), uncertainty=uncertainty), *labels
+            answered = {"sources": (), "member_outputs": (raw,), "uncertainty": uncertainty}
+            return samples._replace(**answered), *labels
 
         size = self.batch_size * sampler.candidates
         once = self._records(seed, 0).take(self.steps).map(read, tf.data.AUTOTUNE)
@@ -236,9 +240,13 @@ class Store:
         self._require(recording.plan)
         largest, count = 0.0, min(-(-rows // self.batch_size), self.steps)
         records = self._records(seed, 0).take(count).map(self._parse)
-        drawn = recording.draw(records.map(lambda step, fields: (step, fields["identities"])))
-        for (_, stored), (step, identities, inputs) in tf.data.Dataset.zip((records, drawn)):
-            again = recording.answer(step, identities, inputs)
+        if self.holds_samples:
+            held = self._held(recording.rows, prepare)
+            drawn = ((step, each["identities"], held(step, each)[0]) for step, each in records)
+        else:
+            drawn = recording.draw(records.map(lambda step, fields: (step, fields["identities"])))
+        for (_, stored), (step, identities, samples) in zip(records, drawn, strict=True):
+            again = recording.answer(step, identities, samples)
             again = {name: tf.constant(array) for name, array in again.items()}
             size, output = self._manifest["event_size"], self._compact.output
             raws = (self._compact.restore(fields, size)[0] for fields in (stored, again))
@@ -287,6 +295,32 @@ class Store:
             for name, (kind, *shape) in layout.items()
         }
         return step, fields
+
+    def _held(self, rows, prepare):
+        """A function from a step and its fields to the stored samples, and their labels."""
+        like = draws.prepared(rows, prepare)
+
+        def samples_of(_, fields):
+            samples = draws.samples_of(fields, like)
+            _, *labels = rows(fields["identities"])
+            return samples, *(samples.follow(each) for each in labels)
+
+        return samples_of
+
+    def _drawn_again(self, rows, sampler, prepare):
+        """A function from a step and its fields to its samples, drawn again, and their labels."""
+        draw = draws.drawing(rows, sampler, prepare, self.plan["seed"])
+        first = self._first_draw(rows, draw)
+
+        def samples_of(step, fields):
+            return keras.tree.map_structure(
+                # With the sizes that `prepare` may have lost.
+                lambda tensor, drawn: tf.ensure_shape(tensor, drawn.shape),
+                draw(step, fields["identities"]),
+                first,
+            )
+
+        return samples_of
 
     def _first_draw(self, rows, draw):
         """What is drawn here in the first step; ValueError if the recorded inputs were others."""

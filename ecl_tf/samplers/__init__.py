@@ -23,6 +23,7 @@ from ecl_tf.samplers.sampler import (
     row_count,
 )
 from ecl_tf.samplers.swap import Swap
+from ecl_tf.samplers.toward_uncertainty import TowardUncertainty
 from ecl_tf.samplers.uncertain import Uncertain
 from ecl_tf.samplers.uncertainty_mixup import UncertaintyMixup
 from ecl_tf.samplers.vicinity import Augment, GaussianNoise
@@ -41,6 +42,7 @@ __all__ = [
     "Sampler",
     "Samples",
     "Swap",
+    "TowardUncertainty",
     "Uncertain",
     "UncertaintyMixup",
     "changes_of",

@@ -59,6 +59,10 @@ class Chain(Sampler):
     def parts(self) -> Sequence[Sampler]:
         return [part for sampler in self.samplers for part in sampler.parts]
 
+    @property
+    def is_recordable(self) -> bool:
+        return all(sampler.is_recordable for sampler in self.samplers)
+
     def draw(self, inputs: Any, seed: tf.Tensor, networks: uncertainty.Networks | None) -> Samples:
         first, *others = random.split(seed, len(self.samplers))
         samples = self.samplers[0].draw(inputs, first, networks)

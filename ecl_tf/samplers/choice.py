@@ -73,6 +73,10 @@ class Choice(Sampler):
     def parts(self) -> Sequence[Sampler]:
         return [part for sampler in self.samplers for part in sampler.parts]
 
+    @property
+    def is_recordable(self) -> bool:
+        return all(sampler.is_recordable for sampler in self.samplers)
+
     def draw(self, inputs: Any, seed: tf.Tensor, networks: uncertainty.Networks | None) -> Samples:
         rows = row_count(inputs)
         choice_seed, *seeds = random.split(seed, 1 + len(self.samplers))

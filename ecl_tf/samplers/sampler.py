@@ -145,6 +145,11 @@ class Sampler(Configured):
         """The samplers that this one draws from; here itself."""
         return [self]
 
+    @property
+    def is_recordable(self) -> bool:
+        """Whether a store (`ecl_tf.replay`) can hold what it draws: it does not ask the student."""
+        return not self.asks_networks
+
     def effect(self, path: tuple, leaf: Any) -> str:
         """What the sampler does with the numbers of an input.
 

@@ -33,6 +33,23 @@ def require_before_data(sampler, networks):
             _require_exact_values(sampler, inputs, role, network, function)
 
 
+def exact_uses(inputs, networks):
+    """What the networks do with inputs that they take by their exact values.
+
+    Args:
+        inputs: as in `require`.
+        networks: the `ecl_tf.uncertainty.Networks`.
+
+    Returns:
+        A dict from the paths of such inputs to lists of `exact_values.Use`.
+    """
+    found: dict = {}
+    for _, network, function in _called(networks):
+        for path, use in exact_values.uses(network, inputs, function):
+            found.setdefault(path, []).append(use)
+    return found
+
+
 def require_floating_point(sampler, inputs):
     """Raises ValueError unless every input that a sampler averages is floating point."""
     for path, leaf in keras.tree.flatten_with_path(inputs):

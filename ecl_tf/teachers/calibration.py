@@ -81,7 +81,8 @@ def calibrated(
         if probabilities.rows_that_look_like(teacher.output_kind, raw):
             raise probabilities.refusal(probabilities.OF_CLASSES, member, "teacher")
     output = _fitted(teacher.output_kind, *rows)
-    return Ensemble(teacher.members, output, name=teacher.name, answer=teacher.answer)
+    own = {name: getattr(teacher, name) for name in ("name", "answer", "members_per_step")}
+    return Ensemble(teacher.members, output, **own)
 
 
 def _answered(teacher, inputs):

@@ -1,10 +1,12 @@
 """Teachers: what gives the distribution that a student is matched to."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from ecl_tf import outputs
 from ecl_tf._internal import (
@@ -14,6 +16,8 @@ from ecl_tf._internal import (
     own_inputs,
     probabilities,
     probing,
+    random,
+    require,
     shared_layers,
     symbolic,
 )
@@ -94,6 +98,20 @@ class Ensemble(Teacher):
     Categorical and Bernoulli members are combined by the mean of their probabilities,
     normal ones by the mixture's first two moments (see `ecl_tf.outputs`).
 
+    With `members_per_step` k a training step asks k of the M members, drawn anew in each, at
+    k / M of the cost. Their KL (Kullback-Leibler) divergence from the student q differs, in the
+    mean over all draws, by a constant from that of the whole ensemble p:
+
+        (1 / M) sum_m KL(p_m || q) = KL(p || q) + const
+
+    So the student's expected gradient is the ensemble's, with more variance. That is exact for
+    classes, yes/no labels and normal distributions, where the divergence is "kl", the distiller's
+    temperature is 1, and so is a normal output's own. At another temperature T of the distiller
+    the target is the mean of the members' p_m^(1/T), each normalised, and not p^(1/T); other
+    divergences are the mean of the members' own. The logged divergence holds the constant.
+    Evaluation, calibration, stores and the scores of samplers take all members; where a sampler
+    has asked them all, so does its step.
+
     Args:
         members: a `keras.Model`, or a sequence of them, typically of 2 to 5. They are used
             as they are: neither their weights nor their `trainable` flags are changed.
@@ -105,12 +123,15 @@ class Ensemble(Teacher):
             yes/no ones also stay 6e-8 below 1); or a dict of these by the name of an output.
             None, the default, is logits, and refuses what looks like probabilities. With
             "logits" yes/no outputs are not looked at.
+        members_per_step: k, how many members teach in a training step, from 1 to their number;
+            None, the default, for all; typically 1 where the teacher's passes take most of a
+            step.
         **kwargs: of `keras.Model`.
 
     Raises:
         ValueError: if there are no members, one is no Keras model, a member's output does
-            not fit `output`, or it answers with probabilities and `answer` does not say so, or
-            the other way round.
+            not fit `output`, it answers with probabilities and `answer` does not say so, or
+            the other way round, or `members_per_step` is out of its range.
 
     Example:
     >>> members = [keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])] * 2
@@ -132,6 +153,7 @@ class Ensemble(Teacher):
         output: str | dict | outputs.Output,
         name: str = "ensemble",
         answer: str | dict[str, str | None] | None = None,
+        members_per_step: int | None = None,
         **kwargs: Any,
     ):
         members = list(members) if isinstance(members, (list, tuple)) else [members]
@@ -146,8 +168,16 @@ class Ensemble(Teacher):
         super().__init__(outputs.get(output, shape), name=name, **kwargs)
         self.members = members
         self.answer = answer
+        self.members_per_step = members_per_step
+        if members_per_step is not None:
+            require.whole("members_per_step", members_per_step, 1)
+            if members_per_step > len(members):
+                raise ValueError(
+                    f"members_per_step must be at most the number of members, {len(members)}; got "
+                    f"{members_per_step}."
+                )
         # One member that gives points without a spread is refused here, not in a step.
-        if len(members) == 1 and isinstance(self.output_kind, outputs.Point):
+        if 1 in (len(members), members_per_step) and isinstance(self.output_kind, outputs.Point):
             self.output_kind.combine([np.zeros((1, self.output_kind.size))])
         self._known_members: list[str] = []
         self.check_members()
@@ -215,10 +245,33 @@ class Ensemble(Teacher):
         return answers.raw_of(output, answers.by_part(self.answer, output), answered)
 
     def member_outputs(self, inputs: Any) -> list:
-        answered = [
-            member(own_inputs.of(member, inputs), training=False) for member in self.members
-        ]
-        return [self.raw_of(each) for each in answered]
+        return [self._member_output(number, inputs) for number in range(len(self.members))]
+
+    def step_outputs(self, inputs: Any, seed: tf.Tensor) -> list:
+        """Returns the raw outputs of the members that teach in one training step.
+
+        Args:
+            inputs: a batch of inputs.
+            seed: int32 of shape (2,) or (3,), from which the members are drawn, the same for all
+                rows: those from a random one on, in a circle.
+        """
+        total, count = len(self.members), self.members_per_step
+        if count in (None, total):
+            return self.member_outputs(inputs)
+
+        def answers(first):
+            numbers = [(first + place) % total for place in range(count)]
+            raws = [self._member_output(number, inputs) for number in numbers]
+            # Members may compute in different types, and branches must not.
+            return keras.tree.map_structure(lambda raw: tf.cast(raw, tf.float32), raws)
+
+        # Samplers split the step's seed by numbers from 0 on.
+        first = tf.cast(random.uniform(random.fold_in(seed, -1), []) * total, tf.int32)
+        return tf.switch_case(first, [functools.partial(answers, n) for n in range(total)])
+
+    def _member_output(self, number, inputs):
+        member = self.members[number]
+        return self.raw_of(member(own_inputs.of(member, inputs), training=False))
 
     def fingerprint(self) -> str:
         own = super().fingerprint()
@@ -237,6 +290,8 @@ class Ensemble(Teacher):
         }
         if self.answer is not None:
             config["answer"] = dict(self.answer) if isinstance(self.answer, dict) else self.answer
+        if self.members_per_step is not None:
+            config["members_per_step"] = self.members_per_step
         return {**config, "shared_layers": places} if places else config
 
     @classmethod

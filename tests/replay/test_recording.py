@@ -280,8 +280,8 @@ def test_a_recording_goes_on_with_its_own_settings_only(copy, tmp_path):
         ({"batch_size": 65}, "64 rows, less than one batch of 65"),
         ({"y": np.zeros(63)}, r"as many rows; got \[64, 63\]"),
         ({"top_k": 0}, "top_k must be a whole number"),
-        ({"sampler": "UncertaintyMixup"}, "asks the networks in every draw"),
-        ({"sampler": samplers.Choice(["Empirical", "Uncertain"])}, "asks the networks in every"),
+        ({"sampler": "UncertaintyMixup"}, "asks the student in every draw"),
+        ({"sampler": samplers.Choice(["Empirical", "Uncertain"])}, "asks the student in every"),
     ],
 )
 def test_what_is_out_of_range(tmp_path, arguments, message):

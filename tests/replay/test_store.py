@@ -79,10 +79,13 @@ EVERY_SAMPLER = samplers.Choice(
 )
 
 
+TOWARD = samplers.Choice(["Empirical", samplers.TowardUncertainty("Mixup")])
+
+
 @pytest.mark.parametrize(
     "sampler",
-    [samplers.Uncertain(candidates=2), pytest.param(EVERY_SAMPLER, marks=pytest.mark.slow)],
-    ids=["recipe", "every sampler"],
+    [samplers.Uncertain(candidates=2), TOWARD, pytest.param(EVERY_SAMPLER, marks=pytest.mark.slow)],
+    ids=["recipe", "toward uncertainty", "every sampler"],
 )
 def test_replayed_samples_are_the_bits_that_the_teacher_saw(sampler, tmp_path):
     store = recorded(
@@ -104,6 +107,32 @@ def test_replayed_samples_are_the_bits_that_the_teacher_saw(sampler, tmp_path):
             seen += [row.tobytes() for row in samples.inputs]
         passes.append(sorted(seen))
     assert passes[0] == passes[1]  # Each stored row once in a pass.
+
+
+@keras.saving.register_keras_serializable("test_store")
+class Reverse(samplers.Empirical):
+    """The batch from its end to its beginning."""
+
+    def sample(self, inputs, seed):
+        sources = tf.range(BATCH - 1, -1, -1)
+        return samplers.Samples(tf.reverse(inputs, [0]), tf.ones([BATCH], tf.bool), sources)
+
+
+def test_samples_that_the_teacher_has_moved_are_stored_with_their_labels(tmp_path):
+    toward = samplers.TowardUncertainty(Reverse(), "disagreement", step=1e-4)
+    half = samplers.Choice([Reverse(), toward])
+    store = recorded(tmp_path, sampler=half)
+    assert store.holds_samples and store.verify(ensemble(), X, Y, rows=40) < 1e-6
+    for samples, labels in everything(store.batches(X, Y, sampler=half)):
+        # Moved by so little that the nearest row is that which each was drawn from.
+        distance = np.abs(samples.inputs[:, None] - X).max((2, 3, 4))
+        assert distance.min(1).max() < 1e-3
+        np.testing.assert_array_equal(samples.unmodified, distance.min(1) == 0.0)
+        assert 0 < samples.unmodified.sum() < BATCH
+        np.testing.assert_array_equal(labels, Y[distance.argmin(1)])
+    distiller = Distiller(network(seed=7), store.teacher, sampler=half)
+    history, _ = trained(distiller, store.batches(X, Y, sampler=half), run_eagerly=True)
+    assert history["loss"][1] < 0.9 * history["loss"][0] and "accuracy" in history
 
 
 def test_the_store_does_not_depend_on_the_order_of_the_data(mixed, tmp_path):

@@ -58,6 +58,7 @@ MAKE = {
     "Uncertain, drawn": lambda: Uncertain("Empirical", 2, pixel, 1.0, group_size=4),
     "Swap": lambda: samplers.Swap(0.4, padding={"head_pose": 0.0}, group_size=4),
     "Mix and swap": lambda: Mix(group_size=4, swap=["head_pose"]),
+    "TowardUncertainty": lambda: samplers.TowardUncertainty(Mix(group_size=4), pixel, 0.3, 4),
     "UncertaintyMixup": lambda: samplers.UncertaintyMixup(0.25, pixel, 0.4, group_size=4),
 }
 
@@ -292,7 +293,7 @@ def test_parts_of_a_batch_give_the_samples_of_the_whole(name, compiled):
 
 
 GROUPING = [Mixup, samplers.CutMix, Mix, DirichletMixup, Uncertain, samplers.UncertaintyMixup]
-GROUPING += [samplers.Swap]
+GROUPING += [samplers.Swap, samplers.TowardUncertainty]
 
 
 @pytest.mark.parametrize(
