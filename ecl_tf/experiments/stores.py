@@ -1,11 +1,12 @@
 """The answers of an experiment's teacher, stored once for all students (`ecl_tf.replay`)."""
 
+import functools
 import hashlib
 import json
 
 from ecl_tf import replay, samplers
 from ecl_tf._internal import identity
-from ecl_tf.experiments import progress, strategies
+from ecl_tf.experiments import answers, progress, strategies
 
 
 def settings(experiment, sampler, epochs, **others):
@@ -40,7 +41,8 @@ class Stores:
 
     Args:
         experiment: the `Experiment`; config.replay_epochs says how many passes are recorded.
-            With 0, which is the default, all students ask the teacher itself.
+            With 0, which is the default, students ask the teacher itself, but for those that
+            see the training rows alone: to these it answers once, in memory.
         teacher: the `ecl_tf.Teacher`.
         directory: where the stores are.
     """
@@ -53,13 +55,17 @@ class Stores:
     def of(self, **arguments):
         """The store for a distillation with these arguments; None if it must ask the teacher."""
         if (plan := planned(self.experiment, **arguments)) is None:
-            return None
+            return self._answers if answers.suffice(self.experiment, **arguments) else None
         name, recorded = plan
         if name not in self._stores:
             directory = self.directory / name
             progress.announce(f"[teacher's answers, {self.epochs} epochs] {directory}")
             self._stores[name] = record(self.teacher, directory, recorded)
         return self._stores[name]
+
+    @functools.cached_property
+    def _answers(self):
+        return answers.ask(self.experiment, self.teacher)
 
 
 def planned(experiment, sampler=None, label_weight=0.0, labels=None, **_):
