@@ -1,7 +1,8 @@
 """How results are scored: means, gap reduction, error reduction, with intervals.
 
 Scores of several seeds are compared seed by seed (paired), the teacher's score is one
-number. Errors (lower is better) and accuracies (higher is better) are treated alike.
+number, or one for each of them. Errors (lower is better) and accuracies (higher is better)
+are treated alike.
 """
 
 import math
@@ -55,7 +56,7 @@ def mean(values: npt.ArrayLike, confidence: float = 0.95) -> Interval:
 def reduction(
     student: npt.ArrayLike,
     baseline: npt.ArrayLike,
-    teacher: float,
+    teacher: npt.ArrayLike,
     confidence: float = 0.95,
 ) -> Interval:
     """Gap reduction: the share of the baseline's gap to the teacher that is closed.
@@ -71,7 +72,8 @@ def reduction(
     Args:
         student: one score for each seed.
         baseline: the baseline's score for the same seeds, in the same order.
-        teacher: the teacher's score.
+        teacher: the teacher's score; or one for each seed, such as an oracle's, or those of the
+            teachers of several splits.
         confidence: of the interval, between 0 and 1; 0.95 by default.
 
     Returns:
@@ -92,9 +94,9 @@ def reduction(
         raise ValueError(
             f"Gap reduction compares seed by seed; got {student.shape} and {baseline.shape} scores."
         )
-    gain, gap = student - baseline, teacher - baseline
+    gain, gap = student - baseline, np.asarray(teacher, float) - baseline
     n, gain_mean, gap_mean = len(gain), gain.mean(), gap.mean()
-    if abs(gap_mean) <= _ROUNDING * abs(teacher):
+    if abs(gap_mean) <= _ROUNDING * abs(np.mean(teacher)):
         return Interval(math.nan, math.nan, math.nan)
     value = float(gain_mean / gap_mean)
     if n < 2:
@@ -113,13 +115,14 @@ def reduction(
     return Interval(value, float((b - root) / a), float((b + root) / a))
 
 
-def meets_teacher(baseline: npt.ArrayLike, teacher: float, higher_is_better: bool) -> bool:
+def meets_teacher(baseline: npt.ArrayLike, teacher: npt.ArrayLike, higher_is_better: bool) -> bool:
     """Returns whether the baseline leaves no gap, so that its reduction is undefined.
 
     Args:
         baseline: one score for each seed.
-        teacher: the teacher's score.
+        teacher: the teacher's score, or one for each seed.
         higher_is_better: True for accuracies, False for errors.
     """
-    gap = (teacher - np.asarray(baseline, float).mean()) * (1 if higher_is_better else -1)
-    return gap <= _ROUNDING * abs(teacher)
+    score = np.mean(teacher)
+    gap = (score - np.mean(baseline)) * (1 if higher_is_better else -1)
+    return bool(gap <= _ROUNDING * abs(score))

@@ -76,3 +76,12 @@ def test_rounding_is_no_gap():
 def test_unequal_numbers_of_seeds_are_refused():
     with pytest.raises(ValueError, match="seed by seed"):
         gap.reduction([1.0, 2.0], [1.0], 3.0)
+
+
+def test_a_teacher_for_each_pair_is_paired_with_them():
+    """Splits whose teachers, baselines and students rise and fall together leave one ratio."""
+    baseline, teacher = np.array([80.0, 82.0, 79.0]), np.array([86.0, 86.0, 87.0])
+    student = baseline + 0.5 * (teacher - baseline)
+    np.testing.assert_allclose(gap.reduction(student, baseline, teacher), 0.5, rtol=1e-6)
+    assert gap.meets_teacher([80.0, 82.0], [80.0, 81.0], higher_is_better=True)
+    assert not gap.meets_teacher([80.0, 82.0], [81.0, 82.0], higher_is_better=True)

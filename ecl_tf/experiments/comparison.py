@@ -93,11 +93,11 @@ def _experiments(config, workdir):
         directory, home = workdir, workdir
         if config.get("grid"):
             directory, home = _of_cell(workdir, name), _home(workdir, cell)
-        if not grid.has_folds(cell):
+        repetitions = grid.repetitions(cell)
+        if not repetitions:
             yield cell, directory, home
-            continue
-        for fold_name, fold in grid.folds(cell):
-            yield fold, directory / fold_name, directory / fold_name
+        for its_name, own in repetitions:
+            yield own, directory / its_name, directory / its_name
 
 
 def _of_cell(workdir, name):
@@ -153,22 +153,29 @@ def run(
 
 
 def _compare_one(config, workdir, teacher_directory, checkpoint_every, home=None):
-    """Compares on one data set, or on all of its folds; finished work is only read."""
+    """Compares on one data set, or on all its folds or splits; finished work is only read."""
     path = workdir / "results.json"
     if path.exists() and "final" in (found := work_directory.read_json(path)):
         if teacher_directory:
             loaded = teaching.load_teacher(Experiment(config), workdir, teacher_directory)
             require_its_teacher(found, loaded, workdir)
         return found
-    if not grid.has_folds(config):
+    if not (repetitions := grid.repetitions(config)):
         return compare(Experiment(config, checkpoint_every), workdir, teacher_directory, home)
-    results = []
-    folds = list(grid.folds(config))
-    for number, (name, fold) in enumerate(folds):
-        progress.announce(f"[fold {number + 1}/{len(folds)}] {name}")
-        directory = work_directory.claim(workdir / name, fold)
-        results.append(compare(Experiment(fold, checkpoint_every), directory))
-    return tables.average(results)
+    kind = grid.kind_of_repetition(config)
+
+    def start(number):
+        name, own = repetitions[number]
+        progress.announce(f"[{kind} {number + 1}/{len(repetitions)}] {name}")
+        directory = work_directory.claim(workdir / name, own)
+        return _start(Experiment(own, checkpoint_every), directory, name=name)
+
+    numbers = range(len(repetitions))
+    if kind == "split":
+        results = _finish([start(number) for number in numbers])
+    else:  # One at a time, so that one fold's data is in memory.
+        results = [result for number in numbers for result in _finish([start(number)])]
+    return tables.average(results, kind)
 
 
 def compare(
@@ -185,30 +192,49 @@ def compare(
         teacher_directory: as in `run`.
         home: where the teacher and its stored answers go; None, the default, for `workdir`.
     """
+    (results,) = _finish([_start(experiment, workdir, teacher_directory, home)])
+    return results
+
+
+def _start(experiment, workdir, teacher_directory=None, home=None, name=""):
+    """The teacher, and the `Runs` of its students, of which none is trained yet."""
     _require_validation_data(experiment)
-    to_tune, fixed = _settings(experiment)
     home = home or workdir
     teacher = teaching.train_teacher(experiment, home, teacher_directory)
     stored = stores.Stores(experiment, teacher, home / "stores")
+    to_tune, fixed = _settings(experiment)
     tuning_seeds, final_seeds = seeds(experiment.config)
     total = len(tuning_seeds) * sum(map(len, to_tune))
     total += len(to_tune + fixed) * len(final_seeds)
-    runs = Runs(experiment, teacher, stored, workdir, total)
+    runs = Runs(experiment, teacher, stored, workdir, total, name)
+    runs.teacher_quality()
+    return runs
 
-    teacher_scores = runs.teacher_quality()
 
+def _finish(together):
+    """Chooses for one experiment, or for all splits at once; runs the rest; returns all results.
+
+    Over the splits a choice has many validation rows and several trainings to go by. A row that
+    one split tests is another's validation row, which can favour only what is chosen: of ERM and
+    of tuned KD.
+    """
+    settings_of = [_settings(runs.experiment) for runs in together]
     # All choices are made on validation data.
-    erm = _choose(to_tune[0], runs, experiment, tuning_seeds)
-    of_erm = [runs.results["runs"][erm.key(seed)]["validation"] for seed in tuning_seeds]
-    mean = statistics.fmean(scores[experiment.score_name] for scores in of_erm)
-    quality.against_erm(experiment, teacher_scores["validation"], mean)
-    tuned_kd = _choose(to_tune[1], runs, experiment, tuning_seeds)
-    final = [erm, fixed[0], tuned_kd, *fixed[1:]]
-    for setting, seed in itertools.product(final, final_seeds):
-        runs.run(setting, seed)
-
-    runs.read_test(final, final_seeds)
-    return runs.results
+    erm = _choose([to_tune[0] for to_tune, _ in settings_of], together)
+    for runs, chosen in zip(together, erm, strict=True):
+        tuning_seeds, _ = seeds(runs.experiment.config)
+        of_erm = [runs.results["runs"][chosen.key(seed)]["validation"] for seed in tuning_seeds]
+        mean = statistics.fmean(scores[runs.experiment.score_name] for scores in of_erm)
+        quality.against_erm(runs.experiment, runs.teacher_quality()["validation"], mean)
+    tuned_kd = _choose([to_tune[1] for to_tune, _ in settings_of], together)
+    for number, runs in enumerate(together):
+        _, fixed = settings_of[number]
+        final = [erm[number], fixed[0], tuned_kd[number], *fixed[1:]]
+        _, final_seeds = seeds(runs.experiment.config)
+        for setting, seed in itertools.product(final, final_seeds):
+            runs.run(setting, seed)
+        runs.read_test(final, final_seeds)
+    return [runs.results for runs in together]
 
 
 def seeds(config: settings.Settings) -> tuple[range, range]:
@@ -226,10 +252,11 @@ def _require_one_teacher(config):
             "may have seen other cells' test rows, or be none of theirs. Leave it away: cells of "
             "equal data and teacher settings share a teacher that is trained once."
         )
-    if grid.has_folds(config):
+    if kind := grid.kind_of_repetition(config):
+        held_out = {"fold": "the persons that are held out", "split": "other splits' test rows"}
         raise ValueError(
-            "--teacher would be one teacher for all folds, and might have seen the persons that "
-            "are held out. Leave it away: every fold trains its own."
+            f"--teacher would be one teacher for all {kind}s, and might have seen "
+            f"{held_out[kind]}. Leave it away: every {kind} trains its own."
         )
 
 
@@ -241,14 +268,28 @@ def _require_validation_data(experiment):
         )
 
 
-def _choose(tried, runs, experiment, tuning_seeds):
-    """The setting with the best mean score on validation data, then the best NLL."""
+def _choose(tried, together):
+    """The setting with the best mean score on validation data, then the best NLL.
 
-    def rank(setting):
-        results = [runs.run(setting, seed)["validation"] for seed in tuning_seeds]
+    Args:
+        tried: a list of settings for each of `together`, alike but for what follows from its data.
+        together: the `Runs` that share the choice.
+
+    Returns:
+        The chosen setting of each of them.
+    """
+
+    def rank(number):
+        results = [
+            runs.run(settings[number], seed)["validation"]
+            for runs, settings in zip(together, tried, strict=True)
+            for seed in seeds(runs.experiment.config)[0]
+        ]
         score = sum(result[experiment.score_name] for result in results)
         return (-score if experiment.higher_is_better else score, sum(r["nll"] for r in results))
 
-    chosen = tried[strategies.of_chief(tried.index(min(tried, key=rank)))]
-    progress.announce(f"Chosen for {chosen.method} on validation data: {chosen.label}")
+    experiment = together[0].experiment
+    number = strategies.of_chief(min(range(len(tried[0])), key=rank))
+    chosen = [settings[number] for settings in tried]
+    progress.announce(f"Chosen for {chosen[0].method} on validation data: {chosen[0].label}")
     return chosen

@@ -37,9 +37,10 @@ class Runs:
         stored: the `stores.Stores` of its answers.
         workdir: the work directory.
         total: the number of runs, for the progress line.
+        name: of the experiment, for the same line, where there are several; "" by default.
     """
 
-    def __init__(self, experiment, teacher, stored, workdir, total):
+    def __init__(self, experiment, teacher, stored, workdir, total, name=""):
         self.experiment = experiment
         self.teacher = teacher
         self.stored = stored
@@ -48,6 +49,7 @@ class Runs:
         self.checkpoints = workdir / "checkpoints"
         strategies.on_chief(lambda: self.students.mkdir(exist_ok=True))
         self.total = total
+        self.heading = f"{name}, run" if name else "run"
         self.done = 0
         self.results = {
             "score": experiment.score_name,
@@ -75,7 +77,7 @@ class Runs:
         if key in self.results["runs"]:
             return self.results["runs"][key]
         store = None if setting.method == "ERM" else self.stored.of(**setting.arguments)
-        progress.announce(f"[run {self.done}/{self.total}] {key}")
+        progress.announce(f"[{self.heading} {self.done}/{self.total}] {key}")
         number = len(self.results["runs"])
         checkpoints = self.checkpoints / str(number)
         student, output, (curve, stopwatch) = self._train(setting, seed, checkpoints, store)

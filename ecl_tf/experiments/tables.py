@@ -15,15 +15,15 @@ _TITLES = {
 }
 _IN_PERCENT = ("accuracy", "ece", "coverage")
 BASELINES = ("standard KD", "tuned KD")
-# Of single runs and folds: an average over folds has none of it.
+# Of single experiments: an average over folds or splits has none of it.
 _DETAILS = ("teacher_reliability", "teacher_quality", "gallery", "one_dimension")
 
 
 def table(results):
     """Returns the results as a Markdown table; of a grid, one for each cell.
 
-    Scores are means over seeds with their 95 % t interval; gap reductions carry
-    Fieller's interval (see `ecl_tf.gap`).
+    Scores are means over seeds, or over splits, with their 95 % t interval; gap reductions
+    carry Fieller's interval (see `ecl_tf.gap`).
     """
     if "cells" in results:
         parts = [
@@ -56,10 +56,15 @@ def rows(results):
 
 def note(results):
     """What the table's numbers are of, as a sentence."""
-    seeds = len(next(iter(results["final"].values())))
-    split = f"Test splits of {results['folds']} folds" if "folds" in results else "Test split"
+    if "splits" in results:
+        seeds = f", {results['seeds']} seeds each" * (results["seeds"] > 1)
+        what = f"Test rows of {results['splits']} random splits{seeds}; mean over the splits"
+    else:
+        seeds = len(next(iter(results["final"].values())))
+        split = f"Test splits of {results['folds']} folds" if "folds" in results else "Test split"
+        what = f"{split}; mean of {seeds} seeds"
     text = (
-        f"{split}; mean of {seeds} seeds with 95 % interval; students of "
+        f"{what} with 95 % interval; students of "
         f"{results['student_weights']:,} weights, {results['student_steps']:,} steps each."
     )
     if epochs := results.get("replay_epochs"):
@@ -69,46 +74,60 @@ def note(results):
     return text
 
 
-def average(folds):
-    """Returns the mean over the folds of a cross-validation, as results of the same form.
+def average(repetitions, kind="fold"):
+    """Returns the mean over folds or splits, as results of the same form.
 
-    Every seed's test scores are averaged over the folds, so that the intervals hold the
-    seeds' variation and not the persons'. Curves, reliability, gallery and the like are a
-    single fold's and left out.
+    Of a "fold" every seed's scores are averaged over the folds, so that the intervals hold the
+    seeds' variation and not the persons'. Of a "split" every split's scores are averaged over its
+    seeds, so that the intervals hold the variation of splits, with their teachers and students.
+    Curves, reliability, gallery and the like are a single experiment's and left out.
     """
-    first = {name: value for name, value in folds[0].items() if name not in _DETAILS}
-    merged = {**first, "runs": {}, "final": {}, "folds": len(folds)}
-    merged["teacher"] = {
-        m: statistics.fmean(fold["teacher"][m] for fold in folds) for m in first["teacher"]
-    }
+    first = {name: value for name, value in repetitions[0].items() if name not in _DETAILS}
+    merged = {**first, "runs": {}, "final": {}, f"{kind}s": len(repetitions)}
+    merged["teacher"] = _mean([each["teacher"] for each in repetitions])
+    if kind == "split":
+        merged["teachers"] = [each["teacher"] for each in repetitions]
     for method in first["final"]:
-        finals = [[fold["runs"][key] for key in fold["final"][method]] for fold in folds]
+        finals = [[each["runs"][key] for key in each["final"][method]] for each in repetitions]
         merged["final"][method] = []
-        for runs in zip(*finals, strict=True):
-            labels = sorted({run["label"] for run in runs})
-            key = f"{method}, seed {runs[0]['seed']}"
+        by_seed = list(zip(*finals, strict=True))
+        for number, runs in enumerate(by_seed if kind == "fold" else finals):
+            name, value = ("seed", runs[0]["seed"]) if kind == "fold" else ("split", number)
+            key = f"{method}, {name} {value}"
             merged["final"][method].append(key)
+            # Of a fold the time of the whole cross-validation, of a split that of one training.
+            total = sum(run["seconds"] for run in runs)
             merged["runs"][key] = {
                 "method": method,
-                "label": " or ".join(labels),
-                "seed": runs[0]["seed"],
-                "seconds": sum(run["seconds"] for run in runs),
-                "test": {
-                    m: statistics.fmean(run["test"][m] for run in runs) for m in runs[0]["test"]
-                },
+                "label": " or ".join(sorted({run["label"] for run in runs})),
+                name: value,
+                "seconds": total if kind == "fold" else total / len(runs),
+                "test": _mean([run["test"] for run in runs]),
             }
+    if kind == "split":
+        merged["seeds"] = len(by_seed)
     return merged
 
 
+def _mean(scores):
+    """The means of several dicts from metric to score."""
+    return {metric: statistics.fmean(each[metric] for each in scores) for metric in scores[0]}
+
+
 def scores(results, method, metric):
-    """A method's test scores, one for each seed."""
+    """A method's test scores, one for each seed or each split."""
     return [results["runs"][key]["test"][metric] for key in results["final"][method]]
+
+
+def teacher_scores(results, metric):
+    """The teacher's test score, in a list; over splits that of each one's teacher."""
+    return [scores[metric] for scores in results.get("teachers", [results["teacher"]])]
 
 
 def mean(results, method, metric):
     """The teacher's or a method's mean test score in the unit of `title`, a `gap.Interval`."""
-    teacher = method == "teacher"
-    values = [results["teacher"][metric]] if teacher else scores(results, method, metric)
+    is_teacher = method == "teacher"
+    values = teacher_scores(results, metric) if is_teacher else scores(results, method, metric)
     return gap.mean([scale(metric, value) for value in values])
 
 
@@ -122,7 +141,7 @@ def gap_closed(results, method, baseline):
     if method in ("ERM", *BASELINES) or baseline not in results["final"]:
         return None
     metric = results["score"]
-    theirs, teacher = scores(results, baseline, metric), results["teacher"][metric]
+    theirs, teacher = scores(results, baseline, metric), teacher_scores(results, metric)
     if gap.meets_teacher(theirs, teacher, results["higher_is_better"]):
         return gap.Interval(math.nan, math.nan, math.nan)
     return gap.reduction(scores(results, method, metric), theirs, teacher)
