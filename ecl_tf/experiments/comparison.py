@@ -1,10 +1,12 @@
 """What `ecl-tf compare` does: the choice among settings, the final runs, and the scores."""
 
+import contextlib
 import functools
 import hashlib
 import itertools
 import json
 import pathlib
+import re
 import statistics
 from typing import Any
 
@@ -15,6 +17,7 @@ from ecl_tf.experiments import (
     methods,
     progress,
     quality,
+    refusals,
     rehearsal,
     settings,
     stores,
@@ -60,8 +63,24 @@ def rehearse(
             path = directory / "results.json"
             results = work_directory.read_json(path) if path.exists() else {}
             if "final" not in results:
-                _rehearse_one(rehearsed, own, home, teacher_directory, results.get("runs", {}))
+                with _blaming_splits(config, own):
+                    _rehearse_one(rehearsed, own, home, teacher_directory, results.get("runs", {}))
     return rehearsed
+
+
+@contextlib.contextmanager
+def _blaming_splits(config, own):
+    """Says where a setting comes from that no one has given: the seed of a split's rows."""
+    try:
+        yield
+    except refusals.SettingError as error:
+        is_added = "seed" in own.data and "seed" not in config.data
+        if not (is_added and re.search(r"has no arguments \[.*'seed'", str(error))):
+            raise
+        raise refusals.SettingError(
+            f"config.splits={config.splits} gives the data set a `seed` of its own for each split. "
+            f"{error} Let it take one, from which its rows follow, or set config.splits to 1."
+        ) from error
 
 
 def _rehearse_one(rehearsed, config, home, teacher_directory, done):

@@ -133,6 +133,11 @@ def test_what_cannot_be_repeated_is_refused_before_all(config, tmp_path, subtest
     with subtests.test("a teacher"), pytest.raises(ValueError, match="one teacher for all splits"):
         comparison.rehearse(config, tmp_path, "elsewhere")
     with config.unlocked():
+        del config.data.seed
+        config.data.name = "imagenet2012"
+    with subtests.test("no seed"), pytest.raises(ValueError, match=r"set config\.splits to 1"):
+        comparison.rehearse(config, tmp_path)
+    with config.unlocked():
         config.data.held_out = "all"
     with subtests.test("folds"), pytest.raises(ValueError, match="both repeat the experiment"):
         comparison.rehearse(config, tmp_path)
