@@ -3,6 +3,11 @@
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+KD_TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
+KD_LABEL_WEIGHTS = (0.0, 0.1, 0.3, 1.0)
+# Of which `compare` chooses for XCL; () leaves xcl.label_weight alone.
+XCL_LABEL_WEIGHTS: tuple[float, ...] = ()
+
 
 def experiment(**settings):
     """A whole configuration: what is common to all, and the given settings.
@@ -26,6 +31,8 @@ def experiment(**settings):
                 "divergence": "kl",
                 "temperature": 1.0,
                 "label_weight": 0.0,
+                "label_weights": XCL_LABEL_WEIGHTS,
+                "label_rows": "appended",
             },
             **settings,
         }
@@ -39,7 +46,7 @@ def classification(**settings):
         score="accuracy",
         **{
             "erm": {"label_smoothing": 0.1, "mixup_alpha": 0.4},
-            "kd": {"temperatures": (1.0, 2.0, 4.0, 8.0), "label_weights": (0.0, 0.1)},
+            "kd": {"temperatures": KD_TEMPERATURES, "label_weights": KD_LABEL_WEIGHTS},
             **settings,
         },
     )
@@ -53,7 +60,7 @@ def regression(event_size, min_scale, **settings):
             "config": {"event_size": event_size, "min_scale": min_scale},
         },
         erm={"label_smoothing": 0.0, "mixup_alpha": 0.4},
-        kd={"label_weights": (0.0, 0.1, 1.0)},
+        kd={"label_weights": KD_LABEL_WEIGHTS},
         **settings,
     )
 

@@ -21,5 +21,5 @@ def get_config(target="number"):
             config.data.classes = True
             config.teacher.calibrate = True
             config.erm.label_smoothing = 0.1
-            config.kd.update({"temperatures": (1.0, 2.0, 4.0, 8.0), "label_weights": (0.0, 0.1)})
+            config.kd.temperatures = common.KD_TEMPERATURES
     return config

@@ -33,6 +33,38 @@ def numbers(temperature, label_weight, output):
         raise ValueError(f"label_weight must be a number >= 0; got {label_weight}.")
 
 
+def label_rows(given):
+    """The name of the rows on which labels are learned; refuses others."""
+    if given not in ("appended", "unmodified"):
+        raise ValueError(
+            f"Unknown label_rows {given!r}; expected 'appended', the rows of the batch beside the "
+            "samples, or 'unmodified', the samples that stay as they are."
+        )
+    return given
+
+
+def labelled_rows(sampler, label_weight, label_rows):
+    """Refuses labels on unmodified samples of a sampler that leaves none.
+
+    Args:
+        sampler: the distiller's sampler.
+        label_weight: its label weight.
+        label_rows: its `label_rows`.
+    """
+    if label_weight > 0.0 and label_rows == "unmodified" and not sampler.keeps_rows:
+        raise ValueError(
+            f"label_rows='unmodified' needs samples that stay as they are, and {sampler!r} keeps "
+            "none. Have it keep some, as in Choice(['Empirical', sampler]), use "
+            "label_rows='appended', which adds the batch's own rows, or set label_weight=0."
+        )
+
+
+def appends(sampler, label_weight, label_rows):
+    """Whether the batch's own rows are appended to the samples; arguments as `labelled_rows`."""
+    is_apart = label_rows == "appended" and not isinstance(sampler, samplers.Empirical)
+    return label_weight > 0.0 and is_apart
+
+
 def networks(asked, inputs=None):
     """Refuses networks whose outputs don't fit `output` or each other, or that share weights.
 
@@ -116,15 +148,14 @@ def apart(teacher, student):
         )
 
 
-def row_counts(asked, sampler, label_weight):
+def row_counts(asked, sampler, appends):
     """Refuses networks that need the batch's own rows, one step after another, and don't get them.
 
     Args:
         asked: the distiller's `ecl_tf.uncertainty.Networks`.
         sampler: its sampler.
-        label_weight: its label weight.
+        appends: whether labelled rows are appended to the sampled ones.
     """
-    appends = label_weight > 0.0 and not isinstance(sampler, samplers.Empirical)
     if not appends and not sampler.asks_networks:
         return
     reason = "the labelled rows are appended to the sampled ones"
@@ -459,16 +490,16 @@ def labels_of_data(x, y, distiller):
             own.require_labels(its, its_raw.shape, name)
 
 
-def data(x, y, asked, sampler, label_weight):
+def data(x, y, distiller):
     """Refuses data that a distiller can't train on, by its specs, before anything is traced.
 
     Args:
         x: what `fit` was given.
         y: the same.
-        asked: the distiller's `ecl_tf.uncertainty.Networks`.
-        sampler: its sampler.
-        label_weight: its label weight.
+        distiller: the `Distiller`.
     """
+    asked, sampler, label_weight = distiller._networks(), distiller.sampler, distiller.label_weight
+    adds_rows = appends(sampler, label_weight, distiller.label_rows)
     trained(asked.student)
     apart(asked.teacher, asked.student)
     element = batches.element_spec(x)
@@ -481,7 +512,13 @@ def data(x, y, asked, sampler, label_weight):
     if isinstance(x, tf.data.Dataset):
         inputs, y, _ = keras.utils.unpack_x_y_sample_weight(element)
     if isinstance(inputs, samplers.Samples):
-        _recorded(inputs, asked, sampler, label_weight)
+        if adds_rows:
+            raise ValueError(
+                f"label_weight={label_weight} needs the unmodified rows beside the recorded "
+                "samples, which a store does not give. Use label_weight=0, or, of a sampler that "
+                "keeps rows, label_rows='unmodified'."
+            )
+        _recorded(inputs, asked, sampler)
         inputs = inputs.inputs
     elif not asked.teacher.answers_new_inputs:
         raise ValueError(
@@ -491,20 +528,15 @@ def data(x, y, asked, sampler, label_weight):
         )
     networks(asked, inputs)
     inputs_in_range(x, asked)
-    row_counts(asked, sampler, label_weight)
+    row_counts(asked, sampler, adds_rows)
     suitable.require(sampler, inputs, asked)
     trained(asked.student)  # It may have been built just now.
     if label_weight > 0.0 and y is None:
         labels(label_weight, y, asked.output, None)
 
 
-def _recorded(samples, asked, sampler, label_weight):
+def _recorded(samples, asked, sampler):
     """Refuses recorded samples that were read for another sampler, or answered otherwise."""
-    if label_weight > 0.0 and not isinstance(sampler, samplers.Empirical):
-        raise ValueError(
-            f"label_weight={label_weight} needs the unmodified rows beside the recorded "
-            "samples, which a store does not give. Use label_weight=0."
-        )
     if not _read_as_recorded(samples, asked.teacher, sampler):
         raise ValueError(
             "The recorded samples were read for another sampler than the distiller's, "

@@ -29,7 +29,7 @@ class Weights(NamedTuple):
     counts: Any = MappingProxyType({})
 
 
-def weigh(output, raw, masks=None, sample_weight=None, labels=None):
+def weigh(output, raw, masks=None, sample_weight=None, labels=None, kept=None):
     """The `Weights` of a batch, with sums over all replicas.
 
     Args:
@@ -38,6 +38,7 @@ def weigh(output, raw, masks=None, sample_weight=None, labels=None):
         masks: Keras's mask of it, a dict of them, or None.
         sample_weight: numbers of rows or positions, a dict of them by output, or None.
         labels: labels, of which unknown ones don't count, or None.
+        kept: bool (batch,), the rows that count; None, the default, is all of them.
     """
     if not isinstance(sample_weight, dict):
         sample_weight = dict.fromkeys(getattr(output, "outputs", [""]), sample_weight)
@@ -56,11 +57,12 @@ def weigh(output, raw, masks=None, sample_weight=None, labels=None):
     for name, (each, its_raw, mask, its_labels) in parts.items():
         known = None if its_labels is None else each.known(its_labels, its_raw)
         weight = sample_weight.get(name)
-        if mask is None and known is None and weight is None:
+        is_whole = mask is None and known is None and kept is None
+        if is_whole and weight is None:
             of_loss[name] = of_mean[name] = None
             continue
         shape, size = its_raw.shape[:-1], tf.shape(its_raw)[:-1]
-        counted = _product([mask, known], shape, "The mask")
+        counted = _product([mask, known, kept], shape, "The mask")
         weighted = counted * _product([weight], shape, "sample_weight")
         counted, weighted = (tf.broadcast_to(factor, size) for factor in (counted, weighted))
         sums = [*map(tf.reduce_sum, (counted, weighted, tf.ones_like(counted))), size[0]]
@@ -71,7 +73,7 @@ def weigh(output, raw, masks=None, sample_weight=None, labels=None):
         prefix = f"{name}_" if name else ""
         for closeness in each.closeness_names:
             counts[prefix + closeness] = tf.math.divide_no_nan(weighted_sum, rows)
-        if mask is not None or known is not None:
+        if not is_whole:
             of_loss[name] *= tf.math.divide_no_nan(all_of_them, counted_sum)
             if not name:  # The sum of several outputs' losses has no one number of positions.
                 counts["loss"] = tf.math.divide_no_nan(counted_sum, rows)

@@ -58,6 +58,7 @@ class _Answer(NamedTuple):
 _CHANGEABLE: dict[str, Callable] = {
     "temperature": functools.partial(require.number, "temperature"),
     "label_weight": functools.partial(require.number, "label_weight"),
+    "label_rows": _checks.label_rows,
     "sampler": samplers.get,
     "divergence": divergences.get,
     "seed": int,
@@ -77,9 +78,9 @@ class Distiller(keras.Model):
 
     The teacher labels the sampled input itself. It runs in inference mode, outside the
     gradient tape, and is never trained, whatever its `trainable` says; it is left as it
-    was found. With `label_weight` 0 no labels are needed. With a label weight the
-    unmodified rows are appended to the student's batch, unless the sampler is `Empirical`,
-    whose rows they are already.
+    was found. With `label_weight` 0 no labels are needed. `label_rows` says on which rows
+    labels are learned: on all rows of the batch, appended to the sampled ones, or on those
+    sampled rows that stay as they are.
 
     In a step each network runs once, on the sampled rows: the teacher in inference mode, the
     student in training mode. A sampler that chooses by what the networks answer runs them on
@@ -103,6 +104,11 @@ class Distiller(keras.Model):
             temperature, in contrast, belongs to what the network answers.)
         label_weight: the weight >= 0 of the labels' negative log-likelihood. 0 by default;
             typically 0 to 1.
+        label_rows: "appended" (the default) appends the batch's own rows to the student's
+            batch, which is then twice as large, unless the sampler is `Empirical`, whose rows
+            they are already. "unmodified" takes the mean over those sampled rows that stay
+            unmodified, on all replicas, and costs nothing; in a step with no such row it is 0. It
+            needs a sampler that keeps rows, such as the default one.
         feature_losses: a list of `keras.distillation.FeatureDistillation`, added to the
             loss; None, the default, is none. They need a teacher that is a single functional
             model. Each is a mean over the batch, weighted as the divergence is.
@@ -140,6 +146,7 @@ class Distiller(keras.Model):
         divergence: str | Callable = "kl",
         temperature: float = 1.0,
         label_weight: float = 0.0,
+        label_rows: str = "appended",
         feature_losses: Sequence[keras.distillation.FeatureDistillation] | None = None,
         seed: int = 0,
         name: str = "distiller",
@@ -157,12 +164,15 @@ class Distiller(keras.Model):
         self.divergence = divergences.get(divergence)
         self._temperature: float | tf.Variable = require.number("temperature", temperature)
         self.label_weight = require.number("label_weight", label_weight)
+        self.label_rows = _checks.label_rows(label_rows)
         self.feature_losses = list(feature_losses or [])
         self.seed = int(seed)
         _checks.numbers(self.temperature, self.label_weight, self.output_kind)
         self._features = features.FeatureLosses(self.feature_losses, self.teacher, student)
         _checks.networks(self._networks())
-        _checks.row_counts(self._networks(), self.sampler, self.label_weight)
+        labelled = self.sampler, self.label_weight, self.label_rows
+        _checks.labelled_rows(*labelled)
+        _checks.row_counts(self._networks(), self.sampler, _checks.appends(*labelled))
         self.sampler.validate_networks(self._networks())
         self.generators = list(self.sampler.models)  # Their weights are saved, not trained.
         _checks.generators(self.generators)
@@ -192,10 +202,11 @@ class Distiller(keras.Model):
                 f"A distiller keeps its {name}. Make a new one: Distiller(student, teacher, ...)."
             )
         value = _CHANGEABLE[name](value)
-        given = {"temperature": self.temperature, "label_weight": self.label_weight, name: value}
+        given = {each: getattr(self, each) for each in _CHANGEABLE} | {name: value}
         _checks.numbers(given["temperature"], given["label_weight"], self.output_kind)
-        drawing = given.get("sampler", self.sampler)
-        _checks.row_counts(self._networks(), drawing, given["label_weight"])
+        labelled = given["sampler"], given["label_weight"], given["label_rows"]
+        _checks.labelled_rows(*labelled)
+        _checks.row_counts(self._networks(), given["sampler"], _checks.appends(*labelled))
         if name == "sampler":
             value.validate_networks(self._networks())
             _checks.generators(value.models)
@@ -339,7 +350,7 @@ class Distiller(keras.Model):
 
         # 1. Sample inputs beyond the training set.
         draw = self.sampler.keep if is_recorded else self.sampler
-        append = self.label_weight > 0.0 and not isinstance(self.sampler, samplers.Empirical)
+        append = _checks.appends(self.sampler, self.label_weight, self.label_rows)
         source, source_labels = x, y
         keeps_inputs = isinstance(getattr(self.sampler, "base", self.sampler), samplers.Empirical)
         if not (is_recorded or keeps_inputs):
@@ -361,7 +372,9 @@ class Distiller(keras.Model):
                 labelled = self._answer(*positions.rows(answered, slice(rows, None)))
 
             # 3. Minimise their divergence.
-            loss = self._row_losses(teacher, student, sampled_weight, labelled, y, sample_weight)
+            kept = samples.unmodified if self.label_rows == "unmodified" else None
+            of_labels = labelled, y, sample_weight, kept
+            loss = self._row_losses(teacher, student, sampled_weight, *of_labels)
             scaled = self.optimizer.scale_loss(tf.reduce_sum(loss) / row_count)
         _checks.trained(self.student)  # It may have been built by its call.
         weights = self.trainable_weights
@@ -401,8 +414,8 @@ class Distiller(keras.Model):
         if self._evaluate_teacher:
             teacher = self._teach(x)
             member_outputs = teacher.raw
-            given = sample_weight, student, y, sample_weight
-            loss = self._row_losses(teacher, student, *given, training=False)
+            of_labels = student, y, sample_weight
+            loss = self._row_losses(teacher, student, sample_weight, *of_labels, training=False)
             logged.append(self.means)
         if y is not None:
             self._label_metrics.update(y, raw, None, sample_weight, masks)
@@ -457,7 +470,15 @@ class Distiller(keras.Model):
         return _Answer(member_outputs, its_features, None, distribution)
 
     def _row_losses(
-        self, teacher, student, sampled_weight, labelled, labels, label_weights, training=True
+        self,
+        teacher,
+        student,
+        sampled_weight,
+        labelled,
+        labels,
+        label_weights,
+        kept=None,
+        training=True,
     ):
         """The loss of every row, shape (batch,), and all means updated.
 
@@ -468,6 +489,8 @@ class Distiller(keras.Model):
             labelled: the student's `_Answer` for the rows with labels.
             labels: their labels, or None.
             label_weights: their weights, or None.
+            kept: bool (batch,), of which of these rows the labels hold; None, the default, is
+                all of them.
             training: whether it is a step of a training, which NaN ends; True by default.
         """
         both, output = (teacher.distribution, student.distribution), self.output_kind
@@ -482,7 +505,7 @@ class Distiller(keras.Model):
         loss = divergence
         if self.label_weight > 0.0:
             _checks.labels(self.label_weight, labels, output, labelled.raw)
-            its = _weights.weigh(output, labelled.raw, labelled.masks, label_weights, labels)
+            its = _weights.weigh(output, labelled.raw, labelled.masks, label_weights, labels, kept)
             label_loss = output.negative_log_likelihood(
                 labelled.distribution, labels, **_weights.argument(its.of_loss)
             )
@@ -614,7 +637,7 @@ class Distiller(keras.Model):
         if not self.compiled:
             raise ValueError('Call compile before fit: distiller.compile("adam").')
         _checks.class_weight(class_weight, x, y)
-        _checks.data(x, y, self._networks(), self.sampler, self.label_weight)
+        _checks.data(x, y, self)
         _checks.ends(x, kwargs.get("steps_per_epoch"), "steps_per_epoch")
         _checks.divergence(self.divergence, self.output_kind, self.student)
         self.built = self.student.built  # By the check, from the data's specs.
@@ -685,6 +708,8 @@ class Distiller(keras.Model):
             "divergence": divergences.name_of(self.divergence) or "a function",
             "temperature": self.temperature,
             "label_weight": self.label_weight,
+            # What is not said is left out, as by versions that did not know of it.
+            **({} if self.label_rows == "appended" else {"label_rows": self.label_rows}),
             "seed": self.seed,
             "teacher_output": identity.config_of(self.teacher.output_kind),
             "teacher": self.teacher.fingerprint(),
@@ -692,9 +717,11 @@ class Distiller(keras.Model):
         }
 
     def get_config(self) -> dict[str, Any]:
-        names = ("student", "teacher", "sampler", "temperature", "label_weight", "seed", "name")
+        names = ("student", "teacher", "sampler", "temperature", "label_weight", "label_rows")
         own = {name: getattr(self, name) for name in names}
         own |= {
+            "seed": self.seed,
+            "name": self.name,
             "output": self.output_kind,
             "divergence": divergences.name_of(self.divergence) or self.divergence,
             "feature_losses": list(self.feature_losses),

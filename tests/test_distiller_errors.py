@@ -64,6 +64,7 @@ def kind_and(kind=3, **units):
         (3, 3, {"output": "bernoulli", "temperature": 2.0}, ["2.0", "categorical", "bernoulli"]),
         (3, 3, {"label_weight": -0.1}, ["label_weight", ">= 0", "-0.1"]),
         (3, 3, {"label_weight": float("nan")}, ["label_weight", "nan"]),
+        (3, 3, {"label_rows": "own"}, ["label_rows 'own'", "'appended'", "'unmodified'"]),
         (2, 1, NORMAL, ["spread", "Point(1, stddev", "residual_stddev"]),
         (lambda: len, 3, {}, ["student", "keras.Model"]),
         (3, lambda: len, {}, ["teacher", "keras.Model"]),

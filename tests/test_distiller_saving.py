@@ -166,20 +166,21 @@ def test_the_config_holds_every_argument():
     original = Distiller(
         network(4),
         network(8),
-        sampler=samplers.Mixup(0.5),
+        sampler=samplers.Choice(["Empirical", samplers.Mixup(0.5)]),
         divergence="jeffreys",
         temperature=3.0,
         label_weight=0.5,
+        label_rows="unmodified",
         feature_losses=[keras.distillation.FeatureDistillation("mse", "inner", None)],
         seed=7,
         name="named",
     )
     restored = round_trip(original)
-    assert isinstance(restored.sampler, samplers.Mixup) and restored.sampler.alpha == 0.5
+    assert restored.sampler.samplers[1].alpha == 0.5
     assert original.get_config()["divergence"] == "jeffreys"
     assert restored.divergence is divergences.jeffreys
     assert (restored.temperature, restored.label_weight, restored.seed) == (3.0, 0.5, 7)
-    assert restored.name == "named"
+    assert (restored.label_rows, restored.name) == ("unmodified", "named")
     (loss,) = restored.feature_losses
     assert (loss.teacher_layer_name, loss.student_layer_name) == ("inner", None)
     np.testing.assert_array_equal(loss.loss([[1.0]], [[3.0]]), [4.0])

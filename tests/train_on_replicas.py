@@ -25,12 +25,11 @@ def network(seed):
     return keras.Model({"image": image, "pose": pose}, keras.layers.Dense(3)(hidden))
 
 
-def train(strategy, data, sampler, optimizer, label_weight, **arguments):
+def train(strategy, data, sampler, optimizer, label_rows, **arguments):
     with strategy.scope():
         student = network(1)
-        distiller = Distiller(
-            student, [network(2), network(3)], seed=5, sampler=sampler, label_weight=label_weight
-        )
+        settings = {"sampler": sampler, "label_weight": 0.5, "label_rows": label_rows}
+        distiller = Distiller(student, [network(2), network(3)], seed=5, **settings)
         scores = ["accuracy", metrics.ExpectedCalibrationError()]
         distiller.compile(optimizer(0.05), metrics=scores, weighted_metrics=["acc"])
     training = data.repeat() if arguments else data
@@ -78,17 +77,23 @@ def main():
     data = tf.data.Dataset.from_tensor_slices((x, y, weight))
     flip = samplers.Augment(keras.layers.RandomFlip("horizontal"), key="image")
     row_wise = samplers.Choice(["Empirical", flip, samplers.GaussianNoise(0.5)])
-    mixing = samplers.Choice([samplers.Mixup(0.5, group_size=4), samplers.CutMix(group_size=4)])
+    mixing = [samplers.Mixup(0.5, group_size=4), samplers.CutMix(group_size=4)]
+    mixing = samplers.Choice(["Empirical", *mixing])
     groups = samplers.Uncertain(mixing, 2, "student_uncertainty", 1.0, group_size=4)
     rest = data.skip(157).take(2).batch(BATCH)
-    uneven = data.take(157).batch(BATCH).concatenate(rest), row_wise, keras.optimizers.SGD, 0.5
+    uneven = (
+        data.take(157).batch(BATCH).concatenate(rest),
+        row_wise,
+        keras.optimizers.SGD,
+        "appended",
+    )
     if is_worker:
         found = train(strategy, *uneven)
     else:
         devices = [f"CPU:{n}" for n in range(int(os.environ["VIRTUAL_DEVICES"]))]
         case, steps = uneven, {}
         if len(devices) == 2:
-            case = data.batch(BATCH), groups, keras.optimizers.Adam, 0.0
+            case = data.batch(BATCH), groups, keras.optimizers.Adam, "unmodified"
             steps = {"steps_per_epoch": 10}
         found = [
             train(each, *case, **steps)

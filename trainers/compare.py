@@ -2,7 +2,7 @@
 
     ecl-tf compare --config=digits --workdir=runs/digits
 
-trains the teacher ensemble, chooses the settings of ERM and of tuned KD on validation
+trains the teacher ensemble, chooses the settings of ERM, of tuned KD and of XCL on validation
 data, trains all methods with the same number of student steps, reads the test split
 once, and writes to WORKDIR: results.json, table.md, plot.png, report.html, and the students.
 Before the first training every kind of training takes one step, so that a wrong setting is
@@ -20,8 +20,9 @@ The methods:
     ERM          labels only; the best of plain, label smoothing, mixup and CutMix
     standard KD  T = 4, 0.9 T^2 KL + 0.1 cross-entropy on the training inputs; for
                  regression, squared error to the teacher's mean
-    tuned KD     KL on the training inputs; the best temperature and label weight
-    XCL          as config.xcl says, nothing tuned
+    tuned KD     KL on the training inputs; the best temperature, then the best label weight
+                 there, or standard KD's setting if it is better still
+    XCL          as config.xcl says; the best of config.xcl.label_weights, if there are several
     others       each of config.methods by its name: arguments of `ecl_tf.Distiller`, and
                  perhaps `labels` for batches mixed with their labels, nothing tuned
 """

@@ -131,10 +131,19 @@ def _home(workdir, cell):
 
 
 def _settings(experiment):
-    """The settings to choose from, a list for each tuned method, and the others."""
-    to_tune = [methods.erm_settings(experiment), methods.kd_settings(experiment)]
-    fixed = [methods.standard_kd(experiment), methods.xcl(experiment), *methods.others(experiment)]
-    return to_tune, fixed
+    """The settings to choose from, a list for each tuned method, and the others.
+
+    Which further ones KD is tuned over depends on the best temperature; here it is the first.
+    """
+    temperatures = methods.kd_temperatures(experiment)
+    kd = [*temperatures, *methods.kd_beside(experiment, temperatures[0])]
+    xcl = methods.xcl_settings(experiment)
+    to_tune, fixed = [methods.erm_settings(experiment), kd], [methods.standard_kd(experiment)]
+    if len(xcl) > 1:
+        to_tune.append(xcl)
+    else:
+        fixed += xcl
+    return to_tune, fixed + methods.others(experiment)
 
 
 def run(
@@ -234,21 +243,27 @@ def _finish(together):
     """Chooses for one experiment, or for all splits at once; runs the rest; returns all results.
 
     Over the splits a choice has many validation rows and several trainings to go by. A row that
-    one split tests is another's validation row, which can favour only what is chosen: of ERM and
-    of tuned KD.
+    one split tests is another's validation row, which can favour methods with many settings only:
+    the baselines.
     """
-    settings_of = [_settings(runs.experiment) for runs in together]
     # All choices are made on validation data.
-    erm = _choose([to_tune[0] for to_tune, _ in settings_of], together)
+    erm = _choose(together, methods.erm_settings)
     for runs, chosen in zip(together, erm, strict=True):
         tuning_seeds, _ = seeds(runs.experiment.config)
         of_erm = [runs.results["runs"][chosen.key(seed)]["validation"] for seed in tuning_seeds]
         mean = statistics.fmean(scores[runs.experiment.score_name] for scores in of_erm)
         quality.against_erm(runs.experiment, runs.teacher_quality()["validation"], mean)
-    tuned_kd = _choose([to_tune[1] for to_tune, _ in settings_of], together)
-    for number, runs in enumerate(together):
-        _, fixed = settings_of[number]
-        final = [erm[number], fixed[0], tuned_kd[number], *fixed[1:]]
+    chosen = [erm, _choose(together, methods.kd_temperatures, methods.kd_beside)]
+    if len(methods.xcl_settings(together[0].experiment)) > 1:
+        chosen.append(_choose(together, methods.xcl_settings))
+    finals = []
+    for runs, own_erm, *tuned in zip(together, *chosen, strict=True):
+        _, (standard_kd, *others) = _settings(runs.experiment)
+        finals.append([own_erm, standard_kd, *tuned, *others])
+    label_weight = next(s for s in finals[0] if s.method == "XCL").arguments["label_weight"]
+    remedy = "Let validation data decide: --config.xcl.label_weights='(0.0, 0.1, 0.3, 1.0)'."
+    methods.tell_of_labels(label_weight, remedy)
+    for runs, final in zip(together, finals, strict=True):
         _, final_seeds = seeds(runs.experiment.config)
         for setting, seed in itertools.product(final, final_seeds):
             runs.run(setting, seed)
@@ -287,28 +302,36 @@ def _require_validation_data(experiment):
         )
 
 
-def _choose(tried, together):
+def _choose(together, tried, beside=None):
     """The setting with the best mean score on validation data, then the best NLL.
 
     Args:
-        tried: a list of settings for each of `together`, alike but for what follows from its data.
         together: the `Runs` that share the choice.
+        tried: a function of an experiment to its settings, as many for each.
+        beside: None, the default, or a function of an experiment and its best setting to others
+            that are tried after it.
 
     Returns:
-        The chosen setting of each of them.
+        The chosen setting of each of `together`.
     """
+    experiments = [runs.experiment for runs in together]
 
-    def rank(number):
+    def ranked(settings):
         results = [
-            runs.run(settings[number], seed)["validation"]
-            for runs, settings in zip(together, tried, strict=True)
+            runs.run(setting, seed)["validation"]
+            for runs, setting in zip(together, settings, strict=True)
             for seed in seeds(runs.experiment.config)[0]
         ]
-        score = sum(result[experiment.score_name] for result in results)
-        return (-score if experiment.higher_is_better else score, sum(r["nll"] for r in results))
+        score = sum(result[experiments[0].score_name] for result in results)
+        score = -score if experiments[0].higher_is_better else score
+        return (score, sum(result["nll"] for result in results)), settings
 
-    experiment = together[0].experiment
-    number = strategies.of_chief(min(range(len(tried[0])), key=rank))
-    chosen = [settings[number] for settings in tried]
+    def best(found):
+        ranks = [rank for rank, _ in found]
+        return found[strategies.of_chief(ranks.index(min(ranks)))]
+
+    first = best([ranked(settings) for settings in zip(*map(tried, experiments), strict=True)])
+    others = zip(*map(beside, experiments, first[1]), strict=True) if beside else []
+    _, chosen = best([first, *map(ranked, others)])
     progress.announce(f"Chosen for {chosen[0].method} on validation data: {chosen[0].label}")
     return chosen

@@ -11,7 +11,7 @@ import keras
 import ecl_tf
 from ecl_tf import data, metrics
 from ecl_tf._internal import finite, keras_files, probabilities, symbolic
-from ecl_tf.experiments import strategies
+from ecl_tf.experiments import methods, strategies
 from ecl_tf.experiments.experiment import Experiment
 
 
@@ -29,6 +29,8 @@ def distill(
         workdir: where log.csv, checkpoints and the exported student go.
         store: an `ecl_tf.replay.Store` of the teacher's answers; None asks the teacher.
     """
+    remedy = "Try --config.xcl.label_weight=0.3, or have `ecl-tf compare` choose."
+    methods.tell_of_labels(experiment.config.xcl.label_weight, remedy)
     log = workdir / "log.csv"
     callbacks = []
     if strategies.is_chief():

@@ -239,8 +239,9 @@ class Experiment:
         return distiller.student
 
     def xcl_arguments(self):
-        """The `Distiller` arguments of config.xcl."""
-        return vars(self.config.xcl)
+        """The `Distiller` arguments of config.xcl, with the one label weight of a single run."""
+        arguments = vars(self.config.xcl)
+        return {name: each for name, each in arguments.items() if name != "label_weights"}
 
     def evaluate(self, model, split, output=None):
         """Scores a model's raw outputs on a split ("validation" or "test"); see `answers`.

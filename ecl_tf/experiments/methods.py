@@ -1,11 +1,10 @@
 """The methods that are compared, and the settings that each is tried with."""
 
 import dataclasses
-import itertools
 from typing import Any
 
 from ecl_tf import samplers
-from ecl_tf.experiments import refusals, settings
+from ecl_tf.experiments import progress, refusals, settings
 from ecl_tf.experiments.experiment import Experiment
 
 _OWN_METHODS = ("ERM", "standard KD", "tuned KD", "XCL", "teacher")
@@ -50,18 +49,33 @@ def erm_settings(experiment: Experiment) -> list[Setting]:
     ]
 
 
-def kd_settings(experiment: Experiment) -> list[Setting]:
-    """Distillation on the training inputs, by temperature and label weight."""
+def kd_temperatures(experiment: Experiment) -> list[Setting]:
+    """Distillation on the training inputs by temperature, at the first label weight."""
     kd = experiment.config.kd
     temperatures = kd.temperatures if experiment.output.takes_temperature else (1.0,)
-    return [
-        Setting(
-            "tuned KD",
-            f"T = {temperature:g}, label weight {label_weight:g}",
-            {"sampler": "Empirical", "temperature": temperature, "label_weight": label_weight},
-        )
-        for temperature, label_weight in itertools.product(temperatures, kd.label_weights)
-    ]
+    return [_kd(temperature, kd.label_weights[0]) for temperature in temperatures]
+
+
+def kd_beside(experiment: Experiment, best: Setting) -> list[Setting]:
+    """What is tried beside the best temperature: other label weights there, and standard KD.
+
+    A baseline that was tuned is so, on validation data, never worse than one that was not.
+
+    Args:
+        experiment: the `Experiment`.
+        best: of `kd_temperatures`.
+    """
+    temperature = best.arguments["temperature"]
+    others = [_kd(temperature, weight) for weight in experiment.config.kd.label_weights[1:]]
+    return [*others, dataclasses.replace(standard_kd(experiment), method="tuned KD")]
+
+
+def _kd(temperature, label_weight):
+    return Setting(
+        "tuned KD",
+        f"T = {temperature:g}, label weight {label_weight:g}",
+        {"sampler": "Empirical", "temperature": temperature, "label_weight": label_weight},
+    )
 
 
 def standard_kd(experiment: Experiment) -> Setting:
@@ -78,9 +92,54 @@ def standard_kd(experiment: Experiment) -> Setting:
     return Setting("standard KD", "squared error to the mean", arguments)
 
 
-def xcl(experiment: Experiment) -> Setting:
-    """Extracurricular learning as config.xcl says."""
-    return _distillation("XCL", "config.xcl", experiment.config.xcl)
+def xcl_settings(experiment: Experiment) -> list[Setting]:
+    """Extracurricular learning as config.xcl says, by label weight.
+
+    Raises:
+        ValueError: if there are more of them than ordinary distillation is tuned over, or
+            config.xcl.label_weight is none of config.xcl.label_weights.
+    """
+    xcl = experiment.config.xcl
+    weights = xcl.label_weights or (xcl.label_weight,)
+    if xcl.label_weight and xcl.label_weight not in weights:
+        raise ValueError(
+            f"config.xcl.label_weight={xcl.label_weight} is none of config.xcl.label_weights="
+            f"{weights}, of which `ecl-tf compare` chooses. For this one alone say "
+            f"--config.xcl.label_weights='({xcl.label_weight},)'."
+        )
+    temperatures = kd_temperatures(experiment)
+    count = len(temperatures) + len(kd_beside(experiment, temperatures[0]))
+    if len(weights) > count:
+        raise ValueError(
+            f"config.xcl.label_weights={weights} tries {len(weights)} settings, and tuned KD has "
+            f"{count} to choose from, which would favour XCL. Give config.kd.label_weights as many."
+        )
+    one = _distillation("XCL", "config.xcl", xcl, experiment.xcl_arguments())
+    if len(weights) == 1 and not weights[0]:
+        return [one]
+    place = " on unmodified rows" if xcl.label_rows == "unmodified" else ""
+    return [
+        Setting(
+            "XCL",
+            f"{one.label}, label weight {weight:g}{place if weight else ''}",
+            {**one.arguments, "label_weight": weight},
+        )
+        for weight in weights
+    ]
+
+
+def tell_of_labels(label_weight: float, remedy: str) -> None:
+    """Tells in a line what XCL without labels forgoes.
+
+    Args:
+        label_weight: that of the training; nothing is told of others than 0.
+        remedy: how to learn from labels.
+    """
+    if label_weight == 0.0:
+        progress.announce(
+            "XCL learns from no labels here. They help where the teacher is hardly better than "
+            f"training on labels. {remedy}"
+        )
 
 
 def others(experiment: Experiment) -> list[Setting]:
@@ -96,12 +155,13 @@ def others(experiment: Experiment) -> list[Setting]:
             f"config.methods names {taken[0]!r}, which is compared anyway. Choose another name."
         )
     return [
-        _distillation(name, f"config.methods.{name}", section) for name, section in methods.items()
+        _distillation(name, f"config.methods.{name}", section, vars(section))
+        for name, section in methods.items()
     ]
 
 
-def _distillation(method, name, section):
+def _distillation(method, name, section, arguments):
     """A distillation's `Setting`, labelled by its sampler."""
     with refusals.blaming(name, section):
         label = type(samplers.get(section.sampler)).__name__
-    return Setting(method, label, vars(section))
+    return Setting(method, label, arguments)

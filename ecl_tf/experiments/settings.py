@@ -61,6 +61,9 @@ Weights = Annotated[
     tuple[float, ...],
     Range("numbers >= 0, at least one", lambda v: v and all(map(_is_weight, v))),
 ]
+WeightsOrNone = Annotated[
+    tuple[float, ...], Range("numbers >= 0", lambda v: all(map(_is_weight, v)))
+]
 Names = Annotated[
     tuple[str, ...], Range("each name once", lambda values: len(set(values)) == len(values))
 ]
@@ -195,19 +198,22 @@ class Student:
 class Kd:
     """`kd`: what ordinary distillation is tuned over, by `ecl-tf compare`.
 
+    All temperatures are tried at the first label weight, then all other label weights at the best
+    temperature. The setting of standard KD is one more candidate.
+
     Attributes:
         temperatures: (1.0, 2.0, 4.0, 8.0) by default, and typically. Classes only.
-        label_weights: weights of the labels' likelihood; (0.0, 0.1) by default, typically
-            with 1.0 for regression.
+        label_weights: weights of the labels' likelihood; (0.0, 0.1, 0.3, 1.0) by default, and
+            typically.
     """
 
     temperatures: Temperatures = (1.0, 2.0, 4.0, 8.0)
-    label_weights: Weights = (0.0, 0.1)
+    label_weights: Weights = (0.0, 0.1, 0.3, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Distillation:
-    """`xcl`: arguments of `ecl_tf.Distiller`.
+    """What `xcl` and `methods.NAME` share: arguments of `ecl_tf.Distiller`.
 
     Attributes:
         sampler: a class of `ecl_tf.samplers`, or its class_name and config; by default
@@ -218,12 +224,28 @@ class Distillation:
             typically 1.0 to 4.0.
         label_weight: the weight of the labels' likelihood; 0.0 by default, typically 0.0 to
             1.0.
+        label_rows: on which rows labels are learned: "appended" ones by default, the batch's
+            own beside the samples; or "unmodified", those samples that stay as they are.
     """
 
     sampler: str | dict[str, Any] | None = None
     divergence: str = "kl"
     temperature: Positive = 1.0
     label_weight: Weight = 0.0
+    label_rows: Literal["appended", "unmodified"] = "appended"
+
+
+@dataclasses.dataclass(frozen=True)
+class Xcl(Distillation):
+    """`xcl`: extracurricular learning.
+
+    Attributes:
+        label_weights: what `ecl-tf compare` chooses the label weight from, on validation data;
+            () by default, which leaves `label_weight` alone; typically (0.0, 0.1, 0.3, 1.0),
+            or (0.0,) for no labels. All other commands take `label_weight`.
+    """
+
+    label_weights: WeightsOrNone = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,7 +281,7 @@ class Settings:
             final runs have other seeds.
         erm: what training on labels is tuned over in `ecl-tf compare`, each by itself; plain
             training alone by default.
-        kd: what ordinary distillation is tuned over; by default 4 temperatures and 2 weights.
+        kd: what ordinary distillation is tuned over; by default 4 temperatures and 4 weights.
         xcl: extracurricular learning; by default, and typically, the default recipe.
         methods: further methods by name, each arguments of `ecl_tf.Distiller`; none by
             default.
@@ -284,7 +306,7 @@ class Settings:
     tuning_seeds: Count = 1
     erm: Labels = Labels()
     kd: Kd = Kd()
-    xcl: Distillation = Distillation()
+    xcl: Xcl = Xcl()
     methods: dict[str, Method] = dataclasses.field(default_factory=dict)
     replay_epochs: CountOrZero = 0
     folds: Names = ()

@@ -101,7 +101,7 @@ def test_cells_share_the_teacher_and_are_not_run_again(
     first, second = (cell["teacher"] for cell in cells.values())
     assert first == second
 
-    # Standard KD, both KD to choose from, and XCL: the first three see the same samples.
+    # Standard KD, all KD to choose from, and XCL: all but the last see the same samples.
     manifests = sorted(tmp_path.glob("teachers/*/stores/*/manifest.json"))
     assert [path.parent.name.partition("_")[0] for path in manifests] == ["Choice", "Empirical"]
     for path in manifests:
@@ -133,11 +133,11 @@ def test_a_killed_comparison_goes_on_to_the_undisturbed_results(tmp_path):
 
     undisturbed, disturbed = start("undisturbed"), start("disturbed")
     with processes.none_left([undisturbed, disturbed]):
-        disturbed.wait_for("[run 3/6]")  # Of six trainings.
+        disturbed.wait_for("[run 3/7]")  # Of seven trainings.
         disturbed.kill()
         assert len(timeless(tmp_path / "disturbed")["runs"]) == 2
         code, printed, errors = start("disturbed").wait()
         assert code == 0, errors
-        assert "[run 1/6]" not in printed and "[run 3/6]" in printed
+        assert "[run 1/7]" not in printed and "[run 3/7]" in printed
         assert undisturbed.wait()[0] == 0
     assert timeless(tmp_path / "disturbed") == timeless(tmp_path / "undisturbed")

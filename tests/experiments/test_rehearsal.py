@@ -111,12 +111,13 @@ def test_of_equal_kinds_one_is_tried_and_all_are_planned(
     assert sorted(trainings) == ["Distiller"] * 3 + ["Functional"] * 2
     printed = capsys.readouterr().out
     assert "[rehearsal] 5 kinds of training took one step each" in printed
-    # Of both cells; the teacher is theirs together. Three temperatures, then the chosen one.
+    # Of both cells; the teacher is theirs together. Three temperatures and standard KD's setting,
+    # then the chosen one.
     for count, name in [
         (1, "teacher"),
         (4, "ERM"),
         (2, "standard KD"),
-        (8, "tuned KD"),
+        (10, "tuned KD"),
         (2, "XCL"),
     ]:
         assert re.search(rf"\n +{count} x {name}, 20 steps: [\d,]+ seconds\n", printed)

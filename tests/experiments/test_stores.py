@@ -54,6 +54,7 @@ MIXUP = {"class_name": "Mixup", "config": {"alpha": 1.0}}
         ({"sampler": {"class_name": "Uncertain", "config": {}}}, True),
         # Labels are needed where there are no samples.
         ({"sampler": MIXUP, "label_weight": 0.1}, False),
+        ({"sampler": None, "label_weight": 0.1, "label_rows": "unmodified"}, True),
         ({"sampler": "Empirical", "labels": {"mixup_alpha": 0.4}}, False),
         # The mixing itself asks the teacher.
         ({"sampler": "UncertaintyMixup"}, False),

@@ -413,6 +413,7 @@ def test_another_method_or_teacher_is_refused(tmp_path):
         ({"temperature": 4.0}, "temperature"),
         ({"sampler": "Empirical"}, "sampler"),
         ({"divergence": "reverse_kl"}, "divergence"),
+        ({"label_rows": "unmodified"}, "label_rows"),
         ({"seed": 7}, "seed"),
         ({"teacher": 2}, "teacher"),
     ]:

@@ -74,6 +74,7 @@ def test_compare_writes_results_table_plot_and_students(
 ):
     for section in (digits_config.teacher, digits_config.student):
         section.train.update({"steps": 4, "steps_per_execution": 2})
+    digits_config.xcl.update({"label_weights": (0.0, 0.3), "label_rows": "unmodified"})
     run_script("compare", digits_config, tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
     assert list(results["final"]) == ["ERM", "standard KD", "tuned KD", "XCL"]
@@ -83,9 +84,9 @@ def test_compare_writes_results_table_plot_and_students(
     # Tuning seeds never met the test split, and are not the final ones.
     tuning = [run for run in results["runs"].values() if "test" not in run]
     assert {run["seed"] for run in tuning} == {0}
-    assert len(tuning) == 3 + 2 and len(results["runs"]) == 5 + 4 * 2
+    assert len(tuning) == 3 + 3 + 2 and len(results["runs"]) == 8 + 4 * 2
     # The settings chosen are the best on validation data.
-    for method in ("ERM", "tuned KD"):
+    for method in ("ERM", "tuned KD", "XCL"):
         of_method = [run for run in tuning if run["method"] == method]
         best = max(of_method, key=lambda r: (r["validation"]["accuracy"], -r["validation"]["nll"]))
         assert results["runs"][results["final"][method][0]]["label"] == best["label"]

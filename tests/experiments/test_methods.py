@@ -1,0 +1,81 @@
+"""Which settings each method is tried with, and how one is chosen."""
+
+import pytest
+
+from ecl_tf.experiments import comparison, methods
+from ecl_tf.experiments.experiment import Experiment
+
+
+class Scored:
+    """In place of `Runs`: scores by label, and what was run."""
+
+    def __init__(self, scores):
+        self.scores, self.done = scores, []
+
+    def run(self, setting, seed):
+        self.done.append((setting.label, seed))
+        accuracy, nll = self.scores.get(setting.label, (0.0, 1.0))
+        return {"validation": {"accuracy": accuracy, "nll": nll}}
+
+
+def weighted(temperature, *weights):
+    return [f"T = {temperature}, label weight {weight}" for weight in weights]
+
+
+@pytest.mark.parametrize(
+    ("scores", "chosen"),
+    [
+        ({"T = 2, label weight 0.3": (0.9, 0.4)}, "T = 2, label weight 0.3"),
+        ({"T = 2, label weight 1": (0.8, 0.3)}, "T = 2, label weight 1"),  # By its NLL.
+        ({"T = 4, 0.9 KL + 0.1 labels": (0.9, 0.9)}, "T = 4, 0.9 KL + 0.1 labels"),
+        ({}, "T = 2, label weight 0"),
+    ],
+)
+def test_kd_is_tuned_by_temperature_then_by_label_weight_and_never_below_standard_kd(
+    digits_config, scores, chosen
+):
+    digits_config.kd = {"temperatures": (1.0, 2.0, 8.0), "label_weights": (0.0, 0.1, 0.3, 1.0)}
+    experiment = Experiment(digits_config)
+    runs = Scored({"T = 2, label weight 0": (0.8, 0.5), **scores})
+    tried = methods.kd_temperatures(experiment)
+    found = comparison._choose(
+        tried, runs, experiment, range(2), lambda best: methods.kd_beside(experiment, best)
+    )
+    assert (found.method, found.label) == ("tuned KD", chosen)
+    labels = ["T = 1, label weight 0", "T = 2, label weight 0", "T = 8, label weight 0"]
+    labels += [*weighted(2, 0.1, 0.3, 1), "T = 4, 0.9 KL + 0.1 labels"]
+    assert runs.done == [(label, seed) for label in labels for seed in range(2)]
+    standard = methods.standard_kd(experiment)
+    assert found.label != standard.label or found.arguments == standard.arguments
+
+
+def test_xcl_is_tried_with_its_label_weights_and_with_no_more_settings_than_kd(digits_config):
+    def settings(**changed):
+        config = digits_config.copy_and_resolve_references()
+        config.xcl.update(changed)
+        return methods.xcl_settings(Experiment(config))
+
+    (one,) = settings()
+    assert (one.label, one.arguments["label_weight"]) == ("Uncertain", 0.0)
+    (one,) = settings(label_weight=0.3)
+    assert one.label == "Uncertain, label weight 0.3"
+    tried = settings(label_weights=(0.0, 0.1), label_rows="unmodified")
+    assert [(each.label, each.arguments["label_weight"]) for each in tried] == [
+        ("Uncertain, label weight 0", 0.0),
+        ("Uncertain, label weight 0.1 on unmodified rows", 0.1),
+    ]
+    assert len({each.key(0) for each in tried}) == 2
+    assert all("label_weights" not in each.arguments for each in tried)
+    with pytest.raises(ValueError, match=r"label_weight=0\.3 is none of .*'\(0\.3,\)'"):
+        settings(label_weight=0.3, label_weights=(0.0, 0.1))
+    # KD has two temperatures at one label weight, and standard KD's setting.
+    with pytest.raises(ValueError, match=r"tries 4 settings, and tuned KD has 3"):
+        settings(label_weights=(0.0, 0.1, 0.3, 1.0))
+
+
+def test_a_run_without_labels_says_what_it_forgoes(capsys):
+    methods.tell_of_labels(0.1, "")
+    assert not capsys.readouterr().out
+    methods.tell_of_labels(0.0, "Try --config.xcl.label_weight=0.3.")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "no labels" in line and line.endswith("Try --config.xcl.label_weight=0.3.")
