@@ -55,7 +55,7 @@ def mean(values: npt.ArrayLike, confidence: float = 0.95) -> Interval:
 def reduction(
     student: npt.ArrayLike,
     baseline: npt.ArrayLike,
-    teacher: float,
+    teacher: npt.ArrayLike,
     confidence: float = 0.95,
 ) -> Interval:
     """Gap reduction: the share of the baseline's gap to the teacher that is closed.
@@ -71,7 +71,7 @@ def reduction(
     Args:
         student: one score for each seed.
         baseline: the baseline's score for the same seeds, in the same order.
-        teacher: the teacher's score.
+        teacher: the teacher's score; or one for each seed, such as an oracle's.
         confidence: of the interval, between 0 and 1; 0.95 by default.
 
     Returns:
@@ -92,9 +92,9 @@ def reduction(
         raise ValueError(
             f"Gap reduction compares seed by seed; got {student.shape} and {baseline.shape} scores."
         )
-    gain, gap = student - baseline, teacher - baseline
+    gain, gap = student - baseline, np.asarray(teacher, float) - baseline
     n, gain_mean, gap_mean = len(gain), gain.mean(), gap.mean()
-    if abs(gap_mean) <= _ROUNDING * abs(teacher):
+    if abs(gap_mean) <= _ROUNDING * abs(np.mean(teacher)):
         return Interval(math.nan, math.nan, math.nan)
     value = float(gain_mean / gap_mean)
     if n < 2:

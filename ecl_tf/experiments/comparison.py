@@ -115,6 +115,8 @@ def _settings(experiment):
     """The settings to choose from, a list for each tuned method, and the others."""
     to_tune = [methods.erm_settings(experiment), methods.kd_settings(experiment)]
     fixed = [methods.standard_kd(experiment), methods.xcl(experiment), *methods.others(experiment)]
+    if experiment.config.oracle:
+        fixed.append(methods.oracle(experiment))
     return to_tune, fixed
 
 

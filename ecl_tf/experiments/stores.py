@@ -62,17 +62,17 @@ class Stores:
         return self._stores[name]
 
 
-def planned(experiment, sampler=None, label_weight=0.0, labels=None, **_):
+def planned(experiment, sampler=None, label_weight=0.0, labels=None, spare=False, **_):
     """The name of the store for a distillation, and the arguments by which it is recorded.
 
     None if the students must ask the teacher: where samples depend on a network, or where
-    labels are mixed or needed at inputs other than the samples.
+    labels are mixed or needed at inputs other than the samples, or spare inputs are trained on.
     """
     epochs = experiment.config.replay_epochs
     sampler = samplers.get(sampler)
     base = sampler.base if isinstance(sampler, samplers.Uncertain) else sampler
     unlabelled = label_weight == 0.0 or isinstance(sampler, samplers.Empirical)
-    if not epochs or labels or base.asks_networks or not unlabelled:
+    if not epochs or labels or spare or base.asks_networks or not unlabelled:
         return None
     # Of all classes: the rest of a few most probable ones is another rest at T > 1.
     top_k = max(experiment.splits.event_size, 10)

@@ -17,8 +17,17 @@ from ecl_tf.experiments import locks, strategies
 _HASHES = "hashes.json"
 # What scripts write there, besides a directory for each fold.
 _WRITTEN = {
-    *("cells", "checkpoints", "evaluation.json", "export", _HASHES, "log.csv", "plot.png"),
-    *("replay", "report.html", "results.json", "stores", "student.keras", "students"),
+    *("cells", "checkpoints", "evaluation.json", "export", _HASHES, "headroom", "headroom.json"),
+    *(
+        "log.csv",
+        "plot.png",
+        "replay",
+        "report.html",
+        "results.json",
+        "stores",
+        "student.keras",
+        "students",
+    ),
     *("table.md", "teacher", "teachers"),
 }
 
