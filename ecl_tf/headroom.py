@@ -17,7 +17,7 @@ _STILL_FALLS = 0.1  # Share by which twice the steps must lower the divergence, 
 
 
 class Evidence(NamedTuple):
-    """What is known of a teacher and of two students, from training and validation data.
+    """What is known of a teacher and of its students, from training and validation data.
 
     Attributes:
         training: the divergence of ordinary distillation (KD) on training inputs, in nats: the
@@ -69,11 +69,11 @@ class Verdict(NamedTuple):
 def verdict(evidence: Evidence) -> Verdict:
     """Judges where a gap comes from, and what is worth trying.
 
-    In this order: a teacher that is behind labels has to become better; one that is ahead by less
-    than 5 % of ERM's error teaches no more than labels do; a lead below its standard error leaves
-    it open. Then ordinary distillation is enough if its divergence on new inputs is below 0.005
-    nats. XCL is worth trying if at least 50 % of that divergence are missing on training inputs,
-    and not if less than 35 % are; then it is KD, or labels where these are ahead of KD.
+    In this order: a teacher that is behind labels has to become better, and one that is ahead by
+    less than 5 % of ERM's error teaches little beyond them, unless the standard error leaves that
+    open. Ordinary distillation is enough if its divergence on new inputs is below 0.005 nats. XCL
+    is worth trying if at least 50 % of that divergence are found on new inputs only, and not if
+    less than 35 % are; then it is KD, or labels where these are ahead of KD.
 
     Args:
         evidence: the `Evidence`.
@@ -86,44 +86,39 @@ def verdict(evidence: Evidence) -> Verdict:
     >>> found.name, found.sentence
     ('XCL', 'What would help: samples.')
     """
-    lead, share = evidence.teacher_lead, evidence.mendable
-    noise = f" (standard error {100 * evidence.lead_error:.0f} %)" if evidence.lead_error else ""
-    ahead = f"The teacher's error on validation data is {_below(lead)} that of training on labels"
-    ahead = f"{ahead}{noise}."
-    if lead < 0.0 and -lead > evidence.lead_error:
-        learned = "What it knows, labels teach as well."
-        return Verdict("better teacher", (ahead, learned), ("a better teacher", "labels"))
-    if lead < evidence.lead_error:
-        unknown = (
-            "The validation split is too small to tell whether the teacher is ahead of labels."
-        )
-        return Verdict("inconclusive", (ahead, unknown), ("more validation data",))
+    lead, noise = evidence.teacher_lead, evidence.lead_error
+    within = f" (standard error {100 * noise:.0f} %)" if noise else ""
+    known = [f"The teacher's error on validation data is {_beside(lead)} ERM's{within}."]
+    if lead + noise < 0.0:
+        known.append("What it knows, labels teach as well.")
+        return Verdict("better teacher", tuple(known), ("a better teacher", "labels"))
     if lead < _LEAD:
-        little = f"Less than {100 * _LEAD:.0f} % leave little to learn from it beyond the labels."
-        return Verdict("labels", (ahead, little), ("labels", "a better teacher"))
-    apart = (
+        if lead + noise > 2.0 * _LEAD:
+            known.append("There are too few validation rows to tell whether it is ahead.")
+            return Verdict("inconclusive", tuple(known), ("more validation data",))
+        known.append("There is little to learn from it beyond the labels.")
+        return Verdict("labels", tuple(known), ("labels", "a better teacher"))
+    known.append(
         f"KD's divergence from the teacher is {evidence.training:.3g} nats on training inputs and "
         f"{evidence.new:.3g} on new ones."
     )
     if evidence.new < _NEAR:
-        near = f"Less than {_NEAR:g} nats are nothing to close: KD is as good as its teacher."
-        return Verdict("KD", (ahead, apart, near), ("a better teacher",))
-    remedies = _remedies(evidence)
-    mendable = f"{100 * max(share, 0.0):.0f} % of the latter are missing on training inputs"
-    if share >= _MENDABLE:
-        why = f"{mendable}: samples can mend them."
-        return Verdict("XCL", (ahead, apart, why), remedies)
-    if share >= _FITTED:
-        why = (
-            f"{mendable}, which is neither much nor little: only a comparison tells whether "
-            "samples help."
+        known.append(
+            f"Less than {_NEAR:g} nats are nothing to close: KD is as good as its teacher."
         )
-        return Verdict("inconclusive", (ahead, apart, why), remedies)
-    why = f"Only {mendable}: the student could not fit the rest, and no sample mends that."
+        return Verdict("KD", tuple(known), ("a better teacher",))
+    share, remedies = evidence.mendable, _remedies(evidence)
+    found = f"{100 * max(share, 0.0):.0f} % of that are found on new inputs only"
+    if share >= _MENDABLE:
+        return Verdict("XCL", (*known, f"{found}: samples can mend them."), remedies)
+    if share >= _FITTED:
+        known.append(f"{found}, neither much nor little: a comparison tells whether samples help.")
+        return Verdict("inconclusive", tuple(known), remedies)
+    known.append(f"Only {found}: the student could not fit the rest, and no sample mends that.")
     if evidence.kd_lead < 0.0:
-        behind = f"KD's own error is {_below(evidence.kd_lead)} that of training on labels."
-        return Verdict("labels", (ahead, apart, why, behind), ("labels", *remedies))
-    return Verdict("KD", (ahead, apart, why), remedies)
+        known.append(f"KD's own error is {_beside(evidence.kd_lead)} ERM's.")
+        return Verdict("labels", tuple(known), ("labels", *remedies))
+    return Verdict("KD", tuple(known), remedies)
 
 
 def _remedies(evidence):
@@ -139,5 +134,5 @@ def _remedies(evidence):
     return (*fit, "samples") if evidence.mendable >= _FITTED else tuple(fit)
 
 
-def _below(lead):
+def _beside(lead):
     return f"{100 * abs(lead):.0f} % {'above' if lead < 0.0 else 'below'}"

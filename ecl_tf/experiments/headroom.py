@@ -117,7 +117,7 @@ def run(
             found[setting.method, number] = runs.run(setting, seed)
     erm, kd = found["ERM", longer], found["tuned KD", longer]
     lead, lead_error = _lead(experiment, teacher, _directory(workdir, longer), erm)
-    of_kds = [run for (method, _), run in found.items() if method not in ("ERM",)]
+    of_kds = [run for (method, _), run in found.items() if method != "ERM"]
     name = experiment.score_name
     best = (max if experiment.higher_is_better else min)(run["validation"][name] for run in of_kds)
     evidence = headroom.Evidence(

@@ -18,17 +18,8 @@ _HASHES = "hashes.json"
 # What scripts write there, besides a directory for each fold.
 _WRITTEN = {
     *("cells", "checkpoints", "evaluation.json", "export", _HASHES, "headroom", "headroom.json"),
-    *(
-        "log.csv",
-        "plot.png",
-        "replay",
-        "report.html",
-        "results.json",
-        "stores",
-        "student.keras",
-        "students",
-    ),
-    *("table.md", "teacher", "teachers"),
+    *("log.csv", "plot.png", "replay", "report.html", "results.json", "stores", "student.keras"),
+    *("students", "table.md", "teacher", "teachers"),
 }
 
 
