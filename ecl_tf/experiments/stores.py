@@ -52,6 +52,8 @@ class Stores:
 
     def of(self, **arguments):
         """The store for a distillation with these arguments; None if it must ask the teacher."""
+        if arguments.get("spare"):
+            return None
         if (plan := planned(self.experiment, **arguments)) is None:
             return None
         name, recorded = plan

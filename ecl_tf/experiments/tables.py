@@ -18,7 +18,7 @@ _IN_PERCENT = ("accuracy", "ece", "coverage")
 BASELINES = ("standard KD", "tuned KD")
 _DIVERGENCE = "divergence, training / new inputs"
 # Of single runs and folds: an average over folds has none of it.
-_DETAILS = ("teacher_reliability", "teacher_quality", "gallery", "one_dimension")
+_DETAILS = ("teacher_reliability", "gallery", "one_dimension")
 
 
 def table(results):
@@ -114,8 +114,8 @@ def verdict(results):
     """What would help a comparison's students, an `ecl_tf.headroom.Verdict`, or None.
 
     It is told of training and validation data alone: of whichever KD is nearer to the teacher on
-    validation inputs, and of the better of both by score. Averages over folds, and results of
-    earlier versions, have too little for it.
+    validation inputs, and of the better of both by score. Results of earlier versions have too
+    little for it. Where trainings ended by themselves, more steps would not help.
     """
     teacher = results.get("teacher_quality", {}).get("validation")
     if not teacher or not has_divergences(results):
@@ -143,7 +143,11 @@ def verdict(results):
     }
     own, new = min(apart.values(), key=lambda pair: pair[1])
     evidence = headroom.Evidence(
-        own, new, lead(error(teacher)), lead(min(validation[method] for method in apart))
+        own,
+        new,
+        lead(error(teacher)),
+        lead(min(validation[method] for method in apart)),
+        shorter=own if results.get("ends_by_itself") else None,
     )
     return headroom.verdict(evidence)
 
@@ -171,6 +175,10 @@ def average(folds):
     merged["teacher"] = {
         m: statistics.fmean(fold["teacher"][m] for fold in folds) for m in first["teacher"]
     }
+    if all("teacher_quality" in fold for fold in folds):
+        validation = [fold["teacher_quality"]["validation"] for fold in folds]
+        mean = {m: statistics.fmean(each[m] for each in validation) for m in validation[0]}
+        merged["teacher_quality"] = {"validation": mean}
     for method in first["final"]:
         finals = [[fold["runs"][key] for key in fold["final"][method]] for fold in folds]
         merged["final"][method] = []
@@ -184,7 +192,7 @@ def average(folds):
                 "seed": runs[0]["seed"],
                 "seconds": sum(run["seconds"] for run in runs),
             }
-            for kind in ("test", "divergence"):
+            for kind in ("test", "validation", "divergence"):
                 if all(kind in run for run in runs):
                     merged["runs"][key][kind] = {
                         m: statistics.fmean(run[kind][m] for run in runs) for m in runs[0][kind]
