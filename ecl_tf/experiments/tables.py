@@ -177,8 +177,11 @@ def average(folds):
     }
     if all("teacher_quality" in fold for fold in folds):
         validation = [fold["teacher_quality"]["validation"] for fold in folds]
-        mean = {m: statistics.fmean(each[m] for each in validation) for m in validation[0]}
-        merged["teacher_quality"] = {"validation": mean}
+        merged["teacher_quality"] = {
+            "validation": {
+                m: statistics.fmean(each[m] for each in validation) for m in validation[0]
+            }
+        }
     for method in first["final"]:
         finals = [[fold["runs"][key] for key in fold["final"][method]] for fold in folds]
         merged["final"][method] = []
