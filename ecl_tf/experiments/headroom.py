@@ -193,9 +193,8 @@ def _lead(experiment, teacher, directory, erm):
     """
     path = directory / "students" / erm["student"]
     student = keras_files.load(path, "Delete the directory `headroom` and run the command again.")
-    own = _errors(experiment, *experiment.answers(teacher, "validation"), experiment.output)
-    output = outputs.get(erm["output"])
-    its = _errors(experiment, *experiment.answers(student, "validation", output), output)
+    own = _errors(experiment, teacher, experiment.output)
+    its = _errors(experiment, student, outputs.get(erm["output"]))
     if its.mean() == 0.0 or len(its) < 2:
         return 0.0, 0.0
     # Of a ratio of means, and of its root for the RMSE (the delta method).
@@ -206,8 +205,9 @@ def _lead(experiment, teacher, directory, erm):
     return float(1.0 - ratio**power), float(slope * error)
 
 
-def _errors(experiment, labels, raw, output):
-    """The error of every row, whose mean is the score's, or for the RMSE its square."""
+def _errors(experiment, model, output):
+    """The error of every validation row, whose mean is the score's, or for the RMSE its square."""
+    labels, raw = experiment.answers(model, "validation", output)
     if experiment.score_name == "angular_error":
         return np.asarray(metrics.AngularError(output).values(labels, raw), "float64")
     predicted = np.asarray(output.prediction(raw), "float64")
