@@ -89,14 +89,16 @@ def reduction(
 
     Reference: Fieller, "Some Problems in Interval Estimation", 1954.
     """
-    student, baseline = np.asarray(student, float), np.asarray(baseline, float)
+    student, baseline, teacher = (
+        np.asarray(scores, float) for scores in (student, baseline, teacher)
+    )
     if student.shape != baseline.shape:
         raise ValueError(
             f"Gap reduction compares seed by seed; got {student.shape} and {baseline.shape} scores."
         )
     gain, gap = student - baseline, np.asarray(teacher, float) - baseline
     n, gain_mean, gap_mean = len(gain), gain.mean(), gap.mean()
-    if abs(gap_mean) <= _ROUNDING * abs(np.mean(teacher)):
+    if abs(gap_mean) <= _ROUNDING * abs(teacher.mean()):
         return Interval(math.nan, math.nan, math.nan)
     value = float(gain_mean / gap_mean)
     if n < 2:

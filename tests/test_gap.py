@@ -27,6 +27,9 @@ def test_reduction_of_accuracies_and_of_errors_by_hand():
     # (82.7 - 80.7) / (85.4 - 80.7), and the same numbers as errors.
     assert gap.reduction([82.7], [80.7], 85.4).value == pytest.approx(2.0 / 4.7)
     assert gap.reduction([17.3], [19.3], 14.6).value == pytest.approx(2.0 / 4.7)
+    # Against an oracle of as many seeds: means of 0.02 and 0.04.
+    of_oracle = gap.reduction([0.03, 0.05], [0.05, 0.07], [0.02, 0.02])
+    assert of_oracle.value == pytest.approx(0.02 / 0.04)
 
 
 @pytest.mark.parametrize("side", ["low", "high"])

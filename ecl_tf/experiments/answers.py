@@ -48,13 +48,15 @@ class Answers:
         return batches.map(as_samples, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def suffice(experiment, sampler=None, labels=None, **_):
+def suffice(experiment, sampler=None, labels=None, spare=False, **_):
     """Whether a distillation with these arguments asks about training rows alone, in memory.
 
-    They are neither sampled, nor varied at random, nor mixed with their labels.
+    They are neither sampled, nor varied at random, nor mixed with their labels, and no others join
+    them.
     """
     is_fixed = experiment.splits.decode is None and experiment.splits.augment is None
-    return is_fixed and not labels and isinstance(samplers.get(sampler), samplers.Empirical)
+    is_ordinary = isinstance(samplers.get(sampler), samplers.Empirical)
+    return is_fixed and is_ordinary and not labels and not spare
 
 
 def ask(experiment, teacher, rows=None):

@@ -143,7 +143,10 @@ def _settings(experiment):
         to_tune.append(xcl)
     else:
         fixed += xcl
-    return to_tune, fixed + methods.others(experiment)
+    fixed += methods.others(experiment)
+    if experiment.config.oracle:
+        fixed.append(methods.oracle(experiment))
+    return to_tune, fixed
 
 
 def run(

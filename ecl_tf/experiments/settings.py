@@ -285,6 +285,10 @@ class Settings:
         xcl: extracurricular learning; by default, and typically, the default recipe.
         methods: further methods by name, each arguments of `ecl_tf.Distiller`; none by
             default.
+        oracle: whether `ecl-tf compare` has an oracle, too: ordinary distillation at temperature 1
+            on the training inputs and on the spare ones of the data (those that `train_size`
+            leaves). No sampler can be asked for more. False by default, typically True where
+            there are spare inputs.
         replay_epochs: epochs of the teacher's answers that `ecl-tf compare` stores for all
             students; 0, which asks the teacher itself, by default, typically 4 to 20.
         folds: values of `data.held_out` to average over; none by default.
@@ -308,6 +312,7 @@ class Settings:
     kd: Kd = Kd()
     xcl: Xcl = Xcl()
     methods: dict[str, Method] = dataclasses.field(default_factory=dict)
+    oracle: bool = False
     replay_epochs: CountOrZero = 0
     folds: Names = ()
     splits: Count = 1

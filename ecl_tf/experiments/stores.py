@@ -68,17 +68,26 @@ class Stores:
         return answers.ask(self.experiment, self.teacher)
 
 
-def planned(experiment, sampler=None, label_weight=0.0, label_rows="appended", labels=None, **_):
+def planned(
+    experiment,
+    sampler=None,
+    label_weight=0.0,
+    label_rows="appended",
+    labels=None,
+    spare=False,
+    **_,
+):
     """The name of the store for a distillation, and the arguments by which it is recorded.
 
     None if the students must ask the teacher: where samples depend on a network, or where
-    labels are mixed or needed at inputs other than the samples.
+    labels are mixed or needed at inputs other than the samples, or spare inputs are trained on.
     """
     epochs = experiment.config.replay_epochs
     sampler = samplers.get(sampler)
     base = sampler.base if isinstance(sampler, samplers.Uncertain) else sampler
     of_samples = isinstance(sampler, samplers.Empirical) or label_rows == "unmodified"
-    if not epochs or labels or base.asks_networks or not (label_weight == 0.0 or of_samples):
+    is_unlabelled = label_weight == 0.0 or of_samples
+    if not epochs or labels or spare or base.asks_networks or not is_unlabelled:
         return None
     # Of all classes: the rest of a few most probable ones is another rest at T > 1.
     top_k = max(experiment.splits.event_size, 10)

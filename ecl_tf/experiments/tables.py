@@ -1,9 +1,10 @@
 """What `ecl-tf compare` measured, in numbers: scores, gap reductions, and the table of both."""
 
+import itertools
 import math
 import statistics
 
-from ecl_tf import gap
+from ecl_tf import gap, headroom
 
 _TITLES = {
     "accuracy": "accuracy, %",
@@ -15,8 +16,9 @@ _TITLES = {
 }
 _IN_PERCENT = ("accuracy", "ece", "coverage")
 BASELINES = ("standard KD", "tuned KD")
+_DIVERGENCE = "divergence, training / new inputs"
 # Of single experiments: an average over folds or splits has none of it.
-_DETAILS = ("teacher_reliability", "teacher_quality", "gallery", "one_dimension")
+_DETAILS = ("teacher_reliability", "gallery", "one_dimension")
 
 
 def table(results):
@@ -41,14 +43,19 @@ def rows(results):
     """The table's header and rows, as lists of text."""
     metrics = list(results["teacher"])
     header = ["method", *map(title, metrics)]
-    header += [*(f"gap closed vs {baseline}" for baseline in BASELINES), "seconds"]
+    header += [f"gap closed vs {baseline}" for baseline in BASELINES]
+    header += [*([_DIVERGENCE] if has_divergences(results) else []), "seconds"]
     teacher = [with_interval(mean(results, "teacher", m)) for m in metrics]
-    found = [header, [f"teacher, {results['teacher_weights']:,} weights", *teacher, "", "", ""]]
+    first = [f"teacher, {results['teacher_weights']:,} weights", *teacher]
+    found = [header, first + [""] * (len(header) - len(first))]
     for method, keys in results["final"].items():
         label = results["runs"][keys[0]]["label"]
         row = [f"{method} ({label})" if label else method]
         row += [with_interval(mean(results, method, m)) for m in metrics]
         row += [gap_cell(results, method, baseline) for baseline in BASELINES]
+        if has_divergences(results):
+            both = (statistics.fmean(divergences(results, method, s)) for s in ("train", "test"))
+            row.append(" / ".join(f"{value:.4f}" for value in both))
         seconds = [results["runs"][key]["seconds"] for key in keys]
         found.append([*row, f"{sum(seconds) / len(seconds):.1f}"])
     return found
@@ -71,7 +78,94 @@ def note(results):
         text += (
             f" The teacher's answers were stored for {epochs} epochs, which the seconds leave out."
         )
+    if has_divergences(results):
+        text += " Divergences are means of KL(teacher, student) in nats, on new inputs of the test."
+        text += _of_the_oracle(results)
+    if judged := verdict(results):
+        text += f" {judged.sentence} {' '.join(judged.reasons)}"
     return text
+
+
+def _of_the_oracle(results):
+    """The shares that methods have of what the oracle closes of tuned KD's divergence, in words."""
+    shares = {name: oracle_share(results, name) for name in results["final"]}
+    known = {name: share for name, share in shares.items() if share is not None}
+    if not known:
+        return ""
+    if any(math.isnan(share.value) for share in known.values()):
+        return " The oracle closes nothing of tuned KD's divergence on new inputs."
+    words = ", ".join(f"{name} {_share(share)}" for name, share in known.items())
+    return f" Of tuned KD's divergence on new inputs that the oracle closes: {words}."
+
+
+def oracle_share(results, method):
+    """The share of what the oracle closes of tuned KD's divergence on test inputs.
+
+    (D_KD - D) / (D_KD - D_oracle), seed by seed.
+
+    Returns:
+        `ecl_tf.gap.Interval`; None without an oracle, for the oracle itself, ERM and the KDs.
+    """
+    final = results["final"]
+    if method in ("ERM", "oracle", *BASELINES) or not {"oracle", "tuned KD"} <= final.keys():
+        return None
+    own, kd, oracle = (divergences(results, m, "test") for m in (method, "tuned KD", "oracle"))
+    if gap.meets_teacher(kd, statistics.fmean(oracle), higher_is_better=False):
+        return gap.Interval(math.nan, math.nan, math.nan)
+    return gap.reduction(own, kd, oracle)
+
+
+def verdict(results):
+    """What would help a comparison's students, an `ecl_tf.headroom.Verdict`, or None.
+
+    It is told of training and validation data alone: of whichever KD is nearer to the teacher on
+    validation inputs, and of the better of both by score. Results of earlier versions have too
+    little for it. Where trainings ended by themselves, more steps would not help.
+    """
+    teacher = results.get("teacher_quality", {}).get("validation")
+    if not teacher or not has_divergences(results):
+        return None
+
+    def error(found):
+        value = found[results["score"]]
+        return 1.0 - value if results["higher_is_better"] else value
+
+    def lead(errors):
+        return 1.0 - errors / erm if erm > 0.0 else 0.0
+
+    validation = {
+        method: statistics.fmean(error(results["runs"][key]["validation"]) for key in keys)
+        for method, keys in results["final"].items()
+    }
+    erm = validation["ERM"]
+    apart = {
+        method: tuple(
+            statistics.fmean(divergences(results, method, split))
+            for split in ("train", "validation")
+        )
+        for method in BASELINES
+        if method in results["final"]
+    }
+    own, new = min(apart.values(), key=lambda pair: pair[1])
+    evidence = headroom.Evidence(
+        own,
+        new,
+        lead(error(teacher)),
+        lead(min(validation[method] for method in apart)),
+        shorter=own if results.get("ends_by_itself") else None,
+    )
+    return headroom.verdict(evidence)
+
+
+def has_divergences(results):
+    """Whether the final runs know their divergence from the teacher: not in earlier versions."""
+    keys = itertools.chain.from_iterable(results["final"].values())
+    return all("divergence" in results["runs"][key] for key in keys)
+
+
+def divergences(results, method, split):
+    """A method's divergences from the teacher on a split, one for each seed."""
+    return [results["runs"][key]["divergence"][split] for key in results["final"][method]]
 
 
 def average(repetitions, kind="fold"):
@@ -87,6 +181,9 @@ def average(repetitions, kind="fold"):
     merged["teacher"] = _mean([each["teacher"] for each in repetitions])
     if kind == "split":
         merged["teachers"] = [each["teacher"] for each in repetitions]
+    if all("teacher_quality" in each for each in repetitions):
+        validation = [each["teacher_quality"]["validation"] for each in repetitions]
+        merged["teacher_quality"] = {"validation": _mean(validation)}
     for method in first["final"]:
         finals = [[each["runs"][key] for key in each["final"][method]] for each in repetitions]
         merged["final"][method] = []
@@ -102,8 +199,10 @@ def average(repetitions, kind="fold"):
                 "label": " or ".join(sorted({run["label"] for run in runs})),
                 name: value,
                 "seconds": total if kind == "fold" else total / len(runs),
-                "test": _mean([run["test"] for run in runs]),
             }
+            for part in ("test", "validation", "divergence"):
+                if all(part in run for run in runs):
+                    merged["runs"][key][part] = _mean([run[part] for run in runs])
     if kind == "split":
         merged["seeds"] = len(by_seed)
     return merged
@@ -154,6 +253,11 @@ def gap_cell(results, method, baseline):
         return ""
     if math.isnan(reduction.value):
         return f"undefined: {baseline} meets the teacher"
+    return _share(reduction)
+
+
+def _share(reduction):
+    """A gap reduction that is defined, in words."""
     if math.isnan(reduction.low):
         return f"{100 * reduction.value:.0f} %"
     if math.isinf(reduction.low):

@@ -17,9 +17,9 @@ from ecl_tf.experiments import grid, locks, strategies
 _HASHES = "hashes.json"
 # What scripts write there, besides a directory for each fold or split.
 _WRITTEN = {
-    *("cells", "checkpoints", "evaluation.json", "export", _HASHES, "log.csv", "plot.png"),
-    *("replay", "report.html", "results.json", "stores", "student.keras", "students"),
-    *("table.md", "teacher", "teachers"),
+    *("cells", "checkpoints", "evaluation.json", "export", _HASHES, "headroom", "headroom.json"),
+    *("log.csv", "plot.png", "replay", "report.html", "results.json", "stores", "student.keras"),
+    *("students", "table.md", "teacher", "teachers"),
 }
 
 
