@@ -10,7 +10,6 @@ def rows(dataset):
 
 def shrink(config):
     """Two networks of a few weights, trained for 20 steps on 64 rows."""
-    config.splits = 1
     config.seeds = 2
     config.tuning_seeds = 1
     config.data.train_size = 64
