@@ -125,6 +125,6 @@ def meets_teacher(baseline: npt.ArrayLike, teacher: npt.ArrayLike, higher_is_bet
         teacher: the teacher's score, or one for each seed.
         higher_is_better: True for accuracies, False for errors.
     """
-    score = np.mean(teacher)
-    gap = (score - np.mean(baseline)) * (1 if higher_is_better else -1)
+    score = np.asarray(teacher, float).mean()
+    gap = (score - np.asarray(baseline, float).mean()) * (1 if higher_is_better else -1)
     return bool(gap <= _ROUNDING * abs(score))
