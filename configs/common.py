@@ -24,6 +24,7 @@ def experiment(**settings):
     return ConfigDict(
         {
             "seed": 0,
+            "splits": 1,
             "seeds": 5,  # Of the final runs.
             "tuning_seeds": 1,
             "teacher": teacher,

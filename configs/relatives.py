@@ -3,8 +3,8 @@
     ecl-tf compare --config=relatives:digits --workdir=runs/relatives
 
 Each is what its paper says in this project's terms, at the same student steps for all: their
-own schedules, networks and data are others. Experiments: digits, or a student on Fashion-MNIST
-(convnet, mlp, transformer; see configs/fashion_mnist.py). Results: docs/results.
+own schedules, networks and data are others. Experiments: digits (one split), or a student on
+Fashion-MNIST (convnet, mlp, transformer; see configs/fashion_mnist.py). Results: docs/results.
 
     FunMatch     mixup with a uniform coefficient for both networks, divergence alone; the
                  schedule is to be long. Beyer et al., "Knowledge Distillation: A Good Teacher
@@ -24,8 +24,10 @@ from ecl_tf.configs import common, digits, fashion_mnist
 
 
 def get_config(experiment="digits"):
-    is_digits = experiment == "digits"
-    config = digits.get_config() if is_digits else fashion_mnist.get_config(experiment)
+    if experiment == "digits":
+        config = digits.get_config("one_split")
+    else:
+        config = fashion_mnist.get_config(experiment)
     picked = common.sampler(
         "Uncertain", base="CutMix", candidates=2, score="teacher_uncertainty", temperature=0.0
     )

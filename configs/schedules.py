@@ -8,35 +8,39 @@ Experiments:
     convnet_5000 and so on      the same with 5,000 images, 12,000 steps, a larger teacher, and its
                                 answers stored
     convnet_all and so on       the same with all 60,000 images but those held out
-    digits                      by steps
-    ensembles                   the digits by members of the teacher
+    digits                      one split of them by steps
+    ensembles                   the same by members of the teacher
     rotated_digits, casp        by steps
 
 Results and times: docs/results.
 """
 
+import functools
+
 from ecl_tf.configs import casp, common, digits, fashion_mnist, rotated_digits
 
 # Training images, epochs of stored answers, steps of each member of the teacher.
 _SIZES = {"5000": (5000, 20, 5000), "all": (55_000, 4, 8000)}
+_DIGITS = functools.partial(digits.get_config, "one_split")
+_STEPS = "student.train.steps"
 _GRIDS = {
-    "digits": (digits, "student.train.steps", (2000, 6000, 20_000)),
-    "ensembles": (digits, "teacher.members", (1, 2, 8)),
-    "rotated_digits": (rotated_digits, "student.train.steps", (2000, 4000, 6000, 10_000)),
-    "casp": (casp, "student.train.steps", (5000, 15_000)),
+    "digits": (_DIGITS, _STEPS, (2000, 6000, 20_000)),
+    "ensembles": (_DIGITS, "teacher.members", (1, 2, 8)),
+    "rotated_digits": (rotated_digits.get_config, _STEPS, (2000, 4000, 6000, 10_000)),
+    "casp": (casp.get_config, _STEPS, (5000, 15_000)),
 }
 
 
 def get_config(experiment="convnet"):
     if experiment in _GRIDS:
-        module, *axis = _GRIDS[experiment]
-        config, grid = module.get_config(), (tuple(axis),)
+        base, *axis = _GRIDS[experiment]
+        config, grid = base(), (tuple(axis),)
     else:
         student, _, images = experiment.partition("_")
         if images and images not in _SIZES:
             raise ValueError(f"Unknown size {images!r}; expected one of {[*_SIZES]} or none.")
         config = fashion_mnist.get_config(student)
-        grid = (("student.train.steps", (6000, 2000, 20_000)),)
+        grid = ((_STEPS, (6000, 2000, 20_000)),)
         with config.unlocked():
             config.data.update({"augment": True, "max_shift": 0})
             config.teacher.members = 2

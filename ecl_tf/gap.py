@@ -1,7 +1,8 @@
 """How results are scored: means, gap reduction, error reduction, with intervals.
 
 Scores of several seeds are compared seed by seed (paired), the teacher's score is one
-number. Errors (lower is better) and accuracies (higher is better) are treated alike.
+number, or one for each of them. Errors (lower is better) and accuracies (higher is better)
+are treated alike.
 """
 
 import math
@@ -55,7 +56,7 @@ def mean(values: npt.ArrayLike, confidence: float = 0.95) -> Interval:
 def reduction(
     student: npt.ArrayLike,
     baseline: npt.ArrayLike,
-    teacher: float,
+    teacher: npt.ArrayLike,
     confidence: float = 0.95,
 ) -> Interval:
     """Gap reduction: the share of the baseline's gap to the teacher that is closed.
@@ -71,7 +72,8 @@ def reduction(
     Args:
         student: one score for each seed.
         baseline: the baseline's score for the same seeds, in the same order.
-        teacher: the teacher's score.
+        teacher: the teacher's score; or one for each seed, such as an oracle's, or those of the
+            teachers of several splits.
         confidence: of the interval, between 0 and 1; 0.95 by default.
 
     Returns:
@@ -87,14 +89,16 @@ def reduction(
 
     Reference: Fieller, "Some Problems in Interval Estimation", 1954.
     """
-    student, baseline = np.asarray(student, float), np.asarray(baseline, float)
+    student, baseline, teacher = (
+        np.asarray(scores, float) for scores in (student, baseline, teacher)
+    )
     if student.shape != baseline.shape:
         raise ValueError(
             f"Gap reduction compares seed by seed; got {student.shape} and {baseline.shape} scores."
         )
-    gain, gap = student - baseline, teacher - baseline
+    gain, gap = student - baseline, np.asarray(teacher, float) - baseline
     n, gain_mean, gap_mean = len(gain), gain.mean(), gap.mean()
-    if abs(gap_mean) <= _ROUNDING * abs(teacher):
+    if abs(gap_mean) <= _ROUNDING * abs(teacher.mean()):
         return Interval(math.nan, math.nan, math.nan)
     value = float(gain_mean / gap_mean)
     if n < 2:
@@ -113,13 +117,14 @@ def reduction(
     return Interval(value, float((b - root) / a), float((b + root) / a))
 
 
-def meets_teacher(baseline: npt.ArrayLike, teacher: float, higher_is_better: bool) -> bool:
+def meets_teacher(baseline: npt.ArrayLike, teacher: npt.ArrayLike, higher_is_better: bool) -> bool:
     """Returns whether the baseline leaves no gap, so that its reduction is undefined.
 
     Args:
         baseline: one score for each seed.
-        teacher: the teacher's score.
+        teacher: the teacher's score, or one for each seed.
         higher_is_better: True for accuracies, False for errors.
     """
-    gap = (teacher - np.asarray(baseline, float).mean()) * (1 if higher_is_better else -1)
-    return gap <= _ROUNDING * abs(teacher)
+    score = np.asarray(teacher, float).mean()
+    gap = (score - np.asarray(baseline, float).mean()) * (1 if higher_is_better else -1)
+    return bool(gap <= _ROUNDING * abs(score))

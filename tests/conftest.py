@@ -30,7 +30,7 @@ def parsed_flags():
 
 @pytest.fixture
 def digits_config():
-    return shrink(digits.get_config())
+    return shrink(digits.get_config("one_split"))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ FILES = {
     "ablations": ["", "rotated_digits", "fashion_mnist"],
     "casp": [""],
     "cifar100": ["", "runlocal"],
-    "digits": [""],
+    "digits": ["", "one_split"],
     "fashion_mnist": ["", "mlp", "transformer"],
     "imagenet": ["", "runlocal"],
     "mpii_gaze": ["", "runlocal"],

@@ -27,6 +27,9 @@ def test_reduction_of_accuracies_and_of_errors_by_hand():
     # (82.7 - 80.7) / (85.4 - 80.7), and the same numbers as errors.
     assert gap.reduction([82.7], [80.7], 85.4).value == pytest.approx(2.0 / 4.7)
     assert gap.reduction([17.3], [19.3], 14.6).value == pytest.approx(2.0 / 4.7)
+    # Against an oracle of as many seeds: means of 0.02 and 0.04.
+    of_oracle = gap.reduction([0.03, 0.05], [0.05, 0.07], [0.02, 0.02])
+    assert of_oracle.value == pytest.approx(0.02 / 0.04)
 
 
 @pytest.mark.parametrize("side", ["low", "high"])
@@ -76,3 +79,12 @@ def test_rounding_is_no_gap():
 def test_unequal_numbers_of_seeds_are_refused():
     with pytest.raises(ValueError, match="seed by seed"):
         gap.reduction([1.0, 2.0], [1.0], 3.0)
+
+
+def test_a_teacher_for_each_pair_is_paired_with_them():
+    """Splits whose teachers, baselines and students rise and fall together leave one ratio."""
+    baseline, teacher = np.array([80.0, 82.0, 79.0]), np.array([86.0, 86.0, 87.0])
+    student = baseline + 0.5 * (teacher - baseline)
+    np.testing.assert_allclose(gap.reduction(student, baseline, teacher), 0.5, rtol=1e-6)
+    assert gap.meets_teacher([80.0, 82.0], [80.0, 81.0], higher_is_better=True)
+    assert not gap.meets_teacher([80.0, 82.0], [81.0, 82.0], higher_is_better=True)

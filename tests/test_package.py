@@ -15,7 +15,7 @@ ROOMS = [
     "divergences uncertainty preprocessing outputs",
     "samplers models",
     "data",
-    "losses metrics gap teachers",
+    "losses metrics gap headroom teachers",
     "export replay resume _label_metrics _weights _validation_scores _checks",
     "distiller",
     "experiments",
@@ -104,7 +104,7 @@ def test_the_installed_command_compares_outside_the_checkout(wheel, tmp_path):
     install = [scripts / "pip", "install", "--no-deps", "--no-index", "--quiet"]
     subprocess.run([*install, "--force-reinstall", wheel], check=True)
     options = [f"--config.{part}.train.steps=20" for part in ("teacher", "student")]
-    options += ["--config.teacher.members=1", "--config.seeds=1", "--config.tuning_seeds=1"]
+    options += ["--config.teacher.members=1", "--config.splits=1", "--config.tuning_seeds=1"]
     options += ["--config.kd.label_weights=(0.0,)", "--config.erm.mixup_alpha=0.0"]
     command = [scripts / "ecl-tf", "compare", "--config=digits", "--workdir=run", *options]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -2,6 +2,7 @@
 
     ecl-tf COMMAND --config=digits --workdir=runs/digits [--FLAG=VALUE ...]
 
+    headroom       whether XCL is worth trying, from short trainings, in minutes
     compare        XCL with ordinary distillation and training on labels, over several seeds
     train-teacher  the teacher ensemble of an experiment
     distill        one student by extracurricular learning, and its export
@@ -16,7 +17,10 @@ path of a file.
 import importlib
 import sys
 
-COMMANDS = ("compare", "train-teacher", "distill", "evaluate", "reinforce", "report")
+COMMANDS = (
+    *("headroom", "compare", "train-teacher", "distill"),
+    *("evaluate", "reinforce", "report"),
+)
 
 
 def main():

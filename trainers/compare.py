@@ -9,8 +9,10 @@ Before the first training every kind of training takes one step, so that a wrong
 told at once; --dry_run does no more than that, and says how long all would take. A run that was
 stopped continues within the training under way, from its last checkpoint.
 
-With config.data.held_out="all" it does so for each of config.folds, in WORKDIR/FOLD, and
-averages their test scores. With config.grid, pairs of a setting's name and its values (or a
+With config.splits=5 it does so for five splits of the data, in WORKDIR/split_0 and so on, each
+with a teacher and students of its own; settings are chosen once for all of them, and scores are
+means over the splits. With config.data.held_out="all" it does so for each of config.folds, in
+WORKDIR/FOLD, and averages their test scores. With config.grid, pairs of a setting's name and its values (or a
 dict of named values), it does so for every combination, in WORKDIR/cells, where cells of
 equal data and teacher settings share the teacher:
 

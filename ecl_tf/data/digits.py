@@ -22,7 +22,7 @@ def digits(train_size: int = 900, validation_size: int = 300, seed: int = 0) -> 
         seed: of the split, which is stratified by digit; 0 by default.
 
     Returns:
-        `Splits` of examples (image, digit), with event size 10.
+        `Splits` of examples (image, digit), with event size 10; what is left is spare.
 
     Raises:
         ValueError: if a size is less than 10, or both are more than 1,200 together.
@@ -33,8 +33,10 @@ def digits(train_size: int = 900, validation_size: int = 300, seed: int = 0) -> 
     """
     images, labels = _load()
     parts = _split(labels, train_size, validation_size, seed)
-    train, validation, test = (_dataset(images[part], labels[part]) for part in parts)
-    return Splits(train, validation, test, event_size=10)
+    train, validation, test, spare = (
+        _dataset(images[part], labels[part]) if len(part) else None for part in parts
+    )
+    return Splits(train, validation, test, event_size=10, spare=spare)
 
 
 def rotated_digits(
@@ -60,7 +62,7 @@ def rotated_digits(
 
     Returns:
         `Splits` of examples (image, angle), with event size 1. No image is in two
-        splits, whatever its angle.
+        splits, whatever its angle; what is left is spare.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -81,7 +83,10 @@ def rotated_digits(
 
     # In this order, so that neither copies nor sizes change the test.
     test, validation = turn(parts[2]), turn(parts[1])
-    return Splits(turn(np.tile(parts[0], copies)), validation, test, event_size=1)
+    train, spare = (
+        turn(np.tile(part, copies)) if len(part) else None for part in (parts[0], parts[3])
+    )
+    return Splits(train, validation, test, event_size=1, spare=spare)
 
 
 def _load():
@@ -92,7 +97,7 @@ def _load():
 
 
 def _split(labels, train_size, validation_size, seed):
-    """Indices of the three parts; the test part depends on the seed alone."""
+    """Indices of the three parts and of what is left; the test part depends on the seed alone."""
     from sklearn.model_selection import train_test_split
 
     development, test = train_test_split(
@@ -107,11 +112,12 @@ def _split(labels, train_size, validation_size, seed):
     rest, validation = train_test_split(
         development, test_size=validation_size, random_state=seed, stratify=labels[development]
     )
+    spare = rest[:0]
     if train_size < len(rest):
-        rest, _ = train_test_split(
+        rest, spare = train_test_split(
             rest, train_size=train_size, random_state=seed, stratify=labels[rest]
         )
-    return rest, validation, test
+    return rest, validation, test, spare
 
 
 def _rotate(image, angle):

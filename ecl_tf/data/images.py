@@ -50,7 +50,7 @@ def small_images(
             configuration without the data; 0 by default.
 
     Returns:
-        `Splits` of examples (image, class).
+        `Splits` of examples (image, class); what is left is spare.
 
     Raises:
         ValueError: if the sizes don't fit the data.
@@ -64,13 +64,14 @@ def small_images(
     rows = len(labels)
     train_size = _train_size(train_size, validation_size, rows, name)
     order = np.random.default_rng(seed).permutation(rows)
-    parts = order[validation_size : validation_size + train_size], order[:validation_size]
-    train, validation = (
+    validation, train, spare = (
         tf.data.Dataset.from_tensor_slices((tf.gather(images, part), tf.gather(labels, part)))
-        for part in parts
+        if len(part)
+        else None
+        for part in np.split(order, [validation_size, validation_size + train_size])
     )
     vary = functools.partial(shift_and_mirror, max_shift=max_shift) if augment else None
-    return Splits(train, validation, test, classes, augment=vary)
+    return Splits(train, validation, test, classes, augment=vary, spare=spare)
 
 
 def _of(name):

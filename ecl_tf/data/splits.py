@@ -40,6 +40,9 @@ class Splits:
         target_stddev: their standard deviation; 1 by default.
         class_names: what the classes 0 to event_size - 1 are called in the data; None, the
             default, if that is not known.
+        spare: None, the default, or a `tf.data.Dataset` of further real training examples
+            (inputs, label) or (inputs,), in the form of `train` and in none of the three parts.
+            Only the oracle of `ecl-tf compare` sees them, and never their labels.
     """
 
     train: tf.data.Dataset
@@ -51,6 +54,7 @@ class Splits:
     target_mean: Any = 0.0
     target_stddev: Any = 1.0
     class_names: tuple[str, ...] | None = None
+    spare: tf.data.Dataset | None = None
 
     @property
     def input_shape(self) -> Any:
@@ -63,6 +67,21 @@ class Splits:
     def train_rows(self) -> tuple[Any, Any]:
         """The whole training split in memory: (inputs, labels), row by row."""
         return in_memory(self.train)
+
+    def with_spare_inputs(self) -> "Splits":
+        """Returns splits to distil on, whose `train` has the spare inputs, too, and no labels.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        if self.spare is None or self.decode is not None:
+            raise ValueError(
+                "An oracle needs spare training inputs, and this data set has none. Train on fewer "
+                "rows, e.g. --config.data.train_size=1000, so that others are left; or give a data "
+                "set of yours in memory the attribute `spare`."
+            )
+        both = [part.map(lambda x, *rest: (x,)) for part in (self.train, self.spare)]
+        return dataclasses.replace(self, train=both[0].concatenate(both[1]), spare=None)
 
 
 Splits.__init__.__doc__ = "Takes the attributes that the class describes."
@@ -91,7 +110,8 @@ def require_usable(splits: Splits, name: str) -> None:
             f"The data set {name!r} is {type(splits).__name__}; its function must return "
             "ecl_tf.data.Splits."
         )
-    for part in ("train", "validation", "test"):
+    parts = ("train", "validation", "test", "spare")
+    for part in parts if splits.spare is not None else parts[:-1]:
         dataset = getattr(splits, part)
         length = int(dataset.cardinality())
         streamed = part == "train" and splits.decode is not None
@@ -99,9 +119,10 @@ def require_usable(splits: Splits, name: str) -> None:
         if length in (0, tf.data.INFINITE_CARDINALITY):
             what = "without end" if length else "empty"
             raise ValueError(f"The {part} split of {name!r} is {what}; {wanted}.")
-        if part == "train" and length == tf.data.UNKNOWN_CARDINALITY and not streamed:
+        unknown = length == tf.data.UNKNOWN_CARDINALITY
+        if part in ("train", "spare") and unknown and not streamed:
             raise ValueError(
-                f"The train split of {name!r} is of unknown length; {wanted}. If it has n "
+                f"The {part} split of {name!r} is of unknown length; {wanted}. If it has n "
                 "examples, say dataset.apply(tf.data.experimental.assert_cardinality(n))."
             )
         leaves = keras.tree.flatten(dataset.element_spec)
@@ -135,6 +156,8 @@ def _require_classes(dataset, event_size, what):
     """Refuses scalar labels that are none of several classes."""
     element = dataset.element_spec
     if not isinstance(event_size, int) or event_size < 2 or not isinstance(element, tuple):
+        return
+    if len(element) < 2:  # Of spare examples, which need no labels.
         return
     label = element[1]
     if not isinstance(label, tf.TensorSpec) or label.shape.rank != 0 or label.dtype == tf.string:

@@ -49,7 +49,7 @@ def table(
         `Splits` of examples (row, target), float32, with the training targets' mean and
         standard deviation; or of (row, class), int64, with `event_size` K and K `class_names`:
         the labels that are in the file, numbers by their size and text by the alphabet, become
-        0 to K - 1.
+        0 to K - 1. Rows that are left are spare.
 
     Raises:
         ValueError: naming the column and the line, if the file or a name in it is missing, a name
@@ -82,7 +82,7 @@ def table(
             None,
         )
     order = np.random.default_rng(seed).permutation(len(x))
-    test, validation, train = _split(order, train_size, validation_size, test_size, path)
+    test, validation, train, spare = _split(order, train_size, validation_size, test_size, path)
     event_size, statistics = y.shape[-1], {}
     if names:
         event_size = len(names)
@@ -99,10 +99,11 @@ def table(
                 f"A target of {path} is the same in all {len(train)} training rows (standard "
                 f"deviation {stddev.tolist()}), so there is nothing to learn. Name another target."
             )
-    train, validation, test = (
-        tf.data.Dataset.from_tensor_slices((x[part], y[part])) for part in (train, validation, test)
+    train, validation, test, spare = (
+        tf.data.Dataset.from_tensor_slices((x[part], y[part])) if len(part) else None
+        for part in (train, validation, test, spare)
     )
-    return Splits(train, validation, test, event_size, class_names=names, **statistics)
+    return Splits(train, validation, test, event_size, class_names=names, spare=spare, **statistics)
 
 
 def _numbers(columns, path, remedy):
@@ -223,4 +224,4 @@ def _split(order, train_size, validation_size, test_size, path):
             f"{train_size} must be whole numbers of rows, the first two perhaps shares below "
             f"1, of at least one row each and at most {len(order)} together: so many {path} has."
         )
-    return np.split(order, np.cumsum(sizes))[:3]
+    return np.split(order, np.cumsum(sizes))

@@ -1,10 +1,12 @@
 """What `ecl-tf compare` does: the choice among settings, the final runs, and the scores."""
 
+import contextlib
 import functools
 import hashlib
 import itertools
 import json
 import pathlib
+import re
 import statistics
 from typing import Any
 
@@ -15,6 +17,7 @@ from ecl_tf.experiments import (
     methods,
     progress,
     quality,
+    refusals,
     rehearsal,
     settings,
     stores,
@@ -60,8 +63,24 @@ def rehearse(
             path = directory / "results.json"
             results = work_directory.read_json(path) if path.exists() else {}
             if "final" not in results:
-                _rehearse_one(rehearsed, own, home, teacher_directory, results.get("runs", {}))
+                with _blaming_splits(config, own):
+                    _rehearse_one(rehearsed, own, home, teacher_directory, results.get("runs", {}))
     return rehearsed
+
+
+@contextlib.contextmanager
+def _blaming_splits(config, own):
+    """Says where a setting comes from that no one has given: the seed of a split's rows."""
+    try:
+        yield
+    except refusals.SettingError as error:
+        is_added = "seed" in own.data and "seed" not in config.data
+        if not (is_added and re.search(r"has no arguments \[.*'seed'", str(error))):
+            raise
+        raise refusals.SettingError(
+            f"config.splits={config.splits} gives the data set a `seed` of its own for each split. "
+            f"{error} Let it take one, from which its rows follow, or set config.splits to 1."
+        ) from error
 
 
 def _rehearse_one(rehearsed, config, home, teacher_directory, done):
@@ -93,11 +112,11 @@ def _experiments(config, workdir):
         directory, home = workdir, workdir
         if config.get("grid"):
             directory, home = _of_cell(workdir, name), _home(workdir, cell)
-        if not grid.has_folds(cell):
+        repetitions = grid.repetitions(cell)
+        if not repetitions:
             yield cell, directory, home
-            continue
-        for fold_name, fold in grid.folds(cell):
-            yield fold, directory / fold_name, directory / fold_name
+        for its_name, own in repetitions:
+            yield own, directory / its_name, directory / its_name
 
 
 def _of_cell(workdir, name):
@@ -124,7 +143,10 @@ def _settings(experiment):
         to_tune.append(xcl)
     else:
         fixed += xcl
-    return to_tune, fixed + methods.others(experiment)
+    fixed += methods.others(experiment)
+    if experiment.config.oracle:
+        fixed.append(methods.oracle(experiment))
+    return to_tune, fixed
 
 
 def run(
@@ -162,22 +184,29 @@ def run(
 
 
 def _compare_one(config, workdir, teacher_directory, checkpoint_every, home=None):
-    """Compares on one data set, or on all of its folds; finished work is only read."""
+    """Compares on one data set, or on all its folds or splits; finished work is only read."""
     path = workdir / "results.json"
     if path.exists() and "final" in (found := work_directory.read_json(path)):
         if teacher_directory:
             loaded = teaching.load_teacher(Experiment(config), workdir, teacher_directory)
             require_its_teacher(found, loaded, workdir)
         return found
-    if not grid.has_folds(config):
+    if not (repetitions := grid.repetitions(config)):
         return compare(Experiment(config, checkpoint_every), workdir, teacher_directory, home)
-    results = []
-    folds = list(grid.folds(config))
-    for number, (name, fold) in enumerate(folds):
-        progress.announce(f"[fold {number + 1}/{len(folds)}] {name}")
-        directory = work_directory.claim(workdir / name, fold)
-        results.append(compare(Experiment(fold, checkpoint_every), directory))
-    return tables.average(results)
+    kind = grid.kind_of_repetition(config)
+
+    def start(number):
+        name, own = repetitions[number]
+        progress.announce(f"[{kind} {number + 1}/{len(repetitions)}] {name}")
+        directory = work_directory.claim(workdir / name, own)
+        return _start(Experiment(own, checkpoint_every), directory, name=name)
+
+    numbers = range(len(repetitions))
+    if kind == "split":
+        results = _finish([start(number) for number in numbers])
+    else:  # One at a time, so that one fold's data is in memory.
+        results = [result for number in numbers for result in _finish([start(number)])]
+    return tables.average(results, kind)
 
 
 def compare(
@@ -194,38 +223,55 @@ def compare(
         teacher_directory: as in `run`.
         home: where the teacher and its stored answers go; None, the default, for `workdir`.
     """
+    (results,) = _finish([_start(experiment, workdir, teacher_directory, home)])
+    return results
+
+
+def _start(experiment, workdir, teacher_directory=None, home=None, name=""):
+    """The teacher, and the `Runs` of its students, of which none is trained yet."""
     _require_validation_data(experiment)
-    to_tune, fixed = _settings(experiment)
     home = home or workdir
     teacher = teaching.train_teacher(experiment, home, teacher_directory)
     stored = stores.Stores(experiment, teacher, home / "stores")
+    to_tune, fixed = _settings(experiment)
     tuning_seeds, final_seeds = seeds(experiment.config)
     total = len(tuning_seeds) * sum(map(len, to_tune))
     total += len(to_tune + fixed) * len(final_seeds)
-    runs = Runs(experiment, teacher, stored, workdir, total)
+    runs = Runs(experiment, teacher, stored, workdir, total, name)
+    runs.teacher_quality()
+    return runs
 
-    teacher_scores = runs.teacher_quality()
 
+def _finish(together):
+    """Chooses for one experiment, or for all splits at once; runs the rest; returns all results.
+
+    Over the splits a choice has many validation rows and several trainings to go by. A row that
+    one split tests is another's validation row, which can favour methods with many settings only:
+    the baselines.
+    """
     # All choices are made on validation data.
-
-    def choose(tried, beside=None):
-        return _choose(tried, runs, experiment, tuning_seeds, beside)
-
-    erm = choose(to_tune[0])
-    of_erm = [runs.results["runs"][erm.key(seed)]["validation"] for seed in tuning_seeds]
-    mean = statistics.fmean(scores[experiment.score_name] for scores in of_erm)
-    quality.against_erm(experiment, teacher_scores["validation"], mean)
-    beside = functools.partial(methods.kd_beside, experiment)
-    tuned_kd = choose(methods.kd_temperatures(experiment), beside=beside)
-    final = [erm, fixed[0], tuned_kd, *map(choose, to_tune[2:]), *fixed[1:]]
-    label_weight = next(s for s in final if s.method == "XCL").arguments["label_weight"]
+    erm = _choose(together, methods.erm_settings)
+    for runs, chosen in zip(together, erm, strict=True):
+        tuning_seeds, _ = seeds(runs.experiment.config)
+        of_erm = [runs.results["runs"][chosen.key(seed)]["validation"] for seed in tuning_seeds]
+        mean = statistics.fmean(scores[runs.experiment.score_name] for scores in of_erm)
+        quality.against_erm(runs.experiment, runs.teacher_quality()["validation"], mean)
+    chosen = [erm, _choose(together, methods.kd_temperatures, methods.kd_beside)]
+    if len(methods.xcl_settings(together[0].experiment)) > 1:
+        chosen.append(_choose(together, methods.xcl_settings))
+    finals = []
+    for runs, own_erm, *tuned in zip(together, *chosen, strict=True):
+        _, (standard_kd, *others) = _settings(runs.experiment)
+        finals.append([own_erm, standard_kd, *tuned, *others])
+    label_weight = next(s for s in finals[0] if s.method == "XCL").arguments["label_weight"]
     remedy = "Let validation data decide: --config.xcl.label_weights='(0.0, 0.1, 0.3, 1.0)'."
     methods.tell_of_labels(label_weight, remedy)
-    for setting, seed in itertools.product(final, final_seeds):
-        runs.run(setting, seed)
-
-    runs.read_test(final, final_seeds)
-    return runs.results
+    for runs, final in zip(together, finals, strict=True):
+        _, final_seeds = seeds(runs.experiment.config)
+        for setting, seed in itertools.product(final, final_seeds):
+            runs.run(setting, seed)
+        runs.read_test(final, final_seeds)
+    return [runs.results for runs in together]
 
 
 def seeds(config: settings.Settings) -> tuple[range, range]:
@@ -243,10 +289,11 @@ def _require_one_teacher(config):
             "may have seen other cells' test rows, or be none of theirs. Leave it away: cells of "
             "equal data and teacher settings share a teacher that is trained once."
         )
-    if grid.has_folds(config):
+    if kind := grid.kind_of_repetition(config):
+        held_out = {"fold": "the persons that are held out", "split": "other splits' test rows"}
         raise ValueError(
-            "--teacher would be one teacher for all folds, and might have seen the persons that "
-            "are held out. Leave it away: every fold trains its own."
+            f"--teacher would be one teacher for all {kind}s, and might have seen "
+            f"{held_out[kind]}. Leave it away: every {kind} trains its own."
         )
 
 
@@ -258,29 +305,36 @@ def _require_validation_data(experiment):
         )
 
 
-def _choose(tried, runs, experiment, tuning_seeds, beside=None):
+def _choose(together, tried, beside=None):
     """The setting with the best mean score on validation data, then the best NLL.
 
     Args:
-        tried: the settings.
-        runs: the `Runs`.
-        experiment: the `Experiment`.
-        tuning_seeds: of the runs of each setting.
-        beside: None, or a function of the best setting to others that are tried after it.
-    """
+        together: the `Runs` that share the choice.
+        tried: a function of an experiment to its settings, as many for each.
+        beside: None, the default, or a function of an experiment and its best setting to others
+            that are tried after it.
 
-    def ranked(setting):
-        results = [runs.run(setting, seed)["validation"] for seed in tuning_seeds]
-        score = sum(result[experiment.score_name] for result in results)
-        score = -score if experiment.higher_is_better else score
-        return (score, sum(result["nll"] for result in results)), setting
+    Returns:
+        The chosen setting of each of `together`.
+    """
+    experiments = [runs.experiment for runs in together]
+
+    def ranked(settings):
+        results = [
+            runs.run(setting, seed)["validation"]
+            for runs, setting in zip(together, settings, strict=True)
+            for seed in seeds(runs.experiment.config)[0]
+        ]
+        score = sum(result[experiments[0].score_name] for result in results)
+        score = -score if experiments[0].higher_is_better else score
+        return (score, sum(result["nll"] for result in results)), settings
 
     def best(found):
         ranks = [rank for rank, _ in found]
         return found[strategies.of_chief(ranks.index(min(ranks)))]
 
-    first = best([ranked(setting) for setting in tried])
-    others = beside(first[1]) if beside else []
+    first = best([ranked(settings) for settings in zip(*map(tried, experiments), strict=True)])
+    others = zip(*map(beside, experiments, first[1]), strict=True) if beside else []
     _, chosen = best([first, *map(ranked, others)])
-    progress.announce(f"Chosen for {chosen.method} on validation data: {chosen.label}")
+    progress.announce(f"Chosen for {chosen[0].method} on validation data: {chosen[0].label}")
     return chosen

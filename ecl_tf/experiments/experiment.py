@@ -1,5 +1,7 @@
 """From a configuration to data, networks, training and scores."""
 
+import copy
+import dataclasses
 import functools
 
 import keras
@@ -141,6 +143,32 @@ class Experiment:
         about = {k: v for k, v in self.config.data.items() if k not in places}
         return {"x": x, "y": y, "prepare": prepare, "about": {"data": about}}
 
+    def training_sample(self, count):
+        """At most `count` training rows, the same ones at random, as a dataset of examples.
+
+        They are not augmented. Streamed ones are decoded as for training.
+        """
+        splits = self.splits
+        if splits.decode is not None:
+            batch_size = min(256, max(int(splits.train.cardinality()), 1))
+            batches = data.training_batches(
+                dataclasses.replace(splits, augment=None), batch_size, seed=0
+            )
+            return batches.take(-(-count // batch_size)).unbatch()
+        rows = splits.train_rows
+        size = tf.nest.flatten(rows)[0].shape[0]
+        order = np.random.default_rng(0).permutation(size)[:count]
+        return tf.data.Dataset.from_tensor_slices(
+            tf.nest.map_structure(lambda leaf: tf.gather(leaf, order), rows)
+        )
+
+    @functools.cached_property
+    def with_spare_inputs(self):
+        """This experiment with the spare inputs of its data among those to distil on."""
+        other = copy.copy(self)
+        other.splits = self.splits.with_spare_inputs()
+        return other
+
     def erm_batches(self, section, seed, first_step=0, labels=None):
         """Training batches whose labels are softened or mixed as a `settings.Labels` says."""
         labels = labels or settings.Labels()
@@ -216,6 +244,7 @@ class Experiment:
         checkpoints=None,
         labels=None,
         store=None,
+        spare=False,
         **arguments,
     ):
         """Trains a student on the teacher's distributions; returns the student.
@@ -229,11 +258,13 @@ class Experiment:
             labels: a `settings.Labels`: batches are then mixed with their labels before the
                 distiller sees them; None, the default, for not at all.
             store: an `ecl_tf.replay.Store` of the teacher's answers, or None.
+            spare: whether the data's spare inputs are trained on, too; False by default.
             **arguments: of `ecl_tf.Distiller`.
         """
         distiller = self.distiller(teacher, seed, output, **arguments)
+        source = self.with_spare_inputs if spare else self
         batches = functools.partial(
-            self.student_batches, seed, distiller.sampler, store, labels=labels
+            source.student_batches, seed, distiller.sampler, store, labels=labels
         )
         self.fit(distiller, batches, self.config.student.train, checkpoints, callbacks)
         return distiller.student

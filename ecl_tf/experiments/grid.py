@@ -1,4 +1,4 @@
-"""The experiments that one configuration stands for: cells of a grid, folds of a data set."""
+"""The experiments that one configuration stands for: cells of a grid, folds or splits of data."""
 
 import itertools
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from ml_collections import ConfigDict
 
 _LONGEST_LABEL = 80  # File systems take names of 255 bytes, for all labels of a cell together.
+_BETWEEN_SPLITS = 100  # Seeds: more than one split takes for its teacher and its students.
 
 
 def cells(config: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
@@ -62,31 +63,56 @@ def _axis(axis):
     return key, named
 
 
-def has_folds(config: ConfigDict) -> bool:
-    """Whether a config stands for one experiment for each of config.folds."""
-    return config.data.get("held_out") == "all"
-
-
-def folds(config: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
-    """Yields the name and the config of every fold of config.folds.
+def kind_of_repetition(config: ConfigDict) -> str | None:
+    """What `repetitions` gives: "fold" or "split"; None for a single experiment.
 
     Raises:
-        ValueError: if there are none.
+        ValueError: if a config asks for both.
     """
-    if not config.get("folds"):
+    has_folds, splits = config.data.get("held_out") == "all", config.get("splits", 1)
+    if has_folds and splits > 1:
+        raise ValueError(
+            f"config.splits={splits} and config.data.held_out='all' both repeat the experiment on "
+            "other data. Leave one of them away."
+        )
+    if splits > 1:
+        return "split"
+    return "fold" if has_folds else None
+
+
+def repetitions(config: ConfigDict) -> list[tuple[str, ConfigDict]]:
+    """The name and the config of every fold of config.folds, or of every one of config.splits.
+
+    Split i has `data.seed` + i, and `seed` + 100 i, so that its networks begin otherwise, too.
+    There are none for a single experiment.
+
+    Raises:
+        ValueError: if a config asks for both, or for folds and names none.
+    """
+    kind = kind_of_repetition(config)
+    if kind is None:
+        return []
+    if kind == "fold" and not config.get("folds"):
         raise ValueError(
             "config.data.held_out is 'all', and config.folds is empty. Name the folds, e.g. "
             'config.folds = ("p00", "p01").'
         )
-    for fold in config.folds:
+    found = []
+    for number, name in enumerate(directories(config)):
         own = config.copy_and_resolve_references()
-        own.data.held_out = fold
-        yield fold, own
+        with own.unlocked():
+            if kind == "fold":
+                own.data.held_out = name
+            else:
+                own.data.seed = own.data.get("seed", 0) + number
+                own.seed = own.get("seed", 0) + _BETWEEN_SPLITS * number
+                own.splits = 1
+        found.append((name, own))
+    return found
 
 
-def first(config: ConfigDict) -> ConfigDict:
-    """The first experiment that a config stands for."""
-    _, config = next(cells(config))
-    if has_folds(config):
-        _, config = next(folds(config))
-    return config
+def directories(config: ConfigDict) -> list[str]:
+    """The names of the directories that folds or splits have in a work directory."""
+    if (splits := config.get("splits", 1)) > 1:
+        return [f"split_{number}" for number in range(splits)]
+    return list(config.get("folds") or ())

@@ -7,7 +7,7 @@ from ecl_tf import samplers
 from ecl_tf.experiments import progress, refusals, settings
 from ecl_tf.experiments.experiment import Experiment
 
-_OWN_METHODS = ("ERM", "standard KD", "tuned KD", "XCL", "teacher")
+_OWN_METHODS = ("ERM", "standard KD", "tuned KD", "XCL", "oracle", "teacher")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Setting:
     """A method with its settings.
 
     Attributes:
-        method: "ERM", "standard KD", "tuned KD", "XCL", or a name of config.methods.
+        method: "ERM", "standard KD", "tuned KD", "XCL", "oracle", or a name of config.methods.
         label: the settings in words, unique within the method.
         arguments: of `Experiment.train_supervised` for ERM, otherwise of
             `Experiment.train_distilled`.
@@ -33,7 +33,7 @@ class Setting:
         """The name and the value of the part of a configuration that it comes from."""
         if self.method in config.methods:
             return f"config.methods.{self.method}", config.methods[self.method]
-        names = {"tuned KD": "kd", "XCL": "xcl"}
+        names = {"tuned KD": "kd", "XCL": "xcl", "oracle": "oracle"}
         name = names.get(self.method, "erm" if "labels" in self.arguments else "student")
         return f"config.{name}", getattr(config, name)
 
@@ -140,6 +140,16 @@ def tell_of_labels(label_weight: float, remedy: str) -> None:
             "XCL learns from no labels here. They help where the teacher is hardly better than "
             f"training on labels. {remedy}"
         )
+
+
+def oracle(experiment: Experiment) -> Setting:
+    """Ordinary distillation on the training inputs and the spare ones, which no sampler surpasses.
+
+    Raises:
+        ValueError: if the data has no spare inputs.
+    """
+    rows = int(experiment.splits.with_spare_inputs().train.cardinality())
+    return Setting("oracle", f"{rows:,} inputs", {"sampler": "Empirical", "spare": True})
 
 
 def others(experiment: Experiment) -> list[Setting]:

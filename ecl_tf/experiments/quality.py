@@ -1,12 +1,8 @@
 """How good a teacher is, told before its students learn from it."""
 
-import dataclasses
-
 import numpy as np
-import tensorflow as tf
 
 import ecl_tf
-from ecl_tf import data
 from ecl_tf.experiments import progress
 from ecl_tf.experiments.experiment import Experiment
 
@@ -37,7 +33,7 @@ def of_teacher(experiment: Experiment, teacher: ecl_tf.Teacher) -> dict[str, dic
     if splits.validation is splits.train:
         return scores
     constant = _constant_nll(labels, experiment.output.family == "categorical")
-    labels, raw = experiment.answers(teacher, _training_rows(splits))
+    labels, raw = experiment.answers(teacher, experiment.training_sample(_ROWS))
     scores["train"] = experiment.scores(labels, raw)
     progress.announce_scores("teacher", "train", scores["train"])
     known = [constant - scores[split]["nll"] for split in ("train", "validation")]
@@ -69,22 +65,6 @@ def against_erm(experiment: Experiment, teacher: dict[str, float], erm: float) -
             "so that a student can hardly gain by it. Make its network larger, train it for more "
             "steps, or give it more members (config.teacher)."
         )
-
-
-def _training_rows(splits):
-    """At most as many training rows as `_ROWS`, at random, as a dataset of single examples."""
-    if splits.decode is not None:  # A stream, whose rows are decoded as for training.
-        batch_size = min(256, max(int(splits.train.cardinality()), 1))
-        batches = data.training_batches(
-            dataclasses.replace(splits, augment=None), batch_size, seed=0
-        )
-        return batches.take(-(-_ROWS // batch_size)).unbatch()
-    rows = splits.train_rows
-    count = tf.nest.flatten(rows)[0].shape[0]
-    order = np.random.default_rng(0).permutation(count)[:_ROWS]
-    return tf.data.Dataset.from_tensor_slices(
-        tf.nest.map_structure(lambda leaf: tf.gather(leaf, order), rows)
-    )
 
 
 def _constant_nll(labels, are_classes):

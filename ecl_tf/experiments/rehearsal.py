@@ -21,6 +21,7 @@ import ecl_tf
 from ecl_tf import data, outputs, replay, samplers
 from ecl_tf._internal import identity, replicas
 from ecl_tf.experiments import (
+    answers,
     distillation,
     methods,
     progress,
@@ -223,7 +224,10 @@ class Rehearsal:
                 def train():
                     if setting.method == "ERM":
                         return experiment.train_supervised(section, seed, **arguments)
-                    return experiment.train_distilled(teacher, seed, **arguments)
+                    known = None
+                    if answers.suffice(experiment, **arguments):
+                        known = answers.ask(experiment, teacher, section.train.batch_size)
+                    return experiment.train_distilled(teacher, seed, store=known, **arguments)
 
                 self._measured(kind, experiment, train, arguments.get("output"))
         self._plan.append(_Item(setting.method, count, section.train, self._costs[kind]))

@@ -7,6 +7,7 @@ import keras
 from ecl_tf import data, outputs, teachers
 from ecl_tf._internal import keras_files
 from ecl_tf.experiments import (
+    closeness,
     diagnostics,
     fitting,
     progress,
@@ -37,17 +38,20 @@ class Runs:
         stored: the `stores.Stores` of its answers.
         workdir: the work directory.
         total: the number of runs, for the progress line.
+        name: of the experiment, for the same line, where there are several; "" by default.
     """
 
-    def __init__(self, experiment, teacher, stored, workdir, total):
+    def __init__(self, experiment, teacher, stored, workdir, total, name=""):
         self.experiment = experiment
         self.teacher = teacher
         self.stored = stored
+        self.divergences = closeness.Divergences(experiment, teacher)
         self.path = workdir / "results.json"
         self.students = workdir / "students"
         self.checkpoints = workdir / "checkpoints"
         strategies.on_chief(lambda: self.students.mkdir(exist_ok=True))
         self.total = total
+        self.heading = f"{name}, run" if name else "run"
         self.done = 0
         self.results = {
             "score": experiment.score_name,
@@ -75,7 +79,7 @@ class Runs:
         if key in self.results["runs"]:
             return self.results["runs"][key]
         store = None if setting.method == "ERM" else self.stored.of(**setting.arguments)
-        progress.announce(f"[run {self.done}/{self.total}] {key}")
+        progress.announce(f"[{self.heading} {self.done}/{self.total}] {key}")
         number = len(self.results["runs"])
         checkpoints = self.checkpoints / str(number)
         student, output, (curve, stopwatch) = self._train(setting, seed, checkpoints, store)
@@ -89,9 +93,11 @@ class Runs:
             "student": path.name,
             "output": keras.saving.serialize_keras_object(output),
             "curve": curve.points,
-            "validation": self.experiment.evaluate(student, "validation", output),
+            **self._measured(student, output),
         }
         progress.announce(f"    validation {progress.describe(record['validation'])}")
+        apart = progress.describe(record["divergence"])
+        progress.announce(f"    divergence from the teacher, nats: {apart}")
         self.results["runs"][key] = record
         work_directory.write_json(self.path, self.results)
         fitting.forget(checkpoints)
@@ -125,6 +131,17 @@ class Runs:
             output = experiment.point_output(teachers.residual_stddev(points, validation))
         return student, output, watching
 
+    def _measured(self, student, output):
+        """A student's scores on validation rows, and its divergences from the teacher."""
+        labels, raw = self.experiment.answers(student, "validation", output)
+        return {
+            "validation": self.experiment.scores(labels, raw, output),
+            "divergence": {
+                "train": self.divergences.of(student, "train", output),
+                "validation": self.divergences.of(student, "validation", output, raw),
+            },
+        }
+
     def read_test(self, settings, final_seeds):
         """Scores the teacher and the final runs on the test split, once."""
         if "teacher" in self.results:
@@ -142,7 +159,10 @@ class Runs:
                     "Restore it from a copy, or compare again in a new --workdir.",
                 )
                 output = outputs.get(record["output"])
+                if "divergence" not in record:  # It is of an earlier version.
+                    record["divergence"] = self._measured(student, output)["divergence"]
                 labels, raw = experiment.answers(student, "test", output)
+                record["divergence"]["test"] = self.divergences.of(student, "test", output, raw)
                 record["test"] = experiment.scores(labels, raw, output)
                 record["reliability"] = diagnostics.reliability(labels, raw, output)
                 first.setdefault(setting.method, (student, output))

@@ -289,9 +289,16 @@ class Settings:
         xcl: extracurricular learning; by default, and typically, the default recipe.
         methods: further methods by name, each arguments of `ecl_tf.Distiller`; none by
             default.
+        oracle: whether `ecl-tf compare` has an oracle, too: ordinary distillation at temperature 1
+            on the training inputs and on the spare ones of the data (those that `train_size`
+            leaves). No sampler can be asked for more. False by default, typically True where
+            there are spare inputs.
         replay_epochs: epochs of the teacher's answers that `ecl-tf compare` stores for all
             students; 0, which asks the teacher itself, by default, typically 4 to 20.
         folds: values of `data.held_out` to average over; none by default.
+        splits: how often `ecl-tf compare` repeats all on other rows: split i has `data.seed` + i
+            and `seed` + 100 i, a teacher and students of its own. Settings are chosen for all
+            splits together. 1 by default, typically 5 for small data.
         grid: pairs of a setting's dotted name and its values, or a dict of named values:
             `ecl-tf compare` runs every combination. None by default, typically
             (("student.train.steps", (2000, 6000)),).
@@ -309,8 +316,10 @@ class Settings:
     kd: Kd = Kd()
     xcl: Xcl = Xcl()
     methods: dict[str, Method] = dataclasses.field(default_factory=dict)
+    oracle: bool = False
     replay_epochs: CountOrZero = 0
     folds: Names = ()
+    splits: Count = 1
     grid: tuple[tuple[Any, ...], ...] = ()
 
 

@@ -1,11 +1,12 @@
 """The answers of an experiment's teacher, stored once for all students (`ecl_tf.replay`)."""
 
+import functools
 import hashlib
 import json
 
 from ecl_tf import replay, samplers
 from ecl_tf._internal import identity
-from ecl_tf.experiments import progress, strategies
+from ecl_tf.experiments import answers, progress, strategies
 
 
 def settings(experiment, sampler, epochs, **others):
@@ -40,7 +41,8 @@ class Stores:
 
     Args:
         experiment: the `Experiment`; config.replay_epochs says how many passes are recorded.
-            With 0, which is the default, all students ask the teacher itself.
+            With 0, which is the default, students ask the teacher itself, but for those that
+            see the training rows alone: to these it answers once, in memory.
         teacher: the `ecl_tf.Teacher`.
         directory: where the stores are.
     """
@@ -53,7 +55,7 @@ class Stores:
     def of(self, **arguments):
         """The store for a distillation with these arguments; None if it must ask the teacher."""
         if (plan := planned(self.experiment, **arguments)) is None:
-            return None
+            return self._answers if answers.suffice(self.experiment, **arguments) else None
         name, recorded = plan
         if name not in self._stores:
             directory = self.directory / name
@@ -61,18 +63,31 @@ class Stores:
             self._stores[name] = record(self.teacher, directory, recorded)
         return self._stores[name]
 
+    @functools.cached_property
+    def _answers(self):
+        return answers.ask(self.experiment, self.teacher)
 
-def planned(experiment, sampler=None, label_weight=0.0, label_rows="appended", labels=None, **_):
+
+def planned(
+    experiment,
+    sampler=None,
+    label_weight=0.0,
+    label_rows="appended",
+    labels=None,
+    spare=False,
+    **_,
+):
     """The name of the store for a distillation, and the arguments by which it is recorded.
 
     None if the students must ask the teacher: where samples depend on the student, or where
-    labels are mixed or needed at inputs other than the samples.
+    labels are mixed or needed at inputs other than the samples, or spare inputs are trained on.
     """
     epochs = experiment.config.replay_epochs
     sampler = samplers.get(sampler)
     base = sampler.base if isinstance(sampler, samplers.Uncertain) else sampler
     of_samples = isinstance(sampler, samplers.Empirical) or label_rows == "unmodified"
-    if not epochs or labels or not base.is_recordable or not (label_weight == 0.0 or of_samples):
+    is_unlabelled = label_weight == 0.0 or of_samples
+    if not epochs or labels or spare or not base.is_recordable or not is_unlabelled:
         return None
     # Of all classes: the rest of a few most probable ones is another rest at T > 1.
     top_k = max(experiment.splits.event_size, 10)

@@ -1,9 +1,10 @@
 """What `ecl-tf compare` measured, in numbers: scores, gap reductions, and the table of both."""
 
+import itertools
 import math
 import statistics
 
-from ecl_tf import gap
+from ecl_tf import gap, headroom
 
 _TITLES = {
     "accuracy": "accuracy, %",
@@ -15,15 +16,16 @@ _TITLES = {
 }
 _IN_PERCENT = ("accuracy", "ece", "coverage")
 BASELINES = ("standard KD", "tuned KD")
-# Of single runs and folds: an average over folds has none of it.
-_DETAILS = ("teacher_reliability", "teacher_quality", "gallery", "one_dimension")
+_DIVERGENCE = "divergence, training / new inputs"
+# Of single experiments: an average over folds or splits has none of it.
+_DETAILS = ("teacher_reliability", "gallery", "one_dimension")
 
 
 def table(results):
     """Returns the results as a Markdown table; of a grid, one for each cell.
 
-    Scores are means over seeds with their 95 % t interval; gap reductions carry
-    Fieller's interval (see `ecl_tf.gap`).
+    Scores are means over seeds, or over splits, with their 95 % t interval; gap reductions
+    carry Fieller's interval (see `ecl_tf.gap`).
     """
     if "cells" in results:
         parts = [
@@ -41,14 +43,19 @@ def rows(results):
     """The table's header and rows, as lists of text."""
     metrics = list(results["teacher"])
     header = ["method", *map(title, metrics)]
-    header += [*(f"gap closed vs {baseline}" for baseline in BASELINES), "seconds"]
+    header += [f"gap closed vs {baseline}" for baseline in BASELINES]
+    header += [*([_DIVERGENCE] if has_divergences(results) else []), "seconds"]
     teacher = [with_interval(mean(results, "teacher", m)) for m in metrics]
-    found = [header, [f"teacher, {results['teacher_weights']:,} weights", *teacher, "", "", ""]]
+    first = [f"teacher, {results['teacher_weights']:,} weights", *teacher]
+    found = [header, first + [""] * (len(header) - len(first))]
     for method, keys in results["final"].items():
         label = results["runs"][keys[0]]["label"]
         row = [f"{method} ({label})" if label else method]
         row += [with_interval(mean(results, method, m)) for m in metrics]
         row += [gap_cell(results, method, baseline) for baseline in BASELINES]
+        if has_divergences(results):
+            both = (statistics.fmean(divergences(results, method, s)) for s in ("train", "test"))
+            row.append(" / ".join(f"{value:.4f}" for value in both))
         seconds = [results["runs"][key]["seconds"] for key in keys]
         found.append([*row, f"{sum(seconds) / len(seconds):.1f}"])
     return found
@@ -56,59 +63,170 @@ def rows(results):
 
 def note(results):
     """What the table's numbers are of, as a sentence."""
-    seeds = len(next(iter(results["final"].values())))
-    split = f"Test splits of {results['folds']} folds" if "folds" in results else "Test split"
+    if "splits" in results:
+        seeds = f", {results['seeds']} seeds each" * (results["seeds"] > 1)
+        what = f"Test rows of {results['splits']} random splits{seeds}; mean over the splits"
+    else:
+        seeds = len(next(iter(results["final"].values())))
+        split = f"Test splits of {results['folds']} folds" if "folds" in results else "Test split"
+        what = f"{split}; mean of {seeds} seeds"
     text = (
-        f"{split}; mean of {seeds} seeds with 95 % interval; students of "
+        f"{what} with 95 % interval; students of "
         f"{results['student_weights']:,} weights, {results['student_steps']:,} steps each."
     )
     if epochs := results.get("replay_epochs"):
         text += (
             f" The teacher's answers were stored for {epochs} epochs, which the seconds leave out."
         )
+    if has_divergences(results):
+        text += " Divergences are means of KL(teacher, student) in nats, on new inputs of the test."
+        text += _of_the_oracle(results)
+    if judged := verdict(results):
+        text += f" {judged.sentence} {' '.join(judged.reasons)}"
     return text
 
 
-def average(folds):
-    """Returns the mean over the folds of a cross-validation, as results of the same form.
+def _of_the_oracle(results):
+    """The shares that methods have of what the oracle closes of tuned KD's divergence, in words."""
+    shares = {name: oracle_share(results, name) for name in results["final"]}
+    known = {name: share for name, share in shares.items() if share is not None}
+    if not known:
+        return ""
+    if any(math.isnan(share.value) for share in known.values()):
+        return " The oracle closes nothing of tuned KD's divergence on new inputs."
+    words = ", ".join(f"{name} {_share(share)}" for name, share in known.items())
+    return f" Of tuned KD's divergence on new inputs that the oracle closes: {words}."
 
-    Every seed's test scores are averaged over the folds, so that the intervals hold the
-    seeds' variation and not the persons'. Curves, reliability, gallery and the like are a
-    single fold's and left out.
+
+def oracle_share(results, method):
+    """The share of what the oracle closes of tuned KD's divergence on test inputs.
+
+    (D_KD - D) / (D_KD - D_oracle), seed by seed.
+
+    Returns:
+        `ecl_tf.gap.Interval`; None without an oracle, for the oracle itself, ERM and the KDs.
     """
-    first = {name: value for name, value in folds[0].items() if name not in _DETAILS}
-    merged = {**first, "runs": {}, "final": {}, "folds": len(folds)}
-    merged["teacher"] = {
-        m: statistics.fmean(fold["teacher"][m] for fold in folds) for m in first["teacher"]
+    final = results["final"]
+    if method in ("ERM", "oracle", *BASELINES) or not {"oracle", "tuned KD"} <= final.keys():
+        return None
+    own, kd, oracle = (divergences(results, m, "test") for m in (method, "tuned KD", "oracle"))
+    if gap.meets_teacher(kd, statistics.fmean(oracle), higher_is_better=False):
+        return gap.Interval(math.nan, math.nan, math.nan)
+    return gap.reduction(own, kd, oracle)
+
+
+def verdict(results):
+    """What would help a comparison's students, an `ecl_tf.headroom.Verdict`, or None.
+
+    It is told of training and validation data alone: of whichever KD is nearer to the teacher on
+    validation inputs, and of the better of both by score. Results of earlier versions have too
+    little for it. Where trainings ended by themselves, more steps would not help.
+    """
+    teacher = results.get("teacher_quality", {}).get("validation")
+    if not teacher or not has_divergences(results):
+        return None
+
+    def error(found):
+        value = found[results["score"]]
+        return 1.0 - value if results["higher_is_better"] else value
+
+    def lead(errors):
+        return 1.0 - errors / erm if erm > 0.0 else 0.0
+
+    validation = {
+        method: statistics.fmean(error(results["runs"][key]["validation"]) for key in keys)
+        for method, keys in results["final"].items()
     }
+    erm = validation["ERM"]
+    apart = {
+        method: tuple(
+            statistics.fmean(divergences(results, method, split))
+            for split in ("train", "validation")
+        )
+        for method in BASELINES
+        if method in results["final"]
+    }
+    own, new = min(apart.values(), key=lambda pair: pair[1])
+    evidence = headroom.Evidence(
+        own,
+        new,
+        lead(error(teacher)),
+        lead(min(validation[method] for method in apart)),
+        shorter=own if results.get("ends_by_itself") else None,
+    )
+    return headroom.verdict(evidence)
+
+
+def has_divergences(results):
+    """Whether the final runs know their divergence from the teacher: not in earlier versions."""
+    keys = itertools.chain.from_iterable(results["final"].values())
+    return all("divergence" in results["runs"][key] for key in keys)
+
+
+def divergences(results, method, split):
+    """A method's divergences from the teacher on a split, one for each seed."""
+    return [results["runs"][key]["divergence"][split] for key in results["final"][method]]
+
+
+def average(repetitions, kind="fold"):
+    """Returns the mean over folds or splits, as results of the same form.
+
+    Of a "fold" every seed's scores are averaged over the folds, so that the intervals hold the
+    seeds' variation and not the persons'. Of a "split" every split's scores are averaged over its
+    seeds, so that the intervals hold the variation of splits, with their teachers and students.
+    Curves, reliability, gallery and the like are a single experiment's and left out.
+    """
+    first = {name: value for name, value in repetitions[0].items() if name not in _DETAILS}
+    merged = {**first, "runs": {}, "final": {}, f"{kind}s": len(repetitions)}
+    merged["teacher"] = _mean([each["teacher"] for each in repetitions])
+    if kind == "split":
+        merged["teachers"] = [each["teacher"] for each in repetitions]
+    if all("teacher_quality" in each for each in repetitions):
+        validation = [each["teacher_quality"]["validation"] for each in repetitions]
+        merged["teacher_quality"] = {"validation": _mean(validation)}
     for method in first["final"]:
-        finals = [[fold["runs"][key] for key in fold["final"][method]] for fold in folds]
+        finals = [[each["runs"][key] for key in each["final"][method]] for each in repetitions]
         merged["final"][method] = []
-        for runs in zip(*finals, strict=True):
-            labels = sorted({run["label"] for run in runs})
-            key = f"{method}, seed {runs[0]['seed']}"
+        by_seed = list(zip(*finals, strict=True))
+        for number, runs in enumerate(by_seed if kind == "fold" else finals):
+            name, value = ("seed", runs[0]["seed"]) if kind == "fold" else ("split", number)
+            key = f"{method}, {name} {value}"
             merged["final"][method].append(key)
+            # Of a fold the time of the whole cross-validation, of a split that of one training.
+            total = sum(run["seconds"] for run in runs)
             merged["runs"][key] = {
                 "method": method,
-                "label": " or ".join(labels),
-                "seed": runs[0]["seed"],
-                "seconds": sum(run["seconds"] for run in runs),
-                "test": {
-                    m: statistics.fmean(run["test"][m] for run in runs) for m in runs[0]["test"]
-                },
+                "label": " or ".join(sorted({run["label"] for run in runs})),
+                name: value,
+                "seconds": total if kind == "fold" else total / len(runs),
             }
+            for part in ("test", "validation", "divergence"):
+                if all(part in run for run in runs):
+                    merged["runs"][key][part] = _mean([run[part] for run in runs])
+    if kind == "split":
+        merged["seeds"] = len(by_seed)
     return merged
 
 
+def _mean(scores):
+    """The means of several dicts from metric to score."""
+    return {metric: statistics.fmean(each[metric] for each in scores) for metric in scores[0]}
+
+
 def scores(results, method, metric):
-    """A method's test scores, one for each seed."""
+    """A method's test scores, one for each seed or each split."""
     return [results["runs"][key]["test"][metric] for key in results["final"][method]]
+
+
+def teacher_scores(results, metric):
+    """The teacher's test score, in a list; over splits that of each one's teacher."""
+    return [scores[metric] for scores in results.get("teachers", [results["teacher"]])]
 
 
 def mean(results, method, metric):
     """The teacher's or a method's mean test score in the unit of `title`, a `gap.Interval`."""
-    teacher = method == "teacher"
-    values = [results["teacher"][metric]] if teacher else scores(results, method, metric)
+    is_teacher = method == "teacher"
+    values = teacher_scores(results, metric) if is_teacher else scores(results, method, metric)
     return gap.mean([scale(metric, value) for value in values])
 
 
@@ -122,7 +240,7 @@ def gap_closed(results, method, baseline):
     if method in ("ERM", *BASELINES) or baseline not in results["final"]:
         return None
     metric = results["score"]
-    theirs, teacher = scores(results, baseline, metric), results["teacher"][metric]
+    theirs, teacher = scores(results, baseline, metric), teacher_scores(results, metric)
     if gap.meets_teacher(theirs, teacher, results["higher_is_better"]):
         return gap.Interval(math.nan, math.nan, math.nan)
     return gap.reduction(scores(results, method, metric), theirs, teacher)
@@ -135,6 +253,11 @@ def gap_cell(results, method, baseline):
         return ""
     if math.isnan(reduction.value):
         return f"undefined: {baseline} meets the teacher"
+    return _share(reduction)
+
+
+def _share(reduction):
+    """A gap reduction that is defined, in words."""
     if math.isnan(reduction.low):
         return f"{100 * reduction.value:.0f} %"
     if math.isinf(reduction.low):

@@ -12,14 +12,14 @@ from ml_collections import ConfigDict
 
 from ecl_tf._internal.files import write_json as _write_json
 from ecl_tf._internal.identity import differences
-from ecl_tf.experiments import locks, strategies
+from ecl_tf.experiments import grid, locks, strategies
 
 _HASHES = "hashes.json"
-# What scripts write there, besides a directory for each fold.
+# What scripts write there, besides a directory for each fold or split.
 _WRITTEN = {
-    *("cells", "checkpoints", "evaluation.json", "export", _HASHES, "log.csv", "plot.png"),
-    *("replay", "report.html", "results.json", "stores", "student.keras", "students"),
-    *("table.md", "teacher", "teachers"),
+    *("cells", "checkpoints", "evaluation.json", "export", _HASHES, "headroom", "headroom.json"),
+    *("log.csv", "plot.png", "replay", "report.html", "results.json", "stores", "student.keras"),
+    *("students", "table.md", "teacher", "teachers"),
 }
 
 
@@ -125,7 +125,7 @@ def _require_own(path, config):
                 "same settings to continue it."
             )
     elif path.is_dir():
-        written = _WRITTEN.union(config.get("folds") or ())
+        written = _WRITTEN.union(grid.directories(config))
         if found := sorted(written.intersection(os.listdir(path))):
             raise ValueError(
                 f"The work directory {path} holds {found[0]!r}, but no experiment (it has no "

@@ -22,13 +22,18 @@ def test_digits_are_scikit_learns_in_three_disjoint_parts():
         assert [label_of[key] for key in found] == labels.tolist()
         seen += found
     assert (len(set(seen)), len(seen)) == (1797, 1797)
-    assert splits.input_shape == (8, 8, 1) and splits.event_size == 10
+    assert splits.input_shape == (8, 8, 1) and splits.event_size == 10 and splits.spare is None
 
 
 def test_sizes_and_stratification_and_the_test_split_is_always_the_same():
     small = data.digits(train_size=200, validation_size=300)
     labels = [arrays(part)[1] for part in (small.train, small.validation, small.test)]
     assert [len(part) for part in labels] == [200, 300, 597]
+    both, all_of_them = (
+        [x.tobytes() for x in arrays(d)[0]]
+        for d in (small.train.concatenate(small.spare), data.digits().train)
+    )
+    assert sorted(both) == sorted(all_of_them)
     share = np.bincount(load_digits().target) / 1797
     for part in labels:
         np.testing.assert_allclose(np.bincount(part) / len(part), share, atol=0.01)

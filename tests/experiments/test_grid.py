@@ -16,7 +16,7 @@ from tiny import shrink, untuned
 
 
 def get_config():
-    return untuned(shrink(digits.get_config()))
+    return untuned(shrink(digits.get_config("one_split")))
 """
 
 

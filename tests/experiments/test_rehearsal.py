@@ -55,6 +55,7 @@ METHOD = {"sampler": {"class_name": "Mixup", "config": {"alfa": 1.0}}}
             r"config\.student\.network={.*0,",
             marks=pytest.mark.slow,
         ),
+        ({"oracle": True, "data__train_size": 900}, r"An oracle needs spare .*train_size=1000"),
         ({"student__train__schedule": {"name": "cosine", "warmup_steps": 20}}, "must be less than"),
     ],
 )

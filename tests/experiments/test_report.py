@@ -121,6 +121,39 @@ def test_the_gap_closed_by_hand():
     assert markdown_rows(results)[-1][5].endswith(" % (unbounded interval)")
 
 
+def test_divergences_the_oracles_share_and_the_verdict_by_hand(drawn):
+    results = make(methods=(*METHODS, "oracle"))
+    without = markdown_rows(results)
+    # Of the test: KD 0.10, the sampled student 0.05 and the oracle 0.04, whatever the seed.
+    given = {"standard KD": 0.11, "tuned KD": 0.10, "XCL": 0.05, "oracle": 0.04}
+    for number, run in enumerate(results["runs"].values()):
+        method = METHODS[number // 3] if number < 15 else "oracle"
+        new = given.get(method, 0.2)
+        run["divergence"] = {"train": 0.01, "validation": new, "test": new + 0.01 * (number % 3)}
+        run["validation"] = {"accuracy": 0.8 if method == "ERM" else 0.85}
+    results["teacher_quality"] = {"validation": {"accuracy": 0.9}}
+    header, teacher, *rows = markdown_rows(results)
+    assert header[-2] == "divergence, training / new inputs" and teacher[-2] == ""
+    assert [row[-2] for row in rows] == [
+        f"0.0100 / {given.get(method, 0.2) + 0.01:.4f}" for method in (*METHODS, "oracle")
+    ]
+    note = tables.note(results)
+    assert note in texts(parse(results).iter("p"))
+    # (0.10 - 0.05) / (0.10 - 0.04), and for the other method (0.10 - 0.20) / 0.06.
+    assert "the oracle closes: XCL 83 % (83 to 83), FunMatch -167 % (-167 to -167)." in note
+    # ERM errs in 20 % and the teacher in 10; 90 % of KD's 0.10 are not there on training inputs.
+    assert "What would help: samples." in note and "50 % below ERM's" in note
+    assert "90 % of that are found on new inputs only" in note
+    results["teacher_quality"]["validation"]["accuracy"] = 0.79
+    assert "What would help: a better teacher, then labels." in tables.note(results)
+    # An average over folds says the same; results of earlier versions say nothing.
+    averaged = tables.average([results, results])
+    assert averaged["runs"]["XCL, seed 0"]["divergence"]["train"] == 0.01
+    assert tables.verdict(averaged) == tables.verdict(results)
+    del results["runs"]["XCL, seed 1"]["divergence"]
+    assert markdown_rows(results) == without and "would help" not in tables.note(results)
+
+
 def test_parts_are_there_as_their_data_is(drawn):
     results = make("rmse", shape=(5,))
     assert texts(parse(results).iter("h3")) == ["Test scores", *DETAILS]

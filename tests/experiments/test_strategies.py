@@ -16,7 +16,7 @@ from tiny import shrink
 
 
 def get_config():
-    config = shrink(digits.get_config())
+    config = shrink(digits.get_config("one_split"))
     config.teacher.members = 1
     with config.unlocked():
         config.teacher.network = {"name": "preactivation_resnet", "depth": 8, "widths": (4, 4, 4)}

@@ -80,7 +80,7 @@ def test_checkpoints_by_seconds_or_steps(text, arguments):
         (["--config=digits", "--config.studnet.train.steps=3"], 'Did you mean "student"'),
         (["--config", "digits", "--config.student.widht=3"], "config.student.widht is no setting"),
         (["--config=digits", "--config.student.network.widht=3"], "no arguments ['widht']"),
-        (["--config=digits", "--teacher=nowhere"], "There is no teacher in nowhere"),
+        (["--config=digits:one_split", "--teacher=nowhere"], "There is no teacher in nowhere"),
         (["--config=digits", "--config.seeds=0"], "config.seeds=0 is out of its range; expected"),
     ],
 )

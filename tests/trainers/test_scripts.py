@@ -7,9 +7,12 @@ import shutil
 import keras
 import numpy as np
 import pytest
+from tiny import untuned
 
 import ecl_tf
+from ecl_tf import headroom
 from ecl_tf.experiments import comparison, settings, work_directory
+from ecl_tf.experiments.experiment import Experiment
 
 
 @pytest.mark.slow
@@ -51,7 +54,42 @@ def test_train_teacher_distill_and_evaluate(run_script, digits_config, tmp_path,
         run_script("distill", digits_config, tmp_path, teacher=str(tmp_path / "others"))
 
 
-@pytest.mark.parametrize("script", ["compare", "distill", "evaluate", "reinforce", "train_teacher"])
+@pytest.mark.slow
+def test_headroom_and_an_oracle_share_the_teacher(
+    run_script, digits_config, tmp_path, capsys, eagerly, monkeypatch
+):
+    for section in (digits_config.teacher, digits_config.student):
+        section.train.update({"steps": 8, "steps_per_execution": 2})
+    config = untuned(digits_config)
+    run_script("headroom", config, tmp_path / "tried", steps=4, dry_run=True)
+    printed = capsys.readouterr().out
+    assert "2 x tuned KD" not in printed and "1 x tuned KD, 4 steps" in printed
+    assert "1 x ERM, 4 steps" in printed and not (tmp_path / "tried").exists()
+
+    run_script("headroom", config, tmp_path)
+    found = json.loads((tmp_path / "headroom.json").read_text())
+    assert f"Verdict: {found['verdict']}" in capsys.readouterr().out
+    runs = {(run["method"], run["steps"]): run for run in found["students"]}
+    assert set(runs) == {("ERM", 8), ("tuned KD", 8), ("tuned KD", 4)}
+    evidence, kd = found["evidence"], runs["tuned KD", 8]["divergence"]
+    assert (evidence["training"], evidence["new"]) == (kd["train"], kd["validation"])
+    erm = 1.0 - runs["ERM", 8]["validation"]["accuracy"]
+    teacher = 1.0 - found["teacher"]["validation"]["accuracy"]
+    assert evidence["teacher_lead"] == pytest.approx(1.0 - teacher / erm, abs=1e-6)
+    assert found["verdict"] == headroom.verdict(headroom.Evidence(**evidence)).name
+
+    # Nothing is trained again, nor is the test split read; `compare` goes on beside it.
+    for name in ("train_supervised", "train_distilled"):
+        monkeypatch.setattr(Experiment, name, None)
+    run_script("headroom", config, tmp_path)
+    assert json.loads((tmp_path / "headroom.json").read_text()) == found
+    monkeypatch.undo()
+    assert not any("test" in run for run in found["students"])
+
+
+@pytest.mark.parametrize(
+    "script", ["compare", "distill", "evaluate", "headroom", "reinforce", "train_teacher"]
+)
 def test_a_wrong_setting_leaves_the_work_directory_free(run_script, casp_config, tmp_path, script):
     file = casp_config.data.path
     casp_config.data.path = "nowhere.npz"
@@ -75,16 +113,17 @@ def test_compare_writes_results_table_plot_and_students(
     for section in (digits_config.teacher, digits_config.student):
         section.train.update({"steps": 4, "steps_per_execution": 2})
     digits_config.xcl.update({"label_weights": (0.0, 0.3), "label_rows": "unmodified"})
+    digits_config.oracle = True
     run_script("compare", digits_config, tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
-    assert list(results["final"]) == ["ERM", "standard KD", "tuned KD", "XCL"]
+    assert list(results["final"]) == ["ERM", "standard KD", "tuned KD", "XCL", "oracle"]
     for method, keys in results["final"].items():
         assert [results["runs"][key]["seed"] for key in keys] == [1, 2]
         assert {results["runs"][key]["method"] for key in keys} == {method}
     # Tuning seeds never met the test split, and are not the final ones.
     tuning = [run for run in results["runs"].values() if "test" not in run]
     assert {run["seed"] for run in tuning} == {0}
-    assert len(tuning) == 3 + 3 + 2 and len(results["runs"]) == 8 + 4 * 2
+    assert len(tuning) == 3 + 3 + 2 and len(results["runs"]) == 8 + 5 * 2
     # The settings chosen are the best on validation data.
     for method in ("ERM", "tuned KD", "XCL"):
         of_method = [run for run in tuning if run["method"] == method]
@@ -92,6 +131,10 @@ def test_compare_writes_results_table_plot_and_students(
         assert results["runs"][results["final"][method][0]]["label"] == best["label"]
     assert all(run["seconds"] > 0 for run in results["runs"].values())
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    for run in results["runs"].values():
+        assert set(run["divergence"]) - {"test"} == {"train", "validation"}
+        assert ("test" in run["divergence"]) == ("test" in run)
+    assert "| oracle (900 inputs) |" in (tmp_path / "table.md").read_text()
     xcl = [100 * results["runs"][key]["test"]["accuracy"] for key in results["final"]["XCL"]]
     (tmp_path / "table.md").unlink()
     run_script("report", digits_config, tmp_path)  # It writes all again.
