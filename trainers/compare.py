@@ -22,6 +22,8 @@ The methods:
                  regression, squared error to the teacher's mean
     tuned KD     KL on the training inputs; the best temperature and label weight
     XCL          as config.xcl says, nothing tuned
+    oracle       with config.oracle: ordinary distillation on the training inputs and on the spare
+                 ones that config.data.train_size leaves, which no sampler surpasses
     others       each of config.methods by its name: arguments of `ecl_tf.Distiller`, and
                  perhaps `labels` for batches mixed with their labels, nothing tuned
 """
