@@ -9,6 +9,7 @@ from ecl_tf._internal import keras_files
 from ecl_tf.experiments import (
     diagnostics,
     fitting,
+    lengths,
     progress,
     quality,
     strategies,
@@ -53,6 +54,7 @@ class Runs:
             "score": experiment.score_name,
             "higher_is_better": experiment.higher_is_better,
             "student_steps": experiment.config.student.train.steps,
+            "ends_by_itself": lengths.is_auto(experiment.config.student.train),
             "replay_epochs": stored.epochs,
             "runs": {},
         }
@@ -89,6 +91,7 @@ class Runs:
             "student": path.name,
             "output": keras.saving.serialize_keras_object(output),
             "curve": curve.points,
+            "steps": curve.points[-1]["step"],
             "validation": self.experiment.evaluate(student, "validation", output),
         }
         progress.announce(f"    validation {progress.describe(record['validation'])}")
@@ -109,7 +112,7 @@ class Runs:
             )
         else:
             student = experiment.train_distilled(
-                store.teacher if store else self.teacher,
+                self.teacher,
                 seed,
                 callbacks=watching,
                 checkpoints=checkpoints,

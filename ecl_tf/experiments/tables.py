@@ -41,16 +41,20 @@ def rows(results):
     """The table's header and rows, as lists of text."""
     metrics = list(results["teacher"])
     header = ["method", *map(title, metrics)]
-    header += [*(f"gap closed vs {baseline}" for baseline in BASELINES), "seconds"]
+    costs = ["steps", "seconds"] if results.get("ends_by_itself") else ["seconds"]
+    header += [*(f"gap closed vs {baseline}" for baseline in BASELINES), *costs]
     teacher = [with_interval(mean(results, "teacher", m)) for m in metrics]
-    found = [header, [f"teacher, {results['teacher_weights']:,} weights", *teacher, "", "", ""]]
+    teacher += [""] * (len(header) - 1 - len(metrics))
+    found = [header, [f"teacher, {results['teacher_weights']:,} weights", *teacher]]
     for method, keys in results["final"].items():
         label = results["runs"][keys[0]]["label"]
         row = [f"{method} ({label})" if label else method]
         row += [with_interval(mean(results, method, m)) for m in metrics]
         row += [gap_cell(results, method, baseline) for baseline in BASELINES]
-        seconds = [results["runs"][key]["seconds"] for key in keys]
-        found.append([*row, f"{sum(seconds) / len(seconds):.1f}"])
+        for cost in costs:
+            each = statistics.fmean(results["runs"][key][cost] for key in keys)
+            row.append(f"{each:,.0f}" if cost == "steps" else f"{each:.1f}")
+        found.append(row)
     return found
 
 
@@ -58,9 +62,12 @@ def note(results):
     """What the table's numbers are of, as a sentence."""
     seeds = len(next(iter(results["final"].values())))
     split = f"Test splits of {results['folds']} folds" if "folds" in results else "Test split"
+    length = f"{results['student_steps']:,} steps each"
+    if results.get("ends_by_itself"):
+        length = f"each trained until its validation loss stopped falling, at most {length}"
     text = (
         f"{split}; mean of {seeds} seeds with 95 % interval; students of "
-        f"{results['student_weights']:,} weights, {results['student_steps']:,} steps each."
+        f"{results['student_weights']:,} weights, {length}."
     )
     if epochs := results.get("replay_epochs"):
         text += (
@@ -93,11 +100,18 @@ def average(folds):
                 "label": " or ".join(labels),
                 "seed": runs[0]["seed"],
                 "seconds": sum(run["seconds"] for run in runs),
+                **_mean_steps(runs),
                 "test": {
                     m: statistics.fmean(run["test"][m] for run in runs) for m in runs[0]["test"]
                 },
             }
     return merged
+
+
+def _mean_steps(runs):
+    """Older results have none."""
+    own = [run["steps"] for run in runs if "steps" in run]
+    return {"steps": statistics.fmean(own)} if own else {}
 
 
 def scores(results, method, metric):
