@@ -73,7 +73,7 @@ def train(
     )
     batches = functools.partial(experiment.student_batches, seed, distiller.sampler, store)
     validation = data.evaluation_batches(experiment.splits.validation, section.train.batch_size)
-    score = validation_loss.of_distillation(experiment, distiller, None if store else teacher)
+    score = validation_loss.of_distillation(experiment, distiller, teacher)
     history = experiment.fit(
         distiller,
         batches,

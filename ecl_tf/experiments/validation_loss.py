@@ -43,14 +43,13 @@ def of_distillation(experiment, distiller, teacher) -> Score | None:
     """The loss of a distiller on validation inputs.
 
     Without validation data it is the divergence on samples of the training data, whose seeds are
-    apart from all of the training's. Without the teacher itself it is the negative log-likelihood
-    of validation labels.
+    apart from all of the training's. With a store's teacher, which answers no new inputs, it is
+    the negative log-likelihood of validation labels.
 
     Args:
         experiment: the `Experiment`.
-        distiller: the `ecl_tf.Distiller`; its teacher may be a store's, which answers no new
-            inputs.
-        teacher: the `ecl_tf.Teacher`; None if there are only stored answers.
+        distiller: the `ecl_tf.Distiller`. Its own teacher may be a store's in any case.
+        teacher: the `ecl_tf.Teacher`.
 
     Returns:
         A function of the distiller; None unless config.student.train ends by itself.
@@ -63,16 +62,12 @@ def of_distillation(experiment, distiller, teacher) -> Score | None:
     if not lengths.is_auto(train):
         return None
     has_validation = splits.validation is not splits.train
-    if teacher is None:
-        if not has_validation:
-            raise ValueError(
-                'config.student.train.steps="auto" needs validation data, or the teacher, and here '
-                "are stored answers alone. Give a number of steps."
-            )
-        teacher, compiled = distiller.teacher, {"metrics": [_likelihood(distiller)]}
-        measure = _likelihood(distiller).name
-    else:
-        compiled, measure = {}, "loss"
+    if not (has_validation or teacher.answers_new_inputs):
+        raise ValueError(
+            'config.student.train.steps="auto" needs validation data, or the teacher itself, and '
+            "here are stored answers alone. Give a number of steps."
+        )
+    likelihood = metrics.NegativeLogLikelihood(distiller.output_kind, name="loss")
     if has_validation:
         batches = data.evaluation_batches(splits.validation, train.batch_size)
     else:
@@ -87,12 +82,8 @@ def of_distillation(experiment, distiller, teacher) -> Score | None:
             temperature=distiller.temperature,
             label_weight=distiller.label_weight if has_validation else 0.0,
         )
-        measured.compile("sgd", **compiled)
-    return lambda model: measured.evaluate(batches, verbose=0, return_dict=True)[measure]
-
-
-def _likelihood(distiller):
-    return metrics.NegativeLogLikelihood(distiller.output_kind)
+        measured.compile("sgd", metrics=None if teacher.answers_new_inputs else [likelihood])
+    return lambda model: measured.evaluate(batches, verbose=0, return_dict=True)["loss"]
 
 
 def _fresh_samples(experiment, sampler):
