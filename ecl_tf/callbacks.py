@@ -45,9 +45,9 @@ class WarmRestarts(keras.callbacks.Callback):
         best_weights: the model's weights at its end, of a distiller the student's.
 
     Raises:
-        ValueError: if an argument is out of its range, or max_steps above 3,000,000; when training begins, if cycles can't end
-            where epochs end, or `fit` would end before the last cycle; after the first epoch, if
-            nothing is logged as `monitor`.
+        ValueError: if an argument is out of its range, or max_steps above 3,000,000; when training
+            begins, if cycles can't end where epochs end, or `fit` would end before the last
+            cycle; after the first epoch, if nothing is logged as `monitor`.
 
     Example:
     >>> import ecl_tf

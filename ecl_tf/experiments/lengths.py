@@ -37,8 +37,9 @@ def resolved(name: str, train: settings.Train, rows: int) -> settings.Train:
                 'a number of steps. Give "auto", or leave it out.'
             )
         return train
-    if isinstance(schedule, settings.Steps) or getattr(schedule, "warmup_steps", 0):
-        what = "warmup_steps" if isinstance(schedule, settings.Cosine) else 'name="steps"'
+    has_warmup = isinstance(schedule, settings.Cosine) and schedule.warmup_steps > 0
+    if has_warmup or isinstance(schedule, settings.Steps):
+        what = "warmup_steps" if has_warmup else 'name="steps"'
         raise ValueError(
             f'{name}.steps="auto" has cycles of a learning rate that falls along half a cosine, so '
             f"it can't be combined with {name}.schedule.{what}, which needs to know the end. Leave "
