@@ -17,10 +17,9 @@ class WarmRestarts(keras.callbacks.Callback):
 
     Cycle c = 0, 1, ... has n = 2^c * first_cycle steps. In its step s the `schedule` has the
     learning rate r / 2 * (1 + cos(pi s / n)), which falls from r to 0. So at the end of every cycle
-    the model is as good as one that was trained for that length from the start, or better, and is
-    measured. Training stops after a cycle that did not lower the lowest score before it by
-    `min_gain` of that score's magnitude, and after the last of `cycles`. The weights of the cycle
-    with the lowest score remain.
+    the model has settled as at the end of a training, and is measured. Training stops after a cycle
+    that did not lower the lowest score before it by `min_gain` of that score's magnitude, and after
+    the last of `cycles`. The weights of the cycle with the lowest score remain.
 
     Cycles have to end where epochs end: give `fit` steps_per_epoch=first_cycle and data that
     repeats, or a first_cycle of so many whole epochs. `ecl_tf.resume.fit` continues a killed
@@ -38,7 +37,6 @@ class WarmRestarts(keras.callbacks.Callback):
         verbose: 1 prints a line for every cycle; 0, the default, none.
 
     Attributes:
-        max_steps: first_cycle * (2^cycles - 1), which training does not exceed.
         step: how many were done.
         scores: that of each cycle that has ended.
         best_cycle: the number, from 0, of that with the lowest score; None before the first end.
@@ -82,7 +80,6 @@ class WarmRestarts(keras.callbacks.Callback):
         if not 0.0 <= self.min_gain < 1.0:
             raise ValueError(f"min_gain must be at least 0 and less than 1; got {min_gain!r}.")
         self.verbose = verbose
-        self.max_steps = self._end(self.cycles)
         if self.max_steps > _MOST_STEPS:
             raise ValueError(
                 f"{cycles} cycles, of which the first has {first_cycle} steps, are "
@@ -90,6 +87,11 @@ class WarmRestarts(keras.callbacks.Callback):
                 "learning rate in float32. Give fewer cycles, or a shorter first_cycle."
             )
         self._begin()
+
+    @property
+    def max_steps(self) -> int:
+        """The steps of all cycles, which training does not exceed: first_cycle * (2^cycles - 1)."""
+        return self._end(self.cycles)
 
     def schedule(self, learning_rate: float) -> keras.optimizers.schedules.CosineDecayRestarts:
         """The learning rate of every step, for the optimizer.

@@ -81,7 +81,7 @@ def main():
     one = tf.distribute.get_strategy()
     two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     cases = {
-        "one": {"never": (), "in a cycle": (17,), "between and again": ("epoch 2", 26)},
+        "one": {"never": (), "in a cycle": (17,), "before and after an end": ("epoch 2", 13)},
         "two": {"never": (), "in a cycle": (17,)},
     }
     found = {
