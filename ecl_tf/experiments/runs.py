@@ -10,6 +10,7 @@ from ecl_tf.experiments import (
     closeness,
     diagnostics,
     fitting,
+    lengths,
     progress,
     quality,
     strategies,
@@ -55,6 +56,7 @@ class Runs:
             "score": experiment.score_name,
             "higher_is_better": experiment.higher_is_better,
             "student_steps": experiment.config.student.train.steps,
+            "ends_by_itself": lengths.is_auto(experiment.config.student.train),
             "replay_epochs": stored.epochs,
             "runs": {},
         }
@@ -91,6 +93,7 @@ class Runs:
             "student": path.name,
             "output": keras.saving.serialize_keras_object(output),
             "curve": curve.points,
+            "steps": curve.points[-1]["step"],
             **self._measured(student, output),
         }
         progress.announce(f"    validation {progress.describe(record['validation'])}")
@@ -113,7 +116,7 @@ class Runs:
             )
         else:
             student = experiment.train_distilled(
-                store.teacher if store else self.teacher,
+                self.teacher,
                 seed,
                 callbacks=watching,
                 checkpoints=checkpoints,

@@ -43,11 +43,12 @@ def rows(results):
     """The table's header and rows, as lists of text."""
     metrics = list(results["teacher"])
     header = ["method", *map(title, metrics)]
+    costs = ["steps", "seconds"] if results.get("ends_by_itself") else ["seconds"]
     header += [f"gap closed vs {baseline}" for baseline in BASELINES]
-    header += [*([_DIVERGENCE] if has_divergences(results) else []), "seconds"]
+    header += [*([_DIVERGENCE] if has_divergences(results) else []), *costs]
     teacher = [with_interval(mean(results, "teacher", m)) for m in metrics]
-    first = [f"teacher, {results['teacher_weights']:,} weights", *teacher]
-    found = [header, first + [""] * (len(header) - len(first))]
+    teacher += [""] * (len(header) - 1 - len(metrics))
+    found = [header, [f"teacher, {results['teacher_weights']:,} weights", *teacher]]
     for method, keys in results["final"].items():
         label = results["runs"][keys[0]]["label"]
         row = [f"{method} ({label})" if label else method]
@@ -56,8 +57,10 @@ def rows(results):
         if has_divergences(results):
             both = (statistics.fmean(divergences(results, method, s)) for s in ("train", "test"))
             row.append(" / ".join(f"{value:.4f}" for value in both))
-        seconds = [results["runs"][key]["seconds"] for key in keys]
-        found.append([*row, f"{sum(seconds) / len(seconds):.1f}"])
+        for cost in costs:
+            each = statistics.fmean(results["runs"][key][cost] for key in keys)
+            row.append(f"{each:,.0f}" if cost == "steps" else f"{each:.1f}")
+        found.append(row)
     return found
 
 
@@ -65,9 +68,12 @@ def note(results):
     """What the table's numbers are of, as a sentence."""
     seeds = len(next(iter(results["final"].values())))
     split = f"Test splits of {results['folds']} folds" if "folds" in results else "Test split"
+    length = f"{results['student_steps']:,} steps each"
+    if results.get("ends_by_itself"):
+        length = f"each trained until its validation loss stopped falling, at most {length}"
     text = (
         f"{split}; mean of {seeds} seeds with 95 % interval; students of "
-        f"{results['student_weights']:,} weights, {results['student_steps']:,} steps each."
+        f"{results['student_weights']:,} weights, {length}."
     )
     if epochs := results.get("replay_epochs"):
         text += (
@@ -194,6 +200,7 @@ def average(folds):
                 "label": " or ".join(labels),
                 "seed": runs[0]["seed"],
                 "seconds": sum(run["seconds"] for run in runs),
+                **_mean_steps(runs),
             }
             for kind in ("test", "validation", "divergence"):
                 if all(kind in run for run in runs):
@@ -201,6 +208,12 @@ def average(folds):
                         m: statistics.fmean(run[kind][m] for run in runs) for m in runs[0][kind]
                     }
     return merged
+
+
+def _mean_steps(runs):
+    """Older results have none."""
+    own = [run["steps"] for run in runs if "steps" in run]
+    return {"steps": statistics.fmean(own)} if own else {}
 
 
 def scores(results, method, metric):

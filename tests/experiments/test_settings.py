@@ -20,6 +20,16 @@ from ecl_tf.experiments import settings
         ("student.train.schedule", {"name": "cosine", "factor": 0.1}, "schedule.factor is no set"),
         ("student.train.schedule", {"name": "steps"}, "schedule.at is missing; expected tuple[flo"),
         ("seeds", 2.5, "config.seeds=2.5 has a wrong type; expected int."),
+        (
+            "student.train.steps",
+            "soon",
+            "steps='soon' is out of its range; expected a whole number >",
+        ),
+        (
+            "student.train.steps",
+            0,
+            'steps=0 is out of its range; expected a whole number >= 1, or "',
+        ),
         ("seeds", True, "config.seeds=True has a wrong type; expected int."),
         ("teacher.calibrate", 1, "config.teacher.calibrate=1 has a wrong type; expected bool."),
         ("xcl.temperature", "high", "config.xcl.temperature='high' has a wrong type; expected fl"),
@@ -64,7 +74,7 @@ def test_defaults_of_a_distillation_are_the_distillers():
 
 def test_every_key_is_documented_with_its_default():
     sections = [each for each in vars(settings).values() if dataclasses.is_dataclass(each)]
-    assert len(sections) == 10
+    assert len(sections) == 11
     for section in sections:
         own = inspect.get_annotations(section)
         text = inspect.cleandoc(section.__doc__).partition("Attributes:\n")[2]
