@@ -1,7 +1,7 @@
 """What the shipped configurations share."""
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
+from ml_collections.config_dict import FieldReference, placeholder
 
 KD_TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
 KD_LABEL_WEIGHTS = (0.0, 0.1, 0.3, 1.0)
@@ -73,7 +73,7 @@ def regression(event_size, min_scale, **settings):
 def train(steps, learning_rate, batch_size=64, steps_per_execution=20, **others):
     """A section `train`."""
     return {
-        "steps": steps,
+        "steps": FieldReference(steps, field_type=object),  # A flag may set it to "auto".
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "steps_per_execution": steps_per_execution,

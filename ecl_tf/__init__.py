@@ -17,6 +17,7 @@ __all__ = [
     "Teacher",
     "as_logits",
     "calibrated",
+    "callbacks",
     "data",
     "divergences",
     "export_student",
@@ -42,6 +43,7 @@ _is_command = os.path.splitext(os.path.basename(sys.argv[0]))[0] == "ecl-tf"
 _asks_for_help = len(sys.argv) == 1 or {"-h", "--help", "--helpfull"} & {*sys.argv}
 if not (_is_command and _asks_for_help):
     from ecl_tf import (
+        callbacks,
         data,
         divergences,
         losses,

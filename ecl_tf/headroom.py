@@ -114,7 +114,9 @@ def verdict(evidence: Evidence) -> Verdict:
     if share >= _FITTED:
         known.append(f"{found}, neither much nor little: a comparison tells whether samples help.")
         return Verdict("inconclusive", tuple(known), remedies)
-    known.append(f"Only {found}: the student could not fit the rest, and no sample mends that.")
+    known.append(
+        f"No more than {found}: the student could not fit the rest, and no sample mends that."
+    )
     if evidence.kd_lead < 0.0:
         known.append(f"KD's own error is {_beside(evidence.kd_lead)} ERM's.")
         return Verdict("labels", tuple(known), ("labels", *remedies))

@@ -15,7 +15,7 @@ ROOMS = [
     "divergences uncertainty preprocessing outputs",
     "samplers models",
     "data",
-    "losses metrics gap headroom teachers",
+    "losses metrics gap headroom teachers callbacks",
     "export replay resume _label_metrics _weights _validation_scores _checks",
     "distiller",
     "experiments",

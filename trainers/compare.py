@@ -25,6 +25,8 @@ The methods:
     tuned KD     KL on the training inputs; the best temperature, then the best label weight
                  there, or standard KD's setting if it is better still
     XCL          as config.xcl says; the best of config.xcl.label_weights, if there are several
+    oracle       with config.oracle: ordinary distillation on the training inputs and on the spare
+                 ones that config.data.train_size leaves, which no sampler surpasses
     others       each of config.methods by its name: arguments of `ecl_tf.Distiller`, and
                  perhaps `labels` for batches mixed with their labels, nothing tuned
 """

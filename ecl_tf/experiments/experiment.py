@@ -11,7 +11,16 @@ import tensorflow as tf
 import ecl_tf
 from ecl_tf import data, metrics, models, outputs, preprocessing, samplers, uncertainty
 from ecl_tf._internal import files, keras_fit, random
-from ecl_tf.experiments import fitting, optimizers, progress, refusals, settings, strategies
+from ecl_tf.experiments import (
+    fitting,
+    lengths,
+    optimizers,
+    progress,
+    refusals,
+    settings,
+    strategies,
+    validation_loss,
+)
 
 _SCORES = {"categorical": ["accuracy"], "normal": ["angular_error", "rmse"]}
 
@@ -39,13 +48,13 @@ class Experiment:
     def __init__(self, config, checkpoint_every=None, splits=None):
         self.config = config = settings.parse(config)
         self.checkpoint_every = checkpoint_every
-        for name, section in {"teacher": config.teacher, "student": config.student}.items():
-            if section.train is not None:
-                _validate_training(f"config.{name}.train", section.train)
+        # Before the data is loaded, whose length changes none of these refusals.
+        _resolved(config, 0)
         with refusals.blaming("config.output", config.output):
             output = outputs.get(config.output)
         with refusals.blaming("config.data", config.data):
             self.splits = data.load(**config.data) if splits is None else splits
+        self.config = config = _resolved(config, int(self.splits.train.cardinality()))
         self.output = self._in_target_units(output)
         self.score_name = config.score
         expected = _SCORES.get(str(self.output.family), [])
@@ -205,8 +214,10 @@ class Experiment:
         keras_fit.patch_fit(model)
         batches = functools.partial(self.erm_batches, section, seed, labels=labels)
         callbacks = [*callbacks, keras.callbacks.TerminateOnNaN()]
-        self.fit(model, batches, section.train, checkpoints, callbacks)
-        if model.stop_training or not all(np.isfinite(w).all() for w in model.get_weights()):
+        score = validation_loss.on_labels(self.splits, section.train)
+        history = self.fit(model, batches, section.train, checkpoints, callbacks, score=score)
+        numbers = [np.array(history.history["loss"]), *model.get_weights()]
+        if not all(np.isfinite(each).all() for each in numbers):
             raise FloatingPointError(
                 "Training on labels came to a loss or weights that are NaN or infinite. Lower the "
                 f"learning rate, train.learning_rate={section.train.learning_rate}, and choose "
@@ -250,23 +261,26 @@ class Experiment:
         """Trains a student on the teacher's distributions; returns the student.
 
         Args:
-            teacher: the `ecl_tf.Teacher`, or that of the store.
+            teacher: the `ecl_tf.Teacher`.
             seed: an integer.
             output: the student's output; by default the experiment's.
             callbacks: of `fit`.
             checkpoints: the directory of checkpoints, as in `fitting.fit`.
             labels: a `settings.Labels`: batches are then mixed with their labels before the
                 distiller sees them; None, the default, for not at all.
-            store: an `ecl_tf.replay.Store` of the teacher's answers, or None.
+            store: an `ecl_tf.replay.Store` of the teacher's answers, which train in its place; or
+                None.
             spare: whether the data's spare inputs are trained on, too; False by default.
             **arguments: of `ecl_tf.Distiller`.
         """
-        distiller = self.distiller(teacher, seed, output, **arguments)
+        distiller = self.distiller(store.teacher if store else teacher, seed, output, **arguments)
         source = self.with_spare_inputs if spare else self
         batches = functools.partial(
             source.student_batches, seed, distiller.sampler, store, labels=labels
         )
-        self.fit(distiller, batches, self.config.student.train, checkpoints, callbacks)
+        train = self.config.student.train
+        score = validation_loss.of_distillation(self, distiller, teacher)
+        self.fit(distiller, batches, train, checkpoints, callbacks, score=score)
         return distiller.student
 
     def xcl_arguments(self):
@@ -336,6 +350,18 @@ class Experiment:
             "nll": metrics.NegativeLogLikelihood(output),
             "coverage": metrics.GaussianCoverage(output, level=0.95),
         }
+
+
+def _resolved(config, rows):
+    """The settings with a length of every training, for so many rows of training data."""
+    found = {}
+    for name in ("teacher", "student"):
+        section = getattr(config, name)
+        if section.train is not None:
+            train = lengths.resolved(f"config.{name}.train", section.train, rows)
+            _validate_training(f"config.{name}.train", train)
+            found[name] = dataclasses.replace(section, train=train)
+    return dataclasses.replace(config, **found)
 
 
 def _validate_training(name, train):

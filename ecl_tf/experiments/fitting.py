@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import resume
-from ecl_tf.experiments import progress, settings, strategies
+from ecl_tf.experiments import lengths, progress, settings, strategies
 
 
 class Stopwatch(keras.callbacks.Callback):
@@ -57,6 +57,7 @@ def fit(
     checkpoints: pathlib.Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     checkpoint_every: dict[str, Any] | None = None,
+    score: Callable[[keras.Model], float] | None = None,
     **kwargs: Any,
 ) -> keras.callbacks.History:
     """Trains a model as a section's `train` says.
@@ -64,13 +65,15 @@ def fit(
     Args:
         model: a compiled `keras.Model`.
         batches: a function from a number of steps to the endless batches after them.
-        train: the `settings.Train`.
+        train: the `settings.Train`, `lengths.resolved` if it was "auto".
         checkpoints: the directory of checkpoints, from which a killed training continues; None
             for none. To be removed by `forget` when the result is written.
         callbacks: of `fit`. They see the end of each of train.epochs parts, if the steps
             can be cut so.
         checkpoint_every: `every_steps` and `every_seconds` of `resume.fit`, as a dict; by
             default those of its own, 60 seconds.
+        score: a function from the model to what is to fall, which ends a training of "auto"; None,
+            the default, for the validation loss.
         **kwargs: of `fit`.
 
     Returns:
@@ -79,7 +82,11 @@ def fit(
     epochs = train.epochs
     if train.steps % (epochs * train.steps_per_execution):
         epochs = 1
-    kwargs = {"verbose": progress.verbosity(), "callbacks": list(callbacks), **kwargs}
+    callbacks = list(callbacks)
+    if lengths.is_auto(train):
+        # Before the others: its time is the training's.
+        callbacks.insert(0, lengths.warm_restarts(train, score, int(strategies.is_chief())))
+    kwargs = {"verbose": progress.verbosity(), "callbacks": callbacks, **kwargs}
     steps_per_epoch = train.steps // epochs
     if checkpoints is None:
         kwargs["shuffle"] = False

@@ -148,11 +148,15 @@ def run(
 
 
 def shortened(config: ConfigDict, steps: int) -> ConfigDict:
-    """The config with students of so many steps, the warmup of the learning rate in proportion."""
+    """The config with students of so many steps, and a learning rate's schedule for them."""
     own = config.copy_and_resolve_references()
     with own.unlocked(), own.ignore_type():
         train = own.student.train
-        if warmup := train.get("schedule", {}).get("warmup_steps"):
+        if train.steps == "auto":  # Whose schedule is of cycles.
+            train.schedule = {"name": "cosine"}
+            if "max_steps" in train:
+                del train["max_steps"]
+        elif warmup := train.get("schedule", {}).get("warmup_steps"):
             train.schedule.warmup_steps = warmup * steps // train.steps
         train.steps, train.epochs, own.replay_epochs = steps, 1, 0
     return own

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from ecl_tf.experiments import settings
+from ecl_tf.experiments import lengths, settings
 
 # Weight decay shrinks kernels, not biases nor what scales and shifts normalised activations.
 _NOT_DECAYED = ["bias", "gamma", "beta"]
@@ -48,6 +48,8 @@ def schedule(train: settings.Train) -> keras.optimizers.schedules.LearningRateSc
     """Returns Keras's learning rate schedule of a section's `train`."""
     schedules = keras.optimizers.schedules
     form = train.schedule
+    if isinstance(form, settings.Restarts):
+        return lengths.warm_restarts(train).schedule(train.learning_rate)
     if isinstance(form, settings.Steps):
         return schedules.PiecewiseConstantDecay(
             [round(share * train.steps) for share in form.at],

@@ -23,6 +23,7 @@ from ecl_tf._internal import identity, replicas
 from ecl_tf.experiments import (
     answers,
     distillation,
+    lengths,
     methods,
     progress,
     refusals,
@@ -73,10 +74,17 @@ class _Item:
     cost: _Cost
 
     @property
-    def seconds(self) -> float:
-        """Of all of them."""
-        each = self.cost.beginning + self.train.steps * self.cost.step
-        return self.count * (each + self.train.epochs * self.cost.validation)
+    def steps(self) -> tuple[int, int]:
+        """The fewest and the most of each."""
+        return lengths.least_steps(self.train), self.train.steps
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """Of all of them, with the fewest and with the most steps."""
+        steps = np.array(self.steps)
+        validations = self.train.epochs * steps / self.train.steps
+        each = self.cost.beginning + steps * self.cost.step + validations * self.cost.validation
+        return self.count * each
 
 
 class Rehearsal:
@@ -279,7 +287,9 @@ class Rehearsal:
         """Prints what the run would train, and about how long and how large it would be."""
         by_name: dict[str, list[_Item]] = {}
         for item in filter(lambda item: item.count, self._plan):
-            by_name.setdefault(f"{item.name}, {item.train.steps:,} steps", []).append(item)
+            steps = " to ".join(f"{each:,}" for each in dict.fromkeys(item.steps))
+            auto = "auto: " * lengths.is_auto(item.train)
+            by_name.setdefault(f"{item.name}, {auto}{steps} steps", []).append(item)
         progress.announce("The plan, from a few steps on this machine:")
         for name, items in by_name.items():
             count = sum(item.count for item in items)
@@ -341,12 +351,14 @@ class _Rehearsed(Experiment):
 
     measures = False
 
-    def fit(self, model, batches, train, checkpoints=None, callbacks=(), **kwargs):
+    def fit(self, model, batches, train, checkpoints=None, callbacks=(), score=None, **kwargs):
         own = strategies.steps_per_execution(train)
         kwargs = {"epochs": 1, "verbose": 0, "shuffle": False, **kwargs}
         # Several steps an execution would be taken at once, if there were so many batches.
         one = batches(0).take(1) if own > 1 else batches(0)
         history = model.fit(one, steps_per_epoch=1, callbacks=list(callbacks), **kwargs)
+        if score is not None:
+            score(model)
         self.first_step_at, self.step_seconds = time.perf_counter(), 0.0
         variables = [*model.trainable_variables, *model.optimizer.variables]
         each = sum(math.prod(v.shape) * tf.as_dtype(v.dtype).size for v in variables)
@@ -407,7 +419,10 @@ def _seconds(items):
 
 
 def _time(seconds):
-    return f"{seconds:,.0f} seconds" if seconds < 7200 else f"{seconds / 3600:,.1f} hours"
+    """Seconds in words, or the fewest and the most of them."""
+    least, most = np.broadcast_to(seconds, 2)
+    in_words = [f"{each:,.0f}" if most < 7200 else f"{each / 3600:,.1f}" for each in (least, most)]
+    return f"{' to '.join(dict.fromkeys(in_words))} {'seconds' if most < 7200 else 'hours'}"
 
 
 def _size(count):

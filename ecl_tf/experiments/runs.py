@@ -10,6 +10,7 @@ from ecl_tf.experiments import (
     closeness,
     diagnostics,
     fitting,
+    lengths,
     progress,
     quality,
     strategies,
@@ -57,6 +58,7 @@ class Runs:
             "score": experiment.score_name,
             "higher_is_better": experiment.higher_is_better,
             "student_steps": experiment.config.student.train.steps,
+            "ends_by_itself": lengths.is_auto(experiment.config.student.train),
             "replay_epochs": stored.epochs,
             "runs": {},
         }
@@ -93,6 +95,7 @@ class Runs:
             "student": path.name,
             "output": keras.saving.serialize_keras_object(output),
             "curve": curve.points,
+            "steps": curve.points[-1]["step"],
             **self._measured(student, output),
         }
         progress.announce(f"    validation {progress.describe(record['validation'])}")
@@ -115,7 +118,7 @@ class Runs:
             )
         else:
             student = experiment.train_distilled(
-                store.teacher if store else self.teacher,
+                self.teacher,
                 seed,
                 callbacks=watching,
                 checkpoints=checkpoints,

@@ -53,6 +53,13 @@ Shares = Annotated[
         lambda values: values and all(map(_is_share, values)) and _increase(values),
     ),
 ]
+StepCount = Annotated[
+    Any,
+    Range(
+        'a whole number >= 1, or "auto"',
+        lambda value: value == "auto" or (type(value) is int and value >= 1),
+    ),
+]
 Temperatures = Annotated[
     tuple[float, ...],
     Range("positive numbers, at least one", lambda v: v and all(map(_is_positive, v))),
@@ -103,36 +110,60 @@ class Steps:
 
 
 @dataclasses.dataclass(frozen=True)
+class Restarts:
+    """`train.schedule` of `steps` "auto": `ecl_tf.callbacks.WarmRestarts`.
+
+    Attributes:
+        name: "restarts".
+        first_cycle: steps of the first cycle, a multiple of `steps_per_execution`; None by
+            default, for those of 2 passes over the training data, at least 500, and at most a
+            seventh of `max_steps`, which makes 3 cycles.
+        min_gain: the share by which a cycle has to lower the validation loss for another to
+            follow; 0.02 by default, typically 0.01 to 0.05.
+    """
+
+    name: Literal["restarts"] = "restarts"
+    first_cycle: Count | None = None
+    min_gain: ShareOrZero = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
 class Train:
     """`teacher.train` and `student.train`: how a network is trained.
 
     Attributes:
-        steps: the number of training steps, a multiple of `steps_per_execution`; typically
-            2,000 for small data.
+        steps: the number of training steps, a multiple of `steps_per_execution`, typically
+            2,000 for small data; or "auto": in cycles of 1, 2, 4, ... times the steps of the
+            first, until one hardly lowers the validation loss.
         learning_rate: the highest learning rate; typically 0.003 for Adam, 0.1 for SGD.
         batch_size: rows of a batch, on all devices together; 64 by default.
         epochs: parts of the training, each followed by a validation; 1 by default, typically
-            10. If the steps can't be cut so, there is one part.
+            10. If the steps can't be cut so, there is one part. With `steps` "auto" every part
+            is as long as the first cycle.
         optimizer: a class of `keras.optimizers`, "Adam" by default, or its class_name and
             config; typically {"class_name": "SGD", "config": {"momentum": 0.9}}.
-        schedule: of the learning rate, `Cosine` by default, or `Steps`.
+        schedule: of the learning rate, `Cosine` by default, or `Steps`. With `steps` "auto" it is
+            `Restarts`.
         weight_decay: of a training on labels; 0.0 by default, typically 0.001 to 0.1. It is
             decoupled: each step takes rate * weight_decay of every kernel away.
         distillation_weight_decay: the same of a distillation; 0.0 by default, typically a
             tenth of `weight_decay`.
         steps_per_execution: steps that Keras runs at once; 1 by default, typically 20 for
             small networks.
+        max_steps: the most steps of `steps` "auto"; cycles that would exceed it are left out.
+            None by default, for 63 times the first cycle's, which makes 6 cycles.
     """
 
-    steps: Count
+    steps: StepCount
     learning_rate: Positive
     batch_size: Count = 64
     epochs: Count = 1
     optimizer: str | dict[str, Any] = "Adam"
-    schedule: Cosine | Steps = Cosine()
+    schedule: Cosine | Steps | Restarts = Cosine()
     weight_decay: Weight = 0.0
     distillation_weight_decay: Weight = 0.0
     steps_per_execution: Count = 1
+    max_steps: Count | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -410,7 +441,7 @@ def _one_of(value, hints, union, name):
 def _in_words(hint):
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        return _in_words(arguments[0])
+        return arguments[1].words if arguments[0] is Any else _in_words(arguments[0])
     if origin is Literal:
         return " | ".join(map(repr, arguments))
     if origin in (types.UnionType, typing.Union):

@@ -43,11 +43,12 @@ def rows(results):
     """The table's header and rows, as lists of text."""
     metrics = list(results["teacher"])
     header = ["method", *map(title, metrics)]
+    costs = ["steps", "seconds"] if results.get("ends_by_itself") else ["seconds"]
     header += [f"gap closed vs {baseline}" for baseline in BASELINES]
-    header += [*([_DIVERGENCE] if has_divergences(results) else []), "seconds"]
+    header += [*([_DIVERGENCE] if has_divergences(results) else []), *costs]
     teacher = [with_interval(mean(results, "teacher", m)) for m in metrics]
-    first = [f"teacher, {results['teacher_weights']:,} weights", *teacher]
-    found = [header, first + [""] * (len(header) - len(first))]
+    teacher += [""] * (len(header) - 1 - len(metrics))
+    found = [header, [f"teacher, {results['teacher_weights']:,} weights", *teacher]]
     for method, keys in results["final"].items():
         label = results["runs"][keys[0]]["label"]
         row = [f"{method} ({label})" if label else method]
@@ -56,13 +57,18 @@ def rows(results):
         if has_divergences(results):
             both = (statistics.fmean(divergences(results, method, s)) for s in ("train", "test"))
             row.append(" / ".join(f"{value:.4f}" for value in both))
-        seconds = [results["runs"][key]["seconds"] for key in keys]
-        found.append([*row, f"{sum(seconds) / len(seconds):.1f}"])
+        for cost in costs:
+            each = statistics.fmean(results["runs"][key][cost] for key in keys)
+            row.append(f"{each:,.0f}" if cost == "steps" else f"{each:.1f}")
+        found.append(row)
     return found
 
 
 def note(results):
     """What the table's numbers are of, as a sentence."""
+    length = f"{results['student_steps']:,} steps each"
+    if results.get("ends_by_itself"):
+        length = f"each trained until its validation loss stopped falling, at most {length}"
     if "splits" in results:
         seeds = f", {results['seeds']} seeds each" * (results["seeds"] > 1)
         what = f"Test rows of {results['splits']} random splits{seeds}; mean over the splits"
@@ -72,7 +78,7 @@ def note(results):
         what = f"{split}; mean of {seeds} seeds"
     text = (
         f"{what} with 95 % interval; students of "
-        f"{results['student_weights']:,} weights, {results['student_steps']:,} steps each."
+        f"{results['student_weights']:,} weights, {length}."
     )
     if epochs := results.get("replay_epochs"):
         text += (
@@ -199,6 +205,7 @@ def average(repetitions, kind="fold"):
                 "label": " or ".join(sorted({run["label"] for run in runs})),
                 name: value,
                 "seconds": total if kind == "fold" else total / len(runs),
+                **_mean_steps(runs),
             }
             for part in ("test", "validation", "divergence"):
                 if all(part in run for run in runs):
@@ -211,6 +218,12 @@ def average(repetitions, kind="fold"):
 def _mean(scores):
     """The means of several dicts from metric to score."""
     return {metric: statistics.fmean(each[metric] for each in scores) for metric in scores[0]}
+
+
+def _mean_steps(runs):
+    """Older results have none."""
+    own = [run["steps"] for run in runs if "steps" in run]
+    return {"steps": statistics.fmean(own)} if own else {}
 
 
 def scores(results, method, metric):

@@ -20,6 +20,16 @@ from ecl_tf.experiments import settings
         ("student.train.schedule", {"name": "cosine", "factor": 0.1}, "schedule.factor is no set"),
         ("student.train.schedule", {"name": "steps"}, "schedule.at is missing; expected tuple[flo"),
         ("seeds", 2.5, "config.seeds=2.5 has a wrong type; expected int."),
+        (
+            "student.train.steps",
+            "soon",
+            "steps='soon' is out of its range; expected a whole number >",
+        ),
+        (
+            "student.train.steps",
+            0,
+            'steps=0 is out of its range; expected a whole number >= 1, or "',
+        ),
         ("seeds", True, "config.seeds=True has a wrong type; expected int."),
         ("teacher.calibrate", 1, "config.teacher.calibrate=1 has a wrong type; expected bool."),
         ("xcl.temperature", "high", "config.xcl.temperature='high' has a wrong type; expected fl"),

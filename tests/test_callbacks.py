@@ -1,0 +1,120 @@
+"""Training in cycles: their learning rates, their ends, and what a kill leaves of them."""
+
+import math
+import re
+
+import keras
+import numpy as np
+import processes
+import pytest
+
+from ecl_tf import callbacks
+
+
+def trained(scores, cycles=6, epochs=63, **arguments):
+    """Trains by cycles of 2, 4, 8, ... steps; cycle by cycle the scores are these.
+
+    Returns the callback, the model, and its weights at the end of each cycle.
+    """
+    seen = []
+
+    def score(model):
+        seen.append(model.get_weights())
+        return scores[len(seen) - 1]
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    restarts = callbacks.WarmRestarts(2, cycles, score, **arguments)
+    model.compile(keras.optimizers.SGD(restarts.schedule(0.1)), "mse")
+    x = np.random.default_rng(0).normal(size=(8, 3))
+    model.fit(x, x[:, :1], batch_size=4, epochs=epochs, callbacks=[restarts], verbose=0)
+    return restarts, model, seen
+
+
+@pytest.mark.parametrize(
+    ("scores", "steps", "kept"),
+    [
+        ([1.0, 0.5, 0.4, 0.395], 2 * 15, 3),  # 1.25 % lower: too little, but lower.
+        ([1.0, 0.9, 0.95], 2 * 7, 1),
+        ([-1.0, -1.03, -1.04], 2 * 7, 2),  # By 3 %, then by 1 %.
+        ([1.0, 0.5, math.nan], 2 * 7, 1),
+        ([3.0, 2.0, 1.0, 0.5, 0.2, 0.1], 2 * 63, 5),  # The last one.
+    ],
+)
+def test_training_stops_after_a_cycle_that_hardly_helps(scores, steps, kept):
+    restarts, model, at_ends = trained(scores)
+    assert (restarts.step, model.optimizer.iterations.numpy()) == (steps, steps)
+    assert restarts.best_cycle == kept
+    np.testing.assert_array_equal(restarts.scores, scores)
+    for left, wanted in zip(model.get_weights(), at_ends[kept], strict=True):
+        np.testing.assert_array_equal(left, wanted)
+
+
+def test_every_cycle_says_what_it_came_to_and_what_is_next(capsys):
+    trained([1.0, 0.5, 0.55], verbose=1)
+    assert capsys.readouterr().out.strip().split("\n\n") == [
+        "Cycle 1 of at most 6 ended at step 2: score 1. Next is a cycle of 4 steps.",
+        "Cycle 2 of at most 6 ended at step 6: score 0.5 (50.0 % lower than the best). Next is a "
+        "cycle of 8 steps.",
+        "Cycle 3 of at most 6 ended at step 14: score 0.55 (10.0 % higher than the best). Training "
+        "stops: 2 % lower was asked for. The weights of cycle 2 are kept.",
+    ]
+
+
+@pytest.mark.parametrize("first", [20, 40_000])
+def test_the_rate_falls_in_every_cycle_to_its_last_step(first):
+    """Also where float32 holds hardly more than the steps."""
+    rates = callbacks.WarmRestarts(first, 6).schedule(0.2)
+    for cycle in range(6):
+        begun, length = first * (2**cycle - 1), first * 2**cycle
+        for step in (0, 1, length // 2, length - 2, length - 1):
+            wanted = 0.1 * (1 + math.cos(math.pi * step / length))
+            assert float(rates(begun + step)) == pytest.approx(wanted, abs=2e-4), (cycle, step)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"first_cycle": 0}, "first_cycle must be a whole number >= 1; got 0"),
+        ({"cycles": 0}, "cycles must be a whole number >= 1; got 0"),
+        ({"min_gain": 1.0}, "min_gain must be at least 0 and less than 1; got 1.0"),
+        ({"first_cycle": 100_000}, "are 6300000 steps; expected at most 3,000,000"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        callbacks.WarmRestarts(**{"first_cycle": 2, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": 62}, "would end after 124 steps, and 6 cycles, .* after 126. Give epochs=63"),
+        ({"first_cycle": 3}, "first_cycle=3 is no multiple of an epoch's 2 steps"),
+        ({"monitor": "val_loss"}, r"Nothing is logged as monitor='val_loss', only \['loss'\]"),
+    ],
+)
+def test_what_does_not_fit_the_training_is_refused(arguments, message):
+    arguments = {"first_cycle": 2, "epochs": 63, "monitor": "loss", **arguments}
+    epochs = arguments.pop("epochs")
+    restarts = callbacks.WarmRestarts(**arguments)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x = np.zeros((8, 3))
+    with pytest.raises(ValueError, match=message):
+        model.fit(x, x[:, :1], batch_size=4, epochs=epochs, callbacks=[restarts], verbose=0)
+    assert model.optimizer.iterations.numpy() <= 2  # Not after hours.
+
+
+@pytest.mark.slow
+def test_killed_trainings_end_with_the_same_bits_and_replicas_at_the_same_step():
+    """In the midst of a cycle, between two, and after the last; on one and on two devices."""
+    run = processes.start("train_in_cycles.py", VIRTUAL_DEVICES="2")
+    (found,) = processes.results([run])
+    for name, ends in found.items():
+        undisturbed = ends["never"]
+        # Scores 1.0, 0.5 and 0.6 at the ends of 4, 12 and 28 steps, at most 60.
+        assert undisturbed["steps"] == 28 and undisturbed["scores"] == [1.0, 0.5, 0.6], name
+        assert undisturbed["weights"] == undisturbed["at step 12"]
+        for moment, end in ends.items():
+            assert end == undisturbed, (name, moment)
+    assert [len(ends) for ends in found.values()] == [3, 2]
