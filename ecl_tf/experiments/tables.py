@@ -77,8 +77,7 @@ def note(results):
         split = f"Test splits of {results['folds']} folds" if "folds" in results else "Test split"
         what = f"{split}; mean of {seeds} seeds"
     text = (
-        f"{what} with 95 % interval; students of "
-        f"{results['student_weights']:,} weights, {length}."
+        f"{what} with 95 % interval; students of {results['student_weights']:,} weights, {length}."
     )
     if epochs := results.get("replay_epochs"):
         text += (
