@@ -9,8 +9,8 @@ from ecl_tf.experiments.experiment import Experiment
 class Scored:
     """In place of `Runs`: scores by label, and what was run."""
 
-    def __init__(self, scores):
-        self.scores, self.done = scores, []
+    def __init__(self, experiment, scores):
+        self.experiment, self.scores, self.done = experiment, scores, []
 
     def run(self, setting, seed):
         self.done.append((setting.label, seed))
@@ -35,12 +35,10 @@ def test_kd_is_tuned_by_temperature_then_by_label_weight_and_never_below_standar
     digits_config, scores, chosen
 ):
     digits_config.kd = {"temperatures": (1.0, 2.0, 8.0), "label_weights": (0.0, 0.1, 0.3, 1.0)}
+    digits_config.tuning_seeds = 2
     experiment = Experiment(digits_config)
-    runs = Scored({"T = 2, label weight 0": (0.8, 0.5), **scores})
-    tried = methods.kd_temperatures(experiment)
-    found = comparison._choose(
-        tried, runs, experiment, range(2), lambda best: methods.kd_beside(experiment, best)
-    )
+    runs = Scored(experiment, {"T = 2, label weight 0": (0.8, 0.5), **scores})
+    (found,) = comparison._choose([runs], methods.kd_temperatures, methods.kd_beside)
     assert (found.method, found.label) == ("tuned KD", chosen)
     labels = ["T = 1, label weight 0", "T = 2, label weight 0", "T = 8, label weight 0"]
     labels += [*weighted(2, 0.1, 0.3, 1), "T = 4, 0.9 KL + 0.1 labels"]

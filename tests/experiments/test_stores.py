@@ -68,5 +68,4 @@ def test_what_can_be_replayed(config, tmp_path, monkeypatch, arguments, is_store
     assert (plan is not None) == is_stored
     assert plan is None or plan["top_k"] == 100  # The probabilities of all classes.
     config.replay_epochs = 0
-    built = experiment.Experiment(config)
-    assert stores.Stores(built, None, tmp_path).of(**arguments) is None
+    assert stores.planned(experiment.Experiment(config), **arguments) is None
