@@ -64,7 +64,7 @@ def note(results):
     split = f"Test splits of {results['folds']} folds" if "folds" in results else "Test split"
     length = f"{results['student_steps']:,} steps each"
     if results.get("ends_by_itself"):
-        length = f"each trained until its validation loss stopped falling, at most {length}"
+        length = f"each trained until it got no better on validation data, at most {length}"
     text = (
         f"{split}; mean of {seeds} seeds with 95 % interval; students of "
         f"{results['student_weights']:,} weights, {length}."
