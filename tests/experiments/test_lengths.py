@@ -143,7 +143,7 @@ def test_of_numbers_it_is_the_error(rotated_digits_config):
     x = x.astype("float32") / 255.0 if x.dtype == np.uint8 else x
     network = experiment.network(experiment.config.student)
     mean = experiment.output(network(x)).mean().numpy()
-    wanted = np.abs(mean - y.reshape(mean.shape)).mean()
+    wanted = np.degrees(np.abs(mean - y.reshape(mean.shape))).mean()
     on_labels = stopping_score.on_labels(experiment, experiment.config.student.train)
     assert on_labels(network) == pytest.approx(wanted, rel=1e-4)
     teacher = replay.RecordedTeacher(experiment.output, "Mixup", 64, "fingerprint")
