@@ -11,7 +11,7 @@ import keras
 import ecl_tf
 from ecl_tf import data, metrics
 from ecl_tf._internal import finite, keras_files, probabilities, symbolic
-from ecl_tf.experiments import methods, strategies, validation_loss
+from ecl_tf.experiments import methods, stopping_score, strategies
 from ecl_tf.experiments.experiment import Experiment
 
 
@@ -75,7 +75,7 @@ def train(
     )
     batches = functools.partial(experiment.student_batches, seed, distiller.sampler, store)
     validation = data.evaluation_batches(experiment.splits.validation, section.train.batch_size)
-    score = validation_loss.of_distillation(experiment, distiller, teacher)
+    score = stopping_score.of_distillation(experiment, distiller, teacher)
     history = experiment.fit(
         distiller,
         batches,

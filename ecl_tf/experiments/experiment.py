@@ -18,8 +18,8 @@ from ecl_tf.experiments import (
     progress,
     refusals,
     settings,
+    stopping_score,
     strategies,
-    validation_loss,
 )
 
 _SCORES = {"categorical": ["accuracy"], "normal": ["angular_error", "rmse"]}
@@ -214,7 +214,7 @@ class Experiment:
         keras_fit.patch_fit(model)
         batches = functools.partial(self.erm_batches, section, seed, labels=labels)
         callbacks = [*callbacks, keras.callbacks.TerminateOnNaN()]
-        score = validation_loss.on_labels(self.splits, section.train)
+        score = stopping_score.on_labels(self, section.train)
         history = self.fit(model, batches, section.train, checkpoints, callbacks, score=score)
         numbers = [np.array(history.history["loss"]), *model.get_weights()]
         if not all(np.isfinite(each).all() for each in numbers):
@@ -279,7 +279,7 @@ class Experiment:
             source.student_batches, seed, distiller.sampler, store, labels=labels
         )
         train = self.config.student.train
-        score = validation_loss.of_distillation(self, distiller, teacher)
+        score = stopping_score.of_distillation(self, distiller, teacher)
         self.fit(distiller, batches, train, checkpoints, callbacks, score=score)
         return distiller.student
 

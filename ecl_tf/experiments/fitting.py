@@ -73,7 +73,7 @@ def fit(
         checkpoint_every: `every_steps` and `every_seconds` of `resume.fit`, as a dict; by
             default those of its own, 60 seconds.
         score: a function from the model to what is to fall, which ends a training of "auto"; None,
-            the default, for the validation loss.
+            the default, for the validation loss that `fit` logs.
         **kwargs: of `fit`.
 
     Returns:

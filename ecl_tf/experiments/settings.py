@@ -118,8 +118,8 @@ class Restarts:
         first_cycle: steps of the first cycle, a multiple of `steps_per_execution`; None by
             default, for those of 2 passes over the training data, at least 500, and at most a
             seventh of `max_steps`, which makes 3 cycles.
-        min_gain: the share by which a cycle has to lower the validation loss for another to
-            follow; 0.02 by default, typically 0.01 to 0.05.
+        min_gain: the share by which a cycle has to lower the loss, or of numbers the error, on
+            validation data for another to follow; 0.02 by default, typically 0.01 to 0.05.
     """
 
     name: Literal["restarts"] = "restarts"
@@ -134,7 +134,7 @@ class Train:
     Attributes:
         steps: the number of training steps, a multiple of `steps_per_execution`, typically
             2,000 for small data; or "auto": in cycles of 1, 2, 4, ... times the steps of the
-            first, until one hardly lowers the validation loss.
+            first, until one hardly lowers the loss, or of numbers the error, on validation data.
         learning_rate: the highest learning rate; typically 0.003 for Adam, 0.1 for SGD.
         batch_size: rows of a batch, on all devices together; 64 by default.
         epochs: parts of the training, each followed by a validation; 1 by default, typically

@@ -68,7 +68,7 @@ def note(results):
     """What the table's numbers are of, as a sentence."""
     length = f"{results['student_steps']:,} steps each"
     if results.get("ends_by_itself"):
-        length = f"each trained until its validation loss stopped falling, at most {length}"
+        length = f"each trained until it got no better on validation data, at most {length}"
     if "splits" in results:
         seeds = f", {results['seeds']} seeds each" * (results["seeds"] > 1)
         what = f"Test rows of {results['splits']} random splits{seeds}; mean over the splits"

@@ -12,7 +12,7 @@ from tiny import rows, untuned
 
 import ecl_tf
 from ecl_tf import replay, samplers
-from ecl_tf.experiments import lengths, settings, validation_loss, work_directory
+from ecl_tf.experiments import lengths, settings, stopping_score, work_directory
 from ecl_tf.experiments.experiment import Experiment
 
 AUTO = {"steps": "auto", "learning_rate": 0.01}
@@ -91,13 +91,13 @@ def test_the_loss_on_validation_inputs_by_hand(experiment, subtests):
 
     with subtests.test("labels"):
         network.compile("sgd", ecl_tf.losses.NegativeLogLikelihood("categorical"))
-        found = validation_loss.on_labels(experiment.splits, train)(network)
+        found = stopping_score.on_labels(experiment, train)(network)
         assert found == pytest.approx(-likelihoods.mean(), rel=1e-5)
 
     arguments = {"temperature": 2.0, "label_weight": 0.5}
     distiller = ecl_tf.Distiller(network, teacher, **arguments)
     with subtests.test("teacher"):
-        score = validation_loss.of_distillation(experiment, distiller, teacher)
+        score = stopping_score.of_distillation(experiment, distiller, teacher)
         softened = kl(teacher(x).numpy() / 2.0, network(x).numpy() / 2.0)
         wanted = 4.0 * softened.mean() - 0.5 * likelihoods.mean()
         assert score(None) == pytest.approx(wanted, rel=1e-4)
@@ -105,18 +105,18 @@ def test_the_loss_on_validation_inputs_by_hand(experiment, subtests):
     recorded = replay.RecordedTeacher(experiment.output, "Mixup", 64, "fingerprint")
     stored = ecl_tf.Distiller(network, recorded, sampler="Mixup")
     with subtests.test("stored answers, and the teacher beside"):
-        score = validation_loss.of_distillation(experiment, stored, teacher)
+        score = stopping_score.of_distillation(experiment, stored, teacher)
         assert score(None) == pytest.approx(
             kl(teacher(x).numpy(), network(x).numpy()).mean(), rel=1e-4
         )
     with subtests.test("stored answers alone"):
-        score = validation_loss.of_distillation(experiment, stored, recorded)
+        score = stopping_score.of_distillation(experiment, stored, recorded)
         assert score(None) == pytest.approx(-likelihoods.mean(), rel=1e-5)
 
     experiment.splits = dataclasses.replace(experiment.splits, validation=experiment.splits.train)
     with subtests.test("fresh samples"):
-        score = validation_loss.of_distillation(experiment, distiller, teacher)
-        batches = [x for (x,) in validation_loss._fresh_samples(experiment, distiller.sampler)]
+        score = stopping_score.of_distillation(experiment, distiller, teacher)
+        batches = [x for (x,) in stopping_score._fresh_samples(experiment, distiller.sampler)]
         drawn = np.concatenate(batches)
         assert len(drawn) == 2048
         softened = kl(teacher(drawn).numpy() / 2.0, network(drawn).numpy() / 2.0)
@@ -126,12 +126,30 @@ def test_the_loss_on_validation_inputs_by_hand(experiment, subtests):
         assert not (drawn[:64] == trained_on).all((1, 2, 3)).any()
     with subtests.test("nothing to measure with"):
         with pytest.raises(ValueError, match="needs validation data, or the teacher itself"):
-            validation_loss.of_distillation(experiment, stored, recorded)
+            stopping_score.of_distillation(experiment, stored, recorded)
         with pytest.raises(ValueError, match="training on labels needs validation data"):
-            validation_loss.on_labels(experiment.splits, train)
+            stopping_score.on_labels(experiment, train)
         asking = ecl_tf.Distiller(network, teacher, sampler="UncertaintyMixup")
         with pytest.raises(ValueError, match="UncertaintyMixup asks the networks"):
-            validation_loss.of_distillation(experiment, asking, teacher)
+            stopping_score.of_distillation(experiment, asking, teacher)
+
+
+def test_of_numbers_it_is_the_error(rotated_digits_config):
+    """In degrees, of teachers, ERM and distillation alike."""
+    with rotated_digits_config.unlocked():
+        rotated_digits_config.student.train.update({"steps": "auto", "max_steps": 70})
+    experiment = Experiment(rotated_digits_config)
+    x, y = rows(experiment.splits.validation)
+    x = x.astype("float32") / 255.0 if x.dtype == np.uint8 else x
+    network = experiment.network(experiment.config.student)
+    mean = experiment.output(network(x)).mean().numpy()
+    wanted = np.degrees(np.abs(mean - y.reshape(mean.shape))).mean()
+    on_labels = stopping_score.on_labels(experiment, experiment.config.student.train)
+    assert on_labels(network) == pytest.approx(wanted, rel=1e-4)
+    teacher = replay.RecordedTeacher(experiment.output, "Mixup", 64, "fingerprint")
+    distiller = ecl_tf.Distiller(network, teacher, output=experiment.output, sampler="Mixup")
+    score = stopping_score.of_distillation(experiment, distiller, teacher)
+    assert score(distiller) == pytest.approx(wanted, rel=1e-4)
 
 
 @pytest.mark.slow
@@ -164,5 +182,5 @@ def test_compare_ends_every_training_by_one_rule(run_script, digits_config, tmp_
     place = header.split("|").index(" steps ")
     of_final = [results["runs"][keys[0]]["steps"] for keys in results["final"].values()]
     assert [int(line.split("|")[place]) for line in lines[1 : 1 + len(of_final)]] == of_final
-    assert "until its validation loss stopped falling, at most 70 steps each" in lines[-1]
+    assert "until it got no better on validation data, at most 70 steps each" in lines[-1]
     assert isinstance(keras.models.load_model(tmp_path / "run/students/0.keras"), keras.Model)

@@ -1,12 +1,18 @@
-"""What has to fall for a training of `train.steps="auto"` to go on: its loss on validation inputs.
+"""What has to fall for a training of `train.steps="auto"` to go on.
 
-Every method has that of its own: labels' negative log-likelihood, or the student's divergence from
-the teacher (at the method's temperature, with its label weight).
+Of numbers it is the error that decides, on validation labels. A Gaussian's likelihood and its
+divergence would end trainings on few rows early: its scale overfits long before its mean has
+learned all.
+
+Of classes it is the method's own loss on validation inputs, as accuracy moves by whole rows: the
+labels' negative log-likelihood, or the student's divergence from the teacher (at the method's
+temperature, with its label weight).
 """
 
 from collections.abc import Callable
 
 import keras
+import numpy as np
 
 import ecl_tf
 from ecl_tf import data, metrics
@@ -18,11 +24,11 @@ Score = Callable[[keras.Model], float]
 _FRESH_ROWS = 2048  # Samples in the place of validation inputs.
 
 
-def on_labels(splits: data.Splits, train: settings.Train) -> Score | None:
-    """The loss on validation labels of a network that is trained on labels.
+def on_labels(experiment, train: settings.Train) -> Score | None:
+    """The loss, or the error, on validation labels of a network that is trained on labels.
 
     Args:
-        splits: the `ecl_tf.data.Splits`.
+        experiment: the `Experiment`.
         train: the `settings.Train`; None is returned unless it ends by itself.
 
     Raises:
@@ -30,17 +36,20 @@ def on_labels(splits: data.Splits, train: settings.Train) -> Score | None:
     """
     if not lengths.is_auto(train):
         return None
+    splits = experiment.splits
     if splits.validation is splits.train:
         raise ValueError(
             'train.steps="auto" of a training on labels needs validation data, and this data set '
             "is split without any. Hold some out, or give a number of steps."
         )
+    if not experiment.higher_is_better:
+        return lambda model: _error(experiment, model, experiment.output)
     validation = data.evaluation_batches(splits.validation, train.batch_size)
     return lambda model: model.evaluate(validation, verbose=0, return_dict=True)["loss"]
 
 
 def of_distillation(experiment, distiller, teacher) -> Score | None:
-    """The loss of a distiller on validation inputs.
+    """The loss of a distiller on validation inputs, or its student's error there.
 
     Without validation data it is the divergence on samples of the training data, whose seeds are
     apart from all of the training's. With a store's teacher, which answers no new inputs, it is
@@ -67,6 +76,8 @@ def of_distillation(experiment, distiller, teacher) -> Score | None:
             'config.student.train.steps="auto" needs validation data, or the teacher itself, and '
             "here are stored answers alone. Give a number of steps."
         )
+    if has_validation and not experiment.higher_is_better:
+        return lambda model: _error(experiment, model.student, model.output_kind)
     likelihood = metrics.NegativeLogLikelihood(distiller.output_kind, name="loss")
     if has_validation:
         batches = data.evaluation_batches(splits.validation, train.batch_size)
@@ -84,6 +95,12 @@ def of_distillation(experiment, distiller, teacher) -> Score | None:
         )
         measured.compile("sgd", metrics=None if teacher.answers_new_inputs else [likelihood])
     return lambda model: measured.evaluate(batches, verbose=0, return_dict=True)["loss"]
+
+
+def _error(experiment, model, output):
+    """The chief's: rounding must not let workers end at different steps."""
+    error = np.float64(experiment.evaluate(model, "validation", output)[experiment.score_name])
+    return float(np.int64(strategies.of_chief(int(error.view(np.int64)))).view(np.float64))
 
 
 def _fresh_samples(experiment, sampler):
