@@ -8,12 +8,12 @@ import numpy as np
 
 from ecl_tf import outputs
 from ecl_tf._internal import (
+    finite,
     identity,
     labelled,
     legacy,
     own_inputs,
     probabilities,
-    probing,
     shared_layers,
     symbolic,
 )
@@ -109,8 +109,8 @@ class Ensemble(Teacher):
 
     Raises:
         ValueError: if there are no members, one is no Keras model, a member's output does
-            not fit `output`, or it answers with probabilities and `answer` does not say so, or
-            the other way round.
+            not fit `output`, it answers with probabilities and `answer` does not say so, or
+            the other way round, or one of its weights is NaN or infinite.
 
     Example:
     >>> members = [keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])] * 2
@@ -153,7 +153,7 @@ class Ensemble(Teacher):
         self.check_members()
 
     def check_members(self, inputs: Any = None) -> None:
-        """Raises ValueError if a member does not answer as `output` and `answer` say.
+        """Raises ValueError if a member does not answer as `output` and `answer` say, or is NaN.
 
         Members whose inputs are known are checked when the ensemble is made; others can be when
         there is data. Each is checked once.
@@ -168,6 +168,7 @@ class Ensemble(Teacher):
                 self.output_kind.validate(shape, f"teacher {member.name!r}")
                 sizes.append(self.output_kind.event_size(shape))
             if member.built and str(number) not in self._known_members:
+                finite.require_weights(member, "teacher")
                 self._check_values(member, inputs)
                 self._known_members += [str(number)] * (shape is not None)
         if any(size != sizes[0] for size in sizes):
@@ -194,13 +195,8 @@ class Ensemble(Teacher):
         probabilities.require_logits(
             self.output_kind, member, "teacher", inputs, parts=raw, said_to_be_logits=sure
         )
-        if len(raw) == len(parts):
-            return
-        found = probabilities.of_parts(probing.answers(member, inputs), parts)
-        for name, each in parts.items():
-            rows = probabilities.finite_rows(found.get(name))
-            if name not in raw and rows is not None:
-                answers.check(each, {"probabilities": rows})
+        remedy = "Leave out answer='probabilities'."
+        answers.require_probabilities(self.output_kind, member, given, remedy, inputs)
 
     def raw_of(self, answered: Any) -> Any:
         """Returns the raw output of what a member answered.

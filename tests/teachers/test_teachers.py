@@ -232,6 +232,25 @@ def test_a_student_of_any_form_becomes_one_of_logits(tmp_path):
     np.testing.assert_allclose(loaded(X), logits(X), rtol=1e-5)
 
 
+def test_what_gives_logits_already_is_not_converted_again():
+    bernoulli = outputs.Bernoulli()
+    heads = keras.Input((3,))
+    answers = {"kind": keras.layers.Dense(4, "softmax")(heads), "flag": linear(2)(heads)}
+    both = keras.Model(heads, answers)
+    joint = {"kind": "categorical", "flag": bernoulli}
+    for model, output, reason in (
+        (linear(4), "categorical", "linear layer"),
+        (linear(4), bernoulli, "linear layer"),
+        (both, joint, r"output 'flag'.* linear layer"),
+        (linear(4, "tanh"), "categorical", "no probabilities"),
+        (linear(4, "log_softmax"), "categorical", "no probabilities"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            teachers.as_logits(model, output)
+    with pytest.raises(ValueError, match=r"linear layer.*Leave out answer"):
+        Ensemble(linear(4), "categorical", answer="probabilities")
+
+
 def test_features_of_a_teacher_that_answers_with_probabilities():
     inputs = keras.Input((3,))
     hidden = keras.layers.Dense(5, name="hidden")(inputs)
