@@ -257,7 +257,7 @@ def test_an_export_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
     weights = student.get_weights()
     student.set_weights([np.full_like(weights[0], np.nan), *weights[1:]])
     with pytest.raises(ValueError, match=r"weight '.*kernel' has NaN"):
-        exported(student, "categorical", path)
+        export_student(student, outputs.Categorical(), path)
     student.set_weights(weights)
     np.testing.assert_allclose(load_student(path)(X).probs_parameter(), softmax(student(X)), 1e-4)
     assert [each.name for each in path.parent.iterdir()] == ["first"]

@@ -69,8 +69,9 @@ _CARRIERS = {
     "IdentityN", "Maximum", "Minimum", "MirrorPad", "Pack", "Pad", "PadV2", "PreventGradient",
     "ReduceJoin", "RegexReplace",
     "Reshape", "Reverse", "ReverseSequence", "ReverseV2", "Rint", "Roll", "Round", "Select",
-    "SelectV2", "Slice", "Split", "SplitV", "Squeeze", "StopGradient", "StridedSlice",
-    "StaticRegexReplace", "StringFormat", "StringJoin", "StringLower", "StringStrip", "StringToNumber", "StringUpper", "Sub",
+    "SelectV2", "Slice", "Split", "SplitV", "Squeeze", "StaticRegexReplace", "StopGradient",
+    "StridedSlice", "StringFormat", "StringJoin", "StringLower", "StringStrip",
+    "StringToNumber", "StringUpper", "Sub",
     "TensorListFromTensor", "TensorListGather", "TensorListGetItem", "TensorListStack", "Tile",
     "Transpose", "Unpack",
 }

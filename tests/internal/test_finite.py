@@ -106,7 +106,9 @@ def test_a_users_list_of_callbacks_is_guarded_and_the_count_starts_anew_after_an
 
 def test_a_network_with_a_bad_weight_is_refused_before_the_first_step(subtests):
     def refused(role):
-        return pytest.raises(ValueError, match=rf"{role} .* holds NaN or Inf in its weight .*kernel")
+        return pytest.raises(
+            ValueError, match=rf"{role} .* holds NaN or Inf in its weight .*kernel"
+        )
 
     def spoil(model):
         model.layers[0].kernel.assign(np.full((SIZE, SIZE), np.nan))
