@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import divergences, outputs, samplers, uncertainty
-from ecl_tf._internal import batches, own_inputs, probabilities, ranges, symbolic
+from ecl_tf._internal import batches, endless, finite, own_inputs, probabilities, ranges, symbolic
 from ecl_tf.samplers import suitable
 
 NO_ROWS = (
@@ -101,6 +101,18 @@ def networks(asked, inputs=None):
                 f"student {sizes[1]}. Change the size of the student's last layer."
             )
         _positions(of_member, shape, member.name)
+
+
+def finite_weights(asked):
+    """Refuses networks with a weight that is NaN or infinite, whatever their answers are.
+
+    Args:
+        asked: the `ecl_tf.uncertainty.Networks`.
+    """
+    teacher = asked.teacher
+    for network in getattr(teacher, "members", [teacher]):
+        finite.require_weights(network, "teacher")
+    finite.require_weights(asked.student, "student")
 
 
 def _positions(there, here, name):
@@ -451,7 +463,7 @@ def ends(x, steps, argument):
         steps: the number of steps, or None.
         argument: the name of that argument.
     """
-    if steps is None and batches.is_endless(x):
+    if steps is None and endless.is_endless(x):
         raise ValueError(
             "The data is endless (a store's batches, repeat() or resume.batches), so it would "
             f"never be read to its end. Say how many batches to take: {argument}=..."
@@ -503,6 +515,7 @@ def data(x, y, distiller):
     adds_rows = appends(sampler, label_weight, distiller.label_rows)
     trained(asked.student)
     apart(asked.teacher, asked.student)
+    finite_weights(asked)
     element = batches.element_spec(x)
     if element is not None and batches.is_empty(x):
         raise ValueError(NO_ROWS)

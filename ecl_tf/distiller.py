@@ -21,6 +21,7 @@ from ecl_tf import (
 from ecl_tf._internal import (
     batches,
     directions,
+    endless,
     features,
     finite,
     guarded,
@@ -117,8 +118,8 @@ class Distiller(keras.Model):
         name: of the Keras model, "distiller" by default.
 
     Raises:
-        ValueError: if the networks don't fit each other or the output, or an argument
-            is out of its range.
+        ValueError: if the networks don't fit each other or the output, a weight of one is NaN or
+            infinite, or an argument is out of its range.
 
     Example:
     >>> import numpy as np
@@ -170,6 +171,7 @@ class Distiller(keras.Model):
         _checks.numbers(self.temperature, self.label_weight, self.output_kind)
         self._features = features.FeatureLosses(self.feature_losses, self.teacher, student)
         _checks.networks(self._networks())
+        finite.require_weights(student, "student")
         labelled = self.sampler, self.label_weight, self.label_rows
         _checks.labelled_rows(*labelled)
         _checks.row_counts(self._networks(), self.sampler, _checks.appends(*labelled))
@@ -587,6 +589,7 @@ class Distiller(keras.Model):
         """
         if x is not None:
             _checks.evaluation(x, y, steps, "steps", self)
+            callbacks = endless.watched(callbacks, test=(x, steps, "steps"))
             x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
         callbacks = finite.stop_before(callbacks, self)
         self._mode = "test"
@@ -611,6 +614,7 @@ class Distiller(keras.Model):
             ValueError: if the data is endless and `steps` is None.
         """
         _checks.ends(x, steps, "steps")
+        callbacks = endless.watched(callbacks, predict=(x, steps, "steps"))
         return super().predict(x, batch_size, verbose, steps, callbacks)
 
     def fit(
@@ -635,10 +639,11 @@ class Distiller(keras.Model):
 
         Raises:
             ValueError: before the first step, if the distiller is not compiled, no weight of the
-                student is trained, or others than when it was compiled, the data is empty or
-                endless without `steps_per_epoch`, labels are none that a network can have, the
-                sampler can't work on the inputs, the networks don't fit them, or a strategy can't
-                run them (see `ecl_tf._internal.replicas.validate`).
+                student is trained, or others than when it was compiled, a weight of a network is
+                NaN or infinite, the data is empty or endless without `steps_per_epoch`, labels are
+                none that a network can have, the sampler can't work on the inputs, the networks
+                don't fit them, or a strategy can't run them (see
+                `ecl_tf._internal.replicas.validate`).
             FloatingPointError: after a step that met NaN or Inf, naming the step and where it
                 came from. Student and optimizer are those of the step before.
             RuntimeError: if another worker of a MultiWorkerMirroredStrategy was lost.
@@ -653,16 +658,19 @@ class Distiller(keras.Model):
         _checks.still_trained(self.student, self.optimizer)
         _checks.labels_of_data(x, y, self)
         labelled = validation_data
+        watched = {"train": (x, kwargs.get("steps_per_epoch"), "steps_per_epoch")}
         if validation_data is not None:
             its = keras.utils.unpack_x_y_sample_weight(validation_data)
             steps = kwargs.get("validation_steps")
             _checks.evaluation(its[0], its[1], steps, "validation_steps", self)
             _checks.same_scale(x, its[0])
+            watched["test"] = its[0], steps, "validation_steps"
             validation_data = batches.packed(*batches.keeping_weights(*its))
         replicas.validate(self, batches.smallest(x, batch_size))
         if self.built and not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
+        callbacks = endless.watched(callbacks, **watched)
         x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
         callbacks = finite.stop_before(callbacks, self)
         # A list of callbacks that were used before has logged their epochs, too. The step itself

@@ -177,6 +177,8 @@ class ExportedStudent:
     Attributes:
         output: the `ecl_tf.outputs.Output` of the student.
         input_names: the names of the serving signature's inputs.
+        input_specs: the `tf.TensorSpec` of each, by name.
+        parameter_specs: the `tf.TensorSpec` of each parameter that it answers with, by name.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -197,7 +199,9 @@ class ExportedStudent:
             ) from error
         self.output = outputs.get(keras.saving.deserialize_keras_object(config))
         self._serve = self._model.signatures["serving_default"]
-        self.input_names = sorted(self._serve.structured_input_signature[1])
+        self.input_specs = self._serve.structured_input_signature[1]
+        self.parameter_specs = self._serve.structured_outputs
+        self.input_names = sorted(self.input_specs)
 
     def parameters(self, inputs: Any) -> dict[str, tf.Tensor]:
         """Returns the named parameters, as a server would answer them.
@@ -206,7 +210,9 @@ class ExportedStudent:
             inputs: a tensor (batch, ...), or a dict of them by the names of `input_names`.
 
         Raises:
-            ValueError: if the inputs have other names.
+            ValueError: if the inputs have other names, or images are whole numbers where the
+                student takes floating point: it learned on images of one scale, which the type
+                does not tell.
         """
         has = f"The student has the inputs {self.input_names}"
         if not isinstance(inputs, dict):
@@ -215,7 +221,9 @@ class ExportedStudent:
             inputs = {self.input_names[0]: inputs}
         if sorted(inputs) != self.input_names:
             raise ValueError(f"{has}; got {sorted(inputs)}.")
-        specs = self._serve.structured_input_signature[1]
+        specs = self.input_specs
+        for name, value in inputs.items():
+            _require_scaled(name, specs[name], value)
         return self._serve(
             **{name: tf.cast(value, specs[name].dtype) for name, value in inputs.items()}
         )
@@ -223,6 +231,19 @@ class ExportedStudent:
     def __call__(self, inputs: Any) -> Any:
         """Returns the student's distribution (a dict of them for joint outputs)."""
         return self.output.from_parameters(self.parameters(inputs))
+
+
+def _require_scaled(name, spec, value):
+    """Raises ValueError for images of whole numbers where scaled ones may be expected."""
+    is_image = spec.shape.rank == 4 and spec.shape[-1] in (1, 3, 4)
+    dtype = tf.as_dtype(getattr(value, "dtype", None) or tf.convert_to_tensor(value).dtype)
+    if is_image and spec.dtype.is_floating and dtype.is_integer:
+        raise ValueError(
+            f"The student takes {spec.dtype.name} images as input {name!r}, and got {dtype.name}. "
+            "Give them as it learned them. If it learned on [0, 1], as with the commands, divide "
+            "by 255: tf.cast(images, tf.float32) / 255. If it learned on 0 to 255, cast only: "
+            "tf.cast(images, tf.float32)."
+        )
 
 
 def load_student(path: str | os.PathLike) -> ExportedStudent:

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import symbolic
+from ecl_tf._internal import endless, symbolic
 
 # Attributes of layers whose statistics were arguments of their own.
 _STATISTICS = ("input_mean", "input_bin_boundaries", "input_vocabulary")
@@ -155,7 +155,7 @@ def adapt(preprocessing: _Described, dataset: tf.data.Dataset) -> _Layers:
     """
     if not isinstance(dataset, tf.data.Dataset):
         raise ValueError(f"adapt takes a batched tf.data.Dataset of inputs; got {dataset!r}.")
-    if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
+    if endless.is_endless(dataset):
         raise ValueError("adapt reads the whole dataset, but this one has no end (repeat?).")
     if next(iter(dataset), None) is None:
         raise ValueError("adapt got an empty dataset; give it the training inputs.")

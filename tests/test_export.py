@@ -257,7 +257,7 @@ def test_an_export_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
     weights = student.get_weights()
     student.set_weights([np.full_like(weights[0], np.nan), *weights[1:]])
     with pytest.raises(ValueError, match=r"weight '.*kernel' has NaN"):
-        exported(student, "categorical", path)
+        export_student(student, outputs.Categorical(), path)
     student.set_weights(weights)
     np.testing.assert_allclose(load_student(path)(X).probs_parameter(), softmax(student(X)), 1e-4)
     assert [each.name for each in path.parent.iterdir()] == ["first"]
@@ -341,3 +341,18 @@ def test_saved_model_cli_shows_and_runs_it(joint, tmp_path):
     answer = np.load(tmp_path / "kind_probabilities.npy")
     np.testing.assert_allclose(answer, softmax(raw["kind"]), atol=1e-5)
     np.testing.assert_allclose(np.load(tmp_path / "place_mean.npy"), raw["place"][:, :2], atol=1e-5)
+
+
+def test_images_of_whole_numbers_are_refused_where_scaled_ones_may_be_expected(tmp_path):
+    student = keras.Sequential(
+        [keras.Input((2, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    loaded = exported(student, "categorical", tmp_path / "student")
+    images = np.arange(8, dtype="uint8").reshape(2, 2, 2, 1) * 36
+    for wrong in (images, images.tolist(), tf.constant(images, tf.int32)):
+        with pytest.raises(ValueError, match=r"takes float32 images.*got u?int.*/ 255"):
+            loaded(wrong)
+    scaled = images.astype("float32") / 255
+    np.testing.assert_allclose(
+        loaded(scaled).probs_parameter(), softmax(student(scaled)), rtol=1e-4
+    )

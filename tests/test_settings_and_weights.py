@@ -82,6 +82,11 @@ def test_weights_of_classes_need_labels_and_endless_data_a_number_of_steps():
             distiller().fit(X, validation_data=data)
     with pytest.raises(ValueError, match=r"endless.*steps="):
         distiller().evaluate(endless)
+    kept = endless.filter(lambda x: True)
+    for data in (kept.prefetch(1), endless.enumerate().map(lambda number, x: x)):
+        with pytest.raises(ValueError, match=r"endless.*steps_per_epoch"):
+            distiller().fit(data)
+    assert len(distiller().fit(kept.take(2), verbose=0).epoch) == 1
 
 
 def test_rows_of_weight_0_are_nobodys_partner():

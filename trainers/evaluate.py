@@ -24,7 +24,9 @@ def main(_):
     experiment, workdir = command_line.start(shares=True)
     if _MODEL.value:
         with refusals.blaming("--model", _MODEL.value):
-            model = distillation.load_model(pathlib.Path(_MODEL.value), experiment.output)
+            model = distillation.load_model(
+                pathlib.Path(_MODEL.value), experiment.output, experiment.splits
+            )
         models = {_MODEL.value: model}
     else:
         models = {

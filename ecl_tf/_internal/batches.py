@@ -158,10 +158,3 @@ def is_empty(x):
     if isinstance(x, tf.data.Dataset):
         return int(x.cardinality()) == 0
     return keras.tree.flatten(x)[0].shape[0] == 0
-
-
-def is_endless(x):
-    """Whether a dataset or a `PyDataset` never ends, as far as it says."""
-    if isinstance(x, tf.data.Dataset):
-        return bool(x.cardinality() == tf.data.INFINITE_CARDINALITY)
-    return isinstance(x, keras.utils.PyDataset) and x.num_batches is None

@@ -17,25 +17,46 @@ import tensorflow as tf
 
 from ecl_tf._internal import own_inputs
 
-# Operations that need an exact value, and the number of the argument that does.
+# Operations that need an exact value, and the number of the argument that does; None for any.
 _LOOKUPS = {
     "Bincount": 0,
     "DenseBincount": 0,
+    "DenseCountSparseOutput": 0,
+    "DynamicPartition": 1,
+    "Fingerprint": 0,
     "Gather": 1,
     "GatherNd": 1,
     "GatherV2": 1,
     "LookupTableFindV2": 1,
     "OneHot": 0,
+    "RaggedBincount": 1,
+    "RaggedCountSparseOutput": 1,
+    "RaggedGather": None,
     "ResourceGather": 1,
     "ResourceGatherNd": 1,
     "ScatterNd": 0,
+    "SegmentMax": 1,
+    "SegmentMean": 1,
+    "SegmentMin": 1,
+    "SegmentProd": 1,
     "SegmentSum": 1,
-    "SparseBincount": 0,
+    "SparseBincount": 1,
+    "SparseCountSparseOutput": 1,
+    "SparseCross": None,
+    "SparseCrossHashed": None,
+    "SparseCrossV2": None,
+    "SparseSegmentMean": 1,
+    "SparseSegmentSum": 1,
     "StringToHashBucket": 0,
     "StringToHashBucketFast": 0,
     "StringToHashBucketStrong": 0,
     "TensorScatterAdd": 1,
     "TensorScatterUpdate": 1,
+    "Unique": 0,
+    "UniqueV2": 0,
+    "UnsortedSegmentMax": 1,
+    "UnsortedSegmentMin": 1,
+    "UnsortedSegmentProd": 1,
     "UnsortedSegmentSum": 1,
 }
 _COMPARISONS = ("Equal", "NotEqual")
@@ -46,9 +67,11 @@ _CARRIERS = {
     "Add", "AddV2", "AsString", "BroadcastTo", "Cast", "Ceil", "CheckNumericsV2", "ClipByValue",
     "ConcatV2", "EnsureShape", "ExpandDims", "Floor", "GatherNd", "GatherV2", "Identity",
     "IdentityN", "Maximum", "Minimum", "MirrorPad", "Pack", "Pad", "PadV2", "PreventGradient",
+    "ReduceJoin", "RegexReplace",
     "Reshape", "Reverse", "ReverseSequence", "ReverseV2", "Rint", "Roll", "Round", "Select",
-    "SelectV2", "Slice", "Split", "SplitV", "Squeeze", "StopGradient", "StridedSlice",
-    "StringLower", "StringStrip", "StringToNumber", "StringUpper", "Sub",
+    "SelectV2", "Slice", "Split", "SplitV", "Squeeze", "StaticRegexReplace", "StopGradient",
+    "StridedSlice", "StringFormat", "StringJoin", "StringLower", "StringStrip",
+    "StringToNumber", "StringUpper", "Sub",
     "TensorListFromTensor", "TensorListGather", "TensorListGetItem", "TensorListStack", "Tile",
     "Transpose", "Unpack",
 }
@@ -200,8 +223,10 @@ class _Walk:
                 if masked is not None and np.float32(masked) == value:
                     return Use(layer, True, masked)
             return Use(self._layer_of(node), True)
-        place = _LOOKUPS.get(node.op)
-        if place is None or sources[place] != source:
+        if node.op not in _LOOKUPS:
+            return None
+        place = _LOOKUPS[node.op]
+        if place is not None and sources[place] != source:
             return None
         return Use(self._layer_of(node))
 

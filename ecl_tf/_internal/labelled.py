@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from ecl_tf._internal import own_inputs, ranges
+from ecl_tf._internal import endless, own_inputs, ranges
 
 
 def dataset(what, x, y, batch_size, networks):
@@ -30,7 +30,7 @@ def dataset(what, x, y, batch_size, networks):
         )
     if not isinstance(x, tf.data.Dataset):
         x = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
-    if x.cardinality() == tf.data.INFINITE_CARDINALITY:
+    if endless.is_endless(x):
         raise ValueError(f"{what} reads all data, and this is endless. Give x.take(batches).")
     inputs, labels, *_ = x.element_spec
     own_inputs.require_dense(inputs)

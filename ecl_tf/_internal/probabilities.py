@@ -16,6 +16,11 @@ _TOLERANCE = 1e-2
 _FEWEST_ROWS = 4
 # Networks of other weights that are asked whether something keeps all of them in [0, 1].
 _DRAWS = 8
+# Keras's activations that make probabilities, by the one that would make them of raw outputs.
+_MAKING = {
+    "softmax": {"softmax", "sparsemax"},
+    "sigmoid": {"sigmoid", "hardsigmoid", "sparsesigmoid"},
+}
 OF_CLASSES = "answers with rows of numbers that are not negative and add up to 1"
 _LINEAR = (
     keras.layers.Conv1D,
@@ -78,8 +83,9 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
         tensor = tensors.get(name)
         made = list(symbolic.made_by(tensor)) if isinstance(tensor, keras.KerasTensor) else []
         for operation, path in made:
-            if _activation(operation) == each.makes_probabilities:
-                reason = f"ends in {each.makes_probabilities}"
+            activation = _activation(operation)
+            if activation.replace("_", "") in _MAKING[each.makes_probabilities]:
+                reason = f"ends in {activation}"
                 linear = _linear(operation, path) * (len(made) == 1)
                 raise refusal(reason, model, role, linear, name)
         if not made or not all(_gives_logits(operation) for operation, _ in made):
@@ -98,6 +104,19 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
             reason = "answers with numbers between 0 and 1, whatever it is asked"
             insist = "Say answer='logits' if they are logits nevertheless." * (role == "teacher")
             raise refusal(reason, model, role, insist, name)
+
+
+def ends_in_logits(model, parts, name):
+    """Whether a model's last layers tell that one of its outputs is logits.
+
+    Args:
+        model: a Keras model.
+        parts: the outputs by name, {"": output} of a single one.
+        name: of the output.
+    """
+    tensor = of_parts(symbolic.output_of(model), parts).get(name)
+    made = list(symbolic.made_by(tensor)) if isinstance(tensor, keras.KerasTensor) else []
+    return bool(made) and all(_gives_logits(operation) for operation, _ in made)
 
 
 def is_sure(output, model):

@@ -58,12 +58,14 @@ class Expected(NamedTuple):
         spread: a quarter of the range's width, or the standard deviation of every feature.
         is_range: whether values have to lie within the range, as those of images do.
         words: the range, for messages.
+        highest: the top of a range that begins at 0; None for others.
     """
 
     mean: np.ndarray
     spread: np.ndarray
     is_range: bool
     words: str
+    highest: float | None = None
 
 
 def expected_by(model):
@@ -208,6 +210,11 @@ def _is_outside(expected, values):
         too_far = tf.reduce_max(tf.abs(deviations)) > 6.0
         width = tf.reduce_max(deviations) - tf.reduce_min(deviations)
         too_narrow = width < 4.0 / 64.0
+        if expected.highest is not None:  # Images in [-1, 1], or from -128 to 127.
+            # Resizing images by cubic splines goes a little below 0.
+            lowest = tf.reduce_min(values)
+            too_far |= lowest < -0.5 * expected.highest
+            too_far |= too_narrow & (lowest < -0.5)
     else:  # Of features, a few rows may be anywhere.
         far = tf.cast(tf.abs(deviations) > 30.0, tf.float32)
         too_far = tf.reduce_mean(far) > 0.1
@@ -223,8 +230,15 @@ def _remedy(expected):
         "ecl_tf.preprocessing.with_preprocessing(model, [keras.layers.Rescaling({})], input_shape)"
     )
     if expected.is_range and expected.spread > 1.0:
-        return f"Images in [0, 1] need a layer in front of the network: {front.format(255.0)}."
-    return f"Scale images from 0 to 255, {scaled}, or other data in front: {front.format('scale')}."
+        return (
+            f"Images in [0, 1] need a layer in front of the network: {front.format(255.0)}; "
+            "images in [-1, 1] Rescaling(127.5, offset=127.5) there."
+        )
+    signed = "images in [-1, 1] by (x + 1) / 2, " * (expected.highest is not None)
+    return (
+        f"Scale images from 0 to 255, {scaled}, {signed}or other data in front: "
+        f"{front.format('scale')}."
+    )
 
 
 def _named(path):
@@ -298,7 +312,10 @@ def _range(bounds, scale, offset):
     low, high = sorted((bound - offset) / scale for bound in bounds)
     middle, spread = (low + high) / 2, (high - low) / 4
     words = f"values from {low:g} to {high:g}"
-    return Expected(np.asarray(middle, np.float32), np.asarray(spread, np.float32), True, words)
+    highest = float(high) if abs(low) < 1e-3 * high else None
+    return Expected(
+        np.asarray(middle, np.float32), np.asarray(spread, np.float32), True, words, highest
+    )
 
 
 def _of_normalization(layer, scale, offset):

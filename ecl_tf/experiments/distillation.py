@@ -11,7 +11,7 @@ import keras
 import ecl_tf
 from ecl_tf import data, metrics
 from ecl_tf._internal import finite, keras_files, probabilities, symbolic
-from ecl_tf.experiments import methods, stopping_score, strategies
+from ecl_tf.experiments import fits, methods, stopping_score, strategies
 from ecl_tf.experiments.experiment import Experiment
 
 
@@ -88,16 +88,20 @@ def train(
     return distiller, history
 
 
-def load_model(path: pathlib.Path, output: ecl_tf.outputs.Output) -> Callable[[Any], Any]:
+def load_model(
+    path: pathlib.Path, output: ecl_tf.outputs.Output, splits: data.Splits | None = None
+) -> Callable[[Any], Any]:
     """A function from inputs to raw outputs, of a .keras file or an exported student.
 
     Args:
         path: of the file, or of the directory that `Distiller.export` wrote.
         output: the `ecl_tf.outputs.Output` that its raw outputs are scored as.
+        splits: the data that it is to be asked about; None, the default, does not compare.
 
     Raises:
-        ValueError: if there is no such model, it holds NaN, or it answers with probabilities or
-            several tensors where raw outputs are expected.
+        ValueError: if there is no such model, it holds NaN, it answers with probabilities or
+            several tensors where raw outputs are expected, or it is for other inputs, or another
+            number of classes, than the data has.
     """
     if not path.exists():
         raise ValueError(
@@ -106,9 +110,14 @@ def load_model(path: pathlib.Path, output: ecl_tf.outputs.Output) -> Callable[[A
         )
     if not path.is_file():
         exported = ecl_tf.load_student(path)
+        _require_exported(exported, output, splits)
         return lambda inputs: exported.output.raw(exported(inputs))
     model = keras_files.load(path, "Give another copy of it, or delete it and train it again.")
     finite.require_weights(model, "model")
+    student = getattr(model, "student", model)  # A distiller's.
+    if splits is not None:
+        for member in getattr(student, "members", [student]):
+            fits.require_model("model", member, splits, output)
     if isinstance(model, (ecl_tf.Teacher, ecl_tf.Distiller)):
         return model
     shape = symbolic.shape_for(output, model, "model")
@@ -116,3 +125,16 @@ def load_model(path: pathlib.Path, output: ecl_tf.outputs.Output) -> Callable[[A
         output.validate(shape, f"model {model.name!r}")
     probabilities.require_logits(output, model, "model")
     return lambda inputs: symbolic.only(model(inputs, training=False), f"model {model.name!r}")
+
+
+def _require_exported(exported, output, splits):
+    """Raises ValueError if an exported student answers with something else, or to other inputs."""
+    if exported.output.family != output.family:
+        raise ValueError(
+            f"The exported student answers with {exported.output!r}, and config.output is "
+            f"{output!r}. Give a student of the same output."
+        )
+    if splits is not None:
+        sizes = [answer.shape[-1] for answer in exported.parameter_specs.values()]
+        shapes = {name: tuple(spec.shape[1:]) for name, spec in exported.input_specs.items()}
+        fits.require("exported student", shapes, sizes[0], splits, output)

@@ -302,6 +302,13 @@ class Experiment:
         results = {name: self.evaluate(model, split) for name, model in models.items()}
         for name, result in results.items():
             progress.announce_scores(name, split, result)
+        for name, result in results.items():
+            if not_numbers := [each for each, value in result.items() if np.isnan(value)]:
+                raise ValueError(
+                    f"The scores {', '.join(not_numbers)} of {name} on the {split} split are NaN. "
+                    "Look at its weights, at the labels, and whether the inputs have the range "
+                    "that it was trained on."
+                )
         return results
 
     def answers(self, model, split, output=None):
@@ -321,6 +328,12 @@ class Experiment:
                 raw = output.raw(model.distribution(x))  # Whatever its own output is.
             else:
                 raw = model(x)
+            size = output.raw_size(self.splits.event_size)
+            if raw.shape[-1] != size:
+                raise ValueError(
+                    f"A network answers with rows of {raw.shape[-1]} numbers, and {output!r} of "
+                    f"this data has {size}. Give one that was trained on such data."
+                )
             labels.append(np.asarray(y))
             raws.append(np.asarray(raw))
         return np.concatenate(labels), np.concatenate(raws)

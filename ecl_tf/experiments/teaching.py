@@ -9,7 +9,7 @@ import tensorflow as tf
 import ecl_tf
 from ecl_tf import data, outputs, teachers
 from ecl_tf._internal import files, finite, identity, keras_files, ranges, symbolic
-from ecl_tf.experiments import fitting, progress, strategies, work_directory
+from ecl_tf.experiments import fits, fitting, progress, strategies, work_directory
 from ecl_tf.experiments.experiment import Experiment, save_model
 from ecl_tf.teachers import pretrained
 
@@ -206,18 +206,14 @@ def ensemble(experiment: Experiment, members: list[keras.Model]) -> ecl_tf.Ensem
         ValueError: if the temperature is to be fitted, and there is no validation data.
     """
     output = experiment.output
+    for member in members:
+        fits.require_model("teacher", member, experiment.splits, output)
     asked = [("teacher", member) for member in members]
     ranges.require_equal(asked)
     first = next(iter(data.evaluation_batches(experiment.splits.validation, 256)), None)
     if first is not None:
         ranges.require_within(asked, first[0])
     shape = symbolic.shape_for(output, members[0], "teacher")
-    classes = experiment.splits.event_size
-    if output.family in ("categorical", "bernoulli") and shape and shape[-1] != classes:
-        raise ValueError(
-            f"The teacher {members[0].name!r} gives {shape[-1]} classes, and the data has "
-            f"{classes}. Give one that was trained on data of as many."
-        )
     if output.family == "normal" and shape and shape[-1] == output.size:
         stddev = None
         if len(members) == 1:

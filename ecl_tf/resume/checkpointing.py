@@ -87,10 +87,9 @@ class Checkpointing(keras.callbacks.Callback):
                 "before have those of that time, and the means that are logged for an epoch under "
                 "way begin anew. All else continues exactly."
             )
-        self.state.write(arrays)
-        self.run.after_write()
-        self.step, self.history = about["step"], about["history"]
         self._restored = about["callbacks"], kept, arrays
+        self._write_state()
+        self.step, self.history = about["step"], about["history"]
         for callback in self.callbacks:
             if isinstance(callback, keras.callbacks.CSVLogger):
                 callback.append = True  # It would begin its file anew.
@@ -160,6 +159,7 @@ class Checkpointing(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.restore_callbacks()  # The others have just begun from zero.
+        self._write_state()
 
     def restore_callbacks(self):
         """Gives callbacks what the checkpoint kept of them, if one was found."""
@@ -170,9 +170,17 @@ class Checkpointing(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self.begun_at = self.step
         if self._restored and self.step % self.steps_per_epoch:
-            _, _, arrays = self._restored
-            self.state.write(arrays, only_metrics=True)  # Keras has just reset them.
+            # What callbacks do as an epoch begins was done before the checkpoint was written.
+            self._kept.write(*self._restored)
+            self._write_state()
         self._restored = None
+
+    def _write_state(self):
+        """Sets all variables to the checkpoint's, whatever callbacks and Keras did since."""
+        if self._restored:
+            _, _, arrays = self._restored
+            self.state.write(arrays)
+            self.run.after_write()
 
     def on_train_batch_end(self, batch, logs=None):
         self.step = self.begun_at + batch + 1

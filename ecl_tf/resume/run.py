@@ -16,6 +16,8 @@ import tensorflow as tf
 from ecl_tf._internal import identity
 from ecl_tf.resume import data
 
+# Numbers of a distiller that callbacks may change while it trains.
+_SETTINGS = ("temperature", "label_weight")
 # Without these a checkpoint can't be read into the model, whatever the user accepts.
 _STRUCTURE = ("replicas", "variables")
 
@@ -35,6 +37,7 @@ class Run:
         self.state, self.callbacks, self.accepted = state, callbacks, tuple(accepted)
         self._writes = writes
         self._learning_rate = None
+        self._settings: dict = {}
         model = state.model
         self._first = {
             "replicas": state.strategy.num_replicas_in_sync,
@@ -51,13 +54,19 @@ class Run:
 
     def about(self):
         """As JSON holds it: as it began, and what callbacks may have changed since."""
-        return {**self._first, "now": self._changing()}
+        return {**self._first, "now": {**self._changing(), "settings": self._settings_now()}}
 
     def _changing(self):
         return {
             "optimizer": _optimizer(self.state.model.optimizer),
             "arguments": [arguments(callback) for callback in self.callbacks],
         }
+
+    def _settings_now(self):
+        """Those that are no longer what they were when the run began."""
+        model, first = self.state.model, self.state.method or {}
+        found = {name: getattr(model, name) for name in _SETTINGS if name in first}
+        return {name: value for name, value in found.items() if value != first[name]}
 
     def require_same(self, path, about, finished):
         """Refuses the checkpoint of another run, and says what else differs.
@@ -93,6 +102,11 @@ class Run:
         if self._writes and "callbacks" not in found:
             self._say_arguments(path, self._differing_arguments(about), finished)
         self._notice_learning_rate(found)
+        self._settings = {
+            name: value
+            for name, value in about.get("now", {}).get("settings", {}).items()
+            if f"method.{name}" not in found
+        }
         return metrics[0] == metrics[1]
 
     def _differing(self, there, here, now, names):
@@ -134,7 +148,10 @@ class Run:
             self._learning_rate = optimizer, found[f"{prefix}learning_rate"][1]
 
     def after_write(self):
-        """Sets what the user accepted after the checkpoint's variables were read."""
+        """Sets what is no variable, or was accepted by the user, after variables were read."""
+        for name, value in self._settings.items():
+            if getattr(self.state.model, name) != value:
+                setattr(self.state.model, name, value)
         if self._learning_rate:
             optimizer, value = self._learning_rate
             optimizer.learning_rate = value

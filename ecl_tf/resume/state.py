@@ -81,10 +81,8 @@ class State:
                 arrays[f"{number}.{replica}"] = part
         return arrays
 
-    def write(self, arrays, only_metrics=False):
+    def write(self, arrays):
         for number, variable in enumerate(self.variables):
-            if only_metrics and id(variable) not in self.metrics:
-                continue
             copies = self._copies(variable)
             first = replicas.worker_number(self.strategy) * len(copies)
             for replica, part in enumerate(copies, first):

@@ -68,11 +68,13 @@ def fit(
             for none.
         keep: the number of last checkpoints to keep, at least 1; 2 by default.
         callbacks: of `fit`, none by default. They see the rest of an epoch as an epoch with
-            fewer batches. Kept are their attributes that are numbers, texts, NumPy arrays and
-            generators, variables, metrics, and lists, tuples, sets, deques and dicts of these.
-            Not kept are arguments of their constructors (but for variables) and paths. What is
-            lost is named in a warning. A `CSVLogger` goes on with its file, and has an epoch
-            that ended after the checkpoint twice.
+            fewer batches. What they do to variables, to a distiller's temperature and label
+            weight, and to what is kept of them, as the run or that epoch begins, is not done
+            twice. Kept are their attributes that are numbers, texts, NumPy arrays and generators,
+            variables, metrics, and lists, tuples, sets, deques and dicts of these. Not kept are
+            arguments of their constructors (but for variables) and paths. What is lost is named in
+            a warning. A `CSVLogger` goes on with its file, and has an epoch that ended after the
+            checkpoint twice.
         accept_changes: names in which this run differs from its checkpoint on purpose, as the
             refusal gives them, such as ["optimizer.learning_rate"]; none by default. From here
             on this call's values hold.

@@ -37,7 +37,10 @@ def require_padding(sampler, padding, inputs):
     """Raises ValueError if a sampler's padding is no value that an input can have."""
     for path, leaf in keras.tree.flatten_with_path(inputs):
         value, dtype = padding_of(padding, path), tf.as_dtype(leaf.dtype)
-        if value is not None and isinstance(value, str) != (dtype == tf.string):
+        if value is None:
+            continue
+        is_nan = value != value and not dtype.is_floating
+        if is_nan or isinstance(value, str) != (dtype == tf.string):
             raise ValueError(
                 f"{type(sampler).__name__} has padding={value!r} for {described(path)}, which is "
                 f"{dtype.name}. Give a value of that type."
@@ -89,7 +92,9 @@ def exchange(x, partner, probability, seed, padding=None, its_format="channels_l
     taken = random.uniform(seed, [rows, count]) < tf.reshape(probability, [-1, 1])
     taken &= source != own
     if padding is not None:
-        real = tf.reduce_any(cells != tf.cast(padding, x.dtype), -1)
+        is_nan = padding != padding  # NaN equals nothing, itself included.
+        other = ~tf.math.is_nan(cells) if is_nan else cells != tf.cast(padding, x.dtype)
+        real = tf.reduce_any(other, -1)
         taken &= real & tf.gather_nd(real, place)
     new = tf.where(taken[..., None], tf.gather_nd(cells, place), cells)
     new = tf.reshape(new, tf.shape(last))

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import symbolic
+from ecl_tf._internal import probabilities, probing, symbolic
 
 # The name of the output of a network that gives one tensor.
 UNNAMED = "output"
@@ -107,16 +107,46 @@ def check(output, values):
         return
     if "probabilities" not in values:
         return
-    probabilities = np.asarray(values["probabilities"], np.float64)
-    inside = np.all((probabilities >= 0.0) & (probabilities <= 1.0 + 1e-3))
+    given = np.asarray(values["probabilities"], np.float64)
+    inside = np.all((given >= 0.0) & (given <= 1.0 + 1e-3))
     # Rounded to 8 bits, each may be off by 1/512.
-    tolerance = 1e-2 + probabilities.shape[-1] / 512
-    adds_up = np.all(np.abs(probabilities.sum(-1) - 1.0) <= tolerance)
+    tolerance = 1e-2 + given.shape[-1] / 512
+    adds_up = np.all(np.abs(given.sum(-1) - 1.0) <= tolerance)
     if not inside or (output.family == "categorical" and not adds_up):
         raise ValueError(
             f"The network's answers are no probabilities of {output!r} (they leave [0, 1] or "
-            f"don't add up to 1): {probabilities[0]}. Say {_CHOICES}."
+            f"don't add up to 1): {given[0]}. Say {_CHOICES}."
         )
+
+
+def require_probabilities(output, model, given, remedy, specs=None):
+    """Raises ValueError if a model answers with something else where probabilities are expected.
+
+    The last layers tell of most models that they give logits. Others are asked.
+
+    Args:
+        output: the `ecl_tf.outputs.Output` of the model.
+        model: a Keras model.
+        given: the result of `by_part`.
+        remedy: what to do with a model that gives logits, for the message.
+        specs: of a batch of inputs, for a model without symbolic ones; None by default.
+    """
+    parts = getattr(output, "outputs", {"": output})
+    of_probabilities = [name for name in parts if given[name] == "probabilities"]
+    for name in of_probabilities:
+        if probabilities.ends_in_logits(model, parts, name):
+            whose = f"{model.name!r}{f' (output {name!r})' * bool(name)}"
+            raise ValueError(
+                f"The network {whose} ends in a linear layer: it gives logits already, and no "
+                f"probabilities. {remedy}"
+            )
+    if not of_probabilities:
+        return
+    found = probabilities.of_parts(probing.answers(model, specs), parts)
+    for name in of_probabilities:
+        rows = probabilities.finite_rows(found.get(name))
+        if rows is not None:
+            check(parts[name], {"probabilities": rows})
 
 
 def by_part(answer, output):
@@ -199,7 +229,8 @@ def as_logits(
         A `keras.Model`, which may be a student, a teacher, or saved as a file.
 
     Raises:
-        ValueError: if the output has no probabilities.
+        ValueError: if the output has no probabilities, or the model answers with something else,
+            such as logits.
 
     Example:
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
@@ -210,6 +241,8 @@ def as_logits(
     """
     output = outputs.get(output)
     given = by_part("probabilities", output)
+    remedy = "Use it as it is, without as_logits."
+    require_probabilities(output, model, given, remedy)
     parameters = {"probabilities": UNNAMED}
     if isinstance(output, outputs.Joint):
         parameters = {f"{name}_{each or 'logits'}": name for name, each in given.items()}

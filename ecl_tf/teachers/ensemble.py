@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from ecl_tf import outputs
 from ecl_tf._internal import (
+    finite,
     identity,
     labelled,
     legacy,
     own_inputs,
     probabilities,
-    probing,
     random,
     require,
     shared_layers,
@@ -131,7 +131,8 @@ class Ensemble(Teacher):
     Raises:
         ValueError: if there are no members, one is no Keras model, a member's output does
             not fit `output`, it answers with probabilities and `answer` does not say so, or
-            the other way round, or `members_per_step` is out of its range.
+            the other way round, one of its weights is NaN or infinite, or `members_per_step` is
+            out of its range.
 
     Example:
     >>> members = [keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])] * 2
@@ -183,7 +184,7 @@ class Ensemble(Teacher):
         self.check_members()
 
     def check_members(self, inputs: Any = None) -> None:
-        """Raises ValueError if a member does not answer as `output` and `answer` say.
+        """Raises ValueError if a member does not answer as `output` and `answer` say, or is NaN.
 
         Members whose inputs are known are checked when the ensemble is made; others can be when
         there is data. Each is checked once.
@@ -198,6 +199,7 @@ class Ensemble(Teacher):
                 self.output_kind.validate(shape, f"teacher {member.name!r}")
                 sizes.append(self.output_kind.event_size(shape))
             if member.built and str(number) not in self._known_members:
+                finite.require_weights(member, "teacher")
                 self._check_values(member, inputs)
                 self._known_members += [str(number)] * (shape is not None)
         if any(size != sizes[0] for size in sizes):
@@ -224,13 +226,8 @@ class Ensemble(Teacher):
         probabilities.require_logits(
             self.output_kind, member, "teacher", inputs, parts=raw, said_to_be_logits=sure
         )
-        if len(raw) == len(parts):
-            return
-        found = probabilities.of_parts(probing.answers(member, inputs), parts)
-        for name, each in parts.items():
-            rows = probabilities.finite_rows(found.get(name))
-            if name not in raw and rows is not None:
-                answers.check(each, {"probabilities": rows})
+        remedy = "Leave out answer='probabilities'."
+        answers.require_probabilities(self.output_kind, member, given, remedy, inputs)
 
     def raw_of(self, answered: Any) -> Any:
         """Returns the raw output of what a member answered.

@@ -276,3 +276,27 @@ def test_files_of_probabilities_and_of_nan_are_refused_before_anything_begins(
         teaching.load_teacher(experiment, tmp_path, directory)
     with pytest.raises(ValueError, match="model 'hidden' holds NaN"):
         distillation.load_model(path, outputs.Categorical())
+
+
+def test_networks_for_other_data_are_refused_by_name(digits_config, tmp_path, subtests):
+    experiment = Experiment(digits_config)
+    cases = {
+        "classes": ((8, 8, 1), 7, r"gives 7 classes, and the data has 10"),
+        "inputs": ((9, 9, 1), 10, r"\(9, 9, 1\).*8, 8, 1"),
+    }
+    for what, (inputs, units, message) in cases.items():
+        path = tmp_path / what / "net.keras"
+        dense(inputs, units, path)
+        exported = tmp_path / what / "export"
+        ecl_tf.export_student(keras.models.load_model(path), outputs.Categorical(), exported)
+        with subtests.test(what), pytest.raises(ValueError, match=message):
+            teaching.load_teacher(experiment, tmp_path, path.parent)
+        for place in (path, exported):
+            name = f"{what} {place.name}"
+            with subtests.test(name), pytest.raises(ValueError, match=message):
+                distillation.load_model(place, experiment.output, experiment.splits)
+    with subtests.test("answers"), pytest.raises(ValueError, match=r"rows of 7 numbers.*has 10"):
+        experiment.evaluate(lambda x: np.zeros((len(x), 7), "float32"), "validation")
+    with subtests.test("NaN"), pytest.raises(ValueError, match=r"scores .*nll.* of net on .* NaN"):
+        nan = np.float32("nan")
+        experiment.tell_scores({"net": lambda x: np.full((len(x), 10), nan)}, "validation")

@@ -43,6 +43,22 @@ def built(model, *shape):
     return model
 
 
+def crossed(x):
+    ids = L.Lambda(lambda z: tf.cast(z, tf.int64), output_shape=(1,), dtype="int64")(x)
+    return looked_up(L.HashedCrossing(9, name="crossing")((ids, ids)))
+
+
+class Joined(L.Layer):
+    """A crossing by hand."""
+
+    def call(self, x):
+        text = tf.strings.join([tf.as_string(x[:, :1]), tf.as_string(x[:, 1:])], "_x_")
+        return tf.one_hot(tf.strings.to_hash_bucket_fast(text, 9)[:, 0], 9)
+
+    def compute_output_shape(self, shape):
+        return (shape[0], 9)
+
+
 class OfSeven(L.Layer):
     def call(self, x):
         return tf.cast(x == 7.0, tf.float32)
@@ -87,6 +103,8 @@ def test_ids_are_found_wherever_they_are_looked_up(subtests):
             "wrapper",
         ),
         "in a loop": (functional((6, 1), L.RNN(IdCell())), (6, 1), table),
+        "crossed": (functional((1,), crossed), (1,), "crossing"),
+        "joined as text": (functional((2,), Joined(name="joined")), (2,), "joined"),
         "multiplied by a mask": (
             functional((6,), lambda x: looked_up(x * keras.ops.cast(x > 0.0, "float32"))),
             (6,),

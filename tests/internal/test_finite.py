@@ -6,10 +6,12 @@ import pytest
 import tensorflow as tf
 from by_hand import Logarithm
 
+import ecl_tf
 from ecl_tf import Distiller, samplers
 from ecl_tf._internal.finite import NonFiniteCount
 
 SIZE, ROWS = 4, 5
+ROLES = "student", "teacher"
 BATCHES = np.random.default_rng(0).uniform(0.5, 1.5, size=(6, ROWS, SIZE)).astype("float32")
 
 
@@ -102,19 +104,39 @@ def test_a_users_list_of_callbacks_is_guarded_and_the_count_starts_anew_after_an
     assert int(its.step.numpy()) == 2 + 6
 
 
-def test_a_teacher_with_bad_weights_is_found_in_the_first_step():
-    teacher = network(1)
-    teacher.set_weights([np.full((SIZE, 3), np.nan), np.zeros(3)])
-    with stops(r"in step 1 .*the teacher.*its weights"):
-        distiller(teacher).fit(data(), verbose=0)
+def test_a_network_with_a_bad_weight_is_refused_before_the_first_step(subtests):
+    def refused(role):
+        return pytest.raises(
+            ValueError, match=rf"{role} .* holds NaN or Inf in its weight .*kernel"
+        )
+
+    def spoil(model):
+        model.layers[0].kernel.assign(np.full((SIZE, SIZE), np.nan))
+
+    # A relu may make 0 of NaN, so that no answer shows it.
+    for role in ("student", "teacher"):
+        with subtests.test(role):
+            networks = {name: network(1, keras.layers.Dense(SIZE, "relu")) for name in ROLES}
+            its = Distiller(**networks, sampler="Empirical")
+            its.compile("sgd")
+            its.fit(data(), verbose=0)
+            spoil(networks[role])
+            with refused(role):
+                its.fit(data(), verbose=0)
+            with refused(role):
+                Distiller(**networks)
+    with subtests.test("ensemble"), refused("teacher"):
+        ecl_tf.Ensemble(networks["teacher"], "categorical")
 
 
 def test_a_student_that_explodes_is_found_and_steps_count_over_fits():
     its = distiller()
     its.fit(data(), verbose=0)
-    its.student.layers[-1].kernel.assign(np.full((SIZE, 3), np.inf))
+    infinite = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda *_: its.student.layers[-1].kernel.assign(np.full((SIZE, 3), np.inf))
+    )
     with stops(r"in step 7 .*the student.*learning rate"):
-        its.fit(data(), verbose=0)
+        its.fit(data(), verbose=0, callbacks=[infinite])
 
 
 def test_a_regularizer_that_overflows_is_the_losss_fault():

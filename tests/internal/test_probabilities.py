@@ -204,3 +204,18 @@ def test_the_layer_that_is_named_leaves_the_logits():
     exec(line, {"model": outer, "keras": keras})
     distiller = ecl_tf.Distiller(outer, inner("linear"))
     np.testing.assert_allclose(scipy.special.softmax(distiller(x), -1), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("output", "activation"),
+    [
+        ("categorical", "sparsemax"),
+        ("bernoulli", "hard_sigmoid"),
+        ("bernoulli", "sparse_sigmoid"),
+        ("bernoulli", keras.ops.hard_sigmoid),
+    ],
+)
+def test_other_activations_that_make_probabilities_are_known_by_name(output, activation):
+    ending = keras.Sequential([keras.Input((4,)), DENSE(3, activation)], name="ending")
+    with pytest.raises(ValueError, match=r"'ending' ends in (sparsemax|hard_|sparse_)"):
+        probabilities.require_logits(outputs.get(output), ending, "student")

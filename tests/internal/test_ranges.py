@@ -162,3 +162,16 @@ def test_the_first_batch_tells_of_probabilities_that_made_up_inputs_could_not():
         distiller.compile("adam")
         with pytest.raises(ValueError, match=rf"step 1 .*The {role} .*add up to 1"):
             distiller.fit(UNIT, verbose=0)
+
+
+@pytest.mark.parametrize(
+    "first", [[LAYERS.Rescaling(255.0)], [LAYERS.Rescaling(1 / 127.5, -1.0)]], ids=["1", "255"]
+)
+def test_images_in_minus_1_to_1_are_refused_where_others_begin_at_0(first):
+    asked = [("teacher", network(*first))]
+    good = UNIT if first[0].scale > 1 else BYTES
+    sharpened = good - 0.2 * np.max(good)  # Cubic resizing goes below 0.
+    ranges.require_within(asked, sharpened)
+    for rows in (8, 2):
+        with pytest.raises(ValueError, match=r"teacher .* expect values from 0 .*\[-1, 1\].*-0\.9"):
+            ranges.require_within(asked, 2.0 * UNIT[:rows] - 1.0)

@@ -559,6 +559,44 @@ def test_what_callbacks_keep_goes_on(tmp_path):
     assert_same_weights(got, wanted)
 
 
+def test_what_callbacks_do_as_a_run_or_an_epoch_begins_is_done_once(tmp_path):
+    class Annealing(keras.callbacks.Callback):
+        begun = 0
+
+        def on_train_begin(self, logs=None):
+            self.model.optimizer.learning_rate = 0.9 * self.model.optimizer.learning_rate
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.begun += 1
+            self.model.temperature *= 0.9
+            kernel = self.model.student.trainable_variables[0]
+            kernel.assign(0.9 * kernel)
+
+    def callbacks(at, epoch=None):
+        halved = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.5 * rate)
+        return [halved, Annealing(), Preemption(at, epoch)]
+
+    def its_train(directory, its_callbacks):
+        keras.utils.set_random_seed(0)
+        made = Distiller(network(4), network(4), sampler="Empirical", temperature=2.0)
+        made.compile(keras.optimizers.SGD(0.1))
+        return train(directory, made, steps=12, callbacks=its_callbacks)
+
+    undisturbed = callbacks(-1)
+    wanted, its_history = its_train(tmp_path / "undisturbed", undisturbed)
+    assert wanted.optimizer.learning_rate.numpy() == pytest.approx(0.1 * 0.9 * 0.5**3)
+    assert wanted.temperature == pytest.approx(2.0 * 0.9**3)
+    for at, epoch in ((2, 0), (1, 1)):  # The last step of the rest of an epoch is its 2nd.
+        with pytest.raises(SystemExit):
+            its_train(tmp_path / "killed", callbacks(at, epoch))
+    again = callbacks(-1)
+    got, history = its_train(tmp_path / "killed", again)
+    assert history == its_history and again[1].begun == undisturbed[1].begun == 3
+    assert got.optimizer.learning_rate.numpy() == wanted.optimizer.learning_rate.numpy()
+    assert got.temperature == wanted.temperature
+    assert_same_weights(got.student, wanted.student)
+
+
 def test_a_full_disk_ends_the_run_and_what_was_written_stays(tmp_path, monkeypatch):
     _, wanted = train(tmp_path / "undisturbed")
     savez = np.savez

@@ -114,6 +114,16 @@ def test_the_probability_is_a_number_between_0_and_1(probability):
         Swap(probability)
 
 
+def test_padding_of_nan_stays_where_it_is():
+    x = table(50, 4).astype("float32")
+    x[::3, 2] = np.nan
+    new = Swap(1.0, padding=math.nan)(x, seed=0).inputs.numpy()
+    np.testing.assert_array_equal(np.isnan(new), np.isnan(x))
+    assert (new != x).sum() > 100
+    with pytest.raises(ValueError, match=r"padding=nan for the input, which is int"):
+        Swap(padding=math.nan)(table(50, 4), seed=0)
+
+
 def test_padding_names_inputs_that_there_are():
     with pytest.raises(ValueError, match=r"padding for \['wrods'\].*inputs are \['words'\]"):
         Swap(padding={"wrods": 0})({"words": np.ones((2, 3))}, seed=0)

@@ -183,7 +183,7 @@ def test_of_named_outputs_each_answers_with_its_own():
 
 
 def test_what_is_said_of_the_answers_must_be_so():
-    with pytest.raises(ValueError, match=r"no probabilities.*don't add up to 1"):
+    with pytest.raises(ValueError, match=r"linear layer.*no probabilities"):
         Ensemble(linear(4), "categorical", answer="probabilities")
     hidden, _ = ends_in(tf.nn.softmax)
     for answer in (None, "logits"):
@@ -230,6 +230,27 @@ def test_a_student_of_any_form_becomes_one_of_logits(tmp_path):
     logits.save(tmp_path / "logits.keras")
     loaded = keras.saving.load_model(tmp_path / "logits.keras")
     np.testing.assert_allclose(loaded(X), logits(X), rtol=1e-5)
+
+
+def test_what_gives_logits_already_is_not_converted_again():
+    def ending(activation):
+        return keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, activation)])
+
+    inputs = keras.Input((3,))
+    answers = {"kind": ending("softmax")(inputs), "flag": linear(2)(inputs)}
+    both = keras.Model(inputs, answers)
+    joint = {"kind": "categorical", "flag": "bernoulli"}
+    for model, output, reason in (
+        (linear(4), "categorical", "linear layer"),
+        (linear(4), "bernoulli", "linear layer"),
+        (both, joint, r"output 'flag'.* linear layer"),
+        (ending("tanh"), "categorical", "no probabilities"),
+        (ending("log_softmax"), "categorical", "no probabilities"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            teachers.as_logits(model, output)
+    with pytest.raises(ValueError, match=r"linear layer.*Leave out answer"):
+        Ensemble(linear(4), "categorical", answer="probabilities")
 
 
 def test_features_of_a_teacher_that_answers_with_probabilities():
