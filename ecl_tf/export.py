@@ -75,7 +75,7 @@ def export_student(
     _require_finite(student)
     probabilities.require_logits(output, student, "student", inputs if known is None else None)
     signature = _signature(inputs, student)
-    path = _place(pathlib.Path(path).resolve())
+    path = _place(files.at_home(path).resolve())
 
     def serve(features):
         return output.parameters(output(student(features, training=False)))
@@ -180,7 +180,8 @@ class ExportedStudent:
     """
 
     def __init__(self, path: str | os.PathLike):
-        description = pathlib.Path(path) / _DESCRIPTION
+        path = files.at_home(path)
+        description = path / _DESCRIPTION
         if not description.is_file():
             raise FileNotFoundError(
                 f"{path} holds no exported student ({_DESCRIPTION} is missing). Write one "
@@ -206,7 +207,8 @@ class ExportedStudent:
             inputs: a tensor (batch, ...), or a dict of them by the names of `input_names`.
 
         Raises:
-            ValueError: if the inputs have other names.
+            ValueError: if the inputs have other names, shapes, or are no numbers where these are
+                expected.
         """
         has = f"The student has the inputs {self.input_names}"
         if not isinstance(inputs, dict):
@@ -216,13 +218,27 @@ class ExportedStudent:
         if sorted(inputs) != self.input_names:
             raise ValueError(f"{has}; got {sorted(inputs)}.")
         specs = self._serve.structured_input_signature[1]
-        return self._serve(
-            **{name: tf.cast(value, specs[name].dtype) for name, value in inputs.items()}
-        )
+        return self._serve(**{name: _as(specs[name], inputs[name], name) for name in inputs})
 
     def __call__(self, inputs: Any) -> Any:
         """Returns the student's distribution (a dict of them for joint outputs)."""
         return self.output.from_parameters(self.parameters(inputs))
+
+
+def _as(spec, value, name):
+    """A value as the tensor that a signature's input takes; ValueError if it can't be one."""
+    expected = f"The student's input {name!r} takes {spec.dtype.name} of shape {tuple(spec.shape)}"
+    remedy = "Give a batch, with its rows first: x[None] makes one of a single row."
+    try:
+        tensor = tf.convert_to_tensor(value)
+        is_text = tensor.dtype == tf.string
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{expected}; got what is no tensor: {error}") from error
+    if is_text != (spec.dtype == tf.string):
+        raise ValueError(f"{expected}; got {tensor.dtype.name}. Give values of that kind.")
+    if not spec.shape.is_compatible_with(tensor.shape):
+        raise ValueError(f"{expected}; got the shape {tuple(tensor.shape)}. {remedy}")
+    return tf.cast(tensor, spec.dtype)
 
 
 def load_student(path: str | os.PathLike) -> ExportedStudent:
