@@ -385,12 +385,13 @@ class Distiller(keras.Model):
         takes_metrics = append or self.sampler.keeps_rows
         wrong = self._wrong_labels(y, labelled.raw, takes_metrics)
         refusals = self._refusals(x, answered[0], teacher.raw)
-        is_bad = self.non_finite.update_state(
+        counts, is_bad = self.non_finite.count(
             *given, answered[0], loss, watched, labels=wrong, refusals=refusals
         )
         with tf.control_dependencies(keras.tree.flatten(x)):  # As in _next_seed.
             guarded.apply(self.optimizer, gradients, weights, ~is_bad, before)
-        self.non_finite.count_update([weight.value for weight in self.student.weights])
+        now = [weight.value for weight in self.student.weights]
+        self.non_finite.update_state(counts, is_bad, now)
 
         logged = [self.means]
         if y is not None and takes_metrics:
@@ -421,7 +422,8 @@ class Distiller(keras.Model):
                 self._teacher_metrics.update(y, teacher_raw, None, sample_weight, masks)
                 logged += self._teacher_metrics.metrics
         wrong, refusals = self._wrong_labels(y, raw, True), self._refusals(x, raw, member_outputs)
-        self.non_finite.update_state(x, (), raw, loss, (), labels=wrong, refusals=refusals)
+        counts, _ = self.non_finite.count(x, (), raw, loss, (), labels=wrong, refusals=refusals)
+        self.non_finite.update_state(counts)
         if not logged:
             raise ValueError(
                 "There is nothing to evaluate: evaluate_teacher is False, or the teacher a store, "

@@ -34,14 +34,17 @@ class NonFiniteCount(keras.metrics.Metric):
         self.expected_labels = ""  # In words, set by who counts wrong ones.
         self.reasons: list[str] = []  # In words, of the refusals.
 
-    def update_state(self, *values, labels=None, refusals=()):
-        """Counts what is wrong before an update, and returns whether something is, or was.
+    def count(self, *values, labels=None, refusals=()):
+        """The counts with what is wrong before an update; `update_state` is to keep them.
 
         Args:
             *values: one nesting of tensors for each of `SOURCES` but the update.
             labels: the number of wrong labels and their sum, float32 (2,); None for none.
             refusals: pairs of a scalar bool tensor, whether the batch is refused, and the reason;
                 3 at most, none by default.
+
+        Returns:
+            The counts, and whether something is wrong or was before.
         """
         *others, gradients = values
         finite = [
@@ -55,15 +58,20 @@ class NonFiniteCount(keras.metrics.Metric):
         flags = [flag for flag, _ in refusals] + [tf.constant(False)] * (_REFUSALS - len(refusals))
         counts.append(tf.cast(tf.stack(flags), tf.float32))
         counts = tf.convert_to_tensor(self.counts) + tf.concat(counts, 0)
-        self.counts.assign(counts)
-        return tf.reduce_any(tf.not_equal(counts, 0.0))
+        return counts, tf.reduce_any(tf.not_equal(counts, 0.0))
 
-    def count_update(self, weights):
-        """Counts an update that left weights which are not finite, if nothing was wrong before."""
-        counts = tf.convert_to_tensor(self.counts)
-        is_bad = tf.reduce_all(tf.equal(counts, 0.0)) & ~_have_a_finite_sum(weights)
-        place = tf.one_hot(len(SOURCES) - 1, len(SOURCES) + _LABELS + _REFUSALS)
-        self.counts.assign(counts + tf.cast(is_bad, tf.float32) * place)
+    def update_state(self, counts, is_bad=False, weights=()):
+        """Keeps the counts, and counts an update that left weights which are not finite.
+
+        Args:
+            counts: as `count` gave them, like `is_bad`, with which no update was made.
+            weights: tensors after the update; none by default.
+        """
+        if weights:
+            overflowed = tf.cast(~(is_bad | _have_a_finite_sum(weights)), tf.float32)
+            place = tf.one_hot(len(SOURCES) - 1, len(SOURCES) + _LABELS + _REFUSALS)
+            counts += overflowed * place
+        self.counts.assign(counts)
 
     def result(self):
         return tf.convert_to_tensor(self.counts)

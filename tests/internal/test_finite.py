@@ -207,15 +207,22 @@ def test_the_host_reads_once_an_execution(monkeypatch):
 def test_each_source_is_counted_by_itself():
     count = NonFiniteCount()
     good, nan, inf = (tf.constant([1.0, value]) for value in (2.0, np.nan, -np.inf))
-    assert not count.update_state(good, good, good, good, [good])
-    assert count.update_state(good, {"mean": good, "stddev": inf}, [good, nan], good, [good])
-    assert count.update_state(good, good, good, good, [good])  # Something was wrong before.
-    count.update_state(good, good, nan, good, [good, inf], labels=tf.constant([2.0, 510.0]))
-    count.count_update([good, nan])  # What came before is the cause.
+
+    def step(*values, labels=None, weights=()):
+        counts, is_bad = count.count(*values, labels=labels)
+        count.update_state(counts, is_bad, weights)
+        return is_bad
+
+    assert not step(good, good, good, good, [good])
+    assert step(good, {"mean": good, "stddev": inf}, [good, nan], good, [good])
+    assert step(good, good, good, good, [good])  # Something was wrong before.
+    wrong = tf.constant([2.0, 510.0])
+    # What came before is the cause of weights that are not finite.
+    step(good, good, nan, good, [good, inf], labels=wrong, weights=[good, nan])
     np.testing.assert_array_equal(count.result(), [0, 1, 2, 0, 1, 0, 2, 510, 0, 0, 0])
     count.reset_state()
     np.testing.assert_array_equal(count.result(), [0] * 11)
-    count.count_update([good, nan])
+    step(good, good, good, good, [good], weights=[good, nan])
     np.testing.assert_array_equal(count.result(), [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0])
 
 
@@ -223,5 +230,6 @@ def test_the_largest_numbers_and_integers_are_finite():
     count, largest = NonFiniteCount(), np.finfo(np.float32).max
     masked = tf.constant([[1.0, -largest, -largest], [-largest, -largest, 2.0]])
     whole = {"image": tf.constant([1, 2]), "pose": tf.constant([np.nan])}
-    count.update_state(whole, masked, masked, tf.constant([1, 2]), [tf.ones(3)])
+    counts, _ = count.count(whole, masked, masked, tf.constant([1, 2]), [tf.ones(3)])
+    count.update_state(counts)
     np.testing.assert_array_equal(count.result(), [1] + 10 * [0])
