@@ -4,7 +4,6 @@ Every function takes values and raises ValueError if they can't be trained with.
 """
 
 import contextlib
-import numbers as kinds_of_numbers
 
 import keras
 import numpy as np
@@ -466,7 +465,7 @@ def arrays(x=None, y=None, sample_weight=None):
         first = given
         while isinstance(first, (list, tuple)) and len(first):
             first = first[0]
-        if isinstance(given, (list, tuple)) and isinstance(first, (kinds_of_numbers.Number, str)):
+        if isinstance(given, (list, tuple)) and isinstance(first, (int, float, np.generic, str)):
             raise ValueError(
                 f"{name} is a {type(given).__name__} of numbers or texts; expected an array. Give "
                 f"np.asarray({name})."
@@ -517,14 +516,14 @@ def _require_class_weight(given, classes):
         remedy = "Of a list or an array: dict(enumerate(weights))."
         raise ValueError(f"class_weight must be {expected}; got a {type(given).__name__}. {remedy}")
     for label, weight in given.items():
-        is_class = isinstance(label, kinds_of_numbers.Integral) and label >= 0
+        is_class = isinstance(label, (int, np.integer)) and label >= 0
         if not is_class or (classes and label >= classes):
             last = f" to {classes - 1}" if classes else ""
             raise ValueError(
                 f"class_weight has the class {label!r}; expected {expected}, of classes from 0"
                 f"{last}."
             )
-        if not isinstance(weight, kinds_of_numbers.Real) or not 0.0 <= weight < float("inf"):
+        if not isinstance(weight, (int, float, np.number)) or not 0.0 <= weight < float("inf"):
             raise ValueError(
                 f"class_weight has the weight {weight!r} of class {label}; expected a number >= 0."
             )
