@@ -3,6 +3,8 @@
 Every function takes values and raises ValueError if they can't be trained with.
 """
 
+import contextlib
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -203,20 +205,71 @@ def _with_roles(asked):
     return [("student", asked.student), *(("teacher", member) for member in teachers)]
 
 
+def fixed_rows(x, batch_size, distiller):
+    """Refuses batches of other sizes than the one that a network works on.
+
+    Args:
+        x: what `fit` or `evaluate` was given.
+        batch_size: the same.
+        distiller: the `Distiller`. With several replicas, which part batches, none is refused.
+    """
+    if distiller.distribute_strategy.num_replicas_in_sync > 1:
+        return
+    for role, network in _with_roles(distiller._networks()):
+        for rows in sorted(batches.sizes(x, batch_size)):
+            if not _takes_rows(network, rows):
+                raise ValueError(_of_fixed_rows(role, network, f"one has {rows}"))
+
+
+@contextlib.contextmanager
+def explaining_fixed_rows(asked):
+    """Says what a network's error in a step means if the network works on some rows only."""
+    try:
+        yield
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        for role, network in _with_roles(asked):
+            rows = _built_for(network)
+            if rows is not None and not _takes_rows(network, rows + 1):
+                found = "a step failed, most likely on another number (its error is above)"
+                raise ValueError(_of_fixed_rows(role, network, found)) from error
+        raise
+
+
+def _of_fixed_rows(role, network, found):
+    rows = _built_for(network)
+    return (
+        f"The {role} {network.name!r} works on batches of {rows} rows only (keras.Input("
+        f"batch_shape=...)), and {found}. Give batches of {rows}, and leave the rest out: "
+        f"dataset.batch({rows}, drop_remainder=True). A network that is built with keras.Input("
+        "shape=...) takes any number."
+    )
+
+
+def _built_for(network):
+    """The number of rows that a network was built for; None if it is not fixed, or not known."""
+    inputs = symbolic.inputs_of(network)
+    return None if inputs is None else keras.tree.flatten(inputs)[0].shape[0]
+
+
 def _takes_more_rows(network):
     """Whether a network that was built for a fixed number of rows takes twice as many."""
-    inputs = symbolic.inputs_of(network)
-    rows = None if inputs is None else keras.tree.flatten(inputs)[0].shape[0]
-    if rows is None:
+    rows = _built_for(network)
+    return rows is None or _takes_rows(network, 2 * rows)
+
+
+def _takes_rows(network, rows):
+    """Whether a network takes a number of rows. One that was built for another is asked."""
+    if _built_for(network) in (None, rows):
         return True
-    doubled = keras.tree.map_structure(
-        lambda each: keras.KerasTensor((2 * rows, *each.shape[1:]), each.dtype), inputs
+    zeros = keras.tree.map_structure(
+        lambda each: tf.zeros([rows, *(size or 1 for size in each.shape[1:])], each.dtype),
+        symbolic.inputs_of(network),
     )
     try:
-        given = keras.tree.flatten(network.compute_output_spec(doubled))
+        given = keras.tree.flatten(network(zeros, training=False))
     except Exception:  # Whatever its layers raise.
         return False
-    return all(output.shape[0] in (None, 2 * rows) for output in given)
+    return all(output.shape[0] == rows for output in given)
 
 
 def divergence(function, output, student):
@@ -328,7 +381,7 @@ def same_scale(x, its_x):
             )
 
 
-def evaluation(x, y, steps, argument, distiller):
+def evaluation(x, y, steps, argument, distiller, batch_size=None):
     """Refuses data that a distiller can't be evaluated on, before the first batch.
 
     Args:
@@ -337,9 +390,11 @@ def evaluation(x, y, steps, argument, distiller):
         steps: how many batches to take, or None.
         argument: the name of that argument.
         distiller: the `Distiller`.
+        batch_size: rows of the batches of arrays; None, the default, for Keras's own.
     """
     if isinstance(x, batches.Weighted):  # In the place of inputs, for Keras.
         x = x.inputs
+    arrays(x, y)
     ends(x, steps, argument)
     divergence(distiller.divergence, distiller.output_kind, distiller.student)
     inputs_of_data(x, y, distiller._networks())
@@ -348,6 +403,7 @@ def evaluation(x, y, steps, argument, distiller):
         if isinstance(x, tf.data.Dataset):
             inputs, _, _ = keras.utils.unpack_x_y_sample_weight(inputs)
         networks(distiller._networks(), samplers.inputs_of(inputs))
+    fixed_rows(x, batch_size, distiller)
     labels_of_data(x, y, distiller)
 
 
@@ -422,6 +478,8 @@ def labels(label_weight, given, output, raw):
                 f"With several outputs, labels are a dict with the names {names} of the outputs; "
                 f"got {found}. Give {{name: labels, ...}}."
             )
+        none = (type(None), tf.NoneTensorSpec)
+        given = {name: each for name, each in given.items() if not isinstance(each, none)}
         missing = [name for name in names if name not in given and output.weights[name] > 0.0]
         if label_weight > 0.0 and missing:
             raise ValueError(
@@ -439,20 +497,80 @@ def labels(label_weight, given, output, raw):
             own.validate_labels(its.shape, its_raw.shape)
 
 
-def class_weight(given, x, y):
-    """Refuses weights of classes where there are no labels to have them."""
-    if given is None or (not isinstance(x, tf.data.Dataset) and y is not None):
+def arrays(x=None, y=None, sample_weight=None):
+    """Refuses lists of numbers, which Keras does not take for arrays.
+
+    Args:
+        x: what `fit` or `evaluate` was given; None, the default, for nothing.
+        y: the same.
+        sample_weight: the same.
+    """
+    for name, given in {"x": x, "y": y, "sample_weight": sample_weight}.items():
+        first = given
+        while isinstance(first, (list, tuple)) and len(first):
+            first = first[0]
+        if isinstance(given, (list, tuple)) and isinstance(first, (int, float, np.generic, str)):
+            raise ValueError(
+                f"{name} is a {type(given).__name__} of numbers or texts; expected an array. Give "
+                f"np.asarray({name})."
+            )
+
+
+def class_weight(given, x, y, distiller):
+    """Refuses weights of classes that are none, and where no labels are there to have them.
+
+    Args:
+        given: what `fit` was given as class_weight.
+        x: the same.
+        y: the same.
+        distiller: the `Distiller`.
+    """
+    if given is None:
         return
+    output = distiller.output_kind
+    shape = symbolic.output_shape(distiller.student)
+    instead = "Give weights of rows or positions: sample_weight=..."
+    _require_class_weight(given, output.family == "categorical" and shape and shape[-1])
+    if output.family not in ("categorical", "bernoulli"):
+        raise ValueError(
+            f"class_weight is for one output of classes, and output={output!r} has none to weigh. "
+            f"{instead}"
+        )
+    if shape is not None and (len(shape) > 2 or (output.family == "bernoulli" and shape[-1] != 1)):
+        raise ValueError(
+            "class_weight needs one class for each row, and the student's output has the shape "
+            f"{shape}, with several labels a row. {instead}"
+        )
     if isinstance(x, tf.data.Dataset):
         element = x.element_spec
-        if isinstance(element, (tuple, list)) and len(element) > 1:
-            return
-    elif batches.element_spec(x) is None:
-        return
-    raise ValueError(
-        "class_weight needs labels, and the data has none. Give (inputs, labels), or weights of "
-        "rows: sample_weight=..."
-    )
+        is_labelled = isinstance(element, (tuple, list)) and len(element) > 1
+    else:
+        is_labelled = y is not None or batches.element_spec(x) is None
+    if not is_labelled:
+        raise ValueError(
+            "class_weight needs labels, and the data has none. Give (inputs, labels), or weights "
+            "of rows: sample_weight=..."
+        )
+
+
+def _require_class_weight(given, classes):
+    """Refuses what is no dict from class to weight; `classes` is their number, if it is known."""
+    expected = "a dict from class to weight, such as {0: 1.0, 1: 2.0}"
+    if not isinstance(given, dict):
+        remedy = "Of a list or an array: dict(enumerate(weights))."
+        raise ValueError(f"class_weight must be {expected}; got a {type(given).__name__}. {remedy}")
+    for label, weight in given.items():
+        is_class = isinstance(label, (int, np.integer)) and label >= 0
+        if not is_class or (classes and label >= classes):
+            last = f" to {classes - 1}" if classes else ""
+            raise ValueError(
+                f"class_weight has the class {label!r}; expected {expected}, of classes from 0"
+                f"{last}."
+            )
+        if not isinstance(weight, (int, float, np.number)) or not 0.0 <= weight < float("inf"):
+            raise ValueError(
+                f"class_weight has the weight {weight!r} of class {label}; expected a number >= 0."
+            )
 
 
 def ends(x, steps, argument):

@@ -1,5 +1,6 @@
 """Extracurricular learning as a Keras model."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -56,6 +57,7 @@ class _Answer(NamedTuple):
     distribution: Any
 
 
+_COUNTS = ("steps_per_epoch", "validation_steps", "validation_batch_size")  # Of Keras's `fit`.
 _CHANGEABLE: dict[str, Callable] = {
     "temperature": functools.partial(require.number, "temperature"),
     "label_weight": functools.partial(require.number, "label_weight"),
@@ -190,6 +192,7 @@ class Distiller(keras.Model):
         self._logged: dict[str, list[str]] = {"train": [], "test": []}
         self._logging: dict[str, list[keras.metrics.Metric]] = {"train": [], "test": []}
         self._mode = "train"
+        self._is_fitting = False
         self.built = student.built
         self._changes_followed = samplers.changes_of(self.sampler)
         self._is_made = True
@@ -277,8 +280,14 @@ class Distiller(keras.Model):
             **kwargs: as in `keras.Model.compile`.
 
         Raises:
-            ValueError: if a loss is given, or metrics that don't fit the output.
+            ValueError: if a loss is given, or metrics that don't fit the output, or within `fit`.
         """
+        if self._is_fitting:
+            raise ValueError(
+                "compile was called within fit, for example by a callback, where the step under "
+                "way and the optimizer can't be exchanged. Compile between two calls of fit, or "
+                "set what changes: distiller.optimizer.learning_rate, temperature, label_weight."
+            )
         asks_teacher = evaluate_teacher and self.teacher.answers_new_inputs
         _checks.compilation(loss, metrics or weighted_metrics, teacher_metrics, asks_teacher)
         self._label_metric_arguments = {
@@ -587,16 +596,20 @@ class Distiller(keras.Model):
             ValueError: before the first batch, if the networks can't take the data's inputs, it is
                 endless, or there are labels that no network can have.
         """
+        require.counts(batch_size=batch_size, steps=steps)
         if x is not None:
-            _checks.evaluation(x, y, steps, "steps", self)
+            _checks.arrays(sample_weight=sample_weight)
+            _checks.evaluation(x, y, steps, "steps", self, batch_size)
             callbacks = endless.watched(callbacks, test=(x, steps, "steps"))
             x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
         callbacks = finite.stop_before(callbacks, self)
         self._mode = "test"
         try:
-            return super().evaluate(
-                x, y, batch_size, verbose, sample_weight, steps, callbacks, **kwargs
-            )
+            explaining = _checks.explaining_fixed_rows(self._networks())
+            with contextlib.nullcontext() if self._is_fitting else explaining:
+                return super().evaluate(
+                    x, y, batch_size, verbose, sample_weight, steps, callbacks, **kwargs
+                )
         finally:
             self._mode = "train"
 
@@ -611,9 +624,16 @@ class Distiller(keras.Model):
         """Returns the student's raw outputs, as `keras.Model.predict` does, with its defaults.
 
         Raises:
-            ValueError: if the data is endless and `steps` is None.
+            ValueError: if the data is endless and `steps` is None, or its inputs have other
+                shapes than the student's.
         """
+        require.counts(batch_size=batch_size, steps=steps)
         _checks.ends(x, steps, "steps")
+        _checks.arrays(x)
+        if (inputs := batches.element_spec(x)) is not None:
+            if isinstance(x, tf.data.Dataset):
+                inputs, _, _ = keras.utils.unpack_x_y_sample_weight(inputs)
+            own_inputs.require_shapes(inputs, self.student, "student")
         callbacks = endless.watched(callbacks, predict=(x, steps, "steps"))
         return super().predict(x, batch_size, verbose, steps, callbacks)
 
@@ -650,19 +670,24 @@ class Distiller(keras.Model):
         """
         if not self.compiled:
             raise ValueError('Call compile before fit: distiller.compile("adam").')
-        _checks.class_weight(class_weight, x, y)
+        require.counts(batch_size=batch_size, **{n: kwargs.get(n) for n in _COUNTS})
+        _checks.arrays(x, y, sample_weight)
+        _checks.class_weight(class_weight, x, y, self)
         _checks.data(x, y, self)
         _checks.ends(x, kwargs.get("steps_per_epoch"), "steps_per_epoch")
         _checks.divergence(self.divergence, self.output_kind, self.student)
         self.built = self.student.built  # By the check, from the data's specs.
         _checks.still_trained(self.student, self.optimizer)
         _checks.labels_of_data(x, y, self)
+        _checks.fixed_rows(x, batch_size, self)
         labelled = validation_data
         watched = {"train": (x, kwargs.get("steps_per_epoch"), "steps_per_epoch")}
         if validation_data is not None:
             its = keras.utils.unpack_x_y_sample_weight(validation_data)
             steps = kwargs.get("validation_steps")
-            _checks.evaluation(its[0], its[1], steps, "validation_steps", self)
+            rows = kwargs.get("validation_batch_size") or batch_size
+            _checks.arrays(sample_weight=its[2])
+            _checks.evaluation(its[0], its[1], steps, "validation_steps", self, rows)
             _checks.same_scale(x, its[0])
             watched["test"] = its[0], steps, "validation_steps"
             validation_data = batches.packed(*batches.keeping_weights(*its))
@@ -677,21 +702,28 @@ class Distiller(keras.Model):
         # does not tell: a callback may put back all weights, and the step is one.
         is_used = isinstance(callbacks, keras.callbacks.CallbackList)
         before = len(self.history.history.get("loss", ())) if is_used else 0
-        with replicas.explaining_a_lost_worker():
-            history = super().fit(
-                x,
-                y,
-                batch_size,
-                epochs,
-                verbose,
-                callbacks,
-                validation_split,
-                validation_data,
-                shuffle,
-                class_weight,
-                sample_weight,
-                **kwargs,
-            )
+        self._is_fitting = True
+        try:
+            with (
+                replicas.explaining_a_lost_worker(),
+                _checks.explaining_fixed_rows(self._networks()),
+            ):
+                history = super().fit(
+                    x,
+                    y,
+                    batch_size,
+                    epochs,
+                    verbose,
+                    callbacks,
+                    validation_split,
+                    validation_data,
+                    shuffle,
+                    class_weight,
+                    sample_weight,
+                    **kwargs,
+                )
+        finally:
+            self._is_fitting = False
         if history.epoch and len(history.history.get("loss", ())) == before:
             raise ValueError(_checks.NO_ROWS)
         # Of several workers one may be silent, and they can't score without each other.

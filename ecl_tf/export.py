@@ -75,7 +75,7 @@ def export_student(
     _require_finite(student)
     probabilities.require_logits(output, student, "student", inputs if known is None else None)
     signature = _signature(inputs, student)
-    path = _place(pathlib.Path(path).resolve())
+    path = _place(files.at_home(path).resolve())
 
     def serve(features):
         return output.parameters(output(student(features, training=False)))
@@ -182,7 +182,8 @@ class ExportedStudent:
     """
 
     def __init__(self, path: str | os.PathLike):
-        description = pathlib.Path(path) / _DESCRIPTION
+        path = files.at_home(path)
+        description = path / _DESCRIPTION
         if not description.is_file():
             raise FileNotFoundError(
                 f"{path} holds no exported student ({_DESCRIPTION} is missing). Write one "
@@ -210,9 +211,9 @@ class ExportedStudent:
             inputs: a tensor (batch, ...), or a dict of them by the names of `input_names`.
 
         Raises:
-            ValueError: if the inputs have other names, or images are whole numbers where the
-                student takes floating point: it learned on images of one scale, which the type
-                does not tell.
+            ValueError: if the inputs have other names, shapes, are no numbers where these are
+                expected, or images are whole numbers where the student takes floating point: it
+                learned on images of one scale, which the type does not tell.
         """
         has = f"The student has the inputs {self.input_names}"
         if not isinstance(inputs, dict):
@@ -222,28 +223,35 @@ class ExportedStudent:
         if sorted(inputs) != self.input_names:
             raise ValueError(f"{has}; got {sorted(inputs)}.")
         specs = self.input_specs
-        for name, value in inputs.items():
-            _require_scaled(name, specs[name], value)
-        return self._serve(
-            **{name: tf.cast(value, specs[name].dtype) for name, value in inputs.items()}
-        )
+        return self._serve(**{name: _as(specs[name], inputs[name], name) for name in inputs})
 
     def __call__(self, inputs: Any) -> Any:
         """Returns the student's distribution (a dict of them for joint outputs)."""
         return self.output.from_parameters(self.parameters(inputs))
 
 
-def _require_scaled(name, spec, value):
-    """Raises ValueError for images of whole numbers where scaled ones may be expected."""
+def _as(spec, value, name):
+    """A value as the tensor that a signature's input takes; ValueError if it can't be one."""
+    expected = f"The student's input {name!r} takes {spec.dtype.name} of shape {tuple(spec.shape)}"
+    remedy = "Give a batch, with its rows first: x[None] makes one of a single row."
+    try:
+        tensor = tf.convert_to_tensor(value)
+        is_text = tensor.dtype == tf.string
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{expected}; got what is no tensor: {error}") from error
+    if is_text != (spec.dtype == tf.string):
+        raise ValueError(f"{expected}; got {tensor.dtype.name}. Give values of that kind.")
+    if not spec.shape.is_compatible_with(tensor.shape):
+        raise ValueError(f"{expected}; got the shape {tuple(tensor.shape)}. {remedy}")
     is_image = spec.shape.rank == 4 and spec.shape[-1] in (1, 3, 4)
-    dtype = tf.as_dtype(getattr(value, "dtype", None) or tf.convert_to_tensor(value).dtype)
-    if is_image and spec.dtype.is_floating and dtype.is_integer:
+    if is_image and spec.dtype.is_floating and tensor.dtype.is_integer:
         raise ValueError(
-            f"The student takes {spec.dtype.name} images as input {name!r}, and got {dtype.name}. "
-            "Give them as it learned them. If it learned on [0, 1], as with the commands, divide "
-            "by 255: tf.cast(images, tf.float32) / 255. If it learned on 0 to 255, cast only: "
-            "tf.cast(images, tf.float32)."
+            f"The student takes {spec.dtype.name} images as input {name!r}, and got "
+            f"{tensor.dtype.name}. Give them as it learned them. If it learned on [0, 1], as with "
+            "the commands, divide by 255: tf.cast(images, tf.float32) / 255. If it learned on 0 to "
+            "255, cast only: tf.cast(images, tf.float32)."
         )
+    return tf.cast(tensor, spec.dtype)
 
 
 def load_student(path: str | os.PathLike) -> ExportedStudent:

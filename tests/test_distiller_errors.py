@@ -161,7 +161,8 @@ IMAGES = (np.abs(X) * 100).astype("uint8")
         ({}, lambda: {"a": X[:0]}, ["no rows"]),
         ({}, lambda: dataset(X).batch(9, drop_remainder=True), ["no rows", "drop_remainder"]),
         ({}, lambda: dataset(X).filter(never).batch(4), ["no rows", "filter"]),
-        ({}, lambda: X[:, :3], ["incompatible with the layer"]),
+        ({}, lambda: X[:, :3], ["(None, 3)", "student", "(None, 4)"]),
+        ({}, lambda: dataset(X[:, :3]).batch(4), ["(None, 3)", "student", "(None, 4)"]),
         (
             {"student": Subclassed(3), "teacher": Subclassed(5)},
             lambda: X,
@@ -183,6 +184,64 @@ def test_fit_refuses_before_the_first_step(arguments, data, facts):
     assert int(its.step.numpy()) == 0
     for one, two in zip(its.student.get_weights(), before, strict=False):  # None before a build.
         np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "facts"),
+    [
+        ({"sample_weight": [1.0] * 8}, ["sample_weight is a list", "np.asarray(sample_weight)"]),
+        ({"y": LABELS, "class_weight": [1.0, 2.0, 3.0]}, ["class_weight", "dict", "a list"]),
+        ({"y": LABELS, "class_weight": {1: 1.0, 3: 2.0}}, ["class 3", "0 to 2"]),
+        ({"steps_per_epoch": 2.5}, ["steps_per_epoch", "whole number >= 1", "2.5"]),
+        ({"validation_data": (X,), "validation_steps": 0}, ["validation_steps", "0"]),
+        ({"batch_size": -1}, ["batch_size", "-1"]),
+    ],
+)
+def test_fit_refuses_arguments_by_their_names(arguments, facts):
+    with raises_naming(*facts):
+        compiled(sampler="Empirical").fit(X, **arguments, verbose=0)
+
+
+def test_weights_of_classes_are_for_one_label_a_row():
+    def pixels():
+        return keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Conv2D(3, 1)])
+
+    its = compiled(pixels(), pixels(), sampler="Empirical")
+    x, y = numbers(4, 2, 2, 1), np.zeros((4, 2, 2), int)
+    with raises_naming("class_weight needs one class for each row", "sample_weight"):
+        its.fit(x, y, class_weight={0: 1.0}, verbose=0)
+
+
+def test_the_output_without_labels_is_named_and_needs_none_at_weight_0():
+    labels = {"kind": LABELS, "size": None}
+
+    def its(weight):
+        parts = {"kind": "categorical", "size": outputs.Normal(1)}
+        output = outputs.Joint(parts, {"size": weight})
+        networks = [heads(kind=3, size=2) for _ in range(2)]
+        return compiled(*networks, output=output, sampler="Empirical", label_weight=1.0)
+
+    with raises_naming("['size'] have none"):
+        its(1.0).fit(X, labels, verbose=0)
+    assert np.isfinite(its(0.0).fit(X, labels, verbose=0).history["label_loss"]).all()
+
+
+def test_a_network_of_so_many_rows_only_is_named():
+    inputs = keras.Input(batch_shape=(4, SIZE))
+    fixed = keras.layers.Lambda(lambda x: tf.reshape(x, (4, SIZE)), output_shape=(SIZE,))
+    teacher = keras.Model(inputs, keras.layers.Dense(3)(fixed(inputs)))
+    for data in (X[:6], dataset(X[:6]).batch(4)):  # The last batch has two rows.
+        with raises_naming("teacher", "batches of 4 rows only", "drop_remainder=True"):
+            compiled(None, teacher).fit(data, verbose=0)
+    compiled(None, teacher).fit(dataset(X).batch(4), verbose=0)
+
+
+def test_compile_within_fit_is_refused():
+    its = compiled()
+    callback = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: its.compile("adam"))
+    with raises_naming("compile was called within fit"):
+        its.fit(X, callbacks=[callback], verbose=0)
+    its.compile("adam")
 
 
 def test_a_valid_run_follows_a_refused_one():

@@ -169,7 +169,22 @@ def test_wrong_input_names_are_refused(joint):
         loaded(X)
 
 
+def test_wrong_shapes_and_texts_are_refused(categorical):
+    loaded = categorical[2]
+    for x, found in [(X[:, :3], r"\(64, 3\)"), (X[0], rf"\({SIZE},\)"), ([["a"] * SIZE], "string")]:
+        with pytest.raises(
+            ValueError, match=rf"takes float32 of shape \(None, {SIZE}\); .*{found}"
+        ):
+            loaded(x)
+
+
 # The directory.
+
+
+def test_the_home_directory_is_written_as_shells_have_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert exported(network(), "categorical", "~/mine").input_names == ["features"]
+    assert (tmp_path / "mine" / "saved_model.pb").is_file()
 
 
 def test_plain_tensorflow_loads_the_serving_signature_and_finds_no_teacher(categorical):

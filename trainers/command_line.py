@@ -155,9 +155,15 @@ def _is_users(error):
 
 
 def _with_paths(arguments):
-    """Yields the arguments with the path of a shipped config in place of its name."""
+    """Yields the arguments with the path of a shipped config in place of its name.
+
+    A home's `~` after = is no shell's business; it is replaced here.
+    """
     is_config = False
     for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        if flag.startswith("-") and value.startswith("~"):
+            argument = f"{flag}{equals}{pathlib.Path(value).expanduser()}"
         found = re.fullmatch(r"(--?config=)?([^:]*)(:.*)?", argument)
         if found and (found[1] or is_config):
             argument = f"{found[1] or ''}{_path(found[2])}{found[3] or ''}"

@@ -22,6 +22,8 @@ def unpack(data):
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     if isinstance(x, Weighted):
         x, sample_weight = x
+    if isinstance(y, dict):  # Keras leaves None in the place of labels that are not there.
+        y = {name: each for name, each in y.items() if each is not None}
     if isinstance(sample_weight, (list, tuple)):
         raise ValueError(
             "sample_weight must be one weight for each row or position, or a dict of them by the "
@@ -151,6 +153,16 @@ def smallest(x, batch_size=None):
         return shape[0] if shape.rank else None
     rows, size = keras.tree.flatten(x)[0].shape[0], batch_size or 32  # Keras's default.
     return rows % size or size
+
+
+def sizes(x, batch_size=None):
+    """The numbers of rows of the batches of a dataset or of arrays, as far as they are known."""
+    last = smallest(x, batch_size)
+    if last is None:
+        return set()
+    if isinstance(x, tf.data.Dataset):
+        return {last}
+    return {last, min(keras.tree.flatten(x)[0].shape[0], batch_size or 32)}
 
 
 def is_empty(x):

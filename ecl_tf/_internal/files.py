@@ -50,6 +50,11 @@ def is_unfinished(path: pathlib.Path) -> bool:
     return name.startswith((UNFINISHED, ".")) or ".tmp." in name or name.endswith(".tmp")
 
 
+def at_home(path: str | os.PathLike) -> pathlib.Path:
+    """The path, with the user's home in place of a `~` at its beginning, as shells have it."""
+    return pathlib.Path(path).expanduser()
+
+
 @contextlib.contextmanager
 def whole_directory(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """As `whole`, of a directory: gives a path to make one at, which becomes `path` at the end.

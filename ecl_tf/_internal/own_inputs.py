@@ -57,6 +57,52 @@ def require_fit(inputs, networks):
     unknown = isinstance(inputs, dict) and None not in known and set(inputs) - set().union(*known)
     if lacking or unknown:
         raise ValueError(_message(inputs, networks))
+    for role, model in networks:
+        require_shapes(inputs, model, role)
+
+
+def require_shapes(inputs, model, role):
+    """Refuses inputs of other shapes than a network was built for.
+
+    Args:
+        inputs: a batch that holds the network's inputs, or specs of one.
+        model: a Keras model; one whose inputs are not known is left to Keras.
+        role: "student" or "teacher", for the message.
+
+    Raises:
+        ValueError: naming the network and both shapes.
+    """
+    if names_of(model) is None:
+        return
+    taken = keras.tree.flatten_with_path(symbolic.inputs_of(model))
+    given = keras.tree.flatten(of(model, inputs))
+    if not all(hasattr(leaf, "shape") for leaf in given):
+        return  # Nested lists of numbers are one tensor.
+    for (path, its), own in zip(taken, given, strict=True):
+        own_shape = tf.TensorShape(own.shape)
+        if own_shape.rank is None or _fits(own_shape[1:], tf.TensorShape(its.shape)[1:]):
+            continue
+        name = path[-1] if path and isinstance(path[-1], str) else its.name
+        of_one = f" {name!r}" if len(taken) > 1 else ""
+        raise ValueError(
+            f"The data's inputs{of_one} have the shape {_unsized(own_shape)}, and the {role} "
+            f"{model.name!r} takes {_unsized(its.shape)}, with the rows of a batch first. Give the "
+            "data that shape (dataset.map, np.reshape), or build the network for the data's: "
+            f"keras.Input({tuple(own_shape[1:])})."
+        )
+
+
+def _fits(given, taken):
+    """Whether Keras takes a shape, without the rows, for another: it adds and drops a last 1."""
+    if given.rank == taken.rank + 1 and given[-1] == 1:
+        given = given[:-1]
+    elif given.rank + 1 == taken.rank and taken[-1] == 1:
+        taken = taken[:-1]
+    return given.is_compatible_with(taken)
+
+
+def _unsized(shape):
+    return (None, *tuple(shape)[1:])
 
 
 def _holds(inputs, names):

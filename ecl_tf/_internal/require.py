@@ -31,3 +31,10 @@ def whole(name, value, least, what="a whole number"):
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be {what} >= {least}; got {value!r}.")
     return int(value)
+
+
+def counts(**arguments):
+    """Raises ValueError unless each argument is None, for a default, or a whole number from 1."""
+    for name, value in arguments.items():
+        if value is not None:
+            whole(name, value, 1, "None or a whole number")

@@ -7,6 +7,7 @@ is streamed from its files through a bounded shuffle buffer.
 
 import dataclasses
 import functools
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -110,7 +111,14 @@ def require_usable(splits: Splits, name: str) -> None:
             f"The data set {name!r} is {type(splits).__name__}; its function must return "
             "ecl_tf.data.Splits."
         )
+    if not isinstance(splits.event_size, numbers.Integral) or splits.event_size < 1:
+        raise ValueError(
+            f"The data set {name!r} has event_size={splits.event_size!r}; expected the number of "
+            "classes or of target dimensions."
+        )
     parts = ("train", "validation", "test", "spare")
+    for part in parts[:-1]:
+        _require_pairs(getattr(splits, part), f"The {part} split of {name!r}")
     for part in parts if splits.spare is not None else parts[:-1]:
         dataset = getattr(splits, part)
         length = int(dataset.cardinality())
@@ -137,6 +145,32 @@ def require_usable(splits: Splits, name: str) -> None:
         _require_images_in_range(dataset, what)
 
 
+def _require_pairs(dataset, what):
+    """Refuses what is no `tf.data.Dataset` of (inputs, label)."""
+    expected = "expected a tf.data.Dataset of single examples (inputs, label)"
+    if not isinstance(dataset, tf.data.Dataset):
+        raise ValueError(
+            f"{what} is a {type(dataset).__name__}; {expected}. Make it one: "
+            "tf.data.Dataset.from_tensor_slices((inputs, labels))."
+        )
+    element = dataset.element_spec
+    count = len(element) if isinstance(element, tuple) else 1
+    if count == 2 and isinstance(element[1], tf.TensorSpec):
+        return
+    if count > 2:
+        found = f"examples of {count} parts"
+        remedy = "Weights of rows are not taken here: dataset.map(lambda x, y, *rest: (x, y))."
+    elif count == 2:
+        found = f"labels that are no tensor but {element[1]}"
+        remedy = "Choose one: dataset.map(lambda x, y: (x, y['name']))."
+    else:
+        found = "examples without labels"
+        remedy = "Training and scores need them. Give (inputs, label)."
+        if isinstance(element, dict):
+            remedy = "Say which are labels: dataset.map(lambda row: (row['image'], row['label']))."
+    raise ValueError(f"{what} has {found}; {expected}. {remedy}")
+
+
 def _require_single(element, to_train_on, what, streamed):
     """Refuses batches in place of examples, and examples of other shapes than the train split's."""
     leaves = keras.tree.flatten(element)
@@ -155,12 +189,10 @@ def _require_single(element, to_train_on, what, streamed):
 def _require_classes(dataset, event_size, what):
     """Refuses scalar labels that are none of several classes."""
     element = dataset.element_spec
-    if not isinstance(event_size, int) or event_size < 2 or not isinstance(element, tuple):
-        return
     if len(element) < 2:  # Of spare examples, which need no labels.
         return
     label = element[1]
-    if not isinstance(label, tf.TensorSpec) or label.shape.rank != 0 or label.dtype == tf.string:
+    if event_size < 2 or label.shape.rank != 0 or label.dtype == tf.string:
         return
     batches = dataset.map(lambda x, y, *rest: y).batch(4096)
     labels: np.ndarray = np.concatenate([each.numpy() for each in batches])

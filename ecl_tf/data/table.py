@@ -1,13 +1,13 @@
 """Tables of numbers from a file that the configuration names."""
 
 import os
-import pathlib
 import re
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from ecl_tf._internal import files
 from ecl_tf.data import table_files
 from ecl_tf.data.splits import Splits
 
@@ -58,7 +58,7 @@ def table(
             large numbers), or the labels are no classes; or if the sizes don't fit.
 
     Example:
-    >>> import tempfile
+    >>> import pathlib, tempfile
     >>> file = pathlib.Path(tempfile.mkdtemp(), "fruit.csv")
     >>> rows = [f"{10 + n},{n % 3},{'pear' if n % 3 else 'apple'}" for n in range(30)]
     >>> _ = file.write_text("\\n".join(["weight,shade,kind", *rows]))
@@ -66,7 +66,7 @@ def table(
     >>> splits.input_shape, splits.event_size, splits.class_names
     ((2,), 2, ('apple', 'pear'))
     """
-    path = pathlib.Path(path)
+    path = files.at_home(path)
     if not path.is_file():
         raise ValueError(
             f"There is no table at {str(path)!r}. Name an .npz or .csv file with "

@@ -63,6 +63,8 @@ class Experiment:
                 f"config.score={config.score!r} does not fit the output {self.output!r}; "
                 f"expected one of {expected}."
             )
+        with refusals.blaming("config.data", config.data):
+            _require_labels(self.splits, self.output)
         if self.output.family == "categorical" and self.splits.event_size < 2:
             raise ValueError(
                 f"config.output={config.output!r} needs classes, and this data has targets of one "
@@ -375,6 +377,32 @@ def _resolved(config, rows):
             _validate_training(f"config.{name}.train", train)
             found[name] = dataclasses.replace(section, train=train)
     return dataclasses.replace(config, **found)
+
+
+def _require_labels(splits, output):
+    """Refuses labels of another shape than scripts train on and score."""
+    label, size = splits.validation.element_spec[1], splits.event_size
+    if label.dtype == tf.string:
+        raise ValueError(
+            "The labels are texts; expected numbers. keras.layers.StringLookup(num_oov_indices=0) "
+            "numbers names of classes."
+        )
+    shape, wanted = (
+        label.shape,
+        [[], [1]] if output.family == "categorical" or size == 1 else [[size]],
+    )
+    if shape.rank is None or any(shape.is_compatible_with(each) for each in wanted):
+        return
+    if output.family == "categorical":
+        remedy = "Of one-hot rows: dataset.map(lambda x, y: (x, tf.argmax(y, -1)))."
+        raise ValueError(
+            f"The labels have the shape {tuple(shape)}; expected one class index from 0 to "
+            f"{size - 1} for each example. {remedy}"
+        )
+    raise ValueError(
+        f"The labels have the shape {tuple(shape)}, and event_size={size} says that each example "
+        f"has {size} targets. Give labels of shape {(size,)}, or the number they have."
+    )
 
 
 def _validate_training(name, train):

@@ -132,6 +132,13 @@ class Joint(Output):
         labels: dict[str, tf.Tensor],
         weights: dict[str, Any] | None = None,
     ) -> tf.Tensor:
+        # What has the weight 0 needs no labels.
+        given = {name: labels[name] for name in labels if labels[name] is not None}
+        left_out = [n for n, weight in self.weights.items() if weight == 0.0 and n not in given]
+        if left_out:
+            kept = {n: each for n, each in self.outputs.items() if n not in left_out}
+            rest = Joint(kept, {name: self.weights[name] for name in kept})
+            return rest.negative_log_likelihood(distribution, given, weights)
         return self._sum("negative_log_likelihood", distribution, labels, weights=weights)
 
     def compare(

@@ -4,7 +4,6 @@ import functools
 import itertools
 import math
 import os
-import pathlib
 import re
 import shutil
 import time
@@ -325,7 +324,7 @@ def record(
         FloatingPointError: if the teacher gives no finite answer.
         OSError: if the disk is full; what was written stays.
     """
-    recording, directory = Recording(teacher, x, y, **settings), pathlib.Path(directory)
+    recording, directory = Recording(teacher, x, y, **settings), files.at_home(directory)
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"{directory} is a file; a store is a directory. Give a new one.")
     directory.mkdir(parents=True, exist_ok=True)

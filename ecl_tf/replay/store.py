@@ -1,7 +1,6 @@
 """Reads a store: the recorded samples, drawn again, with the teacher's answers."""
 
 import os
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import divergences, outputs, samplers
-from ecl_tf._internal import identity, random
+from ecl_tf._internal import files, identity, random
 from ecl_tf.data import splits
 from ecl_tf.replay import compact, draws, manifest
 from ecl_tf.replay.recording import Recording, candidates_of, means
@@ -91,8 +90,8 @@ class Store:
 
     def __init__(self, directory: str | os.PathLike, verify: bool = True):
         """Takes the arguments that the class describes."""
-        self.directory = pathlib.Path(directory)
-        self._manifest = manifest.read(directory)
+        self.directory = files.at_home(directory)
+        self._manifest = manifest.read(self.directory)
         self.plan = self._manifest["plan"]
         self.steps, self.batch_size = self.plan["steps"], self.plan["batch_size"]
         manifest.require_known(self.directory, self._manifest["shards"])
@@ -160,7 +159,7 @@ class Store:
             "generators": identity.fingerprint_of_models(base.models),
             **({} if about is None else {"about": about}),
         }
-        self._require(here)
+        self._require(here, x, y)
         if self.holds_samples:
             samples_of = self._held(rows, prepare)
         else:
@@ -237,7 +236,7 @@ class Store:
             about=about,
             **{name: self.plan[name] for name in settings},
         )
-        self._require(recording.plan)
+        self._require(recording.plan, x, y)
         largest, count = 0.0, min(-(-rows // self.batch_size), self.steps)
         records = self._records(seed, 0).take(count).map(self._parse)
         if self.holds_samples:
@@ -260,10 +259,16 @@ class Store:
                 )
         return largest
 
-    def _require(self, here):
-        """Raises ValueError unless these parts of the plan are those of the store."""
+    def _require(self, here, x, y):
+        """Raises ValueError unless these parts of the plan, of x and y, are those of the store."""
         there = {name: self.plan.get(name) for name in here}
         remedy = "Give what was recorded, or record again."
+        recorded = self.plan["data"].get("fingerprint")
+        if recorded != here["data"]["fingerprint"]:
+            if y is None:
+                remedy += " If it was recorded with labels, give y too: store.batches(x, y)."
+            elif draws.Rows(x).fingerprint == recorded:
+                remedy = "It was recorded without labels. Leave y out: store.batches(x)."
         manifest.require_equal(there, here, self.directory, remedy)
 
     def _records(self, seed, first):

@@ -4,7 +4,6 @@ import concurrent.futures
 import errno
 import json
 import os
-import pathlib
 import re
 import tempfile
 import warnings
@@ -28,7 +27,7 @@ class Files:
     """
 
     def __init__(self, directory, keep):
-        self.directory, self.keep = pathlib.Path(directory), require.whole("keep", keep, 1)
+        self.directory, self.keep = files.at_home(directory), require.whole("keep", keep, 1)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -174,6 +174,9 @@ def _require_arguments(model, directory, kwargs):
         raise ValueError(f"directory must be the path of a directory; got {directory!r}.")
     if not getattr(model, "compiled", False):
         raise ValueError("Compile the model before resume.fit, as before every other fit.")
+    require.counts(
+        **{name: kwargs.get(name) for name in ("validation_steps", "validation_batch_size")}
+    )
     taken = {"x", "y", "batch_size", "epochs", "initial_epoch", "validation_split", "sample_weight"}
     if given := sorted(taken & kwargs.keys()):
         raise ValueError(

@@ -1,13 +1,12 @@
 """Samples of a learned generator."""
 
 import os
-import pathlib
 from typing import Any, Self
 
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import keras_files, random, symbolic
+from ecl_tf._internal import files, keras_files, random, symbolic
 from ecl_tf._internal.batches import as_type
 from ecl_tf.samplers.sampler import Sampler, Samples, row_count
 
@@ -40,7 +39,8 @@ class Generated(Sampler):
 
     def __init__(self, model: keras.Model | str | os.PathLike):
         if isinstance(model, (str, os.PathLike)):
-            if not pathlib.Path(model).is_file():
+            model = files.at_home(model)
+            if not model.is_file():
                 raise FileNotFoundError(f"There is no generator at {model}.")
             model = keras_files.load(model)
         latent = symbolic.inputs_of(model) if isinstance(model, keras.Model) else None

@@ -113,6 +113,13 @@ def check(output, values):
     tolerance = 1e-2 + given.shape[-1] / 512
     adds_up = np.all(np.abs(given.sum(-1) - 1.0) <= tolerance)
     if not inside or (output.family == "categorical" and not adds_up):
+        if inside and output.family == "categorical":
+            raise ValueError(
+                f"The network's answers are numbers between 0 and 1 that don't add up to 1: "
+                f"{given[0]}. If each is a yes/no probability by itself (a sigmoid's), say "
+                f"output='bernoulli'; {output!r} takes probabilities of classes, of which one is "
+                "right (a softmax's)."
+            )
         raise ValueError(
             f"The network's answers are no probabilities of {output!r} (they leave [0, 1] or "
             f"don't add up to 1): {given[0]}. Say {_CHOICES}."
@@ -239,7 +246,13 @@ def as_logits(
     >>> bool(np.allclose(tf.nn.softmax(logits(x)), model(x), atol=1e-6))
     True
     """
-    output = outputs.get(output)
+    output = outputs.get(output, symbolic.shape_for(output, model, "model"))
+    parts = output.outputs.values() if isinstance(output, outputs.Joint) else [output]
+    if not any(part.makes_probabilities for part in parts):
+        raise ValueError(
+            "as_logits is for networks that answer with probabilities, of categorical and "
+            f"Bernoulli outputs; {output!r} has none. Use the network as it is."
+        )
     given = by_part("probabilities", output)
     remedy = "Use it as it is, without as_logits."
     require_probabilities(output, model, given, remedy)

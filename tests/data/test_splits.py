@@ -240,6 +240,20 @@ def test_images_of_0_to_255_are_uint8_in_every_part(monkeypatch):
         load(*[dataset("uint8")] * 3, decode=lambda x, seed: tf.cast(x, tf.float32))
 
 
+def test_parts_that_are_no_pairs_of_inputs_and_a_label_are_refused():
+    x, y = np.zeros((6, 2), "float32"), np.arange(6) % 3
+    tensors = tf.data.Dataset.from_tensor_slices
+    right = tensors((x, y))
+    for part, message in [
+        ((x, y), r"test split of 'mine' is a tuple; .*from_tensor_slices"),
+        (tensors(x), r"examples without labels.*\(inputs, label\)"),
+        (tensors((x, y, np.ones(6))), r"examples of 3 parts.*Weights"),
+        (tensors({"image": x, "label": y}), r"without labels.*row\['label'\]"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            splits.require_usable(splits.Splits(right, right, part, event_size=3), "mine")
+
+
 def test_labels_that_are_no_classes_batches_and_other_shapes_are_refused():
     def part(labels, size=2):
         x = np.zeros((len(labels), size), "float32")

@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from tiny import rows
 
 from configs import table
-from ecl_tf import outputs
+from ecl_tf import data, outputs
 from ecl_tf.experiments import settings
 from ecl_tf.experiments.experiment import Experiment
 
@@ -105,6 +105,13 @@ def test_a_table_of_classes_is_learnt_and_one_of_targets_refused(tmp_path):
     config.data.classes = False
     with pytest.raises(ValueError, match=r"--config.data.classes=True"):
         Experiment(config)
+
+
+def test_one_hot_labels_are_refused_when_the_data_is_read(digits_config, experiment):
+    rows = experiment.splits.validation.map(lambda x, y: (x, tf.one_hot(y, 10)))
+    splits = data.Splits(rows, rows, rows, event_size=10)
+    with pytest.raises(ValueError, match=r"config.data.*\(10,\).*class index.*tf.argmax"):
+        Experiment(digits_config, splits=splits)
 
 
 @pytest.mark.parametrize("rate", [1e9, 1e30])

@@ -317,6 +317,14 @@ def test_a_store_answers_for_its_own_samples_only(mixed):
     refuses(r"stored answers are categorical.*normal, of size 3", data, units=6, output="normal")
 
 
+def test_labels_that_are_missing_or_too_many_are_named(mixed, tmp_path):
+    with pytest.raises(ValueError, match=r"with labels, give y too: store\.batches\(x, y\)"):
+        mixed.batches(X)
+    store = recorded(tmp_path, network(), y=None, sampler="Empirical", epochs=1)
+    with pytest.raises(ValueError, match=r"without labels\. Leave y out"):
+        store.batches(X, Y)
+
+
 def test_prepare_may_lose_sizes(tmp_path):
     def prepare(x, seed):
         return tf.py_function(lambda rows: rows, [x], x.dtype)

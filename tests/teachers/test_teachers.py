@@ -185,6 +185,10 @@ def test_of_named_outputs_each_answers_with_its_own():
 def test_what_is_said_of_the_answers_must_be_so():
     with pytest.raises(ValueError, match=r"linear layer.*no probabilities"):
         Ensemble(linear(4), "categorical", answer="probabilities")
+    with pytest.raises(ValueError, match=r"as_logits is for.*Normal.*has none"):
+        teachers.as_logits(linear(2), "normal")
+    with pytest.raises(ValueError, match=r"output='bernoulli'"):
+        Ensemble(ends_in(tf.sigmoid)[0], "categorical", answer="probabilities")
     hidden, _ = ends_in(tf.nn.softmax)
     for answer in (None, "logits"):
         with pytest.raises(ValueError, match=r"add up to 1.*answer='probabilities'"):

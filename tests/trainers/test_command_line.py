@@ -136,6 +136,12 @@ def failing(error, monkeypatch, capsys, *flags):
     return exit_info.value.code, capsys.readouterr().err
 
 
+def test_a_home_directory_after_a_flag_is_the_users(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    given = command_line._with_paths(["script", "--workdir=~/run", "--config=digits", "--x=a~b"])
+    assert list(given)[1::2] == ["--workdir=/home/me/run", "--x=a~b"]
+
+
 def test_ctrl_c_tells_the_command_that_continues(monkeypatch, capsys):
     flag = "--checkpoint_every=5 steps"
     code, errors = failing(KeyboardInterrupt(), monkeypatch, capsys, flag)
