@@ -5,7 +5,7 @@ from ecl_tf.experiments import headroom, settings
 
 
 def test_the_schedule_is_fitted_to_the_steps():
-    config = digits.get_config()  # Of 2,000 steps.
+    config = digits.get_config("one_split")  # Of 2,000 steps.
     config.student.train.schedule = {"name": "cosine", "warmup_steps": 100}
     train = settings.parse(headroom.shortened(config, 500)).student.train
     assert (train.steps, train.epochs, train.schedule.warmup_steps) == (500, 1, 25)
