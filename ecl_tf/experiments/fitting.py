@@ -25,8 +25,9 @@ class Stopwatch(keras.callbacks.Callback):
         super().__init__()
         self.seconds = 0.0
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self._last = time.monotonic()
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 0:  # Later than `on_epoch_begin`, whose clock a continued epoch would put back.
+            self._last = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
         now = time.monotonic()
