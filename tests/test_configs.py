@@ -1,6 +1,7 @@
 """Every configuration: what it names is there, what it says is meant, and it runs."""
 
 import inspect
+import pkgutil
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ from absl import flags
 from ml_collections import config_flags
 
 import ecl_tf
-from ecl_tf import data, models, outputs, preprocessing, samplers
+from ecl_tf import models, outputs, preprocessing, samplers
 from ecl_tf.experiments import grid, optimizers, settings, work_directory
 
 FILES = {
@@ -20,6 +21,7 @@ FILES = {
     "fashion_mnist": ["", "mlp", "transformer"],
     "imagenet": ["", "runlocal"],
     "mpii_gaze": ["", "runlocal"],
+    "recipes": ["", "friedman", "digits", "rotated_digits", "casp", "fashion_mnist"],
     "relatives": ["", "mlp"],
     "rotated_digits": [""],
     "schedules": ["", "digits", "ensembles", "convnet_5000", "transformer_all", "casp"],
@@ -60,10 +62,14 @@ def test_every_file_is_tested(request):
     assert files == {*FILES, "common"}
 
 
+def _full(name):
+    return name if ":" in name else f"ecl_tf.data:{name}"
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_what_is_named_exists_and_fits(name, tmp_path):
     config = settings.parse(load(name))
-    known = inspect.signature(getattr(data, config.data["name"])).parameters
+    known = inspect.signature(pkgutil.resolve_name(_full(config.data["name"]))).parameters
     assert set(config.data) - {"name"} <= set(known)
     output = outputs.get(config.output)
     families = {"accuracy": "categorical", "angular_error": "normal", "rmse": "normal"}

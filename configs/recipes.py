@@ -1,0 +1,122 @@
+"""Candidates for the default recipe, side by side; the argument is the experiment.
+
+    ecl-tf compare --config=recipes:letters --workdir=runs/recipes_letters
+
+Experiments: letters and friedman (tables drawn by scikit-learn), digits (another split than
+those reported), rotated_digits, casp, fashion_mnist. What is changed: whether uncertain
+candidates are chosen, the label weight, on which rows labels are learned, and the temperature.
+A recipe is to be chosen by the validation scores, in results.json. Results: docs/results/tables.md.
+"""
+
+import numpy as np
+import tensorflow as tf
+from ecl_tf.configs import casp, common, digits, fashion_mnist, rotated_digits
+from sklearn import datasets, model_selection
+
+from ecl_tf.data.splits import Splits
+
+
+def letters(train_size: int = 2000, seed: int = 0) -> Splits:
+    """Classification: 26 classes by 16 numbers, several clusters each; the rest is held out."""
+    x, y = datasets.make_classification(
+        n_samples=train_size + 6000,
+        n_features=16,
+        n_informative=12,
+        n_redundant=2,
+        n_classes=26,
+        n_clusters_per_class=3,
+        class_sep=1.8,
+        flip_y=0.02,
+        random_state=seed,
+    )
+    return _splits(x, y.astype("int64"), train_size, seed, 26)
+
+
+def friedman(train_size: int = 1000, seed: int = 0) -> Splits:
+    """Regression: Friedman's first function of ten numbers, with noise of one unit."""
+    x, y = datasets.make_friedman1(train_size + 6000, noise=1.0, random_state=seed)
+    return _splits(x, y[:, None].astype("float32"), train_size, seed, 1)
+
+
+def _splits(x, y, train_size, seed, event_size):
+    x = x.astype("float32")
+    own_x, rest_x, own_y, rest_y = model_selection.train_test_split(
+        x, y, train_size=train_size, random_state=seed
+    )
+    held = [np.array_split(rest_x, 2), np.array_split(rest_y, 2)]
+    parts = [(own_x, own_y), *zip(*held, strict=True)]
+    return Splits(*map(tf.data.Dataset.from_tensor_slices, parts), event_size=event_size)
+
+
+def get_config(experiment="letters"):
+    common.require("experiment", experiment, _EXPERIMENTS)
+    config = _EXPERIMENTS[experiment]()
+    chosen = config.xcl.sampler.to_dict()
+    half = common.sampler("Choice", samplers=("Empirical", "Mix"))
+
+    def labelled(sampler, weight, rows="unmodified"):
+        return {"sampler": sampler, "label_weight": weight, "label_rows": rows}
+
+    with config.unlocked():
+        config.methods = {
+            "not chosen": labelled(half, 0.0),
+            "not chosen, labels 1/10": labelled(half, 0.1),
+            "not chosen, labels 3/10": labelled(half, 0.3),
+            "not chosen, labels 1": labelled(half, 1.0),
+            "not chosen, appended labels 1": labelled(half, 1.0, "appended"),
+            "chosen, labels 3/10": labelled(chosen, 0.3),
+            "chosen, labels 1": labelled(chosen, 1.0),
+            "inputs, labels 1": labelled("Empirical", 1.0, "appended"),
+        }
+        if config.output == "categorical":
+            config.methods["T = 4"] = {"sampler": chosen, "temperature": 4.0}
+            config.methods["not chosen, T = 4"] = {"sampler": half, "temperature": 4.0}
+        config.kd.label_weights = (0.0,)
+        config.seeds, config.tuning_seeds = 3, 1
+    return config
+
+
+def _table(function, make, network, steps):
+    return make(
+        tuning_seeds=1,
+        data={"name": f"ecl_tf.configs.recipes:{function}", "train_size": 2000, "seed": 0},
+        teacher={
+            "members": 4,
+            "calibrate": True,
+            "network": {"name": "mlp", "widths": (256, 256), "dropout": 0.1, **network},
+            "train": common.train(3000, 2e-3, 128),
+        },
+        student={
+            "network": {"name": "mlp", "widths": (48, 48), **network},
+            "train": common.train(steps, 3e-3, 128, epochs=5),
+        },
+    )
+
+
+def _letters():
+    return _table("letters", common.classification, {"preprocessing": ("Normalization",)}, 5000)
+
+
+def _friedman():
+    def make(**settings):
+        return common.regression(event_size=1, min_scale=0.05, score="rmse", **settings)
+
+    config = _table("friedman", make, {"preprocessing": ("Normalization",)}, 5000)
+    config.data.train_size = 1000
+    return config
+
+
+def _digits():
+    config = digits.get_config("one_split")
+    config.data.seed = 10
+    return config
+
+
+_EXPERIMENTS = {
+    "letters": _letters,
+    "friedman": _friedman,
+    "digits": _digits,
+    "rotated_digits": rotated_digits.get_config,
+    "casp": casp.get_config,
+    "fashion_mnist": fashion_mnist.get_config,
+}
