@@ -45,7 +45,11 @@ def _splits(x, y, train_size, seed, event_size):
     )
     held = [np.array_split(rest_x, 2), np.array_split(rest_y, 2)]
     parts = [(own_x, own_y), *zip(*held, strict=True)]
-    return Splits(*map(tf.data.Dataset.from_tensor_slices, parts), event_size=event_size)
+    train, validation, test = map(tf.data.Dataset.from_tensor_slices, parts)
+    if event_size > 1:
+        return Splits(train, validation, test, event_size)
+    mean, stddev = own_y.mean(0), own_y.std(0)
+    return Splits(train, validation, test, 1, target_mean=mean, target_stddev=stddev)
 
 
 def get_config(experiment="letters"):

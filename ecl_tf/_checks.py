@@ -230,7 +230,8 @@ def explaining_fixed_rows(asked):
         for role, network in _with_roles(asked):
             rows = _built_for(network)
             if rows is not None and not _takes_rows(network, rows + 1):
-                found = "a step failed, most likely on another number (its error is above)"
+                reason = str(error).strip().splitlines()[0][:300]
+                found = f"a step failed, perhaps on another number: {reason}"
                 raise ValueError(_of_fixed_rows(role, network, found)) from error
         raise
 
@@ -339,7 +340,10 @@ def refusals(x, raw, member_outputs, asked):
     outside, message = ranges.outside(_with_roles(asked), x)
     if message:
         found.append((outside, message))
-    members = getattr(asked.teacher, "members", [])
+    members = list(getattr(asked.teacher, "members", []))
+    if len(member_outputs) < len(members):  # Some were drawn; any may be one that is not sure.
+        unsure = [m for m in members if not probabilities.is_sure(asked.teacher.output_kind, m)]
+        members = [(unsure or members)[0]] * len(member_outputs)
     of_teacher = zip(members, member_outputs, strict=False)
     for role, output, answered in (
         ("student", asked.output, [(asked.student, raw)]),
@@ -697,4 +701,4 @@ def _read_as_recorded(samples, teacher, sampler):
         return True  # A live teacher: only the samples are recorded.
     rows = keras.tree.flatten(samples.inputs)[0].shape[0]
     as_many = sampler.candidates == 1 or rows in (None, teacher.batch_size * sampler.candidates)
-    return type(getattr(sampler, "base", sampler)).__name__ == teacher.sampler and as_many
+    return type(sampler.proposer).__name__ == teacher.sampler and as_many

@@ -77,6 +77,11 @@ def weigh(output, raw, masks=None, sample_weight=None, labels=None, kept=None):
             of_loss[name] *= tf.math.divide_no_nan(all_of_them, counted_sum)
             if not name:  # The sum of several outputs' losses has no one number of positions.
                 counts["loss"] = tf.math.divide_no_nan(counted_sum, rows)
+    if kept is not None and "" not in parts:  # It is the same for all outputs.
+        sums = tf.stack(
+            [tf.reduce_sum(tf.cast(kept, tf.float32)), tf.cast(tf.size(kept), tf.float32)]
+        )
+        counts["loss"] = tf.math.divide_no_nan(*tf.unstack(_over_replicas(sums)))
     if "" in parts:
         return Weights(of_loss[""], of_mean[""], counts)
     if all(factor is None for factor in of_loss.values()):

@@ -125,8 +125,9 @@ class WarmRestarts(keras.callbacks.Callback):
                 f"epochs={self.max_steps // steps}, or fewer cycles."
             )
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch_begun_at = self.step
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        # Of a continued epoch the rest is counted from 0.
+        self._epoch_begun_at = self.step - batch
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.step = self._epoch_begun_at + batch + 1

@@ -363,10 +363,7 @@ class Distiller(keras.Model):
         draw = self.sampler.keep if is_recorded else self.sampler
         append = _checks.appends(self.sampler, self.label_weight, self.label_rows)
         source, source_labels = x, y
-        base = self.sampler
-        if isinstance(base, samplers.Uncertain):
-            base = base.base
-        keeps_inputs = isinstance(base, samplers.Empirical)
+        keeps_inputs = isinstance(self.sampler.proposer, samplers.Empirical)
         if not (is_recorded or keeps_inputs):
             source, source_labels = batches.without_padding((x, y), sample_weight)
         seed = self._next_seed(x, first_row)

@@ -211,8 +211,8 @@ class ExportedStudent:
             inputs: a tensor (batch, ...), or a dict of them by the names of `input_names`.
 
         Raises:
-            ValueError: if the inputs have other names, shapes, are no numbers where these are
-                expected, or images are whole numbers where the student takes floating point: it
+            ValueError: if the inputs have other names or shapes, are no numbers where numbers are
+                expected, or are images of whole numbers where the student takes floating point: it
                 learned on images of one scale, which the type does not tell.
         """
         has = f"The student has the inputs {self.input_names}"

@@ -72,7 +72,7 @@ def verdict(evidence: Evidence) -> Verdict:
     In this order: a teacher that is behind labels has to become better, and one that is ahead by
     less than 5 % of ERM's error teaches little beyond them, unless the standard error leaves that
     open. Ordinary distillation is enough if its divergence on new inputs is below 0.005 nats. XCL
-    is worth trying if at least 50 % of that divergence are found on new inputs only, and not if
+    is worth trying if at least 50 % of that divergence is found on new inputs only, and not if
     less than 35 % are; then it is KD, or labels where these are ahead of KD.
 
     Args:
@@ -108,9 +108,9 @@ def verdict(evidence: Evidence) -> Verdict:
         )
         return Verdict("KD", tuple(known), ("a better teacher",))
     share, remedies = evidence.mendable, _remedies(evidence)
-    found = f"{100 * max(share, 0.0):.0f} % of that are found on new inputs only"
+    found = f"{100 * max(share, 0.0):.0f} % of that is found on new inputs only"
     if share >= _MENDABLE:
-        return Verdict("XCL", (*known, f"{found}: samples can mend them."), remedies)
+        return Verdict("XCL", (*known, f"{found}: samples can mend that."), remedies)
     if share >= _FITTED:
         known.append(f"{found}, neither much nor little: a comparison tells whether samples help.")
         return Verdict("inconclusive", tuple(known), remedies)

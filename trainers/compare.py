@@ -14,7 +14,7 @@ with a teacher and students of its own; settings are chosen once for all of them
 means over the splits. With config.data.held_out="all" it does so for each of config.folds, in
 WORKDIR/FOLD, and averages their test scores. With config.grid, pairs of a setting's name and its
 values (or a dict of named values), it does so for every combination, in WORKDIR/cells, where
-cells of equal data and teacher settings share the teacher:
+cells of equal data and teacher settings share the teacher (but for those with splits or folds):
 
     grid = (("data.train_size", (1000, 5000)), ("student.train.steps", (2000, 6000)))
 

@@ -1,11 +1,12 @@
 """Is extracurricular learning worth it here? A verdict in minutes, before any long training.
 
-    ecl-tf headroom --config=digits --workdir=runs/digits
+    ecl-tf headroom --config=digits:one_split --workdir=runs/one_split
 
 trains the teacher (or takes WORKDIR/teacher, --teacher, or config.teacher.pretrained), and short
 students: one on labels, and one by ordinary distillation, which is trained for half of the steps,
-too. From their scores on validation data and their divergences from the teacher, on training inputs
-and on new ones, it tells what is worth trying, and why:
+too; of numbers also one by squared error to the teacher's mean. From their scores on validation
+data and their divergences from the teacher, on training inputs and on new ones, it tells what is
+worth trying, and why:
 
     XCL             samples beyond the training inputs
     KD              ordinary distillation; a larger student or more steps would do more
@@ -13,10 +14,11 @@ and on new ones, it tells what is worth trying, and why:
     better teacher  this one knows no more than the labels
     inconclusive    the numbers speak for neither
 
-It writes WORKDIR/headroom.json. The test split is not read. `ecl-tf compare` may go on in the same
-work directory, with the same teacher. A run that was stopped continues with the same command.
-Before the first training every kind of training takes one step, so that a wrong setting is told at
-once; --dry_run does no more than that, and says how long all would take.
+It writes WORKDIR/headroom.json. The test split is not read. `ecl-tf compare` of a single experiment
+(no splits, folds or grid) may go on in the same work directory, with the same teacher. A run that
+was stopped continues with the same command. Before the first training every kind of training takes
+one step, so that a wrong setting is told at once; --dry_run does no more than that, and says how
+long all would take.
 """
 
 from absl import flags

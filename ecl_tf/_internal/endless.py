@@ -23,6 +23,10 @@ def is_endless(x):
     return isinstance(x, keras.utils.PyDataset) and x.num_batches is None
 
 
+# Within a function these may end what repeats; `zip` ends with the shortest.
+_ENDING = ("TakeDataset", "TakeWhileDataset", "ZipDataset")
+
+
 def _never_ends(dataset):
     count = int(dataset.cardinality())
     if count == tf.data.INFINITE_CARDINALITY or count >= _ENDLESS:
@@ -47,7 +51,7 @@ def _makes_endless(dataset):
         return False
     graph = function.function.graph
     operations = graph.get_operations()
-    if any(each.type in ("TakeDataset", "TakeWhileDataset") for each in operations):
+    if any(each.type in _ENDING for each in operations):
         return False
     counts = [each.inputs[1] for each in operations if each.type == "RepeatDataset"]
     return any(tf.get_static_value(count) == -1 for count in counts)
@@ -60,6 +64,8 @@ class Watch(keras.callbacks.Callback):
         **arguments: for "train", "test" and "predict" the argument that would say how many
             batches to take, such as train="steps_per_epoch".
     """
+
+    async_safe = True  # It looks at nothing that a step computes, so Keras need not wait for it.
 
     def __init__(self, **arguments):
         super().__init__()

@@ -80,7 +80,11 @@ def require_shapes(inputs, model, role):
         return  # Nested lists of numbers are one tensor.
     for (path, its), own in zip(taken, given, strict=True):
         own_shape = tf.TensorShape(own.shape)
-        if own_shape.rank is None or _fits(own_shape[1:], tf.TensorShape(its.shape)[1:]):
+        its_shape = tf.TensorShape(its.shape)
+        if isinstance(model, keras.Sequential) and own_shape.rank == its_shape.rank:
+            # Keras runs its layers on other sizes than it was built for.
+            its_shape = tf.TensorShape([*own_shape[:-1], its_shape[-1]])
+        if own_shape.rank is None or _fits(own_shape[1:], its_shape[1:]):
             continue
         name = path[-1] if path and isinstance(path[-1], str) else its.name
         of_one = f" {name!r}" if len(taken) > 1 else ""

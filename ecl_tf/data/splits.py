@@ -119,6 +119,8 @@ def require_usable(splits: Splits, name: str) -> None:
     parts = ("train", "validation", "test", "spare")
     for part in parts[:-1]:
         _require_pairs(getattr(splits, part), f"The {part} split of {name!r}")
+    if splits.spare is not None:
+        _require_spare(splits.spare, f"The spare split of {name!r}")
     for part in parts if splits.spare is not None else parts[:-1]:
         dataset = getattr(splits, part)
         length = int(dataset.cardinality())
@@ -143,6 +145,17 @@ def require_usable(splits: Splits, name: str) -> None:
         if (decode := splits.decode) is not None and streamed:
             dataset = dataset.map(lambda x, *rest: (decode(x, tf.constant([0, 0])), *rest))
         _require_images_in_range(dataset, what)
+
+
+def _require_spare(dataset, what):
+    """Refuses what is no `tf.data.Dataset` of (inputs,), or of (inputs, label)."""
+    element = dataset.element_spec if isinstance(dataset, tf.data.Dataset) else None
+    if not isinstance(element, tuple) or len(element) > 2:
+        raise ValueError(
+            f"{what} is {'a Dataset of other examples' if element else type(dataset).__name__}; "
+            "expected a tf.data.Dataset of (inputs,) or (inputs, label). Make it one: "
+            "tf.data.Dataset.from_tensor_slices((inputs,)), or dataset.map(lambda x: (x,))."
+        )
 
 
 def _require_pairs(dataset, what):

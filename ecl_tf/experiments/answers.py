@@ -52,9 +52,10 @@ def suffice(experiment, sampler=None, labels=None, spare=False, **_):
     """Whether a distillation with these arguments asks about training rows alone, in memory.
 
     They are neither sampled, nor varied at random, nor mixed with their labels, and no others join
-    them.
+    them, and all of the teacher's members teach in every step.
     """
     is_fixed = experiment.splits.decode is None and experiment.splits.augment is None
+    is_fixed &= experiment.config.teacher.members_per_step is None
     is_ordinary = isinstance(samplers.get(sampler), samplers.Empirical)
     return is_fixed and is_ordinary and not labels and not spare
 

@@ -264,8 +264,10 @@ def _finish(together):
         _, (standard_kd, *others) = _settings(runs.experiment)
         finals.append([own_erm, standard_kd, *tuned, *others])
     label_weight = next(s for s in finals[0] if s.method == "XCL").arguments["label_weight"]
+    is_tuned = len(chosen) > 2
     remedy = "Let validation data decide: --config.xcl.label_weights='(0.0, 0.1, 0.3, 1.0)'."
-    methods.tell_of_labels(label_weight, remedy)
+    if not is_tuned:
+        methods.tell_of_labels(label_weight, remedy)
     for runs, final in zip(together, finals, strict=True):
         _, final_seeds = seeds(runs.experiment.config)
         for setting, seed in itertools.product(final, final_seeds):

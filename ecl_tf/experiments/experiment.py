@@ -190,7 +190,7 @@ class Experiment:
             classes = self.splits.event_size
 
             def soften(x, y):
-                return x, tf.one_hot(y, classes) * (1 - share) + share / classes
+                return x, tf.one_hot(tf.reshape(y, [-1]), classes) * (1 - share) + share / classes
 
             batches = batches.map(soften)
         if mix:

@@ -329,7 +329,8 @@ class Settings:
         folds: values of `data.held_out` to average over; none by default.
         splits: how often `ecl-tf compare` repeats all on other rows: split i has `data.seed` + i
             and `seed` + 100 i, a teacher and students of its own. Settings are chosen for all
-            splits together. 1 by default, typically 5 for small data.
+            splits together. Test rows differ where the data's `seed` draws them. 1 by default,
+            typically 5 for small data.
         grid: pairs of a setting's dotted name and its values, or a dict of named values:
             `ecl-tf compare` runs every combination. None by default, typically
             (("student.train.steps", (2000, 6000)),).

@@ -84,7 +84,7 @@ def planned(
     """
     epochs = experiment.config.replay_epochs
     sampler = samplers.get(sampler)
-    base = sampler.base if isinstance(sampler, samplers.Uncertain) else sampler
+    base = sampler.proposer
     of_samples = isinstance(sampler, samplers.Empirical) or label_rows == "unmodified"
     is_unlabelled = label_weight == 0.0 or of_samples
     if not epochs or labels or spare or not base.is_recordable or not is_unlabelled:

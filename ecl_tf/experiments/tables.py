@@ -71,7 +71,7 @@ def note(results):
         length = f"each trained until it got no better on validation data, at most {length}"
     if "splits" in results:
         seeds = f", {results['seeds']} seeds each" * (results["seeds"] > 1)
-        what = f"Test rows of {results['splits']} random splits{seeds}; mean over the splits"
+        what = f"Test rows of {results['splits']} splits{seeds}; mean over the splits"
     else:
         seeds = len(next(iter(results["final"].values())))
         split = f"Test splits of {results['folds']} folds" if "folds" in results else "Test split"

@@ -258,7 +258,7 @@ def means(inputs):
 
 def candidates_of(sampler):
     """The sampler whose draws are recorded: they don't depend on a student."""
-    base = sampler.base if isinstance(sampler, samplers.Uncertain) else sampler
+    base = sampler.proposer
     if not base.is_recordable:
         raise ValueError(
             f"{base!r} asks the student in every draw, or keeps some of its samples, which a store "
@@ -439,8 +439,14 @@ def estimate(
     """
     recording = Recording(teacher, x, y, **settings)
     sizes, seconds = [], []
-    for drawn in itertools.islice(recording.drawn(), 1 + steps):
+    drawing = iter(recording.drawn())
+    for _ in range(1 + steps):
         begun = time.perf_counter()
+        drawn = next(drawing, None)
+        if drawn is None:
+            break
+        if not recording.holds_samples:  # Otherwise the teacher is asked for them.
+            begun = time.perf_counter()
         sizes.append(len(recording.example(*drawn)) + 16)  # TFRecord's frame.
         seconds.append(time.perf_counter() - begun)
     rows = recording.steps * recording.batch_size

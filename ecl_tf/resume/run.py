@@ -63,10 +63,8 @@ class Run:
         }
 
     def _settings_now(self):
-        """Those that are no longer what they were when the run began."""
         model, first = self.state.model, self.state.method or {}
-        found = {name: getattr(model, name) for name in _SETTINGS if name in first}
-        return {name: value for name, value in found.items() if value != first[name]}
+        return {name: getattr(model, name) for name in _SETTINGS if name in first}
 
     def require_same(self, path, about, finished):
         """Refuses the checkpoint of another run, and says what else differs.

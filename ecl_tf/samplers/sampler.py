@@ -141,6 +141,11 @@ class Sampler(Configured):
         suitable.require_before_data(self, networks)
 
     @property
+    def proposer(self) -> "Sampler":
+        """The sampler of the candidates, where this one chooses of them; here itself."""
+        return self
+
+    @property
     def parts(self) -> Sequence["Sampler"]:
         """The samplers that this one draws from; here itself."""
         return [self]

@@ -102,6 +102,10 @@ class Uncertain(Sampler):
         uncertainty.validate(self.score, networks)
 
     @property
+    def proposer(self) -> Sampler:
+        return self.base
+
+    @property
     def parts(self) -> Sequence[Sampler]:
         return self.base.parts
 

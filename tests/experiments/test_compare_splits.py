@@ -58,7 +58,7 @@ def test_splits_are_compared_by_one_choice_and_pooled(
     # The mean and the interval over the splits, by hand.
     assert (results["splits"], results["seeds"]) == (2, 1) and list(results["final"]) == METHODS
     rows = (tmp_path / "table.md").read_text().splitlines()
-    assert rows[-1].startswith("Test rows of 2 random splits; mean over the splits with 95 %")
+    assert rows[-1].startswith("Test rows of 2 splits; mean over the splits with 95 %")
     found = {"teacher": [part["teacher"]["accuracy"] for part in parts]}
     for method in METHODS:
         found[method] = np.ravel([tables.scores(part, method, "accuracy") for part in parts])

@@ -143,7 +143,7 @@ def test_divergences_the_oracles_share_and_the_verdict_by_hand(drawn):
     assert "the oracle closes: XCL 83 % (83 to 83), FunMatch -167 % (-167 to -167)." in note
     # ERM errs in 20 % and the teacher in 10; 90 % of KD's 0.10 are not there on training inputs.
     assert "What would help: samples." in note and "50 % below ERM's" in note
-    assert "90 % of that are found on new inputs only" in note
+    assert "90 % of that is found on new inputs only" in note
     results["teacher_quality"]["validation"]["accuracy"] = 0.79
     assert "What would help: a better teacher, then labels." in tables.note(results)
     # An average over folds says the same; results of earlier versions say nothing.

@@ -26,6 +26,10 @@ def again(number):
     return Data.from_tensors(number).repeat()
 
 
+def with_its_name(number):
+    return Data.zip(Data.range(3), again(number))
+
+
 def three_times(number):
     return Data.from_tensors(number).repeat(3)
 
@@ -50,6 +54,7 @@ def test_endless_data_is_found_behind_what_hides_it(subtests):
         "generator": generated().batch(2),
         "flat_map": NUMBERS.flat_map(three_times),
         "flat_map of parts": NUMBERS.flat_map(lambda number: again(number).take(2)),
+        "flat_map of lines with a label": NUMBERS.flat_map(with_its_name),
         "zip": Data.zip(some(FOREVER), some(NUMBERS)),
         "samples": Data.sample_from_datasets([some(NUMBERS), NUMBERS]),
         "choice": Data.choose_from_datasets([some(NUMBERS), NUMBERS], Data.range(2).repeat(3)),

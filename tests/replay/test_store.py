@@ -135,6 +135,13 @@ def test_samples_that_the_teacher_has_moved_are_stored_with_their_labels(tmp_pat
     assert history["loss"][1] < 0.9 * history["loss"][0] and "accuracy" in history
 
 
+def test_a_student_learns_from_stored_samples_that_are_all_moved(tmp_path):
+    store = recorded(tmp_path, sampler=samplers.TowardUncertainty(step=1e-4))
+    distiller = Distiller(network(seed=7), store.teacher, sampler=store.sampler)
+    history, _ = trained(distiller, store.batches(X, Y), run_eagerly=True)
+    assert history["loss"][1] < 0.9 * history["loss"][0]
+
+
 def test_the_store_does_not_depend_on_the_order_of_the_data(mixed, tmp_path):
     order = RNG.permutation(ROWS)
     recorded(tmp_path, x=X[order], y=Y[order], sampler="Mixup")
