@@ -9,10 +9,11 @@ import tensorflow as tf
 from ecl_tf import uncertainty
 from ecl_tf._internal import random
 from ecl_tf.samplers.sampler import Sampler, Samples
+from ecl_tf.samplers.several import Several
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
-class Chain(Sampler):
+class Chain(Several):
     """Every sampler draws from what the one before it has drawn.
 
     So rows are augmented and then mixed, and teacher and student see the same: both get what the
@@ -38,30 +39,8 @@ class Chain(Sampler):
     """
 
     def __init__(self, samplers: Sequence[Sampler | str | dict[str, Any]]):
-        from ecl_tf.samplers import get
-
-        if not samplers:
-            raise ValueError("Chain needs at least one sampler; got none.")
-        self.samplers = [get(sampler) for sampler in samplers]
+        super().__init__(samplers)
         self.keeps_rows = all(sampler.keeps_rows for sampler in self.samplers)
-        self.asks_networks = any(sampler.asks_networks for sampler in self.samplers)
-        self.models = [model for sampler in self.samplers for model in sampler.models]
-
-    def validate(self, inputs: Any) -> None:
-        for sampler in self.samplers:
-            sampler.validate(inputs)
-
-    def validate_networks(self, networks: uncertainty.Networks) -> None:
-        for sampler in self.samplers:
-            sampler.validate_networks(networks)
-
-    @property
-    def parts(self) -> Sequence[Sampler]:
-        return [part for sampler in self.samplers for part in sampler.parts]
-
-    @property
-    def is_recordable(self) -> bool:
-        return all(sampler.is_recordable for sampler in self.samplers)
 
     def draw(self, inputs: Any, seed: tf.Tensor, networks: uncertainty.Networks | None) -> Samples:
         first, *others = random.split(seed, len(self.samplers))

@@ -9,10 +9,11 @@ import tensorflow as tf
 from ecl_tf import uncertainty
 from ecl_tf._internal import random
 from ecl_tf.samplers.sampler import Sampler, Samples, per_row, row_count
+from ecl_tf.samplers.several import Several
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
-class Choice(Sampler):
+class Choice(Several):
     """Each row is drawn by one of several samplers, chosen at random.
 
     Every sampler runs on the whole batch and each row takes the result of one, so shapes
@@ -40,11 +41,7 @@ class Choice(Sampler):
         samplers: Sequence[Sampler | str | dict[str, Any]],
         probabilities: Sequence[float] | None = None,
     ):
-        from ecl_tf.samplers import get
-
-        if not samplers:
-            raise ValueError("Choice needs at least one sampler to choose from; got none.")
-        self.samplers = [get(sampler) for sampler in samplers]
+        super().__init__(samplers)
         if probabilities is None:
             probabilities = [1.0 / len(self.samplers)] * len(self.samplers)
         self.probabilities = [float(p) for p in probabilities]
@@ -58,24 +55,6 @@ class Choice(Sampler):
 
         chosen = zip(self.samplers, self.probabilities, strict=True)
         self.keeps_rows = any(sampler.keeps_rows for sampler, p in chosen if p > 0.0)
-        self.asks_networks = any(sampler.asks_networks for sampler in self.samplers)
-        self.models = [model for sampler in self.samplers for model in sampler.models]
-
-    def validate(self, inputs: Any) -> None:
-        for sampler in self.samplers:
-            sampler.validate(inputs)
-
-    def validate_networks(self, networks: uncertainty.Networks) -> None:
-        for sampler in self.samplers:
-            sampler.validate_networks(networks)
-
-    @property
-    def parts(self) -> Sequence[Sampler]:
-        return [part for sampler in self.samplers for part in sampler.parts]
-
-    @property
-    def is_recordable(self) -> bool:
-        return all(sampler.is_recordable for sampler in self.samplers)
 
     def draw(self, inputs: Any, seed: tf.Tensor, networks: uncertainty.Networks | None) -> Samples:
         rows = row_count(inputs)
