@@ -15,6 +15,15 @@ import tensorflow as tf
 from ecl_tf import outputs
 from ecl_tf._internal import positions
 
+# Of one-hot labels, with those of class indices.
+_SPARSE = {
+    keras.metrics.CategoricalAccuracy: "SparseCategoricalAccuracy",
+    keras.metrics.TopKCategoricalAccuracy: "SparseTopKCategoricalAccuracy",
+    keras.metrics.CategoricalCrossentropy: "SparseCategoricalCrossentropy",
+    keras.metrics.categorical_accuracy: "SparseCategoricalAccuracy",
+    keras.metrics.top_k_categorical_accuracy: "SparseTopKCategoricalAccuracy",
+    keras.metrics.categorical_crossentropy: "SparseCategoricalCrossentropy",
+}
 _IOU = keras.metrics.IoU, keras.metrics.MeanIoU
 
 
@@ -119,6 +128,12 @@ class LabelMetrics:
                     f"of {sorted(labels)}."
                 )
             output.validate_labels(y_true.shape, y_pred.shape)
+            sparse = _SPARSE.get(type(metric)) or _SPARSE.get(getattr(metric, "_fn", None))
+            if sparse and not outputs.is_one_hot(y_true, y_pred):
+                raise ValueError(
+                    f"The metric {metric.name!r} takes one-hot labels, and these are class "
+                    f"indices. Use keras.metrics.{sparse}()."
+                )
             known = output.known(y_true, y_pred)
             others = [mask, known, weight if weighted else None]
             others = [factor for factor in others if factor is not None]

@@ -168,6 +168,8 @@ class Distiller(keras.Model):
         self._temperature: float | tf.Variable = require.number("temperature", temperature)
         self.label_weight = require.number("label_weight", label_weight)
         self.label_rows = _checks.label_rows(label_rows)
+        if isinstance(feature_losses, keras.distillation.FeatureDistillation):
+            feature_losses = [feature_losses]
         self.feature_losses = list(feature_losses or [])
         self.seed = int(seed)
         _checks.numbers(self.temperature, self.label_weight, self.output_kind)
@@ -621,8 +623,8 @@ class Distiller(keras.Model):
         """Returns the student's raw outputs, as `keras.Model.predict` does, with its defaults.
 
         Raises:
-            ValueError: if the data is endless and `steps` is None, or its inputs have other
-                shapes than the student's.
+            ValueError: if the data is endless and `steps` is None, or its inputs have another
+                shape or scale than the student's.
         """
         require.counts(batch_size=batch_size, steps=steps)
         _checks.ends(x, steps, "steps")
@@ -631,6 +633,7 @@ class Distiller(keras.Model):
             if isinstance(x, tf.data.Dataset):
                 inputs, _, _ = keras.utils.unpack_x_y_sample_weight(inputs)
             own_inputs.require_shapes(inputs, self.student, "student")
+        _checks.inputs_in_range(x, self._networks())
         callbacks = endless.watched(callbacks, predict=(x, steps, "steps"))
         return super().predict(x, batch_size, verbose, steps, callbacks)
 

@@ -149,6 +149,15 @@ def test_only_the_rows_that_count_count_and_only_weighted_metrics_use_weights(ro
     assert answer["w"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_metrics_of_one_hot_labels_name_those_of_indices():
+    for metric in (keras.metrics.CategoricalAccuracy(), "categorical_accuracy"):
+        found = LabelMetrics(outputs.get("categorical"), [metric])
+        found.update(tf.one_hot([0, 1], 3), tf.eye(3)[:2])
+        assert found.metrics[0].result() == 1.0
+        with pytest.raises(ValueError, match=r"SparseCategoricalAccuracy\(\)"):
+            found.update(tf.constant([0, 1]), tf.eye(3)[:2])
+
+
 def test_joint_outputs_take_a_dict_of_metrics():
     given = {"kind": ["accuracy", "sparse_categorical_crossentropy"], "place": "mae"}
     labels, raw = {"kind": CLASSES, "place": TARGETS}, {"kind": LOGITS, "place": RAW_NORMAL}

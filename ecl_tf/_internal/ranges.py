@@ -280,6 +280,9 @@ def _of_operation(network, node, place, scale, offset):
             return _range((0.0, 255.0), scale, 0.0)
         if np.ndim(factor) or np.ndim(shift):
             return None
+        is_image = len(node.outputs[0].shape) == 4
+        if is_image and shift and np.isclose(-shift / factor, 0.5, rtol=1e-3):
+            return _range((0.0, 1.0), scale, offset)  # Its middle becomes 0.
         scale, offset = scale * factor, offset * factor + shift
     elif not (symbolic.passes_values_on(operation) or kind in _MOVES_VALUES):
         return None

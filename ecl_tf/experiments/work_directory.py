@@ -35,9 +35,14 @@ def check(workdir: str | pathlib.Path, config: ConfigDict, shares: bool = False)
         Its path.
 
     Raises:
-        ValueError: if it can't be made, is another experiment's, holds files that would be mixed
-            up with this one's, or another process works in it.
+        ValueError: if it is an empty text, can't be made, is another experiment's, holds files
+            that would be mixed up with this one's, or another process works in it.
     """
+    if not str(workdir):
+        raise ValueError(
+            "The work directory is an empty text (--workdir=). Name a directory; a point is the "
+            "current one."
+        )
     path = pathlib.Path(workdir)
     place = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):

@@ -325,6 +325,10 @@ def record(
         OSError: if the disk is full; what was written stays.
     """
     recording, directory = Recording(teacher, x, y, **settings), files.at_home(directory)
+    if not 0 <= worker < workers:
+        raise ValueError(
+            f"worker={worker} of workers={workers}; expected a number from 0 to workers - 1."
+        )
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"{directory} is a file; a store is a directory. Give a new one.")
     directory.mkdir(parents=True, exist_ok=True)
