@@ -1,7 +1,7 @@
 """How results are scored: means, gap reduction, error reduction, with intervals.
 
-Scores of several seeds are compared seed by seed (paired), the teacher's score is one
-number, or one for each of them. Errors (lower is better) and accuracies (higher is better)
+Scores of several seeds are compared seed by seed (paired). The teacher's score is one number, or
+one for each of them. Errors (lower is better) and accuracies (higher is better)
 are treated alike.
 """
 
@@ -96,7 +96,7 @@ def reduction(
         raise ValueError(
             f"Gap reduction compares seed by seed; got {student.shape} and {baseline.shape} scores."
         )
-    gain, gap = student - baseline, np.asarray(teacher, float) - baseline
+    gain, gap = student - baseline, teacher - baseline
     n, gain_mean, gap_mean = len(gain), gain.mean(), gap.mean()
     if abs(gap_mean) <= _ROUNDING * abs(teacher.mean()):
         return Interval(math.nan, math.nan, math.nan)
