@@ -1,21 +1,27 @@
 """Calls the function that a configuration names, with clear errors."""
 
+import importlib
 import inspect
 
 
 def call_by_name(kind, functions, name, arguments, *positional):
-    """Calls `functions[name](*positional, **arguments)`.
+    """Calls `functions[name]`, or the function that "module:function" names, with the arguments.
 
     Args:
         kind: what the functions make, for the message ("network").
         functions: dict from name to function.
-        name: the name that a configuration gives.
+        name: the name that a configuration gives, or "module:function" of a user's own.
         arguments: dict of keyword arguments that a configuration gives.
         *positional: arguments that it does not give.
 
     Raises:
         ValueError: if there is no such name, or the function has no such argument.
+        ModuleNotFoundError: if there is no such module.
     """
+    module, colon, function = name.partition(":")
+    if colon:
+        own = getattr(importlib.import_module(module), function, None)
+        functions = {name: own} if callable(own) else {}
     if name not in functions:
         expected = f"; expected one of {sorted(functions)}" if functions else ""
         raise ValueError(f"Unknown {kind} {name!r}{expected}.")

@@ -1,6 +1,5 @@
 """Data sets as `tf.data`, split into train, validation and test, deterministic."""
 
-import importlib
 from typing import Any
 
 from ecl_tf._internal.build import call_by_name
@@ -60,11 +59,6 @@ def load(name: str, **arguments: Any) -> Splits:
             are empty, without end, or hold values that are NaN or infinite.
         ModuleNotFoundError: if there is no such module.
     """
-    functions = _DATASETS
-    module, colon, function = name.partition(":")
-    if colon:
-        own = getattr(importlib.import_module(module), function, None)
-        functions = {name: own} if callable(own) else {}
-    splits = call_by_name("data set", functions, name, arguments)
+    splits = call_by_name("data set", _DATASETS, name, arguments)
     require_usable(splits, name)
     return splits

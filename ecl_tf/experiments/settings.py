@@ -197,7 +197,8 @@ class Teacher:
         members_per_step: how many members, drawn at random, teach in a step of a distillation;
             None, all, by default, typically 1 where their passes take most of it. See
             `ecl_tf.Ensemble`.
-        network: the name of a function of `ecl_tf.models`, its arguments, and perhaps
+        network: the name of a function of `ecl_tf.models`, or "module:function" of yours (see
+            `ecl_tf.models.build`), its arguments, and perhaps
             `preprocessing`, Keras layers by name; typically {"name": "convnet", "width": 16,
             "depth": 2}. None by default, for a teacher that is brought along.
         train: how the members are trained; None by default, for the same reason.

@@ -27,10 +27,11 @@ _NETWORKS = {name: globals()[name] for name in __all__ if name != "build"}
 
 
 def build(name: str, input_shape: Any, units: int, **arguments: Any) -> keras.Model:
-    """Builds a network by its name; returns a functional `keras.Model`.
+    """Builds a network by its name; returns a `keras.Model`.
 
     Args:
-        name: of a function of this package, such as "convnet".
+        name: of a function of this package, such as "convnet", or "module:function" of a function
+            of yours (input_shape, units, **arguments) -> `keras.Model` of raw outputs.
         input_shape: shape of one example, such as (height, width, channels) of an image; for
             several inputs a dict from name to shape, such as {"image": (36, 60, 1),
             "head_pose": (2,)}. "mlp" takes any shapes. The others take one image and any number
@@ -39,10 +40,28 @@ def build(name: str, input_shape: Any, units: int, **arguments: Any) -> keras.Mo
         **arguments: the network's own.
 
     Raises:
-        ValueError: if there is no such network, or it does not take an argument.
+        ValueError: if there is no such network, it does not take an argument, or a function of
+            yours returns no Keras model of so many units.
+        ModuleNotFoundError: if there is no such module.
 
     Example:
     >>> build("mlp", (8, 8, 1), units=10, widths=(32,)).output_shape
     (None, 10)
     """
-    return call_by_name("network", _NETWORKS, name, arguments, input_shape, units)
+    model = call_by_name("network", _NETWORKS, name, arguments, input_shape, units)
+    if name not in _NETWORKS:
+        _require_network(model, name, units)
+    return model
+
+
+def _require_network(model, name, units):
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"{name} returned {type(model).__name__}; expected a `keras.Model`, built for "
+            "(input_shape, units)."
+        )
+    if model.built and tuple(model.output_shape)[-1] != units:
+        raise ValueError(
+            f"{name} returned a network of the output shape {model.output_shape}; expected "
+            f"{units} raw outputs, its argument `units`."
+        )

@@ -1,6 +1,8 @@
 """Networks: parameter counts by hand or as published, shapes, clear errors."""
 
 import math
+import sys
+import types
 
 import keras
 import numpy as np
@@ -209,3 +211,19 @@ def test_the_vision_transformer_knows_where_a_patch_is():
 def test_impossible_networks_are_refused(name, shape, arguments, message):
     with pytest.raises(ValueError, match=message):
         models.build(name, shape, 10, **arguments)
+
+
+def test_a_network_of_ones_own_is_named_by_module_and_function(monkeypatch):
+    def small(input_shape, units, width=4):
+        return keras.Sequential([keras.Input(input_shape), keras.layers.Dense(width + units)])
+
+    own = types.SimpleNamespace(small=small, nothing=lambda input_shape, units: None)
+    monkeypatch.setitem(sys.modules, "own_networks", own)
+    model = models.build("own_networks:small", (5,), 3, width=0)
+    assert model.count_params() == 5 * 3 + 3
+    with pytest.raises(ValueError, match=r"output shape \(None, 7\); expected 3 raw outputs"):
+        models.build("own_networks:small", (5,), 3)
+    with pytest.raises(ValueError, match="nothing returned NoneType; expected"):
+        models.build("own_networks:nothing", (5,), 3)
+    with pytest.raises(ValueError, match="Unknown network 'own_networks:large'"):
+        models.build("own_networks:large", (5,), 3)
