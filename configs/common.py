@@ -5,8 +5,6 @@ from ml_collections.config_dict import FieldReference, placeholder
 
 KD_TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
 KD_LABEL_WEIGHTS = (0.0, 0.1, 0.3, 1.0)
-# Of which `compare` chooses for XCL; () leaves xcl.label_weight alone.
-XCL_LABEL_WEIGHTS: tuple[float, ...] = ()
 
 
 def experiment(**settings):
@@ -36,8 +34,8 @@ def experiment(**settings):
                 "divergence": "kl",
                 "temperature": 1.0,
                 "label_weight": 0.0,
-                "label_weights": XCL_LABEL_WEIGHTS,
                 "label_rows": "appended",
+                "choices": (),
             },
             **settings,
         }

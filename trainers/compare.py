@@ -24,7 +24,7 @@ The methods:
                  regression, squared error to the teacher's mean
     tuned KD     KL on the training inputs; the best temperature, then the best label weight
                  there, or standard KD's setting if it is better still
-    XCL          as config.xcl says; the best of config.xcl.label_weights, if there are several
+    XCL          as config.xcl says, or one of config.xcl.choices that is better
     oracle       with config.oracle: ordinary distillation on the training inputs and on the spare
                  ones that config.data.train_size leaves, which no sampler surpasses
     others       each of config.methods by its name: arguments of `ecl_tf.Distiller`, and

@@ -263,11 +263,9 @@ def _finish(together):
     for runs, own_erm, *tuned in zip(together, *chosen, strict=True):
         _, (standard_kd, *others) = _settings(runs.experiment)
         finals.append([own_erm, standard_kd, *tuned, *others])
-    label_weight = next(s for s in finals[0] if s.method == "XCL").arguments["label_weight"]
-    is_tuned = len(chosen) > 2
-    remedy = "Let validation data decide: --config.xcl.label_weights='(0.0, 0.1, 0.3, 1.0)'."
-    if not is_tuned:
-        methods.tell_of_labels(label_weight, remedy)
+    tried = methods.xcl_settings(together[0].experiment)
+    if not any(setting.arguments["label_weight"] for setting in tried):
+        methods.tell_of_labels(0.0, "Try --config.xcl.label_weight=0.3, or add it to xcl.choices.")
     for runs, final in zip(together, finals, strict=True):
         _, final_seeds = seeds(runs.experiment.config)
         for setting, seed in itertools.product(final, final_seeds):

@@ -286,9 +286,9 @@ class Experiment:
         return distiller.student
 
     def xcl_arguments(self):
-        """The `Distiller` arguments of config.xcl, with the one label weight of a single run."""
+        """The `Distiller` arguments of config.xcl as it is, whatever else it may be chosen from."""
         arguments = vars(self.config.xcl)
-        return {name: each for name, each in arguments.items() if name != "label_weights"}
+        return {name: each for name, each in arguments.items() if name != "choices"}
 
     def evaluate(self, model, split, output=None):
         """Scores a model's raw outputs on a split ("validation" or "test"); see `answers`.

@@ -93,39 +93,27 @@ def standard_kd(experiment: Experiment) -> Setting:
 
 
 def xcl_settings(experiment: Experiment) -> list[Setting]:
-    """Extracurricular learning as config.xcl says, by label weight.
+    """Extracurricular learning as config.xcl says, then each of config.xcl.choices.
 
     Raises:
-        ValueError: if there are more of them than ordinary distillation is tuned over, or
-            config.xcl.label_weight is none of config.xcl.label_weights.
+        ValueError: if they are more than ordinary distillation is tuned over, or one is none.
     """
     xcl = experiment.config.xcl
-    weights = xcl.label_weights or (xcl.label_weight,)
-    if xcl.label_weight and xcl.label_weight not in weights:
-        raise ValueError(
-            f"config.xcl.label_weight={xcl.label_weight} is none of config.xcl.label_weights="
-            f"{weights}, of which `ecl-tf compare` chooses. For this one alone say "
-            f"--config.xcl.label_weights='({xcl.label_weight},)'."
-        )
+    choices = settings.choices(xcl)
     temperatures = kd_temperatures(experiment)
     count = len(temperatures) + len(kd_beside(experiment, temperatures[0]))
-    if len(weights) > count:
+    if len(choices) >= count:
         raise ValueError(
-            f"config.xcl.label_weights={weights} tries {len(weights)} settings, and tuned KD has "
-            f"{count} to choose from, which would favour XCL. Give config.kd.label_weights as many."
+            f"config.xcl and its {len(choices)} choices are {len(choices) + 1} settings, and tuned "
+            f"KD has {count} to choose from, which would favour XCL. Give it no fewer: more of "
+            "config.kd.label_weights."
         )
-    one = _distillation("XCL", "config.xcl", xcl, experiment.xcl_arguments())
-    if len(weights) == 1 and not weights[0]:
-        return [one]
-    place = " on unmodified rows" if xcl.label_rows == "unmodified" else ""
-    return [
-        Setting(
-            "XCL",
-            f"{one.label}, label weight {weight:g}{place if weight else ''}",
-            {**one.arguments, "label_weight": weight},
-        )
-        for weight in weights
-    ]
+    tried = [_distillation("XCL", "config.xcl", xcl, experiment.xcl_arguments())]
+    for number, (name, choice) in enumerate(choices.items()):
+        place = f"config.xcl.choices[{number}]"
+        chosen = _distillation("XCL", place, choice, vars(choice))
+        tried.append(dataclasses.replace(chosen, label=name))
+    return tried
 
 
 def tell_of_labels(label_weight: float, remedy: str) -> None:

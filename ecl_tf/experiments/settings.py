@@ -68,9 +68,6 @@ Weights = Annotated[
     tuple[float, ...],
     Range("numbers >= 0, at least one", lambda v: v and all(map(_is_weight, v))),
 ]
-WeightsOrNone = Annotated[
-    tuple[float, ...], Range("numbers >= 0", lambda v: all(map(_is_weight, v)))
-]
 Names = Annotated[
     tuple[str, ...], Range("each name once", lambda values: len(set(values)) == len(values))
 ]
@@ -276,12 +273,13 @@ class Xcl(Distillation):
     """`xcl`: extracurricular learning.
 
     Attributes:
-        label_weights: what `ecl-tf compare` chooses the label weight from, on validation data;
-            () by default, which leaves `label_weight` alone; typically (0.0, 0.1, 0.3, 1.0),
-            or (0.0,) for no labels. All other commands take `label_weight`.
+        choices: what `ecl-tf compare` tries on validation data beside this section as it is: each
+            a dict of a `name` and some other values for the keys above; () by default, which tries
+            nothing, typically ({"name": "half mixed", "sampler": {...}},). All other commands
+            take the section as it is.
     """
 
-    label_weights: WeightsOrNone = ()
+    choices: tuple[dict[str, Any], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -354,6 +352,27 @@ class Settings:
     folds: Names = ()
     splits: Count = 1
     grid: tuple[tuple[Any, ...], ...] = ()
+
+
+def choices(xcl: Xcl) -> dict[str, Distillation]:
+    """What XCL is chosen from besides `xcl` as it is: distillations by their names.
+
+    Args:
+        xcl: of a `Settings`.
+
+    Raises:
+        ValueError: if one has no name of its own, or a key or value that is no distillation's.
+    """
+    found: dict[str, Distillation] = {}
+    own = {field.name: getattr(xcl, field.name) for field in dataclasses.fields(Distillation)}
+    for number, choice in enumerate(xcl.choices):
+        place = f"config.xcl.choices[{number}]"
+        changes = {key: value for key, value in choice.items() if key != "name"}
+        name = _convert(choice.get("name"), str, f"{place}.name")
+        if name in found:
+            raise ValueError(f"{place}.name={name!r} is another's name. Choose one of its own.")
+        found[name] = _convert({**own, **changes}, Distillation, place)
+    return found
 
 
 def parse(config: ConfigDict | dict[str, Any]) -> Settings:

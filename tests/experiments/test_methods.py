@@ -47,28 +47,39 @@ def test_kd_is_tuned_by_temperature_then_by_label_weight_and_never_below_standar
     assert found.label != standard.label or found.arguments == standard.arguments
 
 
-def test_xcl_is_tried_with_its_label_weights_and_with_no_more_settings_than_kd(digits_config):
-    def settings(**changed):
+def test_xcl_is_tried_as_it_is_and_with_its_choices_but_with_no_more_settings_than_kd(
+    digits_config,
+):
+    def settings(*choices, **changed):
         config = digits_config.copy_and_resolve_references()
-        config.xcl.update(changed)
+        config.xcl = {"sampler": "Mixup", **changed, "choices": choices}
         return methods.xcl_settings(Experiment(config))
 
-    (one,) = settings()
-    assert (one.label, one.arguments["label_weight"]) == ("Uncertain", 0.0)
     (one,) = settings(label_weight=0.3)
-    assert one.label == "Uncertain, label weight 0.3"
-    tried = settings(label_weights=(0.0, 0.1), label_rows="unmodified")
-    assert [(each.label, each.arguments["label_weight"]) for each in tried] == [
-        ("Uncertain, label weight 0", 0.0),
-        ("Uncertain, label weight 0.1 on unmodified rows", 0.1),
+    assert (one.label, one.arguments["label_weight"]) == ("Mixup", 0.3)
+    warm = {"name": "warm", "temperature": 2.0}
+    tried = settings(warm, {"name": "noise", "sampler": "CutMix"}, label_weight=0.3)
+    names = ["sampler", "temperature", "label_weight"]
+    assert [(each.label, *(each.arguments[name] for name in names)) for each in tried] == [
+        ("Mixup", "Mixup", 1.0, 0.3),
+        ("warm", "Mixup", 2.0, 0.3),
+        ("noise", "CutMix", 1.0, 0.3),
     ]
-    assert len({each.key(0) for each in tried}) == 2
-    assert all("label_weights" not in each.arguments for each in tried)
-    with pytest.raises(ValueError, match=r"label_weight=0\.3 is none of .*'\(0\.3,\)'"):
-        settings(label_weight=0.3, label_weights=(0.0, 0.1))
+    assert all("choices" not in each.arguments for each in tried)
     # KD has two temperatures at one label weight, and standard KD's setting.
-    with pytest.raises(ValueError, match=r"tries 4 settings, and tuned KD has 3"):
-        settings(label_weights=(0.0, 0.1, 0.3, 1.0))
+    with pytest.raises(ValueError, match=r"4 settings, and tuned KD has 3"):
+        settings(*({"name": str(number)} for number in range(3)))
+    wrong = {
+        r"choices\[0\]\.name=None has a wrong type": ({"temperature": 2.0},),
+        r"choices\[1\]\.name='warm' is another's": (warm, warm),
+        r"choices\[0\]\.temprature is no setting\. Did you mean 'temperature'": (
+            {"name": "warm", "temprature": 2.0},
+        ),
+        r"choices\[0\]=.*Unknown sampler 'Mixxup'": ({"name": "mixed", "sampler": "Mixxup"},),
+    }
+    for message, choices in wrong.items():
+        with pytest.raises(ValueError, match=message):
+            settings(*choices)
 
 
 def test_a_run_without_labels_says_what_it_forgoes(capsys):

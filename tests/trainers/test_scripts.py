@@ -112,7 +112,8 @@ def test_compare_writes_results_table_plot_and_students(
 ):
     for section in (digits_config.teacher, digits_config.student):
         section.train.update({"steps": 4, "steps_per_execution": 2})
-    digits_config.xcl.update({"label_weights": (0.0, 0.3), "label_rows": "unmodified"})
+    labelled = {"name": "labelled", "label_weight": 0.3, "label_rows": "unmodified"}
+    digits_config.xcl.choices = (labelled,)
     digits_config.oracle = True
     run_script("compare", digits_config, tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
