@@ -4,7 +4,7 @@
 
 Experiments: digits (default; one split), rotated_digits, fashion_mnist, as in the config of each
 name.
-What is changed: how candidates are drawn, chosen and moved, the temperature, the label weight.
+What is changed: which rows are mixed, chosen and moved, the temperature, the label weight.
 Schedules, data sizes and ensembles: configs/schedules.py. Results: docs/results.
 """
 
@@ -24,22 +24,24 @@ def get_config(experiment="digits"):
     common.require("experiment", experiment, _EXPERIMENTS)
     config = _EXPERIMENTS[experiment]()
     own = config.xcl.sampler.to_dict()
+    half = common.mixed(0.5)
 
-    def changed(**arguments):
-        return {"sampler": {**own, "config": {**own["config"], **arguments}}}
+    def chosen(**arguments):
+        return {"sampler": common.sampler("Uncertain", **arguments)}
 
     methods = {
-        "not chosen": {"sampler": _half("Mix")},
-        "not chosen, all mixed": {"sampler": common.sampler("Mix")},
-        "all mixed": changed(base="Mix"),
-        "half mixup": changed(base=_half("Mixup")),
-        "four candidates": changed(candidates=4),
-        "highest scores": changed(temperature=0.0),
+        "half mixed": {"sampler": half},
+        "all mixed": {"sampler": common.sampler("Mix")},
+        "half mixup": {"sampler": _half("Mixup")},
+        "chosen": chosen(),
+        "chosen, all mixed": chosen(base="Mix"),
+        "chosen of four": chosen(candidates=4),
+        "chosen, highest scores": chosen(temperature=0.0),
         "label weight 1/10": {"sampler": own, "label_weight": 0.1},
         "label weight 1": {"sampler": own, "label_weight": 1.0},
     }
     for score in _SCORES:
-        methods[f"by {score.replace('_', ' ')}"] = changed(score=score)
+        methods[f"chosen by {score.replace('_', ' ')}"] = chosen(score=score)
     directions = {"disagreement": "Mix", "output_direction": "Empirical"}
     for score, base in directions.items():
         toward = common.sampler("TowardUncertainty", base=base, score=score)
@@ -49,6 +51,7 @@ def get_config(experiment="digits"):
         methods["T = 4"] = {"sampler": own, "temperature": 4.0}
     with config.unlocked():
         config.methods = methods
+        config.xcl.choices = ()
     return config
 
 

@@ -7,10 +7,39 @@ KD_TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
 KD_LABEL_WEIGHTS = (0.0, 0.1, 0.3, 1.0)
 
 
-def experiment(**settings):
+def sampler(name, **config):
+    """A class of `ecl_tf.samplers` with its arguments."""
+    return {"class_name": name, "config": config}
+
+
+def mixed(share):
+    """The sampler that mixes a share of the rows, and leaves the others as they are."""
+    return sampler("Choice", samplers=("Empirical", "Mix"), probabilities=(1 - share, share))
+
+
+# What `compare` tries for XCL on validation data, beside the default recipe.
+_SHARES = (
+    {"name": "half mixed", "sampler": mixed(0.5)},
+    {"name": "all mixed", "sampler": "Mix"},
+)
+_LABELS = {"name": "label weight 0.3", "label_weight": 0.3, "label_rows": "unmodified"}
+CLASS_CHOICES = (*_SHARES, {"name": "T = 2", "temperature": 2.0}, _LABELS)
+NUMBER_CHOICES = (
+    *_SHARES,
+    {
+        "name": "half mixed, squared error",
+        "sampler": mixed(0.5),
+        "divergence": "squared_error",
+    },
+    _LABELS,
+)
+
+
+def experiment(choices, **settings):
     """A whole configuration: what is common to all, and the given settings.
 
     Args:
+        choices: of `xcl`.
         **settings: top-level keys, those of `ecl_tf.experiments.settings.Settings`.
     """
     teacher = {
@@ -28,14 +57,12 @@ def experiment(**settings):
             "teacher": teacher,
             "replay_epochs": 0,  # Of stored answers, for `compare`; 0: the teacher itself.
             "xcl": {
-                "sampler": sampler(
-                    "Uncertain", candidates=2, score="student_uncertainty", temperature=1.0
-                ),
+                "sampler": mixed(0.75),
                 "divergence": "kl",
                 "temperature": 1.0,
                 "label_weight": 0.0,
                 "label_rows": "appended",
-                "choices": (),
+                "choices": choices,
             },
             **settings,
         }
@@ -45,6 +72,7 @@ def experiment(**settings):
 def classification(**settings):
     """`experiment` with classes, scored by accuracy."""
     return experiment(
+        CLASS_CHOICES,
         output="categorical",
         score="accuracy",
         **{
@@ -58,6 +86,7 @@ def classification(**settings):
 def regression(event_size, min_scale, **settings):
     """`experiment` with a Gaussian output; scales are in standard deviations of the targets."""
     return experiment(
+        NUMBER_CHOICES,
         output={
             "class_name": "Normal",
             "config": {"event_size": event_size, "min_scale": min_scale},
@@ -91,11 +120,6 @@ def sgd(*arguments, epochs, schedule, penalty, config=None, **others):
         distillation_weight_decay=penalty,
         **others,
     )
-
-
-def sampler(name, **config):
-    """A class of `ecl_tf.samplers` with its arguments."""
-    return {"class_name": name, "config": config}
 
 
 def require(what, given, known):

@@ -3,9 +3,9 @@
     ecl-tf compare --config=recipes:letters --workdir=runs/recipes_letters
 
 Experiments: letters and friedman (tables drawn by scikit-learn), digits (another split than
-those reported), rotated_digits, casp, fashion_mnist. What is changed: whether uncertain
-candidates are chosen, the label weight, on which rows labels are learned, and the temperature.
-A recipe is to be chosen by the validation scores, in results.json. Results: docs/results/tables.md.
+those reported), rotated_digits, casp, fashion_mnist. What is changed: the share of mixed rows,
+whether uncertain ones are chosen, the temperature or the divergence, and the label weight.
+A recipe is to be chosen by the validation scores, in results.json. Results: docs/results/index.md.
 """
 
 import numpy as np
@@ -55,27 +55,24 @@ def _splits(x, y, train_size, seed, event_size):
 def get_config(experiment="letters"):
     common.require("experiment", experiment, _EXPERIMENTS)
     config = _EXPERIMENTS[experiment]()
-    chosen = config.xcl.sampler.to_dict()
-    half = common.sampler("Choice", samplers=("Empirical", "Mix"))
-
-    def labelled(sampler, weight, rows="unmodified"):
-        return {"sampler": sampler, "label_weight": weight, "label_rows": rows}
-
+    if config.output == "categorical":
+        other, changed = "T = 2", {"temperature": 2.0}
+    else:
+        other, changed = "squared error", {"divergence": "squared_error"}
+    methods = {
+        "a quarter mixed": {"sampler": common.mixed(0.25)},
+        "half mixed": {"sampler": common.mixed(0.5)},
+        "all mixed": {"sampler": "Mix"},
+        "chosen": {"sampler": "Uncertain"},
+        other: changed,
+        f"half mixed, {other}": {"sampler": common.mixed(0.5), **changed},
+        f"all mixed, {other}": {"sampler": "Mix", **changed},
+        "label weight 3/10": {"label_weight": 0.3, "label_rows": "unmodified"},
+        "label weight 1": {"label_weight": 1.0, "label_rows": "unmodified"},
+    }
     with config.unlocked():
-        config.methods = {
-            "not chosen": labelled(half, 0.0),
-            "not chosen, labels 1/10": labelled(half, 0.1),
-            "not chosen, labels 3/10": labelled(half, 0.3),
-            "not chosen, labels 1": labelled(half, 1.0),
-            "not chosen, appended labels 1": labelled(half, 1.0, "appended"),
-            "chosen, labels 3/10": labelled(chosen, 0.3),
-            "chosen, labels 1": labelled(chosen, 1.0),
-            "inputs, labels 1": labelled("Empirical", 1.0, "appended"),
-        }
-        if config.output == "categorical":
-            config.methods["T = 4"] = {"sampler": chosen, "temperature": 4.0}
-            config.methods["not chosen, T = 4"] = {"sampler": half, "temperature": 4.0}
-        config.kd.label_weights = (0.0,)
+        config.methods = methods
+        config.xcl.choices = ()
         config.seeds, config.tuning_seeds = 3, 1
     return config
 

@@ -17,7 +17,7 @@ Results and times: docs/results.
 
 import functools
 
-from ecl_tf.configs import casp, common, digits, fashion_mnist, rotated_digits
+from ecl_tf.configs import casp, digits, fashion_mnist, rotated_digits
 
 # Training images, epochs of stored answers, steps of each member of the teacher.
 _SIZES = {"5000": (5000, 20, 5000), "all": (55_000, 4, 8000)}
@@ -54,6 +54,5 @@ def get_config(experiment="convnet"):
                 return config
     with config.unlocked():
         config.grid = grid
-        half_mixed = common.sampler("Choice", samplers=("Empirical", "Mix"))
-        config.methods = {"not chosen": {"sampler": half_mixed}}
+        config.methods = {"chosen": {"sampler": "Uncertain"}}
     return config

@@ -85,11 +85,15 @@ def standard_kd(experiment: Experiment) -> Setting:
         # learning rate 11 % higher to SGD.
         arguments = {"sampler": "Empirical", "temperature": 4.0, "label_weight": 1 / 9}
         return Setting("standard KD", "T = 4, 0.9 KL + 0.1 labels", arguments)
+    arguments = {"sampler": "Empirical", **_squared_error(experiment)}
+    return Setting("standard KD", "squared error to the mean", arguments)
+
+
+def _squared_error(experiment):
+    """The arguments of a distillation to the teacher's mean alone."""
     # KL between normals of one and the same spread is the squared error of the means.
     # That spread is the targets', so that gradients are as large as other methods'.
-    point = experiment.point_output(experiment.splits.target_stddev)
-    arguments = {"sampler": "Empirical", "output": point}
-    return Setting("standard KD", "squared error to the mean", arguments)
+    return {"output": experiment.point_output(experiment.splits.target_stddev)}
 
 
 def xcl_settings(experiment: Experiment) -> list[Setting]:
@@ -108,10 +112,10 @@ def xcl_settings(experiment: Experiment) -> list[Setting]:
             f"KD has {count} to choose from, which would favour XCL. Give it no fewer: more of "
             "config.kd.label_weights."
         )
-    tried = [_distillation("XCL", "config.xcl", xcl, experiment.xcl_arguments())]
+    tried = [_distillation(experiment, "XCL", "config.xcl", xcl, experiment.xcl_arguments())]
     for number, (name, choice) in enumerate(choices.items()):
         place = f"config.xcl.choices[{number}]"
-        chosen = _distillation("XCL", place, choice, vars(choice))
+        chosen = _distillation(experiment, "XCL", place, choice, vars(choice))
         tried.append(dataclasses.replace(chosen, label=name))
     return tried
 
@@ -153,13 +157,17 @@ def others(experiment: Experiment) -> list[Setting]:
             f"config.methods names {taken[0]!r}, which is compared anyway. Choose another name."
         )
     return [
-        _distillation(name, f"config.methods.{name}", section, vars(section))
+        _distillation(experiment, name, f"config.methods.{name}", section, vars(section))
         for name, section in methods.items()
     ]
 
 
-def _distillation(method, name, section, arguments):
+def _distillation(experiment, method, name, section, arguments):
     """A distillation's `Setting`, labelled by its sampler."""
     with refusals.blaming(name, section):
         label = type(samplers.get(section.sampler)).__name__
+        if section.divergence == "squared_error":
+            if experiment.output.family != "normal":
+                raise ValueError("divergence='squared_error' is of numbers, and these are classes.")
+            arguments = {**arguments, "divergence": "kl", **_squared_error(experiment)}
     return Setting(method, label, arguments)

@@ -252,7 +252,8 @@ class Distillation:
         sampler: a class of `ecl_tf.samplers`, or its class_name and config; by default
             `ecl_tf.samplers.recipe()`, typically that.
         divergence: "kl" by default, and typically; or "reverse_kl", "jeffreys",
-            "jensen_shannon".
+            "jensen_shannon"; in `xcl.choices` and `methods` also "squared_error", of the means of
+            numbers, to which the student's spread is measured on validation data.
         temperature: softens both networks' distributions over classes; 1.0 by default,
             typically 1.0 to 4.0.
         label_weight: the weight of the labels' likelihood; 0.0 by default, typically 0.0 to

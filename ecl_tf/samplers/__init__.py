@@ -62,14 +62,12 @@ _SAMPLERS: dict[str, type[Sampler]] = {
 }
 
 
-def recipe(swap: Sequence[str | int] = (), padding: Any = None) -> Uncertain:
-    """Returns the default sampler, which is `Uncertain` with its default arguments.
+def recipe(swap: Sequence[str | int] = (), padding: Any = None) -> Choice:
+    """Returns the default sampler: a quarter of the rows as they are, `Mix` of the others.
 
-    Every row gives two candidates, each with even odds the row itself or `Mix` of it. Half of
-    all candidates are kept, in proportion to the student's uncertainty. A step costs the
-    student two more forward passes, and the teacher none. docs/results.md holds what was
-    measured of it and of others. The method's abstract does not say which samples its authors
-    take.
+    Mixtures lie between the classes, so uncertain samples are among them. A step costs what one
+    of ordinary distillation costs. docs/results/index.md tells how it was chosen. The method's
+    abstract does not say which samples its authors take.
 
     Args:
         swap: names of inputs whose values have no mean, such as ids, which `Mix` swaps; none by
@@ -77,12 +75,12 @@ def recipe(swap: Sequence[str | int] = (), padding: Any = None) -> Uncertain:
         padding: of these, as in `Swap`; None by default.
 
     Example:
-    >>> [type(part).__name__ for part in recipe().base.samplers]
-    ['Empirical', 'Mix']
-    >>> recipe(swap=["camera"]).base.samplers[1]
+    >>> recipe().samplers, recipe().probabilities
+    ([Empirical(), Mix(alpha=1.0, group_size=None)], [0.25, 0.75])
+    >>> recipe(swap=["camera"]).samplers[1]
     Mix(alpha=1.0, group_size=None, swap=['camera'])
     """
-    return Uncertain(Choice([Empirical(), Mix(swap=swap, padding=padding)]))
+    return Choice([Empirical(), Mix(swap=swap, padding=padding)], [0.25, 0.75])
 
 
 def get(identifier: Sampler | str | dict[str, Any] | None) -> Sampler:

@@ -27,11 +27,10 @@ class Chain(Several):
     Raises:
         ValueError: if there are no samplers.
 
-    Example: candidates that are all mirrored at random, half of which are mixed as well.
-    >>> from ecl_tf.samplers import Augment, Choice, Uncertain
+    Example: rows that are all mirrored at random, half of which are mixed as well.
+    >>> from ecl_tf.samplers import Augment, Choice
     >>> flip = Augment(keras.layers.RandomFlip("horizontal"), keeps_labels=True)
     >>> augmented = Chain([flip, Choice(["Empirical", "Mix"])])
-    >>> recipe = Uncertain(augmented)
     >>> augmented.keeps_rows
     True
     >>> augmented(tf.zeros([8, 4, 4, 1]), seed=0).inputs.shape

@@ -129,7 +129,7 @@ def _remedy(path, masked=None):
     if not name:
         return (
             f"Use ecl_tf.samplers.Swap({padding}), which exchanges whole values between rows, or "
-            f"Uncertain(Choice(['Empirical', Swap({padding})])); {keeps}"
+            f"Choice(['Empirical', Swap({padding})]); {keeps}"
         )
     swap = ", ".join([f"swap=[{name!r}]", *([padding] if padding else [])])
     return (
