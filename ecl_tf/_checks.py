@@ -656,6 +656,8 @@ def data(x, y, distiller):
             )
         _recorded(inputs, asked, sampler)
         inputs = inputs.inputs
+        if sampler.proposer.asks_networks:
+            suitable.require_stored(inputs, asked)
     elif not asked.teacher.answers_new_inputs:
         raise ValueError(
             "This distiller's teacher is a store of recorded answers, which has none for "

@@ -24,7 +24,7 @@ class Evidence(NamedTuple):
             mean of KL(teacher, student) at temperature 1.
         new: the same on new inputs, those of the validation split.
         teacher_lead: how far the teacher is ahead of a student that is trained on labels (ERM), on
-            validation data: (ERM's error - the teacher's) / ERM's error.
+            validation data (see `lead`).
         kd_lead: the same for KD.
         lead_error: the standard error of `teacher_lead`; 0 by default, which is not known.
         shorter: KD's divergence on training inputs after half of the steps, the schedule of the
@@ -66,6 +66,25 @@ class Verdict(NamedTuple):
         return f"What would help: {', then '.join(self.remedies)}."
 
 
+def lead(score: float, erm: float, higher_is_better: bool) -> float:
+    """How far a score is ahead of training on labels: (ERM's error - its error) / ERM's error.
+
+    Args:
+        score: of a teacher or a student: an error, or an accuracy a, whose error is 1 - a.
+        erm: the same score of a student that is trained on labels.
+        higher_is_better: whether they are accuracies.
+
+    Returns:
+        The share; below 0 for a score that is behind, 0 if ERM has no error.
+
+    Example:
+    >>> round(lead(0.96, 0.95, higher_is_better=True), 2)
+    0.2
+    """
+    own, its = (1.0 - score, 1.0 - erm) if higher_is_better else (score, erm)
+    return 1.0 - own / its if its > 0.0 else 0.0
+
+
 def verdict(evidence: Evidence) -> Verdict:
     """Judges where a gap comes from, and what is worth trying.
 
@@ -86,14 +105,14 @@ def verdict(evidence: Evidence) -> Verdict:
     >>> found.name, found.sentence
     ('XCL', 'What would help: samples.')
     """
-    lead, noise = evidence.teacher_lead, evidence.lead_error
+    ahead, noise = evidence.teacher_lead, evidence.lead_error
     within = f" (standard error {100 * noise:.0f} %)" if noise else ""
-    known = [f"The teacher's error on validation data is {_beside(lead)} ERM's{within}."]
-    if lead + noise < 0.0:
+    known = [f"The teacher's error on validation data is {_beside(ahead)} ERM's{within}."]
+    if ahead + noise < 0.0:
         known.append("What it knows, labels teach as well.")
         return Verdict("better teacher", tuple(known), ("a better teacher", "labels"))
-    if lead < _LEAD:
-        if lead + noise > 2.0 * _LEAD:
+    if ahead < _LEAD:
+        if ahead + noise > 2.0 * _LEAD:
             known.append("There are too few validation rows to tell whether it is ahead.")
             return Verdict("inconclusive", tuple(known), ("more validation data",))
         known.append("There is little to learn from it beyond the labels.")
@@ -136,5 +155,5 @@ def _remedies(evidence):
     return (*fit, "samples") if evidence.mendable >= _FITTED else tuple(fit)
 
 
-def _beside(lead):
-    return f"{100 * abs(lead):.0f} % {'above' if lead < 0.0 else 'below'}"
+def _beside(share):
+    return f"{100 * abs(share):.0f} % {'above' if share < 0.0 else 'below'}"

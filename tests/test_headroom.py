@@ -38,6 +38,12 @@ def test_the_verdict_agrees_with_what_was_measured(evidence, name, remedies):
     assert found.sentence == f"What would help: {', then '.join(remedies)}."
 
 
+def test_a_lead_is_a_share_of_the_error():
+    assert headroom.lead(0.96, 0.95, True) == pytest.approx(0.2)  # 4 % wrong beside 5 %.
+    assert headroom.lead(3.0, 2.0, False) == pytest.approx(-0.5)
+    assert headroom.lead(0.9, 1.0, True) == 0.0
+
+
 def test_reasons_hold_the_numbers():
     found = headroom.verdict(headroom.Evidence(0.03, 0.12, 0.25, -0.1, lead_error=0.04))
     said = " ".join(found.reasons)

@@ -32,11 +32,11 @@ def main(_):
     from ecl_tf.experiments import progress, refusals, stores, teaching, work_directory
 
     experiment, place = command_line.start(shares=bool(VERIFY.value))
+    source = experiment.training_rows()  # Refuses a stream before the teacher is loaded.
     teacher = teaching.load_teacher(experiment, place, command_line.TEACHER.value)
     directory = place / "replay"
     if VERIFY.value:
-        store, source = replay.Store(directory), experiment.training_rows()
-        nats = store.verify(teacher, **source, rows=VERIFY.value)
+        nats = replay.Store(directory).verify(teacher, **source, rows=VERIFY.value)
         progress.announce(f"{VERIFY.value} rows of {directory} are as stored, to {nats:.2g} nats.")
         return
     # What can't be recorded is told before the directory is claimed.

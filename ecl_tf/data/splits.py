@@ -64,6 +64,11 @@ class Splits:
         spec = self.validation.element_spec[0]
         return tf.nest.map_structure(lambda leaf: tuple(leaf.shape), spec)
 
+    @property
+    def has_validation(self) -> bool:
+        """Whether validation rows were held out; otherwise they are the training rows."""
+        return self.validation is not self.train
+
     @functools.cached_property
     def train_rows(self) -> tuple[Any, Any]:
         """The whole training split in memory: (inputs, labels), row by row."""

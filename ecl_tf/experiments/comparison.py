@@ -298,11 +298,8 @@ def _require_one_teacher(config):
 
 
 def _require_validation_data(experiment):
-    if experiment.splits.validation is experiment.splits.train:
-        raise ValueError(
-            "`ecl-tf compare` makes its choices on validation data, and this data set is split "
-            "without any. Hold some out, e.g. with --config.data.validation_persons=1."
-        )
+    asker = "`ecl-tf compare` makes its choices on validation data"
+    refusals.require_validation(experiment.splits, asker)
 
 
 def _choose(together, tried, beside=None):

@@ -14,6 +14,7 @@ from ecl_tf.experiments import (
     methods,
     progress,
     quality,
+    refusals,
     rehearsal,
     stores,
     strategies,
@@ -24,12 +25,7 @@ from ecl_tf.experiments.experiment import Experiment
 from ecl_tf.experiments.runs import Runs
 
 _STEPS = 2000  # At most, if nothing is said.
-_ERM = methods.Setting("ERM", "plain", {})
-_KD = methods.Setting(
-    "tuned KD",
-    "T = 1, label weight 0",
-    {"sampler": "Empirical", "temperature": 1.0, "label_weight": 0.0},
-)
+_KD = methods.kd(temperature=1.0, label_weight=0.0)
 
 
 def rehearse(
@@ -53,11 +49,8 @@ def rehearse(
     Raises:
         ValueError: if a setting is wrong, or the data has no validation split.
     """
-    if experiment.splits.validation is experiment.splits.train:
-        raise ValueError(
-            "`ecl-tf headroom` compares training inputs with validation inputs, and this data set "
-            "is split without any. Hold some out, e.g. with --config.data.validation_persons=1."
-        )
+    asker = "`ecl-tf headroom` compares training inputs with validation inputs"
+    refusals.require_validation(experiment.splits, asker)
     rehearsed = rehearsal.Rehearsal(measures)
     with rehearsed.under_way():
         own = rehearsed.experiment(config, experiment.splits)
@@ -124,7 +117,7 @@ def run(
         training=kd["divergence"]["train"],
         new=kd["divergence"]["validation"],
         teacher_lead=lead,
-        kd_lead=_ahead(experiment, best, erm["validation"][name]),
+        kd_lead=headroom.lead(best, erm["validation"][name], experiment.higher_is_better),
         lead_error=lead_error,
         shorter=found["tuned KD", shorter]["divergence"]["train"],
     )
@@ -179,15 +172,8 @@ def _settings(experiment, is_longer):
     if not is_longer:
         return [_KD]
     if experiment.output.takes_temperature:
-        return [_ERM, _KD]
-    return [_ERM, _KD, methods.standard_kd(experiment)]
-
-
-def _ahead(experiment, score, erm):
-    """By which share of ERM's error a score's error is below it."""
-    if experiment.higher_is_better:
-        score, erm = 1.0 - score, 1.0 - erm
-    return 1.0 - score / erm if erm > 0.0 else 0.0
+        return [methods.PLAIN, _KD]
+    return [methods.PLAIN, _KD, methods.standard_kd(experiment)]
 
 
 def _lead(experiment, teacher, directory, erm):

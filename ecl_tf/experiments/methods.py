@@ -38,11 +38,14 @@ class Setting:
         return f"config.{name}", getattr(config, name)
 
 
+PLAIN = Setting("ERM", "plain", {})  # Training on labels as they are.
+
+
 def erm_settings(experiment: Experiment) -> list[Setting]:
     """Training on labels: plain, with label smoothing, with mixup, with CutMix."""
     words = {"cutmix_alpha": "CutMix", "label_smoothing": "label smoothing", "mixup_alpha": "mixup"}
     given = {name: getattr(experiment.config.erm, name) for name in words}
-    return [Setting("ERM", "plain", {})] + [
+    return [PLAIN] + [
         Setting("ERM", f"{words[name]} {value:g}", {"labels": settings.Labels(**{name: value})})
         for name, value in given.items()
         if value
@@ -51,9 +54,9 @@ def erm_settings(experiment: Experiment) -> list[Setting]:
 
 def kd_temperatures(experiment: Experiment) -> list[Setting]:
     """Distillation on the training inputs by temperature, at the first label weight."""
-    kd = experiment.config.kd
-    temperatures = kd.temperatures if experiment.output.takes_temperature else (1.0,)
-    return [_kd(temperature, kd.label_weights[0]) for temperature in temperatures]
+    section = experiment.config.kd
+    temperatures = section.temperatures if experiment.output.takes_temperature else (1.0,)
+    return [kd(temperature, section.label_weights[0]) for temperature in temperatures]
 
 
 def kd_beside(experiment: Experiment, best: Setting) -> list[Setting]:
@@ -66,11 +69,12 @@ def kd_beside(experiment: Experiment, best: Setting) -> list[Setting]:
         best: of `kd_temperatures`.
     """
     temperature = best.arguments["temperature"]
-    others = [_kd(temperature, weight) for weight in experiment.config.kd.label_weights[1:]]
+    others = [kd(temperature, weight) for weight in experiment.config.kd.label_weights[1:]]
     return [*others, dataclasses.replace(standard_kd(experiment), method="tuned KD")]
 
 
-def _kd(temperature, label_weight):
+def kd(temperature: float, label_weight: float) -> Setting:
+    """Ordinary distillation: on the training inputs, at a temperature and a label weight."""
     return Setting(
         "tuned KD",
         f"T = {temperature:g}, label weight {label_weight:g}",

@@ -30,7 +30,7 @@ def of_teacher(experiment: Experiment, teacher: ecl_tf.Teacher) -> dict[str, dic
     labels, raw = experiment.answers(teacher, splits.validation)
     scores = {"validation": experiment.scores(labels, raw)}
     progress.announce_scores("teacher", "validation", scores["validation"])
-    if splits.validation is splits.train:
+    if not splits.has_validation:
         return scores
     constant = _constant_nll(labels, experiment.output.family == "categorical")
     labels, raw = experiment.answers(teacher, experiment.training_sample(_ROWS))

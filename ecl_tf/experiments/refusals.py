@@ -9,6 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from ecl_tf import data
+
 _LONGEST_VALUE, _LONGEST_CAUSE = 200, 500
 # What TensorFlow and Keras put around the sentence that says what is wrong.
 _AROUND = re.compile(
@@ -41,6 +43,25 @@ def blaming(name: str, value: Any) -> Iterator[None]:
     except Exception as error:
         shown = textwrap.shorten(repr(_given(value)), _LONGEST_VALUE, placeholder=" ...")
         raise SettingError(f"{name}={shown} can't be used. {in_one_line(error)}") from error
+
+
+def require_validation(
+    splits: data.Splits, asker: str, remedy: str = "e.g. with --config.data.validation_persons=1."
+) -> None:
+    """Refuses data without validation rows.
+
+    Args:
+        splits: the `ecl_tf.data.Splits`.
+        asker: what needs them, and for what, as a main clause.
+        remedy: what follows "Hold some out, "; by default a setting that does it.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    if not splits.has_validation:
+        raise ValueError(
+            f"{asker}, and this data set is split without any. Hold some out, {remedy}"
+        )
 
 
 def in_one_line(error: BaseException) -> str:

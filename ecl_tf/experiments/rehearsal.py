@@ -378,7 +378,7 @@ class _Rehearsed(Experiment):
 
 def _shortened(splits):
     """With one batch of validation rows: enough to see that scoring works."""
-    if splits.validation is splits.train:
+    if not splits.has_validation:
         return splits
     return dataclasses.replace(splits, validation=splits.validation.take(_VALIDATION_ROWS))
 

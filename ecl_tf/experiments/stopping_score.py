@@ -17,7 +17,7 @@ import numpy as np
 import ecl_tf
 from ecl_tf import data, metrics
 from ecl_tf._internal import random
-from ecl_tf.experiments import lengths, settings, strategies
+from ecl_tf.experiments import lengths, refusals, settings, strategies
 
 Score = Callable[[keras.Model], float]
 
@@ -37,11 +37,11 @@ def on_labels(experiment, train: settings.Train) -> Score | None:
     if not lengths.is_auto(train):
         return None
     splits = experiment.splits
-    if splits.validation is splits.train:
-        raise ValueError(
-            'train.steps="auto" of a training on labels needs validation data, and this data set '
-            "is split without any. Hold some out, or give a number of steps."
-        )
+    refusals.require_validation(
+        splits,
+        'train.steps="auto" of a training on labels needs validation data',
+        "or give a number of steps.",
+    )
     if not experiment.higher_is_better:
         return lambda model: _error(experiment, model, experiment.output)
     validation = data.evaluation_batches(splits.validation, train.batch_size)
@@ -70,16 +70,15 @@ def of_distillation(experiment, distiller, teacher) -> Score | None:
     splits, train = experiment.splits, experiment.config.student.train
     if not lengths.is_auto(train):
         return None
-    has_validation = splits.validation is not splits.train
-    if not (has_validation or teacher.answers_new_inputs):
+    if not (splits.has_validation or teacher.answers_new_inputs):
         raise ValueError(
             'config.student.train.steps="auto" needs validation data, or the teacher itself, and '
             "here are stored answers alone. Give a number of steps."
         )
-    if has_validation and not experiment.higher_is_better:
+    if splits.has_validation and not experiment.higher_is_better:
         return lambda model: _error(experiment, model.student, model.output_kind)
     likelihood = metrics.NegativeLogLikelihood(distiller.output_kind, name="loss")
-    if has_validation:
+    if splits.has_validation:
         batches = data.evaluation_batches(splits.validation, train.batch_size)
     else:
         batches = _fresh_samples(experiment, distiller.sampler)
@@ -91,7 +90,7 @@ def of_distillation(experiment, distiller, teacher) -> Score | None:
             sampler="Empirical",
             divergence=distiller.divergence,
             temperature=distiller.temperature,
-            label_weight=distiller.label_weight if has_validation else 0.0,
+            label_weight=distiller.label_weight if splits.has_validation else 0.0,
         )
         measured.compile("sgd", metrics=None if teacher.answers_new_inputs else [likelihood])
     return lambda model: measured.evaluate(batches, verbose=0, return_dict=True)["loss"]

@@ -131,18 +131,11 @@ def verdict(results):
     if not teacher or not has_divergences(results):
         return None
 
-    def error(found):
-        value = found[results["score"]]
-        return 1.0 - value if results["higher_is_better"] else value
-
-    def lead(errors):
-        return 1.0 - errors / erm if erm > 0.0 else 0.0
-
+    name, higher_is_better = results["score"], results["higher_is_better"]
     validation = {
-        method: statistics.fmean(error(results["runs"][key]["validation"]) for key in keys)
+        method: statistics.fmean(results["runs"][key]["validation"][name] for key in keys)
         for method, keys in results["final"].items()
     }
-    erm = validation["ERM"]
     apart = {
         method: tuple(
             statistics.fmean(divergences(results, method, split))
@@ -152,11 +145,15 @@ def verdict(results):
         if method in results["final"]
     }
     own, new = min(apart.values(), key=lambda pair: pair[1])
+    best = (max if higher_is_better else min)(validation[method] for method in apart)
+    teacher_lead, kd_lead = (
+        headroom.lead(score, validation["ERM"], higher_is_better) for score in (teacher[name], best)
+    )
     evidence = headroom.Evidence(
         own,
         new,
-        lead(error(teacher)),
-        lead(min(validation[method] for method in apart)),
+        teacher_lead,
+        kd_lead,
         shorter=own if results.get("ends_by_itself") else None,
     )
     return headroom.verdict(evidence)

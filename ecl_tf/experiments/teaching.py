@@ -9,7 +9,7 @@ import tensorflow as tf
 import ecl_tf
 from ecl_tf import data, outputs, teachers
 from ecl_tf._internal import files, finite, identity, keras_files, ranges, symbolic
-from ecl_tf.experiments import fits, fitting, progress, strategies, work_directory
+from ecl_tf.experiments import fits, fitting, progress, refusals, strategies, work_directory
 from ecl_tf.experiments.experiment import Experiment, save_model
 from ecl_tf.teachers import pretrained
 
@@ -234,11 +234,11 @@ def ensemble(experiment: Experiment, members: list[keras.Model]) -> ecl_tf.Ensem
 def _calibrated(experiment, teacher):
     """The teacher at the temperature that the validation labels speak for."""
     splits = experiment.splits
-    if splits.validation is splits.train:
-        raise ValueError(
-            "config.teacher.calibrate needs validation data, and this data set is split without "
-            "any. Hold some out, or leave the teacher as it is: --config.teacher.calibrate=False."
-        )
+    refusals.require_validation(
+        splits,
+        "config.teacher.calibrate needs validation data",
+        "or leave the teacher as it is: --config.teacher.calibrate=False.",
+    )
     teacher = ecl_tf.calibrated(teacher, data.evaluation_batches(splits.validation))
     temperature = teacher.output_kind.temperature
     progress.announce(f"The teacher's temperature, fitted to validation data: {temperature:g}")

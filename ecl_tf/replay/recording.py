@@ -101,6 +101,7 @@ class Recording:
         if self.holds_samples:
             self.sampler.validate_networks(networks)
             _require_storable(self.sampler, prepared)
+        self._padding = suitable.padding(prepared, networks) if self.holds_samples else None
         self.compact = compact.get(self.teacher.output_kind, top_k)
         self.steps = epochs * (self.rows.count // batch_size)
         self.shards = min(shards, self.steps)
@@ -225,7 +226,7 @@ class Recording:
     def layout(self):
         """What the manifest says of a record: type and shape of every field, and of the inputs
         of the first step a weighted mean of every row, by which a reader knows that it draws
-        the same.
+        the same. Of stored samples also what stayed of the inputs (see `suitable.padding`).
         """
         step, identities, samples = next(iter(self.drawn()))
         fields = self.answer(step, identities, samples)
@@ -238,6 +239,7 @@ class Recording:
             },
             "event_size": self.teacher.output_kind.event_size(raw_shape),
             "first_inputs": means(samples.inputs),
+            **({} if self._padding is None else {"padding": self._padding}),
         }
 
 

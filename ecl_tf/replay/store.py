@@ -1,7 +1,7 @@
 """Reads a store: the recorded samples, drawn again, with the teacher's answers."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -28,6 +28,9 @@ class RecordedTeacher(Teacher):
         sampler: the class name of the recorded sampler.
         batch_size: rows of a recorded step.
         teacher: the fingerprint of the teacher that answered.
+        padding: of stored samples that were moved, for every input the values of its padding,
+            which stayed, or None where all of it did; None, the default, for samples that are
+            drawn again.
         name: of the Keras model, "recorded" by default.
         **kwargs: of `keras.Model`.
     """
@@ -40,11 +43,13 @@ class RecordedTeacher(Teacher):
         sampler: str,
         batch_size: int,
         teacher: str,
+        padding: Sequence | None = None,
         name: str = "recorded",
         **kwargs: Any,
     ):
         super().__init__(output, name=name, **kwargs)
         self.sampler, self.batch_size, self.teacher = sampler, batch_size, teacher
+        self.padding = padding
         self.built = True
 
     def member_outputs(self, inputs: Any) -> list:
@@ -55,7 +60,9 @@ class RecordedTeacher(Teacher):
 
     def get_config(self) -> dict[str, Any]:
         output = keras.saving.serialize_keras_object(self.output_kind)
-        own = {name: getattr(self, name) for name in ("sampler", "batch_size", "teacher")}
+        own = {
+            name: getattr(self, name) for name in ("sampler", "batch_size", "teacher", "padding")
+        }
         return {**super().get_config(), "output": output, **own}
 
 
@@ -101,7 +108,11 @@ class Store:
         self._compact = compact.get(recorded, self.plan["top_k"])
         sampler = self.plan["sampler"]["class_name"]
         self.teacher = RecordedTeacher(
-            self._compact.output, sampler, self.batch_size, self.plan["teacher"]
+            self._compact.output,
+            sampler,
+            self.batch_size,
+            self.plan["teacher"],
+            self._manifest.get("padding"),
         )
 
     @property

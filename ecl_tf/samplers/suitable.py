@@ -50,6 +50,53 @@ def exact_uses(inputs, networks):
     return found
 
 
+def padding(inputs, networks):
+    """What stays of inputs whose numbers are moved.
+
+    Args:
+        inputs: as in `require`.
+        networks: as in `exact_uses`.
+
+    Returns:
+        A list with an item for every input: the values that its padding has, a list; or None, if
+        all of it stays: it is not floating point, or a network looks up its exact values.
+    """
+    uses = exact_uses(inputs, networks)
+    found = []
+    for path, leaf in keras.tree.flatten_with_path(inputs):
+        values = [use.masks for use in uses.get(path, [])]
+        moves = tf.as_dtype(leaf.dtype).is_floating and None not in values
+        found.append(values if moves else None)
+    return found
+
+
+def require_stored(inputs, networks):
+    """Raises ValueError if stored samples were moved where the student takes exact values.
+
+    Args:
+        inputs: of the stored samples, or specs of them.
+        networks: the `ecl_tf.uncertainty.Networks`. What stayed of the samples is known of a
+            recorded teacher; for any other it is what stays for that one.
+    """
+    stayed = getattr(networks.teacher, "padding", None)
+    if stayed is None:
+        stayed = padding(inputs, networks._replace(student=None))
+    uses = exact_uses(inputs, networks._replace(teacher=None))
+    for (path, leaf), values in zip(keras.tree.flatten_with_path(inputs), stayed, strict=True):
+        if values is None or not tf.as_dtype(leaf.dtype).is_floating:
+            continue
+        for use in uses.get(path, []):
+            if use.masks is not None and use.masks in values:
+                continue
+            raise ValueError(
+                f"The stored samples were moved, and {fields.described(path)} with them, which the "
+                f"student {networks.student.name!r} takes by its exact values (its layer "
+                f"{use.layer!r}) and the recorded teacher does not: padding and ids are no longer "
+                "what they were. Train with the teacher itself in place of the store, or record a "
+                "sampler that does not move samples."
+            )
+
+
 def require_floating_point(sampler, inputs):
     """Raises ValueError unless every input that a sampler averages is floating point."""
     for path, leaf in keras.tree.flatten_with_path(inputs):

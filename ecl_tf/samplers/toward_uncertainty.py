@@ -53,7 +53,8 @@ class TowardUncertainty(Sampler):
     | (the base sampler alone) | 1 forward | 0 |
 
     What asks the teacher alone can be stored (`ecl_tf.replay.record`), samples and answers: the
-    passes are then paid once.
+    passes are then paid once. Padding then stays where the teacher masks it, and a student that
+    masks more is refused.
 
     Args:
         base: the sampler whose samples are moved, its name or config; "Empirical", the training
@@ -150,7 +151,7 @@ class TowardUncertainty(Sampler):
         base_seed, own_seed = random.split(seed, 2)
         samples = self.base.draw(inputs, base_seed, networks)
         x = keras.tree.flatten(samples.inputs)
-        padding = _padding(samples.inputs, networks)
+        padding = suitable.padding(samples.inputs, networks)
         movable = [place for place, values in enumerate(padding) if values is not None]
         gradients = self._gradients(samples.inputs, movable, own_seed, networks)
         moved = self._moved(
@@ -260,16 +261,6 @@ class TowardUncertainty(Sampler):
             "step": self.step,
             "group_size": self.group_size,
         }
-
-
-def _padding(inputs, networks):
-    """For every input the values that a Keras layer masks, a list; None if all of it stays."""
-    uses = suitable.exact_uses(inputs, networks)
-    padding = []
-    for path, x in keras.tree.flatten_with_path(inputs):
-        values = [use.masks for use in uses.get(path, [])]
-        padding.append(values if x.dtype.is_floating and None not in values else None)
-    return padding
 
 
 def _holds(x, values):

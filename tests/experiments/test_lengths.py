@@ -5,8 +5,9 @@ import re
 
 import keras
 import numpy as np
+import processes
 import pytest
-from by_hand import kl
+from by_hand import assert_arrays, kl
 from scipy.special import log_softmax
 from tiny import rows, untuned
 
@@ -184,3 +185,29 @@ def test_compare_ends_every_training_by_one_rule(run_script, digits_config, tmp_
     assert [int(line.split("|")[place]) for line in lines[1 : 1 + len(of_final)]] == of_final
     assert "until it got no better on validation data, at most 70 steps each" in lines[-1]
     assert isinstance(keras.models.load_model(tmp_path / "run/students/0.keras"), keras.Model)
+
+
+@pytest.mark.slow
+def test_two_workers_end_at_the_step_of_one_process_also_after_a_kill(tmp_path):
+    """By a loss on labels, by a divergence, and by an error."""
+    script = "train_until_it_helps_no_more.py"
+
+    def ends(name, step=0):
+        return processes.results(
+            processes.start_workers(2, script, str(tmp_path / name), str(step))
+        )
+
+    ((one, _),) = processes.results([processes.start(script, str(tmp_path / "one"), "0")])
+    whole = ends("whole")
+    for worker, _ in whole:
+        for name, training in one.items():
+            assert worker[name]["steps"] == training["steps"], name
+            assert_arrays(worker[name]["weights"], training["weights"], atol=1e-5, err_msg=name)
+    assert {training["steps"] for training in one.values()} == {30, 70}
+
+    chief, second = processes.start_workers(2, script, str(tmp_path / "killed"), "17")
+    with processes.none_left([chief, second]):
+        code, _, errors = chief.wait()
+        assert code == 1 and "Another worker of the cluster has ended" in errors
+    for (again, trained), (undisturbed, all_trained) in zip(ends("killed"), whole, strict=True):
+        assert again == undisturbed and trained == all_trained - 16  # Kept every 4 steps.

@@ -4,6 +4,7 @@ import keras
 import pytest
 import tensorflow as tf
 
+from ecl_tf import data
 from ecl_tf.experiments import refusals, settings
 
 
@@ -56,3 +57,13 @@ def test_the_first_setting_that_is_blamed_stays():
         refusals.blaming("config.a", 1),
     ):
         raise ValueError("No.")
+
+
+def test_data_without_validation_rows_are_refused_with_a_remedy():
+    rows = tf.data.Dataset.range(2)
+    refusals.require_validation(data.Splits(rows, rows.take(1), rows, 2), "It asks for them")
+    message = "^It asks for them, and this data set is split without any. Hold some out, or wait.$"
+    with pytest.raises(ValueError, match=message):
+        refusals.require_validation(
+            data.Splits(rows, rows, rows, 2), "It asks for them", "or wait."
+        )

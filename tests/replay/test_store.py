@@ -324,6 +324,36 @@ def test_a_store_answers_for_its_own_samples_only(mixed):
     refuses(r"stored answers are categorical.*normal, of size 3", data, units=6, output="normal")
 
 
+def sequences(mask):
+    """A network of sequences (4, 1) that masks steps of a value, or none."""
+    layers = [] if mask is None else [keras.layers.Masking(mask)]
+    layers += [keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(3)]
+    return keras.Sequential([keras.Input((4, 1)), *layers])
+
+
+def test_moved_samples_are_refused_by_a_student_that_masks_what_the_teacher_did_not(tmp_path):
+    x = X[:, :, 0].copy()
+    x[::2, 3] = 0.5  # Padding.
+    toward = samplers.TowardUncertainty(step=1.0)
+    store = recorded(tmp_path, sequences(0.5), x, None, sampler=toward, epochs=1, shards=1)
+    (samples,) = next(iter(store.batches(x)))
+    assert 0 < np.count_nonzero(samples.inputs == 0.5) < BATCH
+    assert store.teacher.padding == [[0.5]]
+    again = replay.RecordedTeacher.from_config(store.teacher.get_config())
+    of_no_mask = replay.RecordedTeacher("categorical", "TowardUncertainty", BATCH, "", [[]])
+
+    def fit(teacher, mask):
+        distiller = Distiller(sequences(mask), teacher, sampler=toward)
+        distiller.compile("sgd", run_eagerly=True)
+        distiller.fit(store.batches(x), steps_per_epoch=1, verbose=0)
+
+    fit(again, 0.5)
+    message = r"moved, and the input with them, which the student .*layer 'masking.*does not"
+    for teacher, mask in ((again, -1.0), (of_no_mask, 0.5)):
+        with pytest.raises(ValueError, match=message):
+            fit(teacher, mask)
+
+
 def test_labels_that_are_missing_or_too_many_are_named(mixed, tmp_path):
     with pytest.raises(ValueError, match=r"with labels, give y too: store\.batches\(x, y\)"):
         mixed.batches(X)

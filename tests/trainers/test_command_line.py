@@ -69,30 +69,6 @@ def test_checkpoints_by_seconds_or_steps(text, arguments):
     assert command_line.interval(text) == arguments
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--config=digits"], "--workdir must have a value"),
-        (["--config=digitz"], "There is no config 'digitz'. It is no file, and shipped are: abla"),
-        (["--config", "common"], "There is no config 'common'"),
-        (["--config=fashion_mnist:vgg"], "Unknown student 'vgg'; expected one of ['convnet', "),
-        (["--config=configs/digits.py", "--config.seeds=many"], "--config.seeds=many: invalid"),
-        (["--config=digits", "--config.studnet.train.steps=3"], 'Did you mean "student"'),
-        (["--config", "digits", "--config.student.widht=3"], "config.student.widht is no setting"),
-        (["--config=digits", "--config.student.network.widht=3"], "no arguments ['widht']"),
-        (["--config=digits:one_split", "--teacher=nowhere"], "There is no teacher in nowhere"),
-        (["--config=digits", "--config.seeds=0"], "config.seeds=0 is out of its range; expected"),
-    ],
-)
-def test_a_mistake_is_told_in_a_line_and_leaves_no_directory(tmp_path, arguments, message):
-    workdir = [] if "workdir" in message else [f"--workdir={tmp_path / 'run'}"]
-    process = processes.start("trainers.compare", *arguments, *workdir)
-    code, printed, errors = process.wait()
-    assert code == 2 and message in errors and "Traceback" not in errors and not printed
-    assert len([line for line in errors.splitlines() if line]) <= 2
-    assert not (tmp_path / "run").exists()
-
-
 BROKEN = """
 import pathlib
 
@@ -105,22 +81,43 @@ def get_config():
 """
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("import missing", "fails at line 5: ModuleNotFoundError: No module named 'missing'"),
-        ("digits = digitz", "fails at line 5: NameError: name 'digitz' is not defined"),
-        ("def digits(:", "fails at line 5: SyntaxError"),
-    ],
-)
-def test_a_broken_config_is_told_in_a_line_and_by_debug_with_its_traceback(tmp_path, line, message):
-    config = tmp_path / "mine.py"
-    config.write_text(BROKEN.format(line=line))
-    arguments = f"--config={config}", f"--workdir={tmp_path / 'run'}"
-    code, _, errors = processes.start("trainers.compare", *arguments).wait()
-    assert code == 2 and f"The config {config} {message}" in errors and "Traceback" not in errors
-    code, _, errors = processes.start("trainers.compare", *arguments, "--debug").wait()
-    assert code == 2 and message in errors and "Traceback" in errors
+def test_a_mistake_is_told_in_a_line_and_leaves_no_directory(tmp_path, subtests):
+    """One test, as every worker of pytest would wait for a server of processes of its own."""
+    mistakes = [
+        (["--config=digits"], "--workdir must have a value"),
+        (["--config=digitz"], "There is no config 'digitz'. It is no file, and shipped are: abla"),
+        (["--config", "common"], "There is no config 'common'"),
+        (["--config=fashion_mnist:vgg"], "Unknown student 'vgg'; expected one of ['convnet', "),
+        (["--config=configs/digits.py", "--config.seeds=many"], "--config.seeds=many: invalid"),
+        (["--config=digits", "--config.studnet.train.steps=3"], 'Did you mean "student"'),
+        (["--config", "digits", "--config.student.widht=3"], "config.student.widht is no setting"),
+        (["--config=digits", "--config.student.network.widht=3"], "no arguments ['widht']"),
+        (["--config=digits:one_split", "--teacher=nowhere"], "There is no teacher in nowhere"),
+        (["--config=digits", "--config.seeds=0"], "config.seeds=0 is out of its range; expected"),
+    ]
+    for number, (line, said) in enumerate(
+        [
+            ("import missing", "ModuleNotFoundError: No module named 'missing'"),
+            ("digits = digitz", "NameError: name 'digitz' is not defined"),
+            ("def digits(:", "SyntaxError"),
+        ]
+    ):
+        config = tmp_path / f"{number}.py"
+        config.write_text(BROKEN.format(line=line))
+        message = f"The config {config} fails at line 5: {said}"
+        mistakes.append(([f"--config={config}"], message))
+    for arguments, message in mistakes:
+        workdir = [] if "workdir" in message else [f"--workdir={tmp_path / 'run'}"]
+        with subtests.test(" ".join(arguments)):
+            process = processes.start("trainers.compare", *arguments, *workdir)
+            code, printed, errors = process.wait()
+            assert code == 2 and message in errors and "Traceback" not in errors and not printed
+            assert len([line for line in errors.splitlines() if line]) <= 2
+            assert not (tmp_path / "run").exists()
+    with subtests.test("--debug"):
+        process = processes.start("trainers.compare", *arguments, *workdir, "--debug")
+        code, _, errors = process.wait()
+        assert code == 2 and message in errors and "Traceback" in errors
 
 
 def failing(error, monkeypatch, capsys, *flags):
