@@ -17,7 +17,7 @@ Results and times: docs/results.
 
 import functools
 
-from ecl_tf.configs import casp, digits, fashion_mnist, rotated_digits
+from ecl_tf.configs import casp, common, digits, fashion_mnist, rotated_digits
 
 # Training images, epochs of stored answers, steps of each member of the teacher.
 _SIZES = {"5000": (5000, 20, 5000), "all": (55_000, 4, 8000)}
@@ -54,5 +54,8 @@ def get_config(experiment="convnet"):
                 return config
     with config.unlocked():
         config.grid = grid
-        config.methods = {"chosen": {"sampler": "Uncertain"}}
+        config.methods = {
+            "half mixed": {"sampler": common.mixed(0.5)},
+            "chosen": {"sampler": "Uncertain"},
+        }
     return config

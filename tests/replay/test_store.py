@@ -85,7 +85,7 @@ TOWARD = samplers.Choice(["Empirical", samplers.TowardUncertainty("Mixup")])
 @pytest.mark.parametrize(
     "sampler",
     [samplers.Uncertain(candidates=2), TOWARD, pytest.param(EVERY_SAMPLER, marks=pytest.mark.slow)],
-    ids=["recipe", "toward uncertainty", "every sampler"],
+    ids=["chosen", "toward uncertainty", "every sampler"],
 )
 def test_replayed_samples_are_the_bits_that_the_teacher_saw(sampler, tmp_path):
     store = recorded(
@@ -229,11 +229,11 @@ def test_uncertain_samples_are_chosen_by_the_stored_scores(mixed, score):
 
 
 @pytest.mark.slow
-def test_the_default_recipe_trains_from_a_store(tmp_path):
-    recipe = samplers.Uncertain(candidates=2, score="divergence", temperature=1.0)
-    store = recorded(tmp_path, sampler=recipe)
-    data = store.batches(X, Y, sampler=recipe)
-    history, _ = trained(student_of(store, recipe), data, run_eagerly=True)
+def test_chosen_samples_train_from_a_store(tmp_path):
+    chosen = samplers.Uncertain(candidates=2, score="divergence", temperature=1.0)
+    store = recorded(tmp_path, sampler=chosen)
+    data = store.batches(X, Y, sampler=chosen)
+    history, _ = trained(student_of(store, chosen), data, run_eagerly=True)
     assert history["loss"][1] < 0.9 * history["loss"][0]
     assert "accuracy" in history  # Of the rows that stayed as they were.
 
