@@ -10,9 +10,23 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import divergences, outputs, samplers, uncertainty
-from ecl_tf._internal import batches, endless, finite, own_inputs, probabilities, ranges, symbolic
+from ecl_tf._internal import (
+    batches,
+    endless,
+    finite,
+    own_inputs,
+    probabilities,
+    ranges,
+    require,
+    symbolic,
+)
 from ecl_tf.samplers import suitable
 
+NO_LABELS = (
+    "They can't be class indices, and no labels are used here: label_weight is 0, and there are no "
+    "metrics. If they are weights of rows, give them as sample_weight=..., or batches (inputs, "
+    "None, weights); if not, leave them out."
+)
 NO_ROWS = (
     "The data holds no rows, so there is nothing to train on. Look at the dataset's filter, "
     "take and batch(drop_remainder=True): a batch larger than the data leaves none."
@@ -301,6 +315,8 @@ def batch(x, y, sample_weight, asked):
     """
     for what, part in {"inputs": x, "labels": y, "weights": sample_weight}.items():
         own_inputs.require_dense(part, what)
+    for each in keras.tree.flatten(sample_weight):
+        require_numbers(each)
     members = getattr(asked.teacher, "members", [asked.teacher])
     networks = [("student", asked.student), *(("teacher", member) for member in members)]
     own_inputs.require_fit(samplers.inputs_of(x), networks)
@@ -324,7 +340,7 @@ def inputs_of_data(x, y, asked):
         batch(x, y, None, asked)
 
 
-def refusals(x, raw, member_outputs, asked):
+def refusals(x, raw, member_outputs, asked, may_be_narrow=False):
     """What tells on a batch, in a step, that it is not what the networks were made for.
 
     Args:
@@ -332,15 +348,18 @@ def refusals(x, raw, member_outputs, asked):
         raw: the student's raw output.
         member_outputs: the raw outputs of the teacher's members; empty where it has none.
         asked: the `ecl_tf.uncertainty.Networks`.
+        may_be_narrow: as in `ranges.outside`; False by default.
 
     Returns:
         A list of pairs of a scalar bool tensor, whether it does, and the message.
     """
     found = []
-    outside, message = ranges.outside(_with_roles(asked), x)
+    outside, message = ranges.outside(_with_roles(asked), x, may_be_narrow)
     if message:
         found.append((outside, message))
     members = list(getattr(asked.teacher, "members", []))
+    if not members and asked.teacher.answers_new_inputs:  # It is a user's own.
+        members = [asked.teacher] * len(member_outputs)
     if len(member_outputs) < len(members):  # Some were drawn; any may be one that is not sure.
         unsure = [m for m in members if not probabilities.is_sure(asked.teacher.output_kind, m)]
         members = [(unsure or members)[0]] * len(member_outputs)
@@ -378,7 +397,10 @@ def same_scale(x, its_x):
         if len(own.shape) < 4 or own.dtype != its.dtype or not len(own) or not len(its):
             continue
         highest = [float(np.max(each[:256])) for each in (own, its)]
-        if min(highest) <= 1.0 and max(highest) > 127.0:
+        if min(highest) > 1.0 or max(highest) <= 127.0:
+            continue
+        highest = [float(np.max(each)) for each in (own, its)]  # The first ones may be dark.
+        if min(highest) <= 1.0:
             raise ValueError(
                 f"The images to train on go up to {highest[0]:g}, and those to validate on up to "
                 f"{highest[1]:g}. Give both the same scale, such as images / 255."
@@ -518,6 +540,20 @@ def arrays(x=None, y=None, sample_weight=None):
                 f"{name} is a {type(given).__name__} of numbers or texts; expected an array. Give "
                 f"np.asarray({name})."
             )
+    for leaf in keras.tree.flatten(sample_weight):
+        require_numbers(leaf)
+
+
+def require_numbers(weights):
+    """Refuses weights that are an array, a tensor or its specs of something else than numbers."""
+    if not hasattr(weights, "dtype"):
+        return
+    kind = getattr(weights.dtype, "kind", "")
+    if kind in tuple("OSU") or weights.dtype == tf.string:
+        raise ValueError(
+            f"sample_weight must be numbers; got an array of {weights.dtype}. Give "
+            "np.asarray(weights, 'float32')."
+        )
 
 
 def class_weight(given, x, y, distiller):
@@ -534,7 +570,10 @@ def class_weight(given, x, y, distiller):
     output = distiller.output_kind
     shape = symbolic.output_shape(distiller.student)
     instead = "Give weights of rows or positions: sample_weight=..."
-    _require_class_weight(given, output.family == "categorical" and shape and shape[-1])
+    classes = {"categorical": shape and shape[-1], "bernoulli": 2}.get(output.family)
+    # Of arrays Keras takes 1 for the classes that are left out.
+    is_stream = isinstance(x, tf.data.Dataset)
+    require.class_weight(given, classes, all_of_them=is_stream)
     if output.family not in ("categorical", "bernoulli"):
         raise ValueError(
             f"class_weight is for one output of classes, and output={output!r} has none to weigh. "
@@ -557,26 +596,6 @@ def class_weight(given, x, y, distiller):
         )
 
 
-def _require_class_weight(given, classes):
-    """Refuses what is no dict from class to weight; `classes` is their number, if it is known."""
-    expected = "a dict from class to weight, such as {0: 1.0, 1: 2.0}"
-    if not isinstance(given, dict):
-        remedy = "Of a list or an array: dict(enumerate(weights))."
-        raise ValueError(f"class_weight must be {expected}; got a {type(given).__name__}. {remedy}")
-    for label, weight in given.items():
-        is_class = isinstance(label, (int, np.integer)) and label >= 0
-        if not is_class or (classes and label >= classes):
-            last = f" to {classes - 1}" if classes else ""
-            raise ValueError(
-                f"class_weight has the class {label!r}; expected {expected}, of classes from 0"
-                f"{last}."
-            )
-        if not isinstance(weight, (int, float, np.number)) or not 0.0 <= weight < float("inf"):
-            raise ValueError(
-                f"class_weight has the weight {weight!r} of class {label}; expected a number >= 0."
-            )
-
-
 def ends(x, steps, argument):
     """Refuses data without an end where nobody says how many steps to take of it.
 
@@ -590,6 +609,26 @@ def ends(x, steps, argument):
             "The data is endless (a store's batches, repeat() or resume.batches), so it would "
             f"never be read to its end. Say how many batches to take: {argument}=..."
         )
+
+
+def fractions(labels, raw, output):
+    """Which labels are no whole numbers, where class indices are expected.
+
+    Args:
+        labels: labels that are not used, as an array or a tensor.
+        raw: the student's raw output, or specs of it.
+        output: its `ecl_tf.outputs.Output`.
+
+    Returns:
+        A bool tensor, of the shape of the labels; None where their type or that of the output does
+        not tell.
+    """
+    if output.makes_probabilities != "softmax" or not tf.as_dtype(labels.dtype).is_floating:
+        return None
+    if len(labels.shape) == len(raw.shape) and labels.shape[-1] != 1:
+        return None  # Shares of classes.
+    labels = tf.convert_to_tensor(labels)
+    return tf.math.is_finite(labels) & tf.not_equal(labels, tf.floor(labels))
 
 
 def labels_of_data(x, y, distiller):
@@ -607,17 +646,28 @@ def labels_of_data(x, y, distiller):
     if isinstance(x, tf.data.Dataset):
         inputs, y, _ = keras.utils.unpack_x_y_sample_weight(element)
         y = None if isinstance(y, tf.NoneTensorSpec) else y
-    if y is None or not distiller.uses_labels:
+    if y is None:
         return
     shape = symbolic.output_shape(distiller.student, samplers.inputs_of(inputs))
     if shape is None:
         return
     raw = keras.tree.map_shape_structure(lambda each: tf.TensorSpec(each), shape)
     output = distiller.output_kind
+    if not distiller.uses_labels:
+        if not (isinstance(x, tf.data.Dataset) or keras.tree.is_nested(y)):
+            y = np.asarray(y)
+            if y.dtype.kind in "OSU":
+                output.require_labels(y, shape)  # Keras does not take texts.
+            wrong = fractions(y, raw, output)
+            if wrong is not None and np.any(wrong):
+                found = y[np.asarray(wrong)].ravel()[0]
+                raise ValueError(f"There are labels such as {found:g}. {NO_LABELS}")
+        return
     if not isinstance(x, tf.data.Dataset):
         is_one = not isinstance(output, outputs.Joint)
         y = np.asarray(y) if is_one and isinstance(y, list) else y
     labels(distiller.label_weight, y, output, raw)
+    distiller.require_metrics_fit(y, raw)
     if isinstance(x, tf.data.Dataset):
         return
     for name, (own, its, its_raw) in outputs.parts_of(output, y, raw).items():

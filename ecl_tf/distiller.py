@@ -193,6 +193,7 @@ class Distiller(keras.Model):
         # Names of what each kind of step returns.
         self._logged: dict[str, list[str]] = {"train": [], "test": []}
         self._logging: dict[str, list[keras.metrics.Metric]] = {"train": [], "test": []}
+        self._knows_range = {"train": False, "test": False}
         self._mode = "train"
         self._is_fitting = False
         self.built = student.built
@@ -245,9 +246,9 @@ class Distiller(keras.Model):
             self.sampler.validate_networks(self._networks())
             self._trace_anew()
 
-    def _trace_anew(self):
-        """Makes the step that Keras runs follow the settings."""
-        for name in ("train", "test"):
+    def _trace_anew(self, *modes):
+        """Makes the steps that Keras runs follow the settings; all of them, if none is named."""
+        for name in modes or ("train", "test"):
             if getattr(self, f"{name}_function", None) is not None:
                 getattr(self, f"make_{name}_function")(force=True)
 
@@ -402,7 +403,7 @@ class Distiller(keras.Model):
         watched = [] if is_scaled else [g for g in gradients if g is not None]
         takes_metrics = append or self.sampler.keeps_rows
         wrong = self._wrong_labels(y, labelled.raw, takes_metrics)
-        refusals = self._refusals(x, answered[0], teacher.raw)
+        refusals = self._refusals("train", x, answered[0], teacher.raw)
         counts, is_bad = self.non_finite.count(
             *given, answered[0], loss, watched, labels=wrong, refusals=refusals
         )
@@ -439,7 +440,8 @@ class Distiller(keras.Model):
                 teacher_raw = self.output_kind.raw(teacher.distribution)
                 self._teacher_metrics.update(y, teacher_raw, None, sample_weight, masks)
                 logged += self._teacher_metrics.metrics
-        wrong, refusals = self._wrong_labels(y, raw, True), self._refusals(x, raw, member_outputs)
+        wrong = self._wrong_labels(y, raw, True)
+        refusals = self._refusals("test", x, raw, member_outputs)
         counts, _ = self.non_finite.count(x, (), raw, loss, (), labels=wrong, refusals=refusals)
         self.non_finite.update_state(counts)
         if not logged:
@@ -463,6 +465,16 @@ class Distiller(keras.Model):
         """Whether labels, where there are any, have a say in the loss or in metrics."""
         return self.label_weight > 0.0 or bool(self.compiled and self._label_metrics.metrics)
 
+    def require_metrics_fit(self, labels: Any, raw: Any) -> None:
+        """Raises ValueError if a metric does not take such labels.
+
+        Args:
+            labels: labels, or specs of them.
+            raw: specs of the student's raw output.
+        """
+        if self.compiled:
+            self._label_metrics.validate(labels, raw)
+
     def _networks(self):
         return uncertainty.Networks(self.teacher, self.student, self.output_kind)
 
@@ -478,13 +490,15 @@ class Distiller(keras.Model):
         if self.feature_losses:
             raw, its_features = self._features.run_teacher(inputs, training=False)
             member_outputs = [self.teacher.raw_of(raw)]
-        if not member_outputs and isinstance(self.teacher, teachers.Ensemble):
-            if seed is None:
-                member_outputs = self.teacher.member_outputs(inputs)
-            else:
-                member_outputs = self.teacher.step_outputs(inputs, seed)
-        if not member_outputs:
+        # One of a user's may know its distribution only.
+        is_ensemble = isinstance(self.teacher, teachers.Ensemble)
+        combines = type(self.teacher).distribution is teachers.Teacher.distribution
+        if not member_outputs and not (is_ensemble or combines):
             return _Answer((), None, None, self.teacher.distribution(inputs))
+        if not member_outputs and is_ensemble and seed is not None:
+            member_outputs = self.teacher.step_outputs(inputs, seed)
+        if not member_outputs:
+            member_outputs = self.teacher.member_outputs(inputs)
         distribution = self.teacher.output_kind.combine(member_outputs)
         return _Answer(member_outputs, its_features, None, distribution)
 
@@ -543,8 +557,15 @@ class Distiller(keras.Model):
         return loss
 
     def _wrong_labels(self, labels, raw, takes_metrics):
-        """The number of labels that no network can have, and their sum; None if none are used."""
-        if labels is None or not (self.label_weight > 0.0 or (takes_metrics and self.uses_labels)):
+        """The number of labels that no network can have, and their sum; None if none are wrong.
+
+        Of labels that are not used, these are numbers that can't be labels of any network.
+        """
+        if labels is None:
+            return None
+        if not self.uses_labels:
+            return self._fractions(labels, raw)
+        if not (self.label_weight > 0.0 or takes_metrics):
             return None
         number, expected = tf.zeros(2), []
         for name, (output, its, own) in outputs.parts_of(self.output_kind, labels, raw).items():
@@ -557,8 +578,27 @@ class Distiller(keras.Model):
         self.non_finite.expected_labels = "; ".join(expected)
         return number
 
-    def _refusals(self, x, raw, member_outputs):
-        return _checks.refusals(samplers.inputs_of(x), raw, member_outputs, self._networks())
+    def _fractions(self, labels, raw):
+        """As `_wrong_labels`, of labels that are not used, such as weights in their place."""
+        if keras.tree.is_nested(labels) or keras.tree.is_nested(raw):
+            return None
+        invalid = _checks.fractions(labels, raw, self.output_kind)
+        if invalid is None:
+            return None
+        self.non_finite.expected_labels = f"whole numbers. {_checks.NO_LABELS}"
+        value = tf.where(invalid, tf.cast(labels, tf.float32), 0.0)
+        return tf.stack([tf.reduce_sum(tf.cast(invalid, tf.float32)), tf.reduce_sum(value)])
+
+    def _refusals(self, mode, x, raw, member_outputs):
+        asked, is_known = self._networks(), self._knows_range[mode]
+        return _checks.refusals(samplers.inputs_of(x), raw, member_outputs, asked, is_known)
+
+    def _notice_range(self, mode, x):
+        """Has steps take dark batches of arrays, of which all rows were looked at before."""
+        is_known = not isinstance(x, tf.data.Dataset) and batches.element_spec(x) is not None
+        if is_known != self._knows_range[mode]:
+            self._knows_range[mode] = is_known
+            self._trace_anew(mode)
 
     def _log(self, mode, metrics):
         unused = {"label_loss"} if self.label_weight == 0.0 else set()
@@ -599,6 +639,7 @@ class Distiller(keras.Model):
         if x is not None:
             _checks.arrays(sample_weight=sample_weight)
             _checks.evaluation(x, y, steps, "steps", self, batch_size)
+            self._notice_range("test", x)
             callbacks = endless.watched(callbacks, test=(x, steps, "steps"))
             x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
         callbacks = finite.stop_before(callbacks, self)
@@ -680,7 +721,10 @@ class Distiller(keras.Model):
         _checks.still_trained(self.student, self.optimizer)
         _checks.labels_of_data(x, y, self)
         _checks.fixed_rows(x, batch_size, self)
+        self._notice_range("train", x)
         labelled = validation_data
+        if validation_data is None and validation_split and not isinstance(x, tf.data.Dataset):
+            labelled = batches.held_out(validation_split, x, y, sample_weight)
         watched = {"train": (x, kwargs.get("steps_per_epoch"), "steps_per_epoch")}
         if validation_data is not None:
             its = keras.utils.unpack_x_y_sample_weight(validation_data)
@@ -743,7 +787,9 @@ class Distiller(keras.Model):
         """
         if kwargs.pop("format", "tf_saved_model") != "tf_saved_model" or kwargs:
             raise ValueError("Distiller.export writes SavedModels: export(path).")
-        export.export_student(self.student, self.output_kind, filepath, self._input_specs)
+        # Of a store's samples it is not known which networks were asked.
+        others = getattr(self.teacher, "members", []) if self.teacher.answers_new_inputs else None
+        export.write(self.student, self.output_kind, filepath, self._input_specs, others)
 
     def describe_method(self) -> dict[str, Any]:
         """What tells this training from another one of networks of the same shapes.

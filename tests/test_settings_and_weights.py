@@ -213,6 +213,14 @@ def test_a_training_without_metrics_says_once_how_good_both_networks_are(capsys)
     expected = [(logits(X, network).argmax(-1) == labels).mean() for network in (TEACHER, STUDENT)]
     parts = [f"{each} {share:.4g}" for each, share in zip(2 * ["accuracy"], expected, strict=True)]
     assert len(said) == 1 and all(part in said[0] for part in parts), (said, parts)
+
+    def half(one, labels):
+        return (logits(X[8:], one).argmax(-1) == labels[8:]).mean()
+
+    its.fit(X, labels, validation_split=0.5, verbose=2)
+    said = capsys.readouterr().out
+    assert f"the teacher has accuracy {half(TEACHER, labels):.4g}" in said, said
+    assert f"the student accuracy {half(STUDENT, labels):.4g}" in said
     for quiet in ({"verbose": 0}, {"verbose": 2, "validation_data": (X, labels - 1)}):
         its.fit(X, **{"validation_data": (X, labels), **quiet})
     assert "validation labels" not in capsys.readouterr().out
@@ -240,6 +248,41 @@ def test_what_users_mix_up_is_told_before_the_first_step():
     its.label_weight, its.sampler = 0.0, mean
     with pytest.raises(ValueError, match=r"gave numbers of shape \(\).*one for each row"):
         its.fit(images, verbose=0)
+
+
+class Lists(keras.utils.PyDataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return X[:8], [0, 1, 2, 0, 1, 2, 0, 1]
+
+
+def test_data_that_is_taken_for_something_else_is_told_before_the_first_step():
+    its = distiller(0.1)
+    stream = tf.data.Dataset.from_tensor_slices((X, WEIGHTS)).batch(8)
+    texts = np.array(ROWS * ["1.0"])
+    for data, message in [
+        ({"x": X, "y": WEIGHTS}, r"labels such as 0\..*sample_weight="),
+        ({"x": X, "y": texts}, r"Labels must be numbers"),
+        ({"x": stream}, r"in step 1 .*8 labels.*sample_weight=.*\(inputs, None, weights\)"),
+        ({"x": Lists()}, r"batch .* list of numbers .* labels.*np\.asarray"),
+        ({"x": X, "sample_weight": texts}, r"sample_weight must be numbers; got .*U3"),
+        ({"x": X, "sample_weight": texts.astype(object)}, r"sample_weight must be numbers"),
+        (
+            {"x": stream.map(lambda x, w: (x, None, tf.as_string(w)))},
+            r"sample_weight must be numbers; got .*string",
+        ),
+        (
+            {"x": stream.map(lambda x, w: (x, tf.zeros(8))), "class_weight": {0: 1.0, 2: 1.0}},
+            r"no weight of class 1; expected one of each of the 3 classes",
+        ),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            its.fit(**data, verbose=0)
+        assert int(its.step.numpy()) == 0
+    for unknown in (np.full(ROWS, -1.0), np.full(ROWS, np.nan)):
+        its.fit(X, unknown, verbose=0)  # Nobody looks at them.
 
 
 def test_attributes_of_the_sampler_that_change_take_effect_in_the_next_epoch():

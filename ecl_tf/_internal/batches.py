@@ -1,9 +1,11 @@
 """What a batch is made of, and what can be known of the data before the first one."""
 
 import inspect
+import math
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -88,7 +90,38 @@ def _lacks_labels(batch):
 
 
 def _packed(batch):
+    _require_arrays(batch)
     return (Weighted(batch[0], batch[2]),) if _lacks_labels(batch) else batch
+
+
+def _require_arrays(batch):
+    """Refuses lists of numbers in a batch, which Keras takes for as many inputs."""
+    parts = batch if isinstance(batch, (tuple, list)) else [batch]
+    for what, part in zip(("inputs", "labels", "weights"), parts, strict=False):
+        first = part
+        while isinstance(first, (list, tuple)) and len(first):
+            first = first[0]
+        if isinstance(part, (list, tuple)) and isinstance(first, (int, float, np.generic, str)):
+            raise ValueError(
+                f"A batch of the data has a {type(part).__name__} of numbers or texts as its "
+                f"{what}; expected an array. Give np.asarray of it, in (inputs, labels)."
+            )
+
+
+def held_out(share, x, y=None, sample_weight=None):
+    """The last rows of arrays, on which Keras's `fit` validates with `validation_split`.
+
+    Args:
+        share: that argument, between 0 and 1.
+        x: inputs.
+        y: labels, or None.
+        sample_weight: weights, or None.
+    """
+    rows = keras.tree.flatten(x)[0].shape[0]
+    first = math.floor(rows * (1.0 - share))
+    return keras.tree.map_structure(
+        lambda leaf: leaf if leaf is None else np.asarray(leaf)[first:], (x, y, sample_weight)
+    )
 
 
 class _Rows(keras.utils.PyDataset):
