@@ -111,12 +111,15 @@ class LabelMetrics:
             raw: raw outputs, or specs.
         """
         for name, metric, _ in self._entries:
+            its_labels: Any
+            its_raw: Any
             its_labels, its_raw = (
                 each if name is None or not isinstance(each, dict) else each.get(name)
                 for each in (labels, raw)
             )
             output = self.output if name is None else self.output.outputs[name]
-            if its_labels is not None and output.family == "categorical":
+            is_there = its_labels is not None and not isinstance(its_labels, tf.NoneTensorSpec)
+            if is_there and output.family == "categorical":
                 _require_form(metric, tuple(its_labels.shape), tuple(its_raw.shape))
 
     def update(self, labels, raw, rows=None, sample_weight=None, masks=None):

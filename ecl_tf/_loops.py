@@ -105,6 +105,7 @@ class Loops(keras.Model):
         if not self.compiled:
             raise ValueError('Call compile before fit: distiller.compile("adam").')
         require.counts(batch_size=batch_size, **{n: kwargs.get(n) for n in _COUNTS})
+        require.share("validation_split", validation_split)
         steps = kwargs.get("steps_per_epoch")
         _checks.data.training(self, x, y, sample_weight, batch_size, steps, class_weight)
         self.built = self.student.built  # By the check, from the data's specs.
@@ -114,12 +115,13 @@ class Loops(keras.Model):
             labelled = batches.held_out(validation_split, x, y, sample_weight)
         watched = {"train": (x, steps, "steps_per_epoch")}
         if validation_data is not None:
-            its = keras.utils.unpack_x_y_sample_weight(validation_data)
-            steps = kwargs.get("validation_steps")
+            its_x, its_y, its_weight = keras.utils.unpack_x_y_sample_weight(validation_data)
+            steps, argument = kwargs.get("validation_steps"), "validation_steps"
             rows = kwargs.get("validation_batch_size") or batch_size
-            _checks.data.evaluation(self, *its, rows, steps, "validation_steps")
-            _checks.data.same_scale(x, its[0])
-            watched["test"] = its[0], steps, "validation_steps"
+            its = its_x, its_y, its_weight
+            _checks.data.evaluation(self, *its, batch_size=rows, steps=steps, argument=argument)
+            _checks.data.same_scale(x, its_x)
+            watched["test"] = its_x, steps, argument
             validation_data = batches.packed(*batches.keeping_weights(*its))
         replicas.validate(self, batches.smallest(x, batch_size))
         if self.built and not self.optimizer.built:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -22,6 +23,10 @@ _SETTINGS = {*_CHANGEABLE, "student", "teacher", "output", "output_kind", "featu
 
 class Settings(keras.Model):
     """The part of a `Distiller` that has its step follow what is set."""
+
+    _temperature: float | tf.Variable
+    _changes_followed: Any
+    _knows_range: dict[str, bool]
 
     def __setattr__(self, name, value):
         """Sets an attribute; a setting takes effect in the step, also after `compile`."""

@@ -430,7 +430,10 @@ class Distiller(Loops, Settings, keras.Model):
         is_ensemble = isinstance(self.teacher, teachers.Ensemble)
         combines = type(self.teacher).distribution is teachers.Teacher.distribution
         if not member_outputs and not (is_ensemble or combines):
-            return _Answer((), None, None, self.teacher.distribution(inputs))
+            distribution = self.teacher.distribution(inputs)
+            kind = self.teacher.output_kind
+            raws = [kind.raw(distribution)] if kind.makes_probabilities else ()
+            return _Answer(raws, None, None, distribution)
         if not member_outputs and is_ensemble and seed is not None:
             member_outputs = self.teacher.step_outputs(inputs, seed)
         if not member_outputs:

@@ -33,7 +33,10 @@ class NegativeLogLikelihood(keras.losses.Loss):
         dtype: that losses are computed in; Keras's own default.
 
     Raises:
-        ValueError: if `output` is none of these.
+        ValueError: if `output` is none of these; in a call, before the first step, if the network
+            answers with probabilities of a softmax or sigmoid, as the graph tells.
+        tf.errors.InvalidArgumentError: in a step, before its update, if labels are out of range, or
+            answers look like probabilities of classes. With `jit_compile=True` the loss is NaN.
 
     Example:
     >>> import math
@@ -59,6 +62,12 @@ class NegativeLogLikelihood(keras.losses.Loss):
     def __call__(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
     ) -> tf.Tensor:
+        if isinstance(self.output, outputs.Joint) and not isinstance(y_pred, dict):
+            raise ValueError(
+                "Keras asks a loss about one output after another. Give compile a dict of losses, "
+                "{name: NegativeLogLikelihood(output)}, with the names of the outputs "
+                f"{sorted(self.output.outputs)}."
+            )
         for output, raw in outputs.parts_of(self.output, y_pred).values():
             _require_raw(output, raw)
         if sample_weight is not None and not isinstance(self.output, outputs.Joint):
@@ -78,6 +87,8 @@ class NegativeLogLikelihood(keras.losses.Loss):
             looks = probabilities.rows_that_look_like(self.output, y_pred)
             said = _refusal(probabilities.OF_CLASSES)
             checks.append(tf.debugging.assert_equal(looks, False, said))
+            # XLA leaves out assertions: the loss tells there.
+            y_pred = tf.where(looks, tf.constant(float("nan"), y_pred.dtype), y_pred)
         with tf.control_dependencies(checks):  # No update comes before them.
             y_pred = tf.identity(y_pred)
         losses = self.output.negative_log_likelihoods(self.output(y_pred), y_true)

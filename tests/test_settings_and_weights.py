@@ -3,6 +3,7 @@
 import by_hand
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from by_hand import kl, linear, logits, numbers, weights
@@ -251,11 +252,15 @@ def test_what_users_mix_up_is_told_before_the_first_step():
 
 
 class Lists(keras.utils.PyDataset):
+    def __init__(self, *others):
+        super().__init__()
+        self.others = others
+
     def __len__(self):
         return 2
 
     def __getitem__(self, index):
-        return X[:8], [0, 1, 2, 0, 1, 2, 0, 1]
+        return X[:8], *self.others
 
 
 def test_data_that_is_taken_for_something_else_is_told_before_the_first_step():
@@ -264,10 +269,14 @@ def test_data_that_is_taken_for_something_else_is_told_before_the_first_step():
     texts = np.array(ROWS * ["1.0"])
     for data, message in [
         ({"x": X, "y": WEIGHTS}, r"labels such as 0\..*sample_weight="),
+        ({"x": Lists(np.zeros(8), np.array(["a"] * 8))}, r"weights must be numbers; got .*str"),
+        ({"x": X, "sample_weight": 1.0}, r"number for each row; got 1\.0"),
+        ({"x": X, "y": pd.Series(ROWS * [1], dtype="Int64")}, r"y is of the type Int64 of pandas"),
+        ({"x": X, "validation_split": 2.0}, r"validation_split must be .* less than 1; got 2"),
         ({"x": X, "y": texts}, r"Labels must be numbers"),
         ({"x": stream}, r"in step 1 .*8 labels.*sample_weight=.*\(inputs, None, weights\)"),
-        ({"x": Lists()}, r"batch .* list of numbers .* labels.*np\.asarray"),
-        ({"x": X, "sample_weight": texts}, r"sample_weight must be numbers; got .*U3"),
+        ({"x": Lists([0, 1] * 4)}, r"batch .* list of numbers .* labels.*np\.asarray"),
+        ({"x": X, "sample_weight": texts}, r"sample_weight must be numbers; got .*str"),
         ({"x": X, "sample_weight": texts.astype(object)}, r"sample_weight must be numbers"),
         (
             {"x": stream.map(lambda x, w: (x, None, tf.as_string(w)))},

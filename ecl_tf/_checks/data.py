@@ -107,7 +107,7 @@ def same_scale(x, its_x):
 
 
 def _arrays(x=None, y=None, sample_weight=None):
-    """Refuses lists of numbers, which Keras does not take for arrays.
+    """Refuses lists of numbers, and types of pandas, which Keras does not take for arrays.
 
     Args:
         x: what `fit` or `evaluate` was given; None, the default, for nothing.
@@ -123,8 +123,17 @@ def _arrays(x=None, y=None, sample_weight=None):
                 f"{name} is a {type(given).__name__} of numbers or texts; expected an array. Give "
                 f"np.asarray({name})."
             )
+        for leaf in keras.tree.flatten(given):
+            dtype = getattr(leaf, "dtype", None)
+            if type(leaf).__module__.startswith("pandas") and not isinstance(
+                dtype, np.dtype | None
+            ):
+                raise ValueError(
+                    f"{name} is of the type {dtype} of pandas, which Keras does not take. Give "
+                    f"np.asarray({name}, 'float32'), or 'int64'."
+                )
     for leaf in keras.tree.flatten(sample_weight):
-        step.numbers(leaf)
+        batches.require_numbers(leaf)
 
 
 def _ends(x, steps, argument):

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from ecl_tf import outputs, samplers
 from ecl_tf._checks import labels, networks
-from ecl_tf._internal import own_inputs, probabilities, ranges
+from ecl_tf._internal import batches, own_inputs, probabilities, ranges
 
 
 def batch(x, y, sample_weight, asked):
@@ -20,22 +20,10 @@ def batch(x, y, sample_weight, asked):
     for what, part in {"inputs": x, "labels": y, "weights": sample_weight}.items():
         own_inputs.require_dense(part, what)
     for each in keras.tree.flatten(sample_weight):
-        numbers(each)
+        batches.require_numbers(each)
     members = getattr(asked.teacher, "members", [asked.teacher])
     networks = [("student", asked.student), *(("teacher", member) for member in members)]
     own_inputs.require_fit(samplers.inputs_of(x), networks)
-
-
-def numbers(weights):
-    """Refuses weights that are an array, a tensor or its specs of something else than numbers."""
-    if not hasattr(weights, "dtype"):
-        return
-    kind = getattr(weights.dtype, "kind", "")
-    if kind in tuple("OSU") or weights.dtype == tf.string:
-        raise ValueError(
-            f"sample_weight must be numbers; got an array of {weights.dtype}. Give "
-            "np.asarray(weights, 'float32')."
-        )
 
 
 def wrong_labels(given, raw, output, are_used):

@@ -106,6 +106,34 @@ def _require_arrays(batch):
                 f"A batch of the data has a {type(part).__name__} of numbers or texts as its "
                 f"{what}; expected an array. Give np.asarray of it, in (inputs, labels)."
             )
+        if what != "inputs":
+            for leaf in keras.tree.flatten(part):
+                require_numbers(leaf, what)
+
+
+def require_numbers(values, what="sample_weight"):
+    """Refuses weights or labels that are one number for all rows, or no numbers.
+
+    Args:
+        values: an array, a tensor, specs of one, or None.
+        what: they are, for the message; "sample_weight" by default.
+    """
+    if values is None or isinstance(values, tf.NoneTensorSpec):
+        return
+    if not hasattr(values, "dtype"):
+        raise ValueError(f"{what} must be an array with a number for each row; got {values!r}.")
+    numpy_kind = getattr(values.dtype, "kind", "")
+    is_number = numpy_kind in tuple("biufV") if numpy_kind else _is_number(values.dtype)
+    if not is_number:
+        raise ValueError(
+            f"{what} must be numbers; got an array of {getattr(values.dtype, 'name', values.dtype)}"
+            ". Give np.asarray(..., 'float32')."
+        )
+
+
+def _is_number(dtype):
+    dtype = tf.as_dtype(dtype)
+    return dtype.is_floating or dtype.is_integer or dtype.is_bool
 
 
 def held_out(share, x, y=None, sample_weight=None):

@@ -107,12 +107,17 @@ def _require_shapes(loss, teacher, student):
             reason = f" ({str(error).splitlines()[0][:200]})"
     else:
         reason = ""
+    remedy = "Name layers of one shape"
+    if there[1:-1].is_compatible_with(here[1:-1]):
+        remedy = (
+            f"Name layers of the same width, such as a keras.layers.Dense({shapes[0][-1]}) that "
+            "projects the student's features on their way to its output"
+        )
     raise ValueError(
         f"feature_losses compares the layer {names[0]!r} of the teacher, of shape {shapes[0]}, "
         f"with {names[1]!r} of the student, of shape {shapes[1]}, and its loss needs equal "
-        f"shapes{reason}. Name layers of the same width, such as a keras.layers.Dense("
-        f"{shapes[0][-1]}) that projects the student's features on their way to its output, or "
-        "give a loss function of (teacher, student) that compares them as they are."
+        f"shapes{reason}. {remedy}, or give a loss function of (teacher, student) that compares "
+        "them as they are."
     )
 
 

@@ -40,6 +40,12 @@ def counts(**arguments):
             whole(name, value, 1, "None or a whole number")
 
 
+def share(name, value):
+    """Raises ValueError unless the value is a number from 0 to less than 1."""
+    if not isinstance(value, numbers.Real) or not 0.0 <= float(value) < 1.0:
+        raise ValueError(f"{name} must be a number from 0 to less than 1; got {value!r}.")
+
+
 def class_weight(given, classes=None, all_of_them=False):
     """Raises ValueError unless it is a dict from class to weight.
 
