@@ -103,6 +103,25 @@ class LabelMetrics:
     def metrics(self):
         return [metric for _, metric, _ in self._entries]
 
+    def validate(self, labels, raw):
+        """Raises ValueError if a metric does not take labels of this form.
+
+        Args:
+            labels: labels or specs of them; a dict for joint outputs.
+            raw: raw outputs, or specs.
+        """
+        for name, metric, _ in self._entries:
+            its_labels: Any
+            its_raw: Any
+            its_labels, its_raw = (
+                each if name is None or not isinstance(each, dict) else each.get(name)
+                for each in (labels, raw)
+            )
+            output = self.output if name is None else self.output.outputs[name]
+            is_there = its_labels is not None and not isinstance(its_labels, tf.NoneTensorSpec)
+            if is_there and output.family == "categorical":
+                _require_form(metric, tuple(its_labels.shape), tuple(its_raw.shape))
+
     def update(self, labels, raw, rows=None, sample_weight=None, masks=None):
         """Updates all metrics.
 
@@ -128,12 +147,8 @@ class LabelMetrics:
                     f"of {sorted(labels)}."
                 )
             output.validate_labels(y_true.shape, y_pred.shape)
-            sparse = _SPARSE.get(type(metric)) or _SPARSE.get(getattr(metric, "_fn", None))
-            if sparse and not outputs.is_one_hot(y_true, y_pred):
-                raise ValueError(
-                    f"The metric {metric.name!r} takes one-hot labels, and these are class "
-                    f"indices. Use keras.metrics.{sparse}()."
-                )
+            if output.family == "categorical":
+                _require_form(metric, tuple(y_true.shape), tuple(y_pred.shape))
             known = output.known(y_true, y_pred)
             others = [mask, known, weight if weighted else None]
             others = [factor for factor in others if factor is not None]
@@ -148,6 +163,32 @@ class LabelMetrics:
             if output.family != "categorical" and not getattr(metric, "takes_raw_output", False):
                 y_true = tf.reshape(y_true, tf.shape(y_pred))
             _update(metric, output, y_true, y_pred, weights, None if others else rows)
+
+
+def _require_form(metric, labels, raw):
+    """Refuses a metric of Keras that compares probabilities with labels of their shape.
+
+    Args:
+        metric: the `keras.metrics.Metric`.
+        labels: the shape of labels of classes.
+        raw: that of the raw output.
+    """
+    if len(labels) == len(raw) and labels[-1] == raw[-1]:
+        return
+    own = getattr(metric, "_fn", type(metric))
+    if sparse := _SPARSE.get(type(metric)) or _SPARSE.get(own):
+        remedy = f"Use keras.metrics.{sparse}()."
+    elif own.__module__.startswith("keras.") and not _takes_indices(metric, own):
+        remedy = f"Give labels of {raw[-1]} columns: keras.utils.to_categorical(labels, {raw[-1]})."
+    else:
+        return
+    raise ValueError(
+        f"The metric {metric.name!r} takes one-hot labels, and these are class indices. {remedy}"
+    )
+
+
+def _takes_indices(metric, own):
+    return "sparse" in own.__name__.lower() or getattr(metric, "sparse_y_true", False)
 
 
 def _position_weights(raw, factors):

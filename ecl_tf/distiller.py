@@ -1,7 +1,5 @@
 """Extracurricular learning as a Keras model."""
 
-import contextlib
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +8,6 @@ import tensorflow as tf
 
 from ecl_tf import (
     _checks,
-    _validation_scores,
     _weights,
     divergences,
     export,
@@ -22,7 +19,6 @@ from ecl_tf import (
 from ecl_tf._internal import (
     batches,
     directions,
-    endless,
     features,
     finite,
     guarded,
@@ -39,6 +35,8 @@ from ecl_tf._internal import (
 from ecl_tf._internal.keras_fit import loss_scaling_policy, patch_fit
 from ecl_tf._internal.row_means import RowMeans
 from ecl_tf._label_metrics import LabelMetrics
+from ecl_tf._loops import Loops
+from ecl_tf._settings import Settings
 
 
 class _Answer(NamedTuple):
@@ -57,20 +55,8 @@ class _Answer(NamedTuple):
     distribution: Any
 
 
-_COUNTS = ("steps_per_epoch", "validation_steps", "validation_batch_size")  # Of Keras's `fit`.
-_CHANGEABLE: dict[str, Callable] = {
-    "temperature": functools.partial(require.number, "temperature"),
-    "label_weight": functools.partial(require.number, "label_weight"),
-    "label_rows": _checks.label_rows,
-    "sampler": samplers.get,
-    "divergence": divergences.get,
-    "seed": int,
-}
-_SETTINGS = {*_CHANGEABLE, "student", "teacher", "output", "output_kind", "feature_losses"}
-
-
 @keras.saving.register_keras_serializable("ecl_tf")
-class Distiller(keras.Model):
+class Distiller(Loops, Settings, keras.Model):
     """Trains a student to match a teacher's distribution beyond the training set.
 
     A training step (1) samples inputs x~ beyond the training set, (2) evaluates the
@@ -167,21 +153,21 @@ class Distiller(keras.Model):
         self.divergence = divergences.get(divergence)
         self._temperature: float | tf.Variable = require.number("temperature", temperature)
         self.label_weight = require.number("label_weight", label_weight)
-        self.label_rows = _checks.label_rows(label_rows)
+        self.label_rows = _checks.settings.label_rows(label_rows)
         if isinstance(feature_losses, keras.distillation.FeatureDistillation):
             feature_losses = [feature_losses]
         self.feature_losses = list(feature_losses or [])
         self.seed = int(seed)
-        _checks.numbers(self.temperature, self.label_weight, self.output_kind)
+        _checks.settings.numbers(self.temperature, self.label_weight, self.output_kind)
         self._features = features.FeatureLosses(self.feature_losses, self.teacher, student)
-        _checks.networks(self._networks())
+        _checks.networks.require_fit(self._networks())
         finite.require_weights(student, "student")
         labelled = self.sampler, self.label_weight, self.label_rows
-        _checks.labelled_rows(*labelled)
-        _checks.row_counts(self._networks(), self.sampler, _checks.appends(*labelled))
+        _checks.settings.labelled_rows(*labelled)
+        _checks.rows.row_counts(self._networks(), self.sampler, _checks.settings.appends(*labelled))
         self.sampler.validate_networks(self._networks())
         self.generators = list(self.sampler.models)  # Their weights are saved, not trained.
-        _checks.generators(self.generators)
+        _checks.settings.generators(self.generators)
 
         self.step = self.add_weight(
             dtype="int64", trainable=False, aggregation="only_first_replica", name="step"
@@ -193,63 +179,12 @@ class Distiller(keras.Model):
         # Names of what each kind of step returns.
         self._logged: dict[str, list[str]] = {"train": [], "test": []}
         self._logging: dict[str, list[keras.metrics.Metric]] = {"train": [], "test": []}
+        self._knows_range = {"train": False, "test": False}
         self._mode = "train"
         self._is_fitting = False
         self.built = student.built
         self._changes_followed = samplers.changes_of(self.sampler)
         self._is_made = True
-
-    def __setattr__(self, name, value):
-        """Sets an attribute; a setting takes effect in the step, also after `compile`."""
-        if not getattr(self, "_is_made", False) or name not in _SETTINGS:
-            super().__setattr__(name, value)
-            return
-        if name not in _CHANGEABLE:
-            raise ValueError(
-                f"A distiller keeps its {name}. Make a new one: Distiller(student, teacher, ...)."
-            )
-        value = _CHANGEABLE[name](value)
-        given = {each: getattr(self, each) for each in _CHANGEABLE} | {name: value}
-        _checks.numbers(given["temperature"], given["label_weight"], self.output_kind)
-        labelled = given["sampler"], given["label_weight"], given["label_rows"]
-        _checks.labelled_rows(*labelled)
-        _checks.row_counts(self._networks(), given["sampler"], _checks.appends(*labelled))
-        if name == "sampler":
-            value.validate_networks(self._networks())
-            _checks.generators(value.models)
-            self.generators = list(value.models)
-        if name == "temperature":
-            self._set_temperature(value)
-            return
-        super().__setattr__(name, value)
-        self._trace_anew()
-
-    @property
-    def temperature(self) -> float:
-        """T, which softens both distributions; it may be set at any time, by a callback too."""
-        return float(self._temperature)
-
-    def _set_temperature(self, value):
-        if isinstance(self._temperature, tf.Variable):
-            self._temperature.assign(value)
-            return
-        # From now on a variable: the step is traced once more, not at each change.
-        with self.distribute_strategy.scope():
-            self._temperature = tf.Variable(value, trainable=False, name="temperature")
-        self._trace_anew()
-
-    def follow_sampler(self) -> None:
-        """Has the step follow attributes of the sampler that were set since it was traced."""
-        if samplers.changes_of(self.sampler) != self._changes_followed:
-            self._changes_followed = samplers.changes_of(self.sampler)
-            self.sampler.validate_networks(self._networks())
-            self._trace_anew()
-
-    def _trace_anew(self):
-        """Makes the step that Keras runs follow the settings."""
-        for name in ("train", "test"):
-            if getattr(self, f"{name}_function", None) is not None:
-                getattr(self, f"make_{name}_function")(force=True)
 
     def compile(
         self,
@@ -291,7 +226,9 @@ class Distiller(keras.Model):
                 "set what changes: distiller.optimizer.learning_rate, temperature, label_weight."
             )
         asks_teacher = evaluate_teacher and self.teacher.answers_new_inputs
-        _checks.compilation(loss, metrics or weighted_metrics, teacher_metrics, asks_teacher)
+        _checks.settings.compilation(
+            loss, metrics or weighted_metrics, teacher_metrics, asks_teacher
+        )
         self._label_metric_arguments = {
             "metrics": metrics,
             "weighted_metrics": weighted_metrics,
@@ -353,8 +290,8 @@ class Distiller(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         x, y, sample_weight = batches.unpack(data)
-        _checks.batch(x, y, sample_weight, self._networks())
-        _checks.trained(self.student)
+        _checks.step.batch(x, y, sample_weight, self._networks())
+        _checks.networks.trained(self.student)
         self._input_specs = batches.specs(samplers.inputs_of(x))
         is_recorded = isinstance(x, samplers.Samples)
         candidates = self.sampler.candidates if is_recorded else 1
@@ -363,7 +300,7 @@ class Distiller(keras.Model):
 
         # 1. Sample inputs beyond the training set.
         draw = self.sampler.keep if is_recorded else self.sampler
-        append = _checks.appends(self.sampler, self.label_weight, self.label_rows)
+        append = _checks.settings.appends(self.sampler, self.label_weight, self.label_rows)
         source, source_labels = x, y
         keeps_inputs = isinstance(self.sampler.proposer, samplers.Empirical)
         if not (is_recorded or keeps_inputs):
@@ -390,7 +327,7 @@ class Distiller(keras.Model):
             of_labels = labelled, y, sample_weight, kept
             loss = self._row_losses(teacher, student, sampled_weight, *of_labels)
             scaled = self.optimizer.scale_loss(tf.reduce_sum(loss) / row_count)
-        _checks.trained(self.student)  # It may have been built by its call.
+        _checks.networks.trained(self.student)  # It may have been built by its call.
         weights = self.trainable_weights
         gradients = tape.gradient(scaled, weights)
 
@@ -402,7 +339,7 @@ class Distiller(keras.Model):
         watched = [] if is_scaled else [g for g in gradients if g is not None]
         takes_metrics = append or self.sampler.keeps_rows
         wrong = self._wrong_labels(y, labelled.raw, takes_metrics)
-        refusals = self._refusals(x, answered[0], teacher.raw)
+        refusals = self._refusals("train", x, answered[0], teacher.raw)
         counts, is_bad = self.non_finite.count(
             *given, answered[0], loss, watched, labels=wrong, refusals=refusals
         )
@@ -421,7 +358,7 @@ class Distiller(keras.Model):
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         x, y, sample_weight = batches.unpack(data)
-        _checks.batch(x, y, sample_weight, self._networks())
+        _checks.step.batch(x, y, sample_weight, self._networks())
         raw, student_features, masks = self._ask_student(x, training=False)
         raw = finite.nan_where_inputs_are_not(raw, x)
         student = self._answer(raw, student_features, masks)
@@ -439,7 +376,8 @@ class Distiller(keras.Model):
                 teacher_raw = self.output_kind.raw(teacher.distribution)
                 self._teacher_metrics.update(y, teacher_raw, None, sample_weight, masks)
                 logged += self._teacher_metrics.metrics
-        wrong, refusals = self._wrong_labels(y, raw, True), self._refusals(x, raw, member_outputs)
+        wrong = self._wrong_labels(y, raw, True)
+        refusals = self._refusals("test", x, raw, member_outputs)
         counts, _ = self.non_finite.count(x, (), raw, loss, (), labels=wrong, refusals=refusals)
         self.non_finite.update_state(counts)
         if not logged:
@@ -463,6 +401,16 @@ class Distiller(keras.Model):
         """Whether labels, where there are any, have a say in the loss or in metrics."""
         return self.label_weight > 0.0 or bool(self.compiled and self._label_metrics.metrics)
 
+    def require_metrics_fit(self, labels: Any, raw: Any) -> None:
+        """Raises ValueError if a metric does not take such labels.
+
+        Args:
+            labels: labels, or specs of them.
+            raw: specs of the student's raw output.
+        """
+        if self.compiled:
+            self._label_metrics.validate(labels, raw)
+
     def _networks(self):
         return uncertainty.Networks(self.teacher, self.student, self.output_kind)
 
@@ -478,13 +426,18 @@ class Distiller(keras.Model):
         if self.feature_losses:
             raw, its_features = self._features.run_teacher(inputs, training=False)
             member_outputs = [self.teacher.raw_of(raw)]
-        if not member_outputs and isinstance(self.teacher, teachers.Ensemble):
-            if seed is None:
-                member_outputs = self.teacher.member_outputs(inputs)
-            else:
-                member_outputs = self.teacher.step_outputs(inputs, seed)
+        # One of a user's may know its distribution only.
+        is_ensemble = isinstance(self.teacher, teachers.Ensemble)
+        combines = type(self.teacher).distribution is teachers.Teacher.distribution
+        if not member_outputs and not (is_ensemble or combines):
+            distribution = self.teacher.distribution(inputs)
+            kind = self.teacher.output_kind
+            raws = [kind.raw(distribution)] if kind.makes_probabilities else ()
+            return _Answer(raws, None, None, distribution)
+        if not member_outputs and is_ensemble and seed is not None:
+            member_outputs = self.teacher.step_outputs(inputs, seed)
         if not member_outputs:
-            return _Answer((), None, None, self.teacher.distribution(inputs))
+            member_outputs = self.teacher.member_outputs(inputs)
         distribution = self.teacher.output_kind.combine(member_outputs)
         return _Answer(member_outputs, its_features, None, distribution)
 
@@ -523,7 +476,7 @@ class Distiller(keras.Model):
         counts = {**weights.counts, "divergence": weights.counts.get("loss", 1.0)}
         loss = divergence
         if self.label_weight > 0.0:
-            _checks.labels(self.label_weight, labels, output, labelled.raw)
+            _checks.labels.require_fit(self.label_weight, labels, output, labelled.raw)
             its = _weights.weigh(output, labelled.raw, labelled.masks, label_weights, labels, kept)
             label_loss = output.negative_log_likelihood(
                 labelled.distribution, labels, **_weights.argument(its.of_loss)
@@ -543,22 +496,18 @@ class Distiller(keras.Model):
         return loss
 
     def _wrong_labels(self, labels, raw, takes_metrics):
-        """The number of labels that no network can have, and their sum; None if none are used."""
-        if labels is None or not (self.label_weight > 0.0 or (takes_metrics and self.uses_labels)):
+        """The number of labels that no network can have, and their sum; None if none are."""
+        if self.uses_labels and not (self.label_weight > 0.0 or takes_metrics):
             return None
-        number, expected = tf.zeros(2), []
-        for name, (output, its, own) in outputs.parts_of(self.output_kind, labels, raw).items():
-            if its is None:
-                continue
-            invalid = output.invalid(its, own)
-            value = tf.where(invalid, tf.cast(its, tf.float32), 0.0)
-            number += tf.stack([tf.reduce_sum(tf.cast(invalid, tf.float32)), tf.reduce_sum(value)])
-            expected.append(f"{name}: " * bool(name) + output.expected_labels(own.shape))
-        self.non_finite.expected_labels = "; ".join(expected)
-        return number
+        counts, expected = _checks.step.wrong_labels(
+            labels, raw, self.output_kind, self.uses_labels
+        )
+        self.non_finite.expected_labels = expected
+        return counts
 
-    def _refusals(self, x, raw, member_outputs):
-        return _checks.refusals(samplers.inputs_of(x), raw, member_outputs, self._networks())
+    def _refusals(self, mode, x, raw, member_outputs):
+        asked, is_known = self._networks(), self._knows_range[mode]
+        return _checks.step.refusals(samplers.inputs_of(x), raw, member_outputs, asked, is_known)
 
     def _log(self, mode, metrics):
         unused = {"label_loss"} if self.label_weight == 0.0 else set()
@@ -576,164 +525,6 @@ class Distiller(keras.Model):
         results = _results(self._logging[self._mode])
         return {name: results[name] for name in self._logged[self._mode]}
 
-    def evaluate(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        verbose: str | int = "auto",
-        sample_weight: Any = None,
-        steps: int | None = None,
-        callbacks: Sequence[keras.callbacks.Callback] | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Evaluates the student; takes all that `keras.Model.evaluate` does, with its defaults.
-
-        A warning tells if inputs or answers are NaN or infinite; the results are NaN then.
-
-        Raises:
-            ValueError: before the first batch, if the networks can't take the data's inputs, it is
-                endless, or there are labels that no network can have.
-        """
-        require.counts(batch_size=batch_size, steps=steps)
-        if x is not None:
-            _checks.arrays(sample_weight=sample_weight)
-            _checks.evaluation(x, y, steps, "steps", self, batch_size)
-            callbacks = endless.watched(callbacks, test=(x, steps, "steps"))
-            x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
-        callbacks = finite.stop_before(callbacks, self)
-        self._mode = "test"
-        try:
-            explaining = _checks.explaining_fixed_rows(self._networks())
-            with contextlib.nullcontext() if self._is_fitting else explaining:
-                return super().evaluate(
-                    x, y, batch_size, verbose, sample_weight, steps, callbacks, **kwargs
-                )
-        finally:
-            self._mode = "train"
-
-    def predict(
-        self,
-        x: Any,
-        batch_size: int | None = None,
-        verbose: str | int = "auto",
-        steps: int | None = None,
-        callbacks: Sequence[keras.callbacks.Callback] | None = None,
-    ) -> Any:
-        """Returns the student's raw outputs, as `keras.Model.predict` does, with its defaults.
-
-        Raises:
-            ValueError: if the data is endless and `steps` is None, or its inputs have another
-                shape or scale than the student's.
-        """
-        require.counts(batch_size=batch_size, steps=steps)
-        _checks.ends(x, steps, "steps")
-        _checks.arrays(x)
-        if (inputs := batches.element_spec(x)) is not None:
-            if isinstance(x, tf.data.Dataset):
-                inputs, _, _ = keras.utils.unpack_x_y_sample_weight(inputs)
-            own_inputs.require_shapes(inputs, self.student, "student")
-        _checks.inputs_in_range(x, self._networks())
-        callbacks = endless.watched(callbacks, predict=(x, steps, "steps"))
-        return super().predict(x, batch_size, verbose, steps, callbacks)
-
-    def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        epochs: int = 1,
-        verbose: str | int = "auto",
-        callbacks: Sequence[keras.callbacks.Callback] | None = None,
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        shuffle: bool = True,
-        class_weight: dict[int, float] | None = None,
-        sample_weight: Any = None,
-        **kwargs: Any,
-    ) -> keras.callbacks.History:
-        """Trains the student; takes all that `keras.Model.fit` takes, with its defaults.
-
-        Labels may be left out: `fit(x)`, or a dataset of inputs alone. Weights may have the
-        shape (batch,) or that of the output's positions; see `ecl_tf.losses` for masks.
-
-        Raises:
-            ValueError: before the first step, if the distiller is not compiled, no weight of the
-                student is trained, or others than when it was compiled, a weight of a network is
-                NaN or infinite, the data is empty or endless without `steps_per_epoch`, labels are
-                none that a network can have, the sampler can't work on the inputs, the networks
-                don't fit them, or a strategy can't run them (see
-                `ecl_tf._internal.replicas.validate`).
-            FloatingPointError: after a step that met NaN or Inf, naming the step and where it
-                came from. Student and optimizer are those of the step before.
-            RuntimeError: if another worker of a MultiWorkerMirroredStrategy was lost.
-        """
-        if not self.compiled:
-            raise ValueError('Call compile before fit: distiller.compile("adam").')
-        require.counts(batch_size=batch_size, **{n: kwargs.get(n) for n in _COUNTS})
-        _checks.arrays(x, y, sample_weight)
-        _checks.class_weight(class_weight, x, y, self)
-        _checks.data(x, y, self)
-        _checks.ends(x, kwargs.get("steps_per_epoch"), "steps_per_epoch")
-        _checks.divergence(self.divergence, self.output_kind, self.student)
-        self.built = self.student.built  # By the check, from the data's specs.
-        _checks.still_trained(self.student, self.optimizer)
-        _checks.labels_of_data(x, y, self)
-        _checks.fixed_rows(x, batch_size, self)
-        labelled = validation_data
-        watched = {"train": (x, kwargs.get("steps_per_epoch"), "steps_per_epoch")}
-        if validation_data is not None:
-            its = keras.utils.unpack_x_y_sample_weight(validation_data)
-            steps = kwargs.get("validation_steps")
-            rows = kwargs.get("validation_batch_size") or batch_size
-            _checks.arrays(sample_weight=its[2])
-            _checks.evaluation(its[0], its[1], steps, "validation_steps", self, rows)
-            _checks.same_scale(x, its[0])
-            watched["test"] = its[0], steps, "validation_steps"
-            validation_data = batches.packed(*batches.keeping_weights(*its))
-        replicas.validate(self, batches.smallest(x, batch_size))
-        if self.built and not self.optimizer.built:
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
-        callbacks = endless.watched(callbacks, **watched)
-        x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
-        callbacks = finite.stop_before(callbacks, self)
-        # A list of callbacks that were used before has logged their epochs, too. The step itself
-        # does not tell: a callback may put back all weights, and the step is one.
-        is_used = isinstance(callbacks, keras.callbacks.CallbackList)
-        before = len(self.history.history.get("loss", ())) if is_used else 0
-        self._is_fitting = True
-        try:
-            with (
-                replicas.explaining_a_lost_worker(),
-                _checks.explaining_fixed_rows(self._networks()),
-            ):
-                history = super().fit(
-                    x,
-                    y,
-                    batch_size,
-                    epochs,
-                    verbose,
-                    callbacks,
-                    validation_split,
-                    validation_data,
-                    shuffle,
-                    class_weight,
-                    sample_weight,
-                    **kwargs,
-                )
-        finally:
-            self._is_fitting = False
-        if history.epoch and len(history.history.get("loss", ())) == before:
-            raise ValueError(_checks.NO_ROWS)
-        # Of several workers one may be silent, and they can't score without each other.
-        is_alone = replicas.workers(self.distribute_strategy) == 1
-        if verbose and labelled is not None and is_alone:
-            steps = kwargs.get("validation_steps")
-            if said := _validation_scores.describe(self, labelled, batch_size, steps):
-                print(said)
-        return history
-
     def export(self, filepath: Any, **kwargs: Any) -> None:
         """Writes the student alone as a SavedModel; see `ecl_tf.export.export_student`.
 
@@ -743,7 +534,9 @@ class Distiller(keras.Model):
         """
         if kwargs.pop("format", "tf_saved_model") != "tf_saved_model" or kwargs:
             raise ValueError("Distiller.export writes SavedModels: export(path).")
-        export.export_student(self.student, self.output_kind, filepath, self._input_specs)
+        # Of a store's samples it is not known which networks were asked.
+        others = getattr(self.teacher, "members", []) if self.teacher.answers_new_inputs else None
+        export.write(self.student, self.output_kind, filepath, self._input_specs, others)
 
     def describe_method(self) -> dict[str, Any]:
         """What tells this training from another one of networks of the same shapes.

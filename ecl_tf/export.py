@@ -11,10 +11,11 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import files, legacy, probabilities, symbolic
+from ecl_tf._internal import files, finite, legacy, probabilities, ranges, symbolic
 
 # SavedModel's own place for files that travel with a model.
 _DESCRIPTION = pathlib.Path("assets.extra") / "ecl_tf_student.json"
+_RANGES = "ranges_of_inputs"  # In the description, beside the output.
 # What an export holds; layers with vocabularies name the files in `assets`.
 _WRITTEN = re.compile(
     rf"saved_model\.pb|fingerprint\.pb|variables|variables/variables\.[^/]*|assets|assets/.*"
@@ -64,6 +65,20 @@ def export_student(
     >>> exported(tf.zeros((5, 4))).batch_shape
     TensorShape([5])
     """
+    write(student, output, path, inputs)
+
+
+def write(student, output, path, inputs=None, others=None):
+    """`export_student`, with the ranges of inputs that are known of the training.
+
+    Args:
+        student: as there.
+        output: as there.
+        path: as there.
+        inputs: as there.
+        others: the Keras models that got the same inputs in the training; None, the default, if
+            that is not known.
+    """
     legacy.refuse(student, "student")
     known = symbolic.inputs_of(student)
     inputs = inputs if known is None else known
@@ -72,9 +87,10 @@ def export_student(
             f"The inputs of student {student.name!r} are not known. Fit the distiller first, "
             "or build the student as a functional or sequential model."
         )
-    _require_finite(student)
+    finite.require_weights(student, "student")
     probabilities.require_logits(output, student, "student", inputs if known is None else None)
     signature = _signature(inputs, student)
+    expected = _expected(student, others, signature)
     path = _place(files.at_home(path).resolve())
 
     def serve(features):
@@ -87,19 +103,21 @@ def export_student(
         archive.write_out(str(temporary), verbose=False)
         description = temporary / _DESCRIPTION
         description.parent.mkdir(exist_ok=True)
-        description.write_text(json.dumps(keras.saving.serialize_keras_object(output), indent=2))
+        about = {**keras.saving.serialize_keras_object(output), _RANGES: expected}
+        description.write_text(json.dumps(about, indent=2))
 
 
-def _require_finite(student):
-    for weight in student.weights:
-        if not tf.as_dtype(weight.dtype).is_floating:
-            continue
-        if not tf.reduce_all(tf.math.is_finite(weight.value)):
-            raise ValueError(
-                f"The student {student.name!r} is not exported: its weight {weight.path!r} has NaN "
-                "or infinite values, so its answers would have them too. Train it again with a "
-                "lower learning rate, or restore an earlier checkpoint."
-            )
+def _expected(student, others, signature):
+    """The ranges of the inputs in training, as far as they are known, by name."""
+    if symbolic.inputs_of(student) is None:
+        return {}
+    if others is None:  # It was trained somewhere.
+        found = ranges.expected_by(student)
+    else:
+        found = ranges.expected_in_training(student, others)
+    names = {path: spec.name for path, spec in keras.tree.flatten_with_path(signature)}
+    described = {names[path]: ranges.described(each) for path, each in found.items()}
+    return {name: each for name, each in described.items() if each is not None}
 
 
 def _place(path):
@@ -198,6 +216,9 @@ class ExportedStudent:
                 f"The exported student in {path} is damaged or not complete: {error} Export it "
                 "again with distiller.export(path)."
             ) from error
+        expected = config.pop(_RANGES, {})  # Earlier versions wrote none.
+        self._expected = {name: ranges.of_description(each) for name, each in expected.items()}
+        self._has_warned = False
         self.output = outputs.get(keras.saving.deserialize_keras_object(config))
         self._serve = self._model.signatures["serving_default"]
         self.input_specs = self._serve.structured_input_signature[1]
@@ -212,8 +233,9 @@ class ExportedStudent:
 
         Raises:
             ValueError: if the inputs have other names or shapes, are no numbers where numbers are
-                expected, or are images of whole numbers where the student takes floating point: it
-                learned on images of one scale, which the type does not tell.
+                expected, are images of whole numbers where the student takes floating point (it
+                learned on images of one scale, which the type does not tell), or lie far outside
+                of the range on which it learned, where that is known.
         """
         has = f"The student has the inputs {self.input_names}"
         if not isinstance(inputs, dict):
@@ -223,7 +245,26 @@ class ExportedStudent:
         if sorted(inputs) != self.input_names:
             raise ValueError(f"{has}; got {sorted(inputs)}.")
         specs = self.input_specs
-        return self._serve(**{name: _as(specs[name], inputs[name], name) for name in inputs})
+        tensors = {name: _as(specs[name], inputs[name], name) for name in inputs}
+        for name, expected in self._expected.items():
+            if hasattr(tensors[name], "numpy"):  # Not in a graph.
+                self._compare(name, expected, tensors[name])
+        return self._serve(**tensors)
+
+    def _compare(self, name, expected, tensor):
+        """Refuses a batch outside of the range of the training, and warns once of a narrow one."""
+        found = ranges.off(expected, tensor)
+        if not found or (found == "narrow" and self._has_warned):
+            return
+        low, high = float(tf.reduce_min(tensor)), float(tf.reduce_max(tensor))
+        said = (
+            f"The student learned on {expected.words} as input {name!r}, and these lie between "
+            f"{low:g} and {high:g}. Give inputs of the scale that it learned on."
+        )
+        if found == "outside":
+            raise ValueError(said)
+        self._has_warned = True
+        warnings.warn(f"{said} If they are only dark, all is right.", stacklevel=4)
 
     def __call__(self, inputs: Any) -> Any:
         """Returns the student's distribution (a dict of them for joint outputs)."""

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import outputs
+from ecl_tf._internal import probabilities
 from ecl_tf._internal.positions import expand
 
 
@@ -32,7 +33,10 @@ class NegativeLogLikelihood(keras.losses.Loss):
         dtype: that losses are computed in; Keras's own default.
 
     Raises:
-        ValueError: if `output` is none of these.
+        ValueError: if `output` is none of these; in a call, before the first step, if the network
+            answers with probabilities of a softmax or sigmoid, as the graph tells.
+        tf.errors.InvalidArgumentError: in a step, before its update, if labels are out of range, or
+            answers look like probabilities of classes. With `jit_compile=True` the loss is NaN.
 
     Example:
     >>> import math
@@ -58,6 +62,14 @@ class NegativeLogLikelihood(keras.losses.Loss):
     def __call__(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
     ) -> tf.Tensor:
+        if isinstance(self.output, outputs.Joint) and not isinstance(y_pred, dict):
+            raise ValueError(
+                "Keras asks a loss about one output after another. Give compile a dict of losses, "
+                "{name: NegativeLogLikelihood(output)}, with the names of the outputs "
+                f"{sorted(self.output.outputs)}."
+            )
+        for output, raw in outputs.parts_of(self.output, y_pred).values():
+            _require_raw(output, raw)
         if sample_weight is not None and not isinstance(self.output, outputs.Joint):
             positions = tf.convert_to_tensor(y_pred).shape[:-1]
             sample_weight = expand(sample_weight, positions, "sample_weight")
@@ -70,7 +82,15 @@ class NegativeLogLikelihood(keras.losses.Loss):
         self.output.validate_labels(y_true.shape, y_pred.shape)
         invalid = tf.reduce_any(self.output.invalid(y_true, y_pred))
         said = f"Labels are out of range. Expected {self.output.expected_labels(y_pred.shape)}."
-        tf.debugging.assert_equal(invalid, False, said)
+        checks = [tf.debugging.assert_equal(invalid, False, said)]
+        if not probabilities.is_weighted_sum(y_pred):
+            looks = probabilities.rows_that_look_like(self.output, y_pred)
+            said = _refusal(probabilities.OF_CLASSES)
+            checks.append(tf.debugging.assert_equal(looks, False, said))
+            # XLA leaves out assertions: the loss tells there.
+            y_pred = tf.where(looks, tf.constant(float("nan"), y_pred.dtype), y_pred)
+        with tf.control_dependencies(checks):  # No update comes before them.
+            y_pred = tf.identity(y_pred)
         losses = self.output.negative_log_likelihoods(self.output(y_pred), y_true)
         known = self.output.known(y_true, y_pred)
         if known is not None:
@@ -80,3 +100,17 @@ class NegativeLogLikelihood(keras.losses.Loss):
     def get_config(self) -> dict[str, Any]:
         output = keras.saving.serialize_keras_object(self.output)
         return {**super().get_config(), "output": output}
+
+
+def _require_raw(output, raw):
+    """Refuses the output of a softmax or sigmoid where logits are expected, as the graph tells."""
+    if output.makes_probabilities and probabilities.is_activation(raw):
+        raise ValueError(_refusal("ends in a softmax or a sigmoid"))
+
+
+def _refusal(reason):
+    return (
+        f"The network {reason}: it gives probabilities where NegativeLogLikelihood takes logits. "
+        "Leave the last layer's activation out, make logits of them, ecl_tf.as_logits(model, "
+        "output), or train it with Keras's losses of probabilities."
+    )

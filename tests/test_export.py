@@ -271,7 +271,7 @@ def test_an_export_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
             exported(network(), "categorical", path)
     weights = student.get_weights()
     student.set_weights([np.full_like(weights[0], np.nan), *weights[1:]])
-    with pytest.raises(ValueError, match=r"weight '.*kernel' has NaN"):
+    with pytest.raises(ValueError, match=r"NaN or Inf in its weight '.*kernel'"):
         export_student(student, outputs.Categorical(), path)
     student.set_weights(weights)
     np.testing.assert_allclose(load_student(path)(X).probs_parameter(), softmax(student(X)), 1e-4)
@@ -356,6 +356,34 @@ def test_saved_model_cli_shows_and_runs_it(joint, tmp_path):
     answer = np.load(tmp_path / "kind_probabilities.npy")
     np.testing.assert_allclose(answer, softmax(raw["kind"]), atol=1e-5)
     np.testing.assert_allclose(np.load(tmp_path / "place_mean.npy"), raw["place"][:, :2], atol=1e-5)
+
+
+def test_an_exported_student_knows_the_scale_on_which_it_learned(tmp_path):
+    images = np.linspace(0.0, 1.0, 64, dtype="float32").reshape(8, 2, 2, 2)[..., :1]
+
+    def made(*first):
+        layers = [*first, keras.layers.Flatten(), keras.layers.Dense(3)]
+        return keras.Sequential([keras.Input((2, 2, 1)), *layers])
+
+    bytes_to_units = keras.layers.Rescaling(1 / 255)
+    plain, expects_bytes = made(), made(bytes_to_units)
+    loaded = exported(plain, "categorical", tmp_path / "plain", made())
+    with pytest.raises(ValueError, match=r"learned on images that are scaled.*between 0 and 2"):
+        loaded(255 * images)
+    np.testing.assert_allclose(loaded(images).probs_parameter(), softmax(plain(images)), rtol=1e-4)
+    tf.function(loaded.parameters)(255 * images)  # A graph tells nothing.
+    # What the student's layers don't tell, the teacher's do.
+    for student, teacher in ((expects_bytes, made()), (plain, expects_bytes)):
+        loaded = exported(student, "categorical", tmp_path / "bytes", teacher)
+        loaded(255 * images)
+        with pytest.warns(UserWarning, match=r"learned on values from 0 to 255.*between 0 and 0.9"):
+            loaded(images)
+        loaded(images)  # It is told once.
+    loaded = load_student(tmp_path / "bytes")
+    with pytest.raises(ValueError, match=r"learned on values from 0 to 255.*between 0 and 6"):
+        loaded(255 * 255 * images)
+    export_student(plain, outputs.Categorical(), tmp_path / "alone")
+    load_student(tmp_path / "alone")(255 * images)  # Nobody knows what it was trained on.
 
 
 def test_images_of_whole_numbers_are_refused_where_scaled_ones_may_be_expected(tmp_path):

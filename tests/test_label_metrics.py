@@ -158,6 +158,27 @@ def test_metrics_of_one_hot_labels_name_those_of_indices():
             found.update(tf.constant([0, 1]), tf.eye(3)[:2])
 
 
+def test_metrics_of_keras_that_compare_shares_name_what_makes_labels_of_them():
+    given = [keras.metrics.AUC(), keras.metrics.F1Score(), "mse", keras.metrics.Precision()]
+    for metric in given:
+        its = LabelMetrics(outputs.get("categorical"), [metric])
+        with pytest.raises(ValueError, match=r"class indices.*to_categorical\(labels, 3\)"):
+            its.update(tf.constant([0, 1]), tf.eye(3)[:2])
+    wrong = [metric for metric in given if metric != "mse"]
+    distiller = Distiller(network(1), network(2), sampler="Empirical")
+    distiller.compile("sgd", metrics=wrong)
+    x, y = RNG.normal(size=(8, 4)).astype("float32"), np.arange(8) % 3
+    with pytest.raises(ValueError, match=r"to_categorical\(labels, 3\)"):
+        distiller.fit(x, validation_data=(x, y), verbose=0)
+    assert int(distiller.step.numpy()) == 0
+    # The remedy; scikit-learn's area is that of all 24 yes/no answers.
+    area = distiller.evaluate(x, keras.utils.to_categorical(y, 3), verbose=0, return_dict=True)
+    kernel, bias = distiller.student.get_weights()
+    p = softmax(x @ kernel + bias, -1)
+    expected = roc_auc_score(np.eye(3)[y].ravel(), p.ravel())
+    assert area[wrong[0].name] == pytest.approx(expected, abs=0.02)
+
+
 def test_joint_outputs_take_a_dict_of_metrics():
     given = {"kind": ["accuracy", "sparse_categorical_crossentropy"], "place": "mae"}
     labels, raw = {"kind": CLASSES, "place": TARGETS}, {"kind": LOGITS, "place": RAW_NORMAL}

@@ -75,6 +75,25 @@ def test_keras_scores_gaussian_targets_without_an_axis():
     assert float(actual) == pytest.approx(gaussian(forward(model)).mean(), rel=1e-4)
 
 
+def test_probabilities_are_refused_before_the_first_step():
+    mean = keras.layers.Average()
+    soft = [keras.layers.Dense(3, "softmax") for _ in range(2)]
+    inputs = keras.Input((4,))
+    by_graph = keras.Model(inputs, soft[0](inputs))
+    by_value = keras.Model(inputs, mean([layer(inputs) for layer in soft]))
+    yes_no = keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(inputs))
+    for model, output in ((by_graph, "categorical"), (yes_no, "bernoulli")):
+        model.compile("sgd", NegativeLogLikelihood(output))
+        with pytest.raises(ValueError, match=r"ends in a softmax or a sigmoid.*as_logits"):
+            model.fit(X, LABELS % 2, verbose=0)
+    by_value.compile("sgd", NegativeLogLikelihood("categorical"))
+    before = by_value.get_weights()
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"add up to 1.*as_logits"):
+        by_value.fit(X, LABELS, verbose=0)
+    for one, other in zip(by_value.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_config_round_trip():
     output = {"a": "bernoulli", "b": outputs.Normal(1, 0.1)}
     loss = NegativeLogLikelihood(output, reduction="sum", name="mine")

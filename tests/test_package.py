@@ -16,7 +16,7 @@ ROOMS = [
     "samplers models",
     "data",
     "losses metrics gap headroom teachers callbacks",
-    "export replay resume _label_metrics _weights _validation_scores _checks",
+    "export replay resume _label_metrics _weights _validation_scores _checks _loops _settings",
     "distiller",
     "experiments",
     "trainers configs",

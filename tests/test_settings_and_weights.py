@@ -3,6 +3,7 @@
 import by_hand
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from by_hand import kl, linear, logits, numbers, weights
@@ -213,6 +214,14 @@ def test_a_training_without_metrics_says_once_how_good_both_networks_are(capsys)
     expected = [(logits(X, network).argmax(-1) == labels).mean() for network in (TEACHER, STUDENT)]
     parts = [f"{each} {share:.4g}" for each, share in zip(2 * ["accuracy"], expected, strict=True)]
     assert len(said) == 1 and all(part in said[0] for part in parts), (said, parts)
+
+    def half(one, labels):
+        return (logits(X[8:], one).argmax(-1) == labels[8:]).mean()
+
+    its.fit(X, labels, validation_split=0.5, verbose=2)
+    said = capsys.readouterr().out
+    assert f"the teacher has accuracy {half(TEACHER, labels):.4g}" in said, said
+    assert f"the student accuracy {half(STUDENT, labels):.4g}" in said
     for quiet in ({"verbose": 0}, {"verbose": 2, "validation_data": (X, labels - 1)}):
         its.fit(X, **{"validation_data": (X, labels), **quiet})
     assert "validation labels" not in capsys.readouterr().out
@@ -240,6 +249,49 @@ def test_what_users_mix_up_is_told_before_the_first_step():
     its.label_weight, its.sampler = 0.0, mean
     with pytest.raises(ValueError, match=r"gave numbers of shape \(\).*one for each row"):
         its.fit(images, verbose=0)
+
+
+class Lists(keras.utils.PyDataset):
+    def __init__(self, *others):
+        super().__init__()
+        self.others = others
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return X[:8], *self.others
+
+
+def test_data_that_is_taken_for_something_else_is_told_before_the_first_step():
+    its = distiller(0.1)
+    stream = tf.data.Dataset.from_tensor_slices((X, WEIGHTS)).batch(8)
+    texts = np.array(ROWS * ["1.0"])
+    for data, message in [
+        ({"x": X, "y": WEIGHTS}, r"labels such as 0\..*sample_weight="),
+        ({"x": Lists(np.zeros(8), np.array(["a"] * 8))}, r"weights must be numbers; got .*str"),
+        ({"x": X, "sample_weight": 1.0}, r"number for each row; got 1\.0"),
+        ({"x": X, "y": pd.Series(ROWS * [1], dtype="Int64")}, r"y is of the type Int64 of pandas"),
+        ({"x": X, "validation_split": 2.0}, r"validation_split must be .* less than 1; got 2"),
+        ({"x": X, "y": texts}, r"Labels must be numbers"),
+        ({"x": stream}, r"in step 1 .*8 labels.*sample_weight=.*\(inputs, None, weights\)"),
+        ({"x": Lists([0, 1] * 4)}, r"batch .* list of numbers .* labels.*np\.asarray"),
+        ({"x": X, "sample_weight": texts}, r"sample_weight must be numbers; got .*str"),
+        ({"x": X, "sample_weight": texts.astype(object)}, r"sample_weight must be numbers"),
+        (
+            {"x": stream.map(lambda x, w: (x, None, tf.as_string(w)))},
+            r"sample_weight must be numbers; got .*string",
+        ),
+        (
+            {"x": stream.map(lambda x, w: (x, tf.zeros(8))), "class_weight": {0: 1.0, 2: 1.0}},
+            r"no weight of class 1; expected one of each of the 3 classes",
+        ),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            its.fit(**data, verbose=0)
+        assert int(its.step.numpy()) == 0
+    for unknown in (np.full(ROWS, -1.0), np.full(ROWS, np.nan)):
+        its.fit(X, unknown, verbose=0)  # Nobody looks at them.
 
 
 def test_attributes_of_the_sampler_that_change_take_effect_in_the_next_epoch():

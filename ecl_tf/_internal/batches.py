@@ -1,9 +1,11 @@
 """What a batch is made of, and what can be known of the data before the first one."""
 
 import inspect
+import math
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -88,7 +90,66 @@ def _lacks_labels(batch):
 
 
 def _packed(batch):
+    _require_arrays(batch)
     return (Weighted(batch[0], batch[2]),) if _lacks_labels(batch) else batch
+
+
+def _require_arrays(batch):
+    """Refuses lists of numbers in a batch, which Keras takes for as many inputs."""
+    parts = batch if isinstance(batch, (tuple, list)) else [batch]
+    for what, part in zip(("inputs", "labels", "weights"), parts, strict=False):
+        first = part
+        while isinstance(first, (list, tuple)) and len(first):
+            first = first[0]
+        if isinstance(part, (list, tuple)) and isinstance(first, (int, float, np.generic, str)):
+            raise ValueError(
+                f"A batch of the data has a {type(part).__name__} of numbers or texts as its "
+                f"{what}; expected an array. Give np.asarray of it, in (inputs, labels)."
+            )
+        if what != "inputs":
+            for leaf in keras.tree.flatten(part):
+                require_numbers(leaf, what)
+
+
+def require_numbers(values, what="sample_weight"):
+    """Refuses weights or labels that are one number for all rows, or no numbers.
+
+    Args:
+        values: an array, a tensor, specs of one, or None.
+        what: they are, for the message; "sample_weight" by default.
+    """
+    if values is None or isinstance(values, tf.NoneTensorSpec):
+        return
+    if not hasattr(values, "dtype"):
+        raise ValueError(f"{what} must be an array with a number for each row; got {values!r}.")
+    numpy_kind = getattr(values.dtype, "kind", "")
+    is_number = numpy_kind in tuple("biufV") if numpy_kind else _is_number(values.dtype)
+    if not is_number:
+        raise ValueError(
+            f"{what} must be numbers; got an array of {getattr(values.dtype, 'name', values.dtype)}"
+            ". Give np.asarray(..., 'float32')."
+        )
+
+
+def _is_number(dtype):
+    dtype = tf.as_dtype(dtype)
+    return dtype.is_floating or dtype.is_integer or dtype.is_bool
+
+
+def held_out(share, x, y=None, sample_weight=None):
+    """The last rows of arrays, on which Keras's `fit` validates with `validation_split`.
+
+    Args:
+        share: that argument, between 0 and 1.
+        x: inputs.
+        y: labels, or None.
+        sample_weight: weights, or None.
+    """
+    rows = keras.tree.flatten(x)[0].shape[0]
+    first = math.floor(rows * (1.0 - share))
+    return keras.tree.map_structure(
+        lambda leaf: leaf if leaf is None else np.asarray(leaf)[first:], (x, y, sample_weight)
+    )
 
 
 class _Rows(keras.utils.PyDataset):

@@ -83,6 +83,46 @@ def validate(feature_losses, teacher, student):
                 "an ensemble have no features in common."
             )
         loss.validate_model_compatibility(teacher.members[0], student)
+        _require_shapes(loss, teacher.members[0], student)
+
+
+def _require_shapes(loss, teacher, student):
+    """Refuses layers whose features the loss can't compare, since their shapes differ."""
+    names = loss.teacher_layer_name, loss.student_layer_name
+    shapes = [
+        symbolic.output_shape(model) if name is None else model.get_layer(name).output.shape
+        for model, name in zip((teacher, student), names, strict=True)
+    ]
+    if not all(isinstance(shape, tuple) for shape in shapes):
+        return  # Several tensors, or not known yet.
+    there, here = (tf.TensorShape(shape) for shape in shapes)
+    if there.is_compatible_with(here):
+        return
+    kinds = [getattr(each, "__module__", "") for each in keras.tree.flatten(loss.loss)]
+    if not any(kind.startswith("keras.") for kind in kinds):
+        try:  # A function of the user's may bring them to one shape.
+            loss.compute_loss(*(_zeros(shape) for shape in (there, here)))
+            return
+        except Exception as error:
+            reason = f" ({str(error).splitlines()[0][:200]})"
+    else:
+        reason = ""
+    remedy = "Name layers of one shape"
+    if there[1:-1].is_compatible_with(here[1:-1]):
+        remedy = (
+            f"Name layers of the same width, such as a keras.layers.Dense({shapes[0][-1]}) that "
+            "projects the student's features on their way to its output"
+        )
+    raise ValueError(
+        f"feature_losses compares the layer {names[0]!r} of the teacher, of shape {shapes[0]}, "
+        f"with {names[1]!r} of the student, of shape {shapes[1]}, and its loss needs equal "
+        f"shapes{reason}. {remedy}, or give a loss function of (teacher, student) that compares "
+        "them as they are."
+    )
+
+
+def _zeros(shape):
+    return tf.zeros([2, *(size or 2 for size in shape[1:])])
 
 
 def unreduced(feature_loss):

@@ -58,7 +58,23 @@ def rows_that_look_like(output, raw):
     return (tf.size(sums) >= _FEWEST_ROWS) & (tf.reduce_min(values) >= 0.0) & adds_up
 
 
-def require_logits(output, model, role, specs=None, parts=None, said_to_be_logits=()):
+def is_activation(raw):
+    """Whether a tensor comes straight from a softmax or a sigmoid, as Keras or the graph tells."""
+    kind = "" if hasattr(raw, "numpy") else getattr(getattr(raw, "op", None), "type", "")
+    return hasattr(raw, "_keras_logits") or kind in ("Softmax", "Sigmoid")
+
+
+def is_weighted_sum(raw):
+    """Whether the graph tells that a tensor comes straight from a linear layer."""
+    if hasattr(raw, "numpy") or not hasattr(raw, "op"):
+        return False
+    kinds = [raw.op.type]
+    if raw.op.type in ("AddV2", "BiasAdd"):  # With a bias.
+        kinds = [given.op.type for given in raw.op.inputs]
+    return bool({"MatMul", "BatchMatMulV2", "Conv2D"} & set(kinds))
+
+
+def require_logits(output, model, role, specs=None, parts=None, said_to_be_logits=(), ask=None):
     """Raises ValueError if a model answers with probabilities where logits are expected.
 
     The last layers tell of most models. Others are asked: probabilities of classes are none
@@ -73,6 +89,8 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
         parts: a dict of the outputs that are looked at by name; None, the default, for all.
         said_to_be_logits: names of outputs ("" of a single one) whose yes/no values are not
             looked at, because the user insists; none by default.
+        ask: a function from inputs to raw tensors, of a user's own teacher; None, the default,
+            asks the model.
     """
     looked_at = getattr(output, "outputs", {"": output}) if parts is None else parts
     parts = getattr(output, "outputs", {"": output})
@@ -92,7 +110,7 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
             asked[name] = each
     if not asked:
         return
-    found = of_parts(probing.answers(model, specs), parts)
+    found = of_parts(probing.answers(model, specs, ask=ask), parts)
     for name, each in asked.items():
         values = finite_rows(found.get(name))
         if values is None:
@@ -100,9 +118,13 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
         if each.makes_probabilities == "softmax":
             if rows_that_look_like(each, tf.constant(values)):
                 raise refusal(OF_CLASSES, model, role, name=name)
-        elif name not in said_to_be_logits and _stays_within_0_and_1(model, specs, parts, name):
+        elif name not in said_to_be_logits and _stays_within_0_and_1(
+            model, specs, parts, name, ask
+        ):
             reason = "answers with numbers between 0 and 1, whatever it is asked"
             insist = "Say answer='logits' if they are logits nevertheless." * (role == "teacher")
+            if is_own(model):
+                insist = "If they are logits nevertheless, override its check_members."
             raise refusal(reason, model, role, insist, name)
 
 
@@ -151,7 +173,7 @@ def finite_rows(values):
     return rows if len(rows) else None
 
 
-def _stays_within_0_and_1(model, specs, parts, name):
+def _stays_within_0_and_1(model, specs, parts, name, ask):
     """Whether values vary, and leave [0, 1] for no signs of the weights' elements."""
     variables = [v for v in model.variables if "float" in v.dtype and "variance" not in v.name]
     random = np.random.default_rng(0)
@@ -159,7 +181,7 @@ def _stays_within_0_and_1(model, specs, parts, name):
     for draw in range(1 + _DRAWS):
         signs = [random.choice([-1.0, 1.0], v.shape) if draw else 1.0 for v in variables]
         weights = [(v, np.asarray(v) * sign) for v, sign in zip(variables, signs, strict=True)]
-        rows = finite_rows(of_parts(probing.answers(model, specs, weights), parts).get(name))
+        rows = finite_rows(of_parts(probing.answers(model, specs, weights, ask), parts).get(name))
         if rows is None or rows.min() < 0.0 or rows.max() > 1.0:
             return False
         spread = max(spread, np.ptp(rows, 0).max())
@@ -200,6 +222,11 @@ def _linear(operation, path):
     return f"model{places}.activation = keras.activations.linear leaves the logits alone."
 
 
+def is_own(model):
+    """Whether a model is a user's own `ecl_tf.Teacher`, and no ensemble of networks."""
+    return hasattr(model, "member_outputs") and not hasattr(model, "members")
+
+
 def refusal(reason, model, role, also="", name=""):
     """The error of a model that gives probabilities for logits.
 
@@ -211,7 +238,13 @@ def refusal(reason, model, role, also="", name=""):
         name: of the output, where there are several; "" by default.
     """
     remedy = "ecl_tf.as_logits(model, output) makes logits of them, trainable as before."
-    if role == "teacher":
+    if is_own(model):
+        values = f"{{{name + '_probabilities' if name else 'probabilities'!r}: p}}"
+        remedy = (
+            "Have its member_outputs return logits: self.output_kind.raw("
+            f"self.output_kind.from_parameters({values}))."
+        )
+    elif role == "teacher":
         remedy = (
             "ecl_tf.Ensemble(teacher, output, answer={0}) takes it as it is, and "
             "ecl_tf.pretrained.load(..., answer={0}), config.teacher.pretrained of the "

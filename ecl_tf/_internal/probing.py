@@ -11,7 +11,7 @@ from ecl_tf._internal import symbolic
 _UNKNOWN_SIZE = 32
 
 
-def answers(model, specs=None, weights=()):
+def answers(model, specs=None, weights=(), ask=None):
     """What a model answers to four rows of made-up inputs, in inference mode.
 
     Nothing of the model changes: what its layers would assign is forgotten.
@@ -21,6 +21,7 @@ def answers(model, specs=None, weights=()):
         specs: of a batch of inputs (anything with shape and dtype); None, the default, is the
             model's own.
         weights: pairs of a variable and the value that stands for it here; none by default.
+        ask: a function of a batch of inputs to ask instead of the model; None by default.
 
     Returns:
         The nesting of arrays; None if the inputs are not known, or not ones that can be made
@@ -28,7 +29,8 @@ def answers(model, specs=None, weights=()):
     """
     own = symbolic.inputs_of(model)
     specs = own if own is not None else _built_with(model) if specs is None else specs
-    if specs is None or not model.built:
+    built = [model] if ask is None else model._flatten_layers(include_self=False)
+    if specs is None or not all(each.built for each in built):
         return None
     highest = _highest_whole_number(model)
     random = np.random.default_rng(0)
@@ -36,7 +38,8 @@ def answers(model, specs=None, weights=()):
         inputs = keras.tree.map_structure(lambda spec: _rows(spec, highest, random), specs)
         with keras.StatelessScope(weights), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # They would be of inputs that nobody gave.
-            return keras.tree.map_structure(np.asarray, model(inputs, training=False))
+            answered = model(inputs, training=False) if ask is None else ask(inputs)
+            return keras.tree.map_structure(np.asarray, answered)
     except Exception:
         # A user's layers may want anything of their inputs: a range, a size, rows that sum to 1.
         return None

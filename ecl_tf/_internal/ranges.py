@@ -46,6 +46,9 @@ _MOVES_VALUES = {
 _WEIGHTED = {"Conv2D", "Dense", "DepthwiseConv2D", "SeparableConv2D"}
 # A range is another one if it is so many times as wide.
 _RATIO = 16.0
+# Images in [0, 1], and a little beyond it by resizing, are 1 / 255 of those from 0 to 255. Dark
+# images of the right scale go further.
+_NARROWEST = 1 / 200
 # Rows that are needed to say that a batch is too narrow.
 _FEWEST_ROWS = 8
 
@@ -86,7 +89,7 @@ def expected_by(model):
 
 
 # Of images that no network scales.
-_SCALED = Expected(np.asarray(0.5), np.asarray(0.25), True, "values that are scaled already")
+SCALED = Expected(np.asarray(0.5), np.asarray(0.25), True, "images that are scaled already")
 
 
 def _takes_as_they_are(model):
@@ -141,25 +144,31 @@ def require_equal(networks):
 def require_within(networks, inputs):
     """Raises ValueError if inputs are far from the range that a network expects.
 
+    Their first rows are read. Where these are narrow, as dark images are, all of them are.
+
     Args:
         networks: as in `require_equal`.
-        inputs: a batch, or the nesting of arrays of a whole data set, whose first rows are read.
+        inputs: a batch, or the nesting of arrays of a whole data set.
     """
-    inputs = keras.tree.map_structure(lambda leaf: tf.convert_to_tensor(leaf[:256]), inputs)
-    for each, tensor, message in _compared(networks, inputs):
-        if _is_outside(each, tensor):
-            low, high = (
-                float(f(tf.cast(tensor, tf.float32))) for f in (tf.reduce_min, tf.reduce_max)
-            )
+    first = keras.tree.map_structure(lambda leaf: tf.convert_to_tensor(leaf[:256]), inputs)
+    leaves = keras.tree.flatten(inputs)
+    for each, tensor, message, place in _compared(networks, first):
+        if not (_is_outside(each, tensor) or _is_narrow(each, tensor)):
+            continue
+        bounds = tuple(f(np.asarray(leaves[place]), axis=0) for f in (np.min, np.max))
+        if _is_outside(each, tensor) or _is_narrow(each, tf.stack(bounds), _FEWEST_ROWS):
+            low, high = float(np.min(bounds[0])), float(np.max(bounds[1]))
             raise ValueError(f"{message} These inputs lie between {low:g} and {high:g}.")
 
 
-def outside(networks, inputs):
+def outside(networks, inputs, may_be_narrow=False):
     """Whether a batch is far from the range that a network expects, as a part of a compiled step.
 
     Args:
         networks: as in `require_equal`.
         inputs: a batch of tensors.
+        may_be_narrow: whether the batch may be in a small part of the range, since it is known of
+            all rows that they are not; False by default.
 
     Returns:
         A scalar bool tensor, and the message; None and "" where no network tells of its range.
@@ -167,61 +176,138 @@ def outside(networks, inputs):
     compared = list(_compared(networks, inputs))
     if not compared:
         return None, ""
-    flags = [_is_outside(each, tensor) for each, tensor, _ in compared]
-    return tf.reduce_any(tf.stack(flags)), compared[0][2]
+    flags = [_is_outside(each, tensor) for each, tensor, *_ in compared]
+    message = compared[0][2]
+    if not may_be_narrow:
+        flags += [_is_narrow(each, tensor) for each, tensor, *_ in compared]
+        message += (
+            " If one batch only is in a small part of the range, such as one of dark images, give "
+            "larger or shuffled batches, or arrays, which are looked at as a whole."
+        )
+    return tf.reduce_any(tf.stack(flags)), message
+
+
+def expected_in_training(student, others):
+    """What a student's inputs were compared with in its training: a dict from path to `Expected`.
+
+    Args:
+        student: a Keras model.
+        others: the Keras models that got the same inputs in its training.
+    """
+    inputs = dict(keras.tree.flatten_with_path(symbolic.inputs_of(student)))
+    found = expected_by(student)
+    for network in others:
+        found = {**expected_by(network), **found}
+    takes = [_takes_as_they_are(network) for network in (student, *others)]
+    for path, tensor in inputs.items():
+        scaled = all(path in own or (own and len(inputs) == 1) for own in takes)
+        if scaled and is_image(tensor.shape):
+            found.setdefault(path, SCALED)
+    return {path: each for path, each in found.items() if path in inputs}
+
+
+def described(expected):
+    """An `Expected` as JSON holds it: the bounds, or "scaled"; None of one that is no range."""
+    if expected is SCALED:
+        return "scaled"
+    if not expected.is_range:
+        return None
+    return [float(expected.mean + sign * 2.0 * expected.spread) for sign in (-1.0, 1.0)]
+
+
+def of_description(found):
+    """The `Expected` that `described` described."""
+    return SCALED if found == "scaled" else _range(found, 1.0, 0.0)
+
+
+def is_image(shape):
+    """Whether inputs of this shape, with the batch first, are images."""
+    return len(shape) == 4 and shape[-1] in (1, 3, 4)
+
+
+def off(expected, values):
+    """In which way a batch is off the range that is expected: "outside", "narrow" or ""."""
+    if bool(_is_outside(expected, values)):
+        return "outside"
+    return "narrow" if bool(_is_narrow(expected, values)) else ""
 
 
 def _compared(networks, inputs):
-    """Yields what is expected, a tensor, and the message, of every input that is known."""
+    """Yields what is expected, a tensor, the message, and the tensor's place among all inputs.
+
+    That is of every input that is known.
+    """
     leaves = {tuple(path): leaf for path, leaf in keras.tree.flatten_with_path(inputs)}
+    places = {path: place for place, path in enumerate(leaves)}
     for role, model in networks:
         for path, each in expected_by(model).items():
-            leaf = leaves.get(path, next(iter(leaves.values())) if len(leaves) == 1 else None)
+            own = next(iter(leaves)) if len(leaves) == 1 else path
+            leaf = leaves.get(own)
             if leaf is None or not (leaf.dtype.is_floating or leaf.dtype.is_integer):
                 continue
             message = (
                 f"The first layers of the {role} {model.name!r} expect{_named(path)} {each.words}, "
                 f"and the data's range is another one. {_remedy(each)}"
             )
-            yield each, leaf, message
+            yield each, leaf, message, places[own]
     takes = [_takes_as_they_are(model) for _, model in networks]
     for path, leaf in leaves.items():
-        is_image = len(leaf.shape) == 4 and leaf.shape[-1] in (1, 3, 4)
-        if is_image and takes and all(path in own or (own and len(leaves) == 1) for own in takes):
+        if (
+            is_image(leaf.shape)
+            and takes
+            and all(path in own or (own and len(leaves) == 1) for own in takes)
+        ):
             yield (
-                _SCALED,
+                SCALED,
                 leaf,
                 f"The images{_named(path)} go from 0 to 255, and neither network scales them. Give "
                 "images in [0, 1], dataset.map(lambda x, y: (tf.cast(x, tf.float32) / 255.0, y)), "
                 "or put keras.layers.Rescaling(1 / 255) in front of both networks. (The commands "
                 "scale uint8 images.)",
+                places[path],
             )
 
 
 def _is_outside(expected, values):
-    """Whether values are of another scale than expected; a scalar bool tensor."""
+    """Whether values are beyond the range that is expected; a scalar bool tensor."""
     values = tf.cast(values, tf.float32)
-    if expected is _SCALED:
+    if expected is SCALED:
         highest = tf.reduce_max(values)
         return (tf.reduce_min(values) >= 0.0) & (highest > 128.0) & (highest <= 255.0)
-    mean, spread = (tf.constant(each, tf.float32) for each in (expected.mean, expected.spread))
-    deviations = (values - mean) / spread
-    if expected.is_range:  # By more than its width.
-        too_far = tf.reduce_max(tf.abs(deviations)) > 6.0
+    deviations = _deviations(expected, values)
+    if not expected.is_range:  # Of features, a few rows may be anywhere.
+        return tf.reduce_mean(tf.cast(tf.abs(deviations) > 30.0, tf.float32)) > 0.1
+    too_far = tf.reduce_max(tf.abs(deviations)) > 6.0  # By more than its width.
+    if expected.highest is not None:  # Images in [-1, 1], or from -128 to 127.
+        # Resizing images by cubic splines goes a little below 0.
+        lowest = tf.reduce_min(values)
+        too_far |= lowest < -0.5 * expected.highest
         width = tf.reduce_max(deviations) - tf.reduce_min(deviations)
-        too_narrow = width < 4.0 / 64.0
-        if expected.highest is not None:  # Images in [-1, 1], or from -128 to 127.
-            # Resizing images by cubic splines goes a little below 0.
-            lowest = tf.reduce_min(values)
-            too_far |= lowest < -0.5 * expected.highest
-            too_far |= too_narrow & (lowest < -0.5)
-    else:  # Of features, a few rows may be anywhere.
-        far = tf.cast(tf.abs(deviations) > 30.0, tf.float32)
-        too_far = tf.reduce_mean(far) > 0.1
-        width = tf.reduce_max(deviations, 0) - tf.reduce_min(deviations, 0)
-        too_narrow = tf.reduce_all(width < 0.05)
-    rows = tf.shape(values)[0]
-    return too_far | (too_narrow & (tf.reduce_max(width) > 0.0) & (rows >= _FEWEST_ROWS))
+        too_far |= (width < 4.0 / 64.0) & (lowest < -0.5)
+    return too_far
+
+
+def _is_narrow(expected, values, rows=None):
+    """Whether values are in a small part of the range that is expected; a scalar bool tensor.
+
+    Args:
+        expected: the `Expected`.
+        values: rows, or the least and the greatest ones of all.
+        rows: how many they stand for; None, the default, is as many as there are.
+    """
+    if expected is SCALED:
+        return tf.constant(False)
+    deviations = _deviations(expected, tf.cast(values, tf.float32))
+    axis = None if expected.is_range else 0
+    width = tf.reduce_max(deviations, axis) - tf.reduce_min(deviations, axis)
+    is_narrow = tf.reduce_all(width < (4.0 * _NARROWEST if expected.is_range else 0.05))
+    rows = tf.shape(values)[0] if rows is None else rows
+    return is_narrow & (tf.reduce_max(width) > 0.0) & (rows >= _FEWEST_ROWS)
+
+
+def _deviations(expected, values):
+    mean, spread = (tf.constant(each, tf.float32) for each in (expected.mean, expected.spread))
+    return (values - mean) / spread
 
 
 def _remedy(expected):

@@ -38,3 +38,42 @@ def counts(**arguments):
     for name, value in arguments.items():
         if value is not None:
             whole(name, value, 1, "None or a whole number")
+
+
+def share(name, value):
+    """Raises ValueError unless the value is a number from 0 to less than 1."""
+    if not isinstance(value, numbers.Real) or not 0.0 <= float(value) < 1.0:
+        raise ValueError(f"{name} must be a number from 0 to less than 1; got {value!r}.")
+
+
+def class_weight(given, classes=None, all_of_them=False):
+    """Raises ValueError unless it is a dict from class to weight.
+
+    Args:
+        given: what `fit` was given as class_weight.
+        classes: their number; None, the default, if it is not known.
+        all_of_them: whether each class needs a weight, as with a `tf.data.Dataset`, where Keras
+            fails at the first label without one; False by default.
+    """
+    expected = "a dict from class to weight, such as {0: 1.0, 1: 2.0}"
+    if not isinstance(given, dict):
+        remedy = "Of a list or an array: dict(enumerate(weights))."
+        raise ValueError(f"class_weight must be {expected}; got a {type(given).__name__}. {remedy}")
+    for label, weight in given.items():
+        is_class = isinstance(label, (int, np.integer)) and label >= 0
+        if not is_class or (classes and label >= classes):
+            last = f" to {classes - 1}" if classes else ""
+            raise ValueError(
+                f"class_weight has the class {label!r}; expected {expected}, of classes from 0"
+                f"{last}."
+            )
+        if not isinstance(weight, (int, float, np.number)) or not 0.0 <= weight < float("inf"):
+            raise ValueError(
+                f"class_weight has the weight {weight!r} of class {label}; expected a number >= 0."
+            )
+    missing = [label for label in range(classes or 0) if label not in given]
+    if all_of_them and missing:
+        raise ValueError(
+            f"class_weight has no weight of class {missing[0]}; expected one of each of the "
+            f"{classes} classes, 0 to {classes - 1}. Give 1.0 to those that are not to be weighed."
+        )

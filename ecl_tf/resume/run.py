@@ -30,10 +30,11 @@ class Run:
         batches: its function from a number of steps to data.
         callbacks: the user's.
         accepted: names in which it may differ from its checkpoint.
+        class_weight: what its `fit` is given, or None.
         writes: whether this is the worker that writes. Others may have other callbacks.
     """
 
-    def __init__(self, state, batches, callbacks, accepted, writes):
+    def __init__(self, state, batches, callbacks, accepted, class_weight, writes):
         self.state, self.callbacks, self.accepted = state, callbacks, tuple(accepted)
         self._writes = writes
         self._learning_rate = None
@@ -48,6 +49,7 @@ class Run:
             "loss": None if state.method else _loss(model),
             "data": data.describe(batches) if writes else {},
             "callbacks": [type(callback).__name__ for callback in callbacks],
+            "class_weight": {str(k): float(v) for k, v in (class_weight or {}).items()},
             "versions": versions(),
             **self._changing(),
         }
@@ -92,6 +94,7 @@ class Run:
             metrics.append([of_metrics, run["metrics"]])
             compared.append({**run, "variables": variables})
         names = ["replicas", "variables", "method", "model", "optimizer", "loss"]
+        names += ["class_weight"]
         names += ["data", "callbacks"] if self._writes else []
         found = self._differing(compared[0], compared[1], about.get("now", {}), names)
         if None in found.get("data.first_batch", ()):  # Drawn at random, which is told.

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import replicas, require
+from ecl_tf._internal import replicas, require, symbolic
 from ecl_tf.resume import data as data_of_steps
 from ecl_tf.resume.callbacks import Callbacks
 from ecl_tf.resume.checkpointing import Checkpointing
@@ -86,8 +86,8 @@ def fit(
     Raises:
         ValueError: if an argument is out of range, the data ends too early, or the newest whole
             checkpoint is of another model, method, teacher, optimizer, loss, schedule, list of
-            callbacks or number of replicas, of other data, or of more steps; or if workers see
-            different checkpoints.
+            callbacks or number of replicas, of other data or class weights, or of more steps; or
+            if workers see different checkpoints.
         OSError: if a checkpoint can't be read or written.
         RuntimeError: if another worker was lost.
         KeyboardInterrupt: after Ctrl-C, when a checkpoint is written.
@@ -103,7 +103,7 @@ def fit(
     >>> history.epoch
     [0, 1]
     """
-    _require_arguments(model, directory, kwargs)
+    _require_arguments(model, directory, accept_changes, kwargs)
     steps, steps_per_epoch = _schedule(model, steps, steps_per_epoch)
     if every_steps is not None:
         every_steps = require.whole("every_steps", every_steps, 1)
@@ -118,7 +118,7 @@ def fit(
     files = Files(directory, keep)
     is_chief = workers.own_number == 0
     accepted = [accept_changes] if isinstance(accept_changes, str) else accept_changes
-    run = Run(state, batches, callbacks, accepted, is_chief)
+    run = Run(state, batches, callbacks, accepted, kwargs.get("class_weight"), is_chief)
     checkpointing = Checkpointing(
         run, files, workers, steps, steps_per_epoch, every_steps, every_seconds
     )
@@ -168,7 +168,7 @@ def fit(
     return checkpointing.as_history()
 
 
-def _require_arguments(model, directory, kwargs):
+def _require_arguments(model, directory, accept_changes, kwargs):
     """Refuses a model that is not compiled, and arguments of `model.fit` that steps replace."""
     if not isinstance(directory, (str, os.PathLike)) or not str(directory):
         raise ValueError(f"directory must be the path of a directory; got {directory!r}.")
@@ -177,6 +177,16 @@ def _require_arguments(model, directory, kwargs):
     require.counts(
         **{name: kwargs.get(name) for name in ("validation_steps", "validation_batch_size")}
     )
+    is_list = isinstance(accept_changes, (str, list, tuple, set))
+    if not is_list or not all(isinstance(name, str) for name in accept_changes):
+        raise ValueError(
+            "accept_changes must be a list of names, such as ['optimizer.learning_rate']; got "
+            f"{accept_changes!r}."
+        )
+    if (class_weight := kwargs.get("class_weight")) is not None:
+        shape = symbolic.output_shape(model)  # A distiller looks for itself.
+        classes = shape[-1] if isinstance(shape, tuple) and shape[-1] != 1 else None
+        require.class_weight(class_weight, classes, all_of_them=True)
     taken = {"x", "y", "batch_size", "epochs", "initial_epoch", "validation_split", "sample_weight"}
     if given := sorted(taken & kwargs.keys()):
         raise ValueError(

@@ -33,7 +33,9 @@ class Teacher(keras.Model):
     that is the mean alone; the spread is in `distribution`.)
 
     To teach with something that is not a Keras model, implement `member_outputs` with
-    TensorFlow operations.
+    TensorFlow operations. It returns logits where the output has probabilities p:
+    `self.output_kind.raw(self.output_kind.from_parameters({"probabilities": p}))` makes them.
+    What looks like probabilities is refused.
 
     Args:
         output: the `ecl_tf.outputs.Output` that the members' raw tensors stand for, or its
@@ -54,6 +56,7 @@ class Teacher(keras.Model):
     """
 
     answers_new_inputs = True
+    _is_checked = False
 
     def __init__(self, output: str | dict | outputs.Output, **kwargs: Any):
         """Takes the arguments that the class describes."""
@@ -69,11 +72,22 @@ class Teacher(keras.Model):
         return answered
 
     def check_members(self, inputs: Any = None) -> None:
-        """Raises ValueError if a network does not answer what it should.
+        """Raises ValueError if the members answer with probabilities where logits are expected.
+
+        They are asked about made-up inputs, once. Override it to leave that out.
 
         Args:
             inputs: a batch of inputs, or its specs; None, the default, for what is known.
         """
+        if inputs is None or self._is_checked or not self.answers_new_inputs:
+            return
+
+        def ask(rows):
+            members = self.member_outputs(rows)
+            return keras.tree.map_structure(lambda *raws: tf.concat(raws, 0), *members)
+
+        probabilities.require_logits(self.output_kind, self, "teacher", inputs, ask=ask)
+        self._is_checked = True
 
     def distribution(self, inputs: Any) -> Any:
         """Returns the teacher's distribution for a batch of inputs."""

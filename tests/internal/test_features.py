@@ -135,6 +135,21 @@ def test_the_feature_loss_moves_the_layers_below_only():
 # What is refused.
 
 
+def test_layers_of_other_widths_need_a_loss_that_compares_them():
+    student = sequential(4, "s")
+    teacher = keras.Sequential(
+        [keras.Input((SIZE,)), keras.layers.Dense(12, name="wide"), keras.layers.Dense(CLASSES)]
+    )
+
+    def gram(its, own):
+        return tf.reduce_mean((its @ tf.transpose(its) - own @ tf.transpose(own)) ** 2)
+
+    for loss in ("mse", keras.losses.CosineSimilarity(), lambda its, own: (its - own) ** 2):
+        with pytest.raises(ValueError, match=r"'wide'.*12\).*'s_second'.*5\).*Dense\(12\)"):
+            Distiller(student, teacher, feature_losses=[feature_loss(loss, "wide", "s_second")])
+    Distiller(student, teacher, feature_losses=[feature_loss(gram, "wide", "s_second")])
+
+
 @pytest.mark.parametrize(
     ("teacher", "loss", "message"),
     [

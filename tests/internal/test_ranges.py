@@ -165,6 +165,34 @@ def test_the_first_batch_tells_of_probabilities_that_made_up_inputs_could_not():
             distiller.fit(UNIT, verbose=0)
 
 
+def test_a_dark_first_batch_of_the_right_scale_is_none_of_another():
+    images = BYTES[np.arange(512) % 16]
+    images[:256] = np.random.default_rng(1).uniform(0.0, 1.0, images[:256].shape)
+    scaled = LAYERS.Rescaling(1 / 255)
+
+    def distiller():
+        its = ecl_tf.Distiller(network(scaled), network(scaled), sampler="Empirical")
+        its.compile("adam")
+        return its
+
+    asked = [("teacher", network(scaled))]
+    ranges.require_within(asked, images)
+    ranges.require_within(asked, 1.9 * UNIT)  # Dark, and beyond [0, 1].
+    its = distiller()
+    its.fit(images, shuffle=False, batch_size=64, validation_data=(images[::-1],), verbose=0)
+    assert int(its.step.numpy()) == 8
+    stream = tf.data.Dataset.from_tensor_slices(images).batch(64)
+    with pytest.raises(ValueError, match=r"If one batch only .* dark .*or arrays"):
+        its.fit(stream, verbose=0)
+    with pytest.raises(ValueError, match=r"lie between .* and 0\.99"):
+        distiller().fit(images[:256], verbose=0)
+    plain_one = ecl_tf.Distiller(plain(), plain(), sampler="Empirical", label_weight=1.0)
+    plain_one.compile("adam")
+    labels = np.zeros(512, "int32")
+    with pytest.raises(ValueError, match="neither network scales"):  # All of them go to 255.
+        plain_one.fit(images[::-1].copy(), labels, validation_data=(images, labels), verbose=0)
+
+
 @pytest.mark.parametrize(
     "first", [[LAYERS.Rescaling(255.0)], [LAYERS.Rescaling(1 / 127.5, -1.0)]], ids=["1", "255"]
 )

@@ -181,6 +181,8 @@ def test_what_is_out_of_range(tmp_path, subtests):
         ({"every_steps": 0}, "every_steps must be a whole number >= 1"),
         ({"every_seconds": -1.0}, "every_seconds must be None or a number >= 0"),
         ({"epochs": 2}, "takes no epochs: steps and steps_per_epoch say"),
+        ({"accept_changes": 3}, "accept_changes must be a list of names, .*got 3"),
+        ({"class_weight": {0: 1.0, 1: 2.0}}, "no weight of class 2; expected one of each of the 3"),
         ({"callbacks": [print]}, "must be keras.callbacks.Callback instances"),
         ({"made": keras.Sequential([keras.layers.Dense(1)])}, "Compile the model before"),
     ]:
@@ -277,6 +279,7 @@ def test_a_run_of_other_data_or_settings_is_refused_by_name(tmp_path, subtests):
         ({"made": compiled("mae")}, r"other loss"),
         ({"made": compiled(activation="tanh")}, r"other model"),
         ({"callbacks": []}, r"other callbacks"),
+        ({"class_weight": {0: 1.0, 1: 2.0, 2: 3.0}}, r"class_weight\.0 \(None there, 1 here\)"),
     ]:
         with subtests.test(message), pytest.raises(ValueError, match=message):
             run(tmp_path, **arguments)

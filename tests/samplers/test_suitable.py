@@ -78,7 +78,7 @@ def test_ids_are_not_averaged_by_any_sampler(sampler):
 def test_ids_are_found_in_either_network_and_at_the_latest_by_the_data(subtests):
     class Rule(ecl_tf.Teacher):
         def member_outputs(self, inputs):
-            return [tf.one_hot(tf.cast(inputs[:, 0], tf.int32) % 3, 3)]
+            return [5.0 * tf.one_hot(tf.cast(inputs[:, 0], tf.int32) % 3, 3)]
 
     class Batches(keras.utils.PyDataset):
         def __len__(self):

@@ -88,6 +88,42 @@ def test_subclasses_need_member_outputs_only():
         Teacher("categorical").distribution(X)
 
 
+def test_own_teachers_that_answer_with_probabilities_are_refused():
+    class Own(Teacher):
+        """A network's answers, as a function makes them."""
+
+        def __init__(self, output, ending, is_fussy=False):
+            super().__init__(output)
+            self.network, self.ending = linear(3), ending
+            self.is_fussy = is_fussy
+
+        def member_outputs(self, inputs):
+            if self.is_fussy and tf.executing_eagerly():
+                raise NotImplementedError  # There are no answers to made-up inputs.
+            return [self.ending(self.network(inputs))]
+
+    def fit(teacher):
+        its = Distiller(linear(3), teacher, output=teacher.output_kind, sampler="Empirical")
+        its.compile("sgd")
+        its.fit(X, verbose=0)
+
+    remedy = r"member_outputs return logits.*from_parameters\({'probabilities': p}\)"
+    for output, ending in (("categorical", tf.nn.softmax), ("bernoulli", tf.sigmoid)):
+        with pytest.raises(ValueError, match=f"teacher 'own.*' answers with.*{remedy}"):
+            fit(Own(output, ending))
+    with pytest.raises(ValueError, match=f"step 1 .*add up to 1.*{remedy}"):
+        fit(Own("categorical", tf.nn.softmax, is_fussy=True))
+    for output, ending in (("categorical", tf.nn.softmax), ("bernoulli", tf.sigmoid)):
+        teacher = Own(output, tf.identity)
+        fit(teacher)
+        kind = teacher.output_kind
+        teacher.ending = lambda raw, kind=kind, ending=ending: kind.raw(
+            kind.from_parameters({"probabilities": ending(raw)})
+        )
+        np.testing.assert_allclose(ending(teacher(X)), ending(teacher.network(X)), rtol=1e-4)
+        fit(teacher)
+
+
 def test_a_teacher_that_keras_can_not_describe_is_known_by_its_class():
     class Own(Teacher):
         def __init__(self, function):

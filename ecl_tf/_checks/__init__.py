@@ -1,0 +1,8 @@
+"""What a `Distiller` refuses before its first step, and in a step: a file for each thing asked.
+
+Every function takes values and raises ValueError if they can't be trained with.
+"""
+
+from ecl_tf._checks import data, labels, networks, rows, settings, step
+
+__all__ = ["data", "labels", "networks", "rows", "settings", "step"]

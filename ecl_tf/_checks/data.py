@@ -1,0 +1,256 @@
+"""What a `Distiller` refuses of data before the first batch."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ecl_tf import samplers
+from ecl_tf._checks import labels, networks, rows, settings, step
+from ecl_tf._internal import batches, endless, own_inputs, ranges, symbolic
+from ecl_tf.samplers import suitable
+
+NO_ROWS = (
+    "The data holds no rows, so there is nothing to train on. Look at the dataset's filter, "
+    "take and batch(drop_remainder=True): a batch larger than the data leaves none."
+)
+
+
+def training(distiller, x, y, sample_weight, batch_size, steps, class_weight):
+    """Refuses what `fit` can't train on, before anything is traced.
+
+    Args:
+        distiller: the `Distiller`. A student that is not built is built from the data's specs.
+        x: what `fit` was given.
+        y: the same.
+        sample_weight: the same.
+        batch_size: the same.
+        steps: `fit`'s steps_per_epoch.
+        class_weight: the same.
+    """
+    _arrays(x, y, sample_weight)
+    labels.class_weight(class_weight, x, y, distiller)
+    _of_training(x, y, distiller)
+    _ends(x, steps, "steps_per_epoch")
+    networks.divergence(distiller.divergence, distiller.output_kind, distiller.student)
+    networks.still_trained(distiller.student, distiller.optimizer)
+    labels.of_data(x, y, distiller)
+    rows.fixed_rows(x, batch_size, distiller)
+
+
+def evaluation(distiller, x, y, sample_weight, batch_size, steps, argument):
+    """Refuses data that a distiller can't be evaluated on, before the first batch.
+
+    Args:
+        distiller: the `Distiller`.
+        x: what `evaluate` was given.
+        y: the same.
+        sample_weight: the same.
+        batch_size: rows of the batches of arrays; None for Keras's own.
+        steps: how many batches to take, or None.
+        argument: the name of that argument.
+    """
+    if isinstance(x, batches.Weighted):  # In the place of inputs, for Keras.
+        x = x.inputs
+    _arrays(x, y, sample_weight)
+    _ends(x, steps, argument)
+    networks.divergence(distiller.divergence, distiller.output_kind, distiller.student)
+    _inputs(x, y, distiller._networks())
+    _inputs_in_range(x, distiller._networks())
+    if (inputs := batches.element_spec(x)) is not None:
+        if isinstance(x, tf.data.Dataset):
+            inputs, _, _ = keras.utils.unpack_x_y_sample_weight(inputs)
+        networks.require_fit(distiller._networks(), samplers.inputs_of(inputs))
+    rows.fixed_rows(x, batch_size, distiller)
+    labels.of_data(x, y, distiller)
+
+
+def prediction(distiller, x, steps):
+    """Refuses inputs that the student can't answer.
+
+    Args:
+        distiller: the `Distiller`.
+        x: what `predict` was given.
+        steps: the same.
+    """
+    _ends(x, steps, "steps")
+    _arrays(x)
+    if (inputs := batches.element_spec(x)) is not None:
+        if isinstance(x, tf.data.Dataset):
+            inputs, _, _ = keras.utils.unpack_x_y_sample_weight(inputs)
+        own_inputs.require_shapes(inputs, distiller.student, "student")
+    _inputs_in_range(x, distiller._networks())
+
+
+def same_scale(x, its_x):
+    """Refuses arrays of images in [0, 1] beside others from 0 to 255.
+
+    Args:
+        x: inputs to train on.
+        its_x: inputs to validate on.
+    """
+    if isinstance(x, tf.data.Dataset) or isinstance(its_x, tf.data.Dataset):
+        return
+    if batches.element_spec(x) is None or batches.element_spec(its_x) is None:
+        return
+    for own, its in zip(keras.tree.flatten(x), keras.tree.flatten(its_x), strict=False):
+        if len(own.shape) < 4 or own.dtype != its.dtype or not len(own) or not len(its):
+            continue
+        highest = [float(np.max(each[:256])) for each in (own, its)]
+        if min(highest) > 1.0 or max(highest) <= 127.0:
+            continue
+        highest = [float(np.max(each)) for each in (own, its)]  # The first ones may be dark.
+        if min(highest) <= 1.0:
+            raise ValueError(
+                f"The images to train on go up to {highest[0]:g}, and those to validate on up to "
+                f"{highest[1]:g}. Give both the same scale, such as images / 255."
+            )
+
+
+def _arrays(x=None, y=None, sample_weight=None):
+    """Refuses lists of numbers, and types of pandas, which Keras does not take for arrays.
+
+    Args:
+        x: what `fit` or `evaluate` was given; None, the default, for nothing.
+        y: the same.
+        sample_weight: the same.
+    """
+    for name, given in {"x": x, "y": y, "sample_weight": sample_weight}.items():
+        first = given
+        while isinstance(first, (list, tuple)) and len(first):
+            first = first[0]
+        if isinstance(given, (list, tuple)) and isinstance(first, (int, float, np.generic, str)):
+            raise ValueError(
+                f"{name} is a {type(given).__name__} of numbers or texts; expected an array. Give "
+                f"np.asarray({name})."
+            )
+        for leaf in keras.tree.flatten(given):
+            dtype = getattr(leaf, "dtype", None)
+            if type(leaf).__module__.startswith("pandas") and not isinstance(
+                dtype, np.dtype | None
+            ):
+                raise ValueError(
+                    f"{name} is of the type {dtype} of pandas, which Keras does not take. Give "
+                    f"np.asarray({name}, 'float32'), or 'int64'."
+                )
+    for leaf in keras.tree.flatten(sample_weight):
+        batches.require_numbers(leaf)
+
+
+def _ends(x, steps, argument):
+    """Refuses data without an end where nobody says how many steps to take of it.
+
+    Args:
+        x: what `fit` or `evaluate` was given.
+        steps: the number of steps, or None.
+        argument: the name of that argument.
+    """
+    if steps is None and endless.is_endless(x):
+        raise ValueError(
+            "The data is endless (a store's batches, repeat() or resume.batches), so it would "
+            f"never be read to its end. Say how many batches to take: {argument}=..."
+        )
+
+
+def _of_training(x, y, distiller):
+    """Refuses data that a distiller can't train on, by its specs, before anything is traced.
+
+    Args:
+        x: what `fit` was given.
+        y: the same.
+        distiller: the `Distiller`.
+    """
+    asked, sampler, label_weight = distiller._networks(), distiller.sampler, distiller.label_weight
+    adds_rows = settings.appends(sampler, label_weight, distiller.label_rows)
+    networks.trained(asked.student)
+    networks.apart(asked.teacher, asked.student)
+    networks.finite_weights(asked)
+    element = batches.element_spec(x)
+    if element is not None and batches.is_empty(x):
+        raise ValueError(NO_ROWS)
+    _inputs(x, y, asked)
+    if element is None:
+        return  # Only its iteration would tell; the step's own checks remain.
+    inputs = element
+    if isinstance(x, tf.data.Dataset):
+        inputs, y, _ = keras.utils.unpack_x_y_sample_weight(element)
+    if isinstance(inputs, samplers.Samples):
+        if adds_rows:
+            raise ValueError(
+                f"label_weight={label_weight} needs the unmodified rows beside the recorded "
+                "samples, which a store does not give. Use label_weight=0, or, of a sampler that "
+                "keeps rows, label_rows='unmodified'."
+            )
+        _recorded(inputs, asked, sampler)
+        inputs = inputs.inputs
+        if sampler.proposer.asks_networks:
+            suitable.require_stored(inputs, asked)
+    elif not asked.teacher.answers_new_inputs:
+        raise ValueError(
+            "This distiller's teacher is a store of recorded answers, which has none for "
+            "other inputs. Fit it on the store's own samples: distiller.fit(store.batches("
+            "x, y), steps_per_epoch=...)."
+        )
+    networks.require_fit(asked, inputs)
+    _inputs_in_range(x, asked)
+    rows.row_counts(asked, sampler, adds_rows)
+    suitable.require(sampler, inputs, asked)
+    networks.trained(asked.student)  # It may have been built just now.
+    if label_weight > 0.0 and y is None:
+        labels.require_fit(label_weight, y, asked.output, None)
+
+
+def _recorded(samples, asked, sampler):
+    """Refuses recorded samples that were read for another sampler, or answered otherwise."""
+    if not _read_as_recorded(samples, asked.teacher, sampler):
+        raise ValueError(
+            "The recorded samples were read for another sampler than the distiller's, "
+            f"{sampler!r}: their kinds, or the numbers of candidates that one is chosen "
+            "of, differ. Give both the same: store.batches(x, y, sampler=sampler)."
+        )
+    if not samples.member_outputs:
+        return
+    stored = keras.tree.map_structure(lambda spec: spec.shape, samples.member_outputs[0])
+    own = symbolic.output_shape(asked.student, samples.inputs)
+    there, here = (
+        (output.family, output.event_size(shape))
+        for output, shape in ((asked.teacher.output_kind, stored), (asked.output, own))
+    )
+    if there != here:
+        raise ValueError(
+            f"The stored answers are {there[0]}, of size {there[1]}, and the student's "
+            f"output is {here[0]}, of size {here[1]}; they must be the same to be matched."
+        )
+
+
+def _read_as_recorded(samples, teacher, sampler):
+    if (sampler.candidates > 1) != bool(samples.uncertainty):
+        return False
+    if teacher.answers_new_inputs:
+        return True  # A live teacher: only the samples are recorded.
+    rows = keras.tree.flatten(samples.inputs)[0].shape[0]
+    as_many = sampler.candidates == 1 or rows in (None, teacher.batch_size * sampler.candidates)
+    return type(sampler.proposer).__name__ == teacher.sampler and as_many
+
+
+def _inputs(x, y, asked):
+    """Refuses data whose inputs the networks can't take, by its specs.
+
+    Args:
+        x: what `fit` or `evaluate` was given.
+        y: the same.
+        asked: as in `data`.
+    """
+    if isinstance(x, tf.data.Dataset):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(x.element_spec)
+        step.batch(x, y, sample_weight, asked)
+        return
+    own_inputs.require_dense(x)
+    own_inputs.require_dense(y, "labels")
+    if batches.element_spec(x) is not None:
+        step.batch(x, y, None, asked)
+
+
+def _inputs_in_range(x, asked):
+    """Refuses arrays of inputs of another scale than a network expects."""
+    if batches.element_spec(x) is not None and not isinstance(x, tf.data.Dataset):
+        ranges.require_within(networks.with_roles(asked), samplers.inputs_of(x))

@@ -1,0 +1,147 @@
+"""What a `Distiller` refuses of its networks, alone and beside each other."""
+
+import keras
+import tensorflow as tf
+
+from ecl_tf import divergences, outputs
+from ecl_tf._internal import finite, probabilities, ranges, symbolic
+
+
+def with_roles(asked):
+    teachers = getattr(asked.teacher, "members", [])
+    return [("student", asked.student), *(("teacher", member) for member in teachers)]
+
+
+def require_fit(asked, inputs=None):
+    """Refuses networks whose outputs don't fit `output` or each other, or that share weights.
+
+    Args:
+        asked: the `ecl_tf.uncertainty.Networks`.
+        inputs: specs of a batch, for networks without symbolic outputs; None leaves those out.
+    """
+    teacher, own, output = asked
+    apart(teacher, own)
+    shape = symbolic.shape_for(output, own, "student", inputs)
+    if shape is not None:
+        output.validate(shape, "student")
+    if own.built:
+        probabilities.require_logits(output, own, "student", inputs)
+    teacher.check_members(inputs)
+    ranges.require_equal(with_roles(asked))
+    for member in getattr(teacher, "members", []):
+        of_member = symbolic.shape_for(teacher.output_kind, member, "teacher", inputs)
+        if of_member is None:
+            continue
+        teacher.output_kind.validate(of_member, "teacher")
+        if teacher.output_kind.family != output.family:
+            raise ValueError(
+                f"The teacher's output {teacher.output_kind!r} is of another family than the "
+                f"student's, {output!r}; they must be the same to be matched."
+            )
+        if shape is None:
+            continue
+        sizes = teacher.output_kind.event_size(of_member), output.event_size(shape)
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                f"Teacher and student don't fit each other: the teacher "
+                f"({member.name!r}) gives {sizes[0]} classes or target dimensions, the "
+                f"student {sizes[1]}. Change the size of the student's last layer."
+            )
+        _positions(of_member, shape, member.name)
+
+
+def _positions(there, here, name):
+    """Refuses shapes of a teacher's and a student's output that differ between batch and event.
+
+    Broadcast to each other, they would match rows to other rows.
+
+    Args:
+        there: the shape, or dict of shapes, of the teacher's raw tensor.
+        here: the student's.
+        name: of the teacher's network.
+    """
+    if isinstance(here, dict):
+        for part in here:
+            _positions(there[part], here[part], f"{name}: {part}")
+    elif not tf.TensorShape(there[1:-1]).is_compatible_with(here[1:-1]):
+        raise ValueError(
+            "Teacher and student don't fit each other: the shape of the teacher's output "
+            f"({name!r}) is {there}, that of the student's {here}, with the batch first and the "
+            "classes or targets last. Their positions (steps of a sequence, pixels) must be the "
+            "same, since each is matched to the same one. Bring one to the other's resolution, "
+            "e.g. with keras.layers.UpSampling2D, a pooling layer, or return_sequences."
+        )
+
+
+def apart(teacher, student):
+    """Refuses networks that share weights which the student's training changes.
+
+    Args:
+        teacher: an `ecl_tf.Teacher`.
+        student: a Keras model.
+    """
+    changing = list(student.trainable_variables)
+    for layer in student._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
+            changing += layer.variables  # Its statistics.
+    of_teacher = {id(variable) for variable in teacher.variables}
+    shared = list(dict.fromkeys(v.path for v in changing if id(v) in of_teacher))
+    if shared:
+        raise ValueError(
+            f"The student shares weights with the teacher ({shared[0]!r} and "
+            f"{len(shared) - 1} more) that training it would change, and so the teacher. Give it "
+            "weights of its own, e.g. with keras.models.clone_model, or set trainable = False of "
+            "the layers that they share."
+        )
+
+
+def finite_weights(asked):
+    """Refuses networks with a weight that is NaN or infinite, whatever their answers are.
+
+    Args:
+        asked: the `ecl_tf.uncertainty.Networks`.
+    """
+    teacher = asked.teacher
+    for network in getattr(teacher, "members", [teacher]):
+        finite.require_weights(network, "teacher")
+    finite.require_weights(asked.student, "student")
+
+
+def divergence(function, output, student):
+    """Refuses a function that does not give one number for each row and position.
+
+    Args:
+        function: a function of two distributions.
+        output: the student's `ecl_tf.outputs.Output`.
+        student: the student; one without symbolic outputs is left to the step's own check.
+    """
+    shape = symbolic.output_shape(student)
+    if shape is None or divergences.name_of(function):
+        return
+    rows = 5
+    for own, its in outputs.parts_of(output, shape).values():
+        raw = tf.zeros([rows, *(2 if size is None else size for size in its[1:])])
+        own.divergence(own(raw), own(raw), function)
+
+
+def trained(student):
+    """Refuses a student of whose weights none is trained."""
+    if student.built and not student.trainable_weights:
+        raise ValueError(
+            f"The student {student.name!r} has no trainable weights, so there is nothing to train: "
+            "trainable is False of it, or of all its layers with weights. Set "
+            "student.trainable = True, or that of the layers to train, and compile again."
+        )
+
+
+def still_trained(student, optimizer):
+    """Refuses a student whose `trainable` was changed after its optimizer met the weights."""
+    if not optimizer.built:
+        return
+    known = getattr(optimizer, "inner_optimizer", optimizer)._trainable_variables
+    if {id(variable) for variable in known} != {id(v) for v in student.trainable_variables}:
+        raise ValueError(
+            f"The student {student.name!r} has other trainable weights than when it was compiled, "
+            "which the step would not follow. Compile again after changing trainable: "
+            "distiller.compile(...)."
+        )

@@ -1,0 +1,94 @@
+"""What tells in a step that a batch can't be trained on, or should not be."""
+
+import keras
+import tensorflow as tf
+
+from ecl_tf import outputs, samplers
+from ecl_tf._checks import labels, networks
+from ecl_tf._internal import batches, own_inputs, probabilities, ranges
+
+
+def batch(x, y, sample_weight, asked):
+    """Refuses ragged and sparse data, and inputs that are not the networks' own.
+
+    Args:
+        x: inputs or recorded samples, as tensors or specs of them.
+        y: labels, the same; or None.
+        sample_weight: weights, the same; or None.
+        asked: the `ecl_tf.uncertainty.Networks`.
+    """
+    for what, part in {"inputs": x, "labels": y, "weights": sample_weight}.items():
+        own_inputs.require_dense(part, what)
+    for each in keras.tree.flatten(sample_weight):
+        batches.require_numbers(each)
+    members = getattr(asked.teacher, "members", [asked.teacher])
+    networks = [("student", asked.student), *(("teacher", member) for member in members)]
+    own_inputs.require_fit(samplers.inputs_of(x), networks)
+
+
+def wrong_labels(given, raw, output, are_used):
+    """Counts labels that no network can have.
+
+    Args:
+        given: labels of the batch, or None.
+        raw: raw outputs for it.
+        output: the `ecl_tf.outputs.Output`.
+        are_used: whether labels are learned from or compared with. Of others those count that are
+            no labels of any network, such as weights in their place.
+
+    Returns:
+        The number of wrong labels and their sum, float32 (2,), or None where there are none to look
+        at; and in words what was expected.
+    """
+    if given is None:
+        return None, ""
+    counts, expected = [], []
+    for name, (each, its, own) in outputs.parts_of(output, given, raw).items():
+        if its is None:
+            continue
+        invalid = each.invalid(its, own) if are_used else labels.fractions(its, own, each)
+        if invalid is None:
+            continue
+        value = tf.where(invalid, tf.cast(its, tf.float32), 0.0)
+        counts.append([tf.reduce_sum(tf.cast(invalid, tf.float32)), tf.reduce_sum(value)])
+        wanted = (
+            each.expected_labels(own.shape) if are_used else f"whole numbers. {labels.NO_LABELS}"
+        )
+        expected.append(f"{name}: " * bool(name) + wanted)
+    return (tf.reduce_sum(tf.stack(counts), 0) if counts else None), "; ".join(expected)
+
+
+def refusals(x, raw, member_outputs, asked, may_be_narrow=False):
+    """What tells on a batch, in a step, that it is not what the networks were made for.
+
+    Args:
+        x: the batch's inputs.
+        raw: the student's raw output.
+        member_outputs: the raw outputs of the teacher's members; empty where it has none.
+        asked: the `ecl_tf.uncertainty.Networks`.
+        may_be_narrow: as in `ranges.outside`; False by default.
+
+    Returns:
+        A list of pairs of a scalar bool tensor, whether it does, and the message.
+    """
+    found = []
+    outside, message = ranges.outside(networks.with_roles(asked), x, may_be_narrow)
+    if message:
+        found.append((outside, message))
+    members = list(getattr(asked.teacher, "members", []))
+    if not members and asked.teacher.answers_new_inputs:  # It is a user's own.
+        members = [asked.teacher] * len(member_outputs)
+    if len(member_outputs) < len(members):  # Some were drawn; any may be one that is not sure.
+        unsure = [m for m in members if not probabilities.is_sure(asked.teacher.output_kind, m)]
+        members = [(unsure or members)[0]] * len(member_outputs)
+    of_teacher = zip(members, member_outputs, strict=False)
+    for role, output, answered in (
+        ("student", asked.output, [(asked.student, raw)]),
+        ("teacher", asked.teacher.output_kind, of_teacher),
+    ):
+        unsure = [each for each in answered if not probabilities.is_sure(output, each[0])]
+        flags = [probabilities.rows_that_look_like(output, its) for _, its in unsure]
+        if unsure:
+            error = probabilities.refusal(probabilities.OF_CLASSES, unsure[0][0], role)
+            found.append((tf.reduce_any(tf.stack(flags)), str(error)))
+    return found

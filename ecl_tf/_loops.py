@@ -1,0 +1,167 @@
+"""Keras's loops over data as a `Distiller` runs them: what is checked before, and told after."""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ecl_tf import _checks, _validation_scores
+from ecl_tf._internal import batches, endless, finite, replicas, require
+
+_COUNTS = ("steps_per_epoch", "validation_steps", "validation_batch_size")  # Of Keras's `fit`.
+
+
+class Loops(keras.Model):
+    """The part of a `Distiller` that runs its steps."""
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Evaluates the student; takes all that `keras.Model.evaluate` does, with its defaults.
+
+        A warning tells if inputs or answers are NaN or infinite; the results are NaN then.
+
+        Raises:
+            ValueError: before the first batch, if the networks can't take the data's inputs, it is
+                endless, or there are labels that no network can have.
+        """
+        require.counts(batch_size=batch_size, steps=steps)
+        if x is not None:
+            _checks.data.evaluation(self, x, y, sample_weight, batch_size, steps, "steps")
+            self._notice_range("test", x)
+            callbacks = endless.watched(callbacks, test=(x, steps, "steps"))
+            x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
+        callbacks = finite.stop_before(callbacks, self)
+        self._mode = "test"
+        try:
+            explaining = _checks.rows.explaining_fixed_rows(self._networks())
+            with contextlib.nullcontext() if self._is_fitting else explaining:
+                return super().evaluate(
+                    x, y, batch_size, verbose, sample_weight, steps, callbacks, **kwargs
+                )
+        finally:
+            self._mode = "train"
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        steps: int | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+    ) -> Any:
+        """Returns the student's raw outputs, as `keras.Model.predict` does, with its defaults.
+
+        Raises:
+            ValueError: if the data is endless and `steps` is None, or its inputs have another
+                shape or scale than the student's.
+        """
+        require.counts(batch_size=batch_size, steps=steps)
+        _checks.data.prediction(self, x, steps)
+        callbacks = endless.watched(callbacks, predict=(x, steps, "steps"))
+        return super().predict(x, batch_size, verbose, steps, callbacks)
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Any = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Trains the student; takes all that `keras.Model.fit` takes, with its defaults.
+
+        Labels may be left out: `fit(x)`, or a dataset of inputs alone. Weights may have the
+        shape (batch,) or that of the output's positions; see `ecl_tf.losses` for masks.
+
+        Raises:
+            ValueError: before the first step, if the distiller is not compiled, no weight of the
+                student is trained, or others than when it was compiled, a weight of a network is
+                NaN or infinite, the data is empty or endless without `steps_per_epoch`, labels are
+                none that a network can have, the sampler can't work on the inputs, the networks
+                don't fit them, or a strategy can't run them (see
+                `ecl_tf._internal.replicas.validate`).
+            FloatingPointError: after a step that met NaN or Inf, naming the step and where it
+                came from. Student and optimizer are those of the step before.
+            RuntimeError: if another worker of a MultiWorkerMirroredStrategy was lost.
+        """
+        if not self.compiled:
+            raise ValueError('Call compile before fit: distiller.compile("adam").')
+        require.counts(batch_size=batch_size, **{n: kwargs.get(n) for n in _COUNTS})
+        require.share("validation_split", validation_split)
+        steps = kwargs.get("steps_per_epoch")
+        _checks.data.training(self, x, y, sample_weight, batch_size, steps, class_weight)
+        self.built = self.student.built  # By the check, from the data's specs.
+        self._notice_range("train", x)
+        labelled = validation_data
+        if validation_data is None and validation_split and not isinstance(x, tf.data.Dataset):
+            labelled = batches.held_out(validation_split, x, y, sample_weight)
+        watched = {"train": (x, steps, "steps_per_epoch")}
+        if validation_data is not None:
+            its_x, its_y, its_weight = keras.utils.unpack_x_y_sample_weight(validation_data)
+            steps, argument = kwargs.get("validation_steps"), "validation_steps"
+            rows = kwargs.get("validation_batch_size") or batch_size
+            its = its_x, its_y, its_weight
+            _checks.data.evaluation(self, *its, batch_size=rows, steps=steps, argument=argument)
+            _checks.data.same_scale(x, its_x)
+            watched["test"] = its_x, steps, argument
+            validation_data = batches.packed(*batches.keeping_weights(*its))
+        replicas.validate(self, batches.smallest(x, batch_size))
+        if self.built and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+        callbacks = endless.watched(callbacks, **watched)
+        x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
+        callbacks = finite.stop_before(callbacks, self)
+        # A list of callbacks that were used before has logged their epochs, too. The step itself
+        # does not tell: a callback may put back all weights, and the step is one.
+        is_used = isinstance(callbacks, keras.callbacks.CallbackList)
+        before = len(self.history.history.get("loss", ())) if is_used else 0
+        self._is_fitting = True
+        try:
+            with (
+                replicas.explaining_a_lost_worker(),
+                _checks.rows.explaining_fixed_rows(self._networks()),
+            ):
+                history = super().fit(
+                    x,
+                    y,
+                    batch_size,
+                    epochs,
+                    verbose,
+                    callbacks,
+                    validation_split,
+                    validation_data,
+                    shuffle,
+                    class_weight,
+                    sample_weight,
+                    **kwargs,
+                )
+        finally:
+            self._is_fitting = False
+        if history.epoch and len(history.history.get("loss", ())) == before:
+            raise ValueError(_checks.data.NO_ROWS)
+        # Of several workers one may be silent, and they can't score without each other.
+        is_alone = replicas.workers(self.distribute_strategy) == 1
+        if verbose and labelled is not None and is_alone:
+            steps = kwargs.get("validation_steps")
+            if said := _validation_scores.describe(self, labelled, batch_size, steps):
+                print(said)
+        return history

@@ -1,0 +1,90 @@
+"""Settings of a `Distiller` that change after `compile`, and the step that follows them."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ecl_tf import _checks, divergences, samplers
+from ecl_tf._internal import batches, require
+
+_CHANGEABLE: dict[str, Callable] = {
+    "temperature": functools.partial(require.number, "temperature"),
+    "label_weight": functools.partial(require.number, "label_weight"),
+    "label_rows": _checks.settings.label_rows,
+    "sampler": samplers.get,
+    "divergence": divergences.get,
+    "seed": int,
+}
+_SETTINGS = {*_CHANGEABLE, "student", "teacher", "output", "output_kind", "feature_losses"}
+
+
+class Settings(keras.Model):
+    """The part of a `Distiller` that has its step follow what is set."""
+
+    _temperature: float | tf.Variable
+    _changes_followed: Any
+    _knows_range: dict[str, bool]
+
+    def __setattr__(self, name, value):
+        """Sets an attribute; a setting takes effect in the step, also after `compile`."""
+        if not getattr(self, "_is_made", False) or name not in _SETTINGS:
+            super().__setattr__(name, value)
+            return
+        if name not in _CHANGEABLE:
+            raise ValueError(
+                f"A distiller keeps its {name}. Make a new one: Distiller(student, teacher, ...)."
+            )
+        value = _CHANGEABLE[name](value)
+        given = {each: getattr(self, each) for each in _CHANGEABLE} | {name: value}
+        _checks.settings.numbers(given["temperature"], given["label_weight"], self.output_kind)
+        labelled = given["sampler"], given["label_weight"], given["label_rows"]
+        _checks.settings.labelled_rows(*labelled)
+        _checks.rows.row_counts(
+            self._networks(), given["sampler"], _checks.settings.appends(*labelled)
+        )
+        if name == "sampler":
+            value.validate_networks(self._networks())
+            _checks.settings.generators(value.models)
+            self.generators = list(value.models)
+        if name == "temperature":
+            self._set_temperature(value)
+            return
+        super().__setattr__(name, value)
+        self._trace_anew()
+
+    @property
+    def temperature(self) -> float:
+        """T, which softens both distributions; it may be set at any time, by a callback too."""
+        return float(self._temperature)
+
+    def _set_temperature(self, value):
+        if isinstance(self._temperature, tf.Variable):
+            self._temperature.assign(value)
+            return
+        # From now on a variable: the step is traced once more, not at each change.
+        with self.distribute_strategy.scope():
+            self._temperature = tf.Variable(value, trainable=False, name="temperature")
+        self._trace_anew()
+
+    def follow_sampler(self) -> None:
+        """Has the step follow attributes of the sampler that were set since it was traced."""
+        if samplers.changes_of(self.sampler) != self._changes_followed:
+            self._changes_followed = samplers.changes_of(self.sampler)
+            self.sampler.validate_networks(self._networks())
+            self._trace_anew()
+
+    def _trace_anew(self, *modes):
+        """Makes the steps that Keras runs follow the settings; all of them, if none is named."""
+        for name in modes or ("train", "test"):
+            if getattr(self, f"{name}_function", None) is not None:
+                getattr(self, f"make_{name}_function")(force=True)
+
+    def _notice_range(self, mode, x):
+        """Has steps take dark batches of arrays, of which all rows were looked at before."""
+        is_known = not isinstance(x, tf.data.Dataset) and batches.element_spec(x) is not None
+        if is_known != self._knows_range[mode]:
+            self._knows_range[mode] = is_known
+            self._trace_anew(mode)
