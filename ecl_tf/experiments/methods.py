@@ -19,11 +19,14 @@ class Setting:
         label: the settings in words, unique within the method.
         arguments: of `Experiment.train_supervised` for ERM, otherwise of
             `Experiment.train_distilled`.
+        same_as: another method, of which the run of the same label and seed is the same training;
+            "" by default.
     """
 
     method: str
     label: str
     arguments: dict[str, Any]
+    same_as: str = ""
 
     def key(self, seed: int) -> str:
         """The name of a run in results.json."""
@@ -70,7 +73,9 @@ def kd_beside(experiment: Experiment, best: Setting) -> list[Setting]:
     """
     temperature = best.arguments["temperature"]
     others = [kd(temperature, weight) for weight in experiment.config.kd.label_weights[1:]]
-    return [*others, dataclasses.replace(standard_kd(experiment), method="tuned KD")]
+    standard = standard_kd(experiment)
+    same = dataclasses.replace(standard, method="tuned KD", same_as=standard.method)
+    return [*others, same]
 
 
 def kd(temperature: float, label_weight: float) -> Setting:

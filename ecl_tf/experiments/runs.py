@@ -1,5 +1,6 @@
 """The trainings of a comparison: each is recorded in results.json, and done once."""
 
+import dataclasses
 import math
 
 import keras
@@ -75,11 +76,21 @@ class Runs:
         return self.results["teacher_quality"]
 
     def run(self, setting, seed):
-        """Trains one student, or finds it done; returns its record."""
+        """Trains one student, or finds it done; returns its record.
+
+        A run that is the same training as another one has its student, too.
+        """
         self.done += 1
         key = setting.key(seed)
         if key in self.results["runs"]:
             return self.results["runs"][key]
+        same = dataclasses.replace(setting, method=setting.same_as).key(seed)
+        if same in self.results["runs"]:
+            progress.announce(f"[{self.heading} {self.done}/{self.total}] {key}: as {same}")
+            record = {**self.results["runs"][same], "method": setting.method}
+            self.results["runs"][key] = record
+            work_directory.write_json(self.path, self.results)
+            return record
         store = None if setting.method == "ERM" else self.stored.of(**setting.arguments)
         progress.announce(f"[{self.heading} {self.done}/{self.total}] {key}")
         number = len(self.results["runs"])
