@@ -55,9 +55,9 @@ def _splits(x, y, train_size, seed, event_size):
 def get_config(experiment="letters"):
     common.require("experiment", experiment, _EXPERIMENTS)
     config = _EXPERIMENTS[experiment]()
-    if config.output == "categorical":
-        other, changed = "T = 2", {"temperature": 2.0}
-    else:
+    other: str = "T = 2"
+    changed: dict[str, float | str] = {"temperature": 2.0}
+    if config.output != "categorical":
         other, changed = "squared error", {"divergence": "squared_error"}
     methods = {
         "a quarter mixed": {"sampler": common.mixed(0.25)},
