@@ -9,7 +9,7 @@ You learn how to write both. The sampler moves digits by a pixel, the divergence
     its samples, renyi         93.3%     0.229
     Shift                      97.5%     0.108
     Shift, renyi               96.5%     0.118
-    XCL, default recipe        97.2%     0.108
+    XCL, default recipe        96.5%     0.111
     teacher                    98.2%     0.065
 
 Other samples help here, the other divergence does not. One seed each.

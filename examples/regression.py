@@ -7,7 +7,7 @@ no data was measured the five disagree. You learn how to distil both kinds of un
 
     on held-out points       RMSE    NLL coverage of 95 % intervals
     ordinary distillation   0.449   0.61                      89.2%
-    XCL, default recipe     0.451   0.45                      93.1%
+    XCL, default recipe     0.451   0.45                      93.2%
     teacher                 0.450   0.45                      93.2%
 
 regression.png shows why. Mixed points lie where nothing was measured, and the student learns the
