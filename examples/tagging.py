@@ -11,7 +11,8 @@ beyond whole numbers: they can't be averaged, but pieces of one text can be cut 
     XCL, default recipe       4,742     76.1%     0.584
     teacher                  41,142     78.6%     0.503
 
-The text is plenty for so small a student, and cut samples add next to nothing. Measured with Python 3.11.
+The text is plenty for so small a student, and cut samples add next to nothing. Measured with
+Python 3.11.
 """
 
 import io
