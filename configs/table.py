@@ -22,4 +22,5 @@ def get_config(target="number"):
             config.teacher.calibrate = True
             config.erm.label_smoothing = 0.1
             config.kd.temperatures = common.KD_TEMPERATURES
+            config.xcl.choices = common.CLASS_CHOICES
     return config

@@ -188,7 +188,9 @@ def _require_form(metric, labels, raw):
 
 
 def _takes_indices(metric, own):
-    return "sparse" in own.__name__.lower() or getattr(metric, "sparse_y_true", False)
+    return "sparse" in getattr(own, "__name__", type(own).__name__).lower() or getattr(
+        metric, "sparse_y_true", False
+    )
 
 
 def _position_weights(raw, factors):

@@ -105,13 +105,14 @@ class Loops(keras.Model):
         if not self.compiled:
             raise ValueError('Call compile before fit: distiller.compile("adam").')
         require.counts(batch_size=batch_size, **{n: kwargs.get(n) for n in _COUNTS})
-        require.share("validation_split", validation_split)
+        require.share("validation_split", validation_split or 0.0)
         steps = kwargs.get("steps_per_epoch")
         _checks.data.training(self, x, y, sample_weight, batch_size, steps, class_weight)
         self.built = self.student.built  # By the check, from the data's specs.
         self._notice_range("train", x)
         labelled = validation_data
-        if validation_data is None and validation_split and not isinstance(x, tf.data.Dataset):
+        is_split = validation_data is None and validation_split
+        if is_split and batches.element_spec(x) is not None and not isinstance(x, tf.data.Dataset):
             labelled = batches.held_out(validation_split, x, y, sample_weight)
         watched = {"train": (x, steps, "steps_per_epoch")}
         if validation_data is not None:

@@ -73,8 +73,7 @@ class Distiller(Loops, Settings, keras.Model):
 
     In a step each network runs once, on the sampled rows: the teacher in inference mode, the
     student in training mode. A sampler that chooses by what the networks answer runs them on
-    its candidates before: the default one runs the student on 2 candidates a row.
-    `ecl_tf.samplers.Uncertain` says what others cost.
+    its candidates before: `ecl_tf.samplers.Uncertain` says what that costs.
 
     Args:
         student: a `keras.Model` giving raw outputs (logits; means and scales), typically

@@ -81,8 +81,12 @@ def test_what_is_named_exists_and_fits(name, tmp_path):
     xcl = config.xcl
     assert (xcl.divergence, xcl.temperature, xcl.label_weight) == ("kl", 1.0, 0.0)
     assert samplers.get(xcl.sampler).get_config() == samplers.recipe().get_config()
-    for method in config.methods.values():
+    tried = settings.choices(xcl).values()
+    of_kd = len(config.kd.temperatures) if output.takes_temperature else 1
+    assert len(tried) < of_kd + len(config.kd.label_weights)
+    for method in (*config.methods.values(), *tried):
         samplers.get(method.sampler)
+        assert method.divergence == "kl" or output.family == "normal"
 
     for _, cell in grid.cells(load(name)):
         cell = settings.parse(cell)

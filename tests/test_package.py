@@ -109,7 +109,7 @@ def test_the_installed_command_compares_outside_the_checkout(wheel, tmp_path):
     command = [scripts / "ecl-tf", "compare", "--config=digits", "--workdir=run", *options]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert "| XCL (Uncertain) |" in run.stdout
+    assert "| XCL (Choice) |" in run.stdout
     assert (tmp_path / "run" / "report.html").exists()
     where = [scripts / "python", "-c", "import ecl_tf; print(ecl_tf.__file__)"]
     found = subprocess.run(where, cwd=tmp_path, capture_output=True, text=True, check=True)

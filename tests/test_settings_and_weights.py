@@ -283,7 +283,7 @@ def test_data_that_is_taken_for_something_else_is_told_before_the_first_step():
             r"sample_weight must be numbers; got .*string",
         ),
         (
-            {"x": stream.map(lambda x, w: (x, tf.zeros(8))), "class_weight": {0: 1.0, 2: 1.0}},
+            {"x": stream.map(lambda x, w: (x, tf.zeros(8))), "class_weight": {0: 1.0, 1: 1.0}},
             r"no weight of class 1; expected one of each of the 3 classes",
         ),
     ]:

@@ -15,6 +15,7 @@ def shrink(config):
     config.data.train_size = 64
     config.teacher.members = 2
     config.kd.label_weights = (0.0,)
+    config.xcl.choices = ()
     if config.output == "categorical":
         config.kd.temperatures = (1.0, 4.0)
         config.teacher.network.width = 4

@@ -125,6 +125,8 @@ def fractions(labels, raw, output):
         return None
     if not tf.as_dtype(labels.dtype).is_floating:
         return None
+    if tf.TensorShape(labels.shape).rank is None:
+        return None
     if len(labels.shape) == len(raw.shape) and labels.shape[-1] != 1:
         return None  # Shares of classes.
     labels = tf.convert_to_tensor(labels)
@@ -145,7 +147,8 @@ def class_weight(given, x, y, distiller):
     output = distiller.output_kind
     shape = symbolic.output_shape(distiller.student)
     instead = "Give weights of rows or positions: sample_weight=..."
-    classes = {"categorical": shape and shape[-1], "bernoulli": 2}.get(output.family)
+    of_softmax = shape[-1] if isinstance(shape, tuple) else None
+    classes = {"categorical": of_softmax, "bernoulli": 2}.get(output.family)
     # Of arrays Keras takes 1 for the classes that are left out.
     is_stream = isinstance(x, tf.data.Dataset)
     require.class_weight(given, classes, all_of_them=is_stream)

@@ -120,6 +120,8 @@ def require_numbers(values, what="sample_weight"):
     """
     if values is None or isinstance(values, tf.NoneTensorSpec):
         return
+    if hasattr(values, "dtypes"):
+        return  # A table of pandas, which Keras takes.
     if not hasattr(values, "dtype"):
         raise ValueError(f"{what} must be an array with a number for each row; got {values!r}.")
     numpy_kind = getattr(values.dtype, "kind", "")

@@ -90,7 +90,7 @@ def _require_shapes(loss, teacher, student):
     """Refuses layers whose features the loss can't compare, since their shapes differ."""
     names = loss.teacher_layer_name, loss.student_layer_name
     shapes = [
-        symbolic.output_shape(model) if name is None else model.get_layer(name).output.shape
+        symbolic.output_shape(model) if name is None else _shape_of(model.get_layer(name).output)
         for model, name in zip((teacher, student), names, strict=True)
     ]
     if not all(isinstance(shape, tuple) for shape in shapes):
@@ -119,6 +119,10 @@ def _require_shapes(loss, teacher, student):
         f"shapes{reason}. {remedy}, or give a loss function of (teacher, student) that compares "
         "them as they are."
     )
+
+
+def _shape_of(output):
+    return keras.tree.map_structure(lambda tensor: tuple(tensor.shape), output)
 
 
 def _zeros(shape):

@@ -52,8 +52,9 @@ def class_weight(given, classes=None, all_of_them=False):
     Args:
         given: what `fit` was given as class_weight.
         classes: their number; None, the default, if it is not known.
-        all_of_them: whether each class needs a weight, as with a `tf.data.Dataset`, where Keras
-            fails at the first label without one; False by default.
+        all_of_them: whether all classes up to the last need a weight or a greater one has it, as
+            with a `tf.data.Dataset`, where Keras fails at a label above the largest class that
+            has one; False by default.
     """
     expected = "a dict from class to weight, such as {0: 1.0, 1: 2.0}"
     if not isinstance(given, dict):
@@ -71,9 +72,9 @@ def class_weight(given, classes=None, all_of_them=False):
             raise ValueError(
                 f"class_weight has the weight {weight!r} of class {label}; expected a number >= 0."
             )
-    missing = [label for label in range(classes or 0) if label not in given]
+    missing = range(max(given, default=-1) + 1, classes or 0)
     if all_of_them and missing:
         raise ValueError(
-            f"class_weight has no weight of class {missing[0]}; expected one of each of the "
-            f"{classes} classes, 0 to {classes - 1}. Give 1.0 to those that are not to be weighed."
+            f"class_weight has no weight of class {missing[0]}; expected weights up to the last "
+            f"of the {classes} classes. Give 1.0 to those that are not to be weighed."
         )

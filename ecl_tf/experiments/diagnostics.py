@@ -110,7 +110,7 @@ def gallery(experiment, teacher, students, sampler):
     x, _ = next(iter(experiment.batches(experiment.config.student, experiment.config.seed)))
     if keras.tree.is_nested(x):
         return None
-    networks = uncertainty.Networks(teacher, students["XCL"][0], experiment.output)
+    networks = uncertainty.Networks(teacher, *students["XCL"])
     inputs = samplers.get(sampler)(x, experiment.config.seed, networks).inputs[:_SHOWN]
     return {
         "shape": list(inputs.shape[1:]),

@@ -118,12 +118,14 @@ def xcl_settings(experiment: Experiment) -> list[Setting]:
     if len(choices) >= count:
         raise ValueError(
             f"config.xcl and its {len(choices)} choices are {len(choices) + 1} settings, and tuned "
-            f"KD has {count} to choose from, which would favour XCL. Give it no fewer: more of "
-            "config.kd.label_weights."
+            f"KD has {count} to choose from, which would favour XCL. Give KD more "
+            "(config.kd.label_weights), or XCL none: --config.xcl.choices='()'."
         )
     tried = [_distillation(experiment, "XCL", "config.xcl", xcl, experiment.xcl_arguments())]
     for number, (name, choice) in enumerate(choices.items()):
         place = f"config.xcl.choices[{number}]"
+        if name == tried[0].label:
+            raise ValueError(f"{place}.name={name!r} is that of config.xcl. Choose another one.")
         chosen = _distillation(experiment, "XCL", place, choice, vars(choice))
         tried.append(dataclasses.replace(chosen, label=name))
     return tried

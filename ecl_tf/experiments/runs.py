@@ -182,7 +182,7 @@ class Runs:
                 first.setdefault(setting.method, (student, output))
         labels, raw = experiment.answers(self.teacher, "test")
         weights = self.teacher.weights
-        sampler = experiment.xcl_arguments().get("sampler")
+        sampler = next(s.arguments.get("sampler") for s in settings if s.method == "XCL")
         self.results |= {
             "final": final,
             "teacher": experiment.scores(labels, raw),

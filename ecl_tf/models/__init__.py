@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from ecl_tf._internal import symbolic
 from ecl_tf._internal.build import call_by_name
 from ecl_tf.models.applications import application
 from ecl_tf.models.networks import convnet, lenet, mlp
@@ -60,8 +61,9 @@ def _require_network(model, name, units):
             f"{name} returned {type(model).__name__}; expected a `keras.Model`, built for "
             "(input_shape, units)."
         )
-    if model.built and tuple(model.output_shape)[-1] != units:
+    shape = symbolic.output_shape(model)
+    if isinstance(shape, tuple) and shape[-1] != units:
         raise ValueError(
-            f"{name} returned a network of the output shape {model.output_shape}; expected "
+            f"{name} returned a network of the output shape {shape}; expected "
             f"{units} raw outputs, its argument `units`."
         )

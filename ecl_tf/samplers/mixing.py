@@ -240,7 +240,7 @@ class CutMix(_MixingAndSwapping):
 class Mix(_MixingAndSwapping):
     """`CutMix` where there is an image, `Mixup` where there is none.
 
-    On images cut samples teach more than blended ones; docs/results.md holds what was
+    On images cut samples teach more than blended ones; docs/guides/samplers.md holds what was
     measured.
 
     With `swap` it serves images, numbers and ids together: images are cut, numbers are mixed by

@@ -74,7 +74,8 @@ class Teacher(keras.Model):
     def check_members(self, inputs: Any = None) -> None:
         """Raises ValueError if the members answer with probabilities where logits are expected.
 
-        They are asked about made-up inputs, once. Override it to leave that out.
+        They are asked about made-up inputs, once. Override it to leave that out; of classes the
+        first steps look at the answers all the same.
 
         Args:
             inputs: a batch of inputs, or its specs; None, the default, for what is known.

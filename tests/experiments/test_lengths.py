@@ -123,7 +123,7 @@ def test_the_loss_on_validation_inputs_by_hand(experiment, subtests):
         softened = kl(teacher(drawn).numpy() / 2.0, network(drawn).numpy() / 2.0)
         assert score(None) == pytest.approx(4.0 * softened.mean(), rel=1e-4)
         first, _ = next(iter(experiment.batches(experiment.config.student, 0)))
-        trained_on = samplers.get(None).base(first, 0).inputs.numpy()
+        trained_on = samplers.get(None)(first, 0).inputs.numpy()
         assert not (drawn[:64] == trained_on).all((1, 2, 3)).any()
     with subtests.test("nothing to measure with"):
         with pytest.raises(ValueError, match="needs validation data, or the teacher itself"):

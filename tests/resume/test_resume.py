@@ -182,7 +182,10 @@ def test_what_is_out_of_range(tmp_path, subtests):
         ({"every_seconds": -1.0}, "every_seconds must be None or a number >= 0"),
         ({"epochs": 2}, "takes no epochs: steps and steps_per_epoch say"),
         ({"accept_changes": 3}, "accept_changes must be a list of names, .*got 3"),
-        ({"class_weight": {0: 1.0, 1: 2.0}}, "no weight of class 2; expected one of each of the 3"),
+        (
+            {"class_weight": {0: 1.0, 1: 2.0}},
+            "no weight of class 2; expected weights up to the last of the 3",
+        ),
         ({"callbacks": [print]}, "must be keras.callbacks.Callback instances"),
         ({"made": keras.Sequential([keras.layers.Dense(1)])}, "Compile the model before"),
     ]:

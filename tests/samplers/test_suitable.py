@@ -187,7 +187,7 @@ def test_networks_of_a_state_or_of_fixed_rows(subtests):
     def of_any_rows():
         return keras.Sequential([keras.Input(batch_shape=(8, 5, 2)), L.Flatten(), L.Dense(3)])
 
-    asks = {"sampler": None}
+    asks = {"sampler": "Uncertain"}
     appends = {"sampler": "Mixup", "label_weight": 0.5}
     scores = {"sampler": "UncertaintyMixup"}
     for what, make, arguments in (
