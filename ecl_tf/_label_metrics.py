@@ -188,9 +188,8 @@ def _require_form(metric, labels, raw):
 
 
 def _takes_indices(metric, own):
-    return "sparse" in getattr(own, "__name__", type(own).__name__).lower() or getattr(
-        metric, "sparse_y_true", False
-    )
+    name = getattr(own, "__name__", type(own).__name__)
+    return "sparse" in name.lower() or getattr(metric, "sparse_y_true", False)
 
 
 def _position_weights(raw, factors):
