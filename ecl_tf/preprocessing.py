@@ -145,7 +145,8 @@ def adapt(preprocessing: _Described, dataset: tf.data.Dataset) -> _Layers:
         The layers, to be given to `with_preprocessing`: a list, or a dict of lists.
 
     Raises:
-        ValueError: if the dataset is empty or without end, or has no input of a name.
+        ValueError: if the dataset is empty or without end, has no input of a name, or holds NaN
+            or Inf where a `Normalization` is adapted.
 
     Example:
     >>> data = tf.data.Dataset.from_tensors([[1.0], [3.0]])
@@ -188,6 +189,11 @@ def _adapt(built, dataset):
             if isinstance(layer, keras.layers.Normalization):
                 # Features without variance (but for rounding) get the variance 1.
                 mean, variance = np.asarray(layer.adapt_mean), np.asarray(layer.adapt_variance)
+                if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
+                    raise ValueError(
+                        f"The inputs that {layer.name!r} is adapted to hold NaN or Inf. Leave such "
+                        "rows out, or fill their values in."
+                    )
                 constant = variance <= (1e-6 * mean) ** 2
                 layer.adapt_variance.assign(np.where(constant, 1.0, variance))
                 layer.finalize_state()

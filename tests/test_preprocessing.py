@@ -224,3 +224,9 @@ def test_the_shape_after_the_layers():
     named = {"image": preprocessing.layers(["Flatten"])}
     shapes = {"image": (8, 8, 3), "table": (5,)}
     assert preprocessing.output_shape(named, shapes) == {"image": (192,), "table": (5,)}
+
+
+def test_adapting_to_nan_is_refused():
+    data = tf.data.Dataset.from_tensors([[1.0], [np.nan]])
+    with pytest.raises(ValueError, match=r"adapted to hold NaN or Inf\. Leave such rows out"):
+        preprocessing.adapt(["Normalization"], data)

@@ -30,7 +30,6 @@ _MOVES_VALUES = {
     "Concatenate",
     "Cropping2D",
     "GetItem",
-    "RandomBrightness",
     "RandomContrast",
     "RandomCrop",
     "RandomFlip",
@@ -41,6 +40,22 @@ _MOVES_VALUES = {
     "Resizing",
     "Stack",
     "ZeroPadding2D",
+}
+# Keras's layers that compute with their `value_range`, which is (0, 255) if nothing is said.
+_OF_VALUE_RANGE = {
+    "AugMix",
+    "AutoContrast",
+    "CLAHE",
+    "Equalization",
+    "RandAugment",
+    "RandomBrightness",
+    "RandomColorJitter",
+    "RandomErasing",
+    "RandomHue",
+    "RandomInvert",
+    "RandomPosterization",
+    "RandomSaturation",
+    "Solarization",
 }
 # Layers that take pixels as they are. A batch normalisation scales them by itself.
 _WEIGHTED = {"Conv2D", "Dense", "DepthwiseConv2D", "SeparableConv2D"}
@@ -316,9 +331,14 @@ def _remedy(expected):
         "ecl_tf.preprocessing.with_preprocessing(model, [keras.layers.Rescaling({})], input_shape)"
     )
     if expected.is_range and expected.spread > 1.0:
+        of_layer = "value_range" in expected.words
         return (
-            f"Images in [0, 1] need a layer in front of the network: {front.format(255.0)}; "
-            "images in [-1, 1] Rescaling(127.5, offset=127.5) there."
+            "Give that layer value_range=(0, 1) for images in [0, 1]."
+            if of_layer
+            else (
+                f"Images in [0, 1] need a layer in front of the network: {front.format(255.0)}; "
+                "images in [-1, 1] Rescaling(127.5, offset=127.5) there."
+            )
         )
     signed = "images in [-1, 1] by (x + 1) / 2, " * (expected.highest is not None)
     return (
@@ -357,6 +377,8 @@ def _of_operation(network, node, place, scale, offset):
         return _of_normalization(operation, scale, offset)
     if getattr(operation, "takes_bytes", False):  # A network's own `preprocess_input`.
         return _range((0.0, 255.0), scale, offset)
+    if kind in _OF_VALUE_RANGE and getattr(operation, "value_range", None):
+        return _range(operation.value_range, scale, offset, f", the value_range of {kind}")
     factor, shift = _affine(operation, node)
     if factor is not None:
         for known, bounds in _FACTORS.items():
@@ -397,10 +419,10 @@ def _affine(operation, node):
     return None, 0.0
 
 
-def _range(bounds, scale, offset):
+def _range(bounds, scale, offset, source=""):
     low, high = sorted((bound - offset) / scale for bound in bounds)
     middle, spread = (low + high) / 2, (high - low) / 4
-    words = f"values from {low:g} to {high:g}"
+    words = f"values from {low:g} to {high:g}{source}"
     highest = float(high) if abs(low) < 1e-3 * high else None
     return Expected(
         np.asarray(middle, np.float32), np.asarray(spread, np.float32), True, words, highest

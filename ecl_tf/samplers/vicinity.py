@@ -98,8 +98,10 @@ class Augment(Sampler):
     sampler's seed and of the row's number, replaces what their seed generators hold. So rows
     are changed independently, and alike on any number of replicas. It compiles under XLA
     where the layers do (flips and crops do, rotations and zooms do not), but the layers' own
-    random floats then differ from those without XLA. `keras.layers.RandAugment` changes one row
-    after another, which is slow, and needs its `value_range`, such as (0, 1).
+    random floats then differ from those without XLA. Layers that compute with a `value_range`,
+    such as `keras.layers.RandomBrightness`, need that of the images: Keras takes (0, 255), and
+    nothing refuses it for images in [0, 1]. `keras.layers.RandAugment` changes one row after
+    another, which is slow.
 
     Args:
         layers: a Keras layer that keeps its input's shape, or a list of them, such as

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import probabilities, probing, symbolic
+from ecl_tf._internal import finite, probabilities, probing, symbolic
 
 # The name of the output of a network that gives one tensor.
 UNNAMED = "output"
@@ -253,6 +253,7 @@ def as_logits(
             "as_logits is for networks that answer with probabilities, of categorical and "
             f"Bernoulli outputs; {output!r} has none. Use the network as it is."
         )
+    finite.require_weights(model, "network")
     given = by_part("probabilities", output)
     remedy = "Use it as it is, without as_logits."
     require_probabilities(output, model, given, remedy)

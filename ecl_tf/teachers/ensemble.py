@@ -184,7 +184,7 @@ class Ensemble(Teacher):
         super().__init__(outputs.get(output, shape), name=name, **kwargs)
         self.members = members
         self.answer = answer
-        self.members_per_step = members_per_step
+        self._members_per_step = members_per_step
         if members_per_step is not None:
             require.whole("members_per_step", members_per_step, 1)
             if members_per_step > len(members):
@@ -197,6 +197,11 @@ class Ensemble(Teacher):
             self.output_kind.combine([np.zeros((1, self.output_kind.size))])
         self._known_members: list[str] = []
         self.check_members()
+
+    @property
+    def members_per_step(self) -> int | None:
+        """As it was given: a step that is traced already would not follow a change."""
+        return self._members_per_step
 
     def check_members(self, inputs: Any = None) -> None:
         """Raises ValueError if a member does not answer as `output` and `answer` say, or is NaN.

@@ -2,7 +2,7 @@
 
 import keras
 
-from ecl_tf._internal import legacy
+from ecl_tf._internal import finite, legacy
 
 _FOLDABLE = (
     keras.layers.Conv1D,
@@ -73,6 +73,7 @@ def inference_form(model: keras.Model, dtype: str = "float32") -> keras.Model:
         )
     if dtype not in ("float32", "bfloat16", "float16"):
         raise ValueError(f"dtype must be float32, bfloat16 or float16; got {dtype!r}.")
+    finite.require_weights(model, "teacher")
     if isinstance(model, keras.Sequential):  # Keras copies its layers only as they are.
         model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     folded = {}  # Of layers that are folded away or into: the copy's configuration and weights.

@@ -45,11 +45,13 @@ BYTE = {
     "centred": [lambda x: (x - 127.5) / 127.5],
     "statistics": [mean_of_imagenet()],
     "its own": [ApplicationPreprocessing("MobileNetV2")],
+    "value_range": [LAYERS.RandomFlip(), LAYERS.RandomBrightness(0.2)],
 }
 IN_0_TO_1 = {
     "times 255": [LAYERS.Rescaling(255.0), ApplicationPreprocessing("VGG16")],
     "statistics": [LAYERS.Normalization(mean=[0.485, 0.456, 0.406], variance=[0.05, 0.05, 0.05])],
     "to [-1, 1]": [LAYERS.Rescaling(2.0, -1.0)],
+    "value_range": [LAYERS.RandomBrightness(0.2, value_range=(0, 1))],
     "both": [LAYERS.Rescaling(2.0), LAYERS.Normalization(mean=1.0, variance=0.3)],
 }
 

@@ -198,6 +198,9 @@ def test_networks_of_nan_and_of_probabilities_are_refused():
     logits, labels = logits_and_classes(3, rows=50)
     broken = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)], name="broken")
     broken.set_weights([np.full((3, 3), np.nan), np.zeros(3)])
+    for convert in (ecl_tf.as_logits, ecl_tf.teachers.inference_form):
+        with pytest.raises(ValueError, match=r"'broken' holds NaN or Inf in its weight"):
+            convert(broken)
     with pytest.raises(ValueError, match=r"'broken' holds NaN or Inf in its weight .*kernel"):
         calibrated([network(3), broken], logits, labels)
     roots = keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda z: tf.sqrt(z))])
