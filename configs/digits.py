@@ -6,8 +6,8 @@ Every split has other rows, a teacher and students of its own. The teacher is tr
 that are shifted at random by up to 0.8 pixels, which its students never see.
 
 Expected: accuracy of the teacher 95.7 %, ERM 94.2 %, standard KD 93.3 %, tuned KD 92.7 %,
-XCL 94.8 %; gap closed against tuned KD 71 % (53 to 87), against standard KD 64 % (39 to 82).
-Time: 6 minutes on 2 CPU cores (65 trainings of a student).
+XCL 94.8 %; gap closed against tuned KD 69 % (55 to 83), against standard KD 62 % (45 to 75).
+Time: 5 to 7 minutes on 2 CPU cores (65 trainings of a student).
 
     ecl-tf compare --config=digits:one_split --workdir=runs/one_split
 
