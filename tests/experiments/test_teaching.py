@@ -266,12 +266,13 @@ def test_files_of_probabilities_and_of_nan_are_refused_before_anything_begins(
     teacher = teaching.load_teacher(Experiment(digits_config), tmp_path)
     x = rows(experiment.splits.validation)[0][:5]
     np.testing.assert_allclose(softmax(teacher(x)), softmax_model(x), rtol=1e-4)
-    ecl_tf.as_logits(softmax_model).save(path)
+    of_logits = ecl_tf.as_logits(softmax_model)
+    of_logits.save(path)
     model = distillation.load_model(path, outputs.Categorical())
     np.testing.assert_allclose(softmax(model(x)), softmax_model(x), rtol=1e-4)
 
-    softmax_model.set_weights([np.nan * w for w in softmax_model.get_weights()])
-    ecl_tf.as_logits(softmax_model).save(path)
+    of_logits.set_weights([np.nan * w for w in of_logits.get_weights()])
+    of_logits.save(path)
     with pytest.raises(ValueError, match="teacher 'hidden' holds NaN"):
         teaching.load_teacher(experiment, tmp_path, directory)
     with pytest.raises(ValueError, match="model 'hidden' holds NaN"):
