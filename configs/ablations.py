@@ -24,13 +24,12 @@ def get_config(experiment="digits"):
     common.require("experiment", experiment, _EXPERIMENTS)
     config = _EXPERIMENTS[experiment]()
     own = config.xcl.sampler.to_dict()
-    half = common.mixed(0.5)
 
     def chosen(**arguments):
         return {"sampler": common.sampler("Uncertain", **arguments)}
 
     methods = {
-        "half mixed": {"sampler": half},
+        "half mixed": {"sampler": common.mixed(0.5)},
         "all mixed": {"sampler": common.sampler("Mix")},
         "half mixup": {"sampler": _half("Mixup")},
         "chosen": chosen(),

@@ -115,10 +115,7 @@ def _arrays(x=None, y=None, sample_weight=None):
         sample_weight: the same.
     """
     for name, given in {"x": x, "y": y, "sample_weight": sample_weight}.items():
-        first = given
-        while isinstance(first, (list, tuple)) and len(first):
-            first = first[0]
-        if isinstance(given, (list, tuple)) and isinstance(first, (int, float, np.generic, str)):
+        if batches.is_list_of_values(given):
             raise ValueError(
                 f"{name} is a {type(given).__name__} of numbers or texts; expected an array. Give "
                 f"np.asarray({name})."

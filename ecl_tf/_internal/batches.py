@@ -98,10 +98,7 @@ def _require_arrays(batch):
     """Refuses lists of numbers in a batch, which Keras takes for as many inputs."""
     parts = batch if isinstance(batch, (tuple, list)) else [batch]
     for what, part in zip(("inputs", "labels", "weights"), parts, strict=False):
-        first = part
-        while isinstance(first, (list, tuple)) and len(first):
-            first = first[0]
-        if isinstance(part, (list, tuple)) and isinstance(first, (int, float, np.generic, str)):
+        if is_list_of_values(part):
             raise ValueError(
                 f"A batch of the data has a {type(part).__name__} of numbers or texts as its "
                 f"{what}; expected an array. Give np.asarray of it, in (inputs, labels)."
@@ -109,6 +106,14 @@ def _require_arrays(batch):
         if what != "inputs":
             for leaf in keras.tree.flatten(part):
                 require_numbers(leaf, what)
+
+
+def is_list_of_values(given):
+    """Whether something is a list, perhaps of lists, of numbers or texts, and no list of arrays."""
+    first = given
+    while isinstance(first, (list, tuple)) and len(first):
+        first = first[0]
+    return first is not given and isinstance(first, (int, float, np.generic, str))
 
 
 def require_numbers(values, what="sample_weight"):

@@ -18,7 +18,7 @@ def call_by_name(kind, functions, name, arguments, *positional):
         ValueError: if there is no such name, or the function has no such argument.
         ModuleNotFoundError: if there is no such module.
     """
-    module, colon, function = name.partition(":")
+    module, colon, function = str(name).partition(":")
     if colon:
         own = getattr(importlib.import_module(module), function, None)
         functions = {name: own} if callable(own) else {}

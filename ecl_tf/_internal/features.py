@@ -98,6 +98,7 @@ def _require_shapes(loss, teacher, student):
     there, here = (tf.TensorShape(shape) for shape in shapes)
     if there.is_compatible_with(here):
         return
+    reason = ""
     kinds = [getattr(each, "__module__", "") for each in keras.tree.flatten(loss.loss)]
     if not any(kind.startswith("keras.") for kind in kinds):
         try:  # A function of the user's may bring them to one shape.
@@ -105,8 +106,6 @@ def _require_shapes(loss, teacher, student):
             return
         except Exception as error:
             reason = f" ({str(error).splitlines()[0][:200]})"
-    else:
-        reason = ""
     remedy = "Name layers of one shape"
     if there[1:-1].is_compatible_with(here[1:-1]):
         remedy = (

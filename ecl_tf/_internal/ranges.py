@@ -77,6 +77,8 @@ class Expected(NamedTuple):
         is_range: whether values have to lie within the range, as those of images do.
         words: the range, for messages.
         highest: the top of a range that begins at 0; None for others.
+        remedy: for images in [0, 1], where the range goes further; "" by default, for that of
+            networks in general.
     """
 
     mean: np.ndarray
@@ -84,6 +86,7 @@ class Expected(NamedTuple):
     is_range: bool
     words: str
     highest: float | None = None
+    remedy: str = ""
 
 
 def expected_by(model):
@@ -331,14 +334,9 @@ def _remedy(expected):
         "ecl_tf.preprocessing.with_preprocessing(model, [keras.layers.Rescaling({})], input_shape)"
     )
     if expected.is_range and expected.spread > 1.0:
-        of_layer = "value_range" in expected.words
-        return (
-            "Give that layer value_range=(0, 1) for images in [0, 1]."
-            if of_layer
-            else (
-                f"Images in [0, 1] need a layer in front of the network: {front.format(255.0)}; "
-                "images in [-1, 1] Rescaling(127.5, offset=127.5) there."
-            )
+        return expected.remedy or (
+            f"Images in [0, 1] need a layer in front of the network: {front.format(255.0)}; "
+            "images in [-1, 1] Rescaling(127.5, offset=127.5) there."
         )
     signed = "images in [-1, 1] by (x + 1) / 2, " * (expected.highest is not None)
     return (
@@ -378,7 +376,8 @@ def _of_operation(network, node, place, scale, offset):
     if getattr(operation, "takes_bytes", False):  # A network's own `preprocess_input`.
         return _range((0.0, 255.0), scale, offset)
     if kind in _OF_VALUE_RANGE and getattr(operation, "value_range", None):
-        return _range(operation.value_range, scale, offset, f", the value_range of {kind}")
+        remedy = f"Give {kind} the value_range of the images, such as (0, 1)."
+        return _range(operation.value_range, scale, offset, remedy)
     factor, shift = _affine(operation, node)
     if factor is not None:
         for known, bounds in _FACTORS.items():
@@ -419,14 +418,13 @@ def _affine(operation, node):
     return None, 0.0
 
 
-def _range(bounds, scale, offset, source=""):
+def _range(bounds, scale, offset, remedy=""):
     low, high = sorted((bound - offset) / scale for bound in bounds)
     middle, spread = (low + high) / 2, (high - low) / 4
-    words = f"values from {low:g} to {high:g}{source}"
+    words = f"values from {low:g} to {high:g}"
     highest = float(high) if abs(low) < 1e-3 * high else None
-    return Expected(
-        np.asarray(middle, np.float32), np.asarray(spread, np.float32), True, words, highest
-    )
+    middle, spread = (np.asarray(each, np.float32) for each in (middle, spread))
+    return Expected(middle, spread, True, words, highest, remedy)
 
 
 def _of_normalization(layer, scale, offset):

@@ -264,8 +264,9 @@ def _finish(together):
         _, (standard_kd, *others) = _settings(runs.experiment)
         finals.append([own_erm, standard_kd, *tuned, *others])
     tried = methods.xcl_settings(together[0].experiment)
-    if not any(setting.arguments["label_weight"] for setting in tried):
-        methods.tell_of_labels(0.0, "Try --config.xcl.label_weight=0.3, or add it to xcl.choices.")
+    label_weight = max(setting.arguments["label_weight"] for setting in tried)
+    remedy = "Try --config.xcl.label_weight=0.3, or add it to config.xcl.choices."
+    methods.tell_of_labels(label_weight, remedy)
     for runs, final in zip(together, finals, strict=True):
         _, final_seeds = seeds(runs.experiment.config)
         for setting, seed in itertools.product(final, final_seeds):

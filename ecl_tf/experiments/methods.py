@@ -36,6 +36,9 @@ class Setting:
         """The name and the value of the part of a configuration that it comes from."""
         if self.method in config.methods:
             return f"config.methods.{self.method}", config.methods[self.method]
+        choices = settings.choices(config.xcl)
+        if self.method == "XCL" and self.label in choices:
+            return f"config.xcl.choices[{[*choices].index(self.label)}]", choices[self.label]
         names = {"tuned KD": "kd", "XCL": "xcl", "oracle": "oracle"}
         name = names.get(self.method, "erm" if "labels" in self.arguments else "student")
         return f"config.{name}", getattr(config, name)

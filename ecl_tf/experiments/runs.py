@@ -84,7 +84,7 @@ class Runs:
         key = setting.key(seed)
         if key in self.results["runs"]:
             return self.results["runs"][key]
-        same = dataclasses.replace(setting, method=setting.same_as).key(seed)
+        same = setting.same_as and dataclasses.replace(setting, method=setting.same_as).key(seed)
         if same in self.results["runs"]:
             progress.announce(f"[{self.heading} {self.done}/{self.total}] {key}: as {same}")
             record = {**self.results["runs"][same], "method": setting.method}
