@@ -1,12 +1,13 @@
 """Jobs that processes part among themselves, and a comparison whose trainings are such jobs."""
 
 import json
+import os
 import sys
 
 import processes
 import pytest
 
-from ecl_tf.experiments import jobs
+from ecl_tf.experiments import jobs, locks
 
 
 def test_each_job_is_done_once_and_that_of_a_killed_process_by_another_one(tmp_path, subtests):
@@ -46,9 +47,9 @@ from tiny import shrink
 from ecl_tf.configs import digits
 
 def get_config():
-    config = shrink(digits.get_config())
-    config.splits, config.seeds = 2, 1
-    config.erm.update({"label_smoothing": 0.0})
+    config = shrink(digits.get_config("one_split"))
+    config.seeds = 1
+    config.erm.update({"label_smoothing": 0.0, "mixup_alpha": 0.0})
     config.kd.temperatures = (1.0,)
     for section in (config.teacher, config.student):
         section.train.update({"steps": 10, "epochs": 1, "steps_per_execution": 10})
@@ -78,15 +79,19 @@ def test_processes_together_have_the_results_of_one(tmp_path):
     alone, together = start("alone"), start("together", "--processes=2")
     helper = start("together", "--join")
     with processes.none_left([alone, together, helper]):
-        helper.wait_for("[split_")
+        helper.wait_for("[run ")
         helper.kill()  # Perhaps within a training.
-        alone.wait_for("[split_0, run 1/")
-        refused = start("alone")
         for process in (alone, together):
             code, printed, errors = process.wait()
             assert code == 0 and "Written to" in printed, errors
-        code, _, errors = refused.wait()
-        assert code == 2 and "Another process works in" in errors
-    for name in ("split_0", "split_1"):
-        found, expected = (timeless(tmp_path / place / name) for place in ("together", "alone"))
-        assert found == expected and len(found["runs"]) == 7
+    found, expected = (timeless(tmp_path / place) for place in ("together", "alone"))
+    assert found == expected and len(found["runs"]) == 7
+
+
+def test_who_joins_works_beside_others_that_join_alone(tmp_path):
+    shared = locks.held(tmp_path, shares=True), locks.held(tmp_path, shares=True)
+    refused = pytest.raises(ValueError, match=r"Another process works in .*--join")
+    with shared[0], shared[1], refused:
+        locks.require_free(tmp_path)
+    with locks.held(tmp_path), pytest.raises(ValueError, match=f"process {os.getpid()} on"):
+        locks.require_free(tmp_path, shares=True)
