@@ -338,7 +338,8 @@ class Distiller(Loops, Settings, keras.Model):
         watched = [] if is_scaled else [g for g in gradients if g is not None]
         takes_metrics = append or self.sampler.keeps_rows
         wrong = self._wrong_labels(y, labelled.raw, takes_metrics)
-        refusals = self._refusals("train", x, answered[0], teacher.raw)
+        sampler = None if is_recorded else self.sampler
+        refusals = self._refusals("train", x, answered[0], teacher.raw, sampler)
         counts, is_bad = self.non_finite.count(
             *given, answered[0], loss, watched, labels=wrong, refusals=refusals
         )
@@ -504,9 +505,10 @@ class Distiller(Loops, Settings, keras.Model):
         self.non_finite.expected_labels = expected
         return counts
 
-    def _refusals(self, mode, x, raw, member_outputs):
+    def _refusals(self, mode, x, raw, member_outputs, sampler=None):
         asked, is_known = self._networks(), self._knows_range[mode]
-        return _checks.step.refusals(samplers.inputs_of(x), raw, member_outputs, asked, is_known)
+        inputs = samplers.inputs_of(x)
+        return _checks.step.refusals(inputs, raw, member_outputs, asked, is_known, sampler)
 
     def _log(self, mode, metrics):
         unused = {"label_loss"} if self.label_weight == 0.0 else set()

@@ -170,7 +170,8 @@ def _of_training(x, y, distiller):
     inputs = element
     if isinstance(x, tf.data.Dataset):
         inputs, y, _ = keras.utils.unpack_x_y_sample_weight(element)
-    if isinstance(inputs, samplers.Samples):
+    is_recorded = isinstance(inputs, samplers.Samples)
+    if is_recorded:
         if adds_rows:
             raise ValueError(
                 f"label_weight={label_weight} needs the unmodified rows beside the recorded "
@@ -188,7 +189,7 @@ def _of_training(x, y, distiller):
             "x, y), steps_per_epoch=...)."
         )
     networks.require_fit(asked, inputs)
-    _inputs_in_range(x, asked)
+    _inputs_in_range(x, asked, () if is_recorded else suitable.expected_ranges(sampler))
     rows.row_counts(asked, sampler, adds_rows)
     suitable.require(sampler, inputs, asked)
     networks.trained(asked.student)  # It may have been built just now.
@@ -247,7 +248,7 @@ def _inputs(x, y, asked):
         step.batch(x, y, None, asked)
 
 
-def _inputs_in_range(x, asked):
-    """Refuses arrays of inputs of another scale than a network expects."""
+def _inputs_in_range(x, asked, others=()):
+    """Refuses arrays of inputs of another scale than a network, or something else, expects."""
     if batches.element_spec(x) is not None and not isinstance(x, tf.data.Dataset):
-        ranges.require_within(networks.with_roles(asked), samplers.inputs_of(x))
+        ranges.require_within(networks.with_roles(asked), samplers.inputs_of(x), others)

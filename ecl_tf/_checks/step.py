@@ -6,6 +6,7 @@ import tensorflow as tf
 from ecl_tf import outputs, samplers
 from ecl_tf._checks import labels, networks
 from ecl_tf._internal import batches, own_inputs, probabilities, ranges
+from ecl_tf.samplers import suitable
 
 
 def batch(x, y, sample_weight, asked):
@@ -58,7 +59,7 @@ def wrong_labels(given, raw, output, are_used):
     return (tf.reduce_sum(tf.stack(counts), 0) if counts else None), "; ".join(expected)
 
 
-def refusals(x, raw, member_outputs, asked, may_be_narrow=False):
+def refusals(x, raw, member_outputs, asked, may_be_narrow=False, sampler=None):
     """What tells on a batch, in a step, that it is not what the networks were made for.
 
     Args:
@@ -67,12 +68,14 @@ def refusals(x, raw, member_outputs, asked, may_be_narrow=False):
         member_outputs: the raw outputs of the teacher's members; empty where it has none.
         asked: the `ecl_tf.uncertainty.Networks`.
         may_be_narrow: as in `ranges.outside`; False by default.
+        sampler: that draws from the batch; None, the default, where none does.
 
     Returns:
         A list of pairs of a scalar bool tensor, whether it does, and the message.
     """
     found = []
-    outside, message = ranges.outside(networks.with_roles(asked), x, may_be_narrow)
+    others = [] if sampler is None else suitable.expected_ranges(sampler)
+    outside, message = ranges.outside(networks.with_roles(asked), x, may_be_narrow, others)
     if message:
         found.append((outside, message))
     members = list(getattr(asked.teacher, "members", []))

@@ -16,7 +16,7 @@ import tensorflow as tf
 from google.protobuf import message
 
 from ecl_tf import outputs, samplers, teachers, uncertainty
-from ecl_tf._internal import batches, files, identity, own_inputs, ranges, symbolic
+from ecl_tf._internal import batches, files, identity, own_inputs, random, ranges, symbolic
 from ecl_tf.replay import compact, draws, manifest
 from ecl_tf.samplers import suitable
 from ecl_tf.samplers.fields import described
@@ -92,9 +92,10 @@ class Recording:
         members = getattr(self.teacher, "members", [self.teacher])
         asked = [("teacher", member) for member in members]
         own_inputs.require_fit(prepared, asked)
-        if prepare is None:
-            inputs, *_ = self.rows(tf.range(min(batch_size, self.rows.count)))
-            ranges.require_within(asked, inputs)
+        inputs, *_ = self.rows(tf.range(min(batch_size, self.rows.count)))
+        if prepare is not None:
+            inputs = prepare(inputs, random.fold_in(seed, 1))
+        ranges.require_within(asked, inputs, suitable.expected_ranges(self.sampler))
         networks = uncertainty.Networks(self.teacher, None, self.teacher.output_kind)
         suitable.require(self.sampler, prepared, networks)
         self.holds_samples = self.sampler.asks_networks

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import exact_values, symbolic
+from ecl_tf._internal import exact_values, ranges, symbolic
 from ecl_tf.samplers import fields
 
 
@@ -95,6 +95,29 @@ def require_stored(inputs, networks):
                 "what they were. Train with the teacher itself in place of the store, or record a "
                 "sampler that does not move samples."
             )
+
+
+def expected_ranges(sampler):
+    """The ranges of inputs that a sampler's layers of Keras compute with.
+
+    Args:
+        sampler: an `ecl_tf.samplers.Sampler`, which may draw from others.
+
+    Returns:
+        A list as `ranges.require_within` takes it. Layers in a generator, which don't get the
+        batch's inputs, are left out.
+    """
+    found = []
+    for part in sampler.parts:
+        for name, held in vars(part).items():
+            layers = [each for each in keras.tree.flatten(held) if isinstance(each, keras.Layer)]
+            if not layers or name in ("model", "models"):
+                continue
+            expected, layer = ranges.expected_by_layers(layers)
+            if expected is not None:
+                who = f"The layer {layer.name!r} of {type(part).__name__}"
+                found.append((who, getattr(part, "key", None), expected))
+    return found
 
 
 def require_floating_point(sampler, inputs):
