@@ -329,6 +329,7 @@ class Distiller(Loops, Settings, keras.Model):
         _checks.networks.trained(self.student)  # It may have been built by its call.
         weights = self.trainable_weights
         gradients = tape.gradient(scaled, weights)
+        _checks.step.gradients(gradients, self.divergence)
 
         given: tuple = samples.inputs, self.teacher.output_kind.parameters(teacher.distribution)
         if is_recorded and x.member_outputs:  # Only finite answers are ever recorded.
@@ -378,7 +379,9 @@ class Distiller(Loops, Settings, keras.Model):
                 logged += self._teacher_metrics.metrics
         wrong = self._wrong_labels(y, raw, True)
         refusals = self._refusals("test", x, raw, member_outputs)
-        counts, _ = self.non_finite.count(x, (), raw, loss, (), labels=wrong, refusals=refusals)
+        counts, _ = self.non_finite.count(
+            x, member_outputs, raw, loss, (), labels=wrong, refusals=refusals
+        )
         self.non_finite.update_state(counts)
         if not logged:
             raise ValueError(
@@ -431,6 +434,7 @@ class Distiller(Loops, Settings, keras.Model):
         combines = type(self.teacher).distribution is teachers.Teacher.distribution
         if not member_outputs and not (is_ensemble or combines):
             distribution = self.teacher.distribution(inputs)
+            _checks.step.distribution(distribution, self.teacher)
             kind = self.teacher.output_kind
             raws = [kind.raw(distribution)] if kind.makes_probabilities else ()
             return _Answer(raws, None, None, distribution)
@@ -466,6 +470,7 @@ class Distiller(Loops, Settings, keras.Model):
             training: whether it is a step of a training, which NaN ends; True by default.
         """
         both, output = (teacher.distribution, student.distribution), self.output_kind
+        _checks.step.answers(teacher.raw, student.raw, self._networks())
         weights = _weights.weigh(output, student.raw, student.masks, sampled_weight)
         arguments = *both, self.divergence, self._temperature
         divergence = output.divergence(*arguments, **_weights.argument(weights.of_loss))

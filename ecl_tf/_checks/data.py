@@ -9,11 +9,6 @@ from ecl_tf._checks import labels, networks, rows, settings, step
 from ecl_tf._internal import batches, endless, own_inputs, ranges, symbolic
 from ecl_tf.samplers import suitable
 
-NO_ROWS = (
-    "The data holds no rows, so there is nothing to train on. Look at the dataset's filter, "
-    "take and batch(drop_remainder=True): a batch larger than the data leaves none."
-)
-
 
 def training(distiller, x, y, sample_weight, batch_size, steps, class_weight):
     """Refuses what `fit` can't train on, before anything is traced.
@@ -27,6 +22,7 @@ def training(distiller, x, y, sample_weight, batch_size, steps, class_weight):
         steps: `fit`'s steps_per_epoch.
         class_weight: the same.
     """
+    batches.require_rows(x, "train on")
     _arrays(x, y, sample_weight)
     labels.class_weight(class_weight, x, y, distiller)
     _of_training(x, y, distiller)
@@ -51,6 +47,7 @@ def evaluation(distiller, x, y, sample_weight, batch_size, steps, argument):
     """
     if isinstance(x, batches.Weighted):  # In the place of inputs, for Keras.
         x = x.inputs
+    batches.require_rows(x, "evaluate" if argument == "steps" else "validate on")
     _arrays(x, y, sample_weight)
     _ends(x, steps, argument)
     networks.divergence(distiller.divergence, distiller.output_kind, distiller.student)
@@ -72,6 +69,7 @@ def prediction(distiller, x, steps):
         x: what `predict` was given.
         steps: the same.
     """
+    batches.require_rows(x, "predict from")
     _ends(x, steps, "steps")
     _arrays(x)
     if (inputs := batches.element_spec(x)) is not None:
@@ -122,6 +120,11 @@ def _arrays(x=None, y=None, sample_weight=None):
             )
         for leaf in keras.tree.flatten(given):
             dtype = getattr(leaf, "dtype", None)
+            if getattr(dtype, "kind", "") in ("M", "m"):
+                raise ValueError(
+                    f"{name} holds dates or times ({dtype}); expected numbers, such as days since "
+                    f"a date: ({name} - first) / np.timedelta64(1, 'D')."
+                )
             if type(leaf).__module__.startswith("pandas") and not isinstance(
                 dtype, np.dtype | None
             ):
@@ -162,8 +165,6 @@ def _of_training(x, y, distiller):
     networks.apart(asked.teacher, asked.student)
     networks.finite_weights(asked)
     element = batches.element_spec(x)
-    if element is not None and batches.is_empty(x):
-        raise ValueError(NO_ROWS)
     _inputs(x, y, asked)
     if element is None:
         return  # Only its iteration would tell; the step's own checks remain.

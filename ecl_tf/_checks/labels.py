@@ -147,16 +147,16 @@ def class_weight(given, x, y, distiller):
     output = distiller.output_kind
     shape = symbolic.output_shape(distiller.student)
     instead = "Give weights of rows or positions: sample_weight=..."
+    if output.family not in ("categorical", "bernoulli"):
+        raise ValueError(
+            f"class_weight is for one output of classes, and output={output.family!r} has none "
+            f"to weigh. {instead}"
+        )
     of_softmax = shape[-1] if isinstance(shape, tuple) else None
     classes = {"categorical": of_softmax, "bernoulli": 2}.get(output.family)
     # Of arrays Keras takes 1 for the classes that are left out.
     is_stream = isinstance(x, tf.data.Dataset)
     require.class_weight(given, classes, all_of_them=is_stream)
-    if output.family not in ("categorical", "bernoulli"):
-        raise ValueError(
-            f"class_weight is for one output of classes, and output={output!r} has none to weigh. "
-            f"{instead}"
-        )
     if shape is not None and (len(shape) > 2 or (output.family == "bernoulli" and shape[-1] != 1)):
         raise ValueError(
             "class_weight needs one class for each row, and the student's output has the shape "

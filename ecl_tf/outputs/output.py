@@ -129,7 +129,8 @@ class Output(Configured):
                 dict of them.
 
         Raises:
-            ValueError: if D does not give one number for each row and position.
+            ValueError: if D gives no tensor of floating point, or not one number for each row and
+                position.
         """
         _require_same_positions(teacher, student)
         factor = 1.0
@@ -137,13 +138,8 @@ class Output(Configured):
             teacher, student = (self.softened(each, temperature) for each in (teacher, student))
             factor = temperature**2
         values = divergence(teacher, student)
-        if not values.shape.is_compatible_with(student.batch_shape):
-            raise ValueError(
-                f"The divergence gave values of shape {tuple(values.shape)} for distributions of "
-                f"batch shape {tuple(student.batch_shape)}. It must give one for each: leave rows "
-                "and positions apart."
-            )
-        return factor * per_example(values, weights)
+        _require_values(values, student.batch_shape, divergence)
+        return factor * per_example(float32(values), weights)
 
     def softened(self, distribution: Distribution, temperature: float | tf.Tensor) -> Distribution:
         """Returns p^(1/T), normalised, for outputs that take a `temperature` T."""
@@ -289,6 +285,23 @@ def per_example(values: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tenso
     if values.shape.rank is not None and values.shape.rank > 1:
         return tf.reduce_mean(values, axis=list(range(1, values.shape.rank)))
     return values
+
+
+def _require_values(values, shape, divergence):
+    """Refuses what a user's function gives if it is not one number for each row and position."""
+    name = getattr(divergence, "__name__", type(divergence).__name__)
+    if not tf.is_tensor(values) or not values.dtype.is_floating:
+        found = values.dtype.name if tf.is_tensor(values) else f"a {type(values).__name__}"
+        raise ValueError(
+            f"The divergence {name!r} gave {found}; expected a tensor of floating point, made with "
+            "TensorFlow operations of both distributions, so that it has a gradient."
+        )
+    if not values.shape.is_compatible_with(shape):
+        raise ValueError(
+            f"The divergence {name!r} gave values of shape {tuple(values.shape)} for distributions "
+            f"of batch shape {tuple(shape)}. It must give one for each: leave rows and positions "
+            "apart."
+        )
 
 
 def _require_same_positions(teacher, student):
