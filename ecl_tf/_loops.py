@@ -40,7 +40,7 @@ class Loops(keras.Model):
         _checks.data.evaluation(self, x, y, sample_weight, batch_size, steps, "steps")
         if not self._is_fitting:  # Otherwise the networks are those of the training.
             _checks.networks.finite_weights(self._networks())
-        self._notice_range("test", x)
+        self._notice("test", x, y, sample_weight)
         callbacks = endless.watched(callbacks, test=(x, steps, "steps"))
         x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
         callbacks = finite.stop_before(callbacks, self)
@@ -121,7 +121,7 @@ class Loops(keras.Model):
         steps = kwargs.get("steps_per_epoch")
         _checks.data.training(self, x, y, sample_weight, batch_size, steps, class_weight)
         self.built = self.student.built  # By the check, from the data's specs.
-        self._notice_range("train", x)
+        self._notice("train", x, y, sample_weight)
         labelled = validation_data
         is_split = validation_data is None and validation_split
         if is_split and batches.element_spec(x) is not None and not isinstance(x, tf.data.Dataset):

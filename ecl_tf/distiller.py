@@ -178,7 +178,7 @@ class Distiller(Loops, Settings, keras.Model):
         # Names of what each kind of step returns.
         self._logged: dict[str, list[str]] = {"train": [], "test": []}
         self._logging: dict[str, list[keras.metrics.Metric]] = {"train": [], "test": []}
-        self._knows_range = {"train": False, "test": False}
+        self._knows: dict[str, tuple[bool, Any]] = {"train": (False, None), "test": (False, None)}
         self._mode = "train"
         self._is_fitting = False
         self.built = student.built
@@ -511,7 +511,7 @@ class Distiller(Loops, Settings, keras.Model):
         return counts
 
     def _refusals(self, mode, x, raw, member_outputs, sampler=None):
-        asked, is_known = self._networks(), self._knows_range[mode]
+        asked, (is_known, _) = self._networks(), self._knows[mode]
         inputs = samplers.inputs_of(x)
         return _checks.step.refusals(inputs, raw, member_outputs, asked, is_known, sampler)
 

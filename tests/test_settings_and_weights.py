@@ -139,6 +139,23 @@ def test_settings_that_change_take_effect_in_the_next_step():
     assert its.sampler.alpha == seen
 
 
+def test_what_keras_holds_in_its_loops_follows_too(subtests):
+    its = Distiller(network(0), network(1), sampler="Empirical")
+    its.compile(keras.optimizers.SGD(0.0))
+    losses = []
+    for per_execution in (1, 2):
+        its.steps_per_execution = per_execution
+        losses += its.fit(X, batch_size=4, shuffle=False, verbose=0).history["loss"]
+    with subtests.test("steps_per_execution"):
+        assert int(its.step.numpy()) == 2 * len(X) // 4
+        assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    with subtests.test("labels of another rank"):
+        its = Distiller(network(0, classes=2), network(1, classes=2), output=outputs.Normal(1))
+        its.compile("sgd", metrics=["mse"])
+        first, second = (its.evaluate(X, y, verbose=0) for y in (X[:, 0], X[:, :1]))
+        np.testing.assert_allclose(first, second, rtol=1e-6)
+
+
 def test_what_a_distiller_keeps_and_wrong_settings_are_refused():
     its = distiller()
     with pytest.raises(ValueError, match=r"keeps its teacher.*new one"):

@@ -9,6 +9,8 @@ from ecl_tf._checks import labels, networks, rows, settings, step
 from ecl_tf._internal import batches, endless, own_inputs, ranges, symbolic
 from ecl_tf.samplers import suitable
 
+_PARTS = {"x": "inputs", "y": "labels", "sample_weight": "weights"}
+
 
 def training(distiller, x, y, sample_weight, batch_size, steps, class_weight):
     """Refuses what `fit` can't train on, before anything is traced.
@@ -118,6 +120,7 @@ def _arrays(x=None, y=None, sample_weight=None):
                 f"{name} is a {type(given).__name__} of numbers or texts; expected an array. Give "
                 f"np.asarray({name})."
             )
+        own_inputs.require_dense(given, _PARTS[name])
         for leaf in keras.tree.flatten(given):
             dtype = getattr(leaf, "dtype", None)
             if getattr(dtype, "kind", "") in ("M", "m"):
@@ -243,8 +246,6 @@ def _inputs(x, y, asked):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(x.element_spec)
         step.batch(x, y, sample_weight, asked)
         return
-    own_inputs.require_dense(x)
-    own_inputs.require_dense(y, "labels")
     if batches.element_spec(x) is not None:
         step.batch(x, y, None, asked)
 

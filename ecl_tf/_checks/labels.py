@@ -86,6 +86,14 @@ def of_data(x, y, distiller):
     if not isinstance(x, tf.data.Dataset):
         is_one = not isinstance(output, outputs.Joint)
         y = np.asarray(y) if is_one and isinstance(y, list) else y
+    for name, (own, its, its_raw) in outputs.parts_of(output, y, raw).items():
+        if isinstance(x, tf.data.Dataset) and getattr(its, "dtype", None) == tf.string:
+            raise ValueError(
+                f"Labels{f' of {name!r}' * bool(name)} must be numbers; got text. Expected "
+                f"{own.expected_labels(its_raw.shape)}. keras.layers.StringLookup("
+                "num_oov_indices=0) numbers names of classes: dataset.map(lambda x, y: (x, "
+                "lookup(y)))."
+            )
     require_fit(distiller.label_weight, y, output, raw)
     distiller.require_metrics_fit(y, raw)
     if isinstance(x, tf.data.Dataset):

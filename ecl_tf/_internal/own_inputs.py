@@ -1,6 +1,7 @@
 """Which of the data's inputs a network takes, and data that networks can't take."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import symbolic
@@ -164,17 +165,20 @@ def _message(inputs, networks):
 _KINDS = {
     "ragged": (tf.RaggedTensor, tf.RaggedTensorSpec),
     "sparse": (tf.SparseTensor, tf.SparseTensorSpec),
+    "masked": (np.ma.MaskedArray,),
 }
 _DENSE = {
     "ragged": "Pad it, and mask the padding in the networks (Embedding(mask_zero=True), say): "
     "dataset.map(lambda x, y: (x.to_tensor(), y)).",
     "sparse": "Make it dense: dataset.map(lambda x, y: (tf.sparse.to_dense(x), y)), or x.toarray() "
     "of a SciPy matrix.",
+    "masked": "Nobody would look at NumPy's mask. Leave such rows out; or fill what is masked, "
+    "x.filled(value), and give weights: sample_weight=~np.ma.getmaskarray(x).",
 }
 
 
 def require_dense(nest, what="inputs"):
-    """Refuses ragged and sparse tensors in a part of a batch, or in specs of it.
+    """Refuses ragged and sparse tensors and masked arrays in a part of a batch, or in its specs.
 
     Args:
         nest: tensors or specs.

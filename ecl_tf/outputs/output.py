@@ -1,5 +1,6 @@
 """The base class of all outputs, and what they share."""
 
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -248,7 +249,9 @@ class Logits(Output):
 
     def __init__(self, temperature: float = 1.0, ignore_class: int | None = None):
         self.temperature = require.positive("temperature", temperature)
-        if ignore_class is not None and int(ignore_class) != ignore_class:
+        if ignore_class is not None and (
+            not isinstance(ignore_class, numbers.Real) or ignore_class % 1 != 0
+        ):
             raise ValueError(f"ignore_class must be a whole number or None; got {ignore_class!r}.")
         self.ignore_class = None if ignore_class is None else int(ignore_class)
 

@@ -159,6 +159,12 @@ class Augment(Sampler):
             )
         shape = (inputs if self.key is None else inputs[self.key]).shape
         for layer in self.layers:
+            if "image_preprocessing" in type(layer).__module__ and len(shape) != 4:
+                raise ValueError(
+                    f"Augment's layer {layer.name!r} changes images, (batch, height, width, "
+                    f"channels), but the input is of shape {tuple(shape)}. For rows of a table use "
+                    "ecl_tf.samplers.GaussianNoise, Mixup or Swap."
+                )
             if not layer.built:
                 layer.build(shape)
             if layer.trainable_variables:
