@@ -21,7 +21,9 @@ _MAKING = {
     "softmax": {"softmax", "sparsemax"},
     "sigmoid": {"sigmoid", "hardsigmoid", "sparsesigmoid"},
 }
-OF_CLASSES = "answers with rows of numbers that are not negative and add up to 1, or 100"
+OF_CLASSES = (
+    "answers with rows of numbers that are not negative and add up to 1, or all to the same"
+)
 _LINEAR = (
     keras.layers.Conv1D,
     keras.layers.Conv2D,
@@ -34,9 +36,9 @@ _LINEAR = (
 
 
 def rows_that_look_like(output, raw):
-    """Whether all rows of a batch look like class probabilities, or percentages.
+    """Whether all rows of a batch look like class probabilities, or like percentages.
 
-    None is negative, and their sum is 1, or 100.
+    None is negative, and their sum is 1, or another number that is the same for all of them.
 
     Made of TensorFlow operations only, so that it may be part of a compiled step.
 
@@ -55,11 +57,15 @@ def rows_that_look_like(output, raw):
     if output.makes_probabilities != "softmax" or raw.shape[-1] == 1:
         return tf.constant(False)
     values = tf.cast(raw, tf.float32)
-    sums = tf.reduce_sum(values, -1)
-    adds_up = tf.reduce_any(
-        [tf.reduce_all(tf.abs(sums / total - 1.0) <= _TOLERANCE) for total in (1.0, 100.0)]
-    )
-    return (tf.size(sums) >= _FEWEST_ROWS) & (tf.reduce_min(values) >= 0.0) & adds_up
+    rows = tf.reshape(values, [-1, raw.shape[-1]])
+    sums = tf.reduce_sum(rows, -1)
+    lowest, highest = tf.reduce_min(sums), tf.reduce_max(sums)
+    # Percentages, or shares of another total. A network that ignores its inputs has one sum, too.
+    varies = tf.reduce_max(tf.math.reduce_max(rows, 0) - tf.math.reduce_min(rows, 0))
+    is_shared = (highest - lowest <= _TOLERANCE * highest) & (varies > _TOLERANCE * highest)
+    adds_up = (lowest >= 1.0 - _TOLERANCE) & (highest <= 1.0 + _TOLERANCE)
+    adds_up |= is_shared & (highest > 0.0)
+    return (tf.size(sums) >= _FEWEST_ROWS) & (tf.reduce_min(rows) >= 0.0) & adds_up
 
 
 def is_activation(raw):
@@ -129,13 +135,13 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
         if values is None:
             continue
         if _has_raw_scales(each):
-            if _stays_within(0.0, np.inf, model, specs, parts, name, ask, each.size):
+            if _scales_stay_positive(model, specs, parts, name, ask, each.size):
                 raise _refusal_of_scales(model, role, name)
         elif each.makes_probabilities == "softmax":
             if rows_that_look_like(each, tf.constant(values)):
                 raise refusal(OF_CLASSES, model, role, name=name)
-        elif name not in said_to_be_logits and _stays_within(
-            0.0, 1.0, model, specs, parts, name, ask
+        elif name not in said_to_be_logits and _stays_within_0_and_1(
+            model, specs, parts, name, ask
         ):
             reason = "answers with numbers between 0 and 1, whatever it is asked"
             insist = "Say answer='logits' if they are logits nevertheless." * (role == "teacher")
@@ -189,24 +195,44 @@ def finite_rows(values):
     return rows if len(rows) else None
 
 
-def _stays_within(low, high, model, specs, parts, name, ask, first=0):
-    """Whether values vary, and leave a range for no signs of the weights' elements.
-
-    Those of the last axis are looked at from the place `first` on, 0 by default.
-    """
-    variables = [v for v in model.variables if "float" in v.dtype and "variance" not in v.name]
-    random = np.random.default_rng(0)
+def _stays_within_0_and_1(model, specs, parts, name, ask):
+    """Whether values vary, and leave [0, 1] for no signs of the weights' elements."""
     spread = 0.0
+    for rows in _of_other_signs(model, specs, parts, name, ask):
+        if rows is None or rows.min() < 0.0 or rows.max() > 1.0:
+            return False
+        spread = max(spread, np.ptp(rows, 0).max())
+    # Weights that are not Keras's (a SavedModel's) kept their signs; logits close to each
+    # other may then be small, too.
+    return bool(spread > (0.0 if _weights(model) else 0.5))
+
+
+def _scales_stay_positive(model, specs, parts, name, ask, size):
+    """Whether what follows `size` means is unbounded and positive for any signs of the weights.
+
+    Where the means are, too, nothing tells scales from them, and a regressor may end in anything.
+    """
+    lowest_mean, highest = 0.0, 0.0
+    for rows in _of_other_signs(model, specs, parts, name, ask):
+        if rows is None or rows[:, size:].min() < 0.0:
+            return False
+        lowest_mean = min(lowest_mean, rows[:, :size].min())
+        highest = max(highest, rows[:, size:].max())
+    return bool(_weights(model)) and bool(lowest_mean < 0.0 and highest > 1.0)
+
+
+def _weights(model):
+    return [v for v in model.variables if "float" in v.dtype and "variance" not in v.name]
+
+
+def _of_other_signs(model, specs, parts, name, ask):
+    """Yields finite rows of an output, of a model as it is and with other signs of its weights."""
+    variables = _weights(model)
+    random = np.random.default_rng(0)
     for draw in range(1 + _DRAWS):
         signs = [random.choice([-1.0, 1.0], v.shape) if draw else 1.0 for v in variables]
         weights = [(v, np.asarray(v) * sign) for v, sign in zip(variables, signs, strict=True)]
-        rows = finite_rows(of_parts(probing.answers(model, specs, weights, ask), parts).get(name))
-        if rows is None or rows[:, first:].min() < low or rows[:, first:].max() > high:
-            return False
-        spread = max(spread, np.ptp(rows[:, first:], 0).max())
-    # Weights that are not Keras's (a SavedModel's) kept their signs; logits close to each
-    # other may then be small, too.
-    return bool(spread > (0.0 if variables else 0.5)) and (bool(variables) or high == 1.0)
+        yield finite_rows(of_parts(probing.answers(model, specs, weights, ask), parts).get(name))
 
 
 def _has_raw_scales(output):

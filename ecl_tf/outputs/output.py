@@ -271,7 +271,9 @@ class Logits(Output):
         return tf.equal(labels, tf.cast(self.ignore_class, labels.dtype))
 
     def get_config(self):
-        ignored = {} if self.ignore_class is None else {"ignore_class": self.ignore_class}
+        ignored: dict[str, Any] = (
+            {} if self.ignore_class is None else {"ignore_class": self.ignore_class}
+        )
         return {"temperature": self.temperature, **ignored}
 
 

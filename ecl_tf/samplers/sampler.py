@@ -135,6 +135,11 @@ class Sampler(Configured):
             inputs = tf.convert_to_tensor(inputs)  # Nested lists of numbers.
         own_inputs.require_dense(inputs)
         inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
+        if any(leaf.shape.rank == 0 for leaf in keras.tree.flatten(inputs)):
+            raise ValueError(
+                f"{type(self).__name__} takes a batch, with its rows first, and an input is one "
+                "number without rows. Give x[None] for a single row."
+            )
         suitable.require(self, inputs, networks)
         return self.draw(inputs, random.seed_tensor(seed), networks)
 
