@@ -57,15 +57,15 @@ def rows_that_look_like(output, raw):
     if output.makes_probabilities != "softmax" or raw.shape[-1] == 1:
         return tf.constant(False)
     values = tf.cast(raw, tf.float32)
-    rows = tf.reshape(values, [-1, raw.shape[-1]])
-    sums = tf.reduce_sum(rows, -1)
+    sums = tf.reduce_sum(values, -1)
     lowest, highest = tf.reduce_min(sums), tf.reduce_max(sums)
     # Percentages, or shares of another total. A network that ignores its inputs has one sum, too.
-    varies = tf.reduce_max(tf.math.reduce_max(rows, 0) - tf.math.reduce_min(rows, 0))
+    axes = list(range(len(raw.shape) - 1))
+    varies = tf.reduce_max(tf.reduce_max(values, axes) - tf.reduce_min(values, axes))
     is_shared = (highest - lowest <= _TOLERANCE * highest) & (varies > _TOLERANCE * highest)
     adds_up = (lowest >= 1.0 - _TOLERANCE) & (highest <= 1.0 + _TOLERANCE)
     adds_up |= is_shared & (highest > 0.0)
-    return (tf.size(sums) >= _FEWEST_ROWS) & (tf.reduce_min(rows) >= 0.0) & adds_up
+    return (tf.size(sums) >= _FEWEST_ROWS) & (tf.reduce_min(values) >= 0.0) & adds_up
 
 
 def is_activation(raw):

@@ -46,6 +46,11 @@ def check(workdir: str | pathlib.Path, config: ConfigDict, shares: bool = False)
         )
     path = pathlib.Path(workdir)
     place = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    if not place.is_dir():
+        raise ValueError(
+            f"The work directory {path} can't be written: {place} is a file. Choose another "
+            "--workdir."
+        )
     try:
         os.rmdir(tempfile.mkdtemp(prefix=".tmp", dir=place))  # Permissions do not tell of all.
     except OSError as error:
