@@ -58,13 +58,13 @@ def rows_that_look_like(output, raw):
         return tf.constant(False)
     values = tf.cast(raw, tf.float32)
     sums = tf.reduce_sum(values, -1)
-    lowest, highest = tf.reduce_min(sums), tf.reduce_max(sums)
+    adds_up = tf.reduce_all(tf.abs(sums - 1.0) <= _TOLERANCE)
     # Percentages, or shares of another total. A network that ignores its inputs has one sum, too.
+    total = tf.reduce_max(sums)
     axes = list(range(len(raw.shape) - 1))
     varies = tf.reduce_max(tf.reduce_max(values, axes) - tf.reduce_min(values, axes))
-    is_shared = (highest - lowest <= _TOLERANCE * highest) & (varies > _TOLERANCE * highest)
-    adds_up = (lowest >= 1.0 - _TOLERANCE) & (highest <= 1.0 + _TOLERANCE)
-    adds_up |= is_shared & (highest > 0.0)
+    are_shares = tf.reduce_all(total - sums <= _TOLERANCE * total)
+    adds_up |= are_shares & (varies > _TOLERANCE * total) & (total > 0.0)
     return (tf.size(sums) >= _FEWEST_ROWS) & (tf.reduce_min(values) >= 0.0) & adds_up
 
 
