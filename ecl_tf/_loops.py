@@ -32,15 +32,17 @@ class Loops(keras.Model):
         A warning tells if inputs or answers are NaN or infinite; the results are NaN then.
 
         Raises:
-            ValueError: before the first batch, if the networks can't take the data's inputs, it is
-                endless, or there are labels that no network can have.
+            ValueError: before the first batch, if the networks can't take the data's inputs, a
+                weight of one is NaN or infinite, the data is empty or endless, or there are labels
+                that no network can have.
         """
         require.counts(batch_size=batch_size, steps=steps)
-        if x is not None:
-            _checks.data.evaluation(self, x, y, sample_weight, batch_size, steps, "steps")
-            self._notice_range("test", x)
-            callbacks = endless.watched(callbacks, test=(x, steps, "steps"))
-            x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
+        _checks.data.evaluation(self, x, y, sample_weight, batch_size, steps, "steps")
+        if not self._is_fitting:  # Otherwise the networks are those of the training.
+            _checks.networks.finite_weights(self._networks())
+        self._notice("test", x, y, sample_weight)
+        callbacks = endless.watched(callbacks, test=(x, steps, "steps"))
+        x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
         callbacks = finite.stop_before(callbacks, self)
         self._mode = "test"
         try:
@@ -63,13 +65,18 @@ class Loops(keras.Model):
         """Returns the student's raw outputs, as `keras.Model.predict` does, with its defaults.
 
         Raises:
-            ValueError: if the data is endless and `steps` is None, or its inputs have another
-                shape or scale than the student's.
+            ValueError: if the data is empty, or endless and `steps` is None, its inputs have
+                another shape or scale than the student's, or a weight of the student is NaN or
+                infinite.
         """
         require.counts(batch_size=batch_size, steps=steps)
         _checks.data.prediction(self, x, steps)
+        finite.require_weights(self.student, "student")
         callbacks = endless.watched(callbacks, predict=(x, steps, "steps"))
-        return super().predict(x, batch_size, verbose, steps, callbacks)
+        try:
+            return super().predict(x, batch_size, verbose, steps, callbacks)
+        except UnboundLocalError as error:  # Keras joins batches of which there were none.
+            raise ValueError(batches.NO_ROWS.format("predict from")) from error
 
     def fit(
         self,
@@ -105,11 +112,16 @@ class Loops(keras.Model):
         if not self.compiled:
             raise ValueError('Call compile before fit: distiller.compile("adam").')
         require.counts(batch_size=batch_size, **{n: kwargs.get(n) for n in _COUNTS})
+        for name, value in {
+            "epochs": epochs,
+            "initial_epoch": kwargs.get("initial_epoch", 0),
+        }.items():
+            require.whole(name, value, 0)
         require.share("validation_split", validation_split or 0.0)
         steps = kwargs.get("steps_per_epoch")
         _checks.data.training(self, x, y, sample_weight, batch_size, steps, class_weight)
         self.built = self.student.built  # By the check, from the data's specs.
-        self._notice_range("train", x)
+        self._notice("train", x, y, sample_weight)
         labelled = validation_data
         is_split = validation_data is None and validation_split
         if is_split and batches.element_spec(x) is not None and not isinstance(x, tf.data.Dataset):
@@ -158,7 +170,7 @@ class Loops(keras.Model):
         finally:
             self._is_fitting = False
         if history.epoch and len(history.history.get("loss", ())) == before:
-            raise ValueError(_checks.data.NO_ROWS)
+            raise ValueError(batches.NO_ROWS.format("train on"))
         # Of several workers one may be silent, and they can't score without each other.
         is_alone = replicas.workers(self.distribute_strategy) == 1
         if verbose and labelled is not None and is_alone:

@@ -19,6 +19,8 @@ _CHANGEABLE: dict[str, Callable] = {
     "seed": int,
 }
 _SETTINGS = {*_CHANGEABLE, "student", "teacher", "output", "output_kind", "feature_losses"}
+# Attributes of a Keras model that its compiled loops hold, too.
+_OF_KERAS = ("steps_per_execution", "run_eagerly")
 
 
 class Settings(keras.Model):
@@ -26,12 +28,14 @@ class Settings(keras.Model):
 
     _temperature: float | tf.Variable
     _changes_followed: Any
-    _knows_range: dict[str, bool]
+    _knows: dict[str, tuple[bool, Any]]
 
     def __setattr__(self, name, value):
         """Sets an attribute; a setting takes effect in the step, also after `compile`."""
         if not getattr(self, "_is_made", False) or name not in _SETTINGS:
             super().__setattr__(name, value)
+            if name in _OF_KERAS:
+                self._trace_anew("train", "test", "predict")
             return
         if name not in _CHANGEABLE:
             raise ValueError(
@@ -82,9 +86,20 @@ class Settings(keras.Model):
             if getattr(self, f"{name}_function", None) is not None:
                 getattr(self, f"make_{name}_function")(force=True)
 
-    def _notice_range(self, mode, x):
-        """Has steps take dark batches of arrays, of which all rows were looked at before."""
-        is_known = not isinstance(x, tf.data.Dataset) and batches.element_spec(x) is not None
-        if is_known != self._knows_range[mode]:
-            self._knows_range[mode] = is_known
+    def _notice(self, mode, x, *others):
+        """Has steps follow what data they get: dark batches, and arrays of other ranks.
+
+        Args:
+            mode: "train" or "test".
+            x: what `fit` or `evaluate` was given. Of arrays all rows were looked at before, so
+                that batches of them may be dark.
+            *others: labels and weights, or None.
+        """
+        is_stream = isinstance(x, tf.data.Dataset)
+        is_known = not is_stream and batches.element_spec(x) is not None
+        leaves = keras.tree.flatten(x.element_spec if is_stream else (x, *others))
+        # A step that was traced for two ranks takes any, of which shapes tell nothing.
+        ranks = [tf.TensorShape(leaf.shape).rank for leaf in leaves if hasattr(leaf, "shape")]
+        if (is_known, ranks) != self._knows[mode]:
+            self._knows[mode] = is_known, ranks
             self._trace_anew(mode)

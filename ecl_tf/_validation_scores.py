@@ -23,8 +23,8 @@ def describe(distiller, data, batch_size, steps):
     if not distiller.teacher.answers_new_inputs:
         return None
     x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-    if isinstance(x, tf.data.Dataset):
-        element = x.element_spec
+    if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)):
+        element = x.element_spec if isinstance(x, tf.data.Dataset) else x[0]
         if not isinstance(element, (tuple, list)) or len(element) < 2:
             return None
     elif y is None:

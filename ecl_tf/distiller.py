@@ -179,7 +179,7 @@ class Distiller(Loops, Settings, keras.Model):
         # Names of what each kind of step returns.
         self._logged: dict[str, list[str]] = {"train": [], "test": []}
         self._logging: dict[str, list[keras.metrics.Metric]] = {"train": [], "test": []}
-        self._knows_range = {"train": False, "test": False}
+        self._knows: dict[str, tuple[bool, Any]] = {"train": (False, None), "test": (False, None)}
         self._mode = "train"
         self._is_fitting = False
         self.built = student.built
@@ -330,6 +330,7 @@ class Distiller(Loops, Settings, keras.Model):
         _checks.networks.trained(self.student)  # It may have been built by its call.
         weights = self.trainable_weights
         gradients = tape.gradient(scaled, weights)
+        _checks.step.gradients(gradients, self.divergence)
 
         given: tuple = samples.inputs, self.teacher.output_kind.parameters(teacher.distribution)
         if is_recorded and x.member_outputs:  # Only finite answers are ever recorded.
@@ -339,7 +340,8 @@ class Distiller(Loops, Settings, keras.Model):
         watched = [] if is_scaled else [g for g in gradients if g is not None]
         takes_metrics = append or self.sampler.keeps_rows
         wrong = self._wrong_labels(y, labelled.raw, takes_metrics)
-        refusals = self._refusals("train", x, answered[0], teacher.raw)
+        sampler = None if is_recorded else self.sampler
+        refusals = self._refusals("train", x, answered[0], teacher.raw, sampler)
         counts, is_bad = self.non_finite.count(
             *given, answered[0], loss, watched, labels=wrong, refusals=refusals
         )
@@ -378,7 +380,9 @@ class Distiller(Loops, Settings, keras.Model):
                 logged += self._teacher_metrics.metrics
         wrong = self._wrong_labels(y, raw, True)
         refusals = self._refusals("test", x, raw, member_outputs)
-        counts, _ = self.non_finite.count(x, (), raw, loss, (), labels=wrong, refusals=refusals)
+        counts, _ = self.non_finite.count(
+            x, member_outputs, raw, loss, (), labels=wrong, refusals=refusals
+        )
         self.non_finite.update_state(counts)
         if not logged:
             raise ValueError(
@@ -431,6 +435,7 @@ class Distiller(Loops, Settings, keras.Model):
         combines = type(self.teacher).distribution is teachers.Teacher.distribution
         if not member_outputs and not (is_ensemble or combines):
             distribution = self.teacher.distribution(inputs)
+            _checks.step.distribution(distribution, self.teacher)
             kind = self.teacher.output_kind
             raws = [kind.raw(distribution)] if kind.makes_probabilities else ()
             return _Answer(raws, None, None, distribution)
@@ -466,6 +471,7 @@ class Distiller(Loops, Settings, keras.Model):
             training: whether it is a step of a training, which NaN ends; True by default.
         """
         both, output = (teacher.distribution, student.distribution), self.output_kind
+        _checks.step.answers(teacher.raw, student.raw, self._networks())
         weights = _weights.weigh(output, student.raw, student.masks, sampled_weight)
         arguments = *both, self.divergence, self._temperature
         divergence = output.divergence(*arguments, **_weights.argument(weights.of_loss))
@@ -505,9 +511,10 @@ class Distiller(Loops, Settings, keras.Model):
         self.non_finite.expected_labels = expected
         return counts
 
-    def _refusals(self, mode, x, raw, member_outputs):
-        asked, is_known = self._networks(), self._knows_range[mode]
-        return _checks.step.refusals(samplers.inputs_of(x), raw, member_outputs, asked, is_known)
+    def _refusals(self, mode, x, raw, member_outputs, sampler=None):
+        asked, (is_known, _) = self._networks(), self._knows[mode]
+        inputs = samplers.inputs_of(x)
+        return _checks.step.refusals(inputs, raw, member_outputs, asked, is_known, sampler)
 
     def _log(self, mode, metrics):
         unused = {"label_loss"} if self.label_weight == 0.0 else set()

@@ -246,6 +246,9 @@ class ExportedStudent:
             raise ValueError(f"{has}; got {sorted(inputs)}.")
         specs = self.input_specs
         tensors = {name: _as(specs[name], inputs[name], name) for name in inputs}
+        rows = {name: tensor.shape[0] for name, tensor in tensors.items()}
+        if len(set(rows.values()) - {None}) > 1:
+            raise ValueError(f"{has}, of one row each for every row; got so many rows: {rows}.")
         for name, expected in self._expected.items():
             if hasattr(tensors[name], "numpy"):  # Not in a graph.
                 self._compare(name, expected, tensors[name])

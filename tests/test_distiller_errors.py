@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from by_hand import SIZE, Subclassed, dataset, heads, numbers
 
-from ecl_tf import Distiller, Ensemble, outputs
+from ecl_tf import Distiller, Ensemble, Teacher, outputs, samplers
 
 X = numbers(8, SIZE)
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1])
@@ -161,6 +161,11 @@ IMAGES = (np.abs(X) * 100).astype("uint8")
         ({}, lambda: {"a": X[:0]}, ["no rows"]),
         ({}, lambda: dataset(X).batch(9, drop_remainder=True), ["no rows", "drop_remainder"]),
         ({}, lambda: dataset(X).filter(never).batch(4), ["no rows", "filter"]),
+        ({}, lambda: [], ["Inputs to train on", "[]"]),
+        ({}, lambda: X.astype(str), ["inputs are text", "student", "numbers"]),
+        ({}, lambda: dataset(X.astype("complex64")).batch(4), ["complex numbers", "student"]),
+        ({}, lambda: np.ma.masked_array(X, X > 1.0), ["inputs", "masked", "filled"]),
+        ({}, lambda: X.astype("datetime64[D]"), ["x holds dates"]),
         ({}, lambda: X[:, :3], ["(None, 3)", "student", "(None, 4)"]),
         ({}, lambda: dataset(X[:, :3]).batch(4), ["(None, 3)", "student", "(None, 4)"]),
         (
@@ -195,6 +200,9 @@ def test_fit_refuses_before_the_first_step(arguments, data, facts):
         ({"steps_per_epoch": 2.5}, ["steps_per_epoch", "whole number >= 1", "2.5"]),
         ({"validation_data": (X,), "validation_steps": 0}, ["validation_steps", "0"]),
         ({"batch_size": -1}, ["batch_size", "-1"]),
+        ({"epochs": "3"}, ["epochs", "whole number", "'3'"]),
+        ({"validation_data": (X[:0],)}, ["no rows", "validate on"]),
+        ({"y": np.ma.masked_array(LABELS, LABELS > 1)}, ["labels", "masked", "sample_weight=~"]),
     ],
 )
 def test_fit_refuses_arguments_by_their_names(arguments, facts):
@@ -210,6 +218,79 @@ def test_weights_of_classes_are_for_one_label_a_row():
     x, y = numbers(4, 2, 2, 1), np.zeros((4, 2, 2), int)
     with raises_naming("class_weight needs one class for each row", "sample_weight"):
         its.fit(x, y, class_weight={0: 1.0}, verbose=0)
+
+
+def test_weights_of_classes_and_labels_that_are_text_are_refused_by_name():
+    parts = {"kind": "categorical", "size": outputs.Normal(1)}
+    its = compiled(heads(kind=3, size=2), heads(kind=3, size=2), output=parts)
+    with raises_naming("class_weight is for one output of classes", "sample_weight"):
+        its.fit(X, {"kind": LABELS, "size": X[:, 0]}, class_weight={0: 1.0}, verbose=0)
+    texts = dataset(X, LABELS.astype(str)).batch(4)
+    with raises_naming("Labels must be numbers", "0 to 2", "StringLookup"):
+        compiled(label_weight=1.0).fit(texts, verbose=0)
+
+
+def gives(returned):
+    """A user's divergence that returns this, or what a function of the student's logits does."""
+
+    def mine(teacher, student):
+        return returned(student.logits_parameter()) if callable(returned) else returned
+
+    return {"divergence": mine, "sampler": "Empirical"}
+
+
+def teaches(returned):
+    class Mine(Teacher):
+        def member_outputs(self, inputs):
+            return returned(inputs @ tf.ones((SIZE, 3)))
+
+    return {"teacher": Mine("categorical"), "sampler": "Empirical"}
+
+
+def draws(returned):
+    class Mine(samplers.Sampler):
+        def sample(self, inputs, seed):
+            return returned(inputs)
+
+    return {"sampler": Mine()}
+
+
+def samples(inputs, flags=None):
+    some = tf.ones([samplers.row_count(inputs)], tf.bool)
+    return samplers.Samples(inputs, some if flags is None else flags)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "facts"),
+    [
+        (gives(0.5), ["'mine' gave a float", "tensor of floating point"]),
+        (gives(None), ["'mine' gave a NoneType"]),
+        (gives(lambda q: (q[:, 0],)), ["'mine' gave a tuple"]),
+        (gives(lambda q: tf.argmax(q, -1)), ["'mine' gave int64"]),
+        (gives(lambda q: q), ["'mine' gave values of shape (5, 3)", "(5,)"]),
+        (gives(lambda q: tf.cast(tf.argmax(q, -1), "float32")), ["no gradient", "'mine'"]),
+        ({"divergence": keras.losses.KLDivergence()}, ["loss of Keras", "'kl'"]),
+        ({"divergence": lambda p: p}, ["<lambda>", "two distributions"]),
+        (teaches(lambda raw: raw), ["member_outputs of Mine returned", "a list", "[raw]"]),
+        (teaches(lambda raw: []), ["Mine returned an empty list"]),
+        (teaches(lambda raw: [raw, raw[:, :2]]), ["Mine returned", "(8, 3), (8, 2)"]),
+        (teaches(lambda raw: [{"a": raw}]), ["Mine returned a list with a dict"]),
+        (teaches(lambda raw: [raw[:, :2]]), ["teacher 'mine", "2 classes", "student 3"]),
+        (draws(lambda x: x), ["sample of the sampler Mine", "Samples(inputs, unmodified)"]),
+        (draws(lambda x: samples(x[:1])), ["Mine", "(1, 4)", "(8, 4)"]),
+        (draws(lambda x: samples(tf.cast(x, "int32"))), ["Mine", "int32", "float32"]),
+        (draws(lambda x: samples(x, tf.ones([3], "bool"))), ["Mine", "unmodified", "(3,)"]),
+    ],
+)
+def test_what_a_users_code_returns_is_checked_by_its_name(arguments, facts):
+    with raises_naming(*facts):
+        compiled(**arguments).fit(X, batch_size=8, verbose=0)
+
+
+def test_rows_that_a_users_sampler_leaves_out_are_noticed_in_batches_of_any_size():
+    its = compiled(**draws(lambda x: samples(x[:1])))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Mine returned another number"):
+        its.fit(dataset(X).batch(3), verbose=0)
 
 
 def test_the_output_without_labels_is_named_and_needs_none_at_weight_0():
@@ -260,6 +341,29 @@ def test_weights_of_other_outputs_and_fit_without_compile_are_refused():
 
 
 # At evaluation.
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_empty_data_and_networks_that_became_nan_are_told(subtests):
+    its, teacher = compiled(), network()
+    its.evaluate(X, verbose=0)
+    none = dataset(X).filter(never).batch(4)
+    for empty in (X[:0], dataset(X).batch(9, drop_remainder=True), none):
+        for run in (its.evaluate, its.predict):
+            with subtests.test(run.__name__), raises_naming("no rows", "drop_remainder"):
+                run(empty, verbose=0)
+    with subtests.test("validation"), raises_naming("no rows", "evaluate"):
+        its.fit(X, validation_data=none, verbose=0)
+    for run in (its.fit, its.evaluate, its.predict):
+        with subtests.test(f"{run.__name__} of None"), raises_naming("Inputs to", "None"):
+            run(None, verbose=0)
+    its = compiled(None, [network(), teacher])
+    teacher.set_weights([np.nan * value for value in teacher.get_weights()])
+    with raises_naming(f"teacher {teacher.name!r}", "NaN", "train it again"):
+        its.evaluate(X, verbose=0)
+    its.student.set_weights([np.nan * value for value in its.student.get_weights()])
+    with raises_naming("student", "NaN"):
+        its.predict(X, verbose=0)
 
 
 def test_evaluation_needs_something_to_evaluate_and_labels_for_a_label_weight():

@@ -167,6 +167,8 @@ def test_wrong_input_names_are_refused(joint):
         loaded.parameters({"left": X[:, :2], "up": X[:, 2:]})
     with pytest.raises(ValueError, match=r"\['left', 'right'\]; give a dict"):
         loaded(X)
+    with pytest.raises(ValueError, match="'left': 3, 'right': 2"):
+        loaded({"left": X[:3, :2], "right": X[:2, 2:]})
 
 
 def test_wrong_shapes_and_texts_are_refused(categorical):

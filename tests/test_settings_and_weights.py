@@ -139,6 +139,22 @@ def test_settings_that_change_take_effect_in_the_next_step():
     assert its.sampler.alpha == seen
 
 
+def test_what_keras_holds_in_its_loops_follows_too(subtests):
+    its = distiller()
+    losses = []
+    for per_execution in (1, 2):
+        its.steps_per_execution = per_execution
+        losses += its.fit(X, batch_size=4, shuffle=False, verbose=0).history["loss"]
+    with subtests.test("steps_per_execution"):
+        assert int(its.step.numpy()) == 2 * len(X) // 4
+        assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    with subtests.test("labels of another rank"):
+        its = Distiller(*(by_hand.network(n, classes=2) for n in (0, 1)), output="normal")
+        its.compile("sgd", metrics=["mse"])
+        first, second = (its.evaluate(X, y, verbose=0) for y in (X[:, 0], X[:, :1]))
+        np.testing.assert_allclose(first, second, rtol=1e-6)
+
+
 def test_what_a_distiller_keeps_and_wrong_settings_are_refused():
     its = distiller()
     with pytest.raises(ValueError, match=r"keeps its teacher.*new one"):
@@ -218,6 +234,13 @@ def test_a_training_without_metrics_says_once_how_good_both_networks_are(capsys)
     def half(one, labels):
         return (logits(X[8:], one).argmax(-1) == labels[8:]).mean()
 
+    class Labelled(Rows):
+        def __getitem__(self, index):
+            x, *_ = super().__getitem__(index)
+            return x, labels[8 * index : 8 * index + 8]
+
+    its.fit(X, validation_data=Labelled(), verbose=2)
+    assert said[0] in capsys.readouterr().out
     its.fit(X, labels, validation_split=0.5, verbose=2)
     said = capsys.readouterr().out
     assert f"the teacher has accuracy {half(TEACHER, labels):.4g}" in said, said

@@ -87,7 +87,7 @@ def start(shares=False):
 
 def interval(text):
     """The arguments of `resume.fit` that --checkpoint_every gives, or None."""
-    found = re.fullmatch(r"(?:(\d*\.?\d+) *s(?:econds?)?|(\d+) *steps?)", text)
+    found = re.fullmatch(r"(?:(\d*\.?\d+) *s(?:econds?)?|(\d*[1-9]\d*) *steps?)", text)
     if not found:
         return None
     seconds, steps = found.groups()
@@ -150,9 +150,12 @@ def _command(given):
 def _is_users(error):
     """Whether an error is the user's to mend, and its text says all that is needed.
 
-    It is if it comes from a `raise` of this package, or is of a file.
+    It is if it comes from a `raise` of this package, or is of a file, such as one that a config
+    reads.
     """
-    if isinstance(error, OSError) and error.filename is not None:
+    if isinstance(error, OSError) and (
+        error.filename is not None or str(error).startswith("Configuration is not available")
+    ):
         return True
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)
     package, _, _ = frame.f_globals["__name__"].partition(".")
@@ -204,6 +207,8 @@ def _in_one_line(error):
         # A config's own refusal comes with its traceback.
         if lines[-2:-1] and lines[-2].lstrip().startswith("raise "):
             lines = lines[-1:]
+        elif traces := [n for n, line in enumerate(lines) if line.startswith("Traceback")]:
+            lines = [*lines[: traces[0]], lines[-1]]
         return " ".join([*map(str.strip, lines), "See --help."])
     said = " ".join(str(error).split())
     frames = traceback.extract_tb(error.__traceback__)

@@ -9,10 +9,7 @@ from ecl_tf._checks import labels, networks, rows, settings, step
 from ecl_tf._internal import batches, endless, own_inputs, ranges, symbolic
 from ecl_tf.samplers import suitable
 
-NO_ROWS = (
-    "The data holds no rows, so there is nothing to train on. Look at the dataset's filter, "
-    "take and batch(drop_remainder=True): a batch larger than the data leaves none."
-)
+_PARTS = {"x": "inputs", "y": "labels", "sample_weight": "weights"}
 
 
 def training(distiller, x, y, sample_weight, batch_size, steps, class_weight):
@@ -27,6 +24,7 @@ def training(distiller, x, y, sample_weight, batch_size, steps, class_weight):
         steps: `fit`'s steps_per_epoch.
         class_weight: the same.
     """
+    batches.require_rows(x, "train on")
     _arrays(x, y, sample_weight)
     labels.class_weight(class_weight, x, y, distiller)
     _of_training(x, y, distiller)
@@ -51,6 +49,7 @@ def evaluation(distiller, x, y, sample_weight, batch_size, steps, argument):
     """
     if isinstance(x, batches.Weighted):  # In the place of inputs, for Keras.
         x = x.inputs
+    batches.require_rows(x, "evaluate" if argument == "steps" else "validate on")
     _arrays(x, y, sample_weight)
     _ends(x, steps, argument)
     networks.divergence(distiller.divergence, distiller.output_kind, distiller.student)
@@ -72,6 +71,7 @@ def prediction(distiller, x, steps):
         x: what `predict` was given.
         steps: the same.
     """
+    batches.require_rows(x, "predict from")
     _ends(x, steps, "steps")
     _arrays(x)
     if (inputs := batches.element_spec(x)) is not None:
@@ -120,8 +120,14 @@ def _arrays(x=None, y=None, sample_weight=None):
                 f"{name} is a {type(given).__name__} of numbers or texts; expected an array. Give "
                 f"np.asarray({name})."
             )
+        own_inputs.require_dense(given, _PARTS[name])
         for leaf in keras.tree.flatten(given):
             dtype = getattr(leaf, "dtype", None)
+            if getattr(dtype, "kind", "") in ("M", "m"):
+                raise ValueError(
+                    f"{name} holds dates or times ({dtype}); expected numbers, such as days since "
+                    f"a date: ({name} - first) / np.timedelta64(1, 'D')."
+                )
             if type(leaf).__module__.startswith("pandas") and not isinstance(
                 dtype, np.dtype | None
             ):
@@ -162,15 +168,14 @@ def _of_training(x, y, distiller):
     networks.apart(asked.teacher, asked.student)
     networks.finite_weights(asked)
     element = batches.element_spec(x)
-    if element is not None and batches.is_empty(x):
-        raise ValueError(NO_ROWS)
     _inputs(x, y, asked)
     if element is None:
         return  # Only its iteration would tell; the step's own checks remain.
     inputs = element
     if isinstance(x, tf.data.Dataset):
         inputs, y, _ = keras.utils.unpack_x_y_sample_weight(element)
-    if isinstance(inputs, samplers.Samples):
+    is_recorded = isinstance(inputs, samplers.Samples)
+    if is_recorded:
         if adds_rows:
             raise ValueError(
                 f"label_weight={label_weight} needs the unmodified rows beside the recorded "
@@ -188,7 +193,7 @@ def _of_training(x, y, distiller):
             "x, y), steps_per_epoch=...)."
         )
     networks.require_fit(asked, inputs)
-    _inputs_in_range(x, asked)
+    _inputs_in_range(x, asked, () if is_recorded else suitable.expected_ranges(sampler))
     rows.row_counts(asked, sampler, adds_rows)
     suitable.require(sampler, inputs, asked)
     networks.trained(asked.student)  # It may have been built just now.
@@ -241,13 +246,11 @@ def _inputs(x, y, asked):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(x.element_spec)
         step.batch(x, y, sample_weight, asked)
         return
-    own_inputs.require_dense(x)
-    own_inputs.require_dense(y, "labels")
     if batches.element_spec(x) is not None:
         step.batch(x, y, None, asked)
 
 
-def _inputs_in_range(x, asked):
-    """Refuses arrays of inputs of another scale than a network expects."""
+def _inputs_in_range(x, asked, others=()):
+    """Refuses arrays of inputs of another scale than a network, or something else, expects."""
     if batches.element_spec(x) is not None and not isinstance(x, tf.data.Dataset):
-        ranges.require_within(networks.with_roles(asked), samplers.inputs_of(x))
+        ranges.require_within(networks.with_roles(asked), samplers.inputs_of(x), others)

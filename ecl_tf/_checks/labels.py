@@ -86,6 +86,14 @@ def of_data(x, y, distiller):
     if not isinstance(x, tf.data.Dataset):
         is_one = not isinstance(output, outputs.Joint)
         y = np.asarray(y) if is_one and isinstance(y, list) else y
+    for name, (own, its, its_raw) in outputs.parts_of(output, y, raw).items():
+        if isinstance(x, tf.data.Dataset) and getattr(its, "dtype", None) == tf.string:
+            raise ValueError(
+                f"Labels{f' of {name!r}' * bool(name)} must be numbers; got text. Expected "
+                f"{own.expected_labels(its_raw.shape)}. keras.layers.StringLookup("
+                "num_oov_indices=0) numbers names of classes: dataset.map(lambda x, y: (x, "
+                "lookup(y)))."
+            )
     require_fit(distiller.label_weight, y, output, raw)
     distiller.require_metrics_fit(y, raw)
     if isinstance(x, tf.data.Dataset):
@@ -147,16 +155,16 @@ def class_weight(given, x, y, distiller):
     output = distiller.output_kind
     shape = symbolic.output_shape(distiller.student)
     instead = "Give weights of rows or positions: sample_weight=..."
+    if output.family not in ("categorical", "bernoulli"):
+        raise ValueError(
+            f"class_weight is for one output of classes, and output={output.family!r} has none "
+            f"to weigh. {instead}"
+        )
     of_softmax = shape[-1] if isinstance(shape, tuple) else None
     classes = {"categorical": of_softmax, "bernoulli": 2}.get(output.family)
     # Of arrays Keras takes 1 for the classes that are left out.
     is_stream = isinstance(x, tf.data.Dataset)
     require.class_weight(given, classes, all_of_them=is_stream)
-    if output.family not in ("categorical", "bernoulli"):
-        raise ValueError(
-            f"class_weight is for one output of classes, and output={output!r} has none to weigh. "
-            f"{instead}"
-        )
     if shape is not None and (len(shape) > 2 or (output.family == "bernoulli" and shape[-1] != 1)):
         raise ValueError(
             "class_weight needs one class for each row, and the student's output has the shape "

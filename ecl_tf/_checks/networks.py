@@ -118,10 +118,24 @@ def divergence(function, output, student):
     shape = symbolic.output_shape(student)
     if shape is None or divergences.name_of(function):
         return
+    name = getattr(function, "__name__", type(function).__name__)
+    known = sorted(divergences.DIVERGENCES)
+    if isinstance(function, keras.losses.Loss):
+        raise ValueError(
+            f"divergence={name} is a loss of Keras, which compares arrays; a divergence compares "
+            f"two distributions. Use one of {known}, or a function of two distributions."
+        )
     rows = 5
     for own, its in outputs.parts_of(output, shape).values():
         raw = tf.zeros([rows, *(2 if size is None else size for size in its[1:])])
-        own.divergence(own(raw), own(raw), function)
+        try:
+            own.divergence(own(raw), own(raw), function)
+        except (TypeError, AttributeError) as error:
+            raise ValueError(
+                f"The divergence {name!r} fails for two distributions of the output {own!r}: "
+                f"{str(error).strip()}. Expected one of {known}, or a "
+                "function (teacher, student) of two distributions of tensorflow_probability."
+            ) from error
 
 
 def trained(student):

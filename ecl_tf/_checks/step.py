@@ -3,9 +3,10 @@
 import keras
 import tensorflow as tf
 
-from ecl_tf import outputs, samplers
+from ecl_tf import divergences, outputs, samplers
 from ecl_tf._checks import labels, networks
 from ecl_tf._internal import batches, own_inputs, probabilities, ranges
+from ecl_tf.samplers import suitable
 
 
 def batch(x, y, sample_weight, asked):
@@ -58,7 +59,56 @@ def wrong_labels(given, raw, output, are_used):
     return (tf.reduce_sum(tf.stack(counts), 0) if counts else None), "; ".join(expected)
 
 
-def refusals(x, raw, member_outputs, asked, may_be_narrow=False):
+def answers(member_outputs, raw, asked):
+    """Refuses answers of a teacher that have other classes or targets than the student's.
+
+    Args:
+        member_outputs: raw outputs of its members; empty where it has none.
+        raw: the student's raw output.
+        asked: the `ecl_tf.uncertainty.Networks`.
+    """
+    shape, *its_shapes = (
+        keras.tree.map_structure(lambda tensor: tuple(tensor.shape), each)
+        for each in (raw, *member_outputs)
+    )
+    for its in its_shapes:
+        asked.teacher.output_kind.validate(its, "teacher")
+        sizes = asked.teacher.output_kind.event_size(its), asked.output.event_size(shape)
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                f"Teacher and student don't fit each other: the teacher {asked.teacher.name!r} "
+                f"gives {sizes[0]} classes or target dimensions, the student {sizes[1]}."
+            )
+
+
+def distribution(given, teacher):
+    """Refuses what a user's `distribution` gives if it is none, or no dict of them."""
+    for each in keras.tree.flatten(given):
+        if not isinstance(each, divergences.Distribution):
+            raise ValueError(
+                f"distribution of {type(teacher).__name__} returned a {type(each).__name__}; "
+                "expected a distribution of tensorflow_probability, as self.output_kind(raw) gives "
+                "it. To return raw outputs implement member_outputs."
+            )
+
+
+def gradients(given, divergence):
+    """Refuses a loss that does not depend on the student's weights in a differentiable way.
+
+    Args:
+        given: the gradients, None for those that there are not.
+        divergence: the distiller's function.
+    """
+    if all(each is None for each in given):
+        name = getattr(divergence, "__name__", type(divergence).__name__)
+        raise ValueError(
+            f"The loss has no gradient in the student's weights, so nothing would be learned. Look "
+            f"at the divergence {name!r}: it must be made of the student's distribution with "
+            "TensorFlow operations that have a gradient; modes, comparisons and NumPy have none."
+        )
+
+
+def refusals(x, raw, member_outputs, asked, may_be_narrow=False, sampler=None):
     """What tells on a batch, in a step, that it is not what the networks were made for.
 
     Args:
@@ -67,12 +117,14 @@ def refusals(x, raw, member_outputs, asked, may_be_narrow=False):
         member_outputs: the raw outputs of the teacher's members; empty where it has none.
         asked: the `ecl_tf.uncertainty.Networks`.
         may_be_narrow: as in `ranges.outside`; False by default.
+        sampler: that draws from the batch; None, the default, where none does.
 
     Returns:
         A list of pairs of a scalar bool tensor, whether it does, and the message.
     """
     found = []
-    outside, message = ranges.outside(networks.with_roles(asked), x, may_be_narrow)
+    others = [] if sampler is None else suitable.expected_ranges(sampler)
+    outside, message = ranges.outside(networks.with_roles(asked), x, may_be_narrow, others)
     if message:
         found.append((outside, message))
     members = list(getattr(asked.teacher, "members", []))

@@ -8,6 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+NO_ROWS = (
+    "The data holds no rows, so there is nothing to {}. Look at the dataset's filter, take and "
+    "batch(drop_remainder=True): a batch larger than the data leaves none."
+)
+
 
 class Weighted(NamedTuple):
     """Inputs and weights without labels, in the place of inputs.
@@ -233,8 +238,25 @@ def sizes(x, batch_size=None):
     return {last, min(keras.tree.flatten(x)[0].shape[0], batch_size or 32)}
 
 
-def is_empty(x):
-    """Whether a dataset of known length, or arrays, hold no rows."""
+def require_rows(x, purpose):
+    """Refuses data of known length that holds no rows, and nothing in the place of data.
+
+    Args:
+        x: what `fit` or the like was given.
+        purpose: in words, such as "train on".
+    """
+    if not keras.tree.flatten(x) or x is None:
+        raise ValueError(
+            f"Inputs to {purpose} are needed; got {x}. Give arrays or a dataset as the first "
+            "argument."
+        )
+    count: int | None
     if isinstance(x, tf.data.Dataset):
-        return int(x.cardinality()) == 0
-    return keras.tree.flatten(x)[0].shape[0] == 0
+        count = int(x.cardinality())
+    elif isinstance(x, keras.utils.PyDataset):
+        count = x.num_batches
+    else:
+        first = keras.tree.flatten(x)[:1]
+        count = first[0].shape[0] if first and len(getattr(first[0], "shape", ())) else None
+    if count == 0:
+        raise ValueError(NO_ROWS.format(purpose))

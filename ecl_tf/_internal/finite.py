@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ecl_tf._internal import batches
+
 # Where values come from, in the order in which they flow, and what helps.
 SOURCES = {
     "the sampled inputs": "Look for NaN in the data, or in a custom sampler.",
@@ -174,6 +176,8 @@ class StopOnNonFinite(keras.callbacks.Callback):
     numbers: the only ones in an epoch. At the end of an evaluation that met NaN or Inf it warns.
     """
 
+    _is_empty = False
+
     def on_train_batch_begin(self, batch, logs=None):
         self.model.follow_sampler()
 
@@ -193,17 +197,27 @@ class StopOnNonFinite(keras.callbacks.Callback):
             f"{remedy}"
         )
 
+    def on_test_begin(self, logs=None):
+        self._is_empty = True
+
+    def on_test_batch_end(self, batch, logs=None):
+        self._is_empty = False
+
     def on_test_end(self, logs=None):
+        if self._is_empty:
+            raise ValueError(batches.NO_ROWS.format("evaluate"))
         counts = self.model.non_finite.counts.numpy()
         if not counts.any():
             return
         self._raise_for_data(counts, "The evaluation stopped")
         place = int(counts.nonzero()[0][0])
-        source, _ = _first(counts)
-        source = source.replace("the sampled inputs", "the inputs")
+        source, remedy = _first(counts)
+        if not place:
+            source = "the inputs"
+            remedy = "Rows with such inputs count as NaN. Look for NaN in the data."
         warnings.warn(
-            f"The evaluation met NaN or Inf: {source} had it in {counts[place]:g} of the batches. "
-            "Rows with such inputs count as NaN, and so do the results. Look for NaN in the data.",
+            f"The evaluation met NaN or Inf: {source} had it in {counts[place]:g} of the batches, "
+            f"so the results are NaN. {remedy}",
             stacklevel=2,
         )
 

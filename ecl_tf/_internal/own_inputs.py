@@ -1,6 +1,7 @@
 """Which of the data's inputs a network takes, and data that networks can't take."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import symbolic
@@ -62,7 +63,7 @@ def require_fit(inputs, networks):
 
 
 def require_shapes(inputs, model, role):
-    """Refuses inputs of other shapes than a network was built for.
+    """Refuses inputs of other shapes than a network was built for, and text in place of numbers.
 
     Args:
         inputs: a batch that holds the network's inputs, or specs of one.
@@ -84,6 +85,7 @@ def require_shapes(inputs, model, role):
         if isinstance(model, keras.Sequential) and own_shape.rank == its_shape.rank:
             # Keras runs its layers on other sizes than it was built for.
             its_shape = tf.TensorShape([*own_shape[:-1], its_shape[-1]])
+        _require_kind(own, its, model, role)
         if own_shape.rank is None or _fits(own_shape[1:], its_shape[1:]):
             continue
         name = path[-1] if path and isinstance(path[-1], str) else its.name
@@ -94,6 +96,33 @@ def require_shapes(inputs, model, role):
             "data that shape (dataset.map, np.reshape), or build the network for the data's: "
             f"keras.Input({tuple(own_shape[1:])})."
         )
+
+
+def _require_kind(own, its, model, role):
+    """Refuses text for a network of numbers, the other way round, and complex numbers."""
+    given, taken = _kind(own.dtype), _kind(its.dtype)
+    if given != taken:
+        raise ValueError(
+            f"The data's inputs are {given} ({getattr(own.dtype, 'name', own.dtype)}), and the "
+            f"{role} {model.name!r} takes {taken}. Give inputs of that kind: "
+            "np.asarray(x, 'float32') or dataset.map of numbers; a keras.layers.StringLookup or "
+            "TextVectorization in the network takes text."
+        )
+    if getattr(own.dtype, "kind", "") == "U":
+        raise ValueError(
+            f"The data's inputs are an array of {own.dtype.name}, which Keras does not take. Give "
+            "np.asarray(x, object), or tf.constant(x)."
+        )
+
+
+def _kind(dtype):
+    try:
+        dtype = tf.as_dtype(dtype)
+    except TypeError:
+        return "neither numbers nor text"
+    if dtype == tf.string:
+        return "text"
+    return "complex numbers" if dtype.is_complex else "numbers"
 
 
 def _fits(given, taken):
@@ -136,17 +165,20 @@ def _message(inputs, networks):
 _KINDS = {
     "ragged": (tf.RaggedTensor, tf.RaggedTensorSpec),
     "sparse": (tf.SparseTensor, tf.SparseTensorSpec),
+    "masked": (np.ma.MaskedArray,),
 }
 _DENSE = {
     "ragged": "Pad it, and mask the padding in the networks (Embedding(mask_zero=True), say): "
     "dataset.map(lambda x, y: (x.to_tensor(), y)).",
     "sparse": "Make it dense: dataset.map(lambda x, y: (tf.sparse.to_dense(x), y)), or x.toarray() "
     "of a SciPy matrix.",
+    "masked": "Nobody would look at NumPy's mask. Leave such rows out; or fill what is masked, "
+    "x.filled(value), and give weights: sample_weight=~np.ma.getmaskarray(x).",
 }
 
 
 def require_dense(nest, what="inputs"):
-    """Refuses ragged and sparse tensors in a part of a batch, or in specs of it.
+    """Refuses ragged and sparse tensors and masked arrays in a part of a batch, or in its specs.
 
     Args:
         nest: tensors or specs.

@@ -21,7 +21,9 @@ _MAKING = {
     "softmax": {"softmax", "sparsemax"},
     "sigmoid": {"sigmoid", "hardsigmoid", "sparsesigmoid"},
 }
-OF_CLASSES = "answers with rows of numbers that are not negative and add up to 1"
+OF_CLASSES = (
+    "answers with rows of numbers that are not negative and add up to 1, or all to the same"
+)
 _LINEAR = (
     keras.layers.Conv1D,
     keras.layers.Conv2D,
@@ -34,7 +36,9 @@ _LINEAR = (
 
 
 def rows_that_look_like(output, raw):
-    """Whether all rows of a batch look like class probabilities: none is negative, their sum is 1.
+    """Whether all rows of a batch look like class probabilities, or like percentages.
+
+    None is negative, and their sum is 1, or another number that is the same for all of them.
 
     Made of TensorFlow operations only, so that it may be part of a compiled step.
 
@@ -55,6 +59,12 @@ def rows_that_look_like(output, raw):
     values = tf.cast(raw, tf.float32)
     sums = tf.reduce_sum(values, -1)
     adds_up = tf.reduce_all(tf.abs(sums - 1.0) <= _TOLERANCE)
+    # Percentages, or shares of another total. A network that ignores its inputs has one sum, too.
+    total = tf.reduce_max(sums)
+    axes = list(range(len(raw.shape) - 1))
+    varies = tf.reduce_max(tf.reduce_max(values, axes) - tf.reduce_min(values, axes))
+    are_shares = tf.reduce_all(total - sums <= _TOLERANCE * total)
+    adds_up |= are_shares & (varies > _TOLERANCE * total) & (total > 0.0)
     return (tf.size(sums) >= _FEWEST_ROWS) & (tf.reduce_min(values) >= 0.0) & adds_up
 
 
@@ -79,7 +89,8 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
 
     The last layers tell of most models. Others are asked: probabilities of classes are none
     below 0 and add up to 1 in every row. Yes/no probabilities stay in [0, 1] whatever the signs
-    of the weights are, as logits do not.
+    of the weights are, as logits do not. In the same way standard deviations, where raw scales
+    are expected, stay positive.
 
     Args:
         output: the `ecl_tf.outputs.Output` that the model's raw tensors are meant for.
@@ -94,7 +105,11 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
     """
     looked_at = getattr(output, "outputs", {"": output}) if parts is None else parts
     parts = getattr(output, "outputs", {"": output})
-    expected = {name: each for name, each in looked_at.items() if each.makes_probabilities}
+    expected = {
+        name: each
+        for name, each in looked_at.items()
+        if each.makes_probabilities or _has_raw_scales(each)
+    }
     tensors = of_parts(symbolic.output_of(model), parts)
     asked = {}
     for name, each in expected.items():
@@ -102,11 +117,15 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
         made = list(symbolic.made_by(tensor)) if isinstance(tensor, keras.KerasTensor) else []
         for operation, path in made:
             activation = _activation(operation)
-            if activation.replace("_", "") in _MAKING[each.makes_probabilities]:
+            if activation.replace("_", "") in _MAKING.get(each.makes_probabilities, ()):
                 reason = f"ends in {activation}"
                 linear = _linear(operation, path) * (len(made) == 1)
                 raise refusal(reason, model, role, linear, name)
-        if not made or not all(_gives_logits(operation) for operation, _ in made):
+        if _has_raw_scales(each):  # A loaded network's means and deviations may become raw here.
+            is_known = made and all(_is_linear(its) or _is_ours(its) for its, _ in made)
+        else:
+            is_known = made and all(_gives_logits(operation) for operation, _ in made)
+        if not is_known:
             asked[name] = each
     if not asked:
         return
@@ -115,7 +134,10 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
         values = finite_rows(found.get(name))
         if values is None:
             continue
-        if each.makes_probabilities == "softmax":
+        if _has_raw_scales(each):
+            if _scales_stay_positive(model, specs, parts, name, ask, each.size):
+                raise _refusal_of_scales(model, role, name)
+        elif each.makes_probabilities == "softmax":
             if rows_that_look_like(each, tf.constant(values)):
                 raise refusal(OF_CLASSES, model, role, name=name)
         elif name not in said_to_be_logits and _stays_within_0_and_1(
@@ -175,19 +197,62 @@ def finite_rows(values):
 
 def _stays_within_0_and_1(model, specs, parts, name, ask):
     """Whether values vary, and leave [0, 1] for no signs of the weights' elements."""
-    variables = [v for v in model.variables if "float" in v.dtype and "variance" not in v.name]
-    random = np.random.default_rng(0)
     spread = 0.0
-    for draw in range(1 + _DRAWS):
-        signs = [random.choice([-1.0, 1.0], v.shape) if draw else 1.0 for v in variables]
-        weights = [(v, np.asarray(v) * sign) for v, sign in zip(variables, signs, strict=True)]
-        rows = finite_rows(of_parts(probing.answers(model, specs, weights, ask), parts).get(name))
+    for rows in _of_other_signs(model, specs, parts, name, ask):
         if rows is None or rows.min() < 0.0 or rows.max() > 1.0:
             return False
         spread = max(spread, np.ptp(rows, 0).max())
     # Weights that are not Keras's (a SavedModel's) kept their signs; logits close to each
     # other may then be small, too.
-    return bool(spread > (0.0 if variables else 0.5))
+    return bool(spread > (0.0 if _weights(model) else 0.5))
+
+
+def _scales_stay_positive(model, specs, parts, name, ask, size):
+    """Whether what follows `size` means is unbounded and positive for any signs of the weights.
+
+    Where the means are, too, nothing tells scales from them, and a regressor may end in anything.
+    """
+    lowest_mean, highest = 0.0, 0.0
+    for rows in _of_other_signs(model, specs, parts, name, ask):
+        if rows is None or rows[:, size:].min() < 0.0:
+            return False
+        lowest_mean = min(lowest_mean, rows[:, :size].min())
+        highest = max(highest, rows[:, size:].max())
+    return bool(_weights(model)) and bool(lowest_mean < 0.0 and highest > 1.0)
+
+
+def _weights(model):
+    return [v for v in model.variables if "float" in v.dtype and "variance" not in v.name]
+
+
+def _of_other_signs(model, specs, parts, name, ask):
+    """Yields finite rows of an output, of a model as it is and with other signs of its weights."""
+    variables = _weights(model)
+    random = np.random.default_rng(0)
+    for draw in range(1 + _DRAWS):
+        signs = [random.choice([-1.0, 1.0], v.shape) if draw else 1.0 for v in variables]
+        weights = [(v, np.asarray(v) * sign) for v, sign in zip(variables, signs, strict=True)]
+        yield finite_rows(of_parts(probing.answers(model, specs, weights, ask), parts).get(name))
+
+
+def _has_raw_scales(output):
+    """Whether raw tensors hold means, then scales before their softplus."""
+    return output.family == "normal" and output.raw_size(1) == 2
+
+
+def _is_ours(operation):
+    return type(operation).__module__.startswith("ecl_tf.")
+
+
+def _refusal_of_scales(model, role, name):
+    whose = f"The {role} {model.name!r}{f' (output {name!r})' * bool(name)}"
+    return ValueError(
+        f"{whose} answers with scales that are positive whatever it is asked: they seem to be "
+        "standard deviations, as of a softplus or an exponential, where raw outputs are scales "
+        "before that, and their softplus would be taken once more. Give the layer before it as the "
+        "output. A teacher with outputs of the names mean and stddev is taken as it is by "
+        "ecl_tf.pretrained.load(..., answer={'mean': 'mean', 'stddev': 'stddev'})."
+    )
 
 
 def _activation(operation):

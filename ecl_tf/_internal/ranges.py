@@ -4,6 +4,7 @@ A wrong scale raises no error by itself: images from 0 to 255 that are multiplie
 in [0, 1] that are divided by it, are answered like any others, and wrongly.
 """
 
+import warnings
 from typing import NamedTuple
 
 import keras
@@ -57,6 +58,16 @@ _OF_VALUE_RANGE = {
     "RandomSaturation",
     "Solarization",
 }
+# Those that compute without it, and clip what comes out to it.
+_CLIPPING = {
+    "RandomColorDegeneration",
+    "RandomContrast",
+    "RandomElasticTransform",
+    "RandomGaussianBlur",
+    "RandomSharpness",
+}
+# Clipping as many values as this leaves other images.
+_MOST_CLIPPED = 0.1
 # Layers that take pixels as they are. A batch normalisation scales them by itself.
 _WEIGHTED = {"Conv2D", "Dense", "DepthwiseConv2D", "SeparableConv2D"}
 # A range is another one if it is so many times as wide.
@@ -79,6 +90,8 @@ class Expected(NamedTuple):
         highest: the top of a range that begins at 0; None for others.
         remedy: for images in [0, 1], where the range goes further; "" by default, for that of
             networks in general.
+        clips: whether values outside of the range are clipped, and others taken as they are; False
+            by default.
     """
 
     mean: np.ndarray
@@ -87,6 +100,7 @@ class Expected(NamedTuple):
     words: str
     highest: float | None = None
     remedy: str = ""
+    clips: bool = False
 
 
 def expected_by(model):
@@ -104,6 +118,38 @@ def expected_by(model):
             for path, tensor in keras.tree.flatten_with_path(inputs)
         }
     return {path: each for path, each in found.items() if each is not None}
+
+
+def expected_by_layers(layers, scale=1.0, offset=0.0):
+    """What the first of Keras's layers that has a `value_range` expects, and the layer.
+
+    Args:
+        layers: Keras layers, of which each gets what the one before it gives.
+        scale: 1.0 by default; the first layer gets scale * x + offset of the inputs x.
+        offset: as `scale`; 0.0 by default.
+
+    Returns:
+        An `Expected` and a layer; None and None if another layer changes the values before it.
+    """
+    for layer in _unrolled(layers):
+        kind = type(layer).__name__
+        if kind in _OF_VALUE_RANGE | _CLIPPING and getattr(layer, "value_range", None):
+            found = _range(layer.value_range, scale, offset, _remedy_of(kind))
+            return found._replace(clips=kind in _CLIPPING), layer
+        if isinstance(layer, keras.layers.Rescaling) and np.ndim(layer.scale) == 0:
+            scale, offset = scale * layer.scale, offset * layer.scale + np.mean(layer.offset)
+        elif not (symbolic.passes_values_on(layer) or kind in _MOVES_VALUES):
+            break
+    return None, None
+
+
+def _unrolled(layers):
+    """Yields layers, and in the place of those that hold others (Sequential, Pipeline) these."""
+    for layer in layers:
+        inner = getattr(layer, "layers", None)
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        yield from [layer] if inner is None else _unrolled(inner)
 
 
 # Of images that no network scales.
@@ -157,9 +203,35 @@ def require_equal(networks):
                     "range with a Rescaling layer in front of one of them: ecl_tf.preprocessing."
                     "with_preprocessing(model, [keras.layers.Rescaling(scale)], input_shape)."
                 )
+    _warn_of_one_that_scales(networks, known)
 
 
-def require_within(networks, inputs):
+def _warn_of_one_that_scales(networks, known):
+    """Warns if one network expects values up to 255, and another's first layers scale nothing.
+
+    Args:
+        networks: as in `require_equal`.
+        known: a dict from path to the network in words and what it expects.
+    """
+    for role, model in networks:
+        for path in _takes_as_they_are(model):
+            # One input of two networks may have a name in one of them only.
+            others = known if () in (path, *known) and len(known) == 1 else {path}
+            of, there = known.get(next(iter(others)), ("", SCALED))
+            of = f"{of[:1].upper()}{of[1:]}"
+            if there.is_range and np.mean(there.spread) >= _RATIO * np.mean(SCALED.spread):
+                warnings.warn(
+                    f"Both networks get the same inputs. {of} expects{_named(path)} "
+                    f"{there.words}, and the {role} {model.name!r} has no layer that scales them. "
+                    "If it learned from values in [0, 1], or is to learn now, put a layer in front "
+                    "of it: ecl_tf.preprocessing.with_preprocessing(model, [keras.layers.Rescaling("
+                    f"1 / {np.max(there.mean + 2.0 * there.spread):g})], input_shape).",
+                    stacklevel=3,
+                )
+                return
+
+
+def require_within(networks, inputs, others=()):
     """Raises ValueError if inputs are far from the range that a network expects.
 
     Their first rows are read. Where these are narrow, as dark images are, all of them are.
@@ -167,10 +239,12 @@ def require_within(networks, inputs):
     Args:
         networks: as in `require_equal`.
         inputs: a batch, or the nesting of arrays of a whole data set.
+        others: what else takes the inputs, such as a sampler: tuples of its name, the name of the
+            input (None for the only one) and an `Expected`; none by default.
     """
     first = keras.tree.map_structure(lambda leaf: tf.convert_to_tensor(leaf[:256]), inputs)
     leaves = keras.tree.flatten(inputs)
-    for each, tensor, message, place in _compared(networks, first):
+    for each, tensor, message, place in _compared(networks, first, others):
         if not (_is_outside(each, tensor) or _is_narrow(each, tensor)):
             continue
         bounds = tuple(f(np.asarray(leaves[place]), axis=0) for f in (np.min, np.max))
@@ -179,7 +253,7 @@ def require_within(networks, inputs):
             raise ValueError(f"{message} These inputs lie between {low:g} and {high:g}.")
 
 
-def outside(networks, inputs, may_be_narrow=False):
+def outside(networks, inputs, may_be_narrow=False, others=()):
     """Whether a batch is far from the range that a network expects, as a part of a compiled step.
 
     Args:
@@ -187,15 +261,18 @@ def outside(networks, inputs, may_be_narrow=False):
         inputs: a batch of tensors.
         may_be_narrow: whether the batch may be in a small part of the range, since it is known of
             all rows that they are not; False by default.
+        others: as in `require_within`.
 
     Returns:
         A scalar bool tensor, and the message; None and "" where no network tells of its range.
     """
-    compared = list(_compared(networks, inputs))
+    compared = list(_compared(networks, inputs, others))
     if not compared:
         return None, ""
     flags = [_is_outside(each, tensor) for each, tensor, *_ in compared]
-    message = compared[0][2]
+    # Which one it is a step does not tell. Of one range and input the first stands for all.
+    said = {(place, each.words): message for each, _, message, place in reversed(compared)}
+    message = " Or: ".join(reversed(said.values()))
     if not may_be_narrow:
         flags += [_is_narrow(each, tensor) for each, tensor, *_ in compared]
         message += (
@@ -250,7 +327,7 @@ def off(expected, values):
     return "narrow" if bool(_is_narrow(expected, values)) else ""
 
 
-def _compared(networks, inputs):
+def _compared(networks, inputs, others=()):
     """Yields what is expected, a tensor, the message, and the tensor's place among all inputs.
 
     That is of every input that is known.
@@ -268,6 +345,12 @@ def _compared(networks, inputs):
                 f"and the data's range is another one. {_remedy(each)}"
             )
             yield each, leaf, message, places[own]
+    for who, name, each in others:
+        path = () if name is None else (name,)
+        leaf = leaves.get(path)
+        if leaf is not None and (leaf.dtype.is_floating or leaf.dtype.is_integer):
+            found = f"{who} expects {each.words}, and the data's range is another one."
+            yield each, leaf, f"{found} {_remedy(each)}", places[path]
     takes = [_takes_as_they_are(model) for _, model in networks]
     for path, leaf in leaves.items():
         if (
@@ -289,6 +372,9 @@ def _compared(networks, inputs):
 def _is_outside(expected, values):
     """Whether values are beyond the range that is expected; a scalar bool tensor."""
     values = tf.cast(values, tf.float32)
+    if expected.clips:
+        is_clipped = tf.abs(_deviations(expected, values)) > 2.001
+        return tf.reduce_mean(tf.cast(is_clipped, tf.float32)) > _MOST_CLIPPED
     if expected is SCALED:
         highest = tf.reduce_max(values)
         return (tf.reduce_min(values) >= 0.0) & (highest > 128.0) & (highest <= 255.0)
@@ -313,7 +399,7 @@ def _is_narrow(expected, values, rows=None):
         values: rows, or the least and the greatest ones of all.
         rows: how many they stand for; None, the default, is as many as there are.
     """
-    if expected is SCALED:
+    if expected is SCALED or expected.clips:
         return tf.constant(False)
     deviations = _deviations(expected, tf.cast(values, tf.float32))
     axis = None if expected.is_range else 0
@@ -343,6 +429,10 @@ def _remedy(expected):
         f"Scale images from 0 to 255, {scaled}, {signed}or other data in front: "
         f"{front.format('scale')}."
     )
+
+
+def _remedy_of(kind):
+    return f"Give {kind} the value_range of the images, such as (0, 1) or (0, 255)."
 
 
 def _named(path):
@@ -376,8 +466,7 @@ def _of_operation(network, node, place, scale, offset):
     if getattr(operation, "takes_bytes", False):  # A network's own `preprocess_input`.
         return _range((0.0, 255.0), scale, offset)
     if kind in _OF_VALUE_RANGE and getattr(operation, "value_range", None):
-        remedy = f"Give {kind} the value_range of the images, such as (0, 1)."
-        return _range(operation.value_range, scale, offset, remedy)
+        return _range(operation.value_range, scale, offset, _remedy_of(kind))
     factor, shift = _affine(operation, node)
     if factor is not None:
         for known, bounds in _FACTORS.items():

@@ -67,13 +67,19 @@ def kind_of_repetition(config: ConfigDict) -> str | None:
     """What `repetitions` gives: "fold" or "split"; None for a single experiment.
 
     Raises:
-        ValueError: if a config asks for both.
+        ValueError: if a config asks for both, or for folds of data that has none.
     """
     has_folds, splits = config.data.get("held_out") == "all", config.get("splits", 1)
     if has_folds and splits > 1:
         raise ValueError(
             f"config.splits={splits} and config.data.held_out='all' both repeat the experiment on "
             "other data. Leave one of them away."
+        )
+    if config.get("folds") and "held_out" not in config.data:
+        raise ValueError(
+            f"config.folds={tuple(config.folds)} are values of config.data.held_out, which this "
+            "config's data has not, so nothing would be averaged. Leave config.folds out; "
+            "config.splits repeats the experiment on other splits of any data."
         )
     if splits > 1:
         return "split"

@@ -56,7 +56,7 @@ def rebuild(workdir: str | os.PathLike) -> str:
     """Writes the report of a work directory's results.json again; see `write`.
 
     Raises:
-        ValueError: if there are no results, or nothing in them is finished.
+        ValueError: if there are no results, something in them is missing, or nothing is finished.
     """
     path = pathlib.Path(workdir) / "results.json"
     if not path.exists():
@@ -68,7 +68,13 @@ def rebuild(workdir: str | os.PathLike) -> str:
             f"{path} is not JSON ({error}). Restore it from a copy; or delete it and run the same "
             "`ecl-tf compare` command again, which trains the students anew."
         ) from error
-    return write(results, workdir)
+    try:
+        return write(results, workdir)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} holds no results of `ecl-tf compare`, or not all of them "
+            f"({type(error).__name__}: {error}). Restore it from a copy, or run the command again."
+        ) from error
 
 
 def page(results: dict[str, Any], title: str) -> str:

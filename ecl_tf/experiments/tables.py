@@ -81,7 +81,8 @@ def note(results):
     )
     if epochs := results.get("replay_epochs"):
         text += (
-            f" The teacher's answers were stored for {epochs} epochs, which the seconds leave out."
+            f" The teacher's answers were stored for {epochs} epochs, but for methods whose "
+            "samples depend on the student; the seconds leave that out."
         )
     if has_divergences(results):
         text += " Divergences are means of KL(teacher, student) in nats, on new inputs of the test."

@@ -125,9 +125,13 @@ def load_teacher(
     remedy = _TRAINED_AGAIN if own else "Give another copy of it, or delete it."
     with scope():
         members = [keras_files.load(path, remedy) for path in paths]
-    for member in members:
-        finite.require_weights(member, "teacher")
     _require_equal_shapes(paths, members)
+    for path, member in zip(paths, members, strict=True):
+        try:
+            finite.require_weights(member, "teacher")
+            fits.require_model("teacher", member, experiment.splits, experiment.output)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     return ensemble(experiment, members)
 
 

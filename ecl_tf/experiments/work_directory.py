@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,11 +49,18 @@ def check(
         )
     path = pathlib.Path(workdir)
     place = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        why = "is read-only" if place.is_dir() else "is a file"
+    if not place.is_dir():
         raise ValueError(
-            f"The work directory {path} can't be written: {place} {why}. Choose another --workdir."
+            f"The work directory {path} can't be written: {place} is a file. Choose another "
+            "--workdir."
         )
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".tmp", dir=place))  # Permissions do not tell of all.
+    except OSError as error:
+        raise ValueError(
+            f"The work directory {path} can't be written: in {place} nothing can be made "
+            f"({error.strerror}). Choose another --workdir."
+        ) from error
     if strategies.is_chief() and not shares:  # Which holds the lock for all workers.
         locks.require_free(path, joins)
     _require_own(path, config)

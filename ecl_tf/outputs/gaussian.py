@@ -44,9 +44,9 @@ class _Gaussian(Output):
                 f"event_size must be a whole number of target dimensions, at least 1; "
                 f"got {event_size!r}."
             )
-        if not min_scale > 0.0:
+        if not 0.0 < require.number("min_scale", min_scale) < math.inf:
             raise ValueError(
-                f"min_scale must be positive, got {min_scale!r}: without a floor one "
+                f"min_scale must be positive and finite, got {min_scale!r}: without a floor one "
                 "confident row can make the divergence 1e11."
             )
         self.size = int(event_size)
@@ -57,7 +57,8 @@ class _Gaussian(Output):
 
     def _per_dimension(self, name, value, positive=False):
         """A number, or a list of one for each target dimension."""
-        values = [float(each) for each in np.ravel(value)]
+        values = np.ravel(value)
+        values = values.astype(float).tolist() if values.dtype.kind in "biuf" else []
         lowest = 0.0 if positive else -math.inf
         if len(values) not in (1, self.size) or not all(lowest < v < math.inf for v in values):
             raise ValueError(

@@ -1,5 +1,6 @@
 """The base class of all outputs, and what they share."""
 
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -129,7 +130,8 @@ class Output(Configured):
                 dict of them.
 
         Raises:
-            ValueError: if D does not give one number for each row and position.
+            ValueError: if D gives no tensor of floating point, or not one number for each row and
+                position.
         """
         _require_same_positions(teacher, student)
         factor = 1.0
@@ -137,13 +139,8 @@ class Output(Configured):
             teacher, student = (self.softened(each, temperature) for each in (teacher, student))
             factor = temperature**2
         values = divergence(teacher, student)
-        if not values.shape.is_compatible_with(student.batch_shape):
-            raise ValueError(
-                f"The divergence gave values of shape {tuple(values.shape)} for distributions of "
-                f"batch shape {tuple(student.batch_shape)}. It must give one for each: leave rows "
-                "and positions apart."
-            )
-        return factor * per_example(values, weights)
+        _require_values(values, student.batch_shape, divergence)
+        return factor * per_example(float32(values), weights)
 
     def softened(self, distribution: Distribution, temperature: float | tf.Tensor) -> Distribution:
         """Returns p^(1/T), normalised, for outputs that take a `temperature` T."""
@@ -252,7 +249,9 @@ class Logits(Output):
 
     def __init__(self, temperature: float = 1.0, ignore_class: int | None = None):
         self.temperature = require.positive("temperature", temperature)
-        if ignore_class is not None and int(ignore_class) != ignore_class:
+        if ignore_class is not None and (
+            not isinstance(ignore_class, numbers.Real) or ignore_class % 1 != 0
+        ):
             raise ValueError(f"ignore_class must be a whole number or None; got {ignore_class!r}.")
         self.ignore_class = None if ignore_class is None else int(ignore_class)
 
@@ -272,7 +271,9 @@ class Logits(Output):
         return tf.equal(labels, tf.cast(self.ignore_class, labels.dtype))
 
     def get_config(self):
-        ignored = {} if self.ignore_class is None else {"ignore_class": self.ignore_class}
+        ignored: dict[str, Any] = (
+            {} if self.ignore_class is None else {"ignore_class": self.ignore_class}
+        )
         return {"temperature": self.temperature, **ignored}
 
 
@@ -289,6 +290,23 @@ def per_example(values: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tenso
     if values.shape.rank is not None and values.shape.rank > 1:
         return tf.reduce_mean(values, axis=list(range(1, values.shape.rank)))
     return values
+
+
+def _require_values(values, shape, divergence):
+    """Refuses what a user's function gives if it is not one number for each row and position."""
+    name = getattr(divergence, "__name__", type(divergence).__name__)
+    if not tf.is_tensor(values) or not values.dtype.is_floating:
+        found = values.dtype.name if tf.is_tensor(values) else f"a {type(values).__name__}"
+        raise ValueError(
+            f"The divergence {name!r} gave {found}; expected a tensor of floating point, made with "
+            "TensorFlow operations of both distributions, so that it has a gradient."
+        )
+    if not values.shape.is_compatible_with(shape):
+        raise ValueError(
+            f"The divergence {name!r} gave values of shape {tuple(values.shape)} for distributions "
+            f"of batch shape {tuple(shape)}. It must give one for each: leave rows and positions "
+            "apart."
+        )
 
 
 def _require_same_positions(teacher, student):

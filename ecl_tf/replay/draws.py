@@ -36,6 +36,11 @@ class Rows:
         data = (x,) if y is None else (x, y)
         self._tensors = keras.tree.map_structure(tf.convert_to_tensor, data)
         leaves = [np.asarray(leaf) for leaf in keras.tree.flatten(data)]
+        if not all(leaf.ndim for leaf in leaves):
+            raise ValueError(
+                "Inputs and labels must be arrays with their rows first, and one is a number, or "
+                "they are lists of numbers. Give np.asarray(x)."
+            )
         counts = [len(leaf) for leaf in leaves]
         if len(set(counts)) > 1:
             raise ValueError(f"All inputs and labels must have as many rows; got {counts}.")

@@ -16,7 +16,17 @@ import tensorflow as tf
 from google.protobuf import message
 
 from ecl_tf import outputs, samplers, teachers, uncertainty
-from ecl_tf._internal import batches, files, identity, own_inputs, ranges, symbolic
+from ecl_tf._internal import (
+    batches,
+    files,
+    finite,
+    identity,
+    own_inputs,
+    random,
+    ranges,
+    require,
+    symbolic,
+)
 from ecl_tf.replay import compact, draws, manifest
 from ecl_tf.samplers import suitable
 from ecl_tf.samplers.fields import described
@@ -81,8 +91,7 @@ class Recording:
         self.sampler = candidates_of(samplers.get(sampler))
         self.batch_size, self.seed = batch_size, seed
         for name, value in {"epochs": epochs, "batch_size": batch_size, "shards": shards}.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1; got {value}.")
+            require.whole(name, value, 1)
         if batch_size > self.rows.count:
             raise ValueError(
                 f"The data holds {self.rows.count} rows, less than one batch of {batch_size}. "
@@ -90,11 +99,14 @@ class Recording:
             )
         prepared = draws.prepared(self.rows, prepare)
         members = getattr(self.teacher, "members", [self.teacher])
+        for member in members:
+            finite.require_weights(member, "teacher")
         asked = [("teacher", member) for member in members]
         own_inputs.require_fit(prepared, asked)
-        if prepare is None:
-            inputs, *_ = self.rows(tf.range(min(batch_size, self.rows.count)))
-            ranges.require_within(asked, inputs)
+        inputs, *_ = self.rows(tf.range(min(batch_size, self.rows.count)))
+        if prepare is not None:
+            inputs = prepare(inputs, random.fold_in(seed, 1))
+        ranges.require_within(asked, inputs, suitable.expected_ranges(self.sampler))
         networks = uncertainty.Networks(self.teacher, None, self.teacher.output_kind)
         suitable.require(self.sampler, prepared, networks)
         self.holds_samples = self.sampler.asks_networks

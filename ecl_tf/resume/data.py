@@ -95,7 +95,13 @@ def describe(function: Callable[[int], tf.data.Dataset]) -> dict[str, Any]:
             a warning is given.
     """
     if hasattr(function, "describe"):
-        return dict(function.describe())
+        described = function.describe()
+        if not isinstance(described, dict):
+            raise ValueError(
+                f"describe() of {type(function).__name__} returned a {type(described).__name__}; "
+                "expected a dict from names to values that JSON holds."
+            )
+        return dict(described)
     # Data of other calls: what a dataset shuffles depends on how often it was read.
     first, second = (call(function, 0) for _ in range(2))
     found = _first_batch(first)

@@ -1,5 +1,6 @@
 """The base class of all samplers, and the simplest of them."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -100,6 +101,13 @@ class Sampler(Configured):
     keeps_rows = False
     models: Sequence[keras.Model] = ()
 
+    def __init_subclass__(cls, **kwargs: Any):
+        """Has `sample` and `draw` of a user's sampler say what is wrong with what they return."""
+        super().__init_subclass__(**kwargs)
+        if not cls.__module__.startswith("ecl_tf."):
+            for name in {"sample", "draw"} & set(vars(cls)):
+                setattr(cls, name, _checked(vars(cls)[name]))
+
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets an attribute, and counts it: see `changes_of`."""
         vars(self)["_changes"] = vars(self).get("_changes", 0) + 1
@@ -127,6 +135,11 @@ class Sampler(Configured):
             inputs = tf.convert_to_tensor(inputs)  # Nested lists of numbers.
         own_inputs.require_dense(inputs)
         inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
+        if any(leaf.shape.rank == 0 for leaf in keras.tree.flatten(inputs)):
+            raise ValueError(
+                f"{type(self).__name__} takes a batch, with its rows first, and an input is one "
+                "number without rows. Give x[None] for a single row."
+            )
         suitable.require(self, inputs, networks)
         return self.draw(inputs, random.seed_tensor(seed), networks)
 
@@ -200,6 +213,56 @@ class Sampler(Configured):
             networks: never None.
         """
         return samples
+
+
+def _checked(function):
+    """A `sample` or `draw` that raises ValueError unless it returns `Samples` like the inputs."""
+
+    @functools.wraps(function)
+    def drawn(self, inputs, *arguments):
+        samples = function(self, inputs, *arguments)
+        if found := _wrong_with(samples, inputs):
+            raise ValueError(
+                f"{function.__name__} of the sampler {type(self).__name__} returned {found}. "
+                "Expected ecl_tf.samplers.Samples(inputs, unmodified): tensors of the batch's "
+                "structure, shapes and types, and bool of shape (batch,)."
+            )
+        given, rows = row_count(inputs), row_count(samples.inputs)
+        if tf.is_tensor(given) or tf.is_tensor(rows):
+            tf.debugging.assert_equal(
+                [rows, tf.size(samples.unmodified)],
+                [given, given],
+                f"The sampler {type(self).__name__} returned another number of rows than it got.",
+            )
+        return samples
+
+    return drawn
+
+
+def _wrong_with(samples, inputs):
+    """What is wrong with what a user's sampler returned for a batch, in words, or ""."""
+    if not isinstance(samples, Samples):
+        return f"a {type(samples).__name__}"
+    given, found = (keras.tree.flatten_with_path(each) for each in (inputs, samples.inputs))
+    if [path for path, _ in given] != [path for path, _ in found]:
+        return f"inputs at {[path for path, _ in found]} for those at {[path for path, _ in given]}"
+    for (_, its), (_, own) in zip(given, found, strict=True):
+        if not tf.is_tensor(own) or own.dtype != its.dtype or not _alike(own.shape, its.shape):
+            return f"{_described(own)} for {_described(its)}"
+    flags, rows = samples.unmodified, found[0][1].shape[:1]
+    if not tf.is_tensor(flags) or flags.dtype != tf.bool or not _alike(flags.shape, rows):
+        return f"as `unmodified` {_described(flags)}"
+    return ""
+
+
+def _described(values):
+    if not tf.is_tensor(values):
+        return f"a {type(values).__name__}"
+    return f"{values.dtype.name} of shape {tuple(values.shape)}"
+
+
+def _alike(shape, other):
+    return shape.rank == other.rank and shape.is_compatible_with(other)
 
 
 @keras.saving.register_keras_serializable("ecl_tf")

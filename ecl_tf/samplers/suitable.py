@@ -1,9 +1,11 @@
 """Whether a sampler may work on some inputs of some networks; the one place that decides it."""
 
+import re
+
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import exact_values, symbolic
+from ecl_tf._internal import exact_values, ranges, symbolic
 from ecl_tf.samplers import fields
 
 
@@ -19,6 +21,7 @@ def require(sampler, inputs, networks=None):
     for role, network, function in _called(networks):
         _require_exact_values(sampler, inputs, role, network, function)
     sampler.validate(inputs)
+    _require_masks(sampler, inputs)
 
 
 def require_before_data(sampler, networks):
@@ -95,6 +98,46 @@ def require_stored(inputs, networks):
                 "what they were. Train with the teacher itself in place of the store, or record a "
                 "sampler that does not move samples."
             )
+
+
+def _require_masks(sampler, inputs):
+    """Raises ValueError if a sampler swaps values of a mask of positions, as its name tells it."""
+    for path, leaf in keras.tree.flatten_with_path(inputs):
+        name = fields.name_of(path)
+        if len(leaf.shape) != 2 or not re.search(r"(^|[_/ ])mask($|[_/ ])", name.lower()):
+            continue
+        for part in sampler.parts:
+            if part.effect(path, leaf) == "swaps" and part.padding_of(path) is None:
+                kind = type(part).__name__
+                raise ValueError(
+                    f"{kind} would swap values of {fields.described(path)}, which by its name says "
+                    "which positions are padding: a row's length would change. Say which values "
+                    f"stay, of all inputs that have padding: {kind}(..., padding={{{name!r}: 0, "
+                    "...}). If it is no such mask, give the input another name."
+                )
+
+
+def expected_ranges(sampler):
+    """The ranges of inputs that a sampler's layers of Keras compute with.
+
+    Args:
+        sampler: an `ecl_tf.samplers.Sampler`, which may draw from others.
+
+    Returns:
+        A list as `ranges.require_within` takes it. Layers in a generator, which don't get the
+        batch's inputs, are left out.
+    """
+    found = []
+    for part in sampler.parts:
+        for name, held in vars(part).items():
+            layers = [each for each in keras.tree.flatten(held) if isinstance(each, keras.Layer)]
+            if not layers or name in ("model", "models"):
+                continue
+            expected, layer = ranges.expected_by_layers(layers)
+            if expected is not None:
+                who = f"The layer {layer.name!r} of {type(part).__name__}"
+                found.append((who, getattr(part, "key", None), expected))
+    return found
 
 
 def require_floating_point(sampler, inputs):

@@ -99,8 +99,8 @@ class Augment(Sampler):
     are changed independently, and alike on any number of replicas. It compiles under XLA
     where the layers do (flips and crops do, rotations and zooms do not), but the layers' own
     random floats then differ from those without XLA. Layers that compute with a `value_range`,
-    such as `keras.layers.RandomBrightness`, need that of the images: Keras takes (0, 255), and
-    nothing refuses it for images in [0, 1]. `keras.layers.RandAugment` changes one row after
+    such as `keras.layers.RandomBrightness`, need that of the images: Keras takes (0, 255), which
+    a `Distiller` refuses for images in [0, 1]. `keras.layers.RandAugment` changes one row after
     another, which is slow.
 
     Args:
@@ -116,7 +116,8 @@ class Augment(Sampler):
         ValueError: if `layers` are not Keras layers, if one has trainable weights, if one is
             MixUp, CutMix or AugMix, which can't be changed rows by rows, if the inputs are
             named and `key` is none of the names, or (from a `Distiller`) if one of Keras's own
-            computes with an input that a network takes by its exact values.
+            computes with an input that a network takes by its exact values, or with a
+            `value_range` that is not the images'.
 
     Example:
     >>> x = tf.reshape(tf.range(4.0), (1, 2, 2, 1))
@@ -158,6 +159,12 @@ class Augment(Sampler):
             )
         shape = (inputs if self.key is None else inputs[self.key]).shape
         for layer in self.layers:
+            if "image_preprocessing" in type(layer).__module__ and len(shape) != 4:
+                raise ValueError(
+                    f"Augment's layer {layer.name!r} changes images, (batch, height, width, "
+                    f"channels), but the input is of shape {tuple(shape)}. For rows of a table use "
+                    "ecl_tf.samplers.GaussianNoise, Mixup or Swap."
+                )
             if not layer.built:
                 layer.build(shape)
             if layer.trainable_variables:

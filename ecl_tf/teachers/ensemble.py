@@ -58,6 +58,12 @@ class Teacher(keras.Model):
     answers_new_inputs = True
     _is_checked = False
 
+    def __init_subclass__(cls, **kwargs: Any):
+        """Has `member_outputs` of a subclass say what is wrong with what it returns."""
+        super().__init_subclass__(**kwargs)
+        if own := vars(cls).get("member_outputs"):
+            cls.member_outputs = _checked(own)  # type: ignore[method-assign]
+
     def __init__(self, output: str | dict | outputs.Output, **kwargs: Any):
         """Takes the arguments that the class describes."""
         super().__init__(**{"autocast": False, **kwargs})  # The networks cast for themselves.
@@ -65,7 +71,10 @@ class Teacher(keras.Model):
 
     def member_outputs(self, inputs: Any) -> list:
         """Returns a list with the raw output of every member, each of shape (batch, ...)."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} must implement member_outputs(inputs), which returns a list "
+            "with the raw output of every member."
+        )
 
     def raw_of(self, answered: Any) -> Any:
         """Returns the raw output of what a member `answered`, which may be in another form."""
@@ -104,6 +113,52 @@ class Teacher(keras.Model):
 
     def call(self, inputs: Any) -> Any:
         return self.output_kind.raw(self.distribution(inputs))
+
+
+def _checked(function):
+    """A `member_outputs` that raises ValueError unless it returns a list of like raw outputs."""
+
+    @functools.wraps(function)
+    def member_outputs(self, inputs):
+        raws = function(self, inputs)
+        parts = getattr(self.output_kind, "outputs", None)
+        if found := _wrong_with(raws, parts):
+            each = "a tensor" if parts is None else f"a dict of tensors by the names {list(parts)}"
+            raise ValueError(
+                f"member_outputs of {type(self).__name__} returned {found}. Expected a list with "
+                f"the raw output of every member, each {each} of shape (batch, ...); of one "
+                "network it is [raw]."
+            )
+        return raws
+
+    return member_outputs
+
+
+def _wrong_with(raws, parts):
+    """What is wrong with the raw outputs of members, in words, or "".
+
+    Args:
+        raws: what a user's function returned.
+        parts: the outputs by name, or None of a single one.
+    """
+    if not isinstance(raws, (list, tuple)):
+        return f"a {type(raws).__name__}"
+    if not raws:
+        return "an empty list"
+    shapes = []
+    for raw in raws:
+        named = {"": raw} if parts is None else raw
+        if not isinstance(named, dict) or set(named) != set(parts or {""}):
+            return f"a list with a {type(raw).__name__}"
+        for each in named.values():
+            if not (hasattr(each, "shape") and hasattr(each, "dtype")):
+                return f"a list with a {type(each).__name__}"
+        shapes.append({name: tf.TensorShape(each.shape) for name, each in named.items()})
+    for name, first in shapes[0].items():
+        its = [each[name] for each in shapes]
+        if not all(shape.is_compatible_with(first) for shape in its):
+            return f"members of the shapes {', '.join(map(str, its))}"
+    return ""
 
 
 @keras.saving.register_keras_serializable("ecl_tf")

@@ -95,6 +95,8 @@ def inference_form(model: keras.Model, dtype: str = "float32") -> keras.Model:
             if id(layer) in folded:
                 config["use_bias"] = True
             made = type(layer).from_config(config)
+        if not isinstance(layer, keras.Layer):
+            return made  # An operation such as a sum: it has no weights, and its inputs' type.
         if dtype != "float32" and id(layer) not in last and not isinstance(layer, _PREPROCESSING):
             made.dtype_policy = dtype
         copies.append((layer, made))

@@ -23,6 +23,8 @@ DENSE, LAYERS = keras.layers.Dense, keras.layers
         (np.stack([SOFTMAX, SOFTMAX], 1), True),  # (batch, positions, classes).
         (tf.cast(SOFTMAX, tf.bfloat16), True),
         (np.eye(5, dtype="float32"), True),
+        (100.0 * SOFTMAX, True),  # Percentages.
+        (np.vstack([100.0 * SOFTMAX, SOFTMAX]), False),
         (LOGITS, False),
         (np.log(SOFTMAX), False),
         (scipy.special.expit(LOGITS), False),
@@ -192,6 +194,22 @@ def test_regressors_may_end_in_anything():
     for last in (Subclassed(2), DENSE(2, LAYERS.LeakyReLU()), DENSE(2, "sigmoid")):
         model = keras.Model(inputs, last(inputs))
         probabilities.require_logits(outputs.Normal(1), model, "student")
+
+
+def test_standard_deviations_are_not_taken_for_raw_scales(subtests):
+    def network(scale):
+        x = keras.Input((4,))
+        h = DENSE(8, "relu")(x)
+        return keras.Model(x, LAYERS.Concatenate()([DENSE(2)(h), scale(h)]))
+
+    for name in ("softplus", "exponential"):
+        with (
+            subtests.test(name),
+            pytest.raises(ValueError, match=r"teacher .*scales that are positive.*'stddev'"),
+        ):
+            ecl_tf.Ensemble(network(DENSE(2, name)), outputs.Normal(2))
+    raw = network(DENSE(2, bias_initializer=keras.initializers.Constant(9.0)))
+    ecl_tf.Distiller(network(DENSE(2)), raw, output=outputs.Normal(2))
 
 
 def test_the_layer_that_is_named_leaves_the_logits():

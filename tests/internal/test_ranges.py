@@ -1,5 +1,7 @@
 """The range of inputs that networks expect, from their first layers, and data outside of it."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -146,6 +148,53 @@ def test_a_distiller_refuses_other_ranges_of_its_networks_and_of_its_data():
     distiller = ecl_tf.Distiller(expects_units, scaled)
     distiller.compile("adam")
     distiller.fit(UNIT, verbose=0)
+
+
+def test_one_network_that_scales_images_beside_one_that_does_not_is_told():
+    for first in ("scaled to [0, 1]", "its own"):
+        for pair in ((network(*BYTE[first]), plain()), (plain(), network(*BYTE[first]))):
+            with pytest.warns(UserWarning, match=r"from 0 to 255, and the .* no layer that scales"):
+                ecl_tf.Distiller(*pair)
+    named = keras.Input((8, 8, 3), name="image")
+    scaled = keras.Model({"image": named}, network(*BYTE["division"])(named))
+    with pytest.warns(UserWarning, match=r"no layer that scales them.*Rescaling\(1 / 255\)"):
+        ecl_tf.Distiller(plain(), scaled)
+    normalised = network(LAYERS.BatchNormalization())  # It scales by itself.
+    for other in (normalised, network(*BYTE["division"])):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            ecl_tf.Distiller(network(*BYTE["scaled to [0, 1]"]), other)
+            ecl_tf.Distiller(network(*IN_0_TO_1["times 255"]), plain())
+
+
+def test_layers_of_a_sampler_need_the_range_of_the_images(tmp_path):
+    def distiller(sampler):
+        made = ecl_tf.Distiller(plain(), plain(), sampler=sampler)
+        made.compile("adam")
+        return made
+
+    augment, brighten = ecl_tf.samplers.Augment, LAYERS.RandomBrightness(0.2)
+    within = augment(keras.Sequential([LAYERS.RandomFlip(), brighten]))
+    dataset = tf.data.Dataset.from_tensor_slices(UNIT).batch(8)
+    for sampler in (augment(brighten), ecl_tf.samplers.Choice(["Empirical", within])):
+        for data in (UNIT, dataset):
+            with pytest.raises(ValueError, match=r"brightness.* of Augment .*Give RandomBright"):
+                distiller(sampler).fit(data, verbose=0)
+    with pytest.raises(ValueError, match="Give RandomBrightness"):
+        ecl_tf.replay.record(
+            plain(), UNIT, directory=tmp_path, sampler=augment(brighten), batch_size=16
+        )
+    contrast = augment(LAYERS.RandomContrast(0.2))  # It clips what is below 0.
+    with pytest.raises(ValueError, match=r"contrast.* of Augment .*Give RandomContrast"):
+        distiller(contrast).fit(STANDARD, verbose=0)
+    named = {"image": UNIT, "other": UNIT}
+    found = [("who", "image", ranges.expected_by_layers([brighten])[0])]
+    with pytest.raises(ValueError, match="who expects values from 0 to 255"):
+        ranges.require_within([], named, found)
+    scaled = [LAYERS.Rescaling(255.0), LAYERS.RandomBrightness(0.2), LAYERS.Rescaling(1 / 255)]
+    for layers in (LAYERS.RandomBrightness(0.2, value_range=(0, 1)), scaled):
+        distiller(augment(layers)).fit(dataset, verbose=0)
+    distiller(contrast).fit(UNIT, verbose=0)
 
 
 class Fussy(LAYERS.Layer):

@@ -354,7 +354,7 @@ MEANS = [math.inf, -math.inf, math.nan, [0.0, math.nan], [0.0] * 3, []]
     ("make", "arguments", "message"),
     [
         *((Normal, {"event_size": size}, "event_size") for size in (0, -1, 1.5, True)),
-        *((Normal, {"min_scale": scale}, "min_scale") for scale in (0.0, -1.0, math.nan)),
+        *((Normal, {"min_scale": scale}, "min_scale") for scale in (0.0, -1.0, math.nan, math.inf)),
         *((Point, {"stddev": stddev}, "stddev must be one positive") for stddev in STDDEVS),
         *(
             (Normal, {"target_stddev": stddev}, r"target_stddev must be one positive.*2 of them")
@@ -371,6 +371,8 @@ MEANS = [math.inf, -math.inf, math.nan, [0.0, math.nan], [0.0] * 3, []]
             (Joint, {"outputs": {"a": Normal(1)}, "weights": weights}, "weights must map output")
             for weights in ({"b": 1.0}, {"a": -1.0}, {"a": math.nan})
         ),
+        (Normal, {"target_stddev": "a"}, "target_stddev must be one positive"),
+        (Categorical, {"ignore_class": math.nan}, "ignore_class must be a whole"),
         (Joint, {"outputs": {}}, "at least one"),
     ],
     ids=str,

@@ -155,6 +155,22 @@ def test_masked_steps_stay_masked(subtests):
         Distiller(steps(), steps(), sampler=GaussianNoise(0.1))
 
 
+def test_a_mask_of_positions_is_no_column_to_swap():
+    ids, mask = keras.Input((6,), name="ids"), keras.Input((6,), name="attention_mask")
+    x = L.Embedding(WORDS, 4)(ids) * mask[..., None]
+    model = keras.Model([ids, mask], L.Dense(3)(L.GlobalAveragePooling1D()(x)))
+    length = np.arange(16)[:, None] % 6 + 1
+    marks = (np.arange(6) < length).astype("float32")
+    data = {"ids": TOKENS * marks, "attention_mask": marks}
+    for sampler in (Swap(0.5, padding={"ids": 0}), Mix(swap=["attention_mask", "ids"])):
+        with pytest.raises(ValueError, match=r"'attention_mask'.*by its name.*padding="):
+            fit(Distiller(model, keras.models.clone_model(model), sampler=sampler), data)
+    drawn = Swap(0.9, padding=0)(data, seed=0).inputs
+    np.testing.assert_array_equal(drawn["ids"] != 0, marks)
+    np.testing.assert_array_equal(drawn["attention_mask"], marks)
+    Swap(0.5)({"mask": numbers(4, 3, 3, 1)}, seed=0)  # An image.
+
+
 def test_a_generator_gives_ids_as_whole_numbers():
     with pytest.raises(ValueError, match=r"Generated computes .* 'words'"):
         Distiller(of_words(), of_words(), sampler=Generated(generator("float32")))

@@ -200,6 +200,7 @@ def test_augment_takes_keras_layers_that_change_rows_by_themselves(layers, messa
         (keras.layers.Resizing(3, 3), None, IMAGES, r"\(64, 5, 4, 2\) to \(64, 3, 3, 2\)"),
         (flip(), "image", {"eye": IMAGES}, r"key='image'.*\['eye'\]"),
         (flip(), "image", IMAGES, "key='image'.*one unnamed"),
+        (flip(), None, IMAGES[..., 0], r"changes images.*\(64, 5, 4\).*GaussianNoise"),
         (flip(), None, {"image": IMAGES}, r"Augment\(layers, key=\.\.\.\)"),
         (flip(), None, (IMAGES, IMAGES), r"a tuple.*Augment\(layers, key=\.\.\.\)"),
     ],
