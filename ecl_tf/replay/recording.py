@@ -1,5 +1,7 @@
 """Writes a store: a teacher's answers for every sample of some passes over the training set."""
 
+import collections
+import concurrent.futures
 import functools
 import itertools
 import math
@@ -16,7 +18,7 @@ import tensorflow as tf
 from google.protobuf import message
 
 from ecl_tf import outputs, samplers, teachers, uncertainty
-from ecl_tf._internal import batches, files, identity, own_inputs, ranges, symbolic
+from ecl_tf._internal import batches, files, identity, own_inputs, ranges, require, symbolic
 from ecl_tf.replay import compact, draws, manifest
 from ecl_tf.samplers import suitable
 from ecl_tf.samplers.fields import described
@@ -92,6 +94,8 @@ class Recording:
         members = getattr(self.teacher, "members", [self.teacher])
         asked = [("teacher", member) for member in members]
         own_inputs.require_fit(prepared, asked)
+        if self.teacher.raw_shape is not None:  # One that knows without members what it takes.
+            self.teacher.check_members(batches.specs(prepared))
         if prepare is None:
             inputs, *_ = self.rows(tf.range(min(batch_size, self.rows.count)))
             ranges.require_within(asked, inputs)
@@ -129,6 +133,11 @@ class Recording:
             _, _, samples = next(iter(self.drawn()))
             self.teacher.check_members(batches.specs(samples.inputs))
 
+    @property
+    def asks_functions(self):
+        """Whether the teacher's answers are computed outside of TensorFlow, in one thread each."""
+        return isinstance(self.teacher, teachers.FunctionTeacher) and not self.teacher.supports_jit
+
     def drawn(self, first_step=0):
         """Steps without end, the identities of their rows, and the samples drawn from these."""
         return self.draw(draws.steps(self.rows, self.batch_size, self.seed, first_step))
@@ -152,7 +161,8 @@ class Recording:
     def answer(self, step, identities, samples):
         """The fields of a step, as arrays; raises if the teacher gave no finite answer."""
         held = draws.fields_of(samples) if self.holds_samples else {}
-        fields = {"identities": identities, **held, **self._answer(samples.inputs)}
+        with teachers.function.explaining(self.teacher):
+            fields = {"identities": identities, **held, **self._answer(samples.inputs)}
         arrays = {name: tensor.numpy() for name, tensor in fields.items()}
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -292,6 +302,7 @@ def record(
     worker: int = 0,
     workers: int = 1,
     verbose: str | int = "auto",
+    threads: int | None = None,
     **settings: Any,
 ) -> bool:
     """Runs the teacher over R epochs of samples, and stores what it answers.
@@ -313,7 +324,11 @@ def record(
         worker: the number of this worker, 0 by default.
         workers: how many there are, 1 by default.
         verbose: as Keras's: 0 is silent, "auto" (the default) and 1 a moving bar, 2 a line a
-            shard.
+            shard. Both tell the time that is left.
+        threads: how many steps the teacher is asked about at a time. None, the default, is the
+            number of processors for an `ecl_tf.teachers.FunctionTeacher`, which TensorFlow can't
+            spread over them, and 1 for others; typically more for one that waits, for a server
+            say. What is written is the same.
         **settings: the other arguments of `Recording`: `output`, `sampler`, `prepare`,
             `batch_size=64`, `epochs=10`, `seed=0`, `top_k=10`, `shards=8`, `about`.
 
@@ -331,6 +346,9 @@ def record(
         raise ValueError(
             f"worker={worker} of workers={workers}; expected a number from 0 to workers - 1."
         )
+    if threads is None:
+        threads = (os.cpu_count() or 1) if recording.asks_functions else 1
+    threads = require.whole("threads", threads, 1)
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"{directory} is a file; a store is a directory. Give a new one.")
     directory.mkdir(parents=True, exist_ok=True)
@@ -356,11 +374,16 @@ def record(
     begun = {number: _parts(recording, directory, number) for number in mine}
     total = sum(last - first for first, last in map(recording.shard_steps, mine))
     progress = keras.utils.Progbar(total, unit_name="step", verbose=int(verbose in ("auto", 1)))
+    steps_left = {number: recording.shard_steps(number)[1] - begun[number][0] for number in mine}
+    started, to_answer = time.monotonic(), sum(steps_left.values())
     for written, number in enumerate(mine, 1):
         step, paths = begun[number]
-        _write_shard(recording, directory, number, step, paths, progress)
+        _write_shard(recording, directory, number, step, paths, progress, threads)
+        steps_left[number] = 0
         if verbose == 2:
-            print(f"[shard {written}/{len(mine)}]", flush=True)
+            still = sum(steps_left.values())
+            each = (time.monotonic() - started) / max(to_answer - still, 1)
+            print(f"[shard {written}/{len(mine)}] about {still * each:,.0f} s left", flush=True)
     names = manifest.shard_names(recording.plan)
     if not all((directory / name).exists() for name in names):
         return False
@@ -399,18 +422,19 @@ def _parts(recording, directory, number):
     return step, paths
 
 
-def _write_shard(recording, directory, number, step, paths, progress):
+def _write_shard(recording, directory, number, step, paths, progress, threads):
     """Writes a shard from where its parts end, and joins them."""
     first, last = recording.shard_steps(number)
     target = directory / manifest.shard_name(number, recording.shards)
     progress.add(step - first)
-    drawn = iter(recording.drawn(step))
+    drawn = itertools.islice(recording.drawn(step), last - step)
+    examples = _in_order(lambda each: recording.example(*each), drawn, threads)
     while step < last:
         end = min(step + PART_STEPS, last)
         path = target.with_name(f"{target.stem}.part-{step:09d}-{end:09d}")
         with files.whole(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
-            for _ in range(step, end):
-                writer.write(recording.example(*next(drawn)))
+            for example in itertools.islice(examples, end - step):
+                writer.write(example)
                 progress.add(1)
         paths.append(path)
         step = end
@@ -421,6 +445,25 @@ def _write_shard(recording, directory, number, step, paths, progress):
                     shutil.copyfileobj(part, file)
     for path in paths:
         path.unlink()
+
+
+def _in_order(function, items, threads):
+    """Yields what a function makes of items, in their order, of so many at a time."""
+    if threads == 1:
+        yield from map(function, items)
+        return
+    pool = concurrent.futures.ThreadPoolExecutor(threads)
+    try:
+        # Twice as many are begun, so that no thread waits for one that takes long.
+        waiting = collections.deque(
+            pool.submit(function, item) for item in itertools.islice(items, 2 * threads)
+        )
+        while waiting:
+            made = waiting.popleft().result()
+            waiting.extend(pool.submit(function, item) for item in itertools.islice(items, 1))
+            yield made
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def estimate(
@@ -441,7 +484,8 @@ def estimate(
         **settings: as in `record`.
 
     Returns:
-        A dict: `rows` and `bytes` in all, `bytes_per_row`, and the teacher's `seconds` in all.
+        A dict: `rows` and `bytes` in all, `bytes_per_row`, and the teacher's `seconds` in all,
+        asked about one step at a time.
     """
     recording = Recording(teacher, x, y, **settings)
     sizes, seconds = [], []
