@@ -99,7 +99,7 @@ def from_estimator(
                 "probabilities. Leave it out, or say 'members'."
             )
         return FunctionTeacher(functions, output, x, **settings)
-    stddev = spread
+    stddev: Any = spread
     if spread in (None, "residuals"):
         if y is None and (spread or len(several) == 1):
             raise ValueError(

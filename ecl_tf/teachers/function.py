@@ -277,7 +277,7 @@ class _Functions:
         places = np.unique(np.linspace(0, count - 1, _KNOWING_ROWS).astype(int))
         rows = keras.tree.map_structure(lambda leaf: tf.gather(leaf, places), rows)
         self.specs = batches.specs(rows)
-        self.shapes: list[list[tuple]] | None = None
+        self.shapes: list[list[tuple]] = []  # Not known before the first answer.
         arrays = keras.tree.map_structure(lambda leaf: leaf.numpy(), rows)
         self._known = [self._ask_one(number, arrays) for number in range(len(functions))]
         self.shapes = [[array.shape[1:] for array in found] for found in self._known]
@@ -385,7 +385,7 @@ class _Functions:
     def _ask_one(self, number, arrays):
         """The float32 arrays (rows, ...) that a function answers with, checked."""
         function, rows = self.functions[number], len(keras.tree.flatten(arrays)[0])
-        if rows == 0 and self.shapes is not None:  # Of a replica that got none.
+        if rows == 0 and self.shapes:  # Of a replica that got none.
             return [np.zeros((0, *shape), "float32") for shape in self.shapes[number]]
         try:
             given = arrays
@@ -400,7 +400,7 @@ class _Functions:
         found = [
             self._shaped(np.asarray(part), rows, number) for part in _parts(self.answer, answered)
         ]
-        if self.shapes is not None:
+        if self.shapes:
             shapes = [array.shape[1:] for array in found]
             if shapes != self.shapes[number]:
                 raise ValueError(
