@@ -18,12 +18,13 @@ import tensorflow as tf
 from google.protobuf import message
 
 from ecl_tf import outputs, samplers, teachers, uncertainty
-from ecl_tf._internal import batches, files, identity, own_inputs, ranges, require, symbolic
+from ecl_tf._internal import batches, files, identity, own_inputs, ranges, symbolic
 from ecl_tf.replay import compact, draws, manifest
 from ecl_tf.samplers import suitable
 from ecl_tf.samplers.fields import described
 
 _GOLDEN_SECTION = 0.6180339887498949
+_FUNCTION_ROWS = 2048  # A function is asked about at a time.
 PART_STEPS = 50  # A shard is written in parts of so many: a kill may cost one.
 
 
@@ -128,15 +129,15 @@ class Recording:
         self._mark = bytes.fromhex(identity.fingerprint_of_record(self.plan))[:8]
         self._draw = draws.drawing(self.rows, self.sampler, prepare, seed, networks)
         self._answer = tf.function(self._answer_of, autograph=False)
+        # How many steps a teacher is asked about at once, and how many times at a time.
+        self.group, self.threads = 1, 1
+        if isinstance(self.teacher, teachers.FunctionTeacher):
+            self.group = max(_FUNCTION_ROWS // batch_size, 1)
+            self.threads = self.teacher.threads
         members = getattr(self.teacher, "members", [])
         if any(symbolic.inputs_of(member) is None for member in members):
             _, _, samples = next(iter(self.drawn()))
             self.teacher.check_members(batches.specs(samples.inputs))
-
-    @property
-    def asks_functions(self):
-        """Whether the teacher's answers are computed outside of TensorFlow, in one thread each."""
-        return isinstance(self.teacher, teachers.FunctionTeacher) and not self.teacher.supports_jit
 
     def drawn(self, first_step=0):
         """Steps without end, the identities of their rows, and the samples drawn from these."""
@@ -158,11 +159,22 @@ class Recording:
         output = self.teacher.output_kind
         return self.compact.encode(output.combine(raws), output.uncertainty(raws))
 
-    def answer(self, step, identities, samples):
-        """The fields of a step, as arrays; raises if the teacher gave no finite answer."""
-        held = draws.fields_of(samples) if self.holds_samples else {}
+    def _ask(self, inputs):
         with teachers.function.explaining(self.teacher):
-            fields = {"identities": identities, **held, **self._answer(samples.inputs)}
+            return self._answer(inputs)
+
+    def answer(self, step, identities, samples, answered=None):
+        """The fields of a step, as arrays; raises if the teacher gave no finite answer.
+
+        Args:
+            step: its number.
+            identities: of its rows.
+            samples: that were drawn from these.
+            answered: the fields of the teacher's answers; None, the default, asks it.
+        """
+        held = draws.fields_of(samples) if self.holds_samples else {}
+        answered = self._ask(samples.inputs) if answered is None else answered
+        fields = {"identities": identities, **held, **answered}
         arrays = {name: tensor.numpy() for name, tensor in fields.items()}
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -173,11 +185,27 @@ class Recording:
                 )
         return arrays
 
-    def example(self, step, identities, samples):
-        """A step's record, serialized."""
+    def examples(self, drawn):
+        """The records of some steps, serialized, of which the teacher is asked at once.
+
+        Args:
+            drawn: a list of what `drawn` yields.
+        """
+        if len(drawn) == 1:
+            return [self.example(*drawn[0])]
+        inputs = [samples.inputs for _, _, samples in drawn]
+        together = keras.tree.map_structure(lambda *leaves: tf.concat(leaves, 0), *inputs)
+        parts = {name: tf.split(tensor, len(drawn)) for name, tensor in self._ask(together).items()}
+        return [
+            self.example(*each, answered={name: part[place] for name, part in parts.items()})
+            for place, each in enumerate(drawn)
+        ]
+
+    def example(self, step, identities, samples, answered=None):
+        """A step's record, serialized; `answer` has the arguments."""
         features = {
             name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[array.tobytes()]))
-            for name, array in self.answer(step, identities, samples).items()
+            for name, array in self.answer(step, identities, samples, answered).items()
         }
         features["plan"] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[self._mark]))
         features["step"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[int(step)]))
@@ -302,7 +330,6 @@ def record(
     worker: int = 0,
     workers: int = 1,
     verbose: str | int = "auto",
-    threads: int | None = None,
     **settings: Any,
 ) -> bool:
     """Runs the teacher over R epochs of samples, and stores what it answers.
@@ -312,6 +339,10 @@ def record(
     teacher's answers (see `ecl_tf.replay.compact`). Shards are written in parts that are whole or
     not there; the same call continues a recording that was killed. `manifest.json`, written at the
     end, has the hashes of the data, of the networks' weights, and of all shards.
+
+    An `ecl_tf.teachers.FunctionTeacher` is asked about 2,048 rows at a time, whatever the batch
+    size: most functions take hardly longer for many rows than for a few, and spread many over the
+    processors. If it allows several `threads`, as many such groups are under way.
 
     Several workers, each of which makes the same call with a number of its own, write different
     shards of one directory, and need not know of each other.
@@ -325,10 +356,6 @@ def record(
         workers: how many there are, 1 by default.
         verbose: as Keras's: 0 is silent, "auto" (the default) and 1 a moving bar, 2 a line a
             shard. Both tell the time that is left.
-        threads: how many steps the teacher is asked about at a time. None, the default, is the
-            number of processors for an `ecl_tf.teachers.FunctionTeacher`, which TensorFlow can't
-            spread over them, and 1 for others; typically more for one that waits, for a server
-            say. What is written is the same.
         **settings: the other arguments of `Recording`: `output`, `sampler`, `prepare`,
             `batch_size=64`, `epochs=10`, `seed=0`, `top_k=10`, `shards=8`, `about`.
 
@@ -346,9 +373,6 @@ def record(
         raise ValueError(
             f"worker={worker} of workers={workers}; expected a number from 0 to workers - 1."
         )
-    if threads is None:
-        threads = (os.cpu_count() or 1) if recording.asks_functions else 1
-    threads = require.whole("threads", threads, 1)
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"{directory} is a file; a store is a directory. Give a new one.")
     directory.mkdir(parents=True, exist_ok=True)
@@ -378,7 +402,7 @@ def record(
     started, to_answer = time.monotonic(), sum(steps_left.values())
     for written, number in enumerate(mine, 1):
         step, paths = begun[number]
-        _write_shard(recording, directory, number, step, paths, progress, threads)
+        _write_shard(recording, directory, number, step, paths, progress)
         steps_left[number] = 0
         if verbose == 2:
             still = sum(steps_left.values())
@@ -422,13 +446,14 @@ def _parts(recording, directory, number):
     return step, paths
 
 
-def _write_shard(recording, directory, number, step, paths, progress, threads):
+def _write_shard(recording, directory, number, step, paths, progress):
     """Writes a shard from where its parts end, and joins them."""
     first, last = recording.shard_steps(number)
     target = directory / manifest.shard_name(number, recording.shards)
     progress.add(step - first)
-    drawn = itertools.islice(recording.drawn(step), last - step)
-    examples = _in_order(lambda each: recording.example(*each), drawn, threads)
+    groups = _grouped(itertools.islice(recording.drawn(step), last - step), recording.group)
+    made = _in_order(recording.examples, groups, recording.threads)
+    examples = itertools.chain.from_iterable(made)
     while step < last:
         end = min(step + PART_STEPS, last)
         path = target.with_name(f"{target.stem}.part-{step:09d}-{end:09d}")
@@ -445,6 +470,13 @@ def _write_shard(recording, directory, number, step, paths, progress, threads):
                     shutil.copyfileobj(part, file)
     for path in paths:
         path.unlink()
+
+
+def _grouped(items, size):
+    """Lists of so many items, one after another; the last one has what is left."""
+    items = iter(items)
+    while group := list(itertools.islice(items, size)):
+        yield group
 
 
 def _in_order(function, items, threads):
@@ -484,26 +516,26 @@ def estimate(
         **settings: as in `record`.
 
     Returns:
-        A dict: `rows` and `bytes` in all, `bytes_per_row`, and the teacher's `seconds` in all,
-        asked about one step at a time.
+        A dict: `rows` and `bytes` in all, `bytes_per_row`, and the teacher's `seconds` in all, in
+        one thread.
     """
     recording = Recording(teacher, x, y, **settings)
     sizes, seconds = [], []
-    drawing = iter(recording.drawn())
+    groups = _grouped(itertools.islice(recording.drawn(), recording.steps), recording.group)
     for _ in range(1 + steps):
         begun = time.perf_counter()
-        drawn = next(drawing, None)
-        if drawn is None:
+        group = next(groups, None)
+        if group is None:
             break
         if not recording.holds_samples:  # Otherwise the teacher is asked for them.
             begun = time.perf_counter()
-        sizes.append(len(recording.example(*drawn)) + 16)  # TFRecord's frame.
-        seconds.append(time.perf_counter() - begun)
+        sizes += [len(example) + 16 for example in recording.examples(group)]  # TFRecord's frame.
+        seconds.append((time.perf_counter() - begun) / len(group))
     rows = recording.steps * recording.batch_size
     each = float(np.mean(sizes))
     return {
         "rows": rows,
         "bytes": int(each * recording.steps),
         "bytes_per_row": each / recording.batch_size,
-        "seconds": float(np.median(seconds[1:])) * recording.steps,
+        "seconds": float(np.median(seconds[1:] or seconds)) * recording.steps,
     }

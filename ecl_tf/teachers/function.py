@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import tensorflow as tf
 from scipy import stats
 
 from ecl_tf import outputs
-from ecl_tf._internal import batches
+from ecl_tf._internal import batches, require
 from ecl_tf.teachers import answers
 from ecl_tf.teachers.ensemble import Teacher
 
@@ -27,8 +28,8 @@ class FunctionTeacher(Teacher):
     """A teacher that is a function of rows, such as the `predict_proba` of scikit-learn.
 
     A function takes a NumPy array of rows (a dict of arrays, where x is one) and returns an array
-    with an answer for each row, in their order. It runs on the host, outside of TensorFlow, perhaps
-    in several threads at a time; XLA can't compile it (`jit_compile=True` warns and goes without).
+    with an answer for each row, in their order. It runs on the host, outside of TensorFlow; XLA
+    can't compile it (`jit_compile=True` warns and goes without).
     A `tf.function` runs in the graph as it is.
 
     What a function returns for n rows, K classes or labels, and d target dimensions, goes by
@@ -75,6 +76,9 @@ class FunctionTeacher(Teacher):
             functions or members differ by.
         least_probability: what probabilities are raised to before they are normalised; 0.0 by
             default, typically 0.001 for forests, which say 0 where no tree has a vote.
+        threads: how many calls may be under way at a time, by several replicas or by
+            `ecl_tf.replay.record`; 1 by default, typically some for a function that waits, such
+            as for a server.
         name: of the Keras model, "function_teacher" by default.
 
     Raises:
@@ -104,14 +108,16 @@ class FunctionTeacher(Teacher):
         levels: Sequence[float] | None = None,
         stddev: float | Sequence[float] | None = None,
         least_probability: float = 0.0,
+        threads: int = 1,
         name: str = "function_teacher",
     ):
         """Takes the arguments that the class describes."""
+        threads = require.whole("threads", threads, 1)
         functions = list(function) if isinstance(function, (list, tuple)) else [function]
         output = outputs.get(output)
         answer = _answer(answer, output)
         output = _spread_of(output, answer, stddev)
-        asked = _Functions(functions, output, x, answer, levels, least_probability, name)
+        asked = _Functions(functions, output, x, answer, levels, least_probability, threads, name)
         if isinstance(output, outputs.Point) and output.stddev is None and asked.members == 1:
             raise ValueError(
                 f"The function of {name!r} gives means and no spread, so it has no distribution to "
@@ -138,6 +144,11 @@ class FunctionTeacher(Teacher):
     @property
     def raw_shape(self) -> tuple[int | None, ...]:
         return self._raw_shape
+
+    @property
+    def threads(self) -> int:
+        """How many calls of the function may be under way at a time."""
+        return 1 if self._asked is None else self._asked.threads
 
     def with_output(self, output: outputs.Output) -> "FunctionTeacher":
         name, fingerprint = self.name, self._fingerprint
@@ -235,9 +246,10 @@ class _Functions:
         functions: a list of them.
         output: the `ecl_tf.outputs.Output` of the raw tensors.
         x: rows of inputs.
-        answer: as in `FunctionTeacher`, like the next two.
+        answer: as in `FunctionTeacher`, like the next three.
         levels: the same.
         least_probability: the same.
+        threads: the same.
         name: of the teacher, for messages.
 
     Attributes:
@@ -247,7 +259,8 @@ class _Functions:
         failure: the last error of a function within a graph, or None.
     """
 
-    def __init__(self, functions, output, x, answer, levels, least_probability, name):
+    def __init__(self, functions, output, x, answer, levels, least_probability, threads, name):
+        self.threads, self._free = threads, threading.Semaphore(threads)
         self.functions, self.answer, self.name = functions, answer, name
         for function in functions:
             _require_function(function)
@@ -391,7 +404,8 @@ class _Functions:
             given = arrays
             if _is_tensorflows(function):
                 given = keras.tree.map_structure(tf.constant, arrays)
-            answered = function(given)
+            with self._free:
+                answered = function(given)
         except Exception as error:  # Every library has exceptions of its own.
             raise ValueError(
                 f"The {self._named(number)} failed on {rows} rows of {_shapes(arrays)}: "

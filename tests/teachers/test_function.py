@@ -23,6 +23,7 @@ from sklearn.svm import LinearSVC
 
 import ecl_tf
 from ecl_tf import outputs, replay, resume
+from ecl_tf.replay import recording
 from ecl_tf.teachers import FunctionTeacher, from_estimator
 
 RNG = np.random.default_rng(0)
@@ -390,35 +391,44 @@ def test_a_run_goes_on_with_the_same_function_only(forest, tmp_path):
     assert_same_weights(run(again, 10, "first"), run(teacher, 10, "whole"))
 
 
-def test_a_slow_function_is_recorded_in_threads_and_in_order(tmp_path):
-    threads = set()
+def test_a_slow_function_is_recorded_in_threads_and_in_order(tmp_path, monkeypatch):
+    threads, under_way, most = set(), [0], [0]
 
     def slow(x):
         threads.add(threading.get_ident())
+        under_way[0] += 1
+        most[0] = max(most[0], under_way[0])
         time.sleep(0.002 * (1.0 + abs(float(x[0, 0]))))  # The first steps may end last.
+        under_way[0] -= 1
         return probabilities(x)
 
-    teacher = FunctionTeacher(slow, "categorical", X)
-    settings = {"batch_size": 8, "epochs": 2, "shards": 2, "sampler": "Mixup", "verbose": 0}
-    for number in (1, 4):
-        replay.record(teacher, X, directory=tmp_path / str(number), threads=number, **settings)
-    stores = [
-        {path.name: path.read_bytes() for path in (tmp_path / number).iterdir()}
-        for number in ("1", "4")
-    ]
-    assert stores[0] == stores[1] and len(threads) > 2
-    store = replay.Store(tmp_path / "4")
+    settings = {"batch_size": 8, "epochs": 3, "shards": 2, "sampler": "Mixup", "verbose": 0}
+    stores = []
+    for allowed, rows in ((1, 8), (1, 2048), (4, 8)):
+        most[0] = 0
+        monkeypatch.setattr(recording, "_FUNCTION_ROWS", rows)
+        teacher = FunctionTeacher(slow, "categorical", X, threads=allowed)
+        directory = tmp_path / f"{allowed}_{rows}"
+        replay.record(teacher, X, directory=directory, **settings)
+        stores.append({path.name: path.read_bytes() for path in directory.iterdir()})
+        assert 1 <= most[0] <= allowed
+    assert most[0] > 1 and len(threads) > 2
+    assert stores[0] == stores[1] == stores[2]
+    store = replay.Store(directory)
     assert store.verify(teacher, X, rows=100) < 1e-4
+    assert replay.estimate(teacher, X, batch_size=8, sampler="Mixup")["seconds"] > 0.0
     made = ecl_tf.Distiller(student(), store.teacher, sampler=store.sampler)
     made.compile("sgd")
     made.fit(store.batches(X), steps_per_epoch=4, verbose=0)
-    with pytest.raises(ValueError, match="threads must be"):
-        replay.record(teacher, X, directory=tmp_path / "none", threads=0, **settings)
-    failing = FunctionTeacher(
-        lambda x: probabilities(x)[: 64 if len(x) == 64 else 1], "categorical", X
-    )
+
+    def failing(x):
+        return probabilities(x)[: 64 if len(x) == 64 else 1]
+
+    teacher = FunctionTeacher(failing, "categorical", X, threads=2)
     with pytest.raises(ValueError, match=r"^The function of .* answers 8 rows with"):
-        replay.record(failing, X, directory=tmp_path / "failed", threads=2, **settings)
+        replay.record(teacher, X, directory=tmp_path / "failed", **settings)
+    with pytest.raises(ValueError, match="threads must be"):
+        FunctionTeacher(probabilities, "categorical", X, threads=0)
 
 
 def test_progress_tells_the_time_left(tmp_path, capsys):
