@@ -5,6 +5,7 @@ import functools
 import importlib
 import io
 import pathlib
+import re
 import shutil
 import sys
 
@@ -378,6 +379,26 @@ def test_a_function_makes_the_teacher_of_a_run(module, casp_config, tmp_path, ru
         run_script("compare", config, tmp_path / "run", dry_run=False)
     forest = teaching.load_teacher(Experiment(config), tmp_path)
     assert forest.fingerprint() != fingerprint and len(forest.member_outputs(x)) == 5
+
+
+@pytest.mark.slow
+def test_the_other_commands_ask_a_function(
+    module, casp_config, tmp_path, run_script, capsys, eagerly
+):
+    config = casp_config
+    config.teacher.function = "own_teachers:line"
+    run_script("train_teacher", config, tmp_path / "run")  # It is there already.
+    assert not (tmp_path / "run/teacher").exists()
+    run_script("distill", config, tmp_path / "run")
+    run_script("evaluate", config, tmp_path / "run")
+    printed = capsys.readouterr().out
+    (scores,) = set(re.findall(r"^teacher: validation (rmse .*)$", printed, re.M))
+    run_script("headroom", config, tmp_path / "run", steps=4)
+    assert f"teacher: validation {scores}" in capsys.readouterr().out
+    run_script("reinforce", config, tmp_path / "run", epochs=2)
+    run_script("reinforce", config, tmp_path / "run", verify=20)
+    run_script("distill", config, tmp_path / "student", replay=str(tmp_path / "run/replay"))
+    assert (tmp_path / "student/export").is_dir()
 
 
 def test_estimators_of_classes_are_calibrated_and_asked_once(module, digits_config, tmp_path):

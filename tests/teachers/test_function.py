@@ -320,8 +320,11 @@ def test_a_distiller_learns_as_from_a_network_that_answers_the_same():
     made = [distiller(each) for each in (ecl_tf.Ensemble(network, "categorical"), function)]
     with pytest.warns(UserWarning, match="jit_compile"):
         made[1].compile("sgd", jit_compile=True)
+    graph = FunctionTeacher(tf.function(lambda x: x @ weights), "categorical", X, "logits")
+    made.append(distiller(graph, jit_compile=True))
     logs = [each.fit(X, batch_size=24, epochs=2, verbose=0).history for each in made]
     np.testing.assert_allclose(logs[0]["divergence"], logs[1]["divergence"], rtol=1e-5)
+    np.testing.assert_allclose(logs[0]["divergence"], logs[2]["divergence"], rtol=1e-4)
     for one, two in zip(made[0].get_weights()[:4], made[1].get_weights()[:4], strict=True):
         np.testing.assert_allclose(one, two, atol=1e-6)
     uncertain = ecl_tf.samplers.Uncertain("Mixup", candidates=2)
