@@ -197,8 +197,8 @@ class Recording:
         together = keras.tree.map_structure(lambda *leaves: tf.concat(leaves, 0), *inputs)
         parts = {name: tf.split(tensor, len(drawn)) for name, tensor in self._ask(together).items()}
         return [
-            self.example(*each, answered={name: part[place] for name, part in parts.items()})
-            for place, each in enumerate(drawn)
+            self.example(step, identities, samples, {n: part[place] for n, part in parts.items()})
+            for place, (step, identities, samples) in enumerate(drawn)
         ]
 
     def example(self, step, identities, samples, answered=None):
