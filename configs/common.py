@@ -38,6 +38,7 @@ def experiment(choices, **settings):
     """
     teacher = {
         "calibrate": False,
+        "function": placeholder(str),
         "inference_form": placeholder(str),
         "members_per_step": placeholder(int),
         **settings.pop("teacher"),

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ecl_tf import _checks, _validation_scores
 from ecl_tf._internal import batches, endless, finite, replicas, require
+from ecl_tf.teachers.function import explaining
 
 _COUNTS = ("steps_per_epoch", "validation_steps", "validation_batch_size")  # Of Keras's `fit`.
 
@@ -46,8 +47,11 @@ class Loops(keras.Model):
         callbacks = finite.stop_before(callbacks, self)
         self._mode = "test"
         try:
-            explaining = _checks.rows.explaining_fixed_rows(self._networks())
-            with contextlib.nullcontext() if self._is_fitting else explaining:
+            of_rows = _checks.rows.explaining_fixed_rows(self._networks())
+            with (
+                contextlib.nullcontext() if self._is_fitting else of_rows,
+                explaining(self.teacher),
+            ):
                 return super().evaluate(
                     x, y, batch_size, verbose, sample_weight, steps, callbacks, **kwargs
                 )
@@ -152,6 +156,7 @@ class Loops(keras.Model):
             with (
                 replicas.explaining_a_lost_worker(),
                 _checks.rows.explaining_fixed_rows(self._networks()),
+                explaining(self.teacher),
             ):
                 history = super().fit(
                     x,

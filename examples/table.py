@@ -1,7 +1,7 @@
 """A table, and a teacher of scikit-learn.
 
 A forest that is already trained teaches a small network. You learn how to teach with something
-that is no Keras model: subclass `ecl_tf.Teacher`. The student needs rows, and no labels.
+that is no Keras model. The student needs rows, and no labels.
 
     python examples/table.py
 
@@ -16,32 +16,11 @@ The table is easy: labels teach as well as the forest does, and samples beyond t
 """
 
 import keras
-import numpy as np
-import tensorflow as tf
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import train_test_split
 
 import ecl_tf
-
-
-class Forest(ecl_tf.Teacher):
-    """Any scikit-learn classifier that has `predict_proba`."""
-
-    def __init__(self, classifier):
-        super().__init__("categorical")
-        self.classifier = classifier
-
-    def member_outputs(self, inputs):
-        logits = tf.numpy_function(self.log_probabilities, [inputs], tf.float32)
-        # numpy_function forgets the shape.
-        return [tf.ensure_shape(logits, (inputs.shape[0], len(self.classifier.classes_)))]
-
-    def log_probabilities(self, rows):
-        # Where no tree votes for a class the forest says 0, and no student can reach log 0.
-        probabilities = np.maximum(self.classifier.predict_proba(rows), 1e-3)
-        return np.log(probabilities).astype("float32")
-
 
 keras.utils.set_random_seed(0)
 x, y = load_breast_cancer(return_X_y=True)
@@ -49,7 +28,9 @@ x, test_x, y, test_y = train_test_split(x, y, test_size=300, random_state=0, str
 # Mixing adds up columns of different units, so they get a common one first.
 mean, stddev = x.mean(0), x.std(0)
 x, test_x = (((rows - mean) / stddev).astype("float32") for rows in (x, test_x))
-teacher = Forest(ExtraTreesClassifier(100, random_state=0).fit(x, y))
+forest = ExtraTreesClassifier(100, random_state=0).fit(x, y)
+# Where no tree votes for a class the forest says 0, and no student can reach log 0.
+teacher = ecl_tf.teachers.from_estimator(forest, "categorical", x, least_probability=1e-3)
 
 print(f"{'on held-out rows':22} {'accuracy':>9} {'NLL, nats':>9}")
 print(f"{'majority class':22} {test_y.mean():9.1%}")

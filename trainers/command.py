@@ -15,6 +15,7 @@ path of a file.
 """
 
 import importlib
+import os
 import sys
 
 COMMANDS = (
@@ -29,6 +30,8 @@ def main():
     if name in ("-h", "--help"):
         print(__doc__.strip())
         return
+    # Modules that a config names may be in the current directory, as for `python -m`.
+    sys.path.append(os.getcwd())
     from . import command_line  # Only now, so that help is quick.
 
     if name not in COMMANDS:

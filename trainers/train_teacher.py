@@ -33,7 +33,7 @@ def main(_):
         teacher = teaching.train_teacher(experiment, workdir, directory)
         kind = teacher.output_kind
         if getattr(kind, "stddev", 1.0) is not None:  # Of points the ensemble alone has a spread.
-            members = enumerate(teacher.members)
+            members = enumerate(getattr(teacher, "members", []))  # Of networks.
             named = {f"member {n}": ecl_tf.Ensemble([member], kind) for n, member in members}
             experiment.tell_scores(named, "validation")
         evaluation.keep_teacher(workdir, quality.of_teacher(experiment, teacher))

@@ -28,10 +28,7 @@ def require_fit(asked, inputs=None):
         probabilities.require_logits(output, own, "student", inputs)
     teacher.check_members(inputs)
     ranges.require_equal(with_roles(asked))
-    for member in getattr(teacher, "members", []):
-        of_member = symbolic.shape_for(teacher.output_kind, member, "teacher", inputs)
-        if of_member is None:
-            continue
+    for name, of_member in _raw_shapes(teacher, inputs):
         teacher.output_kind.validate(of_member, "teacher")
         if teacher.output_kind.family != output.family:
             raise ValueError(
@@ -44,10 +41,20 @@ def require_fit(asked, inputs=None):
         if sizes[0] != sizes[1]:
             raise ValueError(
                 f"Teacher and student don't fit each other: the teacher "
-                f"({member.name!r}) gives {sizes[0]} classes or target dimensions, the "
+                f"({name!r}) gives {sizes[0]} classes or target dimensions, the "
                 f"student {sizes[1]}. Change the size of the student's last layer."
             )
-        _positions(of_member, shape, member.name)
+        _positions(of_member, shape, name)
+
+
+def _raw_shapes(teacher, inputs):
+    """Names and shapes of the members' raw outputs, as far as they are known."""
+    if teacher.raw_shape is not None:
+        yield teacher.name, teacher.raw_shape
+    for member in getattr(teacher, "members", []):
+        shape = symbolic.shape_for(teacher.output_kind, member, "teacher", inputs)
+        if shape is not None:
+            yield member.name, shape
 
 
 def _positions(there, here, name):

@@ -126,9 +126,15 @@ def _of_cell(workdir, name):
 
 def _home(workdir, cell):
     """Where cells of equal data and teacher settings have their teacher."""
-    of_teacher = [cell.get(key) for key in ("seed", "output", "data", "teacher")]
-    described = json.dumps(of_teacher, default=lambda section: section.to_dict())
+    of_teacher = [_plain(cell.get(key)) for key in ("seed", "output", "data", "teacher")]
+    if "function" in of_teacher[-1] and of_teacher[-1]["function"] is None:
+        del of_teacher[-1]["function"]  # Directories of versions without it stay theirs.
+    described = json.dumps(of_teacher)
     return workdir / "teachers" / hashlib.sha256(described.encode()).hexdigest()[:12]
+
+
+def _plain(section):
+    return section.to_dict() if hasattr(section, "to_dict") else section
 
 
 def _settings(experiment):

@@ -38,6 +38,7 @@ class Experiment:
     Attributes:
         config: the `settings.Settings`.
         splits: the `ecl_tf.data.Splits`.
+        whole_splits: the same, where a rehearsal shortens `splits`.
         output: the `ecl_tf.outputs.Output` of the networks.
         score_name: the metric that decides.
 
@@ -54,6 +55,7 @@ class Experiment:
             output = outputs.get(config.output)
         with refusals.blaming("config.data", config.data):
             self.splits = data.load(**config.data) if splits is None else splits
+        self.whole_splits = self.splits
         self.config = config = _resolved(config, int(self.splits.train.cardinality()))
         self.output = self._in_target_units(output)
         self.score_name = config.score

@@ -106,7 +106,8 @@ class Rehearsal:
         self._costs: dict[str, _Cost] = {}
         self._members: dict[str, keras.Model] = {}
         self._planned: set[pathlib.Path] = set()
-        self._data: tuple[str, Any] = ("", None)
+        # The settings of the data that was read last, its splits, and these shortened.
+        self._data: tuple[str, Any, Any] = ("", None, None)
         self._parts_of_validation = 1.0
 
     @contextlib.contextmanager
@@ -146,8 +147,8 @@ class Rehearsal:
         if experiment.splits is not self._data[1]:
             rows = int(experiment.splits.validation.cardinality())
             self._parts_of_validation = max(rows / _VALIDATION_ROWS, 1.0)
-            self._data = described, _shortened(experiment.splits)
-            experiment.splits = self._data[1]
+            self._data = described, experiment.splits, _shortened(experiment.splits)
+        experiment.splits = self._data[2]
         return experiment
 
     def teacher(
@@ -196,11 +197,13 @@ class Rehearsal:
     ) -> ecl_tf.Teacher:
         """Loads a teacher as `teaching.load_teacher` does; the arguments are the same."""
         blame: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-        described = experiment.config.teacher.pretrained
+        section = experiment.config.teacher
         if directory is not None:
             blame = refusals.blaming("--teacher", str(directory))
-        elif described is not None:
-            blame = refusals.blaming("config.teacher.pretrained", described)
+        elif section.function is not None:
+            blame = refusals.blaming("config.teacher.function", section.function)
+        elif section.pretrained is not None:
+            blame = refusals.blaming("config.teacher.pretrained", section.pretrained)
         with blame:
             return teaching.load_teacher(experiment, workdir, directory)
 
@@ -389,7 +392,12 @@ def _kind(experiment, section, **arguments):
     described = {
         "data": [repr(experiment.splits.input_shape), experiment.splits.event_size],
         "output": experiment.output,
-        "teacher": [config.teacher.network, config.teacher.members, config.teacher.pretrained],
+        "teacher": [
+            config.teacher.network,
+            config.teacher.members,
+            config.teacher.pretrained,
+            config.teacher.function,
+        ],
         "network": section.network,
         "train": [train.batch_size, train.optimizer, train.schedule, train.steps_per_execution],
         **arguments,

@@ -202,6 +202,12 @@ class Teacher:
         labels: how the labels of its training are softened or mixed; not at all by default.
         pretrained: None by default, or the arguments of `ecl_tf.pretrained.load`; a sequence
             of them is an ensemble.
+        function: None by default, or "module:function" of yours; a dict of that as `name` and of
+            further arguments, if it has any. It is called with the `ecl_tf.data.Splits`, and
+            returns an `ecl_tf.Teacher`, Keras models, fitted estimators as
+            `ecl_tf.teachers.from_estimator` takes them, or functions as a `FunctionTeacher`
+            does. It has to give the same teacher each time: one that is loaded, or fitted with a
+            fixed seed.
     """
 
     members: Count = 1
@@ -212,6 +218,7 @@ class Teacher:
     train: Train | None = None
     labels: Labels = Labels()
     pretrained: dict[str, Any] | tuple[dict[str, Any], ...] | None = None
+    function: str | dict[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

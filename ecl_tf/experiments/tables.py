@@ -48,7 +48,8 @@ def rows(results):
     header += [*([_DIVERGENCE] if has_divergences(results) else []), *costs]
     teacher = [with_interval(mean(results, "teacher", m)) for m in metrics]
     teacher += [""] * (len(header) - 1 - len(metrics))
-    found = [header, [f"teacher, {results['teacher_weights']:,} weights", *teacher]]
+    weights = results["teacher_weights"]  # A function has none.
+    found = [header, [f"teacher, {weights:,} weights" if weights else "teacher", *teacher]]
     for method, keys in results["final"].items():
         label = results["runs"][keys[0]]["label"]
         row = [f"{method} ({label})" if label else method]

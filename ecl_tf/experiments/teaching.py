@@ -3,26 +3,32 @@
 import functools
 import json
 import pathlib
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 import ecl_tf
 from ecl_tf import data, outputs, teachers
-from ecl_tf._internal import files, finite, identity, keras_files, ranges, symbolic
+from ecl_tf._internal import build, files, finite, identity, keras_files, ranges, symbolic
 from ecl_tf.experiments import fits, fitting, jobs, progress, refusals, strategies, work_directory
 from ecl_tf.experiments.experiment import Experiment, save_model
 from ecl_tf.teachers import pretrained
 
+# What users' functions made in this process, by their arguments and the data's: the rehearsal's
+# teacher is that of the run after it.
+_made: dict[str, Any] = {}
 _TRAINED_AGAIN = "Delete it: `ecl-tf train-teacher` then trains this member again."
 
 
 def train_teacher(
     experiment: Experiment, workdir: pathlib.Path, directory: str | pathlib.Path | None = None
-) -> ecl_tf.Ensemble:
+) -> ecl_tf.Teacher:
     """Trains the members of the teacher that are not in the work directory yet.
 
-    A teacher of a `directory`, or of config.teacher.pretrained, is only loaded.
+    A teacher of a `directory`, of config.teacher.pretrained or of config.teacher.function is only
+    loaded.
 
     Args:
         experiment: the `Experiment`.
@@ -30,7 +36,7 @@ def train_teacher(
         directory: of another teacher's .keras files; None, the default, for the experiment's.
 
     Returns:
-        The `ecl_tf.Ensemble` of all members.
+        The `ecl_tf.Ensemble` of all members, or the teacher of config.teacher.function.
     """
     section = experiment.config.teacher
     if is_trained_here(experiment, directory):
@@ -73,12 +79,18 @@ def is_trained_here(experiment: Experiment, directory: str | pathlib.Path | None
         ValueError: if it would have to be, and config.teacher does not say how.
     """
     section = experiment.config.teacher
-    if directory is not None or section.pretrained is not None:
+    if section.function is not None and section.pretrained is not None:
+        raise ValueError(
+            "config.teacher has both `function` and `pretrained`, which are two teachers. Set one "
+            "of them to None."
+        )
+    if directory is not None or section.pretrained is not None or section.function is not None:
         return False
     if section.network is None or section.train is None:
         raise ValueError(
             "config.teacher has no `network` and `train` to make a teacher of. Give them, or "
-            "config.teacher.pretrained, or the directory of a teacher: --teacher."
+            "config.teacher.pretrained, config.teacher.function, or the directory of a teacher: "
+            "--teacher."
         )
     return True
 
@@ -90,8 +102,8 @@ def member_path(workdir: pathlib.Path, number: int) -> pathlib.Path:
 
 def load_teacher(
     experiment: Experiment, workdir: pathlib.Path, directory: str | pathlib.Path | None = None
-) -> ecl_tf.Ensemble:
-    """The ensemble of a directory, of config.teacher.pretrained, or of the work directory.
+) -> ecl_tf.Teacher:
+    """The teacher of a directory, of config.teacher, or of the work directory.
 
     Args:
         experiment: the `Experiment`.
@@ -103,6 +115,8 @@ def load_teacher(
     """
     section = experiment.config.teacher
     scope = strategies.current().scope  # In it every replica gets its own copy.
+    if directory is None and section.function is not None:
+        return _of_function(experiment)
     if directory is None and section.pretrained is not None:
         of_data = {"input_shape": experiment.splits.input_shape, "output": experiment.output}
         found = section.pretrained
@@ -240,6 +254,64 @@ def ensemble(experiment: Experiment, members: list[keras.Model]) -> ecl_tf.Ensem
     if experiment.config.teacher.calibrate:
         return _calibrated(experiment, teacher)
     return teacher
+
+
+def _of_function(experiment):
+    """The teacher that config.teacher.function makes."""
+    section, splits, output = experiment.config.teacher, experiment.splits, experiment.output
+    made = _call(section.function, experiment)
+    several = list(made) if isinstance(made, (list, tuple)) else [made]
+    is_teacher = isinstance(made, ecl_tf.Teacher)
+    if not is_teacher and several and all(isinstance(each, keras.Model) for each in several):
+        return ensemble(experiment, several)
+    for name in ("inference_form", "members_per_step"):
+        if getattr(section, name) is not None:
+            raise ValueError(
+                f"config.teacher.{name} is of networks of Keras, and config.teacher.function gives "
+                f"something else. Leave it out: --config.teacher.{name}=None."
+            )
+    teacher = made if is_teacher else _of_predictions(experiment, made)
+    family = teacher.output_kind.family
+    if family != output.family:
+        raise ValueError(
+            f"The teacher {teacher.name!r} has the output {teacher.output_kind!r}, and "
+            f"config.output is {output!r}. Make it of the same family."
+        )
+    if teacher.raw_shape is not None:
+        size = teacher.output_kind.event_size(teacher.raw_shape)
+        fits.require(f"teacher {teacher.name!r}", {}, size, splits, output)
+    return _calibrated(experiment, teacher) if section.calibrate else teacher
+
+
+def _call(described, experiment):
+    """What a user's function makes of an experiment's splits, once in a process."""
+    arguments = {"name": described} if isinstance(described, str) else dict(described)
+    key = json.dumps([arguments, experiment.config.data], sort_keys=True, default=repr)
+    if key not in _made:
+        name = arguments.pop("name", None)
+        if ":" not in str(name):
+            raise ValueError(
+                "config.teacher.function names a function of yours, 'module:function'; got "
+                f"{name!r}."
+            )
+        _made[key] = build.call_by_name("teacher", {}, name, arguments, experiment.whole_splits)
+    return _made[key]
+
+
+def _of_predictions(experiment, made):
+    """The teacher of estimators or functions, which is shown validation rows."""
+    output = experiment.output
+    batches = list(data.evaluation_batches(experiment.splits.validation))
+    x, y = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
+    each = list(made.values()) if isinstance(made, dict) else made
+    each = list(each) if isinstance(each, (list, tuple)) else [each]
+    of_numbers = output.family == "normal"
+    if each and all(hasattr(one, "predict") or hasattr(one, "predict_proba") for one in each):
+        return teachers.from_estimator(made, output, x, y if of_numbers else None)
+    stddev = None
+    if of_numbers and each and all(map(callable, each)):
+        stddev = teachers.estimator.residuals(each, x, y)
+    return teachers.FunctionTeacher(made, output, x, stddev=stddev)
 
 
 def _calibrated(experiment, teacher):

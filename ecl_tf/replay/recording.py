@@ -1,5 +1,7 @@
 """Writes a store: a teacher's answers for every sample of some passes over the training set."""
 
+import collections
+import concurrent.futures
 import functools
 import itertools
 import math
@@ -32,6 +34,7 @@ from ecl_tf.samplers import suitable
 from ecl_tf.samplers.fields import described
 
 _GOLDEN_SECTION = 0.6180339887498949
+_FUNCTION_ROWS = 2048  # A function is asked about at a time.
 PART_STEPS = 50  # A shard is written in parts of so many: a kill may cost one.
 
 
@@ -103,6 +106,8 @@ class Recording:
             finite.require_weights(member, "teacher")
         asked = [("teacher", member) for member in members]
         own_inputs.require_fit(prepared, asked)
+        if self.teacher.raw_shape is not None:  # One that knows without members what it takes.
+            self.teacher.check_members(batches.specs(prepared))
         inputs, *_ = self.rows(tf.range(min(batch_size, self.rows.count)))
         if prepare is not None:
             inputs = prepare(inputs, random.fold_in(seed, 1))
@@ -136,6 +141,11 @@ class Recording:
         self._mark = bytes.fromhex(identity.fingerprint_of_record(self.plan))[:8]
         self._draw = draws.drawing(self.rows, self.sampler, prepare, seed, networks)
         self._answer = tf.function(self._answer_of, autograph=False)
+        # How many steps a teacher is asked about at once, and how many times at a time.
+        self.group, self.threads = 1, 1
+        if isinstance(self.teacher, teachers.FunctionTeacher):
+            self.group = max(_FUNCTION_ROWS // batch_size, 1)
+            self.threads = self.teacher.threads
         members = getattr(self.teacher, "members", [])
         if any(symbolic.inputs_of(member) is None for member in members):
             _, _, samples = next(iter(self.drawn()))
@@ -161,10 +171,22 @@ class Recording:
         output = self.teacher.output_kind
         return self.compact.encode(output.combine(raws), output.uncertainty(raws))
 
-    def answer(self, step, identities, samples):
-        """The fields of a step, as arrays; raises if the teacher gave no finite answer."""
+    def _ask(self, inputs):
+        with teachers.function.explaining(self.teacher):
+            return self._answer(inputs)
+
+    def answer(self, step, identities, samples, answered=None):
+        """The fields of a step, as arrays; raises if the teacher gave no finite answer.
+
+        Args:
+            step: its number.
+            identities: of its rows.
+            samples: that were drawn from these.
+            answered: the fields of the teacher's answers; None, the default, asks it.
+        """
         held = draws.fields_of(samples) if self.holds_samples else {}
-        fields = {"identities": identities, **held, **self._answer(samples.inputs)}
+        answered = self._ask(samples.inputs) if answered is None else answered
+        fields = {"identities": identities, **held, **answered}
         arrays = {name: tensor.numpy() for name, tensor in fields.items()}
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -175,11 +197,27 @@ class Recording:
                 )
         return arrays
 
-    def example(self, step, identities, samples):
-        """A step's record, serialized."""
+    def examples(self, drawn):
+        """The records of some steps, serialized, of which the teacher is asked at once.
+
+        Args:
+            drawn: a list of what `drawn` yields.
+        """
+        if len(drawn) == 1:
+            return [self.example(*drawn[0])]
+        inputs = [samples.inputs for _, _, samples in drawn]
+        together = keras.tree.map_structure(lambda *leaves: tf.concat(leaves, 0), *inputs)
+        parts = {name: tf.split(tensor, len(drawn)) for name, tensor in self._ask(together).items()}
+        return [
+            self.example(step, identities, samples, {n: part[place] for n, part in parts.items()})
+            for place, (step, identities, samples) in enumerate(drawn)
+        ]
+
+    def example(self, step, identities, samples, answered=None):
+        """A step's record, serialized; `answer` has the arguments."""
         features = {
             name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[array.tobytes()]))
-            for name, array in self.answer(step, identities, samples).items()
+            for name, array in self.answer(step, identities, samples, answered).items()
         }
         features["plan"] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[self._mark]))
         features["step"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[int(step)]))
@@ -314,6 +352,10 @@ def record(
     not there; the same call continues a recording that was killed. `manifest.json`, written at the
     end, has the hashes of the data, of the networks' weights, and of all shards.
 
+    An `ecl_tf.teachers.FunctionTeacher` is asked about 2,048 rows at a time, whatever the batch
+    size: most functions take hardly longer for many rows than for a few, and spread many over the
+    processors. If it allows several `threads`, as many such groups are under way.
+
     Several workers, each of which makes the same call with a number of its own, write different
     shards of one directory, and need not know of each other.
 
@@ -325,7 +367,7 @@ def record(
         worker: the number of this worker, 0 by default.
         workers: how many there are, 1 by default.
         verbose: as Keras's: 0 is silent, "auto" (the default) and 1 a moving bar, 2 a line a
-            shard.
+            shard. Both tell the time that is left.
         **settings: the other arguments of `Recording`: `output`, `sampler`, `prepare`,
             `batch_size=64`, `epochs=10`, `seed=0`, `top_k=10`, `shards=8`, `about`.
 
@@ -368,11 +410,16 @@ def record(
     begun = {number: _parts(recording, directory, number) for number in mine}
     total = sum(last - first for first, last in map(recording.shard_steps, mine))
     progress = keras.utils.Progbar(total, unit_name="step", verbose=int(verbose in ("auto", 1)))
+    steps_left = {number: recording.shard_steps(number)[1] - begun[number][0] for number in mine}
+    started, to_answer = time.monotonic(), sum(steps_left.values())
     for written, number in enumerate(mine, 1):
         step, paths = begun[number]
         _write_shard(recording, directory, number, step, paths, progress)
+        steps_left[number] = 0
         if verbose == 2:
-            print(f"[shard {written}/{len(mine)}]", flush=True)
+            still = sum(steps_left.values())
+            each = (time.monotonic() - started) / max(to_answer - still, 1)
+            print(f"[shard {written}/{len(mine)}] about {still * each:,.0f} s left", flush=True)
     names = manifest.shard_names(recording.plan)
     if not all((directory / name).exists() for name in names):
         return False
@@ -416,13 +463,15 @@ def _write_shard(recording, directory, number, step, paths, progress):
     first, last = recording.shard_steps(number)
     target = directory / manifest.shard_name(number, recording.shards)
     progress.add(step - first)
-    drawn = iter(recording.drawn(step))
+    groups = _grouped(itertools.islice(recording.drawn(step), last - step), recording.group)
+    made = _in_order(recording.examples, groups, recording.threads)
+    examples = itertools.chain.from_iterable(made)
     while step < last:
         end = min(step + PART_STEPS, last)
         path = target.with_name(f"{target.stem}.part-{step:09d}-{end:09d}")
         with files.whole(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
-            for _ in range(step, end):
-                writer.write(recording.example(*next(drawn)))
+            for example in itertools.islice(examples, end - step):
+                writer.write(example)
                 progress.add(1)
         paths.append(path)
         step = end
@@ -433,6 +482,32 @@ def _write_shard(recording, directory, number, step, paths, progress):
                     shutil.copyfileobj(part, file)
     for path in paths:
         path.unlink()
+
+
+def _grouped(items, size):
+    """Lists of so many items, one after another; the last one has what is left."""
+    items = iter(items)
+    while group := list(itertools.islice(items, size)):
+        yield group
+
+
+def _in_order(function, items, threads):
+    """Yields what a function makes of items, in their order, of so many at a time."""
+    if threads == 1:
+        yield from map(function, items)
+        return
+    pool = concurrent.futures.ThreadPoolExecutor(threads)
+    try:
+        # Twice as many are begun, so that no thread waits for one that takes long.
+        waiting = collections.deque(
+            pool.submit(function, item) for item in itertools.islice(items, 2 * threads)
+        )
+        while waiting:
+            made = waiting.popleft().result()
+            waiting.extend(pool.submit(function, item) for item in itertools.islice(items, 1))
+            yield made
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def estimate(
@@ -453,25 +528,26 @@ def estimate(
         **settings: as in `record`.
 
     Returns:
-        A dict: `rows` and `bytes` in all, `bytes_per_row`, and the teacher's `seconds` in all.
+        A dict: `rows` and `bytes` in all, `bytes_per_row`, and the teacher's `seconds` in all, in
+        one thread.
     """
     recording = Recording(teacher, x, y, **settings)
     sizes, seconds = [], []
-    drawing = iter(recording.drawn())
+    groups = _grouped(itertools.islice(recording.drawn(), recording.steps), recording.group)
     for _ in range(1 + steps):
         begun = time.perf_counter()
-        drawn = next(drawing, None)
-        if drawn is None:
+        group = next(groups, None)
+        if group is None:
             break
         if not recording.holds_samples:  # Otherwise the teacher is asked for them.
             begun = time.perf_counter()
-        sizes.append(len(recording.example(*drawn)) + 16)  # TFRecord's frame.
-        seconds.append(time.perf_counter() - begun)
+        sizes += [len(example) + 16 for example in recording.examples(group)]  # TFRecord's frame.
+        seconds.append((time.perf_counter() - begun) / len(group))
     rows = recording.steps * recording.batch_size
     each = float(np.mean(sizes))
     return {
         "rows": rows,
         "bytes": int(each * recording.steps),
         "bytes_per_row": each / recording.batch_size,
-        "seconds": float(np.median(seconds[1:])) * recording.steps,
+        "seconds": float(np.median(seconds[1:] or seconds)) * recording.steps,
     }

@@ -4,13 +4,17 @@ from ecl_tf.teachers import pretrained
 from ecl_tf.teachers.answers import as_logits
 from ecl_tf.teachers.calibration import calibrated
 from ecl_tf.teachers.ensemble import Ensemble, Teacher, get, residual_stddev
+from ecl_tf.teachers.estimator import from_estimator
+from ecl_tf.teachers.function import FunctionTeacher
 from ecl_tf.teachers.inference import inference_form
 
 __all__ = [
     "Ensemble",
+    "FunctionTeacher",
     "Teacher",
     "as_logits",
     "calibrated",
+    "from_estimator",
     "get",
     "inference_form",
     "pretrained",

@@ -11,7 +11,7 @@ from scipy import optimize
 
 from ecl_tf import outputs
 from ecl_tf._internal import finite, labelled, probabilities
-from ecl_tf.teachers.ensemble import Ensemble, get
+from ecl_tf.teachers.ensemble import Teacher, get
 
 _LOWEST, _HIGHEST = 1 / 20, 20.0
 
@@ -23,8 +23,8 @@ def calibrated(
     *,
     output: str | dict | outputs.Output = "categorical",
     batch_size: int = 256,
-) -> Ensemble:
-    """An ensemble of the same members, at the temperature that held-out labels speak for.
+) -> Teacher:
+    """A teacher of the same members, at the temperature that held-out labels speak for.
 
     Distributions p are replaced by p^(1/T), normalised: every member's by softmax(logits / T) or
     sigmoid(logits / T), a Gaussian ensemble's by that with T times the variance. T is the one
@@ -33,19 +33,20 @@ def calibrated(
     what is corrected here need not be corrected in every student.
 
     Args:
-        teacher: a `keras.Model`, a sequence of them, or an `ecl_tf.Ensemble`.
+        teacher: a `keras.Model`, a sequence of them, an `ecl_tf.Ensemble`, or an
+            `ecl_tf.teachers.FunctionTeacher`.
         x: inputs, or a batched `tf.data.Dataset` of (inputs, labels), whose weights, if there
             are any, have no say. Not the data that the members were trained on: they are too
             sure of themselves there.
         y: labels, as `fit` takes them, in the units that the members predict; None, the
             default, where `x` is a dataset. A few hundred rows typically do.
-        output: the `ecl_tf.outputs.Output` of the members, where `teacher` is no `Ensemble`;
-            "categorical" by default.
+        output: the `ecl_tf.outputs.Output` of the members, where `teacher` is no
+            `ecl_tf.Teacher`; "categorical" by default.
         batch_size: rows of a forward pass, 256 by default.
 
     Returns:
-        The `ecl_tf.Ensemble`; its `output_kind.temperature` is T, to three digits. A warning
-        tells if there is no best one between 1/20 and 20.
+        The `ecl_tf.Ensemble`, or the `FunctionTeacher`; its `output_kind.temperature` is T, to
+        three digits. A warning tells if there is no best one between 1/20 and 20.
 
     Raises:
         ValueError: if there are no rows, no labels, or other inputs than the members', one
@@ -65,31 +66,33 @@ def calibrated(
     teachers should be calibrated before their students learn is this project's addition.
     """
     teacher = get(teacher, output)
-    if not isinstance(teacher, Ensemble):
-        raise TypeError(
-            f"calibrated takes Keras models or an ecl_tf.Ensemble; got {teacher!r}. Give the "
-            "output of such a teacher the temperature itself, e.g. output.tempered(0.8)."
-        )
-    x = labelled.dataset("calibrated", x, y, batch_size, teacher.members)
-    for member in teacher.members:
+    teacher.with_output(teacher.output_kind)  # Of a user's own teacher, which has none, it raises.
+    networks = getattr(teacher, "members", [teacher])
+    x = labelled.dataset("calibrated", x, y, batch_size, networks)
+    for member in networks:
         finite.require_weights(member, "teacher")
     batches = [(_answered(teacher, inputs), labels) for inputs, labels, *_ in x]
     if not batches:
         raise ValueError("calibrated got no rows; give it held-out inputs and labels.")
     rows = tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *batches)
-    for member, raw in zip(teacher.members, rows[0], strict=True):
+    for number, raw in enumerate(rows[0]):
         if probabilities.rows_that_look_like(teacher.output_kind, raw):
-            raise probabilities.refusal(probabilities.OF_CLASSES, member, "teacher")
-    output = _fitted(teacher.output_kind, *rows)
-    own = {name: getattr(teacher, name) for name in ("name", "answer", "members_per_step")}
-    return Ensemble(teacher.members, output, **own)
+            raise probabilities.refusal(
+                probabilities.OF_CLASSES, _network(teacher, number), "teacher"
+            )
+    return teacher.with_output(_fitted(teacher.output_kind, *rows))
+
+
+def _network(teacher, number):
+    """The network of a member, or the teacher itself where it has none."""
+    return getattr(teacher, "members", {number: teacher})[number]
 
 
 def _answered(teacher, inputs):
     """The members' raw tensors, all of them numbers."""
     raws = teacher.member_outputs(inputs)
-    for member, raw in zip(teacher.members, raws, strict=True):
-        finite.require_answers(raw, f"teacher {member.name!r}", inputs)
+    for number, raw in enumerate(raws):
+        finite.require_answers(raw, f"teacher {_network(teacher, number).name!r}", inputs)
     return raws
 
 

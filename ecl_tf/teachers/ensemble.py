@@ -107,6 +107,22 @@ class Teacher(keras.Model):
         """Returns the `ecl_tf.outputs.Uncertainty`, aleatoric and epistemic parts."""
         return self.output_kind.uncertainty(self.member_outputs(inputs))
 
+    def with_output(self, output: outputs.Output) -> "Teacher":
+        """Returns a teacher that answers the same, which stands for another `output`.
+
+        Raises:
+            TypeError: of a teacher of a user's own, which has to be made with that output.
+        """
+        raise TypeError(
+            f"{self!r} can't be given another output. Make it with that output, e.g. with the "
+            "temperature that its answers should have: output.tempered(0.8)."
+        )
+
+    @property
+    def raw_shape(self) -> tuple[int | None, ...] | None:
+        """The shape of a member's raw output, None for the rows; None where it is not known."""
+        return None
+
     def fingerprint(self) -> str:
         """A hash of the networks' weights, by which results and stores know their teacher."""
         return identity.fingerprint_of_models(getattr(self, "members", [self]))
@@ -315,6 +331,10 @@ class Ensemble(Teacher):
         if not isinstance(output, outputs.Joint):
             answered = symbolic.only(answered, f"teacher {self.name!r}")
         return answers.raw_of(output, answers.by_part(self.answer, output), answered)
+
+    def with_output(self, output: outputs.Output) -> "Ensemble":
+        own = {name: getattr(self, name) for name in ("name", "answer", "members_per_step")}
+        return Ensemble(self.members, output, **own)
 
     def member_outputs(self, inputs: Any) -> list:
         return [self._member_output(number, inputs) for number in range(len(self.members))]

@@ -2,9 +2,12 @@
 
 import dataclasses
 import functools
+import importlib
 import io
 import pathlib
+import re
 import shutil
+import sys
 
 import keras
 import numpy as np
@@ -12,11 +15,13 @@ import pytest
 import scipy.optimize
 from by_hand import assert_arrays
 from scipy import special, stats
-from tiny import rows
+from sklearn import naive_bayes
+from sklearn.linear_model import LinearRegression
+from tiny import rows, untuned
 
 import ecl_tf
 from ecl_tf import outputs
-from ecl_tf.experiments import distillation, teaching, work_directory
+from ecl_tf.experiments import distillation, rehearsal, teaching, work_directory
 from ecl_tf.experiments.experiment import Experiment
 
 softmax = functools.partial(special.softmax, axis=-1)
@@ -301,3 +306,139 @@ def test_networks_for_other_data_are_refused_by_name(digits_config, tmp_path, su
     with subtests.test("NaN"), pytest.raises(ValueError, match=r"scores .*nll.* of net on .* NaN"):
         nan = np.float32("nan")
         experiment.tell_scores({"net": lambda x: np.full((len(x), 10), nan)}, "validation")
+
+
+# config.teacher.function
+
+MODULE = """
+import numpy as np
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import LinearRegression
+from sklearn.naive_bayes import GaussianNB
+
+import ecl_tf
+
+calls = []
+
+
+def rows(splits):
+    x, y = splits.train_rows
+    return np.asarray(x).reshape(len(x), -1), np.asarray(y).ravel()
+
+
+def bayes(splits, var_smoothing=1e-9):
+    calls.append(int(splits.validation.cardinality()))
+    return GaussianNB(var_smoothing=var_smoothing).fit(*rows(splits))
+
+
+def line(splits):
+    return LinearRegression().fit(*rows(splits)).predict
+
+
+def forest(splits):
+    x, y = rows(splits)
+    made = RandomForestRegressor(5, random_state=0).fit(x, y)
+    return ecl_tf.teachers.from_estimator(made, ecl_tf.outputs.Normal(1), x, spread="members")
+
+
+def other_classes(splits):
+    return lambda x: np.full((len(x), 4), 0.25)
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    (tmp_path / "own_teachers.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(teaching, "_made", {})
+    monkeypatch.delitem(sys.modules, "own_teachers", raising=False)
+    return importlib.import_module("own_teachers")
+
+
+@pytest.mark.slow
+def test_a_function_makes_the_teacher_of_a_run(module, casp_config, tmp_path, run_script, capsys):
+    config = untuned(casp_config)
+    config.kd.label_weights, config.xcl.choices = (0.0,), ()
+    config.teacher.function = "own_teachers:line"
+    run_script("compare", config, tmp_path / "run", dry_run=True)
+    assert "1 x XCL" in capsys.readouterr().out and not (tmp_path / "run").exists()
+    run_script("compare", config, tmp_path / "run", dry_run=False)
+    results = work_directory.read_json(tmp_path / "run/results.json")
+    splits = Experiment(config).splits
+    (x, y), held_out = rows(splits.train), rows(splits.test)
+    line = LinearRegression().fit(x, y.ravel())
+    rmse = np.sqrt(np.mean((line.predict(held_out[0]) - held_out[1].ravel()) ** 2))
+    assert results["teacher"]["rmse"] == pytest.approx(rmse, rel=1e-4)
+    fingerprint = teaching.load_teacher(Experiment(config), tmp_path).fingerprint()
+    assert results["teacher_fingerprint"] == fingerprint
+    assert "| teacher |" in (tmp_path / "run/table.md").read_text()
+
+    # Another function is another teacher, which results tell.
+    config.teacher.function = "own_teachers:forest"
+    with pytest.raises(ValueError, match=r"settings differ: teacher\.function"):
+        run_script("compare", config, tmp_path / "run", dry_run=False)
+    forest = teaching.load_teacher(Experiment(config), tmp_path)
+    assert forest.fingerprint() != fingerprint and len(forest.member_outputs(x)) == 5
+
+
+@pytest.mark.slow
+def test_the_other_commands_ask_a_function(
+    module, casp_config, tmp_path, run_script, capsys, eagerly
+):
+    config = casp_config
+    config.teacher.function = "own_teachers:line"
+    run_script("train_teacher", config, tmp_path / "run")  # It is there already.
+    assert not (tmp_path / "run/teacher").exists()
+    run_script("distill", config, tmp_path / "run")
+    run_script("evaluate", config, tmp_path / "run")
+    printed = capsys.readouterr().out
+    (scores,) = set(re.findall(r"^teacher: validation (rmse .*)$", printed, re.M))
+    run_script("headroom", config, tmp_path / "run", steps=4)
+    assert f"teacher: validation {scores}" in capsys.readouterr().out
+    run_script("reinforce", config, tmp_path / "run", epochs=2)
+    run_script("reinforce", config, tmp_path / "run", verify=20)
+    run_script("distill", config, tmp_path / "student", replay=str(tmp_path / "run/replay"))
+    assert (tmp_path / "student/export").is_dir()
+
+
+def test_estimators_of_classes_are_calibrated_and_asked_once(module, digits_config, tmp_path):
+    digits_config.teacher.calibrate = True
+    with digits_config.unlocked(), digits_config.ignore_type():
+        digits_config.teacher.function = {"name": "own_teachers:bayes", "var_smoothing": 0.1}
+    tried = rehearsal.Rehearsal()
+    with tried.under_way():
+        tried.teacher(tried.experiment(digits_config), tmp_path)
+    experiment = Experiment(digits_config)
+    teacher = teaching.train_teacher(experiment, tmp_path)
+    assert module.calls == [int(experiment.splits.validation.cardinality())]
+    assert teacher.output_kind.temperature != 1.0
+    x, y = rows(experiment.splits.validation)
+    labels, raw = experiment.answers(teacher, "validation")
+    x_train, y_train = rows(experiment.splits.train)
+    bayes = naive_bayes.GaussianNB(var_smoothing=0.1).fit(
+        x_train.reshape(len(x_train), -1), y_train
+    )
+    accuracy = (bayes.predict(x.reshape(len(x), -1)) == y).mean()
+    assert experiment.scores(labels, raw)["accuracy"] == pytest.approx(accuracy, abs=1e-6)
+
+
+def test_functions_that_make_no_teacher_are_refused(module, digits_config, tmp_path):
+    for function, message in [
+        ("own_teachers:other_classes", r"gives 4 classes, and the data has 10"),
+        ("own_teachers:line", r"config\.teacher\.function=.*ValueError: Found array with dim 4"),
+        ("own_teachers:none", r"Unknown teacher 'own_teachers:none'"),
+        ("bayes", r"'module:function'; got 'bayes'"),
+        ({"name": "own_teachers:bayes", "alpha": 1}, r"has no arguments \['alpha'\]"),
+    ]:
+        with digits_config.unlocked(), digits_config.ignore_type():
+            digits_config.teacher.function = function
+        tried = rehearsal.Rehearsal()
+        with pytest.raises(ValueError, match=message):
+            tried.load_teacher(tried.experiment(digits_config), tmp_path)
+    digits_config.teacher.function = "own_teachers:bayes"
+    digits_config.teacher.members_per_step = 1
+    with pytest.raises(ValueError, match=r"members_per_step is of networks of Keras"):
+        teaching.train_teacher(Experiment(digits_config), tmp_path)
+    both = pretrained(digits_config, {"name": "keras", "path": "none.keras"})
+    with pytest.raises(ValueError, match="both `function` and `pretrained`"):
+        teaching.train_teacher(Experiment(both), tmp_path)

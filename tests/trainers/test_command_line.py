@@ -50,6 +50,15 @@ def test_the_commands_help_waits_for_no_library():
     assert "Trains the teacher ensemble" in text and "--checkpoint_every" in text
 
 
+def test_modules_of_the_current_directory_are_found(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "argv", ["ecl-tf", "none"])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert sys.path[-1] == str(tmp_path)
+
+
 def test_every_script_is_a_command():
     scripts = {p.stem for p in (ROOT / "trainers").glob("*.py") if "__main__" in p.read_text()}
     assert scripts - {"command"} == set(SCRIPTS)

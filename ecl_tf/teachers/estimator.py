@@ -1,0 +1,247 @@
+"""Estimators of scikit-learn's protocol as teachers: boosted trees, forests, and others."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ecl_tf import outputs
+from ecl_tf.teachers.ensemble import residual_stddev
+from ecl_tf.teachers.function import FunctionTeacher
+
+_TOLERANCE = 1e-5  # Of a prediction and the mean of its members', in units of its deviation.
+
+
+def from_estimator(
+    estimator: Any,
+    output: str | dict | outputs.Output,
+    x: Any,
+    y: Any = None,
+    *,
+    spread: str | float | Sequence[float] | None = None,
+    classes: Sequence | None = None,
+    least_probability: float = 0.0,
+    name: str = "estimator",
+) -> FunctionTeacher:
+    """A teacher of what has `predict_proba` or `predict`, as scikit-learn's estimators do.
+
+    XGBoost, LightGBM and CatBoost have them, too. Classifiers give their probabilities. A regressor
+    gives means, and needs a spread:
+
+        "residuals"  one standard deviation, measured on the held-out rows x and y
+                     (`residual_stddev`); of several estimators beside their disagreement
+        "members"    what the members of a forest differ by, row by row: those of its
+                     `estimators_`, whose mean it predicts. Of a classifier they are members with
+                     probabilities, so that both parts of the uncertainty are known
+        a number     the standard deviation, in the target's units, or one for each dimension
+
+    Inputs of several axes, such as images, are flattened to rows. A dict of columns by name becomes
+    a `pandas.DataFrame`, with the columns in the order of `feature_names_in_`.
+
+    Args:
+        estimator: fitted; or a sequence of them, which is an ensemble; or a dict from level to
+            quantile regressor, such as {0.05: low, 0.5: middle, 0.95: high}.
+        output: the `ecl_tf.outputs.Output` that is taught: "categorical", "bernoulli", or
+            `Normal(d)`.
+        x: rows of inputs, as the student gets them; to measure residuals, rows that the estimator
+            was not fitted on. See `FunctionTeacher`.
+        y: their targets, where residuals are measured; None by default.
+        spread: of a regressor, as above. None, the default, is "residuals" where y is given, and
+            otherwise the disagreement of several estimators; of classifiers their probabilities
+            alone.
+        classes: the labels in the order of the student's classes; None, the default, is 0 to
+            K - 1. The estimator's `classes_` have to be the same ones, in any order.
+        least_probability: as in `FunctionTeacher`, 0.0 by default.
+        name: of the Keras model, "estimator" by default.
+
+    Raises:
+        ValueError: if there is no such method, classes are others, or a spread is missing; and
+            whatever `FunctionTeacher` refuses.
+
+    Example:
+    >>> from sklearn.ensemble import RandomForestRegressor
+    >>> x = np.random.default_rng(0).normal(size=(100, 3)).astype("float32")
+    >>> forest = RandomForestRegressor(5, random_state=0).fit(x, x[:, 0])
+    >>> teacher = from_estimator(forest, outputs.Normal(1), x, spread="members")
+    >>> trees = np.array([tree.predict(x) for tree in forest.estimators_])
+    >>> variance = teacher.uncertainty(x).epistemic[:, 0]
+    >>> bool(np.allclose(variance, trees.var(0), atol=1e-6))
+    True
+    """
+    output = outputs.get(output)
+    settings: dict[str, Any] = {"name": name, "least_probability": least_probability}
+    if isinstance(estimator, Mapping):
+        levels = sorted(estimator)
+        by_level = [_function(estimator[level], "predict") for level in levels]
+
+        def quantiles(rows):
+            return np.stack([predict(rows) for predict in by_level], 1)
+
+        return FunctionTeacher(quantiles, output, x, "quantiles", levels=levels, **settings)
+    several = list(estimator) if isinstance(estimator, (list, tuple)) else [estimator]
+    if not several:
+        raise ValueError("from_estimator needs at least one estimator; got none.")
+    is_classifier = isinstance(output, outputs.Joint) or output.makes_probabilities is not None
+    if classes is not None and not is_classifier:
+        raise ValueError(f"classes are of classifiers, and {output!r} is of numbers. Leave it out.")
+    method = "predict_proba" if is_classifier else "predict"
+    if spread == "members":
+        functions = [
+            _of_members(each, method, _reading(output, classes, each), x) for each in several
+        ]
+        return FunctionTeacher(functions, output, x, "members", **settings)
+    functions = [_function(each, method, _reading(output, classes, each)) for each in several]
+    if is_classifier:
+        if spread is not None:
+            raise ValueError(
+                f"spread={spread!r} is for regressors; the output {output!r} takes a classifier's "
+                "probabilities. Leave it out, or say 'members'."
+            )
+        return FunctionTeacher(functions, output, x, **settings)
+    stddev: Any = spread
+    if spread in (None, "residuals"):
+        if y is None and (spread or len(several) == 1):
+            raise ValueError(
+                f"{type(several[0]).__name__} gives means, and a teacher needs a spread. Give "
+                "x and y that it was not fitted on, whose residuals are measured; or spread, a "
+                "standard deviation in the target's units; or spread='members' for a forest."
+            )
+        stddev = None if y is None else residuals(functions, x, y)
+    elif isinstance(spread, str):
+        raise ValueError(
+            f"Unknown spread {spread!r}; expected 'residuals', 'members', a number, or None."
+        )
+    return FunctionTeacher(functions, output, x, "mean", stddev=stddev, **settings)
+
+
+def residuals(functions, x, y):
+    """The standard deviation of each target that the functions' disagreement leaves over."""
+    size = 1 if np.ndim(y) == 1 else np.shape(y)[-1]
+
+    def member(function):
+        return lambda inputs, training: np.reshape(function(_arrays(inputs)), (-1, size))
+
+    return residual_stddev([member(function) for function in functions], x, y, len(y))
+
+
+def _arrays(inputs):
+    if isinstance(inputs, dict):
+        return {name: np.asarray(leaf) for name, leaf in inputs.items()}
+    return np.asarray(inputs)
+
+
+def _function(estimator, method, read=np.asarray):
+    """A function from rows, as a student gets them, to what a method of an estimator answers."""
+    own = getattr(estimator, method, None)
+    if own is None:
+        remedy = (
+            " Wrap it in sklearn.calibration.CalibratedClassifierCV, or give a function of "
+            "probabilities to ecl_tf.teachers.FunctionTeacher."
+        )
+        raise ValueError(
+            f"{type(estimator).__name__} has no {method}.{remedy * (method != 'predict')}"
+        )
+    names = getattr(estimator, "feature_names_in_", None)
+    return lambda rows: read(own(_table(rows, names)))
+
+
+def _table(rows, names):
+    """Rows in the form that an estimator was fitted on."""
+    if isinstance(rows, dict):
+        import pandas
+
+        columns = list(rows) if names is None else list(names)
+        return pandas.DataFrame({name: _column(rows[name]) for name in columns})
+    rows = rows.reshape(len(rows), -1)
+    if names is not None and rows.shape[1] == len(names):
+        import pandas
+
+        return pandas.DataFrame(rows, columns=names)
+    return rows
+
+
+def _column(values):
+    """A column (rows,) or (rows, 1); TensorFlow's texts are bytes."""
+    values = values.reshape(len(values))
+    if values.dtype != object:
+        return values
+    return np.array([v.decode() if isinstance(v, bytes) else v for v in values], object)
+
+
+def _reading(output, classes, estimator):
+    """A function from what an estimator answers to an array in the student's order."""
+    if getattr(output, "family", "") == "normal":
+        return np.asarray
+    own = getattr(estimator, "classes_", None)
+    if getattr(output, "family", "") == "bernoulli":
+        return functools.partial(_yes, own=own)
+    order = _order(type(estimator).__name__, own, classes)
+    return np.asarray if order is None else lambda answered: np.asarray(answered)[:, order]
+
+
+def _order(estimator, own, classes):
+    """The columns of an estimator's classes in the order of the student's; None if they are so."""
+    if own is None:
+        if classes is None:
+            return None
+        raise ValueError(
+            f"{estimator} has no `classes_` to compare with classes={list(classes)}. Leave classes "
+            "out, if its columns are in the order of the student's classes."
+        )
+    own = list(own)
+    if classes is None:
+        if own == list(range(len(own))):
+            return None
+        raise ValueError(
+            f"{estimator} was fitted on the classes {own[:10]}, and a student has the classes 0 to "
+            "K - 1. Say which class is which: classes=[...] has the labels in the order of the "
+            "student's classes, such as ecl_tf.data's class_names."
+        )
+    if sorted(map(str, classes)) != sorted(map(str, own)) or not set(classes) <= set(own):
+        raise ValueError(
+            f"{estimator} was fitted on the classes {own[:10]}, and classes={list(classes)[:10]} "
+            "are others. Give those that it was fitted on, all of them."
+        )
+    return [own.index(each) for each in classes]
+
+
+def _yes(answered, own):
+    """Probabilities of yes, of classifiers of one or several yes/no labels."""
+    if isinstance(answered, list):  # An array (rows, 2) for every label.
+        return np.stack([np.asarray(each)[:, -1] for each in answered], 1)
+    answered = np.asarray(answered)
+    is_one = answered.ndim == 2 and answered.shape[1] == 2 and own is not None
+    return answered[:, 1:] if is_one and len(own) == 2 and np.ndim(own[0]) == 0 else answered
+
+
+def _of_members(estimator, method, read, x):
+    """A function from rows to the answers of a forest's members, (rows, members, ...)."""
+    what = type(estimator).__name__
+    whole = _function(estimator, method, read)
+    names = getattr(estimator, "feature_names_in_", None)
+    members = [each for each in np.ravel(getattr(estimator, "estimators_", [])) if each is not None]
+    expected = (
+        "spread='members' is for forests and the like, whose prediction is the mean of those of "
+        f"their estimators_; {what}"
+    )
+    if not members:
+        raise ValueError(f"{expected} has none. Measure residuals instead.")
+
+    def answers(rows):
+        rows = np.asarray(_table(rows, names))  # They know columns and classes by number alone.
+        return np.stack([read(getattr(member, method)(rows)) for member in members], 1)
+
+    arrays = _arrays(x)
+    few = {n: each[:64] for n, each in arrays.items()} if isinstance(arrays, dict) else arrays[:64]
+    predicted = whole(few)
+    try:
+        apart = float(np.abs(answers(few).mean(1) - predicted).max())
+    except (AttributeError, IndexError, TypeError, ValueError):  # They take other inputs.
+        apart = np.inf
+    if not apart <= _TOLERANCE * max(float(np.std(predicted)), 1e-6):
+        raise ValueError(
+            f"{expected} predicts something else. Measure residuals instead, or fit several and "
+            "give a list of them."
+        )
+    return answers
