@@ -113,7 +113,7 @@ class Loops(keras.Model):
                 came from. Student and optimizer are those of the step before.
             RuntimeError: if another worker of a MultiWorkerMirroredStrategy was lost.
         """
-        if not self.compiled:
+        if not self.compiled or self.optimizer is None:
             raise ValueError('Call compile before fit: distiller.compile("adam").')
         require.counts(batch_size=batch_size, **{n: kwargs.get(n) for n in _COUNTS})
         for name, value in {

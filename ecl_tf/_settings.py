@@ -16,7 +16,7 @@ _CHANGEABLE: dict[str, Callable] = {
     "label_rows": _checks.settings.label_rows,
     "sampler": samplers.get,
     "divergence": divergences.get,
-    "seed": int,
+    "seed": functools.partial(require.integer, "seed"),
 }
 _SETTINGS = {*_CHANGEABLE, "student", "teacher", "output", "output_kind", "feature_losses"}
 # Attributes of a Keras model that its compiled loops hold, too.

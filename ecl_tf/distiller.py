@@ -157,7 +157,7 @@ class Distiller(Loops, Settings, keras.Model):
         if isinstance(feature_losses, keras.distillation.FeatureDistillation):
             feature_losses = [feature_losses]
         self.feature_losses = list(feature_losses or [])
-        self.seed = int(seed)
+        self.seed = require.integer("seed", seed)
         _checks.settings.numbers(self.temperature, self.label_weight, self.output_kind)
         self._features = features.FeatureLosses(self.feature_losses, self.teacher, student)
         _checks.networks.require_fit(self._networks())
@@ -480,6 +480,7 @@ class Distiller(Loops, Settings, keras.Model):
             closeness = {name: value + 0.0 * divergence for name, value in closeness.items()}
         values = {"divergence": divergence, **closeness}
         counts = {**weights.counts, "divergence": weights.counts.get("loss", 1.0)}
+        _checks.step.row_values(output, **values)
         loss = divergence
         if self.label_weight > 0.0:
             _checks.labels.require_fit(self.label_weight, labels, output, labelled.raw)
@@ -487,6 +488,7 @@ class Distiller(Loops, Settings, keras.Model):
             label_loss = output.negative_log_likelihood(
                 labelled.distribution, labels, **_weights.argument(its.of_loss)
             )
+            _checks.step.row_values(output, negative_log_likelihood=label_loss)
             values["label_loss"] = label_loss
             counts["label_loss"] = its.counts.get("loss", 1.0)
             loss += self.label_weight * label_loss
@@ -496,8 +498,8 @@ class Distiller(Loops, Settings, keras.Model):
             unlike = tf.cast(unlike, loss.dtype)
             loss += len(self.feature_losses) * unlike
             values["feature_loss"] = unlike * tf.ones_like(loss)
-        for penalty in self.student.losses:
-            loss += tf.cast(penalty, loss.dtype)
+        for penalty in self.student.losses:  # As Keras adds them up, whatever their shape is.
+            loss += tf.cast(tf.reduce_sum(penalty), loss.dtype)
         self.means.update_state({"loss": loss, **values}, counts)
         return loss
 

@@ -60,6 +60,7 @@ def kind_and(kind=3, **units):
         (1, 1, {}, ["(None, 1)", "bernoulli"]),
         (4, lambda: Ensemble(network(4), "categorical"), NORMAL, ["Categorical(", "family"]),
         (3, 3, {"temperature": 0.0}, ["temperature", "positive", "0.0"]),
+        (3, 3, {"seed": 1.5}, ["seed", "whole number", "1.5"]),
         (3, 3, {"temperature": float("nan")}, ["temperature", "nan"]),
         (3, 3, {"output": "bernoulli", "temperature": 2.0}, ["2.0", "categorical", "bernoulli"]),
         (3, 3, {"label_weight": -0.1}, ["label_weight", ">= 0", "-0.1"]),
@@ -147,6 +148,10 @@ def never(x):
     return tf.reduce_all(x != x)
 
 
+def shapeless():
+    return tf.data.Dataset.from_generator(lambda: iter([X]), output_types=tf.float32)
+
+
 IMAGES = (np.abs(X) * 100).astype("uint8")
 
 
@@ -166,6 +171,7 @@ IMAGES = (np.abs(X) * 100).astype("uint8")
         ({}, lambda: dataset(X.astype("complex64")).batch(4), ["complex numbers", "student"]),
         ({}, lambda: np.ma.masked_array(X, X > 1.0), ["inputs", "masked", "filled"]),
         ({}, lambda: X.astype("datetime64[D]"), ["x holds dates"]),
+        ({}, shapeless, ["shape of the data's inputs is not known", "output_signature"]),
         ({}, lambda: X[:, :3], ["(None, 3)", "student", "(None, 4)"]),
         ({}, lambda: dataset(X[:, :3]).batch(4), ["(None, 3)", "student", "(None, 4)"]),
         (
@@ -200,6 +206,8 @@ def test_fit_refuses_before_the_first_step(arguments, data, facts):
         ({"steps_per_epoch": 2.5}, ["steps_per_epoch", "whole number >= 1", "2.5"]),
         ({"validation_data": (X,), "validation_steps": 0}, ["validation_steps", "0"]),
         ({"batch_size": -1}, ["batch_size", "-1"]),
+        ({"sample_weight": np.zeros(8)}, ["All weights in sample_weight are 0"]),
+        ({"callbacks": [keras.callbacks.EarlyStopping]}, ["callbacks", "EarlyStopping(...)"]),
         ({"epochs": "3"}, ["epochs", "whole number", "'3'"]),
         ({"validation_data": (X[:0],)}, ["no rows", "validate on"]),
         ({"y": np.ma.masked_array(LABELS, LABELS > 1)}, ["labels", "masked", "sample_weight=~"]),
@@ -255,6 +263,14 @@ def draws(returned):
     return {"sampler": Mine()}
 
 
+def measures(name, change):
+    """A user's output of which a method returns something else."""
+    method = getattr(outputs.Categorical, name)
+    own = {name: lambda self, *given, **named: change(method(self, *given, **named))}
+    output = type("Mine", (outputs.Categorical,), own)()
+    return {"output": output, "sampler": "Empirical"}
+
+
 def samples(inputs, flags=None):
     some = tf.ones([samplers.row_count(inputs)], tf.bool)
     return samplers.Samples(inputs, some if flags is None else flags)
@@ -276,6 +292,9 @@ def samples(inputs, flags=None):
         (teaches(lambda raw: [raw, raw[:, :2]]), ["Mine returned", "(8, 3), (8, 2)"]),
         (teaches(lambda raw: [{"a": raw}]), ["Mine returned a list with a dict"]),
         (teaches(lambda raw: [raw[:, :2]]), ["teacher 'mine", "2 classes", "student 3"]),
+        (measures("divergence", tf.reduce_mean), ["divergence", "Mine", "shape ()", "(batch,)"]),
+        (measures("divergence", lambda d: d[:, None]), ["divergence", "Mine", "(8, 1)"]),
+        (measures("compare", lambda found: {}), ["compare", "Mine", "agreement"]),
         (draws(lambda x: x), ["sample of the sampler Mine", "Samples(inputs, unmodified)"]),
         (draws(lambda x: samples(x[:1])), ["Mine", "(1, 4)", "(8, 4)"]),
         (draws(lambda x: samples(tf.cast(x, "int32"))), ["Mine", "int32", "float32"]),

@@ -155,6 +155,21 @@ def test_what_keras_holds_in_its_loops_follows_too(subtests):
         np.testing.assert_allclose(first, second, rtol=1e-6)
 
 
+class Penalty(keras.layers.Layer):
+    """One of a shape that has the batch in it."""
+
+    def call(self, x):
+        self.add_loss(tf.reduce_sum(x**2, -1, keepdims=True))
+        return x
+
+
+def test_penalties_of_any_shape_are_added_up_as_by_keras():
+    its = Distiller(linear(STUDENT, Penalty()), linear(TEACHER), sampler="Empirical")
+    its.compile(keras.optimizers.SGD(0.0))
+    logs = its.fit(X, batch_size=ROWS, verbose=0).history
+    assert logs["loss"][0] == pytest.approx(logs["divergence"][0] + (X**2).sum(), rel=1e-5)
+
+
 def test_what_a_distiller_keeps_and_wrong_settings_are_refused():
     its = distiller()
     with pytest.raises(ValueError, match=r"keeps its teacher.*new one"):

@@ -137,6 +137,11 @@ def _arrays(x=None, y=None, sample_weight=None):
                 )
     for leaf in keras.tree.flatten(sample_weight):
         batches.require_numbers(leaf)
+        if isinstance(leaf, np.ndarray) and leaf.size and not leaf.any():
+            raise ValueError(
+                "All weights in sample_weight are 0, so no row would count. Give weights > 0 to "
+                "those that do."
+            )
 
 
 def _ends(x, steps, argument):

@@ -20,6 +20,7 @@ def batch(x, y, sample_weight, asked):
     """
     for what, part in {"inputs": x, "labels": y, "weights": sample_weight}.items():
         own_inputs.require_dense(part, what)
+        own_inputs.require_known_rank(part, what)
     for each in keras.tree.flatten(sample_weight):
         batches.require_numbers(each)
     members = getattr(asked.teacher, "members", [asked.teacher])
@@ -79,6 +80,28 @@ def answers(member_outputs, raw, asked):
                 f"Teacher and student don't fit each other: the teacher {asked.teacher.name!r} "
                 f"gives {sizes[0]} classes or target dimensions, the student {sizes[1]}."
             )
+
+
+def row_values(output, **values):
+    """Refuses what the methods of a user's output return if it is not one number for each row.
+
+    Args:
+        output: the `ecl_tf.outputs.Output`.
+        **values: what they returned, by name.
+    """
+    for name, value in values.items():
+        if not tf.is_tensor(value) or value.shape.rank not in (1, None):
+            found = f"the shape {tuple(value.shape)}" if tf.is_tensor(value) else f"{value!r}"
+            raise ValueError(
+                f"The {name} of the output {type(output).__name__} has {found}; expected a tensor "
+                "of shape (batch,), one number for each row. ecl_tf.outputs.per_example averages "
+                "positions."
+            )
+    if missing := set(output.closeness_names) - set(values) if "divergence" in values else ():
+        raise ValueError(
+            f"compare of the output {type(output).__name__} returns no {sorted(missing)}, which "
+            "are among its closeness_names."
+        )
 
 
 def distribution(given, teacher):

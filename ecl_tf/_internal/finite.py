@@ -244,7 +244,13 @@ def stop_before(callbacks, model):
     """The callbacks of `fit`, one of them or none too, with a `StopOnNonFinite` before all."""
     if not isinstance(callbacks, keras.callbacks.CallbackList):
         callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
-        return [StopOnNonFinite(), *(each for each in callbacks if each is not None)]
+        callbacks = [each for each in callbacks if each is not None]
+        if wrong := [each for each in callbacks if not hasattr(type(each), "set_model")]:
+            raise ValueError(
+                f"callbacks must be objects of keras.callbacks.Callback; got {wrong[0]!r}. Of a "
+                "class make one: EarlyStopping(...)."
+            )
+        return [StopOnNonFinite(), *callbacks]
     if not any(isinstance(known, StopOnNonFinite) for known in callbacks.callbacks):
         callbacks.callbacks.insert(0, StopOnNonFinite())
         callbacks.set_model(model)

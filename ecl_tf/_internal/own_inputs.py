@@ -98,6 +98,17 @@ def require_shapes(inputs, model, role):
         )
 
 
+def require_known_rank(nest, what):
+    """Refuses tensors, or specs of them, of which not even the number of axes is known."""
+    for leaf in keras.tree.flatten(nest):
+        if hasattr(leaf, "shape") and tf.TensorShape(leaf.shape).rank is None:
+            raise ValueError(
+                f"The shape of the data's {what} is not known, as from a generator or a function "
+                "of Python that does not tell. Say it: tf.data.Dataset.from_generator(..., "
+                "output_signature=...), or tf.ensure_shape(x, (None, ...)) in dataset.map."
+            )
+
+
 def _require_kind(own, its, model, role):
     """Refuses text for a network of numbers, the other way round, and complex numbers."""
     given, taken = _kind(own.dtype), _kind(its.dtype)

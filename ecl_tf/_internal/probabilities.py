@@ -21,9 +21,7 @@ _MAKING = {
     "softmax": {"softmax", "sparsemax"},
     "sigmoid": {"sigmoid", "hardsigmoid", "sparsesigmoid"},
 }
-OF_CLASSES = (
-    "answers with rows of numbers that are not negative and add up to 1, or all to the same"
-)
+OF_CLASSES = "answers with rows of numbers that are not negative and add up to 1, or 100"
 _LINEAR = (
     keras.layers.Conv1D,
     keras.layers.Conv2D,
@@ -38,7 +36,7 @@ _LINEAR = (
 def rows_that_look_like(output, raw):
     """Whether all rows of a batch look like class probabilities, or like percentages.
 
-    None is negative, and their sum is 1, or another number that is the same for all of them.
+    None is negative, and their sum is 1, or 100.
 
     Made of TensorFlow operations only, so that it may be part of a compiled step.
 
@@ -58,13 +56,10 @@ def rows_that_look_like(output, raw):
         return tf.constant(False)
     values = tf.cast(raw, tf.float32)
     sums = tf.reduce_sum(values, -1)
-    adds_up = tf.reduce_all(tf.abs(sums - 1.0) <= _TOLERANCE)
-    # Percentages, or shares of another total. A network that ignores its inputs has one sum, too.
-    total = tf.reduce_max(sums)
-    axes = list(range(len(raw.shape) - 1))
-    varies = tf.reduce_max(tf.reduce_max(values, axes) - tf.reduce_min(values, axes))
-    are_shares = tf.reduce_all(total - sums <= _TOLERANCE * total)
-    adds_up |= are_shares & (varies > _TOLERANCE * total) & (total > 0.0)
+    # Other totals have rules of one number for each class, which may well be logits.
+    adds_up = tf.reduce_any(
+        [tf.reduce_all(tf.abs(sums / total - 1.0) <= _TOLERANCE) for total in (1.0, 100.0)]
+    )
     return (tf.size(sums) >= _FEWEST_ROWS) & (tf.reduce_min(values) >= 0.0) & adds_up
 
 

@@ -33,6 +33,13 @@ def whole(name, value, least, what="a whole number"):
     return int(value)
 
 
+def integer(name, value):
+    """The value as an int; raises ValueError unless it is a whole number."""
+    if not isinstance(value, numbers.Integral):
+        raise ValueError(f"{name} must be a whole number; got {value!r}.")
+    return int(value)
+
+
 def counts(**arguments):
     """Raises ValueError unless each argument is None, for a default, or a whole number from 1."""
     for name, value in arguments.items():
@@ -72,6 +79,8 @@ def class_weight(given, classes=None, all_of_them=False):
             raise ValueError(
                 f"class_weight has the weight {weight!r} of class {label}; expected a number >= 0."
             )
+    if given and not any(given.values()) and len(given) >= (classes or len(given)):
+        raise ValueError("All weights in class_weight are 0, so no row would count.")
     missing = range(max(given, default=-1) + 1, classes or 0)
     if all_of_them and missing:
         raise ValueError(

@@ -107,9 +107,9 @@ def require_usable(splits: Splits, name: str) -> None:
 
     Raises:
         ValueError: if a part is empty, without end, or of an unknown length where that matters, if
-            an input or a label is NaN or infinite, naming the part and the place, a label is none
-            of `event_size` classes, examples are batched or of other shapes than those to train
-            on, or if images are from 0 to 255 and not uint8.
+            an input or a label is NaN or infinite, naming the part and the place, if inputs are
+            arrays of text, a label is none of `event_size` classes, examples are batched or of
+            other shapes than those to train on, or if images are from 0 to 255 and not uint8.
     """
     if not isinstance(splits, Splits):
         raise ValueError(
@@ -142,6 +142,7 @@ def require_usable(splits: Splits, name: str) -> None:
             )
         leaves = keras.tree.flatten(dataset.element_spec)
         what = f"The {part} split of {name!r}"
+        _require_numbers(dataset.element_spec[0], what)
         _require_single(dataset.element_spec, splits.train.element_spec, what, streamed)
         if not streamed and any(leaf.dtype.is_floating for leaf in leaves):
             _require_finite(dataset, what)
@@ -150,6 +151,17 @@ def require_usable(splits: Splits, name: str) -> None:
         if (decode := splits.decode) is not None and streamed:
             dataset = dataset.map(lambda x, *rest: (decode(x, tf.constant([0, 0])), *rest))
         _require_images_in_range(dataset, what)
+
+
+def _require_numbers(element, what):
+    """Refuses images and other arrays of text, or of complex numbers, as inputs."""
+    for leaf in keras.tree.flatten(element):
+        is_text = leaf.dtype == tf.string and (leaf.shape.rank or 0) > 1
+        if is_text or leaf.dtype.is_complex:
+            raise ValueError(
+                f"{what} has inputs of {leaf.dtype.name} and shape {tuple(leaf.shape)}; expected "
+                "numbers: dataset.map(lambda x, y: (tf.strings.to_number(x), y)), say."
+            )
 
 
 def _require_spare(dataset, what):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -180,7 +181,9 @@ def _classes(columns, path):
     is_number = np.abs(numbers) <= 2.0**53  # Larger ones may be others in float64.
     missing = ~is_number
     if labels.dtype.kind == "O":
-        labels = np.char.strip(labels.astype(str))
+        # What looks alike may be written in two ways: é as one character, and as e with an accent.
+        written = (unicodedata.normalize("NFC", each.strip()) for each in labels.astype(str))
+        labels = np.array(list(written))
         missing = np.isin(np.char.lower(labels), _MISSING)
     if missing.any():
         raise ValueError(

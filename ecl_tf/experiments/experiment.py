@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import ecl_tf
 from ecl_tf import data, metrics, models, outputs, preprocessing, samplers, uncertainty
-from ecl_tf._internal import files, keras_fit, random
+from ecl_tf._internal import files, keras_fit, own_inputs, random
 from ecl_tf.experiments import (
     fitting,
     lengths,
@@ -120,7 +120,14 @@ class Experiment:
                 **network,
             )
         strategies.prepare(model, section.train.batch_size)
-        return preprocessing.with_preprocessing(model, layers, shape)
+        model = preprocessing.with_preprocessing(model, layers, shape)
+        with refusals.blaming("config.data", self.config.data):
+            inputs = keras.tree.map_structure(
+                lambda leaf: tf.TensorSpec((None, *leaf.shape), leaf.dtype),
+                self.splits.validation.element_spec[0],
+            )
+            own_inputs.require_shapes(inputs, model, name)
+        return model
 
     def batches(self, section, seed, first_step=0):
         """Endless training batches for config.teacher or config.student, after some steps."""

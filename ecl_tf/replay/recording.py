@@ -5,6 +5,7 @@ import concurrent.futures
 import functools
 import itertools
 import math
+import numbers
 import os
 import re
 import shutil
@@ -26,7 +27,6 @@ from ecl_tf._internal import (
     own_inputs,
     random,
     ranges,
-    require,
     symbolic,
 )
 from ecl_tf.replay import compact, draws, manifest
@@ -94,7 +94,8 @@ class Recording:
         self.sampler = candidates_of(samplers.get(sampler))
         self.batch_size, self.seed = batch_size, seed
         for name, value in {"epochs": epochs, "batch_size": batch_size, "shards": shards}.items():
-            require.whole(name, value, 1)
+            if not isinstance(value, numbers.Integral) or value < 1:
+                raise ValueError(f"{name} must be at least 1; got {value!r}.")
         if batch_size > self.rows.count:
             raise ValueError(
                 f"The data holds {self.rows.count} rows, less than one batch of {batch_size}. "

@@ -268,6 +268,7 @@ def test_labels_that_are_no_classes_batches_and_other_shapes_are_refused():
         (part([0, 3]), r"test split of 'mine' has the label 3 in row 1 .*from 0 to 2"),
         (part([0.0, 1.5]), r"has the label 1\.5 in row 1"),
         (right.batch(2), "test split of 'mine' is batched; expected single examples"),
+        (part([0]).map(lambda x, y: (tf.as_string(x[None]), y)), r"string and shape \(1, 2\)"),
         (part([0], size=5), r"shape \(5,\), and the train split \(2,\)"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -60,6 +60,7 @@ def test_a_grid_is_the_product_of_its_settings(config):
         ({"grid": (("teacher.members", (1, 2)),)}, "elsewhere", "changes teacher.members"),
         ({"data": {"held_out": "all"}}, "elsewhere", "one teacher for all folds"),
         ({"data": {"held_out": "all"}}, None, "config.folds is empty"),
+        ({"folds": ("p00", "p01")}, None, r"config.folds=\('p00', 'p01'\).*data has not"),
         ({"methods": {"XCL": {"sampler": "Mix"}}}, None, "names 'XCL', which is compared anyway"),
         ({"methods": {"mixed": {"sampler": "Mixupp"}}}, None, "Unknown sampler .*'Mixupp'"),
         ({"student": {"network": {"hight": 3}}}, None, r"no arguments \['hight'\]"),

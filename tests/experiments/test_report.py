@@ -286,6 +286,11 @@ def test_what_cannot_be_reported_is_refused(tmp_path):
             report.rebuild(tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
 
+    for content in ("[]", '{"final": {"kd": {}}, "score": "accuracy"}'):
+        (tmp_path / "results.json").write_text(content)
+        with pytest.raises(ValueError, match=r"(holds no results|unfinished).*ecl-tf compare"):
+            report.rebuild(tmp_path)
+
 
 def test_everyone_looks_different_and_always_the_same():
     looks = figures.styles(["teacher", *METHODS, "another"])

@@ -84,6 +84,8 @@ def test_what_is_damaged_or_no_directory_is_named(tmp_path):
         work_directory.check(tmp_path, config)
     with pytest.raises(ValueError, match=r"config\.json is a file"):
         work_directory.check(tmp_path / "config.json" / "run", config)
+    with pytest.raises(ValueError, match=r"in /proc nothing can be made"):
+        work_directory.check("/proc/nowhere", config)
 
 
 def test_a_changed_data_file_is_refused(tmp_path):

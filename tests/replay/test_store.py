@@ -357,6 +357,8 @@ def test_moved_samples_are_refused_by_a_student_that_masks_what_the_teacher_did_
 def test_labels_that_are_missing_or_too_many_are_named(mixed, tmp_path):
     with pytest.raises(ValueError, match=r"with labels, give y too: store\.batches\(x, y\)"):
         mixed.batches(X)
+    with pytest.raises(ValueError, match=r"lists of numbers\. Give np\.asarray\(x\)"):
+        mixed.batches([1, 2])
     store = recorded(tmp_path, network(), y=None, sampler="Empirical", epochs=1)
     with pytest.raises(ValueError, match=r"without labels\. Leave y out"):
         store.batches(X, Y)

@@ -378,6 +378,16 @@ def test_data_of_ones_own_is_known_by_its_first_batch(tmp_path):
     with pytest.warns(UserWarning, match="another one at every call of `batches`"):
         resume.fit(model(), lambda step: data.shuffle(40).batch(8), tmp_path, steps=2, verbose=0)
 
+    class Own:
+        def __call__(self, step):
+            return data.batch(8).skip(step)
+
+        def describe(self):
+            return ["a"]
+
+    with pytest.raises(ValueError, match=r"describe\(\) of Own returned a list"):
+        resume.fit(model(), Own(), tmp_path / "own", steps=2, verbose=0)
+
 
 def test_a_shuffled_stream_of_ones_own_is_read_as_by_keras(tmp_path):
     rows = tf.data.Dataset.from_tensor_slices((X, Y)).repeat()

@@ -75,6 +75,16 @@ def test_the_arithmetic_of_each_layer(layer, arguments):
     np.testing.assert_allclose(folded(X), model(X), atol=1e-5)
 
 
+def test_operations_between_layers_are_copied():
+    inputs = keras.Input(SHAPE)
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(3, 1)(inputs))
+    x = keras.ops.relu(x + inputs) * 2.0
+    model = trained(keras.Model(inputs, keras.layers.Dense(4)(x)))
+    folded = inference_form(model)
+    assert normalisations(folded) == 0
+    np.testing.assert_allclose(folded(X), model(X), atol=1e-5)
+
+
 def test_what_can_not_be_folded_stays():
     image = keras.Input(SHAPE)
     convolve = keras.layers.Conv2D(3, 3, padding="same")

@@ -71,6 +71,7 @@ def test_every_script_is_a_command():
         ("0.5s", {"every_seconds": 0.5}),
         ("500 steps", {"every_steps": 500, "every_seconds": None}),
         ("60", None),
+        ("0 steps", None),
         ("often", None),
     ],
 )
