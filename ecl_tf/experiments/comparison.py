@@ -126,15 +126,11 @@ def _of_cell(workdir, name):
 
 def _home(workdir, cell):
     """Where cells of equal data and teacher settings have their teacher."""
-    of_teacher = [_plain(cell.get(key)) for key in ("seed", "output", "data", "teacher")]
-    if "function" in of_teacher[-1] and of_teacher[-1]["function"] is None:
-        del of_teacher[-1]["function"]  # Directories of versions without it stay theirs.
-    described = json.dumps(of_teacher)
+    plain = cell.to_dict()
+    if plain.get("teacher", {}).get("function", "") is None:
+        del plain["teacher"]["function"]  # Directories of versions without it stay theirs.
+    described = json.dumps([plain.get(key) for key in ("seed", "output", "data", "teacher")])
     return workdir / "teachers" / hashlib.sha256(described.encode()).hexdigest()[:12]
-
-
-def _plain(section):
-    return section.to_dict() if hasattr(section, "to_dict") else section
 
 
 def _settings(experiment):

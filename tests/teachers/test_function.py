@@ -1,8 +1,10 @@
 """Functions and estimators teach what they say, in NumPy's and scikit-learn's own numbers."""
 
+import itertools
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -394,29 +396,44 @@ def test_a_run_goes_on_with_the_same_function_only(forest, tmp_path):
     assert_same_weights(run(again, 10, "first"), run(teacher, 10, "whole"))
 
 
+def test_a_function_is_called_once_at_a_time_if_it_allows_no_threads():
+    one = threading.Lock()
+
+    def alone(x):
+        assert one.acquire(blocking=False)
+        time.sleep(0.001)
+        one.release()
+        return probabilities(x)
+
+    ask = tf.function(FunctionTeacher(alone, "categorical", X).member_outputs)
+    with ThreadPoolExecutor(4) as pool:
+        found = [raw for (raw,) in pool.map(ask, [tf.constant(NEW)] * 20)]
+    np.testing.assert_allclose(softmax(np.stack(found)), [softmax(NEW)] * 20, atol=1e-6)
+
+
 def test_a_slow_function_is_recorded_in_threads_and_in_order(tmp_path, monkeypatch):
-    threads, under_way, most = set(), [0], [0]
+    together, calls = threading.Barrier(2, timeout=60), itertools.count()
 
     def slow(x):
-        threads.add(threading.get_ident())
-        under_way[0] += 1
-        most[0] = max(most[0], under_way[0])
-        time.sleep(0.002 * (1.0 + abs(float(x[0, 0]))))  # The first steps may end last.
-        under_way[0] -= 1
+        call = next(calls)
+        if call in (1, 2):  # The first one is of the construction. These two meet.
+            together.wait()
+        time.sleep(0.002 * (call % 3))  # Later steps may end before earlier ones.
         return probabilities(x)
 
     settings = {"batch_size": 8, "epochs": 3, "shards": 2, "sampler": "Mixup", "verbose": 0}
     stores = []
-    for allowed, rows in ((1, 8), (1, 2048), (4, 8)):
-        most[0] = 0
+    for function, allowed, rows in (
+        (probabilities, 1, 8),
+        (probabilities, 1, 2048),
+        (slow, 4, 8),
+    ):
         monkeypatch.setattr(recording, "_FUNCTION_ROWS", rows)
-        teacher = FunctionTeacher(slow, "categorical", X, threads=allowed)
+        teacher = FunctionTeacher(function, "categorical", X, threads=allowed)
         directory = tmp_path / f"{allowed}_{rows}"
         replay.record(teacher, X, directory=directory, **settings)
         stores.append({path.name: path.read_bytes() for path in directory.iterdir()})
-        assert 1 <= most[0] <= allowed
-    assert most[0] > 1 and len(threads) > 2
-    assert stores[0] == stores[1] == stores[2]
+    assert stores[0] == stores[1] == stores[2] and next(calls) > 40
     store = replay.Store(directory)
     assert store.verify(teacher, X, rows=100) < 1e-4
     assert replay.estimate(teacher, X, batch_size=8, sampler="Mixup")["seconds"] > 0.0
