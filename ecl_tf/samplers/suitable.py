@@ -104,7 +104,9 @@ def _require_masks(sampler, inputs):
     """Raises ValueError if a sampler swaps values of a mask of positions, as its name tells it."""
     for path, leaf in keras.tree.flatten_with_path(inputs):
         name = fields.name_of(path)
-        if len(leaf.shape) != 2 or not re.search(r"(^|[_/ ])mask($|[_/ ])", name.lower()):
+        if tf.TensorShape(leaf.shape).rank != 2 or not re.search(
+            r"(^|[_/ ])mask($|[_/ ])", name.lower()
+        ):
             continue
         for part in sampler.parts:
             if part.effect(path, leaf) == "swaps" and part.padding_of(path) is None:

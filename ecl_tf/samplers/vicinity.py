@@ -159,7 +159,8 @@ class Augment(Sampler):
             )
         shape = (inputs if self.key is None else inputs[self.key]).shape
         for layer in self.layers:
-            if "image_preprocessing" in type(layer).__module__ and len(shape) != 4:
+            of_images = "image_preprocessing" in type(layer).__module__
+            if of_images and tf.TensorShape(shape).rank not in (4, None):
                 raise ValueError(
                     f"Augment's layer {layer.name!r} changes images, (batch, height, width, "
                     f"channels), but the input is of shape {tuple(shape)}. For rows of a table use "
