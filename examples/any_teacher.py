@@ -25,8 +25,6 @@ from sklearn.model_selection import train_test_split
 
 import ecl_tf
 
-# One core for each: a row's cost is then that of the model.
-tf.config.threading.set_intra_op_parallelism_threads(1)
 keras.utils.set_random_seed(0)
 x, y = load_digits(return_X_y=True)
 x = (x / 16.0).astype("float32")
@@ -67,15 +65,11 @@ loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 student.compile(keras.optimizers.Adam(3e-3), loss)
 student.fit(x, y, batch_size=50, epochs=150, verbose=0)
 tell("labels alone", tf.nn.softmax(student(test_x)).numpy(), tf.function(student))
-for name, sampler in {
-    "ordinary distillation": "Empirical",
-    "XCL": ecl_tf.samplers.recipe(),
-}.items():
-    # The forest answers about the samples of 20 passes, once; the student reads them as often as
-    # it likes.
-    ecl_tf.replay.record(
-        teacher, x, directory=name, sampler=sampler, epochs=20, batch_size=50, verbose=0
-    )
+samplers = {"ordinary distillation": "Empirical", "XCL": ecl_tf.samplers.recipe()}
+for name, sampler in samplers.items():
+    # The forest answers about the samples of 20 passes, once; students read them again and again.
+    settings = {"sampler": sampler, "epochs": 20, "batch_size": 50}
+    ecl_tf.replay.record(teacher, x, directory=name, **settings, verbose=0)
     store = ecl_tf.replay.Store(name)
     student = network()
     distiller = ecl_tf.Distiller(student, store.teacher, sampler=store.sampler)
