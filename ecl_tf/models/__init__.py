@@ -7,12 +7,14 @@ import keras
 from ecl_tf._internal import symbolic
 from ecl_tf._internal.build import call_by_name
 from ecl_tf.models.applications import application
+from ecl_tf.models.categories import CategoryEmbedding
 from ecl_tf.models.networks import convnet, lenet, mlp
 from ecl_tf.models.preactivation import preactivation_resnet, wide_resnet
 from ecl_tf.models.residual import resnet
 from ecl_tf.models.transformer import vision_transformer
 
 __all__ = [
+    "CategoryEmbedding",
     "application",
     "build",
     "convnet",
@@ -24,7 +26,7 @@ __all__ = [
     "wide_resnet",
 ]
 
-_NETWORKS = {name: globals()[name] for name in __all__ if name != "build"}
+_NETWORKS = {name: globals()[name] for name in __all__ if name.islower() and name != "build"}
 
 
 def build(name: str, input_shape: Any, units: int, **arguments: Any) -> keras.Model:
