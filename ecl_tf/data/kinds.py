@@ -136,9 +136,9 @@ def _kind(source, name):
     if 2 * counts[is_nearly].sum() >= rows:
         row = int(np.isin(codes, np.flatnonzero(is_nearly)).argmax())
         raise ValueError(
-            f"Column {name!r} of {source.name} is {texts[codes[row]]!r} in {source.row_place(row)}, "
-            "which is nearly a number. Write numbers like 1234.5; or say that it is a category, "
-            f"with --config.data.categories={name}."
+            f"Cells of {source.name} are nearly numbers, the first in {source.row_place(row)}, "
+            f"column {name!r}: {texts[codes[row]]!r}. Write numbers like 1234.5; or say that the "
+            f"column is a category, with --config.data.categories={name}."
         )
     return "category"
 
@@ -161,12 +161,12 @@ def _amount(source, name, train, kind):
     known = values[train][~missing[train]]
     if not known.size:
         return _Fitted("no value in the training rows", values, missing)
-    if known.min() == known.max() and not missing[train].any():
-        return _Fitted("the same in all training rows", values, missing)
     if kind == "number":
         exact = column.to_numpy() if column.dtype.kind in "iu" else values
         filled = np.where(missing, known[0], exact) if missing.any() else exact
         float32.rounded(filled, f"column {name!r}", source.name, place)
+    if known.min() == known.max() and not missing[train].any():
+        return _Fitted("the same in all training rows", values, missing)
     marked = bool(missing[train].any())
     spec: Number | Date = Number(name, float(known.mean()), marked)
     if kind == "date":
