@@ -138,6 +138,8 @@ def _days(index):
 
 
 def _text(value):
+    if isinstance(value, bytes):  # As TensorFlow has text.
+        value = value.decode(errors="replace")
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, (bool, np.bool_)):

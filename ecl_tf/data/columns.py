@@ -159,7 +159,8 @@ class Columns:
         Raises:
             ValueError: naming the column, if one is not there or holds cells of another kind.
         """
-        frame = frame if isinstance(frame, pd.DataFrame) else pd.DataFrame(frame)
+        if not isinstance(frame, pd.DataFrame):
+            frame = pd.DataFrame({name: np.asarray(column) for name, column in frame.items()})
         frame = frame.set_axis([*map(str, frame.columns)], axis=1)
         if missing := [name for name in self.names if name not in frame]:
             raise ValueError(
@@ -196,7 +197,7 @@ class Columns:
     def decode(self, rows: Any) -> dict[str, np.ndarray]:
         """Returns cells that are encoded to the same rows, by their columns' names.
 
-        Of a category that training does not know the text is not known: it is "?".
+        Of a category that training does not know the text is not known, and is another such.
 
         Args:
             rows: a batch of encoded rows.
@@ -245,6 +246,20 @@ class Columns:
             if others:
                 counted[spec.name] = others
         return counted
+
+    def warn_of_unknown(self, found: Mapping[str, np.ndarray]) -> None:
+        """Warns of categories that training does not know.
+
+        Args:
+            found: as in `unknown`.
+        """
+        for name, counts in self.unknown(found).items():
+            most = _listed([each for each, _ in counts.most_common(3)])
+            warnings.warn(
+                f"{counts.total()} of {len(found[name])} rows have a {name!r} that training had in "
+                f"no row, or in too few ({most}). They share one category.",
+                stacklevel=5,
+            )
 
     @property
     def served(self) -> dict[str, str]:
@@ -307,23 +322,7 @@ class Columns:
         return ", ".join(words)
 
 
-_UNKNOWN = "?"  # Never a category: it stands for a missing cell.
-
-
-def tell_of_unknown(columns: Columns, found: Mapping[str, np.ndarray]) -> None:
-    """Warns of categories that training does not know.
-
-    Args:
-        columns: the `Columns`.
-        found: what its `cells` returned.
-    """
-    for name, counts in columns.unknown(found).items():
-        most = _listed([each for each, _ in counts.most_common(3)])
-        warnings.warn(
-            f"{counts.total()} of {len(found[name])} rows have a {name!r} that training had in no "
-            f"row, or in too few ({most}). They share one category.",
-            stacklevel=4,
-        )
+_UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # Of what can't be read: hardly a category.
 
 
 def _dtype(spec):

@@ -2,17 +2,26 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ecl_tf.experiments import strategies
 
 _is_quiet = False
+_said: set[str] = set()
 
 
 def announce(message: str) -> None:
     """Prints the chief's line of progress at once, also into a pipe."""
     if strategies.is_chief() and not _is_quiet:
         print(message, flush=True)
+
+
+def announce_once(lines: Iterable[str]) -> None:
+    """`announce` of lines that were not announced yet, so that several data sets say them once."""
+    for line in lines:
+        if line not in _said and not _is_quiet:
+            _said.add(line)
+            announce(line)
 
 
 @contextlib.contextmanager

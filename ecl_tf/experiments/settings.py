@@ -56,8 +56,15 @@ Shares = Annotated[
 StepCount = Annotated[
     Any,
     Range(
-        'a whole number >= 1, or "auto"',
-        lambda value: value == "auto" or (type(value) is int and value >= 1),
+        'a whole number >= 1, "auto", or None',
+        lambda value: value in ("auto", None) or (type(value) is int and value >= 1),
+    ),
+]
+BatchSize = Annotated[
+    Any,
+    Range(
+        "a whole number >= 1, or None",
+        lambda value: value is None or (type(value) is int and value >= 1),
     ),
 ]
 Temperatures = Annotated[
@@ -131,9 +138,11 @@ class Train:
     Attributes:
         steps: the number of training steps, a multiple of `steps_per_execution`, typically
             2,000 for small data; or "auto": in cycles of 1, 2, 4, ... times the steps of the
-            first, until one hardly lowers the loss, or of numbers the error, on validation data.
+            first, until one hardly lowers the loss, or of numbers the error, on validation data;
+            or None, for a number that follows from that of the training rows.
         learning_rate: the highest learning rate; typically 0.003 for Adam, 0.1 for SGD.
-        batch_size: rows of a batch, on all devices together; 64 by default.
+        batch_size: rows of a batch, on all devices together; 64 by default; None for a number that
+            follows from that of the training rows.
         epochs: parts of the training, each followed by a validation; 1 by default, typically
             10. If the steps can't be cut so, there is one part. With `steps` "auto" every part
             is as long as the first cycle.
@@ -153,7 +162,7 @@ class Train:
 
     steps: StepCount
     learning_rate: Positive
-    batch_size: Count = 64
+    batch_size: BatchSize = 64
     epochs: Count = 1
     optimizer: str | dict[str, Any] = "Adam"
     schedule: Cosine | Steps | Restarts = Cosine()
@@ -197,7 +206,8 @@ class Teacher:
         network: the name of a function of `ecl_tf.models`, or "module:function" of yours (see
             `ecl_tf.models.build`), its arguments, and perhaps
             `preprocessing`, Keras layers by name; typically {"name": "convnet", "width": 16,
-            "depth": 2}. None by default, for a teacher that is brought along.
+            "depth": 2}. With `widths` None these follow from the numbers of rows and columns. None
+            by default, for a teacher that is brought along.
         train: how the members are trained; None by default, for the same reason.
         labels: how the labels of its training are softened or mixed; not at all by default.
         pretrained: None by default, or the arguments of `ecl_tf.pretrained.load`; a sequence
