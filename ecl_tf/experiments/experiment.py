@@ -41,7 +41,6 @@ class Experiment:
         splits: the `ecl_tf.data.Splits`.
         output: the `ecl_tf.outputs.Output` of the networks.
         score_name: the metric that decides.
-        about: lines about the data, and about sizes that follow from it.
 
     Raises:
         ValueError: if a setting is unknown or out of its range.
@@ -59,7 +58,7 @@ class Experiment:
         config = _swapping(config, self.splits.swap)
         rows = int(self.splits.train.cardinality())
         sized = sizes.resolved(config, rows, _numbers_of_a_row(self.splits.input_shape))
-        self.about = [*_about(self.splits), sizes.describe(config, sized, rows)]
+        about = [*_about(self.splits), sizes.describe(config, sized, rows)]
         self.config = config = _resolved(sized, rows)
         self.output = self._in_target_units(output)
         self.score_name = config.score
@@ -93,7 +92,7 @@ class Experiment:
                 f"config.erm.label_smoothing={config.erm.label_smoothing} needs classes, and "
                 f"config.output={config.output!r} has none. Set it to 0."
             )
-        progress.announce_once(filter(None, self.about))
+        progress.announce_once(filter(None, about))
 
     def _in_target_units(self, output):
         """Lets networks learn in standardised units where the data set gives them."""

@@ -17,11 +17,14 @@ def announce(message: str) -> None:
 
 
 def announce_once(lines: Iterable[str]) -> None:
-    """`announce` of lines that were not announced yet, so that several data sets say them once."""
+    """Prints lines that were not printed yet, also where it is `quiet`.
+
+    What the data is comes first, and once, however often it is loaded.
+    """
     for line in lines:
-        if line not in _said and not _is_quiet:
+        if line not in _said and strategies.is_chief():
             _said.add(line)
-            announce(line)
+            print(line, flush=True)
 
 
 @contextlib.contextmanager

@@ -108,7 +108,6 @@ class Rehearsal:
         self._planned: set[pathlib.Path] = set()
         self._data: tuple[str, Any] = ("", None)
         self._parts_of_validation = 1.0
-        self._about: dict[str, None] = {}
 
     @contextlib.contextmanager
     def under_way(self) -> Iterator[None]:
@@ -143,7 +142,6 @@ class Rehearsal:
         if splits is None and self._data[0] == described:
             splits = self._data[1]
         experiment = _Rehearsed(config, splits=splits)
-        self._about |= dict.fromkeys(filter(None, experiment.about))
         experiment.measures = self.measures
         if experiment.splits is not self._data[1]:
             rows = int(experiment.splits.validation.cardinality())
@@ -287,7 +285,6 @@ class Rehearsal:
 
     def tell_plan(self) -> None:
         """Prints what the run would train, and about how long and how large it would be."""
-        progress.announce_once(self._about)
         by_name: dict[str, list[_Item]] = {}
         for item in filter(lambda item: item.count, self._plan):
             steps = " to ".join(f"{each:,}" for each in dict.fromkeys(item.steps))
