@@ -112,9 +112,23 @@ def dates(found: list[str]) -> np.ndarray:
         return _days(pd.DatetimeIndex(pd.to_datetime(found, errors="coerce", utc=True, **form)))
 
 
-def is_iso_date(text: str) -> bool:
-    """Whether a text is a date such as 2024-03-05, perhaps with a time."""
-    return bool(_ISO_DATE.fullmatch(text)) and not np.isnan(dates([text])[0])
+def are_iso_dates(found: list[str]) -> np.ndarray:
+    """Which texts are dates such as 2024-03-05, perhaps with a time.
+
+    Args:
+        found: the texts.
+    """
+    of_form = [text if _ISO_DATE.fullmatch(text) else "" for text in found]
+    return ~np.isnan(dates(of_form)) if any(of_form) else np.zeros(len(found), bool)
+
+
+def are_numbers(found: list[str]) -> np.ndarray:
+    """Which texts are numbers.
+
+    Args:
+        found: the texts.
+    """
+    return np.array([not np.isnan(number(text)) for text in found])
 
 
 def is_number(column: pd.Series) -> bool:

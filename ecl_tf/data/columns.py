@@ -18,6 +18,7 @@ from ecl_tf import models, preprocessing
 from ecl_tf.data import cells
 
 _YEAR, _WEEK, _DAY = 365.2425, 7.0, 1.0
+_BATCH = 8192
 _SHOWN = 5  # Names in a line of words.
 
 
@@ -183,16 +184,25 @@ class Columns:
         Args:
             frame: as in `cells`.
         """
-        return self.encode_cells(self.cells(frame))
+        rows = self.encode_cells(self.cells(frame))
+        return keras.tree.map_structure(lambda tensor: tensor.numpy(), rows)
 
-    def encode_cells(self, found: Mapping[str, np.ndarray]) -> Any:
-        """Returns encoded rows, as arrays.
+    def encode_cells(self, found: Mapping[str, np.ndarray], rows: Any = None) -> Any:
+        """Returns encoded rows, as tensors.
 
         Args:
             found: what `cells` returned.
+            rows: the numbers of the rows to encode; None, the default, for all in their order.
         """
-        rows = self.encoder()([tf.convert_to_tensor(found[name]) for name in self.names])
-        return keras.tree.map_structure(lambda tensor: tensor.numpy(), rows)
+        encoder = self.encoder()
+        if rows is None:
+            rows = np.arange(len(found[self.names[0]]))
+        # In batches, so that what is computed on the way takes little memory.
+        batches = [
+            encoder([tf.convert_to_tensor(found[name][part]) for name in self.names])
+            for part in np.split(rows, range(_BATCH, len(rows), _BATCH))
+        ]
+        return keras.tree.map_structure(lambda *parts: tf.concat(parts, 0), *batches)
 
     def decode(self, rows: Any) -> dict[str, np.ndarray]:
         """Returns cells that are encoded to the same rows, by their columns' names.

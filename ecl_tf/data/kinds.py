@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,7 @@ def find(
             fitted = _category(source, name, train, name in kinds)
         else:
             fitted = _amount(source, name, train, kind)
+        del source.series[name]
         if isinstance(fitted.spec, str):
             left_out.append(f"{name} ({fitted.spec})")
             continue
@@ -107,7 +108,7 @@ def _said(inputs, said, table):
 
 def _kind(source, name):
     """The kind of a column, from its type and its texts."""
-    column = source.frame[name]
+    column = source.series[name]
     if cells.is_number(column):
         return "number"
     if isinstance(column.dtype, pd.DatetimeTZDtype) or column.dtype.kind == "M":
@@ -123,13 +124,8 @@ def _kind(source, name):
     rows = counts[known].sum()
     if not rows:
         return "number"  # Of nothing but missing cells, which is left out.
-    tests: dict[str, Callable[[str], bool]] = {
-        "number": lambda text: not np.isnan(cells.number(text)),
-        "date": cells.is_iso_date,
-    }
-    for kind, test in tests.items():
-        is_one = np.array([text != "" and test(text) for text in texts])
-        if 2 * counts[is_one].sum() >= rows:
+    for kind, test in {"number": cells.are_numbers, "date": cells.are_iso_dates}.items():
+        if 2 * counts[test(texts) & known].sum() >= rows:
             # Others among them are told by whoever reads them as such.
             return kind
     is_nearly = np.array([bool(_NEARLY_NUMBER.fullmatch(text)) for text in texts])
@@ -144,7 +140,7 @@ def _kind(source, name):
 
 
 def _amount(source, name, train, kind):
-    column = source.frame[name]
+    column = source.series[name]
 
     def place(row):
         return f"{source.row_place(row)}, column {name!r}"
@@ -183,7 +179,7 @@ def _amount(source, name, train, kind):
 
 
 def _category(source, name, train, is_said):
-    codes, texts = cells.unique(source.frame[name], f"column {name!r} of {source.name}")
+    codes, texts = cells.unique(source.series[name], f"column {name!r} of {source.name}")
     found = np.array(texts, object)
     missing = (found == "")[codes]
     counts = np.bincount(codes[train], minlength=len(texts))

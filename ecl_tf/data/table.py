@@ -1,10 +1,10 @@
 """Tables from a file or a DataFrame, whatever their columns hold."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Sequence
 
-import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
@@ -125,7 +125,7 @@ def _of_arrays(x, y, name, classes, seed, sizes):
     labels, class_names = _labels(y, name, classes)
     order = np.random.default_rng(seed).permutation(len(rows))
     parts = row_order.split(order, **sizes, table=name)
-    return _splits(rows, labels, class_names, parts, name)
+    return _splits(rows.__getitem__, labels, class_names, parts, name)
 
 
 def _of_columns(
@@ -141,7 +141,7 @@ def _of_columns(
     order, its_group = _order(source, seed, groups, time)
     parts = row_order.split(order, **sizes, table=source.name, groups=its_group)
     found = kinds.find(source, inputs, parts[2], said)
-    rows = found.columns.encode_cells(found.cells)
+    rows = functools.partial(found.columns.encode_cells, found.cells)
     splits = _splits(rows, labels, class_names, parts, source.name, found.columns, found.notes)
     return splits if unlabelled is None else _with_unlabelled(splits, unlabelled)
 
@@ -149,7 +149,7 @@ def _of_columns(
 def _order(source, seed, groups, time):
     """All rows in the order in which they are parted, and perhaps the group of each."""
     if groups is not None:
-        found, names = cells.unique(source.frame[groups], f"column {groups!r}")
+        found, names = cells.unique(source.series[groups], f"column {groups!r}")
         if "" in names:
             row = int((found == names.index("")).argmax())
             raise ValueError(
@@ -158,7 +158,7 @@ def _order(source, seed, groups, time):
             )
         return row_order.by_group(found, seed), found
     if time is not None:
-        column = source.frame[time]
+        column = source.series[time]
         read = cells.amounts if cells.is_number(column) else cells.days
         times = read(column, f"column {time!r} of {source.name}", source.row_place)
         if np.isnan(times).any():
@@ -168,11 +168,21 @@ def _order(source, seed, groups, time):
                 "it, or remove such rows."
             )
         return row_order.by_time(times), None
-    return np.random.default_rng(seed).permutation(len(source.frame)), None
+    return np.random.default_rng(seed).permutation(source.rows), None
 
 
 def _splits(rows, labels, class_names, parts, name, columns=None, notes=()):
-    """The `Splits` of encoded rows, whose numbers in each part are given."""
+    """The `Splits` of rows whose numbers are given for each part.
+
+    Args:
+        rows: a function from the rows' numbers to encoded rows.
+        labels: of all rows.
+        class_names: of their classes, or None.
+        parts: as `row_order.split` returns them.
+        name: of the table, for messages.
+        columns: the `Columns`, or None.
+        notes: of `kinds.find`.
+    """
     test, validation, train, spare = parts
     event_size, statistics = labels.shape[-1], {}
     if class_names:
@@ -195,8 +205,7 @@ def _splits(rows, labels, class_names, parts, name, columns=None, notes=()):
     def dataset(part):
         if not len(part):
             return None
-        inputs = keras.tree.map_structure(lambda array: array[part], rows)
-        return tf.data.Dataset.from_tensor_slices((inputs, labels[part]))
+        return tf.data.Dataset.from_tensor_slices((rows(part), labels[part]))
 
     train, validation, test, spare = map(dataset, (train, validation, test, spare))
     swap = columns.swap if columns else ()
@@ -223,7 +232,7 @@ def _with_unlabelled(splits, path):
     columns: Columns = splits.columns
     said = {"categories": columns.categories}
     source, *_ = table_files.read(path, columns.names, [], said=said)
-    rows = columns.encode(source.frame)
+    rows = columns.encode(pd.DataFrame(source.series))
     more = tf.data.Dataset.from_tensor_slices((rows,))
     if splits.spare is not None:
         more = splits.spare.map(lambda x, *_: (x,)).concatenate(more)

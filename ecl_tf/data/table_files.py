@@ -41,14 +41,20 @@ class Source:
     """A table with named columns.
 
     Attributes:
-        frame: the columns that were asked for.
+        series: the columns that were asked for, by their names. Who needs one no more takes it
+            out, so that its memory is free.
         name: of the table, for messages.
         row_place: from a row to where it is, in words.
     """
 
-    frame: pd.DataFrame
+    series: dict[str, pd.Series]
     name: str
     row_place: Callable[[int], str] = "row {} (from 0)".format
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return len(next(iter(self.series.values()), ()))
 
     def columns(self, names: Sequence[str]) -> Columns:
         """Some columns as numbers, if all of them are, and as text otherwise.
@@ -56,7 +62,7 @@ class Source:
         Args:
             names: of the columns.
         """
-        chosen = [self.frame[name] for name in names]
+        chosen = [self.series[name] for name in names]
         named = [f"column {name!r}" for name in names]
         if all(map(cells.is_number, chosen)):
             if chosen[0].dtype.kind in "iu":  # All digits of whole numbers.
@@ -93,10 +99,10 @@ def read(
     """
     if isinstance(table, pd.DataFrame):
         name, found = "the DataFrame", [str(name) for name in table.columns]
-        opened = functools.partial(_of_frame, table)
+        opened = functools.partial(_of_frame, "the DataFrame", table)
     elif table.suffix.lower() == ".parquet":
         name, frame = str(table), _parquet(table)
-        found, opened = [*map(str, frame.columns)], functools.partial(_of_frame, frame)
+        found, opened = [*map(str, frame.columns)], functools.partial(_of_frame, name, frame)
     else:
         name = str(table)
         above, found, delimiter = _validated(table)
@@ -117,15 +123,14 @@ def read(
             "one more column."
         )
     source = Source(*opened(wanted, kinds.get("categories", [])))
-    if not len(source.frame):
+    if not source.rows:
         raise ValueError(f"{name} is no table: it has names of columns, and not at least one row.")
     return source, inputs, targets, kinds
 
 
-def _of_frame(frame, wanted, as_text):
+def _of_frame(table, frame, wanted, as_text):
     places = [[*map(str, frame.columns)].index(name) for name in wanted]
-    chosen = frame.iloc[:, places].set_axis(wanted, axis=1)
-    return chosen, "the DataFrame"
+    return {name: frame.iloc[:, place] for name, place in zip(wanted, places, strict=True)}, table
 
 
 def _of_csv(path, above, found, delimiter, wanted, as_text):
@@ -146,8 +151,8 @@ def _of_csv(path, above, found, delimiter, wanted, as_text):
         dtype=texts,
         encoding="utf-8-sig",
     )
-    frame = frame[places].set_axis(wanted, axis=1)
-    return frame, str(path), lambda row: f"line {_line(path, above, delimiter, row)}"
+    series = {name: frame[place] for name, place in zip(wanted, places, strict=True)}
+    return series, str(path), lambda row: f"line {_line(path, above, delimiter, row)}"
 
 
 def _parquet(path):
