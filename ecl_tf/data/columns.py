@@ -45,8 +45,8 @@ class Date:
         name: of the column.
         mean: as of a `Number`, in days.
         marked: as of a `Number`.
-        periods: of the cycles in days, each seen as a sine and a cosine; the year and the week
-            by default, and the day where there are times.
+        periods: of the cycles in days, each seen as 1 + sine and 1 + cosine; the year and
+            the week by default, and the day where there are times.
     """
 
     name: str
@@ -146,7 +146,8 @@ class Columns:
             for period in spec.periods if isinstance(spec, Date) else ():
                 # Of the remainder: a sine of a large number is not exact.
                 angle = ops.mod(amounts[:, place : place + 1], period) * (2.0 * np.pi / period)
-                parts += [ops.sin(angle), ops.cos(angle)]
+                # Above 0, so that one that is constant is told from rounding.
+                parts += [1.0 + ops.sin(angle), 1.0 + ops.cos(angle)]
         if marked := [place for place, spec in enumerate(specs) if spec.marked]:
             parts.append(ops.cast(ops.take(missing, marked, axis=1), "float32"))
         return ops.concatenate(parts, -1) if len(parts) > 1 else amounts

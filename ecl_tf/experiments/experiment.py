@@ -68,18 +68,18 @@ class Experiment:
                 f"config.score={config.score!r} does not fit the output {self.output!r}; "
                 f"expected one of {expected}."
             )
+        if self.output.family == "normal" and self.splits.class_names:
+            raise ValueError(
+                f"config.output={config.output!r} is of numbers, and the target of this data is a "
+                f"class, such as {self.splits.class_names[0]!r}. Say --config=table:classes; or "
+                "name a target of numbers."
+            )
         with refusals.blaming("config.data", config.data):
             _require_labels(self.splits, self.output)
         if self.output.family == "categorical" and self.splits.event_size < 2:
             raise ValueError(
                 f"config.output={config.output!r} needs classes, and this data has targets of one "
                 "dimension. For a table with a column of classes say --config.data.classes=True."
-            )
-        if self.output.family == "normal" and self.splits.class_names:
-            raise ValueError(
-                f"config.output={config.output!r} is of numbers, and the target of this data is a "
-                f"class, such as {self.splits.class_names[0]!r}. Say --config=table:classes; or "
-                "name a target of numbers."
             )
         size = getattr(self.output, "size", self.splits.event_size)
         if self.output.family == "normal" and size != self.splits.event_size:

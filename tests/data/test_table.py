@@ -255,7 +255,11 @@ KINDS = text("a,kind", lambda n: f"{n},{'red' if n % 3 else 'blue'}")
             {},
             "12345678901234567890 in line 2",
         ),
-        (KINDS, {"target": "kind", "classes": False}, r"line 2, column 'kind': 'blue'.*If it is a class"),
+        (
+            KINDS,
+            {"target": "kind", "classes": False},
+            r"line 2, column 'kind': 'blue'.*If it is a class",
+        ),
         (KINDS.replace("blue", "3"), {}, r"number in line 2, .* text in line 3, .*'red'"),
         (KINDS.replace("blue", "NA"), {}, r"14 of the 40 rows .* no class, the first in line 2"),
         (KINDS.replace("blue", "red"), {}, r"are of one class, 'red'"),
