@@ -290,7 +290,7 @@ class ExportedStudent:
                 it learned, where that is known.
         """
         if self.columns is not None:
-            return self._serve(**self._cells(inputs))
+            return self._serve(**_cells(self.columns, inputs))
         has = f"The student has the inputs {self.input_names}"
         if not isinstance(inputs, dict):
             if len(self.input_names) != 1:
@@ -304,20 +304,6 @@ class ExportedStudent:
             if hasattr(tensors[name], "numpy"):  # Not in a graph.
                 self._compare(name, expected, tensors[name])
         return self._serve(**tensors)
-
-    def _cells(self, inputs):
-        """The columns of a batch, by their served names."""
-        served = self.columns.served
-        if not hasattr(inputs, "keys"):
-            raise ValueError(
-                f"The student takes a DataFrame, or a dict, with the columns {[*served]}; got "
-                f"{type(inputs).__name__}."
-            )
-        if set(inputs.keys()) == set(served.values()):
-            inputs = {name: inputs[its] for name, its in served.items()}
-        found = self.columns.cells(inputs)
-        self.columns.warn_of_unknown(found)
-        return {served[name]: tf.convert_to_tensor(cells) for name, cells in found.items()}
 
     def _compare(self, name, expected, tensor):
         """Refuses a batch outside of the range of the training, and warns once of a narrow one."""
@@ -337,6 +323,21 @@ class ExportedStudent:
     def __call__(self, inputs: Any) -> Any:
         """Returns the student's distribution (a dict of them for joint outputs)."""
         return self.output.from_parameters(self.parameters(inputs))
+
+
+def _cells(columns, inputs):
+    """The columns of a batch, by their served names."""
+    served = columns.served
+    if not hasattr(inputs, "keys"):
+        raise ValueError(
+            f"The student takes a DataFrame, or a dict, with the columns {[*served]}; got "
+            f"{type(inputs).__name__}."
+        )
+    if set(inputs.keys()) == set(served.values()):
+        inputs = {name: inputs[its] for name, its in served.items()}
+    found = columns.cells(inputs)
+    columns.warn_of_unknown(found)
+    return {served[name]: tf.convert_to_tensor(cells) for name, cells in found.items()}
 
 
 def _as(spec, value, name):

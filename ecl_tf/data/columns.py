@@ -44,7 +44,7 @@ class Date:
     Attributes:
         name: of the column.
         mean: as of a `Number`, in days.
-        marked: as of a `Number`.
+        marked: as of a `Number`; False by default.
         periods: of the cycles in days, each seen as 1 + sine and 1 + cosine; the year and
             the week by default, and the day where there are times.
     """
@@ -69,6 +69,8 @@ class Category:
     values: tuple[str, ...]
 
 
+for _kind in (Number, Date, Category):
+    _kind.__init__.__doc__ = "Takes the attributes that the class describes."
 _KINDS: dict[str, Any] = {"number": Number, "category": Category, "date": Date}
 
 
@@ -98,6 +100,7 @@ class Columns:
     """
 
     def __init__(self, specs: Sequence[Number | Date | Category]):
+        """Takes the arguments that the class describes."""
         self.specs = tuple(specs)
         self.names = [spec.name for spec in specs]
         self._amounts = [spec for spec in specs if not isinstance(spec, Category)]
@@ -314,7 +317,8 @@ class Columns:
         specs = []
         for each in config:
             values = {k: tuple(v) if isinstance(v, list) else v for k, v in each.items()}
-            specs.append(_KINDS[values.pop("kind")](**values))
+            kind = str(values.pop("kind"))
+            specs.append(_KINDS[kind](**values))
         return cls(specs)
 
     def __str__(self) -> str:

@@ -22,7 +22,7 @@ def rounded(values: np.ndarray, name: str, table: str, place: Callable[[int], st
     with np.errstate(over="ignore"):
         kept = floats.astype("float32")
     errors = np.abs(floats - kept)
-    bad = None
+    bad: int | None = None
     if errors.any():
         row = int(errors.argmax())
         is_whole = np.all(floats == np.floor(floats))
@@ -31,8 +31,8 @@ def rounded(values: np.ndarray, name: str, table: str, place: Callable[[int], st
         if is_coarse or (is_whole and len(np.unique(floats)) > len(np.unique(kept))):
             bad = row
     if bad is None and values.dtype.kind in "iu":
-        changed = np.flatnonzero(np.abs(floats) > 2.0**53)
-        bad = next((row for row in changed if int(values[row]) != int(floats[row])), None)
+        far = np.flatnonzero(np.abs(floats) > 2.0**53).tolist()
+        bad = next((row for row in far if int(values[row]) != int(floats[row])), None)
     if bad is None:
         return kept
     raise ValueError(

@@ -95,7 +95,7 @@ def table(
     >>> print(splits.columns)
     1 number (weight), 1 category (colour: 2)
     >>> splits.input_shape, splits.class_names
-    ({'categories': (1,), 'numbers': (1,)}, ('apple', 'pear'))
+    ({'numbers': (1,), 'categories': (1,)}, ('apple', 'pear'))
     """
     if not isinstance(path, pd.DataFrame):
         path = files.at_home(path)
@@ -269,12 +269,9 @@ def _numbers(columns, name, remedy):
     exact = floats if values.dtype.kind == "O" else values
     rounded = [
         float32.rounded(
-            exact[:, column],
-            columns.names[column],
-            name,
-            lambda row, column=column: columns.place(row, column),
+            exact[:, column], named, name, functools.partial(columns.place, column=column)
         )
-        for column in range(exact.shape[1])
+        for column, named in enumerate(columns.names)
     ]
     return np.stack(rounded, 1)
 

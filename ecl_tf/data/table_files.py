@@ -6,6 +6,7 @@ import functools
 import pathlib
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,17 +77,17 @@ class Source:
 
 def read(
     table: pathlib.Path | pd.DataFrame,
-    inputs: str | Sequence[str] | None,
-    targets: str | Sequence[str],
+    inputs: Any,
+    targets: Any,
     others: Sequence[str] = (),
-    said: Mapping[str, str | Sequence[str] | None] | None = None,
+    said: Mapping[str, Any] | None = None,
 ) -> tuple[Source, list[str], list[str], dict[str, list[str]]]:
     """Reads a table with named columns.
 
     Args:
         table: the path of a .csv or .parquet file, or a DataFrame.
-        inputs: as in `ecl_tf.data.table`.
-        targets: as `target` there.
+        inputs: names, as in `ecl_tf.data.table`.
+        targets: names, as `target` there.
         others: columns to read that are neither, unless they are named as inputs.
         said: from "numbers", "categories" and "dates" to names of such columns; None by default.
             Categories stay as they are written: 007 is not 7.
@@ -167,7 +168,7 @@ def _parquet(path):
         raise ValueError(f"{path} can't be read as a Parquet file: {error}") from error
 
 
-def read_arrays(path: pathlib.Path, inputs: str | None, target: str) -> tuple[Columns, Columns]:
+def read_arrays(path: pathlib.Path, inputs: Any, target: Any) -> tuple[Columns, Columns]:
     """Returns the inputs and the targets of an .npz file.
 
     Args:

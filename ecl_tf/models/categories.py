@@ -33,6 +33,7 @@ class CategoryEmbedding(keras.Layer):
     takes_ids = True  # An input of it is int32: float16 has no ids beyond 2048.
 
     def __init__(self, sizes: Sequence[int], width: int = 8, **kwargs: Any):
+        """Takes the arguments that the class describes."""
         super().__init__(**{"autocast": False, **kwargs})
         self.sizes, self.width = [int(size) for size in sizes], width
         self._before = np.cumsum([0, *self.sizes[:-1]]).astype("int32")
