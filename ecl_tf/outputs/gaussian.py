@@ -1,7 +1,8 @@
 """Real numbers: means with scales, or points whose spread is measured."""
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from ecl_tf import divergences
 from ecl_tf._internal import require
 from ecl_tf.divergences import Distribution
 from ecl_tf.outputs.output import (
@@ -98,6 +100,18 @@ class _Gaussian(Output):
         means, stddevs = self.moments(stack(raws))
         parts = tf.reduce_mean(stddevs**2, 0), tf.math.reduce_variance(means, 0)
         return Uncertainty(*(self.temperature * part for part in parts))
+
+    def divergence(
+        self,
+        teacher: Distribution,
+        student: Distribution,
+        divergence: Callable[..., tf.Tensor],
+        temperature: float | tf.Tensor = 1.0,
+        weights: Any = None,
+    ) -> tf.Tensor:
+        if divergence is divergences.faithful:
+            divergence = functools.partial(divergence, unit=float32(self.target_stddev))
+        return super().divergence(teacher, student, divergence, temperature, weights)
 
     def score(self, uncertainty: tf.Tensor, weights: Any = None) -> tf.Tensor:
         unit = float32(self.target_stddev)
