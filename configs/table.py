@@ -37,4 +37,5 @@ def get_config(target="number"):
             config.erm.label_smoothing = 0.1
             config.kd.temperatures = common.KD_TEMPERATURES
             config.xcl.choices = common.CLASS_CHOICES
+            del config.student.network.scale_branch
     return config

@@ -56,7 +56,7 @@ Shares = Annotated[
 StepCount = Annotated[
     Any,
     Range(
-        'a whole number >= 1, "auto", or None',
+        'a whole number >= 1, or "auto", or None',
         lambda value: value in ("auto", None) or (type(value) is int and value >= 1),
     ),
 ]
