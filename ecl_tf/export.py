@@ -146,7 +146,11 @@ def _of_columns(columns, serve, archive):
     encoder = columns.encoder()
     archive.track(encoder)
     served = [*columns.served.values()]
-    return lambda features: serve(encoder([features[name] for name in served], training=False))
+
+    def serve_columns(features):
+        return serve(encoder([features[name] for name in served], training=False))
+
+    return serve_columns
 
 
 def _expected(student, others, signature):
