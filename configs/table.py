@@ -10,9 +10,10 @@ found is printed, and may be said: --config.data.categories=zip,floor, numbers o
 patient are kept together by --config.data.groups=patient, and the future apart by
 --config.data.time=day.
 
-Batches, steps and layers follow from the numbers of rows and columns, unless they are given:
---config.student.network.widths="(64, 64)", --config.student.train.steps=5000. Expected and time:
-your data's, from about 5 minutes for 2,000 rows to hours for a million, on 2 CPU cores.
+Batches, steps, layers and the teacher's dropout and weight decay follow from the numbers of rows
+and columns, unless they are given: --config.student.network.widths="(64, 64)",
+--config.student.train.steps=5000. Expected and time: your data's, from about 5 minutes for 2,000
+rows to hours for a million, on 2 CPU cores.
 """
 
 from ecl_tf.configs import casp, common
@@ -30,6 +31,8 @@ def get_config(target="number"):
             section.network.widths = placeholder(tuple)
             section.train.steps = FieldReference(None, field_type=object)
             section.train.batch_size = placeholder(int)
+        config.teacher.network.dropout = placeholder(float)
+        config.teacher.train.weight_decay = placeholder(float)
         if target == "classes":
             config.output, config.score = "categorical", "accuracy"
             config.data.classes = True

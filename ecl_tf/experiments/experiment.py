@@ -408,7 +408,7 @@ def _resolved(config, rows):
     for name in ("teacher", "student"):
         section = getattr(config, name)
         train = section.train
-        if train is not None and None not in (train.steps, train.batch_size):
+        if train is not None and None not in (train.steps, train.batch_size, train.weight_decay):
             train = lengths.resolved(f"config.{name}.train", train, rows)
             _validate_training(f"config.{name}.train", train)
             found[name] = dataclasses.replace(section, train=train)

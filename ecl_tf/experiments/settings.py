@@ -60,6 +60,13 @@ StepCount = Annotated[
         lambda value: value in ("auto", None) or (type(value) is int and value >= 1),
     ),
 ]
+Decay = Annotated[
+    Any,
+    Range(
+        "a number >= 0, or None",
+        lambda value: value is None or (type(value) in (int, float) and _is_weight(value)),
+    ),
+]
 BatchSize = Annotated[
     Any,
     Range(
@@ -151,7 +158,8 @@ class Train:
         schedule: of the learning rate, `Cosine` by default, or `Steps`. With `steps` "auto" it is
             `Restarts`.
         weight_decay: of a training on labels; 0.0 by default, typically 0.001 to 0.1. It is
-            decoupled: each step takes rate * weight_decay of every kernel away.
+            decoupled: each step takes rate * weight_decay of every kernel away. None for one that
+            follows from the number of training rows.
         distillation_weight_decay: the same of a distillation; 0.0 by default, typically a
             tenth of `weight_decay`.
         steps_per_execution: steps that Keras runs at once; 1 by default, typically 20 for
@@ -166,7 +174,7 @@ class Train:
     epochs: Count = 1
     optimizer: str | dict[str, Any] = "Adam"
     schedule: Cosine | Steps | Restarts = Cosine()
-    weight_decay: Weight = 0.0
+    weight_decay: Decay = 0.0
     distillation_weight_decay: Weight = 0.0
     steps_per_execution: Count = 1
     max_steps: Count | None = None
@@ -206,8 +214,8 @@ class Teacher:
         network: the name of a function of `ecl_tf.models`, or "module:function" of yours (see
             `ecl_tf.models.build`), its arguments, and perhaps `preprocessing`, Keras layers by
             name, and `scale_branch`, of means with scales; typically {"name": "convnet",
-            "width": 16, "depth": 2}. With `widths` None these follow from the numbers of rows and
-            columns. None by default, for a teacher that is brought along.
+            "width": 16, "depth": 2}. Its `widths` and `dropout` follow from the numbers of rows
+            and columns where they are None. None by default, for a teacher that is brought along.
         train: how the members are trained; None by default, for the same reason.
         labels: how the labels of its training are softened or mixed; not at all by default.
         pretrained: None by default, or the arguments of `ecl_tf.pretrained.load`; a sequence

@@ -18,6 +18,7 @@ _WIDTHS = (
 )
 _LEAST_BATCH, _LARGEST_BATCH = 32, 1024
 _LEAST_STEPS, _MOST_STEPS, _MULTIPLE = 2000, 20_000, 500
+_FEW = 5000  # Rows below which a teacher learns noise by heart.
 _WIDE = 200  # Input columns from which layers are twice as wide.
 
 
@@ -61,6 +62,24 @@ def widths(rows: int, columns: int, is_teacher: bool) -> tuple[int, ...]:
     return tuple(factor * width for width in (of_teacher if is_teacher else of_student))
 
 
+def dropout(rows: int) -> float:
+    """The rate of dropout: 0.3 below 5,000 rows, and 0.1 from there.
+
+    Args:
+        rows: of the training data.
+    """
+    return 0.3 if rows < _FEW else 0.1
+
+
+def weight_decay(rows: int) -> float:
+    """The weight decay of a training on labels: 0.5 below 5,000 rows, and 0.1 from there.
+
+    Args:
+        rows: of the training data.
+    """
+    return 0.5 if rows < _FEW else 0.1
+
+
 def resolved(config: settings.Settings, rows: int, columns: int) -> settings.Settings:
     """The settings with numbers in place of None.
 
@@ -89,10 +108,13 @@ def resolved(config: settings.Settings, rows: int, columns: int) -> settings.Set
                 train,
                 batch_size=_given(train.batch_size, batch_size(rows)),
                 steps=_given(train.steps, steps(rows, is_teacher)),
+                weight_decay=_given(train.weight_decay, weight_decay(rows)),
             )
-        if network is not None and "widths" in network:
-            of_layers = widths(rows, columns, is_teacher)
-            network = {**network, "widths": _given(network["widths"], of_layers)}
+        if network is not None:
+            of_network = {"widths": widths(rows, columns, is_teacher), "dropout": dropout(rows)}
+            chosen = {key: value for key, value in of_network.items() if key in network}
+            own = {key: value for key, value in network.items() if value is not None}
+            network = {**network, **chosen, **own}
         found[name] = dataclasses.replace(section, network=network, train=train)
     return dataclasses.replace(config, **found)
 
@@ -119,13 +141,11 @@ def describe(before: settings.Settings, after: settings.Settings, rows: int) -> 
 
 def _missing(section) -> list[str]:
     """The settings of a section that are None and follow from the data."""
-    places = []
-    if section.network is not None and section.network.get("widths", ()) is None:
-        places.append("network.widths")
-    if section.train is not None:
-        places += [
-            f"train.{k}" for k in ("batch_size", "steps") if getattr(section.train, k) is None
-        ]
+    of_network, of_train = ("widths", "dropout"), ("batch_size", "steps", "weight_decay")
+    network, train = section.network or {}, section.train
+    places = [f"network.{key}" for key in of_network if key in network and network[key] is None]
+    if train is not None:
+        places += [f"train.{key}" for key in of_train if getattr(train, key) is None]
     return places
 
 

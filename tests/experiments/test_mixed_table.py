@@ -178,8 +178,10 @@ def test_sizes_follow_from_the_data(frame, tmp_path, capsys):
     found = Experiment(config).config
     assert found.student.train.batch_size == 32 and found.student.network["widths"] == (8,)
     assert found.teacher.network["widths"] == (64, 64)
+    assert found.teacher.network["dropout"] == 0.3 and found.teacher.train.weight_decay == 0.5
     told = capsys.readouterr().out
-    assert "sizes for 128 training rows: teacher network.widths=64-64, train.batch_size=32" in told
+    assert "sizes for 128 training rows: teacher network.widths=64-64, network.drop" in told
+    assert "train.weight_decay=0.5; student train.batch_size=32, train.steps=2,000\n" in told
     # As they were found for CASP's 35,215 training rows.
     assert sizes.batch_size(35_215) == 256 and sizes.steps(35_215, False) == 5000
     assert sizes.steps(35_215, True) == 8000 and sizes.widths(35_215, 9, False) == (64, 64)
