@@ -44,6 +44,8 @@ def tiny(frame, path, target="number"):
         section.network.widths = (8,)
         section.train.update({"steps": 20, "steps_per_execution": 10, "batch_size": 16})
     config.student.train.epochs = 2
+    if target == "number":
+        config.student.network.scale_branch = 0
     return untuned(config)
 
 
