@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,10 +13,12 @@ import tensorflow as tf
 
 from ecl_tf import outputs
 from ecl_tf._internal import files, finite, legacy, probabilities, ranges, symbolic
+from ecl_tf.data.columns import Columns
 
 # SavedModel's own place for files that travel with a model.
 _DESCRIPTION = pathlib.Path("assets.extra") / "ecl_tf_student.json"
-_RANGES = "ranges_of_inputs"  # In the description, beside the output.
+# In the description, beside the output.
+_RANGES, _COLUMNS, _CLASS_NAMES = "ranges_of_inputs", "columns", "class_names"
 # What an export holds; layers with vocabularies name the files in `assets`.
 _WRITTEN = re.compile(
     rf"saved_model\.pb|fingerprint\.pb|variables|variables/variables\.[^/]*|assets|assets/.*"
@@ -26,7 +29,12 @@ _AUTOMATIC = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
 
 
 def export_student(
-    student: keras.Model, output: outputs.Output, path: str | os.PathLike, inputs: Any = None
+    student: keras.Model,
+    output: outputs.Output,
+    path: str | os.PathLike,
+    inputs: Any = None,
+    columns: Columns | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> None:
     """Writes a student as a SavedModel for TensorFlow Serving and its kin.
 
@@ -38,6 +46,11 @@ def export_student(
     One without a name is `inputs`, and in a list of several `inputs_0`, `inputs_1`, and so on. So
     the same student has the same names whenever it is made, loaded or exported.
 
+    With `columns` it takes those of a table as they are, each (batch,) by its name: numbers and
+    dates, in days since 1970-01-01, as float32, with NaN for a missing one; categories as text.
+    Where a name has other characters than letters, digits, dots and underscores these are
+    underscores. `load_student` takes the table's own names, and a `pandas.DataFrame`.
+
     An earlier export at the same place is replaced once the new one is complete. A directory of
     other files is left as it is: the student is written to `student` in there, and a warning says
     so, because a long training should not be lost at its last line.
@@ -48,6 +61,10 @@ def export_student(
         path: the directory to write.
         inputs: specs of a batch of inputs, for a student without symbolic inputs; None, the
             default, for others.
+        columns: the `ecl_tf.data.Columns` of the table that it learned on, which encode its rows:
+            `Splits.columns`. None, the default, for a student of other inputs.
+        class_names: what the classes are called, in their order, for those who load the student:
+            `Splits.class_names`. None, the default, if that is not known.
 
     Raises:
         ValueError: if the shapes of the student's inputs are not known, two inputs would have the
@@ -65,10 +82,10 @@ def export_student(
     >>> exported(tf.zeros((5, 4))).batch_shape
     TensorShape([5])
     """
-    write(student, output, path, inputs)
+    write(student, output, path, inputs, columns=columns, class_names=class_names)
 
 
-def write(student, output, path, inputs=None, others=None):
+def write(student, output, path, inputs=None, others=None, columns=None, class_names=None):
     """`export_student`, with the ranges of inputs that are known of the training.
 
     Args:
@@ -98,13 +115,42 @@ def write(student, output, path, inputs=None, others=None):
 
     archive = keras.export.ExportArchive()
     archive.track(student)
+    if columns is not None:
+        _require_encoded(inputs, columns, student)
+        serve, signature, expected = _of_columns(columns, serve, archive), columns.signature(), {}
     archive.add_endpoint("serve", serve, input_signature=[signature])
     with files.whole_directory(path) as temporary:
         archive.write_out(str(temporary), verbose=False)
         description = temporary / _DESCRIPTION
         description.parent.mkdir(exist_ok=True)
         about = {**keras.saving.serialize_keras_object(output), _RANGES: expected}
+        if columns is not None:
+            about[_COLUMNS] = columns.get_config()
+        if class_names is not None:
+            about[_CLASS_NAMES] = [*class_names]
         description.write_text(json.dumps(about, indent=2))
+
+
+def _require_encoded(inputs, columns, student):
+    """Raises ValueError if a student is for other rows than columns are encoded to."""
+    shapes = keras.tree.map_structure(lambda tensor: tuple(tensor.shape[1:]), inputs)
+    if shapes != columns.shape:
+        raise ValueError(
+            f"The student {student.name!r} takes inputs of shape {shapes}, and the columns are "
+            f"encoded as {columns.shape}. Give those of the table that it was trained on."
+        )
+
+
+def _of_columns(columns, serve, archive):
+    """The function `serve` of encoded rows, of the columns by their served names."""
+    encoder = columns.encoder()
+    archive.track(encoder)
+    served = [*columns.served.values()]
+
+    def serve_columns(features):
+        return serve(encoder([features[name] for name in served], training=False))
+
+    return serve_columns
 
 
 def _expected(student, others, signature):
@@ -197,6 +243,8 @@ class ExportedStudent:
         input_names: the names of the serving signature's inputs.
         input_specs: the `tf.TensorSpec` of each, by name.
         parameter_specs: the `tf.TensorSpec` of each parameter that it answers with, by name.
+        columns: the `ecl_tf.data.Columns` of the table that it takes; None for other inputs.
+        class_names: what its classes are called, in their order; None if that is not known.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -218,6 +266,10 @@ class ExportedStudent:
             ) from error
         expected = config.pop(_RANGES, {})  # Earlier versions wrote none.
         self._expected = {name: ranges.of_description(each) for name, each in expected.items()}
+        columns = config.pop(_COLUMNS, None)
+        self.columns = None if columns is None else Columns.from_config(columns)
+        names = config.pop(_CLASS_NAMES, None)
+        self.class_names = None if names is None else tuple(names)
         self._has_warned = False
         self.output = outputs.get(keras.saving.deserialize_keras_object(config))
         self._serve = self._model.signatures["serving_default"]
@@ -229,14 +281,20 @@ class ExportedStudent:
         """Returns the named parameters, as a server would answer them.
 
         Args:
-            inputs: a tensor (batch, ...), or a dict of them by the names of `input_names`.
+            inputs: a tensor (batch, ...), or a dict of them by the names of `input_names`. For a
+                student with `columns` a `pandas.DataFrame` that has them, or a dict of lists by
+                their names; other columns are ignored. Of categories that training did not know
+                a warning says how many there are.
 
         Raises:
-            ValueError: if the inputs have other names or shapes, are no numbers where numbers are
-                expected, are images of whole numbers where the student takes floating point (it
-                learned on images of one scale, which the type does not tell), or lie far outside
-                of the range on which it learned, where that is known.
+            ValueError: if a column is not there, or holds cells of another kind; or if the inputs
+                have other names or shapes, are no numbers where numbers are expected, are images
+                of whole numbers where the student takes floating point (it learned on images of
+                one scale, which the type does not tell), or lie far outside of the range on which
+                it learned, where that is known.
         """
+        if self.columns is not None:
+            return self._serve(**_cells(self.columns, inputs))
         has = f"The student has the inputs {self.input_names}"
         if not isinstance(inputs, dict):
             if len(self.input_names) != 1:
@@ -272,6 +330,21 @@ class ExportedStudent:
     def __call__(self, inputs: Any) -> Any:
         """Returns the student's distribution (a dict of them for joint outputs)."""
         return self.output.from_parameters(self.parameters(inputs))
+
+
+def _cells(columns, inputs):
+    """The columns of a batch, by their served names."""
+    served = columns.served
+    if not hasattr(inputs, "keys"):
+        raise ValueError(
+            f"The student takes a DataFrame, or a dict, with the columns {[*served]}; got "
+            f"{type(inputs).__name__}."
+        )
+    if set(inputs.keys()) == set(served.values()):
+        inputs = {name: inputs[its] for name, its in served.items()}
+    found = columns.cells(inputs)
+    columns.warn_of_unknown(found)
+    return {served[name]: tf.convert_to_tensor(cells) for name, cells in found.items()}
 
 
 def _as(spec, value, name):

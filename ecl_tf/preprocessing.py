@@ -90,7 +90,7 @@ def compose(model: keras.Model | keras.Layer, built: _Layers, input_shape: Any) 
         built: the result of `layers`.
         input_shape: as in `with_preprocessing`.
     """
-    inputs = _inputs(model, input_shape)
+    inputs = _inputs(model, built, input_shape)
     if isinstance(inputs, dict):
         built = built or {}
         if not isinstance(built, dict) or set(built) - set(inputs):
@@ -241,10 +241,19 @@ def _layer(item):
     return layer
 
 
-def _inputs(model, input_shape):
+def _inputs(model, built, input_shape):
     """Symbolic inputs of x, named as the model's where it has names."""
     if isinstance(input_shape, dict):
-        return {name: keras.Input(tuple(shape), name=name) for name, shape in input_shape.items()}
+        chains = built if isinstance(built, dict) else {}
+        ids = {
+            name
+            for name, chain in chains.items()
+            if getattr(next(iter(chain), None), "takes_ids", False)
+        }
+        return {
+            name: keras.Input(tuple(shape), name=name, dtype="int32" if name in ids else None)
+            for name, shape in input_shape.items()
+        }
     known = symbolic.inputs_of(model) if isinstance(model, keras.Model) else None
     return keras.Input(tuple(input_shape), name=getattr(known, "name", None) or "inputs")
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ecl_tf._internal.build import call_by_name
+from ecl_tf.data.columns import Category, Columns, Date, Number
 from ecl_tf.data.digits import digits, rotated_digits
 from ecl_tf.data.images import cifar10, cifar100, fashion_mnist, imagenet2012
 from ecl_tf.data.mpii_gaze import mpii_gaze
@@ -17,6 +18,10 @@ from ecl_tf.data.splits import (
 from ecl_tf.data.table import table
 
 __all__ = [
+    "Category",
+    "Columns",
+    "Date",
+    "Number",
     "Splits",
     "cifar10",
     "cifar100",

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import random
+from ecl_tf.data.columns import Columns
 
 # Examples, as they are stored: 8,192 JPEG files of ImageNet are 0.9 GB.
 SHUFFLE_BUFFER = 8192
@@ -44,6 +45,10 @@ class Splits:
         spare: None, the default, or a `tf.data.Dataset` of further real training examples
             (inputs, label) or (inputs,), in the form of `train` and in none of the three parts.
             Only the oracle of `ecl-tf compare` sees them, and never their labels.
+        swap: names of inputs whose values have no mean, such as ids, which the samplers of the
+            commands swap in place of mixing them (see `ecl_tf.samplers.Mixup`); none by default.
+        columns: of a table, the `ecl_tf.data.Columns` that encode its rows; None by default.
+        notes: sentences about the data, which the commands print; none by default.
     """
 
     train: tf.data.Dataset
@@ -56,6 +61,9 @@ class Splits:
     target_stddev: Any = 1.0
     class_names: tuple[str, ...] | None = None
     spare: tf.data.Dataset | None = None
+    swap: tuple[str, ...] = ()
+    columns: Columns | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> Any:

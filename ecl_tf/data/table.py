@@ -1,23 +1,23 @@
-"""Tables of numbers from a file that the configuration names."""
+"""Tables from a file or a DataFrame, whatever their columns hold."""
 
+import dataclasses
+import functools
 import os
-import re
 import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 
 from ecl_tf._internal import files
-from ecl_tf.data import table_files
+from ecl_tf.data import cells, float32, kinds, row_order, table_files
+from ecl_tf.data.columns import Columns
 from ecl_tf.data.splits import Splits
-
-# Text that stands for a class that is not known, in lower case.
-_MISSING = ["", "?", "#n/a", "<na>", "n/a", "na", "nan", "null"]
 
 
 def table(
-    path: str | os.PathLike,
+    path: str | os.PathLike | pd.DataFrame,
     inputs: str | Sequence[str] | None = None,
     target: str | Sequence[str] = "y",
     classes: bool | None = None,
@@ -25,89 +25,232 @@ def table(
     validation_size: float = 0.1,
     test_size: float = 0.1,
     seed: int = 0,
+    numbers: str | Sequence[str] | None = None,
+    categories: str | Sequence[str] | None = None,
+    dates: str | Sequence[str] | None = None,
+    groups: str | None = None,
+    time: str | None = None,
+    unlabelled: str | os.PathLike | pd.DataFrame | None = None,
 ) -> Splits:
-    """A row of d numbers (d,) to its target (e,), both in their own units, or to its class ().
+    """Rows of a table to their target (e,) in its own units, or to its class ().
 
-    Numbers are read in float64 and given in float32, in which networks compute.
+    What a column is follows from its cells: numbers, dates (such as 2024-03-05, perhaps with a
+    time), or categories (texts and booleans). A column that is the same in all training rows is
+    left out, and one of texts of which most are in a single row (names, numbers of documents). A
+    number or date that is missing is filled by the training rows' mean and marked; a missing
+    category is one of its own. Categories of fewer than 5 training rows share one, with those
+    that training rows lack. `Splits.columns` encodes rows, and `Splits.notes` tells of all this.
+
+    Numbers are read in float64 and given in float32, in which networks compute. Names may be
+    given as a list, or with commas between them.
 
     Args:
-        path: an .npz file whose arrays `inputs` (rows, d) and `target` (rows,) or (rows, e)
-            are read, or a .csv file (UTF-8) whose first line names its columns, with commas
-            between the cells; or semicolons, tabs or |, if that line has no comma.
-        inputs: of an .npz file, the array's name ("x" by default). Of a .csv file, the
-            columns' names, a list or with commas between them; by default all but the target.
-        target: the name of the target's array or column, or of several columns; "y" by
-            default.
-        classes: True if the target is a class: text, or whole numbers; None, the default, if
-            it is a real number.
+        path: a `pandas.DataFrame`; or a .csv file (UTF-8) whose first line names its columns, with
+            commas between the cells, or semicolons, tabs or |, if that line has no comma; or a
+            .parquet file; or an .npz file whose arrays `inputs` (rows, d) and `target` (rows,) or
+            (rows, e) are read, which have no kinds of columns: all are numbers, and none is
+            missing.
+        inputs: the columns' names; None, the default, for all but `target`, `groups` and `time`.
+            Of an .npz file, the array's name, "x" by default.
+        target: the name of the target's column or array, or of several columns; "y" by default.
+        classes: True if the target is a class: text, booleans, or whole numbers; False if it is a
+            real number; None, the default, for a class if it is text or boolean.
         train_size: the number of training rows; None, the default, takes all that are left.
         validation_size: the number of validation rows, or their share if below 1; 0.1 by
             default.
         test_size: the same for the test; 0.1 by default.
         seed: of the split; 0 by default.
+        numbers: names of columns that are numbers, whatever they look like; None by default.
+        categories: the same of columns that are categories, such as numbers of places; None by
+            default.
+        dates: the same of columns that are dates, in any form that pandas reads; None by default.
+        groups: the name of a column, such as a patient's number: rows of one group are in one
+            split. None, the default, for no groups.
+        time: the name of a column of dates or numbers: the latest rows are the test, those before
+            them the validation, and training rows come before. None, the default, for a random
+            split.
+        unlabelled: further rows without a target, of the same columns: a file or DataFrame as
+            `path`. They become spare inputs. None by default.
 
     Returns:
         `Splits` of examples (row, target), float32, with the training targets' mean and
         standard deviation; or of (row, class), int64, with `event_size` K and K `class_names`:
-        the labels that are in the file, numbers by their size and text by the alphabet, become
-        0 to K - 1. Rows that are left are spare.
+        the labels that are in the table, numbers by their size and text by the alphabet, become
+        0 to K - 1. A row is what `ecl_tf.data.Columns` describes: numbers (d,), or a dict of
+        `numbers` and `categories`. Rows that are left are spare.
 
     Raises:
         ValueError: naming the column and the line, if the file or a name in it is missing, a name
-            is there twice or is both input and target, lines have other numbers of cells, a value
-            is missing, no number, not finite, or another one in float32 (time stamps and other
-            large numbers), or the labels are no classes; or if the sizes don't fit.
+            is there twice or is both input and target, lines have other numbers of cells, a target
+            is missing, a cell is of another kind than its column, is not finite, or is another
+            number in float32 (time stamps and other large numbers), or the labels are no classes;
+            or if the sizes don't fit.
 
     Example:
-    >>> import pathlib, tempfile
-    >>> file = pathlib.Path(tempfile.mkdtemp(), "fruit.csv")
-    >>> rows = [f"{10 + n},{n % 3},{'pear' if n % 3 else 'apple'}" for n in range(30)]
-    >>> _ = file.write_text("\\n".join(["weight,shade,kind", *rows]))
-    >>> splits = table(file, target="kind", classes=True)
-    >>> splits.input_shape, splits.event_size, splits.class_names
-    ((2,), 2, ('apple', 'pear'))
+    >>> frame = pd.DataFrame({
+    ...     "weight": np.arange(60) / 4,
+    ...     "colour": ["red", "green", "green"] * 20,
+    ...     "kind": ["apple", "pear", "pear"] * 20,
+    ... })
+    >>> splits = table(frame, target="kind")
+    >>> print(splits.columns)
+    1 number (weight), 1 category (colour: 2)
+    >>> splits.input_shape, splits.class_names
+    ({'numbers': (1,), 'categories': (1,)}, ('apple', 'pear'))
     """
-    path = files.at_home(path)
-    if not path.is_file():
-        raise ValueError(
-            f"There is no table at {str(path)!r}. Name an .npz or .csv file with "
-            "--config.data.path=FILE."
-        )
-    columns, targets = table_files.read(path, inputs, target)
-    x = _numbers(columns, path, "Leave a column of text out with --config.data.inputs.")
-    if classes:
-        y, names = _classes(targets, path)
-    else:
-        y, names = (
-            _numbers(targets, path, "If it is a class, say so: --config=table:classes."),
-            None,
-        )
-    order = np.random.default_rng(seed).permutation(len(x))
-    test, validation, train, spare = _split(order, train_size, validation_size, test_size, path)
-    event_size, statistics = y.shape[-1], {}
-    if names:
-        event_size = len(names)
-        if len(np.unique(y[train])) < 2:
+    if not isinstance(path, pd.DataFrame):
+        path = files.at_home(path)
+        if not path.is_file():
             raise ValueError(
-                f"All {len(train)} training rows of {path} are of one class, "
-                f"{names[y[train][0]]!r}: nothing to learn."
+                f"There is no table at {str(path)!r}. Name an .npz, .csv or .parquet file with "
+                "--config.data.path=FILE."
+            )
+        table_files.require_form(path)
+    sizes = {"train_size": train_size, "validation_size": validation_size, "test_size": test_size}
+    said = {"numbers": numbers, "categories": categories, "dates": dates}
+    if not isinstance(path, pd.DataFrame) and path.suffix.lower() == ".npz":
+        of_columns = {**said, "groups": groups, "time": time, "unlabelled": unlabelled}
+        if given := [name for name, value in of_columns.items() if value is not None]:
+            raise ValueError(
+                f"{path} has arrays and no named columns, of which {given[0]} tells. Save it as a "
+                "CSV file, or leave that out."
+            )
+        x, y = table_files.read_arrays(path, inputs, target)
+        return _of_arrays(x, y, str(path), classes, seed, sizes)
+    return _of_columns(path, inputs, target, classes, seed, sizes, said, groups, time, unlabelled)
+
+
+def _of_arrays(x, y, name, classes, seed, sizes):
+    """`table`, of an .npz file: all inputs are numbers."""
+    rows = _numbers(x, name, "Leave a column of text out with --config.data.inputs.")
+    labels, class_names = _labels(y, name, classes)
+    order = np.random.default_rng(seed).permutation(len(rows))
+    parts = row_order.split(order, **sizes, table=name)
+    return _splits(rows.__getitem__, labels, class_names, parts, name)
+
+
+def _of_columns(
+    path, inputs, target, classes, seed, sizes, said, groups, time, unlabelled
+) -> Splits:
+    if groups is not None and time is not None:
+        raise ValueError(
+            f"groups={groups!r} and time={time!r} can't both part the rows. Give one of them."
+        )
+    others = [each for each in (groups, time) if each is not None]
+    source, inputs, targets, said = table_files.read(path, inputs, target, others, said)
+    labels, class_names = _labels(source.columns(targets), source.name, classes)
+    order, its_group = _order(source, seed, groups, time)
+    parts = row_order.split(order, **sizes, table=source.name, groups=its_group)
+    found = kinds.find(source, inputs, parts[2], said)
+    rows = functools.partial(found.columns.encode_cells, found.cells)
+    splits = _splits(rows, labels, class_names, parts, source.name, found.columns, found.notes)
+    return splits if unlabelled is None else _with_unlabelled(splits, unlabelled)
+
+
+def _order(source, seed, groups, time):
+    """All rows in the order in which they are parted, and perhaps the group of each."""
+    if groups is not None:
+        found, names = cells.unique(source.series[groups], f"column {groups!r}")
+        if "" in names:
+            row = int((found == names.index("")).argmax())
+            raise ValueError(
+                f"The group {groups!r} of {source.name} is missing in {source.row_place(row)}. "
+                "Fill it, or remove such rows."
+            )
+        return row_order.by_group(found, seed), found
+    if time is not None:
+        column = source.series[time]
+        read = cells.amounts if cells.is_number(column) else cells.days
+        times = read(column, f"column {time!r} of {source.name}", source.row_place)
+        if np.isnan(times).any():
+            row = int(np.isnan(times).argmax())
+            raise ValueError(
+                f"The time {time!r} of {source.name} is missing in {source.row_place(row)}. Fill "
+                "it, or remove such rows."
+            )
+        return row_order.by_time(times), None
+    return np.random.default_rng(seed).permutation(source.rows), None
+
+
+def _splits(rows, labels, class_names, parts, name, columns=None, notes=()):
+    """The `Splits` of rows whose numbers are given for each part.
+
+    Args:
+        rows: a function from the rows' numbers to encoded rows.
+        labels: of all rows.
+        class_names: of their classes, or None.
+        parts: as `row_order.split` returns them.
+        name: of the table, for messages.
+        columns: the `Columns`, or None.
+        notes: of `kinds.find`.
+    """
+    test, validation, train, spare = parts
+    event_size, statistics = labels.shape[-1], {}
+    if class_names:
+        event_size = len(class_names)
+        if len(np.unique(labels[train])) < 2:
+            raise ValueError(
+                f"All {len(train)} training rows of {name} are of one class, "
+                f"{class_names[labels[train][0]]!r}: nothing to learn."
             )
     else:
-        mean, stddev = y[train].mean(0, dtype="float64"), y[train].std(0, dtype="float64")
+        of_train = labels[train]
+        mean, stddev = of_train.mean(0, dtype="float64"), of_train.std(0, dtype="float64")
         statistics = {"target_mean": mean.tolist(), "target_stddev": stddev.tolist()}
         if not np.all(stddev > 0.0):
             raise ValueError(
-                f"A target of {path} is the same in all {len(train)} training rows (standard "
+                f"A target of {name} is the same in all {len(train)} training rows (standard "
                 f"deviation {stddev.tolist()}), so there is nothing to learn. Name another target."
             )
-    train, validation, test, spare = (
-        tf.data.Dataset.from_tensor_slices((x[part], y[part])) if len(part) else None
-        for part in (train, validation, test, spare)
+
+    def dataset(part):
+        if not len(part):
+            return None
+        return tf.data.Dataset.from_tensor_slices((rows(part), labels[part]))
+
+    train, validation, test, spare = map(dataset, (train, validation, test, spare))
+    swap = columns.swap if columns else ()
+    return Splits(
+        train,
+        validation,
+        test,
+        event_size,
+        class_names=class_names,
+        spare=spare,
+        swap=swap,
+        columns=columns,
+        notes=tuple(notes),
+        **statistics,
     )
-    return Splits(train, validation, test, event_size, class_names=names, spare=spare, **statistics)
 
 
-def _numbers(columns, path, remedy):
+def _with_unlabelled(splits, path):
+    """Splits with the rows of another table among the spare inputs."""
+    if not isinstance(path, pd.DataFrame):
+        path = files.at_home(path)
+        if not path.is_file():
+            raise ValueError(f"There is no table at {str(path)!r}, which unlabelled names.")
+    columns: Columns = splits.columns
+    said = {"categories": columns.categories}
+    source, *_ = table_files.read(path, columns.names, [], said=said)
+    rows = columns.encode(pd.DataFrame(source.series))
+    more = tf.data.Dataset.from_tensor_slices((rows,))
+    if splits.spare is not None:
+        more = splits.spare.map(lambda x, *_: (x,)).concatenate(more)
+    return dataclasses.replace(splits, spare=more)
+
+
+def _labels(columns, name, classes):
+    """The targets, and the names of their classes or None."""
+    if classes is None:
+        texts = columns.values if columns.values.dtype.kind == "O" else np.zeros((0, 1))
+        classes = bool(texts.size) and 2 * np.isnan(_parsed(texts)).sum() > texts.size
+    if classes:
+        return _classes(columns, name)
+    return _numbers(columns, name, "If it is a class, say so: --config=table:classes."), None
+
+
+def _numbers(columns, name, remedy):
     """The columns as float32 (rows, columns).
 
     Raises:
@@ -120,79 +263,53 @@ def _numbers(columns, path, remedy):
     if len(bad):
         rows, held = len(np.unique(bad[:, 0])), str(values[tuple(bad[0])]).strip()
         raise ValueError(
-            f"{rows} of the {len(values)} rows of {path} hold values that are missing, not finite "
+            f"{rows} of the {len(values)} rows of {name} hold values that are missing, not finite "
             f"or no numbers, the first in {columns.place(*bad[0])}: {held!r}. Remove or fill them, "
             f"and write numbers like 1234.5. {remedy}"
         )
-    with np.errstate(over="ignore"):
-        rounded = floats.astype("float32")
-    errors = np.abs(floats - rounded)
-    for column in np.flatnonzero(errors.any(0)):
-        given, kept = floats[:, column], rounded[:, column]
-        row = errors[:, column].argmax()
-        is_whole = np.all(given == np.floor(given))
-        # The last digits of real numbers are noise, unless rows differ in nothing else.
-        is_coarse = np.ptp(given) > 0.0 and errors[row, column] > 1e-3 * given.std()
-        if is_coarse or (is_whole and len(np.unique(given)) > len(np.unique(kept))):
-            _refuse_rounding(columns, path, row, column, kept[row])
-    far = np.abs(floats) > 2.0**53 if values.dtype.kind in "iuO" else np.zeros((0, 0))
-    for row, column in np.argwhere(far):
-        if _is_whole(values[row, column]) and int(values[row, column]) != int(floats[row, column]):
-            _refuse_rounding(columns, path, row, column, rounded[row, column])
-    return rounded
+    exact = floats if values.dtype.kind == "O" else values
+    rounded = [
+        float32.rounded(
+            exact[:, column], named, name, functools.partial(columns.place, column=column)
+        )
+        for column, named in enumerate(columns.names)
+    ]
+    return np.stack(rounded, 1)
 
 
 def _parsed(values):
     """Numbers or text as float64, NaN where the text is no number."""
     if values.dtype.kind != "O":
         return values.astype("float64")
-
-    def number(text):
-        try:
-            return np.nan if "_" in text else float(text)
-        except ValueError:
-            return np.nan
-
-    return np.array([[number(text) for text in row] for row in values.tolist()])
+    places, texts = pd.factorize(values.ravel())
+    return np.array([cells.number(text) for text in texts])[places].reshape(values.shape)
 
 
-def _is_whole(value):
-    """Whether a value is an integer, or written like one."""
-    return isinstance(value, np.integer) or re.fullmatch(r"[+-]?[0-9]+", str(value))
-
-
-def _refuse_rounding(columns, path, row, column, rounded):
-    raise ValueError(
-        f"Networks compute in float32, of 7 digits, and {columns.names[column]} of {path} needs "
-        f"more: {columns.values[row, column]} in {columns.place(row, column)} becomes "
-        f"{rounded:.12g}, as others may. Subtract the column's smallest value; or divide it by "
-        "1000, if such small differences don't matter; or name other columns."
-    )
-
-
-def _classes(columns, path):
+def _classes(columns, name):
     """The number of each row's class, int64 (rows,), and the classes' names in their order."""
     if columns.values.shape[1] != 1:
         raise ValueError(
-            f"Classes are one column; the target of {path} has {columns.values.shape[1]}. Name "
+            f"Classes are one column; the target of {name} has {columns.values.shape[1]}. Name "
             "one with --config.data.target."
         )
     labels, numbers = columns.values[:, 0], _parsed(columns.values)[:, 0]
     is_number = np.abs(numbers) <= 2.0**53  # Larger ones may be others in float64.
     missing = ~is_number
+    if labels.dtype.kind in "iu" and missing.any():
+        labels = labels.astype(str).astype(object)
     if labels.dtype.kind == "O":
         # What looks alike may be written in two ways: é as one character, and as e with an accent.
         written = (unicodedata.normalize("NFC", each.strip()) for each in labels.astype(str))
         labels = np.array(list(written))
-        missing = np.isin(np.char.lower(labels), _MISSING)
+        missing = np.isin(np.char.lower(labels), cells.MISSING)
     if missing.any():
         raise ValueError(
-            f"{missing.sum()} of the {len(labels)} rows of {path} have no class, the first in "
+            f"{missing.sum()} of the {len(labels)} rows of {name} have no class, the first in "
             f"{columns.place(missing.argmax(), 0)}. Remove them."
         )
     if is_number.any() and not is_number.all():
         raise ValueError(
-            f"The target of {path} is a number in {columns.place(is_number.argmax(), 0)}, and text "
+            f"The target of {name} is a number in {columns.place(is_number.argmax(), 0)}, and text "
             f"in {columns.place(is_number.argmin(), 0)}: {str(labels[is_number.argmin()])!r}. "
             "Classes are all numbers, or all text."
         )
@@ -202,29 +319,14 @@ def _classes(columns, path):
         if np.any(kinds != np.floor(kinds)) or (kinds[0] < 0 and kinds.tolist() != [-1, 1]):
             row = int(((numbers < 0) | (numbers != np.floor(numbers))).argmax())
             raise ValueError(
-                f"Classes are text, whole numbers from 0, or -1 and 1; the target of {path} is "
+                f"Classes are text, whole numbers from 0, or -1 and 1; the target of {name} is "
                 f"{labels[row]} in {columns.place(row, 0)}. For a number as target leave "
                 "`classes` out; number the classes otherwise."
             )
         kinds = kinds.astype("int64")
     if 2 * len(kinds) > len(labels):
         raise ValueError(
-            f"The target of {path} has {len(kinds)} different values in {len(labels)} rows, so it "
+            f"The target of {name} has {len(kinds)} different values in {len(labels)} rows, so it "
             "is no class. Name another target, or leave `classes` out."
         )
     return y.astype("int64"), tuple(map(str, kinds))
-
-
-def _split(order, train_size, validation_size, test_size, path):
-    held_out = [round(s * len(order)) if 0 < s < 1 else s for s in (test_size, validation_size)]
-    left = len(order) - sum(held_out)
-    train_size = left if train_size is None else train_size
-    # A share in a configuration makes whole numbers from the command line floats, too.
-    sizes = [int(s) if float(s).is_integer() else s for s in (*held_out, train_size)]
-    if not all(isinstance(s, int) and s >= 1 for s in sizes) or train_size > left:
-        raise ValueError(
-            f"test_size={test_size}, validation_size={validation_size} and train_size="
-            f"{train_size} must be whole numbers of rows, the first two perhaps shares below "
-            f"1, of at least one row each and at most {len(order)} together: so many {path} has."
-        )
-    return np.split(order, np.cumsum(sizes))

@@ -1,16 +1,21 @@
-"""Reads columns of a .csv or .npz file as they are, or says in which line they are no table."""
+"""Reads the columns of a file or DataFrame as they are, or says where they are no table."""
 
 import csv
 import dataclasses
-import io
+import functools
 import pathlib
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
+
+from ecl_tf.data import cells
 
 _OTHER_PROGRAMS = {b"PK\x03\x04": "Excel's", b"\xd0\xcf\x11\xe0": "Excel's", b"\x1f\x8b": "gzip's"}
 _DELIMITERS = ",;\t|"
+_FORMS = (".csv", ".npz", ".parquet")
 
 
 @dataclasses.dataclass
@@ -20,31 +25,166 @@ class Columns:
     Attributes:
         values: (rows, columns), as they are in the file: numbers, or objects that are text.
         names: of the columns, for messages.
-        lines: the line of each row in a file of text, counted from 1; None in other files.
+        row_place: from a row to where it is, in words; by default by its number.
     """
 
     values: np.ndarray
     names: Sequence[str]
-    lines: Sequence[int] | None = None
+    row_place: Callable[[int], str] = "row {} (from 0)".format
 
     def place(self, row: int, column: int) -> str:
         """Where a value is, in words."""
-        line = f"row {row} (from 0)" if self.lines is None else f"line {self.lines[row]}"
-        return f"{line}, {self.names[column]}"
+        return f"{self.row_place(row)}, {self.names[column]}"
+
+
+@dataclasses.dataclass
+class Source:
+    """A table with named columns.
+
+    Attributes:
+        series: the columns that were asked for, by their names. Who needs one no more takes it
+            out, so that its memory is free.
+        name: of the table, for messages.
+        row_place: from a row to where it is, in words.
+    """
+
+    series: dict[str, pd.Series]
+    name: str
+    row_place: Callable[[int], str] = "row {} (from 0)".format
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return len(next(iter(self.series.values()), ()))
+
+    def columns(self, names: Sequence[str]) -> Columns:
+        """Some columns as numbers, if all of them are, and as text otherwise.
+
+        Args:
+            names: of the columns.
+        """
+        chosen = [self.series[name] for name in names]
+        named = [f"column {name!r}" for name in names]
+        if all(map(cells.is_number, chosen)):
+            if chosen[0].dtype.kind in "iu":  # All digits of whole numbers.
+                arrays = [column.to_numpy() for column in chosen]
+            else:
+                arrays = [column.to_numpy("float64", na_value=np.nan) for column in chosen]
+        else:
+            arrays = [cells.texts(*each) for each in zip(chosen, named, strict=True)]
+        return Columns(np.stack(arrays, 1), named, self.row_place)
 
 
 def read(
-    path: pathlib.Path, inputs: str | Sequence[str] | None, target: str | Sequence[str]
-) -> tuple[Columns, Columns]:
-    """Returns the inputs and the targets; for the arguments see `ecl_tf.data.table`.
+    table: pathlib.Path | pd.DataFrame,
+    inputs: Any,
+    targets: Any,
+    others: Sequence[str] = (),
+    said: Mapping[str, Any] | None = None,
+) -> tuple[Source, list[str], list[str], dict[str, list[str]]]:
+    """Reads a table with named columns.
+
+    Args:
+        table: the path of a .csv or .parquet file, or a DataFrame.
+        inputs: names, as in `ecl_tf.data.table`.
+        targets: names, as `target` there.
+        others: columns to read that are neither, unless they are named as inputs.
+        said: from "numbers", "categories" and "dates" to names of such columns; None by default.
+            Categories stay as they are written: 007 is not 7.
+
+    Returns:
+        The table, the names of its inputs, those of its targets, and `said` as lists of names.
 
     Raises:
         ValueError: if the file is no table, or a name in it is missing or there twice.
     """
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise ValueError(f"A table is one of {sorted(_READERS)}; got {str(path)!r}.")
-    x, y = reader(path, inputs, target)
+    if isinstance(table, pd.DataFrame):
+        name, found = "the DataFrame", [str(name) for name in table.columns]
+        opened = functools.partial(_of_frame, "the DataFrame", table)
+    elif table.suffix.lower() == ".parquet":
+        name, frame = str(table), _parquet(table)
+        found, opened = [*map(str, frame.columns)], functools.partial(_of_frame, name, frame)
+    else:
+        name = str(table)
+        above, found, delimiter = _validated(table)
+        opened = functools.partial(_of_csv, table, above, found, delimiter)
+    targets = _names(targets, found, "target") if targets != [] else []
+    kinds = {kind: _names(given or [], found, kind) for kind, given in (said or {}).items()}
+    if inputs is None:
+        inputs = [each for each in found if each not in (*targets, *others)]
+    else:
+        inputs = _names(inputs, found, "inputs")
+    _require([*inputs, *targets, *others], found, name)
+    _require_apart(inputs, targets, name)
+    wanted = list(dict.fromkeys([*inputs, *targets, *others]))
+    _require_unique(wanted, found, name)
+    if not inputs:
+        raise ValueError(
+            f"{name} is no table: it has no inputs beside the target {targets}; expected at least "
+            "one more column."
+        )
+    source = Source(*opened(wanted, kinds.get("categories", [])))
+    if not source.rows:
+        raise ValueError(f"{name} is no table: it has names of columns, and not at least one row.")
+    return source, inputs, targets, kinds
+
+
+def _of_frame(table, frame, wanted, as_text):
+    places = [[*map(str, frame.columns)].index(name) for name in wanted]
+    return {name: frame.iloc[:, place] for name, place in zip(wanted, places, strict=True)}, table
+
+
+def _of_csv(path, above, found, delimiter, wanted, as_text):
+    places = [found.index(name) for name in wanted]
+    texts = {found.index(name): str for name in as_text if name in found}
+    missing = {form for text in cells.MISSING for form in (text, text.upper(), text.title())}
+    frame = pd.read_csv(
+        path,
+        sep=delimiter,
+        header=None,
+        names=range(len(found)),
+        usecols=places,
+        skiprows=above,
+        index_col=False,
+        skipinitialspace=True,
+        keep_default_na=False,
+        na_values=sorted({*missing, "NaN", "#N/A"}),
+        dtype=texts,
+        encoding="utf-8-sig",
+    )
+    series = {name: frame[place] for name, place in zip(wanted, places, strict=True)}
+    return series, str(path), lambda row: f"line {_line(path, above, delimiter, row)}"
+
+
+def _parquet(path):
+    try:
+        return pd.read_parquet(path)
+    except ImportError as error:
+        raise ValueError(
+            f"Parquet files such as {path} need pyarrow: pip install 'ecl_tf[parquet]'. Or save "
+            "the table as a CSV file."
+        ) from error
+    except Exception as error:  # pyarrow has errors of its own.
+        raise ValueError(f"{path} can't be read as a Parquet file: {error}") from error
+
+
+def read_arrays(path: pathlib.Path, inputs: Any, target: Any) -> tuple[Columns, Columns]:
+    """Returns the inputs and the targets of an .npz file.
+
+    Args:
+        path: of the file.
+        inputs: as in `ecl_tf.data.table`.
+        target: the same.
+
+    Raises:
+        ValueError: if the file is no table, or an array is missing or has another shape.
+    """
+    for name, value in {"inputs": inputs, "target": target}.items():
+        if not (isinstance(value, str) or (name == "inputs" and value is None)):
+            raise ValueError(
+                f"{name}={value!r} is no name of an array of {path}. Give a name: {name}='x'."
+            )
+    x, y = _read_npz(path, inputs, target)
     rows = len(x.values)
     if not rows or rows != len(y.values) or not all(len(each.names) for each in (x, y)):
         raise ValueError(
@@ -52,6 +192,12 @@ def read(
             f"{y.values.shape}; expected (rows, columns) and as many targets, at least one row."
         )
     return x, y
+
+
+def require_form(path: pathlib.Path) -> None:
+    """Raises ValueError if a path is not one of a table's by its ending."""
+    if path.suffix.lower() not in _FORMS:
+        raise ValueError(f"A table is one of {[*_FORMS]}; got {str(path)!r}.")
 
 
 def _read_npz(path, inputs, target):
@@ -85,63 +231,104 @@ def _read_npz(path, inputs, target):
     )
 
 
-def _read_csv(path, inputs, target):
-    found, rows, lines = _cells(path)
-    targets = _names(target, found)
-    inputs = [n for n in found if n not in targets] if inputs is None else _names(inputs, found)
-    _require([*inputs, *targets], found, path)
-    _require_apart(inputs, targets, path)
-    for name in [*inputs, *targets]:
+def _require_unique(names, found, table):
+    for name in names:
         places = [number for number, each in enumerate(found, 1) if each == name]
         if len(places) > 1:
             raise ValueError(
-                f"The first line of {path} names {len(places)} columns {name!r}, those number "
+                f"The first line of {table} names {len(places)} columns {name!r}, those number "
                 f"{' and '.join(map(str, places))}. Give each column a name of its own."
             )
         if not name:
             raise ValueError(
-                f"Column number {places[0]} of {path} has no name in the first line. Name it, or "
+                f"Column number {places[0]} of {table} has no name in the first line. Name it, or "
                 "choose other columns with --config.data.inputs. (Row numbers that pandas writes "
                 "have no name; DataFrame.to_csv(index=False) leaves them out.)"
             )
-    return (
-        Columns(
-            np.array([[row[place] for place in places] for row in rows], object),
-            [f"column {found[place]!r}" for place in places],
-            lines,
-        )
-        for places in ([found.index(name) for name in names] for names in (inputs, targets))
-    )
 
 
-def _cells(path):
-    """The names in the first line, the cells of each row below, and the number of its line."""
-    text = list(io.StringIO(_text(path), newline=""))
-    above = next((number for number, line in enumerate(text, 1) if line.strip()), 0)
-    if not above:
-        raise ValueError(f"{path} is empty; expected a line of column names, and rows below it.")
-    header, delimiter = _header(text[above - 1], path)
-    reader = csv.reader(text[above:], delimiter=delimiter, skipinitialspace=True, strict=True)
-    rows, lines = [], []
-    line = above + 1
+def _validated(path):
+    """Reads a .csv file once, line by line, and keeps nothing; refuses what pandas would guess.
+
+    Returns:
+        The number of lines down to that of the names, the names, and the delimiter.
+    """
+    content = _start(path)
+    for start, program in _OTHER_PROGRAMS.items():
+        if content.startswith(start):
+            raise ValueError(f"{path} is one of {program} files, not text. Save it as a CSV file.")
     try:
-        for row in reader:
-            if len(row) > 1 or (row and row[0].strip()):  # Other lines are blank.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = _text_lines(file, path)
+            above, line = next(filter(lambda each: each[1].strip(), enumerate(lines, 1)), (0, ""))
+            if not above:
+                raise ValueError(
+                    f"{path} is empty; expected a line of column names, and rows below it."
+                )
+            header, delimiter = _header(line, path)
+            for number, row in _rows(lines, above, delimiter, path):
                 if len(row) != len(header):
                     raise ValueError(
-                        f"Line {line} of {path} has {len(row)} cells, and the first line names "
+                        f"Line {number} of {path} has {len(row)} cells, and the first line names "
                         f"{len(header)} columns. Look there for a cell that is left out, or for "
                         f"a {delimiter!r} within a cell without quotation marks."
                     )
-                rows.append(row)
-                lines.append(line)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not text in UTF-8; the first byte that can't be read is in line "
+            f"{_undecodable(path)}. Save it as CSV UTF-8."
+        ) from error
+    return above, header, delimiter
+
+
+def _start(path):
+    with path.open("rb") as file:
+        return file.read(8)
+
+
+def _text_lines(file, path):
+    for line in file:
+        if "\0" in line:
+            raise ValueError(f"{path} holds zero bytes, so it is not text. Save it as CSV UTF-8.")
+        yield line
+
+
+def _undecodable(path):
+    """The number of the first line that is not UTF-8."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return 1
+
+
+def _rows(lines: Iterator[str], above, delimiter, path):
+    """Yields each row below the names, and the number of its line; blank lines are left out."""
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    line = above + 1
+    try:
+        for row in reader:
+            if len(row) > 1 or (row and row[0].strip()):
+                yield line, row
             line = above + 1 + reader.line_num
     except csv.Error as error:
         raise ValueError(
             f"Line {line} of {path} can't be read: {error}. Look there for a quotation mark that "
             "is not closed."
         ) from error
-    return header, rows, lines
+
+
+def _line(path, above, delimiter, row):
+    """The number of a row's line, which only messages need."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for _ in range(above):
+            next(file)
+        for place, (number, _) in enumerate(_rows(file, above, delimiter, path)):
+            if place == row:
+                return number
+    return row
 
 
 def _header(line, path):
@@ -170,29 +357,17 @@ def _is_number(text):
         return False
 
 
-def _text(path):
-    content = path.read_bytes()
-    for start, program in _OTHER_PROGRAMS.items():
-        if content.startswith(start):
-            raise ValueError(f"{path} is one of {program} files, not text. Save it as a CSV file.")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = 1 + content[: error.start].count(b"\n")
-        raise ValueError(
-            f"{path} is not text in UTF-8; the first byte that can't be read is in line {line}. "
-            "Save it as CSV UTF-8."
-        ) from error
-    if "\0" in text:
-        raise ValueError(f"{path} holds zero bytes, so it is not text. Save it as CSV UTF-8.")
-    return text
-
-
-def _names(given, columns):
+def _names(given, found, argument):
     """A list of names; a string is one of the columns, or several with commas between them."""
     if isinstance(given, str):
-        given = [given] if given in columns else given.split(",")
-    return [name.strip() if isinstance(name, str) else name for name in given]
+        given = [given] if given in found else given.split(",")
+    is_list = isinstance(given, (list, tuple)) and all(isinstance(each, str) for each in given)
+    if not is_list or not (given or argument != "target"):
+        raise ValueError(
+            f"{argument}={given!r} is no name of a column, and no list of names. Give one or some "
+            f"of {found[:20]}."
+        )
+    return [name.strip() if name not in found else name for name in given]
 
 
 def _require(names, found, path):
@@ -215,6 +390,3 @@ def _require_apart(inputs: Iterable, targets: Iterable, path):
                 f"The {'target' if name in targets else 'input'} {name!r} of {path} {what}. Name "
                 "other columns with --config.data.inputs and --config.data.target."
             )
-
-
-_READERS = {".npz": _read_npz, ".csv": _read_csv}

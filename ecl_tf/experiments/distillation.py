@@ -3,6 +3,7 @@
 import csv
 import functools
 import pathlib
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -45,7 +46,8 @@ def distill(
             rows = csv.writer(file)
             rows.writerow(["epoch", *history.history])
             rows.writerows(zip(history.epoch, *history.history.values(), strict=True))
-        distiller.export(workdir / "export")
+        splits = experiment.splits
+        distiller.export(workdir / "export", columns=splits.columns, class_names=splits.class_names)
 
     strategies.on_chief(write)
     return distiller.student
@@ -111,7 +113,7 @@ def load_model(
     if not path.is_file():
         exported = ecl_tf.load_student(path)
         _require_exported(exported, output, splits)
-        return lambda inputs: exported.output.raw(exported(inputs))
+        return functools.partial(_raw_of_exported, exported, splits)
     model = keras_files.load(path, "Give another copy of it, or delete it and train it again.")
     finite.require_weights(model, "model")
     student = getattr(model, "student", model)  # A distiller's.
@@ -137,4 +139,31 @@ def _require_exported(exported, output, splits):
     if splits is not None:
         sizes = [answer.shape[-1] for answer in exported.parameter_specs.values()]
         shapes = {name: tuple(spec.shape[1:]) for name, spec in exported.input_specs.items()}
+        if exported.columns is not None or splits.columns is not None:
+            _require_same_columns(exported.columns, splits.columns)
+            shapes = {}
         fits.require("exported student", shapes, sizes[0], splits, output)
+
+
+def _require_same_columns(of_student, of_data):
+    """Raises ValueError if an exported student takes other columns than the data has."""
+    own, its = (
+        {spec.name: type(spec) for spec in each.specs} if each else {}
+        for each in (of_student, of_data)
+    )
+    if own != its:
+        raise ValueError(
+            f"The exported student takes {of_student or 'rows without names of columns'}, and the "
+            f"data has {of_data or 'no columns'}. Give one that was trained on this table."
+        )
+
+
+def _raw_of_exported(exported, splits, inputs):
+    """The raw outputs of an exported student to encoded rows."""
+    columns = exported.columns if splits is None else splits.columns
+    if columns is not None:
+        inputs = columns.decode(inputs)
+    with warnings.catch_warnings():
+        # What training did not know is said of the whole table.
+        warnings.filterwarnings("ignore", message=".*They share one category")
+        return exported.output.raw(exported(inputs))

@@ -18,6 +18,7 @@ from ecl_tf.experiments import (
     progress,
     refusals,
     settings,
+    sizes,
     stopping_score,
     strategies,
 )
@@ -56,7 +57,11 @@ class Experiment:
         with refusals.blaming("config.data", config.data):
             self.splits = data.load(**config.data) if splits is None else splits
         self.whole_splits = self.splits
-        self.config = config = _resolved(config, int(self.splits.train.cardinality()))
+        config = _swapping(config, self.splits.swap)
+        rows = int(self.splits.train.cardinality())
+        sized = sizes.resolved(config, rows, _numbers_of_a_row(self.splits.input_shape))
+        about = [*_about(self.splits), sizes.describe(config, sized, rows)]
+        self.config = config = _resolved(sized, rows)
         self.output = self._in_target_units(output)
         self.score_name = config.score
         expected = _SCORES.get(str(self.output.family), [])
@@ -64,6 +69,12 @@ class Experiment:
             raise ValueError(
                 f"config.score={config.score!r} does not fit the output {self.output!r}; "
                 f"expected one of {expected}."
+            )
+        if self.output.family == "normal" and self.splits.class_names:
+            raise ValueError(
+                f"config.output={config.output!r} is of numbers, and the target of this data is a "
+                f"class, such as {self.splits.class_names[0]!r}. Say --config=table:classes; or "
+                "name a target of numbers."
             )
         with refusals.blaming("config.data", config.data):
             _require_labels(self.splits, self.output)
@@ -83,6 +94,7 @@ class Experiment:
                 f"config.erm.label_smoothing={config.erm.label_smoothing} needs classes, and "
                 f"config.output={config.output!r} has none. Set it to 0."
             )
+        progress.announce_once(filter(None, about))
 
     def _in_target_units(self, output):
         """Lets networks learn in standardised units where the data set gives them."""
@@ -107,6 +119,8 @@ class Experiment:
         shape = self.splits.input_shape
         with refusals.blaming(f"config.{name}.network", section.network):
             layers = preprocessing.layers(network.pop("preprocessing", ()))
+            if self.splits.columns is not None:
+                layers = self.splits.columns.layers(layers)
             if layers:
                 train_inputs = data.evaluation_batches(self.splits.train).map(lambda x, y: x)
                 preprocessing.adapt(layers, train_inputs)
@@ -197,7 +211,8 @@ class Experiment:
         """Training batches whose labels are softened or mixed as a `settings.Labels` says."""
         labels = labels or settings.Labels()
         batches = self.batches(section, seed, first_step)
-        mix = _mixing(labels)
+        # As a sampler sees them, inputs and labels are a pair.
+        mix = _mixing(labels, [f"0/{name}" for name in self.splits.swap])
         share = labels.label_smoothing
         if self.output.family == "categorical" and (share or mix):
             classes = self.splits.event_size
@@ -207,7 +222,6 @@ class Experiment:
 
             batches = batches.map(soften)
         if mix:
-            # As a sampler sees them, labels are one more input of a row.
             batches = batches.enumerate(first_step).map(
                 lambda step, xy: mix(xy, random.fold_in(seed, step)).inputs
             )
@@ -218,7 +232,7 @@ class Experiment:
         keras.utils.set_random_seed(seed)
         with strategies.current().scope():
             model = self.network(section)
-            if mix := _mixing(labels or settings.Labels()):
+            if mix := _mixing(labels or settings.Labels(), self.splits.swap):
                 mix.validate_networks(uncertainty.Networks(None, model, self.output))
             model.compile(
                 optimizers.build(section.train, section.train.weight_decay),
@@ -380,13 +394,31 @@ class Experiment:
         }
 
 
+def _about(splits):
+    """Lines about a table's columns."""
+    if splits.columns is None:
+        return [*splits.notes]
+    parts = ("train", "validation", "test")
+    sizes = [f"{name} {int(getattr(splits, name).cardinality()):,}" for name in parts]
+    return [f"columns: {splits.columns}", *splits.notes, f"rows: {', '.join(sizes)}"]
+
+
+def _numbers_of_a_row(shape):
+    """How many numbers a row's inputs have."""
+    shapes = shape.values() if isinstance(shape, dict) else [shape]
+    return sum(
+        int(np.prod(each)) for each in shapes if isinstance(each, tuple) and None not in each
+    )
+
+
 def _resolved(config, rows):
     """The settings with a length of every training, for so many rows of training data."""
     found = {}
     for name in ("teacher", "student"):
         section = getattr(config, name)
-        if section.train is not None:
-            train = lengths.resolved(f"config.{name}.train", section.train, rows)
+        train = section.train
+        if train is not None and None not in (train.steps, train.batch_size, train.weight_decay):
+            train = lengths.resolved(f"config.{name}.train", train, rows)
             _validate_training(f"config.{name}.train", train)
             found[name] = dataclasses.replace(section, train=train)
     return dataclasses.replace(config, **found)
@@ -445,10 +477,44 @@ def save_model(model, path):
     strategies.on_chief(save)
 
 
-def _mixing(labels):
-    """The sampler that mixes inputs together with their labels, or None."""
+def _swapping(config, names):
+    """The settings with samplers that swap inputs which have no mean, as the data names them."""
+    if not names:
+        return config
+
+    def swapping(place, value):
+        with refusals.blaming(place, value):
+            return keras.saving.serialize_keras_object(samplers.swapping(value, names))
+
+    def of_choice(number, choice):
+        if "sampler" not in choice:
+            return choice
+        place = f"config.xcl.choices[{number}].sampler"
+        return {**choice, "sampler": swapping(place, choice["sampler"])}
+
+    xcl = dataclasses.replace(
+        config.xcl,
+        sampler=swapping("config.xcl.sampler", config.xcl.sampler),
+        choices=tuple(of_choice(*each) for each in enumerate(config.xcl.choices)),
+    )
+    others = {
+        name: dataclasses.replace(
+            method, sampler=swapping(f"config.methods.{name}.sampler", method.sampler)
+        )
+        for name, method in config.methods.items()
+    }
+    return dataclasses.replace(config, xcl=xcl, methods=others)
+
+
+def _mixing(labels, swap=()):
+    """The sampler that mixes inputs together with their labels, or None.
+
+    Args:
+        labels: a `settings.Labels`.
+        swap: names of inputs that have no mean.
+    """
     alphas = {samplers.Mixup: labels.mixup_alpha, samplers.CutMix: labels.cutmix_alpha}
-    mixing = [make(alpha) for make, alpha in alphas.items() if alpha]
+    mixing = [make(alpha, swap=swap) for make, alpha in alphas.items() if alpha]
     if len(mixing) > 1:
         return samplers.Choice(mixing)
     return mixing[0] if mixing else None

@@ -2,11 +2,12 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ecl_tf.experiments import jobs, strategies
 
-_is_quiet = False
+_is_quiet = _is_silent = False
+_said: set[str] = set()
 
 
 def announce(message: str) -> None:
@@ -15,15 +16,28 @@ def announce(message: str) -> None:
         print(message, flush=True)
 
 
+def announce_once(lines: Iterable[str]) -> None:
+    """Prints what the data is: lines that were not printed yet, however often it is loaded."""
+    for line in lines:
+        if line not in _said and strategies.is_chief() and not _is_silent:
+            _said.add(line)
+            print(line, flush=True)
+
+
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Within it nothing is announced."""
-    global _is_quiet
-    before, _is_quiet = _is_quiet, True
+def quiet(says_data: bool = False) -> Iterator[None]:
+    """Within it nothing is announced.
+
+    Args:
+        says_data: whether lines of `announce_once` are; False by default.
+    """
+    global _is_quiet, _is_silent
+    before = _is_quiet, _is_silent
+    _is_quiet, _is_silent = True, not says_data
     try:
         yield
     finally:
-        _is_quiet = before
+        _is_quiet, _is_silent = before
 
 
 def describe(scores: dict[str, float]) -> str:

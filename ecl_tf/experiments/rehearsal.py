@@ -119,7 +119,11 @@ class Rehearsal:
         level = logger.level
         logger.setLevel("ERROR")  # TensorFlow warns of many graphs.
         try:
-            with warnings.catch_warnings(), progress.quiet(), replicas.explaining_a_lost_worker():
+            with (
+                warnings.catch_warnings(),
+                progress.quiet(says_data=True),
+                replicas.explaining_a_lost_worker(),
+            ):
                 warnings.simplefilter("ignore")  # The run itself will give them.
                 yield
         finally:

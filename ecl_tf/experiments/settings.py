@@ -56,8 +56,22 @@ Shares = Annotated[
 StepCount = Annotated[
     Any,
     Range(
-        'a whole number >= 1, or "auto"',
-        lambda value: value == "auto" or (type(value) is int and value >= 1),
+        'a whole number >= 1, or "auto", or None',
+        lambda value: value in ("auto", None) or (type(value) is int and value >= 1),
+    ),
+]
+Decay = Annotated[
+    Any,
+    Range(
+        "a number >= 0, or None",
+        lambda value: value is None or (type(value) in (int, float) and _is_weight(value)),
+    ),
+]
+BatchSize = Annotated[
+    Any,
+    Range(
+        "a whole number >= 1, or None",
+        lambda value: value is None or (type(value) is int and value >= 1),
     ),
 ]
 Temperatures = Annotated[
@@ -131,9 +145,11 @@ class Train:
     Attributes:
         steps: the number of training steps, a multiple of `steps_per_execution`, typically
             2,000 for small data; or "auto": in cycles of 1, 2, 4, ... times the steps of the
-            first, until one hardly lowers the loss, or of numbers the error, on validation data.
+            first, until one hardly lowers the loss, or of numbers the error, on validation data;
+            or None, for a number that follows from that of the training rows.
         learning_rate: the highest learning rate; typically 0.003 for Adam, 0.1 for SGD.
-        batch_size: rows of a batch, on all devices together; 64 by default.
+        batch_size: rows of a batch, on all devices together; 64 by default; None for a number that
+            follows from that of the training rows.
         epochs: parts of the training, each followed by a validation; 1 by default, typically
             10. If the steps can't be cut so, there is one part. With `steps` "auto" every part
             is as long as the first cycle.
@@ -142,7 +158,8 @@ class Train:
         schedule: of the learning rate, `Cosine` by default, or `Steps`. With `steps` "auto" it is
             `Restarts`.
         weight_decay: of a training on labels; 0.0 by default, typically 0.001 to 0.1. It is
-            decoupled: each step takes rate * weight_decay of every kernel away.
+            decoupled: each step takes rate * weight_decay of every kernel away. None for one that
+            follows from the number of training rows.
         distillation_weight_decay: the same of a distillation; 0.0 by default, typically a
             tenth of `weight_decay`.
         steps_per_execution: steps that Keras runs at once; 1 by default, typically 20 for
@@ -153,11 +170,11 @@ class Train:
 
     steps: StepCount
     learning_rate: Positive
-    batch_size: Count = 64
+    batch_size: BatchSize = 64
     epochs: Count = 1
     optimizer: str | dict[str, Any] = "Adam"
     schedule: Cosine | Steps | Restarts = Cosine()
-    weight_decay: Weight = 0.0
+    weight_decay: Decay = 0.0
     distillation_weight_decay: Weight = 0.0
     steps_per_execution: Count = 1
     max_steps: Count | None = None
@@ -197,7 +214,8 @@ class Teacher:
         network: the name of a function of `ecl_tf.models`, or "module:function" of yours (see
             `ecl_tf.models.build`), its arguments, and perhaps `preprocessing`, Keras layers by
             name, and `scale_branch`, of means with scales; typically {"name": "convnet",
-            "width": 16, "depth": 2}. None by default, for a teacher that is brought along.
+            "width": 16, "depth": 2}. Its `widths` and `dropout` follow from the numbers of rows
+            and columns where they are None. None by default, for a teacher that is brought along.
         train: how the members are trained; None by default, for the same reason.
         labels: how the labels of its training are softened or mixed; not at all by default.
         pretrained: None by default, or the arguments of `ecl_tf.pretrained.load`; a sequence

@@ -7,6 +7,7 @@ import keras
 from ecl_tf._internal import symbolic
 from ecl_tf._internal.build import call_by_name
 from ecl_tf.models.applications import application
+from ecl_tf.models.categories import CategoryEmbedding
 from ecl_tf.models.networks import convnet, lenet, mlp
 from ecl_tf.models.preactivation import preactivation_resnet, wide_resnet
 from ecl_tf.models.residual import resnet
@@ -14,6 +15,7 @@ from ecl_tf.models.scale_branch import with_scale_branch
 from ecl_tf.models.transformer import vision_transformer
 
 __all__ = [
+    "CategoryEmbedding",
     "application",
     "build",
     "convnet",
@@ -26,9 +28,8 @@ __all__ = [
     "with_scale_branch",
 ]
 
-_NETWORKS = {
-    name: globals()[name] for name in __all__ if name not in ("build", "with_scale_branch")
-}
+_OTHERS = ("CategoryEmbedding", "build", "with_scale_branch")
+_NETWORKS = {name: globals()[name] for name in __all__ if name not in _OTHERS}
 
 
 def build(

@@ -52,6 +52,7 @@ __all__ = [
     "random",
     "recipe",
     "row_count",
+    "swapping",
 ]
 
 # All that are imported here.
@@ -107,6 +108,35 @@ def get(identifier: Sampler | str | dict[str, Any] | None) -> Sampler:
         f"Unknown sampler {identifier!r}; expected an ecl_tf.samplers.Sampler, one of the "
         f"names {sorted(_SAMPLERS)}, or {{'class_name': name, 'config': {{...}}}}."
     )
+
+
+def swapping(
+    identifier: Sampler | str | dict[str, Any] | None, names: Sequence[str | int]
+) -> Sampler:
+    """Returns a sampler whose parts `Mix`, `Mixup` and `CutMix` swap inputs that have no mean.
+
+    Args:
+        identifier: as `get` takes it.
+        names: of the inputs, such as ids. A part that says itself what it swaps stays as it is.
+
+    Example:
+    >>> swapping(None, ["camera"]).samplers[1]
+    Mix(alpha=1.0, group_size=None, swap=['camera'])
+    """
+
+    def with_names(config):
+        if isinstance(config, list):
+            return [with_names(each) for each in config]
+        if not isinstance(config, dict):
+            return config
+        config = {key: with_names(value) for key, value in config.items()}
+        if config.get("class_name") in ("CutMix", "Mix", "Mixup") and build.is_named(
+            config, _SAMPLERS
+        ):
+            config["config"] = {"swap": [*names], **config["config"]}
+        return config
+
+    return get(with_names(keras.saving.serialize_keras_object(get(identifier))))
 
 
 def __getattr__(name):

@@ -1,0 +1,216 @@
+"""What the columns of a table are: found from their cells, or as somebody says."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ecl_tf.data import cells, float32
+from ecl_tf.data.columns import Category, Columns, Date, Number
+from ecl_tf.data.table_files import Source
+
+_RARE = 5  # Training rows below which a category has none of its own.
+_MOST = 1000  # Categories of a column.
+# Decimal commas, thousands separators, percentages: numbers to people, and none to a parser.
+_NEARLY_NUMBER = re.compile(r"[+-]?\d{1,3}(?:[.,' ]?\d{3})*(?:[.,]\d+)? ?%?")
+
+
+@dataclasses.dataclass
+class Found:
+    """What `find` tells of a table.
+
+    Attributes:
+        columns: the `Columns`.
+        cells: of all rows, by the columns' names, as the encoder takes them.
+        notes: sentences of what was left out, filled, or not known.
+    """
+
+    columns: Columns
+    cells: dict[str, np.ndarray]
+    notes: list[str]
+
+
+def find(
+    source: Source, inputs: Sequence[str], train: np.ndarray, said: dict[str, Sequence[str]]
+) -> Found:
+    """Finds the kinds of columns, and their statistics and categories in the training rows.
+
+    Args:
+        source: the table.
+        inputs: the names of its columns that are inputs.
+        train: the training rows' numbers.
+        said: from "numbers", "categories" and "dates" to the names of columns that are such.
+
+    Raises:
+        ValueError: naming the column and a place, if cells are of several kinds or of none that a
+            network takes, or if no column tells rows apart.
+    """
+    kinds = _said(inputs, said, source.name)
+    specs, found, left_out, notes = [], {}, [], []
+    missing: dict[str, float] = {}
+    for name in inputs:
+        kind = kinds.get(name) or _kind(source, name)
+        if kind == "category":
+            fitted = _category(source, name, train, name in kinds)
+        else:
+            fitted = _amount(source, name, train, kind)
+        del source.series[name]
+        if isinstance(fitted.spec, str):
+            left_out.append(f"{name} ({fitted.spec})")
+            continue
+        specs.append(fitted.spec)
+        found[name] = fitted.cells
+        if share := fitted.missing.mean():
+            missing[name] = share
+        notes += fitted.notes
+    if not specs:
+        raise ValueError(
+            f"No column of {source.name} tells rows apart: {'; '.join(left_out)}. Name other "
+            "inputs, or say what they are with --config.data.categories, numbers or dates."
+        )
+    if missing:
+        named = [f"{name} {share:.1%}" for name, share in missing.items()]
+        total = sum(missing.values()) / len(specs)
+        notes.insert(0, f"missing cells: {total:.1%} of all ({_shortened(named)})")
+    if left_out:
+        notes.insert(0, f"left out: {_shortened(left_out)}")
+    return Found(Columns(specs), found, notes)
+
+
+@dataclasses.dataclass
+class _Fitted:
+    """A column: its spec, or why it is left out; its cells; which are missing; and notes."""
+
+    spec: Any
+    cells: np.ndarray
+    missing: np.ndarray
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+
+def _said(inputs, said, table):
+    kinds: dict[str, str] = {}
+    singular = {"numbers": "number", "categories": "category", "dates": "date"}
+    for argument, names in said.items():
+        for name in names:
+            if name not in inputs:
+                raise ValueError(
+                    f"{argument} names {name!r}, which is no input of {table}; these are "
+                    f"{[*inputs]}."
+                )
+            if name in kinds:
+                raise ValueError(f"{argument} names {name!r}, which is said to be a {kinds[name]}.")
+            kinds[name] = singular[argument]
+    return kinds
+
+
+def _kind(source, name):
+    """The kind of a column, from its type and its texts."""
+    column = source.series[name]
+    if cells.is_number(column):
+        return "number"
+    if isinstance(column.dtype, pd.DatetimeTZDtype) or column.dtype.kind == "M":
+        return "date"
+    if column.dtype.kind in "mc":
+        raise ValueError(
+            f"Column {name!r} of {source.name} is of type {column.dtype}; expected numbers, texts, "
+            "booleans or dates."
+        )
+    codes, texts = cells.unique(column, f"column {name!r} of {source.name}")
+    counts = np.bincount(codes, minlength=len(texts))
+    known = np.array([text != "" for text in texts])
+    rows = counts[known].sum()
+    if not rows:
+        return "number"  # Of nothing but missing cells, which is left out.
+    for kind, test in {"number": cells.are_numbers, "date": cells.are_iso_dates}.items():
+        if 2 * counts[test(texts) & known].sum() >= rows:
+            # Others among them are told by whoever reads them as such.
+            return kind
+    is_nearly = np.array([bool(_NEARLY_NUMBER.fullmatch(text)) for text in texts])
+    if 2 * counts[is_nearly].sum() >= rows:
+        row = int(np.isin(codes, np.flatnonzero(is_nearly)).argmax())
+        raise ValueError(
+            f"Cells of {source.name} are nearly numbers, the first in {source.row_place(row)}, "
+            f"column {name!r}: {texts[codes[row]]!r}. Write numbers like 1234.5; or say that the "
+            f"column is a category, with --config.data.categories={name}."
+        )
+    return "category"
+
+
+def _amount(source, name, train, kind):
+    column = source.series[name]
+
+    def place(row):
+        return f"{source.row_place(row)}, column {name!r}"
+
+    described = f"column {name!r} of {source.name}"
+    read = cells.amounts if kind == "number" else cells.days
+    try:
+        values = read(column, described, place)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} Or say that it is a category, with --config.data.categories={name}."
+        ) from error
+    missing = np.isnan(values)
+    known = values[train][~missing[train]]
+    if not known.size:
+        return _Fitted("no value in the training rows", values, missing)
+    if kind == "number":
+        exact = column.to_numpy() if column.dtype.kind in "iu" else values
+        filled = np.where(missing, known[0], exact) if missing.any() else exact
+        float32.rounded(filled, f"column {name!r}", source.name, place)
+    if known.min() == known.max() and not missing[train].any():
+        return _Fitted("the same in all training rows", values, missing)
+    marked = bool(missing[train].any())
+    spec: Number | Date = Number(name, float(known.mean()), marked)
+    if kind == "date":
+        times = () if np.all(known == np.floor(known)) else (1.0,)
+        spec = Date(name, float(known.mean()), marked)
+        spec = dataclasses.replace(spec, periods=(*spec.periods, *times))
+    notes = []
+    if missing.any() and not marked:
+        notes.append(
+            f"{name} is missing in {missing.sum():,} rows and in no training row, where it is "
+            "filled by the mean"
+        )
+    return _Fitted(spec, values.astype("float32"), missing, notes)
+
+
+def _category(source, name, train, is_said):
+    codes, texts = cells.unique(source.series[name], f"column {name!r} of {source.name}")
+    found = np.array(texts, object)
+    missing = (found == "")[codes]
+    counts = np.bincount(codes[train], minlength=len(texts))
+    known = int((counts[found != ""] > 0).sum())
+    rows = int((~missing[train]).sum())
+    if np.count_nonzero(counts) < 2:
+        return _Fitted("the same in all training rows", found[codes], missing)
+    if 2 * known > rows and not is_said:
+        told = f"{known:,} different texts in {rows:,} training rows"
+        return _Fitted(told, found[codes], missing)
+    # Missing cells have a category of their own however few they are.
+    kept = [number for number in np.argsort(-counts, kind="stable") if counts[number] >= _RARE]
+    kept = sorted({texts[number] for number in kept[:_MOST]} | ({""} & _there(texts, counts)))
+    if not kept:
+        told = f"none of its {known:,} texts is in {_RARE} training rows"
+        return _Fitted(told, found[codes], missing)
+    notes = []
+    is_unseen = (counts == 0)[codes]
+    if is_unseen.any():
+        examples = list(dict.fromkeys(found[codes[is_unseen]].tolist()))
+        notes.append(
+            f"{name} has categories that no training row has ({_shortened(examples, 3)}) in "
+            f"{is_unseen.sum():,} rows: they share one, with those of fewer than {_RARE} training "
+            "rows"
+        )
+    return _Fitted(Category(name, tuple(kept)), found[codes], missing, notes)
+
+
+def _there(texts, counts):
+    return {text for text, count in zip(texts, counts, strict=True) if count}
+
+
+def _shortened(words, most=8):
+    return ", ".join(words[:most]) + ", ..." * (len(words) > most)

@@ -1,0 +1,261 @@
+"""Tables of numbers, texts, booleans, dates and missing cells, against pandas' own numbers."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from dataset_arrays import assert_same
+
+from ecl_tf import data
+
+ROWS = 200
+SIZES = {"validation_size": 40, "test_size": 40}
+
+
+def mixed():
+    """A table whose `row` tells which row it is."""
+    rng = np.random.default_rng(0)
+    city = rng.choice(["Bern", "Genf", "Zug"], ROWS)
+    frame = pd.DataFrame({"row": np.arange(ROWS) / 8, "city": city})
+    frame["is_new"] = rng.random(ROWS) < 0.4
+    frame["age"] = rng.normal(40.0, 10.0, ROWS).round(3)
+    frame.loc[rng.random(ROWS) < 0.2, "age"] = np.nan
+    frame.loc[rng.random(ROWS) < 0.2, "city"] = None
+    days = pd.Timestamp("2020-02-27") + pd.to_timedelta(rng.integers(0, 900, ROWS), unit="D")
+    frame["day"] = days.strftime("%Y-%m-%d")
+    frame["price"] = frame.row * 3.0 + (city == "Zug")
+    return frame
+
+
+def numbers_of(part):
+    return np.stack([x["numbers"] for x, _ in part.as_numpy_iterator()])
+
+
+def ids_of(part):
+    return np.stack([x["categories"] for x, _ in part.as_numpy_iterator()])
+
+
+def rows_of(part):
+    """Which rows of `mixed` are in a part."""
+    return (8 * numbers_of(part)[:, 0]).astype(int)
+
+
+def same(one, other):
+    for part in ("train", "validation", "test"):
+        for own, its in zip(getattr(one, part), getattr(other, part), strict=True):
+            tf.nest.map_structure(np.testing.assert_array_equal, own, its)
+
+
+@pytest.fixture
+def csv(tmp_path):
+    mixed().to_csv(tmp_path / "mixed.csv", index=False)
+    return tmp_path / "mixed.csv"
+
+
+def test_columns_are_encoded_as_pandas_has_them(subtests):
+    frame = mixed()
+    splits = data.table(frame, target="price", **SIZES)
+    assert str(splits.columns) == (
+        "2 numbers (row, age), 2 categories (city: 4, is_new: 2), 1 date (day)"
+    )
+    # Numbers and dates, four of cycles, and the mark of a missing age.
+    assert splits.input_shape == {"numbers": (8,), "categories": (2,)}
+    rows = rows_of(splits.train)
+    own, numbers = frame.iloc[rows], numbers_of(splits.train)
+    with subtests.test("a missing number is the training rows' mean, and marked"):
+        np.testing.assert_allclose(numbers[:, 1], own.age.fillna(own.age.mean()), rtol=1e-6)
+        np.testing.assert_array_equal(numbers[:, -1], own.age.isna())
+        assert abs(frame.age.mean() - own.age.mean()) > 1e-3  # All rows' mean is another.
+    with subtests.test("a date is its day, and its place in the year and the week"):
+        days = pd.to_datetime(own.day)
+        since = (days - pd.Timestamp("1970-01-01")).dt.days.to_numpy()
+        np.testing.assert_array_equal(numbers[:, 2], since)
+        # 1970-01-01 was a Thursday, of which Monday is four days away.
+        angle = 2 * np.pi * ((days.dt.dayofweek.to_numpy() + 4) % 7) / 7
+        np.testing.assert_allclose(numbers[:, 5], 1 + np.sin(angle), atol=1e-5)
+        np.testing.assert_allclose(numbers[:, 6], 1 + np.cos(angle), atol=1e-5)
+        year = 2 * np.pi * since / 365.2425
+        np.testing.assert_allclose(numbers[:, 3], 1 + np.sin(year), atol=1e-4)
+    with subtests.test("a category is its place in the alphabet, a missing one its own"):
+        codes, values = pd.factorize(own.city.fillna(""), sort=True)
+        np.testing.assert_array_equal(ids_of(splits.train)[:, 0], 1 + codes)
+        assert splits.columns.specs[1].values == tuple(values)
+        np.testing.assert_array_equal(ids_of(splits.train)[:, 1], 1 + own.is_new)
+    with subtests.test("the cells come back"):
+        cells = splits.columns.decode({"numbers": numbers, "categories": ids_of(splits.train)})
+        np.testing.assert_allclose(cells["age"], own.age, rtol=1e-6)
+        assert cells["city"].tolist() == own.city.fillna("").tolist()
+
+
+def test_a_file_gives_what_the_frame_gives(csv, tmp_path, subtests):
+    expected = data.table(mixed(), target="price", **SIZES)
+    with subtests.test("CSV"):
+        same(data.table(csv, target="price", **SIZES), expected)
+    with subtests.test("Parquet"):
+        pytest.importorskip("pyarrow")
+        mixed().to_parquet(tmp_path / "mixed.parquet")
+        same(data.table(tmp_path / "mixed.parquet", target="price", **SIZES), expected)
+    with subtests.test("types of pandas"):
+        own = mixed()
+        own = own.assign(city=own.city.astype("category"), day=pd.to_datetime(own.day))
+        own = own.assign(age=own.age.astype("Float64"), is_new=own.is_new.astype("boolean"))
+        same(data.table(own, target="price", **SIZES), expected)
+
+
+def test_numbers_alone_are_one_tensor_as_before(tmp_path):
+    own = mixed()[["row", "price"]].assign(other=lambda frame: frame.row**2)
+    own.to_csv(tmp_path / "t.csv", index=False)
+    np.savez(tmp_path / "t.npz", x=own[["row", "other"]], y=own.price)
+    splits = data.table(tmp_path / "t.csv", target="price")
+    assert splits.input_shape == (2,) and splits.swap == ()
+    assert_same(splits.train, data.table(tmp_path / "t.npz").train)
+
+
+def test_rare_and_new_categories_share_the_number_0(subtests):
+    own = mixed()
+    seen = data.table(own, target="price", **SIZES)
+    train, test = rows_of(seen.train), rows_of(seen.test)
+    own["city"] = "Bern"
+    own.loc[train[:50], "city"] = "Genf"
+    own.loc[train[50:54], "city"] = "Rare"
+    own.loc[test[:3], "city"] = "New"
+    splits = data.table(own, target="price", **SIZES)
+    assert splits.columns.specs[1].values == ("Bern", "Genf")
+    for name, rows in {"Rare": train[50:54], "New": test[:3]}.items():
+        with subtests.test(name):
+            part = splits.train if name == "Rare" else splits.test
+            found = dict(zip(rows_of(part), ids_of(part)[:, 0], strict=True))
+            assert {found[row] for row in rows} == {0}
+    told = "city has categories that no training row has (New) in 3 rows"
+    assert any(note.startswith(told) for note in splits.notes)
+
+
+def test_what_tells_nothing_is_left_out_with_words():
+    own = mixed().assign(name=[f"name {i}" for i in range(ROWS)], version=1.0, empty=np.nan)
+    splits = data.table(own, target="price", **SIZES)
+    assert splits.columns.names == ["row", "city", "is_new", "age", "day"]
+    assert splits.notes[0] == (
+        "left out: name (120 different texts in 120 training rows), version (the same in all "
+        "training rows), empty (no value in the training rows)"
+    )
+
+
+def test_kinds_can_be_said(tmp_path):
+    own = mixed().assign(zip=np.arange(ROWS) % 4 + 7, when="3/4/2021")
+    own.loc[::2, "when"] = "12/24/2021"
+    text = own.to_csv(index=False).replace(",7,", ",07,")
+    (tmp_path / "t.csv").write_text(text)
+    said = {"categories": "zip,is_new", "dates": ["when"], "inputs": "row,zip,when,is_new"}
+    columns = data.table(tmp_path / "t.csv", target="price", **said, **SIZES).columns
+    assert columns.specs[1].values == ("07", "10", "8", "9")  # As they are written.
+    assert str(columns) == "1 number (row), 2 categories (zip: 4, is_new: 2), 1 date (when)"
+    numbers = data.table(own, target="price", **SIZES).columns
+    assert str(numbers).startswith("3 numbers (row, age, zip), 3 categories")
+
+
+@pytest.mark.parametrize("target", ["city", "is_new"])
+def test_texts_and_booleans_are_classes_by_name(target):
+    own = mixed().fillna({"city": "Chur"})
+    splits = data.table(own, target=target, **SIZES)
+    names = sorted(map(str, own[target].unique()))
+    assert splits.class_names == tuple(names) and splits.event_size == len(names)
+    labels = [int(y) for _, y in splits.train.as_numpy_iterator()]
+    assert [names[y] for y in labels] == own[target].astype(str).iloc[
+        rows_of(splits.train)
+    ].tolist()
+
+
+def test_a_group_is_in_one_split_and_time_goes_on(subtests):
+    own = mixed()
+    own["patient"] = [f"p{number}" for number in np.random.default_rng(1).integers(0, 25, ROWS)]
+    splits = data.table(own, target="price", groups="patient", **SIZES)
+    parts = [rows_of(part) for part in (splits.train, splits.validation, splits.test)]
+    with subtests.test("groups"):
+        assert sorted(np.concatenate(parts)) == list(range(ROWS))
+        groups = [set(own.patient.iloc[rows]) for rows in parts]
+        assert sum(map(len, groups)) == own.patient.nunique()
+        assert all(40 <= len(rows) < 60 for rows in parts[1:])
+        assert "patient" not in splits.columns.names
+    splits = data.table(own, target="price", time="day", train_size=100, **SIZES)
+    rows = [rows_of(getattr(splits, part)) for part in ("spare", "train", "validation", "test")]
+    with subtests.test("time"):
+        days = [own.day.iloc[part] for part in rows]
+        assert [len(part) for part in days] == [20, 100, 40, 40]
+        assert all(max(a) <= min(b) for a, b in itertools.pairwise(days))
+        assert "day" not in splits.columns.names
+    with subtests.test("both"), pytest.raises(ValueError, match="Give one of them"):
+        data.table(own, target="price", groups="patient", time="day")
+
+
+def test_unlabelled_rows_are_spare_inputs(csv):
+    more = mixed().drop(columns="price").iloc[:7]
+    splits = data.table(csv, target="price", train_size=100, unlabelled=more, **SIZES)
+    assert int(splits.spare.cardinality()) == 20 + 7
+    rows = [x["numbers"][0] * 8 for (x,) in splits.spare.as_numpy_iterator()]
+    assert rows[-7:] == list(range(7))
+    assert int(splits.with_spare_inputs().train.cardinality()) == 127
+    with pytest.raises(ValueError, match=r"has no \['city'\]"):
+        data.table(csv, target="price", unlabelled=more.drop(columns="city"))
+
+
+def change(**values):
+    return mixed().assign(**values)
+
+
+HOLES = np.where(np.arange(ROWS) % 10 == 3, np.nan, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("frame", "arguments", "message"),
+    [
+        (change(price=HOLES), {}, r"20 of the 200 rows of the DataFrame .* row 3 \(from 0\), col"),
+        (change(price="a"), {}, "All 160 training rows of the DataFrame are of one class, 'a'"),
+        (
+            change(age=["7"] * 199 + ["old"]),
+            {},
+            r"1 of the 200 rows hold no number in column 'age'",
+        ),
+        (
+            change(day=["2020-01-01"] * 199 + ["soon"]),
+            {},
+            r"no date in .*'day': 'soon'.*categories",
+        ),
+        (change(age=[[1]] * ROWS), {}, "'age' of the DataFrame holds cells that are no numbers"),
+        (change(age=1j), {}, "'age' of the DataFrame is of type complex128"),
+        (change(age=[f"{i},5" for i in range(ROWS)]), {}, r"nearly numbers, .*'age': '0,5'"),
+        (mixed()[["price"]], {}, r"no inputs beside the target \['price'\]"),
+        (mixed().iloc[:0], {}, "not at least one row"),
+        (mixed().iloc[:1], {}, "at most 1 together"),
+        (change(age=1.0)[["age", "price"]], {}, r"No column .* tells rows apart: age \(the same"),
+        (mixed(), {"target": 3}, "target=3 is no name of a column"),
+        (mixed(), {"target": None}, "target=None is no name of a column"),
+        (mixed(), {"inputs": 2}, "inputs=2 is no name of a column"),
+        (mixed(), {"numbers": "city"}, r"hold no number in column 'city'"),
+        (mixed(), {"categories": "age", "numbers": "age"}, "'age', which is said to be a"),
+        (mixed(), {"dates": "born"}, "dates names 'born', which is no input"),
+        (mixed(), {"dates": "city"}, "no date in column 'city'"),
+        (mixed(), {"groups": "city"}, "group 'city' of the DataFrame is missing in row"),
+        (mixed(), {"time": "age"}, "time 'age' of the DataFrame is missing in row"),
+        (mixed(), {"groups": "is_new"}, "2 groups of the DataFrame leave no row"),
+        (mixed(), {"target": "city", "classes": False}, r"'city': .*If it is a class"),
+    ],
+)
+def test_tables_that_cant_be_learned_from_are_refused_in_words(frame, arguments, message):
+    with pytest.raises(ValueError, match=message) as error:
+        data.table(frame, **{"target": "price", **arguments})
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_columns_of_an_npz_file_have_no_kinds(tmp_path):
+    np.savez(tmp_path / "t.npz", x=np.eye(40), y=np.arange(40.0))
+    with pytest.raises(ValueError, match="no named columns, of which dates tells"):
+        data.table(tmp_path / "t.npz", dates="a")
+    with pytest.raises(ValueError, match="inputs=2 is no name of an array"):
+        data.table(tmp_path / "t.npz", inputs=2)
+
+
+def test_only_categories():
+    splits = data.table(mixed()[["city", "is_new", "price"]], target="price")
+    assert splits.input_shape == {"categories": (2,)} and splits.swap == ("categories",)
