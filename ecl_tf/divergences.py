@@ -30,6 +30,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
+from ecl_tf._internal import expectations
+
 Distribution: TypeAlias = tfd.Distribution
 
 _POINTS = 256
@@ -49,7 +51,15 @@ def kl(teacher: Distribution, student: Distribution) -> tf.Tensor:
     >>> round(float(kl(tfd.Normal(0.0, 1.0), tfd.Normal(1.0, 1.0))), 4)
     0.5
     """
-    return tfd.kl_divergence(teacher, student)
+    try:
+        return tfd.kl_divergence(teacher, student)
+    except NotImplementedError:  # No closed form is known to TensorFlow Probability.
+        pass
+    p, q = _single(teacher), _single(student)
+    if isinstance(p, tfd.Poisson) and isinstance(q, tfd.Poisson):
+        rate, log_ratio = p.rate_parameter(), p.log_rate_parameter() - q.log_rate_parameter()
+        return _over_events(teacher, rate * (log_ratio - 1.0) + q.rate_parameter())
+    return _expectation(teacher, student, lambda log_p, log_q: log_p - log_q)
 
 
 def reverse_kl(teacher: Distribution, student: Distribution) -> tf.Tensor:
@@ -86,7 +96,7 @@ def jensen_shannon(teacher: Distribution, student: Distribution) -> tf.Tensor:
 
     Reference: Lin, "Divergence Measures Based on the Shannon Entropy", 1991, section 4.
     """
-    family = teacher.distribution if isinstance(teacher, tfd.Independent) else teacher
+    family = _single(teacher)
     if isinstance(family, tfd.Categorical):
         return _discrete_jensen_shannon(
             tf.nn.log_softmax(teacher.logits_parameter()),
@@ -97,13 +107,17 @@ def jensen_shannon(teacher: Distribution, student: Distribution) -> tf.Tensor:
             _log_no_and_yes(family), _log_no_and_yes(student.distribution)
         )
         return tf.reduce_sum(per_label, -1)
+    if isinstance(family, tfd.LogNormal):  # It is that of the logarithms.
+        teacher, student = (_of_logarithms(each) for each in (teacher, student))
+        family = _single(teacher)
     if isinstance(family, tfd.Normal):
         return 0.5 * (_kl_to_mixture(teacher, student) + _kl_to_mixture(student, teacher))
-    raise TypeError(
-        "The Jensen-Shannon divergence is implemented for categorical, Bernoulli and "
-        f"independent normal distributions; got {type(family).__name__}. Use "
-        "divergence='kl'."
-    )
+
+    def from_mean(log_p, log_q):
+        return math.log(2.0) - tf.nn.softplus(log_q - log_p)
+
+    to_student = _expectation(teacher, student, from_mean)
+    return 0.5 * (to_student + _expectation(student, teacher, from_mean))
 
 
 Divergence = Callable[[Distribution, Distribution], tf.Tensor]
@@ -135,6 +149,38 @@ def get(identifier: str | Divergence) -> Divergence:
 def name_of(function: Divergence) -> str | None:
     """Returns the name of a `function` in `DIVERGENCES`, or None for another one."""
     return next((name for name, known in DIVERGENCES.items() if known is function), None)
+
+
+def _single(distribution):
+    """The distribution of one number, of a row of independent ones."""
+    return distribution.distribution if isinstance(distribution, tfd.Independent) else distribution
+
+
+def _over_events(distribution, values):
+    """The sum over a row of independent numbers."""
+    rank = len(distribution.event_shape)
+    return tf.reduce_sum(values, list(range(-rank, 0))) if rank else values
+
+
+def _of_logarithms(distribution):
+    if not isinstance(distribution, tfd.Independent):
+        return tfd.Normal(distribution.loc, distribution.scale)
+    own = distribution.distribution
+    return tfd.Independent(
+        tfd.Normal(own.loc, own.scale), distribution.reinterpreted_batch_ndims
+    )
+
+
+def _expectation(p, q, function):
+    """E_p[function(log p, log q)]: of independent numbers the sum of each one's."""
+    if isinstance(p, tfd.MixtureSameFamily) or isinstance(q, tfd.MixtureSameFamily):
+        values, weights = expectations.of_rows(p)
+        rows = function(p.log_prob(values), q.log_prob(values))
+        return tf.reduce_sum(weights * rows, 0)
+    own, its = _single(p), _single(q)
+    values, weights = expectations.of_numbers(own)
+    each = function(own.log_prob(values), its.log_prob(values))
+    return _over_events(p, tf.reduce_sum(weights * each, 0))
 
 
 def _discrete_jensen_shannon(log_p, log_q):

@@ -8,17 +8,28 @@ the network computes in: a KL divergence of 8e-5 is off by half in float16.
 
 from ecl_tf.outputs.bernoulli import Bernoulli
 from ecl_tf.outputs.categorical import Categorical
+from ecl_tf.outputs.counts import NegativeBinomial, Poisson
 from ecl_tf.outputs.gaussian import Normal, Point
 from ecl_tf.outputs.joint import Joint, get, parts_of
+from ecl_tf.outputs.log_normal import LogNormal
+from ecl_tf.outputs.mixture import NormalMixture
+from ecl_tf.outputs.numeric import Numeric
 from ecl_tf.outputs.output import Output, Uncertainty, is_one_hot, per_example
+from ecl_tf.outputs.student_t import StudentT
 
 __all__ = [
     "Bernoulli",
     "Categorical",
     "Joint",
+    "LogNormal",
+    "NegativeBinomial",
     "Normal",
+    "NormalMixture",
+    "Numeric",
     "Output",
     "Point",
+    "Poisson",
+    "StudentT",
     "Uncertainty",
     "get",
     "is_one_hot",

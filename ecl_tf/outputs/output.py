@@ -16,10 +16,10 @@ class Uncertainty(NamedTuple):
 
     For categorical outputs both are entropies in nats, of shape (batch...,): the mean
     entropy of the members, and the mutual information between the label and the
-    member. For Bernoulli outputs they are summed over labels. For normal outputs both are
-    variances in squared target units, of shape (batch..., d): the mean variance of the
-    members, and the variance of their means. The two parts add up to the total of the
-    combined distribution.
+    member. For Bernoulli outputs they are summed over labels. For outputs of numbers both are
+    variances in squared target units (of `LogNormal`, of the logarithm), of shape (batch..., d):
+    the mean variance of the members, and the variance of their means. The two parts add up to the
+    total of the combined distribution (of `Poisson`, of the members' mixture).
 
     Attributes:
         aleatoric: the part that all members agree on.
@@ -46,6 +46,8 @@ class Output(Configured):
         makes_probabilities: the Keras activation that would make probabilities of raw
             tensors, which a student's last layer must not have; None by default.
         closeness_names: the keys of what `compare` returns.
+        parameter_names: the keys that `from_parameters` needs, by the alphabet; `parameters` may
+            return more.
     """
 
     family: str | dict = ""
@@ -53,6 +55,7 @@ class Output(Configured):
     takes_temperature = False
     makes_probabilities: str | None = None
     closeness_names: tuple[str, ...] = ("agreement",)
+    parameter_names: tuple[str, ...] = ("probabilities",)
 
     def __call__(self, raw: tf.Tensor) -> Distribution:
         """Returns the distribution of a raw tensor (batch..., size), of batch shape (batch...)."""
@@ -77,6 +80,26 @@ class Output(Configured):
     def raw_size(self, event_size: int) -> int:
         """The last dimension of the raw tensor for a number of classes or targets."""
         return event_size
+
+    def fits_raw(self, shape: Sequence[int | None], event_size: Any) -> bool:
+        """Returns whether a raw tensor of this `shape` may be an answer about so many targets.
+
+        Args:
+            shape: that of the raw tensor of a network, or of an ensemble of them.
+            event_size: the number of classes, labels or target dimensions.
+        """
+        return shape[-1] == self.raw_size(event_size)
+
+    def can_learn_from(self, teacher: "Output") -> bool:
+        """Returns whether distributions of a `teacher`'s output can be matched by this one's."""
+        return teacher.family == self.family
+
+    def matched(self, teacher: Distribution) -> Distribution:
+        """Returns what `divergence` compares with of a `teacher`'s distribution: it as it is.
+
+        An output that can learn from other families returns one of its own.
+        """
+        return teacher
 
     def combine(self, raws: Sequence[tf.Tensor]) -> Distribution:
         """Returns the one distribution of an ensemble's raw tensors.
@@ -132,6 +155,7 @@ class Output(Configured):
             ValueError: if D does not give one number for each row and position.
         """
         _require_same_positions(teacher, student)
+        teacher = self.matched(teacher)
         factor = 1.0
         if self.takes_temperature and not (isinstance(temperature, float) and temperature == 1.0):
             teacher, student = (self.softened(each, temperature) for each in (teacher, student))
