@@ -17,6 +17,19 @@ distribution function) moved to mean + stddev * z. The points are constants: the
 stays a deterministic, differentiable function, the same on every replica and at every step.
 It keeps the bound JS <= ln 2, which it would lose with a Gaussian of m's moments.
 
+KL of Student's t, negative binomial and mixture distributions has no closed form. It is an
+expectation, too, at points and with weights that are the same at every step:
+
+| teacher | points | largest error measured |
+|---|---|---|
+| Student's t | 64 quantiles, Gauss-Legendre | 0.7 % of KL below 0.02, 0.3 % above |
+| negative binomial | counts 0 to 127, then 64 by Gauss-Legendre | 0.4 % |
+| mixture, one dimension | 64 quantiles of each component | 0.8 % |
+| mixture, 2 to 6 dimensions | 512 of each component, a Sobol sequence | 5 % of KL near 0.1, 2 % above 1 |
+
+The Jensen-Shannon divergence of all but Gaussians and mixtures is that of each dimension, summed;
+of a log-normal distribution it is that of the logarithms.
+
 For a row of K Bernoulli labels the mixture m couples the labels, and its exact
 divergence sums over 2^K rows. So each label's own (exact) Jensen-Shannon divergence is
 summed over labels instead: zero at the same place, at most K ln 2.
@@ -82,12 +95,12 @@ def jeffreys(teacher: Distribution, student: Distribution) -> tf.Tensor:
 def jensen_shannon(teacher: Distribution, student: Distribution) -> tf.Tensor:
     """Jensen-Shannon divergence in nats, symmetric, at most ln 2 (for each Bernoulli label).
 
-    It is exact for categorical distributions, label by label for Bernoulli rows, and by
-    quasi-Monte Carlo between normals (the module's docstring says why). `teacher`,
-    `student` and the returned tensor are as in `kl`.
+    It is exact for categorical distributions, label by label for Bernoulli rows, and at fixed
+    points for numbers (the module's docstring says why). `teacher`, `student` and the returned
+    tensor are as in `kl`.
 
     Raises:
-        TypeError: for distributions other than these.
+        TypeError: for distributions other than those of `ecl_tf.outputs`.
 
     Example:
     >>> certain = tfd.Categorical(logits=[0.0, -1e9]), tfd.Categorical(logits=[-1e9, 0.0])
@@ -166,9 +179,7 @@ def _of_logarithms(distribution):
     if not isinstance(distribution, tfd.Independent):
         return tfd.Normal(distribution.loc, distribution.scale)
     own = distribution.distribution
-    return tfd.Independent(
-        tfd.Normal(own.loc, own.scale), distribution.reinterpreted_batch_ndims
-    )
+    return tfd.Independent(tfd.Normal(own.loc, own.scale), distribution.reinterpreted_batch_ndims)
 
 
 def _expectation(p, q, function):

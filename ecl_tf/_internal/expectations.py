@@ -4,12 +4,12 @@
 |---|---|---|
 | a number with a location and a scale | 64 quantiles | Gauss-Legendre, of their levels |
 | a count | 0 to 127, then 64 beyond | their probabilities, times Gauss-Legendre |
-| d > 1 numbers with locations and scales | 256 scrambled by nothing | 1 / 256 each |
-| a mixture of these | those of every component | times the component's |
+| d > 1 Gaussian numbers | 512 of a Sobol sequence | 1 / 512 each |
+| a mixture of these | those of every component | the same, times the component's |
 
-Gauss-Legendre quadrature is exact for polynomials of a degree up to 127. In several dimensions the
-values are a Sobol sequence, mapped to a standard normal of exactly zero mean and unit covariance.
-Values move with their distribution, so that expectations have gradients in its parameters.
+The Sobol sequence is mapped to rows of a standard normal distribution, and these to an exact mean
+of 0 and covariance of 1. Values and weights move with their distribution, so that expectations have
+gradients in its parameters.
 """
 
 import functools
@@ -21,7 +21,7 @@ from tensorflow_probability import distributions as tfd
 
 _NODES = 64
 _EXACT = 128  # Counts that are summed one by one.
-_SEQUENCE = 256
+_SEQUENCE = 512
 _STANDARD_DEVIATIONS = 12.0  # Beyond the mean a count is not looked for.
 _DECAYS = 20.0  # Nor where a geometric tail has fallen by exp(-20).
 
@@ -142,7 +142,7 @@ def _counts(distribution):
 
 def _refusal(distribution):
     return (
-        f"There is no divergence of {type(distribution).__name__} distributions that have no closed "
-        "form in TensorFlow Probability. Write a function (teacher, student) -> tensor of their "
-        "batch shape, and give it as `divergence`."
+        f"{type(distribution).__name__} distributions have no fixed points to take this divergence "
+        "at. Use divergence='kl' if TensorFlow Probability has a closed form of theirs, or give a "
+        "function (teacher, student) -> tensor of their batch shape."
     )

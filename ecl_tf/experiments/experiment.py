@@ -22,8 +22,6 @@ from ecl_tf.experiments import (
     strategies,
 )
 
-_SCORES = {"categorical": ["accuracy"], "normal": ["angular_error", "rmse"]}
-
 
 class Experiment:
     """What a configuration describes, built: data, output, networks, training.
@@ -55,9 +53,10 @@ class Experiment:
         with refusals.blaming("config.data", config.data):
             self.splits = data.load(**config.data) if splits is None else splits
         self.config = config = _resolved(config, int(self.splits.train.cardinality()))
-        self.output = self._in_target_units(output)
+        with refusals.blaming("config.output", config.output):
+            self.output = self._in_target_units(output)
         self.score_name = config.score
-        expected = _SCORES.get(str(self.output.family), [])
+        expected = _scores_of(self.output)
         if config.score not in expected:
             raise ValueError(
                 f"config.score={config.score!r} does not fit the output {self.output!r}; "
@@ -65,13 +64,14 @@ class Experiment:
             )
         with refusals.blaming("config.data", config.data):
             _require_labels(self.splits, self.output)
+            _require_values(self.splits, self.output)
         if self.output.family == "categorical" and self.splits.event_size < 2:
             raise ValueError(
                 f"config.output={config.output!r} needs classes, and this data has targets of one "
                 "dimension. For a table with a column of classes say --config.data.classes=True."
             )
         size = getattr(self.output, "size", self.splits.event_size)
-        if self.output.family == "normal" and size != self.splits.event_size:
+        if isinstance(self.output, outputs.Numeric) and size != self.splits.event_size:
             raise ValueError(
                 f"config.output={config.output!r} is of {size} target dimensions, and this data "
                 f"has {self.splits.event_size}. Give the output the data's number."
@@ -84,7 +84,7 @@ class Experiment:
 
     def _in_target_units(self, output):
         """Lets networks learn in standardised units where the data set gives them."""
-        if output.family != "normal":
+        if not isinstance(output, outputs.Numeric):
             return output
         units = {"target_mean": self.splits.target_mean, "target_stddev": self.splits.target_stddev}
         return type(output).from_config({**output.get_config(), **units})
@@ -330,11 +330,11 @@ class Experiment:
                 raw = output.raw(model.distribution(x))  # Whatever its own output is.
             else:
                 raw = model(x)
-            size = output.raw_size(self.splits.event_size)
-            if raw.shape[-1] != size:
+            if not output.fits_raw(raw.shape, self.splits.event_size):
                 raise ValueError(
                     f"A network answers with rows of {raw.shape[-1]} numbers, and {output!r} of "
-                    f"this data has {size}. Give one that was trained on such data."
+                    f"this data has {output.raw_size(self.splits.event_size)}. Give one that was "
+                    "trained on such data."
                 )
             labels.append(np.asarray(y))
             raws.append(np.asarray(raw))
@@ -363,8 +363,23 @@ class Experiment:
         return {
             error.name: error,
             "nll": metrics.NegativeLogLikelihood(output),
-            "coverage": metrics.GaussianCoverage(output, level=0.95),
+            "coverage": _coverage(output),
         }
+
+
+def _scores_of(output):
+    """The metrics that may decide, by their names."""
+    if output.family == "categorical":
+        return ["accuracy"]
+    if output.family == "normal":
+        return ["angular_error", "rmse"]
+    return ["rmse"] if isinstance(output, outputs.Numeric) else []
+
+
+def _coverage(output):
+    if output.family == "normal":
+        return metrics.GaussianCoverage(output, level=0.95)
+    return metrics.Coverage(output, level=0.95)
 
 
 def _resolved(config, rows):
@@ -403,6 +418,17 @@ def _require_labels(splits, output):
         f"The labels have the shape {tuple(shape)}, and event_size={size} says that each example "
         f"has {size} targets. Give labels of shape {(size,)}, or the number they have."
     )
+
+
+def _require_values(splits, output):
+    """Refuses training labels that the output can't have, such as a negative count.
+
+    Streamed ones are refused in a step.
+    """
+    if splits.decode is not None or not isinstance(output, outputs.numeric.Restricted):
+        return
+    _, labels = splits.train_rows
+    output.require_labels(labels, (None, output.raw_size(splits.event_size)))
 
 
 def _validate_training(name, train):

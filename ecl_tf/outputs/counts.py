@@ -1,7 +1,6 @@
 """Whole numbers from 0 on: how many."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -31,9 +30,7 @@ class _Counts(Restricted):
             "LogNormal if all are above 0"
         )
 
-    def tails(
-        self, distribution: Distribution, labels: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def tails(self, distribution: Distribution, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         marginal = distribution.distribution
         labels = self._as_values(distribution, labels)
         at_most = marginal.cdf(labels)

@@ -225,10 +225,14 @@ _OUTPUTS = {
         StudentT,
     )
 }
-# Those that a name alone stands for; Numeric ones take their event size from a network.
-_NAMED = {
-    cls.family: cls
-    for cls in (Bernoulli, Categorical, LogNormal, NegativeBinomial, Normal, Poisson, StudentT)
+# Those that a name alone stands for; of numbers the event size is taken from a network.
+_NUMERIC: dict[Any, type[Numeric]] = {
+    cls.family: cls for cls in (LogNormal, NegativeBinomial, Normal, Poisson, StudentT)
+}
+_NAMED: dict[Any, type[Output]] = {
+    Bernoulli.family: Bernoulli,
+    Categorical.family: Categorical,
+    **_NUMERIC,
 }
 
 
@@ -255,14 +259,14 @@ def get(identifier: Output | str | dict[str, Any], shape: Any = None) -> Output:
             return keras.saving.deserialize_keras_object(identifier)
         shapes = shape if isinstance(shape, dict) else {}
         return Joint({name: get(each, shapes.get(name)) for name, each in identifier.items()})
-    own = _NAMED.get(identifier) if isinstance(identifier, str) else None
-    if own is None:
+    if not isinstance(identifier, str) or identifier not in _NAMED:
         raise ValueError(
             f"Unknown output {identifier!r}; expected one of {sorted(_NAMED)}, an "
             "ecl_tf.outputs.Output, or a dict of them for a network with named outputs."
         )
-    if not issubclass(own, Numeric):
-        return own()
+    if identifier not in _NUMERIC:
+        return _NAMED[identifier]()
+    own = _NUMERIC[identifier]
     count = own(1).raw_size(1)  # Of numbers for each target.
     if shape is None or shape[-1] is None or shape[-1] % count:
         raise ValueError(

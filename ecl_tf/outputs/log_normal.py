@@ -1,7 +1,6 @@
 """Positive numbers."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np

@@ -83,7 +83,7 @@ class NormalMixture(Numeric):
 
     def fits_raw(self, shape: Sequence[int | None], event_size: int) -> bool:
         # Of an ensemble it holds the components of all members.
-        return bool(shape[-1]) and shape[-1] % self.raw_size(event_size) == 0
+        return shape[-1] is not None and shape[-1] % self.raw_size(event_size) == 0
 
     def __call__(self, raw: tf.Tensor) -> Distribution:
         return self.combine([raw])
@@ -137,9 +137,7 @@ class NormalMixture(Numeric):
         shape = tf.concat([tf.shape(logits)[:-1], [logits.shape[-1] * self.size]], 0)
         return tf.concat([logits, tf.reshape(means, shape), tf.reshape(scales, shape)], axis=-1)
 
-    def tails(
-        self, distribution: Distribution, labels: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def tails(self, distribution: Distribution, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         logits, means, stddevs = _parts_of(distribution)
         each = tfd.Normal(means, stddevs)
         labels = self._as_values(distribution, labels)[..., None, :]

@@ -37,9 +37,12 @@ class Numeric(Output):
     """
 
     closeness_names = ("mean_error",)
-    parameter_names = ("mean", "stddev")
+    parameter_names: tuple[str, ...] = ("mean", "stddev")
     _targets_are_positive = False
-    _numbers = ("mean(s)", "unconstrained scales")  # Of each dimension, in the raw tensor.
+    _numbers: tuple[str, ...] = (
+        "mean(s)",
+        "unconstrained scales",
+    )  # Of each dimension, in the raw tensor.
 
     def __init__(
         self,
@@ -123,9 +126,7 @@ class Numeric(Output):
     def parameters(self, distribution: Distribution) -> dict[str, tf.Tensor]:
         return {"mean": distribution.mean(), "stddev": distribution.stddev()}
 
-    def tails(
-        self, distribution: Distribution, labels: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def tails(self, distribution: Distribution, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns P(Y <= label) and P(Y >= label) of each dimension, both (..., d).
 
         Args:

@@ -36,7 +36,7 @@ def test_networks_are_built_from_the_configuration(experiment, rotated_digits_co
     [
         ({"score": "coverage"}, "config.score='coverage' does not fit"),
         ({"data": {"name": "mnist"}}, "Unknown data set 'mnist'"),
-        ({"output": "poisson"}, "Unknown output 'poisson'"),
+        ({"output": "gaussian"}, "Unknown output 'gaussian'"),
         ({"student": {"train": {"steps": 25}}}, "student.train.steps=25 must be a multiple"),
         ({"teacher": {"train": {"optimizer": "Sgdd"}}}, "'Sgdd' .* is no optimizer of Keras"),
         ({"seedz": 1}, "config.seedz is no setting"),
