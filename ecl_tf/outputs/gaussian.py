@@ -24,8 +24,8 @@ class _Gaussian(LocationScale):
         return isinstance(teacher, Numeric)
 
     def matched(self, teacher: Distribution) -> Distribution:
-        # KL from any distribution to a Gaussian differs from KL from the Gaussian of its two moments
-        # by a constant.
+        # KL from any distribution to a Gaussian differs by a constant from KL from the Gaussian
+        # that has its two moments.
         if isinstance(getattr(teacher, "distribution", None), tfd.Normal):
             return teacher
         return self._distribution(teacher.mean(), teacher.stddev())

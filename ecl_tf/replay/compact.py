@@ -9,9 +9,9 @@
 | normal, d dimensions | means; the two parts are standard deviations | 8 d |
 | other numbers, d dimensions | the raw tensor, of r numbers; the same parts | 4 r + 4 d |
 
-Means and raw tensors are float32, all else float16. The mass r of the classes that are left out is spread
-evenly over them, which costs KL(p || stored) = r (ln(C - K) - H(the rest)) <= r ln(C - K) nats,
-H being the entropy of the teacher within the rest; nothing is renormalised but for float16's
+Means and raw tensors are float32, all else float16. The mass r of the classes that are left out
+is spread evenly over them, which costs KL(p || stored) = r (ln(C - K) - H(the rest)) <= r ln(C - K)
+nats, H being the entropy of the teacher within the rest; nothing is renormalised but for float16's
 rounding, which changes a log probability by less than 1 part in 2,000 of itself.
 """
 

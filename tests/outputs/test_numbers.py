@@ -2,11 +2,13 @@
 
 import keras
 import numpy as np
+import processes
 import pytest
 import scipy.integrate
 import scipy.special
 import scipy.stats
 import tensorflow as tf
+from by_hand import assert_arrays
 
 from ecl_tf import Distiller, calibrated, divergences, losses, outputs
 from ecl_tf.outputs import LogNormal, NegativeBinomial, Normal, NormalMixture, Poisson, StudentT
@@ -350,6 +352,7 @@ def test_a_gaussian_student_learns_the_moments_of_any_teacher():
     assert actual[0] - actual[1] == pytest.approx(exact(near) - exact(at_moments), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_training_recovers_known_parameters_and_calibration_a_wrong_spread(subtests):
     draws = np.random.default_rng(3)
     dispersion, mean = 0.5, 8.0
@@ -404,6 +407,17 @@ def test_training_recovers_known_parameters_and_calibration_a_wrong_spread(subte
         assert teacher.output_kind.temperature == pytest.approx(4.0, rel=0.1)
 
 
+@pytest.mark.slow
+def test_two_replicas_reach_the_weights_of_one():
+    script = processes.start("train_numbers_on_replicas.py", VIRTUAL_DEVICES="2")
+    ((one, two),) = processes.results([script])
+    assert (one["replicas"], two["replicas"]) == (1, 2)
+    assert_arrays(two["weights"], one["weights"], atol=1e-5)
+    for name, values in one["history"].items():
+        np.testing.assert_allclose(two["history"][name], values, rtol=1e-4)
+
+
+@pytest.mark.slow
 def test_a_student_comes_near_teachers_whose_divergence_has_no_closed_form():
     x = np.random.default_rng(0).normal(size=(256, 3)).astype("float32")
     kinds = {each.family: each for each in (KINDS[0], KINDS[3], KINDS[4])}
