@@ -82,6 +82,14 @@ class Experiment:
                 f"config.output={config.output!r} has none. Set it to 0."
             )
 
+        mixing = {"erm": config.erm, "teacher.labels": config.teacher.labels}
+        for name, labels in mixing.items():
+            if not self.output.takes_mixed_labels and (labels.mixup_alpha or labels.cutmix_alpha):
+                raise ValueError(
+                    f"config.{name} mixes labels, and counts can't be mixed, as in config.output="
+                    f"{config.output!r}. Set config.{name}.mixup_alpha and its cutmix_alpha to 0."
+                )
+
     def _in_target_units(self, output):
         """Lets networks learn in standardised units where the data set gives them."""
         if not isinstance(output, outputs.Numeric):

@@ -304,7 +304,8 @@ class Settings:
             arguments; typically {"name": "digits", "train_size": 200}. With `held_out` "all",
             `ecl-tf compare` runs every one of `folds`.
         output: "categorical" for classes, or the class_name and config of an
-            `ecl_tf.outputs.Output`.
+            `ecl_tf.outputs.Output`: "Normal", or "StudentT", "LogNormal", "NormalMixture",
+            "NegativeBinomial", "Poisson".
         score: what decides: "accuracy" for classes, "rmse" or "angular_error" (degrees)
             for numbers.
         student: the network that is distilled into.

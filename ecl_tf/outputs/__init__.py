@@ -4,6 +4,15 @@ This is the first of the method's three sentences: *model the output distributio
 teacher*. Every class here maps a raw tensor of shape (batch..., size) to a
 `tensorflow_probability` distribution whose batch shape is (batch...), always in float32, whatever
 the network computes in: a KL divergence of 8e-5 is off by half in float16.
+
+| targets | output |
+|---|---|
+| one of several classes | `Categorical` |
+| yes/no labels | `Bernoulli` |
+| real numbers | `Normal`; `StudentT` with heavy tails; `NormalMixture` with several likely values |
+| numbers above 0 | `LogNormal` |
+| counts | `NegativeBinomial`, `Poisson` |
+| several of these | `Joint` |
 """
 
 from ecl_tf.outputs.bernoulli import Bernoulli

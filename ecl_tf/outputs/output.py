@@ -43,6 +43,8 @@ class Output(Configured):
             with a measured spread) can teach a student of another (means and scales).
         temperature: what the raw tensor stands for is p^(1/temperature); 1 by default.
         takes_temperature: whether `divergence` uses its temperature; False by default.
+        takes_mixed_labels: whether a weighted mean of two labels may be learned from; True by
+            default.
         makes_probabilities: the Keras activation that would make probabilities of raw
             tensors, which a student's last layer must not have; None by default.
         closeness_names: the keys of what `compare` returns.
@@ -53,6 +55,7 @@ class Output(Configured):
     family: str | dict = ""
     temperature = 1.0
     takes_temperature = False
+    takes_mixed_labels = True
     makes_probabilities: str | None = None
     closeness_names: tuple[str, ...] = ("agreement",)
     parameter_names: tuple[str, ...] = ("probabilities",)

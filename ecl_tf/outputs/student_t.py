@@ -41,7 +41,7 @@ class StudentT(LocationScale):
     >>> output = StudentT(1, degrees_of_freedom=4.0)
     >>> far = output([[0.0, 0.5413]]).log_prob([[10.0]])  # Of stddev 1.
     >>> print(far.numpy().round(2))  # A normal's is -50.92.
-    [-8.86]
+    [-10.46]
 
     Reference: Lange, Little and Taylor, "Robust Statistical Modeling Using the t Distribution",
     1989.

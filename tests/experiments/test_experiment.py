@@ -91,6 +91,32 @@ def test_regression_scores_equal_numpys(rotated_digits_config):
     assert scores["coverage"] == pytest.approx(inside.mean())
 
 
+def test_counts_have_the_units_of_the_data_and_labels_that_are_none_are_refused(casp_config):
+    path = casp_config.data.path
+    counts = np.random.default_rng(0).poisson(30.0, 100).astype("float32")
+    np.savez(path, x=np.ones((100, 3)), y=counts)
+    casp_config.output.class_name = "NegativeBinomial"
+    with pytest.raises(ValueError, match=r"config.erm mixes labels.*mixup_alpha.*to 0"):
+        Experiment(casp_config)
+    casp_config.erm.mixup_alpha = 0.0
+    experiment = Experiment(casp_config)
+    _, y = experiment.splits.train_rows
+    assert experiment.output.target_mean == pytest.approx(np.mean(y))
+    mean, stddev = experiment.output.target_mean, 20.0
+    constant = {"mean": [[mean]], "stddev": [[stddev]]}
+    raw = experiment.output.raw(experiment.output.from_parameters(constant))
+    _, y = rows(experiment.splits.test)
+    scores = experiment.evaluate(lambda x: tf.repeat(raw, len(x), 0), "test")
+    assert scores["rmse"] == pytest.approx(np.sqrt(np.mean((y - mean) ** 2)), rel=1e-4)
+    expected = stats.nbinom(mean**2 / (stddev**2 - mean), mean / stddev**2)
+    assert scores["nll"] == pytest.approx(-expected.logpmf(y).mean(), rel=1e-3)
+    inside = (y >= expected.ppf(0.025)) & (y <= expected.ppf(0.975))
+    assert scores["coverage"] == pytest.approx(inside.mean())
+    np.savez(path, x=np.ones((100, 3)), y=counts - 28)
+    with pytest.raises(ValueError, match=r"out of range: -\d+.*Expected counts"):
+        Experiment(casp_config)
+
+
 def test_a_table_of_classes_is_learnt_and_one_of_targets_refused(tmp_path):
     x = np.random.default_rng(0).normal(size=(600, 3)).astype("float32")
     np.savez(tmp_path / "table.npz", x=x, y=x.argmax(-1))
