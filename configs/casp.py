@@ -41,7 +41,12 @@ def get_config():
             "train": common.train(8000, 2e-3, 256, 50, optimizer="AdamW", weight_decay=0.1),
         },
         student={
-            "network": {"name": "mlp", "widths": (64, 64), "preprocessing": ("Normalization",)},
+            "network": {
+                "name": "mlp",
+                "widths": (64, 64),
+                "preprocessing": ("Normalization",),
+                "scale_branch": 32,
+            },
             "train": common.train(5000, 3e-3, 256, 50, epochs=10),
         },
     )

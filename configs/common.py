@@ -25,11 +25,7 @@ _SHARES = (
 CLASS_CHOICES = (*_SHARES, {"name": "T = 2", "temperature": 2.0})
 NUMBER_CHOICES = (
     *_SHARES,
-    {
-        "name": "half mixed, squared error",
-        "sampler": mixed(0.5),
-        "divergence": "squared_error",
-    },
+    {"name": "half mixed, faithful", "sampler": mixed(0.5), "divergence": "faithful"},
 )
 
 

@@ -70,6 +70,8 @@ def get_config(experiment="letters"):
         "label weight 3/10": {"label_weight": 0.3, "label_rows": "unmodified"},
         "label weight 1": {"label_weight": 1.0, "label_rows": "unmodified"},
     }
+    if config.output != "categorical":
+        methods["half mixed, faithful"] = {"sampler": common.mixed(0.5), "divergence": "faithful"}
     with config.unlocked():
         config.methods = methods
         config.xcl.choices = ()

@@ -6,6 +6,7 @@
 | `reverse_kl` | KL(p_S || p_T), mode seeking | closed form |
 | `jeffreys` | KL(p_T || p_S) + KL(p_S || p_T) | closed form |
 | `jensen_shannon` | (KL(p_T || m) + KL(p_S || m)) / 2, m = (p_T + p_S) / 2 | quasi-Monte Carlo |
+| `faithful` | KL(p_T || p_S), with the gradient of squared error for the mean | closed form |
 
 KL, the Kullback-Leibler divergence, goes through `tensorflow_probability`'s registry and
 starts from logits, so its gradient stays alive where a clipped softmax would have none.
@@ -36,7 +37,7 @@ summed over labels instead: zero at the same place, at most K ln 2.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import tensorflow as tf
@@ -133,9 +134,54 @@ def jensen_shannon(teacher: Distribution, student: Distribution) -> tf.Tensor:
     return 0.5 * (to_student + _expectation(student, teacher, from_mean))
 
 
+def faithful(
+    teacher: Distribution, student: Distribution, unit: float | Sequence[float] | tf.Tensor = 1.0
+) -> tf.Tensor:
+    """KL(p_T || p_S) in nats, but the means learn by squared error, and the spreads beside them.
+
+    KL between normals divides the error of a mean by the student's variance, so a row counts little
+    for the mean where the spread is large. Here the gradient is that of
+
+        sum_d (mu_T - mu_S)^2 / (2 unit^2) + KL(N(mu_T, sigma_T) || N(held(mu_S), sigma_S))
+
+    where held() passes no gradient on: means learn as by squared error in the target's units,
+    and spreads what KL teaches them at the means as they are. The value is that of KL. In a network
+    spreads should have a branch of their own, `ecl_tf.models.with_scale_branch`, or the
+    features serve two masters. Of other distributions than normal ones it is `kl`.
+
+    Args:
+        teacher: a normal distribution, or independent ones.
+        student: of the same family and batch shape.
+        unit: of the squared error, a number or one per dimension; 1 by default. A distiller gives
+            `target_stddev` of its output, so that gradients are as large as others'.
+
+    Returns:
+        A tensor of their batch shape.
+
+    Example:
+    >>> mean = tf.Variable(1.0)
+    >>> with tf.GradientTape() as tape:
+    ...     value = faithful(tfd.Normal(0.0, 1.0), tfd.Normal(mean, 5.0))
+    >>> float(tape.gradient(value, mean))  # KL's is 1 / 5^2.
+    1.0
+
+    Reference: Stirn et al., "Faithful Heteroscedastic Regression with Neural Networks", 2023,
+    sections 3 and 4, for labels; here a teacher is in their place.
+    """
+    family = student.distribution if isinstance(student, tfd.Independent) else student
+    if not isinstance(family, tfd.Normal):
+        return kl(teacher, student)
+    held = tfd.Normal(tf.stop_gradient(family.mean()), family.stddev())
+    error = 0.5 * tf.square((teacher.mean() - family.mean()) / unit)
+    if isinstance(student, tfd.Independent):
+        held = tfd.Independent(held, student.reinterpreted_batch_ndims)
+        error = tf.reduce_sum(error, -1)
+    return kl(teacher, held) + error - tf.stop_gradient(error)
+
+
 Divergence = Callable[[Distribution, Distribution], tf.Tensor]
 DIVERGENCES: dict[str, Divergence] = {
-    function.__name__: function for function in (kl, reverse_kl, jeffreys, jensen_shannon)
+    function.__name__: function for function in (kl, reverse_kl, jeffreys, jensen_shannon, faithful)
 }
 
 

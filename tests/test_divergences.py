@@ -182,6 +182,34 @@ def test_gradients_reach_both_parameters_of_a_normal_student(name):
     np.testing.assert_allclose(actual, expected, atol=5e-3, rtol=1e-2)
 
 
+def test_faithful_has_kls_value_and_squared_errors_gradient_for_the_mean():
+    means, stddevs = np.float32([[0.7, -2.0]]), np.float32([[1.5, 0.4]])
+    teacher, unit = (np.float32([[0.2, 1.0]]), np.float32([[0.9, 2.0]])), np.float32([3.0, 0.5])
+    mean, stddev = tf.constant(means), tf.constant(stddevs)
+    with tf.GradientTape() as tape:
+        tape.watch([mean, stddev])
+        student = tfd.Independent(tfd.Normal(mean, stddev), 1)
+        value = divergences.faithful(normals(*teacher), student, unit)
+    of_means, of_stddevs = tape.gradient(value, [mean, stddev])
+    apart, variances = means - teacher[0], teacher[1] ** 2
+    np.testing.assert_allclose(of_means, apart / unit**2, rtol=1e-6)
+    expected = 1.0 / stddevs - (variances + apart**2) / stddevs**3  # KL's, by hand.
+    np.testing.assert_allclose(of_stddevs, expected, rtol=1e-5)
+    np.testing.assert_array_equal(value, divergences.kl(normals(*teacher), student))
+
+
+def test_a_normal_output_gives_faithful_its_unit_and_classes_have_kl():
+    output = outputs.Normal(1, target_mean=5.0, target_stddev=4.0)
+    raw = tf.constant([[0.5, 1.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(raw)
+        value = output.divergence(output([[0.2, 0.0]]), output(raw), divergences.faithful)
+    # The raw mean is in units of the targets' standard deviation.
+    assert float(tape.gradient(value, raw)[0, 0]) == pytest.approx(0.5 - 0.2, rel=1e-5)
+    classes = tfd.Categorical(logits=[[0.0, 1.0]]), tfd.Categorical(logits=[[0.5, 0.0]])
+    np.testing.assert_array_equal(divergences.faithful(*classes), divergences.kl(*classes))
+
+
 # Lookup and errors
 
 

@@ -60,15 +60,21 @@ def takes(*names):
     flags.mark_flag_as_required("config")
 
 
-def begin(shares=False):
+def begin(shares=False, joins=False):
     """Makes the strategy, and returns the work directory if the config can have it.
 
-    Nothing is written. `shares` says that another process may work there.
+    Nothing is written. `shares` says that another process may work there, and `joins` that one may
+    that joins, too.
     """
     from ecl_tf.experiments import strategies, work_directory
 
+    if joins and STRATEGY.value != "default":
+        raise ValueError(
+            f"--processes and --join are of processes that train apart, and --strategy="
+            f"{STRATEGY.value} of one training on several devices. Leave one of them away."
+        )
     strategies.use(STRATEGY.value)
-    return work_directory.check(WORKDIR.value, CONFIG.value, shares)
+    return work_directory.check(WORKDIR.value, CONFIG.value, shares, joins)
 
 
 def start(shares=False):

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from ecl_tf.experiments import (
     grid,
+    jobs,
     methods,
     progress,
     quality,
@@ -267,12 +268,21 @@ def _finish(together):
     label_weight = max(setting.arguments["label_weight"] for setting in tried)
     remedy = "Try --config.xcl.label_weight=0.3, or add it to config.xcl.choices."
     methods.tell_of_labels(label_weight, remedy)
+    last = [
+        (runs, setting, seed)
+        for runs, final in zip(together, finals, strict=True)
+        for setting, seed in itertools.product(final, seeds(runs.experiment.config)[1])
+    ]
+    _complete(run for run in last if not run[1].same_as)
+    _complete(run for run in last if run[1].same_as)  # Once the other one is there.
     for runs, final in zip(together, finals, strict=True):
-        _, final_seeds = seeds(runs.experiment.config)
-        for setting, seed in itertools.product(final, final_seeds):
-            runs.run(setting, seed)
-        runs.read_test(final, final_seeds)
+        runs.read_test(final, seeds(runs.experiment.config)[1])
     return [runs.results for runs in together]
+
+
+def _complete(found):
+    """Has (runs, setting, seed) trained, by this process or by others."""
+    jobs.complete([runs.job(setting, seed) for runs, setting, seed in found])
 
 
 def seeds(config: settings.Settings) -> tuple[range, range]:
@@ -317,22 +327,26 @@ def _choose(together, tried, beside=None):
     """
     experiments = [runs.experiment for runs in together]
 
-    def ranked(settings):
+    def runs_of(settings):
+        for runs, setting in zip(together, settings, strict=True):
+            for seed in seeds(runs.experiment.config)[0]:
+                yield runs, setting, seed
+
+    def rank(settings):
         results = [
-            runs.run(setting, seed)["validation"]
-            for runs, setting in zip(together, settings, strict=True)
-            for seed in seeds(runs.experiment.config)[0]
+            runs.run(setting, seed)["validation"] for runs, setting, seed in runs_of(settings)
         ]
         score = sum(result[experiments[0].score_name] for result in results)
         score = -score if experiments[0].higher_is_better else score
-        return (score, sum(result["nll"] for result in results)), settings
+        return score, sum(result["nll"] for result in results)
 
-    def best(found):
-        ranks = [rank for rank, _ in found]
-        return found[strategies.of_chief(ranks.index(min(ranks)))]
+    def best(candidates):
+        _complete(run for settings in candidates for run in runs_of(settings))
+        ranks = [rank(settings) for settings in candidates]
+        return candidates[strategies.of_chief(ranks.index(min(ranks)))]
 
-    first = best([ranked(settings) for settings in zip(*map(tried, experiments), strict=True)])
-    others = zip(*map(beside, experiments, first[1]), strict=True) if beside else []
-    _, chosen = best([first, *map(ranked, others)])
+    chosen = best([*zip(*map(tried, experiments), strict=True)])
+    if beside:
+        chosen = best([chosen, *zip(*map(beside, experiments, chosen), strict=True)])
     progress.announce(f"Chosen for {chosen[0].method} on validation data: {chosen[0].label}")
     return chosen

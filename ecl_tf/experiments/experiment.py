@@ -116,6 +116,10 @@ class Experiment:
             if layers:
                 train_inputs = data.evaluation_batches(self.splits.train).map(lambda x, y: x)
                 preprocessing.adapt(layers, train_inputs)
+            if network.get("scale_branch") and output.family != "normal":
+                raise ValueError("`scale_branch` is of outputs of the class Normal alone.")
+            if isinstance(output, outputs.Point):  # It has no scales.
+                network.pop("scale_branch", None)
             model = models.build(
                 input_shape=preprocessing.output_shape(layers, shape),
                 units=output.raw_size(self.splits.event_size),

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import resume
-from ecl_tf.experiments import lengths, progress, settings, strategies
+from ecl_tf.experiments import jobs, lengths, progress, settings, strategies
 
 
 class Stopwatch(keras.callbacks.Callback):
@@ -108,7 +108,8 @@ def forget(checkpoints: pathlib.Path) -> None:
 
     def remove():
         shutil.rmtree(checkpoints, ignore_errors=True)
-        with contextlib.suppress(OSError):  # Others' are there, too.
-            checkpoints.parent.rmdir()
+        if not jobs.are_shared():  # Another process may be about to write there.
+            with contextlib.suppress(OSError):  # Others' are there, too.
+                checkpoints.parent.rmdir()
 
     strategies.on_chief(remove)

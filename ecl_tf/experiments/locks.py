@@ -19,7 +19,7 @@ _UNKNOWN = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextlib.contextmanager
-def held(directory: pathlib.Path) -> Iterator[None]:
+def held(directory: pathlib.Path, shares: bool = False) -> Iterator[None]:
     """Holds a directory's lock, in which host, process and time are written down.
 
     The lock is `flock`'s on DIRECTORY/ecl_tf.lock. The kernel ends it with the process, however
@@ -29,13 +29,14 @@ def held(directory: pathlib.Path) -> Iterator[None]:
 
     Args:
         directory: an existing directory.
+        shares: whether other processes may hold it that share it, too; False by default.
 
     Raises:
         ValueError: if another process holds it.
     """
     with open(directory / FILE, "a+") as file:
-        _acquire(file, directory)
-        left = _read(file)
+        _acquire(file, directory, shares)
+        left = {} if shares else _read(file)
         if left.get("host", socket.gethostname()) != socket.gethostname():
             progress.announce(
                 f"NOTE: the last run in {directory}, process {left.get('pid')} on "
@@ -50,25 +51,31 @@ def held(directory: pathlib.Path) -> Iterator[None]:
             _write(file, {})  # The file stays: who removed it might remove a new one's.
 
 
-def require_free(directory: pathlib.Path) -> None:
+def require_free(directory: pathlib.Path, shares: bool = False) -> None:
     """Refuses a directory whose lock another process holds; writes nothing.
+
+    Args:
+        directory: the directory.
+        shares: as in `held`.
 
     Raises:
         ValueError: if one does.
     """
     with contextlib.suppress(FileNotFoundError), open(directory / FILE, "r+") as file:
-        _acquire(file, directory)
+        _acquire(file, directory, shares)
 
 
-def _acquire(file, directory):
+def _acquire(file, directory, shares):
+    kind = fcntl.LOCK_SH if shares else fcntl.LOCK_EX
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = _read(file)
         raise ValueError(
             f"Another process works in {directory}: process {holder.get('pid', 'unknown')} on "
             f"{holder.get('host', 'this machine')}, since {holder.get('since', 'just now')}. Wait "
-            "until it has ended, or choose another --workdir."
+            "until it has ended, or choose another --workdir. (`ecl-tf compare` lets several work "
+            "together, if all of them are started with --join.)"
         ) from error
     except OSError as error:
         if error.errno not in _UNKNOWN:

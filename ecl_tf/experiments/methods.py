@@ -32,6 +32,10 @@ class Setting:
         """The name of a run in results.json."""
         return f"{self.method}, {self.label}, seed {seed}"
 
+    def same(self) -> "Setting":
+        """The setting of `same_as`, whose runs are the same trainings."""
+        return dataclasses.replace(self, method=self.same_as, same_as="")
+
     def blamed(self, config: settings.Settings) -> tuple[str, Any]:
         """The name and the value of the part of a configuration that it comes from."""
         if self.method in config.methods:

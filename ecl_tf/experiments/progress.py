@@ -4,7 +4,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-from ecl_tf.experiments import strategies
+from ecl_tf.experiments import jobs, strategies
 
 _is_quiet = False
 
@@ -37,7 +37,10 @@ def announce_scores(name: str, split: str, scores: dict[str, float]) -> None:
 
 
 def verbosity() -> int:
-    """Keras's `verbose`: a moving bar in a terminal, a line an epoch in a log file."""
-    if not strategies.is_chief():
+    """Keras's `verbose`: a moving bar in a terminal, a line an epoch in a log file.
+
+    It is 0 where several processes would write into each other's lines.
+    """
+    if not strategies.is_chief() or jobs.are_shared():
         return 0
     return 1 if sys.stdout.isatty() else 2

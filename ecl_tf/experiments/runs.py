@@ -1,7 +1,8 @@
 """The trainings of a comparison: each is recorded in results.json, and done once."""
 
-import dataclasses
+import hashlib
 import math
+import re
 
 import keras
 
@@ -11,6 +12,7 @@ from ecl_tf.experiments import (
     closeness,
     diagnostics,
     fitting,
+    jobs,
     lengths,
     progress,
     quality,
@@ -34,6 +36,8 @@ def require_its_teacher(results, teacher, workdir):
 class Runs:
     """Trains settings seed by seed, records each in results.json, and skips what is there.
 
+    Where jobs are shared, results.json holds what all processes have recorded.
+
     Args:
         experiment: the `Experiment`.
         teacher: the `ecl_tf.Teacher`.
@@ -54,7 +58,6 @@ class Runs:
         strategies.on_chief(lambda: self.students.mkdir(exist_ok=True))
         self.total = total
         self.heading = f"{name}, run" if name else "run"
-        self.done = 0
         self.results = {
             "score": experiment.score_name,
             "higher_is_better": experiment.higher_is_better,
@@ -68,35 +71,73 @@ class Runs:
         strategies.wait_for_all()  # The chief may write it from now on.
         self.results["teacher_fingerprint"] = require_its_teacher(self.results, teacher, workdir)
 
+    def refresh(self):
+        """Takes over what other processes have recorded."""
+        if jobs.are_shared() and self.path.exists():
+            self.results = work_directory.read_json(self.path)
+
+    def _record(self, runs=None, **others):
+        """Adds records of runs, and other results, to results.json."""
+        with jobs.turn(self.path):
+            self.refresh()
+            self.results |= {**others, "runs": {**self.results["runs"], **(runs or {})}}
+            work_directory.write_json(self.path, self.results)
+
     def teacher_quality(self):
         """The teacher's scores on validation and training rows, told and recorded once."""
-        if "teacher_quality" not in self.results:
-            self.results["teacher_quality"] = quality.of_teacher(self.experiment, self.teacher)
-            work_directory.write_json(self.path, self.results)
+
+        def measure():
+            self._record(teacher_quality=quality.of_teacher(self.experiment, self.teacher))
+
+        self._complete("teacher_quality", measure)
         return self.results["teacher_quality"]
 
+    def _complete(self, name, do):
+        """Has done once what writes an entry of the results."""
+        jobs.complete([jobs.Job(self.path / name, lambda: self._has(name), do)])
+
+    def _has(self, name):
+        if name not in self.results:
+            self.refresh()
+        return name in self.results
+
+    def has(self, setting, seed):
+        """Whether a run is recorded."""
+        if (key := setting.key(seed)) not in self.results["runs"]:
+            self.refresh()
+        return key in self.results["runs"]
+
+    def job(self, setting, seed):
+        """A run as a `jobs.Job`."""
+        return jobs.Job(
+            self.path / setting.key(seed),
+            lambda: self.has(setting, seed),
+            lambda: self._run(setting, seed),
+        )
+
     def run(self, setting, seed):
-        """Trains one student, or finds it done; returns its record.
+        """Trains one student, or finds it done; returns its record."""
+        jobs.complete([self.job(setting, seed)])
+        return self.results["runs"][setting.key(seed)]
+
+    def _run(self, setting, seed):
+        """Trains one student and records it.
 
         A run that is the same training as another one has its student, too.
         """
-        self.done += 1
         key = setting.key(seed)
-        if key in self.results["runs"]:
-            return self.results["runs"][key]
-        same = setting.same_as and dataclasses.replace(setting, method=setting.same_as).key(seed)
-        if same in self.results["runs"]:
-            progress.announce(f"[{self.heading} {self.done}/{self.total}] {key}: as {same}")
-            record = {**self.results["runs"][same], "method": setting.method}
-            self.results["runs"][key] = record
-            work_directory.write_json(self.path, self.results)
-            return record
+        place = f"[{self.heading} {len(self.results['runs']) + 1}/{self.total}] {key}"
+        if setting.same_as and self.has(same := setting.same(), seed):
+            progress.announce(f"{place}: as {same.key(seed)}")
+            record = {**self.results["runs"][same.key(seed)], "method": setting.method}
+            self._record(runs={key: record})
+            return
         store = None if setting.method == "ERM" else self.stored.of(**setting.arguments)
-        progress.announce(f"[{self.heading} {self.done}/{self.total}] {key}")
-        number = len(self.results["runs"])
-        checkpoints = self.checkpoints / str(number)
+        progress.announce(place)
+        name = _file_name(key)
+        checkpoints = self.checkpoints / name
         student, output, (curve, stopwatch) = self._train(setting, seed, checkpoints, store)
-        path = self.students / f"{number}.keras"
+        path = self.students / f"{name}.keras"
         save_model(student, path)
         record = {
             "method": setting.method,
@@ -112,10 +153,8 @@ class Runs:
         progress.announce(f"    validation {progress.describe(record['validation'])}")
         apart = progress.describe(record["divergence"])
         progress.announce(f"    divergence from the teacher, nats: {apart}")
-        self.results["runs"][key] = record
-        work_directory.write_json(self.path, self.results)
+        self._record(runs={key: record})
         fitting.forget(checkpoints)
-        return record
 
     def _train(self, setting, seed, checkpoints, store):
         """Returns the student, the output that its raw tensor stands for, curve and stopwatch."""
@@ -158,8 +197,10 @@ class Runs:
 
     def read_test(self, settings, final_seeds):
         """Scores the teacher and the final runs on the test split, once."""
-        if "teacher" in self.results:
-            return
+        self._complete("teacher", lambda: self._read_test(settings, final_seeds))
+
+    def _read_test(self, settings, final_seeds):
+        self.refresh()
         experiment = self.experiment
         final: dict[str, list] = {}
         first: dict[str, tuple] = {}
@@ -183,13 +224,19 @@ class Runs:
         labels, raw = experiment.answers(self.teacher, "test")
         weights = self.teacher.weights
         sampler = next(s.arguments.get("sampler") for s in settings if s.method == "XCL")
-        self.results |= {
-            "final": final,
-            "teacher": experiment.scores(labels, raw),
-            "teacher_reliability": diagnostics.reliability(labels, raw, experiment.output),
-            "teacher_weights": sum(math.prod(weight.shape) for weight in weights),
-            "student_weights": student.count_params(),
-            "gallery": diagnostics.gallery(experiment, self.teacher, first, sampler),
-            "one_dimension": diagnostics.one_dimension(experiment, self.teacher, first),
-        }
-        work_directory.write_json(self.path, self.results)
+        self._record(
+            runs=self.results["runs"],
+            final=final,
+            teacher=experiment.scores(labels, raw),
+            teacher_reliability=diagnostics.reliability(labels, raw, experiment.output),
+            teacher_weights=sum(math.prod(weight.shape) for weight in weights),
+            student_weights=student.count_params(),
+            gallery=diagnostics.gallery(experiment, self.teacher, first, sampler),
+            one_dimension=diagnostics.one_dimension(experiment, self.teacher, first),
+        )
+
+
+def _file_name(key):
+    """A run's name as that of a file, which tells what it is: other runs have other ones."""
+    words = re.sub(r"[^0-9A-Za-z.=-]+", "_", key)[:60]
+    return f"{words}_{hashlib.sha256(key.encode()).hexdigest()[:6]}"

@@ -195,9 +195,9 @@ class Teacher:
             None, all, by default, typically 1 where their passes take most of it. See
             `ecl_tf.Ensemble`.
         network: the name of a function of `ecl_tf.models`, or "module:function" of yours (see
-            `ecl_tf.models.build`), its arguments, and perhaps
-            `preprocessing`, Keras layers by name; typically {"name": "convnet", "width": 16,
-            "depth": 2}. None by default, for a teacher that is brought along.
+            `ecl_tf.models.build`), its arguments, and perhaps `preprocessing`, Keras layers by
+            name, and `scale_branch`, of means with scales; typically {"name": "convnet",
+            "width": 16, "depth": 2}. None by default, for a teacher that is brought along.
         train: how the members are trained; None by default, for the same reason.
         labels: how the labels of its training are softened or mixed; not at all by default.
         pretrained: None by default, or the arguments of `ecl_tf.pretrained.load`; a sequence
@@ -252,8 +252,9 @@ class Distillation:
         sampler: a class of `ecl_tf.samplers`, or its class_name and config; by default
             `ecl_tf.samplers.recipe()`, typically that.
         divergence: "kl" by default, and typically; or "reverse_kl", "jeffreys",
-            "jensen_shannon"; in `xcl.choices` and `methods` also "squared_error", of the means of
-            numbers, to which the student's spread is measured on validation data.
+            "jensen_shannon", or "faithful", of numbers; in `xcl.choices` and `methods` also
+            "squared_error", of the means of numbers, to which the student's spread is measured on
+            validation data.
         temperature: softens both networks' distributions over classes; 1.0 by default,
             typically 1.0 to 4.0.
         label_weight: the weight of the labels' likelihood; 0.0 by default, typically 0.0 to

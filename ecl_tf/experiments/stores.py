@@ -6,7 +6,7 @@ import json
 
 from ecl_tf import replay, samplers
 from ecl_tf._internal import identity
-from ecl_tf.experiments import answers, progress, strategies
+from ecl_tf.experiments import answers, jobs, progress, strategies
 
 
 def settings(experiment, sampler, epochs, **others):
@@ -60,7 +60,8 @@ class Stores:
         if name not in self._stores:
             directory = self.directory / name
             progress.announce(f"[teacher's answers, {self.epochs} epochs] {directory}")
-            self._stores[name] = record(self.teacher, directory, recorded)
+            with jobs.turn(directory):  # Another process may record it.
+                self._stores[name] = record(self.teacher, directory, recorded)
         return self._stores[name]
 
     @functools.cached_property

@@ -1,5 +1,6 @@
 """The teacher of an experiment: trained here, found in a directory, or brought along."""
 
+import functools
 import json
 import pathlib
 
@@ -9,7 +10,7 @@ import tensorflow as tf
 import ecl_tf
 from ecl_tf import data, outputs, teachers
 from ecl_tf._internal import files, finite, identity, keras_files, ranges, symbolic
-from ecl_tf.experiments import fits, fitting, progress, refusals, strategies, work_directory
+from ecl_tf.experiments import fits, fitting, jobs, progress, refusals, strategies, work_directory
 from ecl_tf.experiments.experiment import Experiment, save_model
 from ecl_tf.teachers import pretrained
 
@@ -41,7 +42,8 @@ def train_teacher(
         for number, path in enumerate(members):
             if path.exists():
                 progress.announce(f"[teacher {number + 1}/{section.members}] found in {path}")
-                continue
+
+        def train(number):
             progress.announce(f"[teacher {number + 1}/{section.members}]")
             checkpoints = workdir / "checkpoints" / f"teacher_{number}"
             member = experiment.train_supervised(
@@ -50,8 +52,13 @@ def train_teacher(
                 checkpoints=checkpoints,
                 labels=section.labels,
             )
-            save_model(member, path)
+            save_model(member, members[number])
             fitting.forget(checkpoints)
+
+        jobs.complete(
+            jobs.Job(path, path.exists, functools.partial(train, number))
+            for number, path in enumerate(members)
+        )
     return load_teacher(experiment, workdir, directory)
 
 

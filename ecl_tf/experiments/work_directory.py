@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from ecl_tf._internal.files import write_json as _write_json
 from ecl_tf._internal.identity import differences
-from ecl_tf.experiments import grid, locks, strategies
+from ecl_tf.experiments import grid, jobs, locks, strategies
 
 _HASHES = "hashes.json"
 # What scripts write there, besides a directory for each fold or split.
@@ -23,13 +23,16 @@ _WRITTEN = {
 }
 
 
-def check(workdir: str | pathlib.Path, config: ConfigDict, shares: bool = False) -> pathlib.Path:
+def check(
+    workdir: str | pathlib.Path, config: ConfigDict, shares: bool = False, joins: bool = False
+) -> pathlib.Path:
     """Refuses a work directory that this experiment can't have; writes nothing.
 
     Args:
         workdir: as `claim` takes it.
         config: the experiment's `ConfigDict`.
         shares: whether another process may work in it; False by default.
+        joins: whether others may that join, as `working_in` has it; False by default.
 
     Returns:
         Its path.
@@ -51,19 +54,22 @@ def check(workdir: str | pathlib.Path, config: ConfigDict, shares: bool = False)
             f"The work directory {path} can't be written: {place} {why}. Choose another --workdir."
         )
     if strategies.is_chief() and not shares:  # Which holds the lock for all workers.
-        locks.require_free(path)
+        locks.require_free(path, joins)
     _require_own(path, config)
     _require_hashes(path, read_hashes(path), _hashes(config))
     return path
 
 
 @contextlib.contextmanager
-def working_in(workdir: str | pathlib.Path, config: ConfigDict) -> Iterator[pathlib.Path]:
+def working_in(
+    workdir: str | pathlib.Path, config: ConfigDict, joins: bool = False
+) -> Iterator[pathlib.Path]:
     """Claims a work directory; holds its lock until it is left. The chief does, for all workers.
 
     Args:
         workdir: as `claim` takes it.
         config: the experiment's `ConfigDict`.
+        joins: whether other processes that join may do its jobs, too; False by default.
 
     Raises:
         ValueError: as `claim` does, or if another process works in it.
@@ -74,7 +80,9 @@ def working_in(workdir: str | pathlib.Path, config: ConfigDict) -> Iterator[path
         def hold():
             _require_own(path, config)
             path.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locks.held(path))
+            stack.enter_context(locks.held(path, joins))
+            if joins:
+                stack.enter_context(jobs.shared(path))
 
         strategies.on_chief(hold)
         yield claim(path, config)

@@ -10,6 +10,7 @@ from ecl_tf.models.applications import application
 from ecl_tf.models.networks import convnet, lenet, mlp
 from ecl_tf.models.preactivation import preactivation_resnet, wide_resnet
 from ecl_tf.models.residual import resnet
+from ecl_tf.models.scale_branch import with_scale_branch
 from ecl_tf.models.transformer import vision_transformer
 
 __all__ = [
@@ -22,12 +23,17 @@ __all__ = [
     "resnet",
     "vision_transformer",
     "wide_resnet",
+    "with_scale_branch",
 ]
 
-_NETWORKS = {name: globals()[name] for name in __all__ if name != "build"}
+_NETWORKS = {
+    name: globals()[name] for name in __all__ if name not in ("build", "with_scale_branch")
+}
 
 
-def build(name: str, input_shape: Any, units: int, **arguments: Any) -> keras.Model:
+def build(
+    name: str, input_shape: Any, units: int, scale_branch: int = 0, **arguments: Any
+) -> keras.Model:
     """Builds a network by its name; returns a `keras.Model`.
 
     Args:
@@ -38,6 +44,8 @@ def build(name: str, input_shape: Any, units: int, **arguments: Any) -> keras.Mo
             "head_pose": (2,)}. "mlp" takes any shapes. The others take one image and any number
             of vectors, which join the features before the last layer.
         units: the size of the raw output, `output.raw_size(event_size)`.
+        scale_branch: the width of `with_scale_branch`, where the raw output is means and scales; 0,
+            the default, for none; typically 32.
         **arguments: the network's own.
 
     Raises:
@@ -52,7 +60,7 @@ def build(name: str, input_shape: Any, units: int, **arguments: Any) -> keras.Mo
     model = call_by_name("network", _NETWORKS, name, arguments, input_shape, units)
     if name not in _NETWORKS:
         _require_network(model, name, units)
-    return model
+    return with_scale_branch(model, scale_branch) if scale_branch else model
 
 
 def _require_network(model, name, units):

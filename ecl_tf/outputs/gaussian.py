@@ -1,12 +1,14 @@
 """Real numbers: means with scales, or points whose spread is measured."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from ecl_tf import divergences
 from ecl_tf.divergences import Distribution
 from ecl_tf.outputs.numeric import LocationScale, Numeric
 from ecl_tf.outputs.output import Output, float32
@@ -29,6 +31,18 @@ class _Gaussian(LocationScale):
         if isinstance(getattr(teacher, "distribution", None), tfd.Normal):
             return teacher
         return self._distribution(teacher.mean(), teacher.stddev())
+
+    def divergence(
+        self,
+        teacher: Distribution,
+        student: Distribution,
+        divergence: Callable[..., tf.Tensor],
+        temperature: float | tf.Tensor = 1.0,
+        weights: Any = None,
+    ) -> tf.Tensor:
+        if divergence is divergences.faithful:
+            divergence = functools.partial(divergence, unit=float32(self.target_stddev))
+        return super().divergence(teacher, student, divergence, temperature, weights)
 
 
 @keras.saving.register_keras_serializable("ecl_tf")

@@ -1,8 +1,10 @@
 """Which settings each method is tried with, and how one is chosen."""
 
+import pathlib
+
 import pytest
 
-from ecl_tf.experiments import comparison, methods
+from ecl_tf.experiments import comparison, jobs, methods
 from ecl_tf.experiments.experiment import Experiment
 
 
@@ -12,8 +14,11 @@ class Scored:
     def __init__(self, experiment, scores):
         self.experiment, self.scores, self.done = experiment, scores, []
 
+    def job(self, setting, seed):
+        run = setting.label, seed
+        return jobs.Job(pathlib.Path(), lambda: run in self.done, lambda: self.done.append(run))
+
     def run(self, setting, seed):
-        self.done.append((setting.label, seed))
         accuracy, nll = self.scores.get(setting.label, (0.0, 1.0))
         return {"validation": {"accuracy": accuracy, "nll": nll}}
 
