@@ -116,9 +116,9 @@ class Experiment:
             if layers:
                 train_inputs = data.evaluation_batches(self.splits.train).map(lambda x, y: x)
                 preprocessing.adapt(layers, train_inputs)
-            if network.get("scale_branch") and output.family != "normal":
-                raise ValueError("`scale_branch` is of outputs of the class Normal alone.")
-            if isinstance(output, outputs.Point):  # It has no scales.
+            if network.get("scale_branch") and not isinstance(output, outputs.Numeric):
+                raise ValueError("`scale_branch` is of means and scales, and these are classes.")
+            if not isinstance(output, outputs.Normal):  # The divergence is not faithful there.
                 network.pop("scale_branch", None)
             model = models.build(
                 input_shape=preprocessing.output_shape(layers, shape),

@@ -196,7 +196,7 @@ class Teacher:
             `ecl_tf.Ensemble`.
         network: the name of a function of `ecl_tf.models`, or "module:function" of yours (see
             `ecl_tf.models.build`), its arguments, and perhaps `preprocessing`, Keras layers by
-            name, and `scale_branch`, of means with scales; typically {"name": "convnet",
+            name, and `scale_branch`, of Normal outputs; typically {"name": "convnet",
             "width": 16, "depth": 2}. None by default, for a teacher that is brought along.
         train: how the members are trained; None by default, for the same reason.
         labels: how the labels of its training are softened or mixed; not at all by default.
