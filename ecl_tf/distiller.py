@@ -531,13 +531,15 @@ class Distiller(Loops, Settings, keras.Model):
 
         Args:
             filepath: the directory to write.
-            **kwargs: only Keras's `format="tf_saved_model"` is accepted.
+            **kwargs: `conformal`, as there; and Keras's `format`, which has to be
+                "tf_saved_model".
         """
+        about = {"conformal": kwargs.pop("conformal", None)}
         if kwargs.pop("format", "tf_saved_model") != "tf_saved_model" or kwargs:
             raise ValueError("Distiller.export writes SavedModels: export(path).")
         # Of a store's samples it is not known which networks were asked.
         others = getattr(self.teacher, "members", []) if self.teacher.answers_new_inputs else None
-        export.write(self.student, self.output_kind, filepath, self._input_specs, others)
+        export.write(self.student, self.output_kind, filepath, self._input_specs, others, **about)
 
     def describe_method(self) -> dict[str, Any]:
         """What tells this training from another one of networks of the same shapes.

@@ -12,10 +12,12 @@ import tensorflow as tf
 
 from ecl_tf import outputs
 from ecl_tf._internal import files, finite, legacy, probabilities, ranges, symbolic
+from ecl_tf.prediction_sets import PredictionSets
 
 # SavedModel's own place for files that travel with a model.
 _DESCRIPTION = pathlib.Path("assets.extra") / "ecl_tf_student.json"
 _RANGES = "ranges_of_inputs"  # In the description, beside the output.
+_CONFORMAL = "conformal"
 # What an export holds; layers with vocabularies name the files in `assets`.
 _WRITTEN = re.compile(
     rf"saved_model\.pb|fingerprint\.pb|variables|variables/variables\.[^/]*|assets|assets/.*"
@@ -26,13 +28,18 @@ _AUTOMATIC = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
 
 
 def export_student(
-    student: keras.Model, output: outputs.Output, path: str | os.PathLike, inputs: Any = None
+    student: keras.Model,
+    output: outputs.Output,
+    path: str | os.PathLike,
+    inputs: Any = None,
+    conformal: PredictionSets | None = None,
 ) -> None:
     """Writes a student as a SavedModel for TensorFlow Serving and its kin.
 
     Its signature `serving_default` takes the student's inputs by name, at any batch size,
     and returns the named parameters of its distribution: `probabilities`; or `mean` and
-    `stddev`. A joint output's have the output's name and an underscore before them.
+    `stddev`. A joint output's have the output's name and an underscore before them. With
+    `conformal` it also returns `lower` and `upper`, or `prediction_set`.
 
     An input has the name that was given to its `keras.Input`, or its key in a dict of inputs.
     One without a name is `inputs`, and in a list of several `inputs_0`, `inputs_1`, and so on. So
@@ -48,6 +55,8 @@ def export_student(
         path: the directory to write.
         inputs: specs of a batch of inputs, for a student without symbolic inputs; None, the
             default, for others.
+        conformal: what `ecl_tf.conformal` measured of this student; None, the default, for no
+            prediction sets.
 
     Raises:
         ValueError: if the shapes of the student's inputs are not known, two inputs would have the
@@ -65,10 +74,10 @@ def export_student(
     >>> exported(tf.zeros((5, 4))).batch_shape
     TensorShape([5])
     """
-    write(student, output, path, inputs)
+    write(student, output, path, inputs, conformal=conformal)
 
 
-def write(student, output, path, inputs=None, others=None):
+def write(student, output, path, inputs=None, others=None, conformal=None):
     """`export_student`, with the ranges of inputs that are known of the training.
 
     Args:
@@ -78,6 +87,7 @@ def write(student, output, path, inputs=None, others=None):
         inputs: as there.
         others: the Keras models that got the same inputs in the training; None, the default, if
             that is not known.
+        conformal: as there; None by default.
     """
     legacy.refuse(student, "student")
     known = symbolic.inputs_of(student)
@@ -87,6 +97,11 @@ def write(student, output, path, inputs=None, others=None):
             f"The inputs of student {student.name!r} are not known. Fit the distiller first, "
             "or build the student as a functional or sequential model."
         )
+    if conformal is not None and conformal.output != output:
+        raise ValueError(
+            f"The prediction sets were measured for {conformal.output!r}, and the student's output "
+            f"is {output!r}. Measure them again: ecl_tf.conformal(student, x, y, output=...)."
+        )
     finite.require_weights(student, "student")
     probabilities.require_logits(output, student, "student", inputs if known is None else None)
     signature = _signature(inputs, student)
@@ -94,7 +109,9 @@ def write(student, output, path, inputs=None, others=None):
     path = _place(files.at_home(path).resolve())
 
     def serve(features):
-        return output.parameters(output(student(features, training=False)))
+        distribution = output(student(features, training=False))
+        sets = {} if conformal is None else conformal.parameters(distribution)
+        return {**output.parameters(distribution), **sets}
 
     archive = keras.export.ExportArchive()
     archive.track(student)
@@ -104,6 +121,8 @@ def write(student, output, path, inputs=None, others=None):
         description = temporary / _DESCRIPTION
         description.parent.mkdir(exist_ok=True)
         about = {**keras.saving.serialize_keras_object(output), _RANGES: expected}
+        if conformal is not None:
+            about[_CONFORMAL] = conformal.describe()
         description.write_text(json.dumps(about, indent=2))
 
 
@@ -197,6 +216,8 @@ class ExportedStudent:
         input_names: the names of the serving signature's inputs.
         input_specs: the `tf.TensorSpec` of each, by name.
         parameter_specs: the `tf.TensorSpec` of each parameter that it answers with, by name.
+        conformal: of its prediction sets a dict of their `coverage`, the number of `rows` that it
+            was measured on, the `score` and its `thresholds`; None if it has none.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -218,6 +239,7 @@ class ExportedStudent:
             ) from error
         expected = config.pop(_RANGES, {})  # Earlier versions wrote none.
         self._expected = {name: ranges.of_description(each) for name, each in expected.items()}
+        self.conformal = config.pop(_CONFORMAL, None)
         self._has_warned = False
         self.output = outputs.get(keras.saving.deserialize_keras_object(config))
         self._serve = self._model.signatures["serving_default"]

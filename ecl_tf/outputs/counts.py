@@ -10,6 +10,8 @@ from ecl_tf.divergences import Distribution
 from ecl_tf.outputs.numeric import Restricted, inverse_softplus
 from ecl_tf.outputs.output import Uncertainty, float32, stack
 
+_SLACK = 1e-3
+
 
 class _Counts(Restricted):
     """What the two distributions of counts share."""
@@ -42,7 +44,8 @@ class _Counts(Restricted):
         self, distribution: Distribution, factor: float | Sequence[float]
     ) -> tuple[tf.Tensor, tf.Tensor]:
         low, high = super().interval(distribution, factor)
-        return tf.maximum(tf.math.ceil(low), 0.0), tf.floor(high)
+        # Rounding leaves no count out that is just at its end.
+        return tf.maximum(tf.math.ceil(low - _SLACK), 0.0), tf.floor(high + _SLACK)
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
