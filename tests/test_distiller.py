@@ -441,6 +441,7 @@ def test_a_training_traces_its_step_once(monkeypatch):
     assert len(traced) <= 2  # Keras's loop traces one for each step of an execution.
 
 
+@pytest.mark.slow
 def test_a_float16_student_has_its_loss_scaled_and_its_divergence_in_float32():
     dtypes = []
 
