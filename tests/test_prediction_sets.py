@@ -43,7 +43,8 @@ def test_thresholds_are_the_quantile_of_the_finite_sample():
     scores = np.abs(y - distribution.mean()) / distribution.stddev()
     expected = np.sort(scores, 0)[36]  # The 37th: ceil(41 * 0.9).
     np.testing.assert_allclose(sets.thresholds, expected, rtol=3e-5)
-    lower, upper = (sets.parameters(distribution)[name] for name in ("lower", "upper"))
+    found = sets.parameters(distribution)
+    lower, upper = found["lower"].numpy(), found["upper"].numpy()
     np.testing.assert_allclose(
         lower, distribution.mean() - expected * distribution.stddev(), atol=1e-3
     )

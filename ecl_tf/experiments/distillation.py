@@ -39,13 +39,15 @@ def distill(
         experiment, teacher, store, workdir / "checkpoints" / "student", callbacks
     )
 
+    sets = experiment.prediction_sets(distiller.student)
+
     def write():
         # An epoch that ended after the last checkpoint before a kill was logged twice.
         with open(log, "w", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(["epoch", *history.history])
             rows.writerows(zip(history.epoch, *history.history.values(), strict=True))
-        distiller.export(workdir / "export")
+        distiller.export(workdir / "export", conformal=sets)
 
     strategies.on_chief(write)
     return distiller.student

@@ -9,7 +9,16 @@ import numpy as np
 import tensorflow as tf
 
 import ecl_tf
-from ecl_tf import data, metrics, models, outputs, preprocessing, samplers, uncertainty
+from ecl_tf import (
+    data,
+    metrics,
+    models,
+    outputs,
+    prediction_sets,
+    preprocessing,
+    samplers,
+    uncertainty,
+)
 from ecl_tf._internal import files, keras_fit, random
 from ecl_tf.experiments import (
     fitting,
@@ -89,6 +98,10 @@ class Experiment:
                     f"config.{name} mixes labels, and counts can't be mixed, as in config.output="
                     f"{config.output!r}. Set config.{name}.mixup_alpha and its cutmix_alpha to 0."
                 )
+
+        if config.student.conformal is not None:
+            with refusals.blaming("config.student.conformal", config.student.conformal):
+                _require_conformal(self.splits, self.output, config.student.conformal)
 
     def _in_target_units(self, output):
         """Lets networks learn in standardised units where the data set gives them."""
@@ -361,6 +374,33 @@ class Experiment:
             metric.update_state(labels, raw if own else output.prediction(raw))
         return {name: float(metric.result()) for name, metric in measures.items()}
 
+    def prediction_sets(self, model, output=None):
+        """A network's `PredictionSets`, measured on validation rows; None if none are asked for.
+
+        Args:
+            model: as `answers` takes it.
+            output: the same.
+        """
+        coverage = self.config.student.conformal
+        if coverage is None:
+            return None
+        output = self.output if output is None else output
+        labels, raw = self.answers(model, "validation", output)
+        return prediction_sets.of_answers(output, raw, labels, coverage)
+
+    def scores_of_sets(self, model, labels, raw, output=None):
+        """The share of labels in a network's prediction sets, and their size; empty without sets.
+
+        Args:
+            model: as `answers` takes it.
+            labels: what `answers` returned of a split.
+            raw: the same.
+            output: as `answers` takes it.
+        """
+        sets = self.prediction_sets(model, output)
+        found = {} if sets is None else sets.evaluate(raw, labels)
+        return {f"conformal_{name}": value for name, value in found.items()}
+
     def _metrics(self, output):
         if output.family == "categorical":
             return {
@@ -377,6 +417,18 @@ class Experiment:
             "nll": metrics.NegativeLogLikelihood(output),
             "coverage": _coverage(output),
         }
+
+
+def _require_conformal(splits, output, coverage):
+    """Refuses prediction sets of such an output, or with too few validation rows."""
+    refusals.require_validation(splits, "It is measured on validation rows")
+    prediction_sets.require_output(output)
+    count, least = int(splits.validation.cardinality()), prediction_sets.least_rows(coverage)
+    if 0 <= count < least:
+        raise ValueError(
+            f"It needs {least} validation rows at least, and there are {count}. Hold more out, or "
+            "ask for a lower coverage."
+        )
 
 
 def _scores_of(output):

@@ -45,6 +45,7 @@ CountOrZero = Annotated[int, Range("a whole number >= 0", lambda value: value >=
 Seed = Annotated[int, Range("0 to 2,000,000,000", lambda value: 0 <= value <= 2_000_000_000)]
 Positive = Annotated[float, Range("a positive number", _is_positive)]
 Weight = Annotated[float, Range("a number >= 0", _is_weight)]
+Share = Annotated[float, Range("a number between 0 and 1", _is_share)]
 ShareOrZero = Annotated[float, Range("at least 0 and less than 1", lambda value: 0 <= value < 1)]
 Shares = Annotated[
     tuple[float, ...],
@@ -221,10 +222,15 @@ class Student:
     Attributes:
         network: as in `Teacher`; typically {"name": "mlp", "widths": (64, 64)}.
         train: how it is trained, by every method.
+        conformal: the share of labels that its intervals, or sets of classes, are to hold; None,
+            the default, for no such sets, typically 0.9. Their thresholds are measured on the
+            validation rows by `ecl_tf.conformal`. `ecl-tf distill` exports them with the student,
+            and `ecl-tf compare` shows their coverage and size on test rows.
     """
 
     network: dict[str, Any]
     train: Train
+    conformal: Share | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -117,6 +117,25 @@ def test_counts_have_the_units_of_the_data_and_labels_that_are_none_are_refused(
         Experiment(casp_config)
 
 
+def test_prediction_sets_are_of_validation_rows_of_which_there_must_be_enough(casp_config):
+    casp_config.student.conformal = 0.8
+    experiment = Experiment(casp_config)
+    student = experiment.network(experiment.config.student)
+    labels, raw = experiment.answers(student, "validation")
+    distribution = experiment.output(raw)
+    scores = np.sort(np.abs(labels - distribution.mean()) / distribution.stddev(), axis=0)
+    sets = experiment.prediction_sets(student)
+    assert sets.rows == len(labels) == 30
+    np.testing.assert_allclose(sets.thresholds, scores[24], rtol=1e-4)  # ceil(31 * 0.8) = 25.
+    found = experiment.scores_of_sets(student, labels, raw)
+    assert found["conformal_coverage"] == pytest.approx(25 / 30)
+    half = scores[24] * np.asarray(distribution.stddev())
+    assert found["conformal_size"] == pytest.approx(2 * half.mean(), rel=1e-3)
+    casp_config.student.conformal = 0.97
+    with pytest.raises(ValueError, match=r"config.student.conformal=0.97.*needs 33.*there are 30"):
+        Experiment(casp_config)
+
+
 def test_a_table_of_classes_is_learnt_and_one_of_targets_refused(tmp_path):
     x = np.random.default_rng(0).normal(size=(600, 3)).astype("float32")
     np.savez(tmp_path / "table.npz", x=x, y=x.argmax(-1))
