@@ -43,6 +43,7 @@ def experiment(choices, **settings):
         "members_per_step": placeholder(int),
         **settings.pop("teacher"),
     }
+    student = {"conformal": placeholder(float), **settings.pop("student")}
     return ConfigDict(
         {
             "seed": 0,
@@ -50,6 +51,7 @@ def experiment(choices, **settings):
             "seeds": 5,  # Of the final runs.
             "tuning_seeds": 1,
             "teacher": teacher,
+            "student": student,
             "replay_epochs": 0,  # Of stored answers, for `compare`; 0: the teacher itself.
             "xcl": {
                 "sampler": mixed(0.75),

@@ -18,6 +18,7 @@ __all__ = [
     "as_logits",
     "calibrated",
     "callbacks",
+    "conformal",
     "data",
     "divergences",
     "export_student",
@@ -28,6 +29,7 @@ __all__ = [
     "models",
     "outputs",
     "patch_fit",
+    "prediction_sets",
     "preprocessing",
     "pretrained",
     "replay",
@@ -50,6 +52,7 @@ if not (_is_command and _asks_for_help):
         metrics,
         models,
         outputs,
+        prediction_sets,
         preprocessing,
         replay,
         resume,
@@ -60,6 +63,7 @@ if not (_is_command and _asks_for_help):
     from ecl_tf._internal.keras_fit import patch_fit
     from ecl_tf.distiller import Distiller
     from ecl_tf.export import export_student, load_student
+    from ecl_tf.prediction_sets import conformal
     from ecl_tf.teachers import (
         Ensemble,
         Teacher,

@@ -80,7 +80,7 @@ class LabelMetrics:
         ]
 
     def require_room_for(self, teacher):
-        """Raises ValueError if raw outputs of a Gaussian student can't hold a teacher's spread.
+        """Raises ValueError if raw outputs of a student can't hold a teacher's spread of numbers.
 
         Args:
             teacher: its `ecl_tf.outputs.Output`.
@@ -89,9 +89,10 @@ class LabelMetrics:
             own, its = (
                 each if name is None else each.outputs[name] for each in (self.output, teacher)
             )
-            if own.family != "normal" or not getattr(metric, "uses_spread", False):
+            if not isinstance(own, outputs.Numeric) or not getattr(metric, "uses_spread", False):
                 continue
-            if isinstance(own, outputs.Point) or np.any(_floor(own) > _floor(its)):
+            is_other = isinstance(own, outputs.Point) or own.family != its.family
+            if is_other or np.any(_floor(own) > _floor(its)):
                 raise ValueError(
                     f"teacher_metrics=True would take {metric.name!r} of the teacher's answers as "
                     f"the student's output holds them, {own!r}, which has no room for smaller or "
@@ -263,7 +264,7 @@ def _update_by_rows(metric, y_true, y_pred, rows):
 
 def _floor(output):
     """The smallest standard deviation of each target dimension."""
-    return output.temperature**0.5 * output.min_scale * np.asarray(output.target_stddev)
+    return output.temperature**0.5 * output.min_scale * np.asarray(output.unit)
 
 
 def _takes_logits(metric):

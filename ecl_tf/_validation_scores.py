@@ -49,4 +49,4 @@ def describe(distiller, data, batch_size, steps):
 
 def _measures(output):
     likelihood = metrics.NegativeLogLikelihood(output)
-    return [likelihood] if output.family == "normal" else ["accuracy", likelihood]
+    return [likelihood] if isinstance(output, outputs.Numeric) else ["accuracy", likelihood]

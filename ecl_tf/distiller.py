@@ -80,9 +80,10 @@ class Distiller(Loops, Settings, keras.Model):
             a small one.
         teacher: a `keras.Model`, a sequence of them (an ensemble, typically of 2 to 5), or an
             `ecl_tf.Teacher`. Regressors that give points only: see `ecl_tf.outputs.Point`.
-        output: "categorical" (the default), "normal", "bernoulli", an
-            `ecl_tf.outputs.Output` (typically `Normal(d, target_mean=..., target_stddev=...)`),
-            or a dict of them for networks with several named outputs.
+        output: "categorical" (the default), "normal", "bernoulli" or another name that
+            `outputs.get` knows, an `ecl_tf.outputs.Output` (typically
+            `Normal(d, target_mean=..., target_stddev=...)`), or a dict of them for networks with
+            several named outputs.
         sampler: an `ecl_tf.samplers.Sampler`, its name or config. None, the default, is
             `samplers.recipe()`; `Empirical()` makes it ordinary distillation.
         divergence: "kl" (the default; teacher to student), "reverse_kl", "jeffreys",
@@ -539,10 +540,11 @@ class Distiller(Loops, Settings, keras.Model):
 
         Args:
             filepath: the directory to write.
-            **kwargs: `columns` and `class_names`, as there; and Keras's `format`, which has to be
-                "tf_saved_model".
+            **kwargs: `columns`, `class_names` and `conformal`, as there; and Keras's `format`, which
+                has to be "tf_saved_model".
         """
-        about = {name: kwargs.pop(name, None) for name in ("columns", "class_names")}
+        known = "columns", "class_names", "conformal"
+        about = {name: kwargs.pop(name, None) for name in known}
         if kwargs.pop("format", "tf_saved_model") != "tf_saved_model" or kwargs:
             raise ValueError("Distiller.export writes SavedModels: export(path).")
         # Of a store's samples it is not known which networks were asked.

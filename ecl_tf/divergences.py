@@ -18,6 +18,19 @@ distribution function) moved to mean + stddev * z. The points are constants: the
 stays a deterministic, differentiable function, the same on every replica and at every step.
 It keeps the bound JS <= ln 2, which it would lose with a Gaussian of m's moments.
 
+KL of Student's t, negative binomial and mixture distributions has no closed form. It is an
+expectation, too, at points and with weights that are the same at every step:
+
+| teacher | points | largest error measured |
+|---|---|---|
+| Student's t | 64 quantiles, Gauss-Legendre | 0.7 % of KL below 0.02, 0.3 % above |
+| negative binomial | counts 0 to 127, then 64 by Gauss-Legendre | 0.4 % |
+| mixture, one dimension | 64 quantiles of each component | 0.8 % |
+| mixture, 2 to 6 dimensions | 512 of each component, a Sobol sequence | 5 %; 2 % of KL above 0.3 |
+
+The Jensen-Shannon divergence of all but Gaussians and mixtures is that of each dimension, summed;
+of a log-normal distribution it is that of the logarithms.
+
 For a row of K Bernoulli labels the mixture m couples the labels, and its exact
 divergence sums over 2^K rows. So each label's own (exact) Jensen-Shannon divergence is
 summed over labels instead: zero at the same place, at most K ln 2.
@@ -30,6 +43,8 @@ from typing import TypeAlias
 import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
+
+from ecl_tf._internal import expectations
 
 Distribution: TypeAlias = tfd.Distribution
 
@@ -50,7 +65,15 @@ def kl(teacher: Distribution, student: Distribution) -> tf.Tensor:
     >>> round(float(kl(tfd.Normal(0.0, 1.0), tfd.Normal(1.0, 1.0))), 4)
     0.5
     """
-    return tfd.kl_divergence(teacher, student)
+    try:
+        return tfd.kl_divergence(teacher, student)
+    except NotImplementedError:  # No closed form is known to TensorFlow Probability.
+        pass
+    p, q = _single(teacher), _single(student)
+    if isinstance(p, tfd.Poisson) and isinstance(q, tfd.Poisson):
+        rate, log_ratio = p.rate_parameter(), p.log_rate_parameter() - q.log_rate_parameter()
+        return _over_events(teacher, rate * (log_ratio - 1.0) + q.rate_parameter())
+    return _expectation(teacher, student, lambda log_p, log_q: log_p - log_q)
 
 
 def reverse_kl(teacher: Distribution, student: Distribution) -> tf.Tensor:
@@ -73,12 +96,12 @@ def jeffreys(teacher: Distribution, student: Distribution) -> tf.Tensor:
 def jensen_shannon(teacher: Distribution, student: Distribution) -> tf.Tensor:
     """Jensen-Shannon divergence in nats, symmetric, at most ln 2 (for each Bernoulli label).
 
-    It is exact for categorical distributions, label by label for Bernoulli rows, and by
-    quasi-Monte Carlo between normals (the module's docstring says why). `teacher`,
-    `student` and the returned tensor are as in `kl`.
+    It is exact for categorical distributions, label by label for Bernoulli rows, and at fixed
+    points for numbers (the module's docstring says why). `teacher`, `student` and the returned
+    tensor are as in `kl`.
 
     Raises:
-        TypeError: for distributions other than these.
+        TypeError: for distributions other than those of `ecl_tf.outputs`.
 
     Example:
     >>> certain = tfd.Categorical(logits=[0.0, -1e9]), tfd.Categorical(logits=[-1e9, 0.0])
@@ -87,7 +110,7 @@ def jensen_shannon(teacher: Distribution, student: Distribution) -> tf.Tensor:
 
     Reference: Lin, "Divergence Measures Based on the Shannon Entropy", 1991, section 4.
     """
-    family = teacher.distribution if isinstance(teacher, tfd.Independent) else teacher
+    family = _single(teacher)
     if isinstance(family, tfd.Categorical):
         return _discrete_jensen_shannon(
             tf.nn.log_softmax(teacher.logits_parameter()),
@@ -98,13 +121,17 @@ def jensen_shannon(teacher: Distribution, student: Distribution) -> tf.Tensor:
             _log_no_and_yes(family), _log_no_and_yes(student.distribution)
         )
         return tf.reduce_sum(per_label, -1)
+    if isinstance(family, tfd.LogNormal):  # It is that of the logarithms.
+        teacher, student = (_of_logarithms(each) for each in (teacher, student))
+        family = _single(teacher)
     if isinstance(family, tfd.Normal):
         return 0.5 * (_kl_to_mixture(teacher, student) + _kl_to_mixture(student, teacher))
-    raise TypeError(
-        "The Jensen-Shannon divergence is implemented for categorical, Bernoulli and "
-        f"independent normal distributions; got {type(family).__name__}. Use "
-        "divergence='kl'."
-    )
+
+    def from_mean(log_p, log_q):
+        return math.log(2.0) - tf.nn.softplus(log_q - log_p)
+
+    to_student = _expectation(teacher, student, from_mean)
+    return 0.5 * (to_student + _expectation(student, teacher, from_mean))
 
 
 def faithful(
@@ -181,6 +208,36 @@ def get(identifier: str | Divergence) -> Divergence:
 def name_of(function: Divergence) -> str | None:
     """Returns the name of a `function` in `DIVERGENCES`, or None for another one."""
     return next((name for name, known in DIVERGENCES.items() if known is function), None)
+
+
+def _single(distribution):
+    """The distribution of one number, of a row of independent ones."""
+    return distribution.distribution if isinstance(distribution, tfd.Independent) else distribution
+
+
+def _over_events(distribution, values):
+    """The sum over a row of independent numbers."""
+    rank = len(distribution.event_shape)
+    return tf.reduce_sum(values, list(range(-rank, 0))) if rank else values
+
+
+def _of_logarithms(distribution):
+    if not isinstance(distribution, tfd.Independent):
+        return tfd.Normal(distribution.loc, distribution.scale)
+    own = distribution.distribution
+    return tfd.Independent(tfd.Normal(own.loc, own.scale), distribution.reinterpreted_batch_ndims)
+
+
+def _expectation(p, q, function):
+    """E_p[function(log p, log q)]: of independent numbers the sum of each one's."""
+    if isinstance(p, tfd.MixtureSameFamily) or isinstance(q, tfd.MixtureSameFamily):
+        values, weights = expectations.of_rows(p)
+        rows = function(p.log_prob(values), q.log_prob(values))
+        return tf.reduce_sum(weights * rows, 0)
+    own, its = _single(p), _single(q)
+    values, weights = expectations.of_numbers(own)
+    each = function(own.log_prob(values), its.log_prob(values))
+    return _over_events(p, tf.reduce_sum(weights * each, 0))
 
 
 def _discrete_jensen_shannon(log_p, log_q):

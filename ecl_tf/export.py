@@ -14,11 +14,13 @@ import tensorflow as tf
 from ecl_tf import outputs
 from ecl_tf._internal import files, finite, legacy, probabilities, ranges, symbolic
 from ecl_tf.data.columns import Columns
+from ecl_tf.prediction_sets import PredictionSets
 
 # SavedModel's own place for files that travel with a model.
 _DESCRIPTION = pathlib.Path("assets.extra") / "ecl_tf_student.json"
 # In the description, beside the output.
 _RANGES, _COLUMNS, _CLASS_NAMES = "ranges_of_inputs", "columns", "class_names"
+_CONFORMAL = "conformal"
 # What an export holds; layers with vocabularies name the files in `assets`.
 _WRITTEN = re.compile(
     rf"saved_model\.pb|fingerprint\.pb|variables|variables/variables\.[^/]*|assets|assets/.*"
@@ -35,12 +37,14 @@ def export_student(
     inputs: Any = None,
     columns: Columns | None = None,
     class_names: Sequence[str] | None = None,
+    conformal: PredictionSets | None = None,
 ) -> None:
     """Writes a student as a SavedModel for TensorFlow Serving and its kin.
 
     Its signature `serving_default` takes the student's inputs by name, at any batch size,
     and returns the named parameters of its distribution: `probabilities`; or `mean` and
-    `stddev`. A joint output's have the output's name and an underscore before them.
+    `stddev`. A joint output's have the output's name and an underscore before them. With
+    `conformal` it also returns `lower` and `upper`, or `prediction_set`.
 
     An input has the name that was given to its `keras.Input`, or its key in a dict of inputs.
     One without a name is `inputs`, and in a list of several `inputs_0`, `inputs_1`, and so on. So
@@ -65,6 +69,8 @@ def export_student(
             `Splits.columns`. None, the default, for a student of other inputs.
         class_names: what the classes are called, in their order, for those who load the student:
             `Splits.class_names`. None, the default, if that is not known.
+        conformal: what `ecl_tf.conformal` measured of this student; None, the default, for no
+            prediction sets.
 
     Raises:
         ValueError: if the shapes of the student's inputs are not known, two inputs would have the
@@ -82,10 +88,20 @@ def export_student(
     >>> exported(tf.zeros((5, 4))).batch_shape
     TensorShape([5])
     """
-    write(student, output, path, inputs, columns=columns, class_names=class_names)
+    about = {"columns": columns, "class_names": class_names, "conformal": conformal}
+    write(student, output, path, inputs, **about)
 
 
-def write(student, output, path, inputs=None, others=None, columns=None, class_names=None):
+def write(
+    student,
+    output,
+    path,
+    inputs=None,
+    others=None,
+    columns=None,
+    class_names=None,
+    conformal=None,
+):
     """`export_student`, with the ranges of inputs that are known of the training.
 
     Args:
@@ -95,6 +111,9 @@ def write(student, output, path, inputs=None, others=None, columns=None, class_n
         inputs: as there.
         others: the Keras models that got the same inputs in the training; None, the default, if
             that is not known.
+        columns: as there; None by default.
+        class_names: as there; None by default.
+        conformal: as there; None by default.
     """
     legacy.refuse(student, "student")
     known = symbolic.inputs_of(student)
@@ -104,6 +123,11 @@ def write(student, output, path, inputs=None, others=None, columns=None, class_n
             f"The inputs of student {student.name!r} are not known. Fit the distiller first, "
             "or build the student as a functional or sequential model."
         )
+    if conformal is not None and conformal.output != output:
+        raise ValueError(
+            f"The prediction sets were measured for {conformal.output!r}, and the student's output "
+            f"is {output!r}. Measure them again: ecl_tf.conformal(student, x, y, output=...)."
+        )
     finite.require_weights(student, "student")
     probabilities.require_logits(output, student, "student", inputs if known is None else None)
     signature = _signature(inputs, student)
@@ -111,7 +135,9 @@ def write(student, output, path, inputs=None, others=None, columns=None, class_n
     path = _place(files.at_home(path).resolve())
 
     def serve(features):
-        return output.parameters(output(student(features, training=False)))
+        distribution = output(student(features, training=False))
+        sets = {} if conformal is None else conformal.parameters(distribution)
+        return {**output.parameters(distribution), **sets}
 
     archive = keras.export.ExportArchive()
     archive.track(student)
@@ -128,6 +154,8 @@ def write(student, output, path, inputs=None, others=None, columns=None, class_n
             about[_COLUMNS] = columns.get_config()
         if class_names is not None:
             about[_CLASS_NAMES] = [*class_names]
+        if conformal is not None:
+            about[_CONFORMAL] = conformal.describe()
         description.write_text(json.dumps(about, indent=2))
 
 
@@ -245,6 +273,8 @@ class ExportedStudent:
         parameter_specs: the `tf.TensorSpec` of each parameter that it answers with, by name.
         columns: the `ecl_tf.data.Columns` of the table that it takes; None for other inputs.
         class_names: what its classes are called, in their order; None if that is not known.
+        conformal: of its prediction sets a dict of their `coverage`, the number of `rows` that it
+            was measured on, the `score` and its `thresholds`; None if it has none.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -270,6 +300,7 @@ class ExportedStudent:
         self.columns = None if columns is None else Columns.from_config(columns)
         names = config.pop(_CLASS_NAMES, None)
         self.class_names = None if names is None else tuple(names)
+        self.conformal = config.pop(_CONFORMAL, None)
         self._has_warned = False
         self.output = outputs.get(keras.saving.deserialize_keras_object(config))
         self._serve = self._model.signatures["serving_default"]

@@ -76,11 +76,67 @@ class NegativeLogLikelihood(_PerExampleMean):
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
-class GaussianCoverage(_PerExampleMean):
+class Coverage(_PerExampleMean):
+    """The share of targets inside the central interval of the predicted distribution.
+
+    The interval leaves (1 - level) / 2 of the probability to each side, at most, for each target
+    dimension by itself. A calibrated network covers exactly `level`; of counts, whose intervals
+    end at whole numbers, `level` or more.
+
+    Args:
+        output: an `ecl_tf.outputs` of numbers, such as `Normal` or `StudentT`.
+        level: the nominal share, between 0 and 1; 0.95 by default.
+        name: of the metric in logs; "coverage" by default.
+        dtype: of its state; Keras's own default.
+
+    Raises:
+        ValueError: if `level` is not between 0 and 1, or the output is not of numbers.
+
+    Example:
+    >>> metric = Coverage(outputs.Poisson(1, target_mean=4.0))
+    >>> metric.update_state([[0.0], [1.0]], [[0.5408], [0.5408]])  # The rate is 4: 1 to 8.
+    >>> float(metric.result())
+    0.5
+    """
+
+    def __init__(
+        self,
+        output: outputs.Output,
+        level: float = 0.95,
+        name: str = "coverage",
+        dtype: Any = None,
+    ):
+        super().__init__(output, name, dtype)
+        self._require_output()
+        if not 0.0 < level < 1.0:
+            raise ValueError(
+                f"{type(self).__name__}'s level must be between 0 and 1; got {level!r}."
+            )
+        self.level = float(level)
+
+    def _require_output(self):
+        if not isinstance(self.output, outputs.Numeric):
+            raise ValueError(
+                f"Coverage needs an output of numbers, such as ecl_tf.outputs.Normal; got "
+                f"{self.output!r}."
+            )
+
+    def values(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        at_most, at_least = self.output.tails(self.output(y_pred), y_true)
+        inside = tf.minimum(at_most, at_least) >= 0.5 * (1.0 - self.level)
+        return tf.reduce_mean(tf.cast(inside, tf.float32), -1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "level": self.level}
+
+
+@keras.saving.register_keras_serializable("ecl_tf")
+class GaussianCoverage(Coverage):
     """The share of targets inside the central interval of the predicted Gaussian.
 
     The interval is mean +- z * stddev, z = Phi^-1((1 + level) / 2), for each target
-    dimension by itself. A calibrated network covers exactly `level`.
+    dimension by itself. A calibrated network covers exactly `level`. It is `Coverage` for
+    Gaussians.
 
     Args:
         output: an `ecl_tf.outputs.Normal` or `Point`.
@@ -98,18 +154,8 @@ class GaussianCoverage(_PerExampleMean):
     0.5
     """
 
-    def __init__(
-        self,
-        output: outputs.Output,
-        level: float = 0.95,
-        name: str = "coverage",
-        dtype: Any = None,
-    ):
-        super().__init__(output, name, dtype)
+    def _require_output(self):
         _require_normal(self)
-        if not 0.0 < level < 1.0:
-            raise ValueError(f"GaussianCoverage's level must be between 0 and 1; got {level!r}.")
-        self.level = float(level)
 
     def values(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         distribution = self.output(y_pred)
@@ -118,9 +164,6 @@ class GaussianCoverage(_PerExampleMean):
         z = tf.math.ndtri(0.5 * (1.0 + self.level))
         inside = tf.abs(y_true - mean) <= z * stddev
         return tf.reduce_mean(tf.cast(inside, tf.float32), -1)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "level": self.level}
 
 
 @keras.saving.register_keras_serializable("ecl_tf")

@@ -8,9 +8,10 @@
 | `divergence` | KL(teacher || student) | teacher and student |
 
 KL is the Kullback-Leibler divergence. Categorical and Bernoulli outputs have entropies in
-nats; their epistemic part is the mutual information between label and member. Normal outputs
+nats; their epistemic part is the mutual information between label and member. Outputs of numbers
 have variances in units of the output's `target_stddev`, summed over target dimensions; their
-epistemic part is the variance of the members' means. Named outputs are summed with their
+epistemic part is the variance of the members' means. Of log-normal outputs both are of the
+logarithm. Named outputs are summed with their
 weights. All scores are >= 0, apart from rounding. The student answers in inference mode, as
 the teacher does.
 """

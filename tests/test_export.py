@@ -83,6 +83,33 @@ def test_a_normal_student_answers_with_mean_and_stddev(tmp_path):
     assert tuple(distribution.batch_shape) == (64,)
 
 
+def test_students_of_other_numbers_answer_with_all_that_their_distributions_need(tmp_path):
+    kinds = {
+        "heavy": outputs.StudentT(1, 5.0),
+        "price": outputs.LogNormal(1, target_mean=30.0, target_stddev=20.0),
+        "count": outputs.NegativeBinomial(1, target_mean=8.0),
+        "rate": outputs.Poisson(1, target_mean=8.0),
+        "modes": outputs.NormalMixture(1, 2),
+    }
+    output = outputs.Joint(kinds)
+    inputs = keras.Input((SIZE,), name="features")
+    sizes = output.raw_size(dict.fromkeys(kinds, 1))
+    heads = {name: keras.layers.Dense(size)(inputs) for name, size in sizes.items()}
+    student = keras.Model(inputs, heads)
+    loaded = exported(student, output, tmp_path / "student")
+    answer = loaded.parameters(X)
+    for name in kinds:
+        assert {f"{name}_mean", f"{name}_stddev"} < answer.keys()
+    own = {"heavy_degrees_of_freedom", "price_log_mean", "count_dispersion", "modes_weights"}
+    assert own < answer.keys()
+    assert answer["modes_means"].shape == (64, 2, 1)
+    expected = output(student(X))
+    for name, distribution in loaded(X).items():
+        likelihood = distribution.log_prob(np.full((64, 1), 3.0, np.float32))
+        its = expected[name].log_prob(np.full((64, 1), 3.0, np.float32))
+        np.testing.assert_allclose(likelihood, its, rtol=1e-3, atol=1e-3)
+
+
 def test_a_bernoulli_student_of_half_precision_answers_with_probabilities_in_float32(tmp_path):
     inputs = keras.Input((SIZE,), name="features")
     student = keras.Model(inputs, keras.layers.Dense(3, dtype="mixed_float16")(inputs))

@@ -16,6 +16,7 @@ CLASSES = RNG.integers(0, 2, 50)
 EACH = [
     metrics.NegativeLogLikelihood(outputs.Normal(1, 0.3), name="mine"),
     metrics.GaussianCoverage(outputs.Normal(1), level=0.3, name="mine"),
+    metrics.Coverage(outputs.LogNormal(1), level=0.3, name="mine"),
     metrics.AngularError(outputs.Normal(1), name="mine"),
     metrics.ExpectedCalibrationError(3, "mine", output=outputs.Categorical(2.0)),
 ]
@@ -122,6 +123,26 @@ def test_coverage_equals_numpy(output, level):
     assert actual == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("level", [0.5, 0.95])
+def test_coverage_of_counts_and_of_other_numbers_equals_scipys_intervals(level):
+    raw = RNG.normal(0, 1, (300, 1)).astype(np.float32)
+    rate = 6.0 * (1e-3 + np.logaddexp(0, raw.astype(np.float64)))
+    targets = RNG.poisson(1.5 * rate).astype(np.float32)
+    low, high = scipy.stats.poisson.interval(level, rate)
+    expected = ((targets >= low) & (targets <= high)).mean()
+    actual = evaluate(metrics.Coverage(outputs.Poisson(1, target_mean=6.0), level), targets, raw)
+    assert actual == pytest.approx(expected, abs=0.004)
+    # Of mean 1 and standard deviation 1: the logarithm's are -ln(2) / 2 and sqrt(ln 2).
+    raw = RNG.normal(0, 1, (300, 2)).astype(np.float32)
+    mean, stddev = (np.sqrt(np.log(2)) * each for each in moments(raw, 1))
+    mean -= np.log(2) / 2
+    targets = np.exp(RNG.normal(mean, 1.3 * stddev)).astype(np.float32)
+    low, high = scipy.stats.lognorm.interval(level, stddev, scale=np.exp(mean))
+    expected = ((targets >= low) & (targets <= high)).mean()
+    actual = evaluate(metrics.Coverage(outputs.LogNormal(1), level), targets, raw)
+    assert actual == pytest.approx(expected, abs=0.004)
+
+
 # Angles
 
 HALF = math.pi / 2
@@ -193,6 +214,7 @@ def test_identical_directions_have_no_error_and_never_nan(size):
     ("build", "message"),
     [
         (lambda: metrics.GaussianCoverage("categorical"), "GaussianCoverage needs .*Normal"),
+        (lambda: metrics.Coverage("bernoulli"), "Coverage needs an output of numbers"),
         (lambda: metrics.AngularError("bernoulli"), "AngularError needs an ecl_tf.outputs.Normal"),
         (lambda: metrics.AngularError(outputs.Normal(3)), "event size of 1 or 2"),
         (lambda: metrics.ExpectedCalibrationError(output="bernoulli"), "Categorical"),

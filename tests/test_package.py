@@ -15,7 +15,7 @@ ROOMS = [
     "divergences uncertainty preprocessing outputs",
     "samplers models",
     "data",
-    "losses metrics gap headroom teachers callbacks",
+    "losses metrics gap headroom teachers callbacks prediction_sets",
     "export replay resume _label_metrics _weights _validation_scores _checks _loops _settings",
     "distiller",
     "experiments",

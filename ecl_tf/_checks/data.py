@@ -218,14 +218,12 @@ def _recorded(samples, asked, sampler):
         return
     stored = keras.tree.map_structure(lambda spec: spec.shape, samples.member_outputs[0])
     own = symbolic.output_shape(asked.student, samples.inputs)
-    there, here = (
-        (output.family, output.event_size(shape))
-        for output, shape in ((asked.teacher.output_kind, stored), (asked.output, own))
-    )
-    if there != here:
+    teacher = asked.teacher.output_kind
+    there, here = teacher.event_size(stored), asked.output.event_size(own)
+    if there != here or not asked.output.can_learn_from(teacher):
         raise ValueError(
-            f"The stored answers are {there[0]}, of size {there[1]}, and the student's "
-            f"output is {here[0]}, of size {here[1]}; they must be the same to be matched."
+            f"The stored answers are {teacher.family}, of size {there}, and the student's output "
+            f"is {asked.output.family}, of size {here}; they must be the same to be matched."
         )
 
 

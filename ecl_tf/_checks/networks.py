@@ -30,7 +30,7 @@ def require_fit(asked, inputs=None):
     ranges.require_equal(with_roles(asked))
     for name, of_member in _raw_shapes(teacher, inputs):
         teacher.output_kind.validate(of_member, "teacher")
-        if teacher.output_kind.family != output.family:
+        if not output.can_learn_from(teacher.output_kind):
             raise ValueError(
                 f"The teacher's output {teacher.output_kind!r} is of another family than the "
                 f"student's, {output!r}; they must be the same to be matched."

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from scipy import stats
 
-from ecl_tf import samplers, uncertainty
+from ecl_tf import outputs, samplers, uncertainty
 
 _BINS = 15  # Of confidence.
 _LEVELS = np.linspace(0.05, 0.95, 19)
@@ -48,8 +48,8 @@ def reliability(labels, raw, output):
 
     For classes: rows are binned by confidence (15 equal bins), `predicted` is a bin's mean
     confidence, `observed` its accuracy, `weight` its share of the rows; empty bins are left
-    out. For Gaussians: `predicted` are nominal levels of central intervals, `observed` the
-    share of labels inside.
+    out. For numbers: `predicted` are nominal levels of central intervals, `observed` the share of
+    labels inside.
 
     Args:
         labels: (rows,) classes, or (rows, d) targets.
@@ -66,10 +66,14 @@ def reliability(labels, raw, output):
         found = pool([dict(zip(_CURVE, row, strict=True))], classes=True)
     else:
         distribution = output(raw)
-        mean, stddev = np.asarray(distribution.mean()), np.asarray(distribution.stddev())
-        distance = np.abs(np.reshape(labels, mean.shape) - mean) / stddev
-        quantiles = stats.norm.ppf(0.5 + _LEVELS / 2)
-        observed = np.array([(distance <= quantile).mean() for quantile in quantiles])
+        if output.family == "normal":
+            distance = np.asarray(output.deviations(distribution, labels))
+            quantiles = stats.norm.ppf(0.5 + _LEVELS / 2)
+            inside = [distance <= quantile for quantile in quantiles]
+        else:
+            tail = np.minimum(*output.tails(distribution, labels))
+            inside = [tail >= (1 - level) / 2 for level in _LEVELS]
+        observed = np.mean(np.reshape(inside, [len(_LEVELS), -1]), axis=1)
         weight = np.full(len(_LEVELS), 1 / len(_LEVELS))
         found = dict(zip(_CURVE, (_LEVELS, observed, weight), strict=True))
     return {name: _rounded(values) for name, values in found.items()}
@@ -125,7 +129,7 @@ def one_dimension(experiment, teacher, students):
     Returns:
         None for other data; else {"x": [...], "train": {"x", "y"}, "distributions": ...}.
     """
-    if experiment.splits.input_shape != (1,) or experiment.output.family != "normal":
+    if experiment.splits.input_shape != (1,) or not isinstance(experiment.output, outputs.Numeric):
         return None
     if experiment.splits.event_size != 1:
         return None

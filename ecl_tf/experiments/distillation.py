@@ -40,14 +40,16 @@ def distill(
         experiment, teacher, store, workdir / "checkpoints" / "student", callbacks
     )
 
+    sets = experiment.prediction_sets(distiller.student)
+
     def write():
         # An epoch that ended after the last checkpoint before a kill was logged twice.
         with open(log, "w", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(["epoch", *history.history])
             rows.writerows(zip(history.epoch, *history.history.values(), strict=True))
-        splits = experiment.splits
-        distiller.export(workdir / "export", columns=splits.columns, class_names=splits.class_names)
+        about = {"columns": experiment.splits.columns, "class_names": experiment.splits.class_names}
+        distiller.export(workdir / "export", conformal=sets, **about)
 
     strategies.on_chief(write)
     return distiller.student

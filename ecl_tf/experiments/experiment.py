@@ -9,7 +9,16 @@ import numpy as np
 import tensorflow as tf
 
 import ecl_tf
-from ecl_tf import data, metrics, models, outputs, preprocessing, samplers, uncertainty
+from ecl_tf import (
+    data,
+    metrics,
+    models,
+    outputs,
+    prediction_sets,
+    preprocessing,
+    samplers,
+    uncertainty,
+)
 from ecl_tf._internal import files, keras_fit, own_inputs, random
 from ecl_tf.experiments import (
     fitting,
@@ -22,8 +31,6 @@ from ecl_tf.experiments import (
     stopping_score,
     strategies,
 )
-
-_SCORES = {"categorical": ["accuracy"], "normal": ["angular_error", "rmse"]}
 
 
 class Experiment:
@@ -62,9 +69,10 @@ class Experiment:
         sized = sizes.resolved(config, rows, _numbers_of_a_row(self.splits.input_shape))
         about = [*_about(self.splits), sizes.describe(config, sized, rows)]
         self.config = config = _resolved(sized, rows)
-        self.output = self._in_target_units(output)
+        with refusals.blaming("config.output", config.output):
+            self.output = self._in_target_units(output)
         self.score_name = config.score
-        expected = _SCORES.get(str(self.output.family), [])
+        expected = _scores_of(self.output)
         if config.score not in expected:
             raise ValueError(
                 f"config.score={config.score!r} does not fit the output {self.output!r}; "
@@ -78,13 +86,14 @@ class Experiment:
             )
         with refusals.blaming("config.data", config.data):
             _require_labels(self.splits, self.output)
+            _require_values(self.splits, self.output)
         if self.output.family == "categorical" and self.splits.event_size < 2:
             raise ValueError(
                 f"config.output={config.output!r} needs classes, and this data has targets of one "
                 "dimension. For a table with a column of classes say --config.data.classes=True."
             )
         size = getattr(self.output, "size", self.splits.event_size)
-        if self.output.family == "normal" and size != self.splits.event_size:
+        if isinstance(self.output, outputs.Numeric) and size != self.splits.event_size:
             raise ValueError(
                 f"config.output={config.output!r} is of {size} target dimensions, and this data "
                 f"has {self.splits.event_size}. Give the output the data's number."
@@ -96,9 +105,21 @@ class Experiment:
             )
         progress.announce_once(filter(None, about))
 
+        mixing = {"erm": config.erm, "teacher.labels": config.teacher.labels}
+        for name, labels in mixing.items():
+            if not self.output.takes_mixed_labels and (labels.mixup_alpha or labels.cutmix_alpha):
+                raise ValueError(
+                    f"config.{name} mixes labels, and counts can't be mixed, as in config.output="
+                    f"{config.output!r}. Set config.{name}.mixup_alpha and its cutmix_alpha to 0."
+                )
+
+        if config.student.conformal is not None:
+            with refusals.blaming("config.student.conformal", config.student.conformal):
+                _require_conformal(self.splits, self.output, config.student.conformal)
+
     def _in_target_units(self, output):
         """Lets networks learn in standardised units where the data set gives them."""
-        if output.family != "normal":
+        if not isinstance(output, outputs.Numeric):
             return output
         units = {"target_mean": self.splits.target_mean, "target_stddev": self.splits.target_stddev}
         return type(output).from_config({**output.get_config(), **units})
@@ -124,9 +145,9 @@ class Experiment:
             if layers:
                 train_inputs = data.evaluation_batches(self.splits.train).map(lambda x, y: x)
                 preprocessing.adapt(layers, train_inputs)
-            if network.get("scale_branch") and output.family != "normal":
+            if network.get("scale_branch") and not isinstance(output, outputs.Numeric):
                 raise ValueError("`scale_branch` is of means and scales, and these are classes.")
-            if isinstance(output, outputs.Point):  # It has no scales.
+            if not isinstance(output, outputs.Normal):  # The divergence is not faithful there.
                 network.pop("scale_branch", None)
             model = models.build(
                 input_shape=preprocessing.output_shape(layers, shape),
@@ -357,11 +378,11 @@ class Experiment:
                 raw = output.raw(model.distribution(x))  # Whatever its own output is.
             else:
                 raw = model(x)
-            size = output.raw_size(self.splits.event_size)
-            if raw.shape[-1] != size:
+            if not output.fits_raw(raw.shape, self.splits.event_size):
                 raise ValueError(
                     f"A network answers with rows of {raw.shape[-1]} numbers, and {output!r} of "
-                    f"this data has {size}. Give one that was trained on such data."
+                    f"this data has {output.raw_size(self.splits.event_size)}. Give one that was "
+                    "trained on such data."
                 )
             labels.append(np.asarray(y))
             raws.append(np.asarray(raw))
@@ -375,6 +396,33 @@ class Experiment:
             own = getattr(metric, "takes_raw_output", False)
             metric.update_state(labels, raw if own else output.prediction(raw))
         return {name: float(metric.result()) for name, metric in measures.items()}
+
+    def prediction_sets(self, model, output=None):
+        """A network's `PredictionSets`, measured on validation rows; None if none are asked for.
+
+        Args:
+            model: as `answers` takes it.
+            output: the same.
+        """
+        coverage = self.config.student.conformal
+        if coverage is None:
+            return None
+        output = self.output if output is None else output
+        labels, raw = self.answers(model, "validation", output)
+        return prediction_sets.of_answers(output, raw, labels, coverage)
+
+    def scores_of_sets(self, model, labels, raw, output=None):
+        """The share of labels in a network's prediction sets, and their size; empty without sets.
+
+        Args:
+            model: as `answers` takes it.
+            labels: what `answers` returned of a split.
+            raw: the same.
+            output: as `answers` takes it.
+        """
+        sets = self.prediction_sets(model, output)
+        found = {} if sets is None else sets.evaluate(raw, labels)
+        return {f"conformal_{name}": value for name, value in found.items()}
 
     def _metrics(self, output):
         if output.family == "categorical":
@@ -390,7 +438,7 @@ class Experiment:
         return {
             error.name: error,
             "nll": metrics.NegativeLogLikelihood(output),
-            "coverage": metrics.GaussianCoverage(output, level=0.95),
+            "coverage": _coverage(output),
         }
 
 
@@ -409,6 +457,33 @@ def _numbers_of_a_row(shape):
     return sum(
         int(np.prod(each)) for each in shapes if isinstance(each, tuple) and None not in each
     )
+
+
+def _require_conformal(splits, output, coverage):
+    """Refuses prediction sets of such an output, or with too few validation rows."""
+    refusals.require_validation(splits, "It is measured on validation rows")
+    prediction_sets.require_output(output)
+    count, least = int(splits.validation.cardinality()), prediction_sets.least_rows(coverage)
+    if 0 <= count < least:
+        raise ValueError(
+            f"It needs {least} validation rows at least, and there are {count}. Hold more out, or "
+            "ask for a lower coverage."
+        )
+
+
+def _scores_of(output):
+    """The metrics that may decide, by their names."""
+    if output.family == "categorical":
+        return ["accuracy"]
+    if output.family == "normal":
+        return ["angular_error", "rmse"]
+    return ["rmse"] if isinstance(output, outputs.Numeric) else []
+
+
+def _coverage(output):
+    if output.family == "normal":
+        return metrics.GaussianCoverage(output, level=0.95)
+    return metrics.Coverage(output, level=0.95)
 
 
 def _resolved(config, rows):
@@ -448,6 +523,17 @@ def _require_labels(splits, output):
         f"The labels have the shape {tuple(shape)}, and event_size={size} says that each example "
         f"has {size} targets. Give labels of shape {(size,)}, or the number they have."
     )
+
+
+def _require_values(splits, output):
+    """Refuses training labels that the output can't have, such as a negative count.
+
+    Streamed ones are refused in a step.
+    """
+    if splits.decode is not None or not isinstance(output, outputs.numeric.Restricted):
+        return
+    _, labels = splits.train_rows
+    output.require_labels(labels, (None, output.raw_size(splits.event_size)))
 
 
 def _validate_training(name, train):

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from ecl_tf import samplers
+from ecl_tf import outputs, samplers
 from ecl_tf.experiments import progress, refusals, settings
 from ecl_tf.experiments.experiment import Experiment
 
@@ -185,7 +185,7 @@ def _distillation(experiment, method, name, section, arguments):
     with refusals.blaming(name, section):
         label = type(samplers.get(section.sampler)).__name__
         if section.divergence == "squared_error":
-            if experiment.output.family != "normal":
+            if not isinstance(experiment.output, outputs.Numeric):
                 raise ValueError("divergence='squared_error' is of numbers, and these are classes.")
             arguments = {**arguments, "divergence": "kl", **_squared_error(experiment)}
     return Setting(method, label, arguments)

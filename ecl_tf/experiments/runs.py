@@ -218,7 +218,10 @@ class Runs:
                     record["divergence"] = self._measured(student, output)["divergence"]
                 labels, raw = experiment.answers(student, "test", output)
                 record["divergence"]["test"] = self.divergences.of(student, "test", output, raw)
-                record["test"] = experiment.scores(labels, raw, output)
+                record["test"] = {
+                    **experiment.scores(labels, raw, output),
+                    **experiment.scores_of_sets(student, labels, raw, output),
+                }
                 record["reliability"] = diagnostics.reliability(labels, raw, output)
                 first.setdefault(setting.method, (student, output))
         labels, raw = experiment.answers(self.teacher, "test")
@@ -227,7 +230,11 @@ class Runs:
         self._record(
             runs=self.results["runs"],
             final=final,
-            teacher=experiment.scores(labels, raw),
+            teacher={
+                **experiment.scores(labels, raw),
+                **experiment.scores_of_sets(self.teacher, labels, raw),
+            },
+            conformal=experiment.config.student.conformal,
             teacher_reliability=diagnostics.reliability(labels, raw, experiment.output),
             teacher_weights=sum(math.prod(weight.shape) for weight in weights),
             student_weights=student.count_params(),

@@ -45,6 +45,7 @@ CountOrZero = Annotated[int, Range("a whole number >= 0", lambda value: value >=
 Seed = Annotated[int, Range("0 to 2,000,000,000", lambda value: 0 <= value <= 2_000_000_000)]
 Positive = Annotated[float, Range("a positive number", _is_positive)]
 Weight = Annotated[float, Range("a number >= 0", _is_weight)]
+Share = Annotated[float, Range("a number between 0 and 1", _is_share)]
 ShareOrZero = Annotated[float, Range("at least 0 and less than 1", lambda value: 0 <= value < 1)]
 Shares = Annotated[
     tuple[float, ...],
@@ -213,7 +214,7 @@ class Teacher:
             `ecl_tf.Ensemble`.
         network: the name of a function of `ecl_tf.models`, or "module:function" of yours (see
             `ecl_tf.models.build`), its arguments, and perhaps `preprocessing`, Keras layers by
-            name, and `scale_branch`, of means with scales; typically {"name": "convnet",
+            name, and `scale_branch`, of Normal outputs; typically {"name": "convnet",
             "width": 16, "depth": 2}. Its `widths` and `dropout` follow from the numbers of rows
             and columns where they are None. None by default, for a teacher that is brought along.
         train: how the members are trained; None by default, for the same reason.
@@ -246,10 +247,15 @@ class Student:
     Attributes:
         network: as in `Teacher`; typically {"name": "mlp", "widths": (64, 64)}.
         train: how it is trained, by every method.
+        conformal: the share of labels that its intervals, or sets of classes, are to hold; None,
+            the default, for no such sets, typically 0.9. Their thresholds are measured on the
+            validation rows by `ecl_tf.conformal`. `ecl-tf distill` exports them with the student,
+            and `ecl-tf compare` shows their coverage and size on test rows.
     """
 
     network: dict[str, Any]
     train: Train
+    conformal: Share | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -330,7 +336,8 @@ class Settings:
             arguments; typically {"name": "digits", "train_size": 200}. With `held_out` "all",
             `ecl-tf compare` runs every one of `folds`.
         output: "categorical" for classes, or the class_name and config of an
-            `ecl_tf.outputs.Output`.
+            `ecl_tf.outputs.Output`: "Normal", or "StudentT", "LogNormal", "NormalMixture",
+            "NegativeBinomial", "Poisson".
         score: what decides: "accuracy" for classes, "rmse" or "angular_error" (degrees)
             for numbers.
         student: the network that is distilled into.

@@ -13,8 +13,10 @@ _TITLES = {
     "nll": "NLL, nats",
     "ece": "ECE, %",
     "coverage": "coverage of 95 % intervals, %",
+    "conformal_coverage": "coverage of conformal sets, %",
+    "conformal_size": "size of conformal sets",
 }
-_IN_PERCENT = ("accuracy", "ece", "coverage")
+_IN_PERCENT = ("accuracy", "ece", "coverage", "conformal_coverage")
 BASELINES = ("standard KD", "tuned KD")
 _DIVERGENCE = "divergence, training / new inputs"
 # Of single experiments: an average over folds or splits has none of it.
@@ -84,6 +86,11 @@ def note(results):
         text += (
             f" The teacher's answers were stored for {epochs} epochs, but for methods whose "
             "samples depend on the student; the seconds leave that out."
+        )
+    if coverage := results.get("conformal"):
+        text += (
+            f" Conformal sets are to hold {100 * coverage:g} % of the labels; their thresholds are "
+            "those of validation rows."
         )
     if has_divergences(results):
         text += " Divergences are means of KL(teacher, student) in nats, on new inputs of the test."

@@ -10,8 +10,13 @@ from ecl_tf._internal import build
 from ecl_tf.divergences import Distribution
 from ecl_tf.outputs.bernoulli import Bernoulli
 from ecl_tf.outputs.categorical import Categorical
+from ecl_tf.outputs.counts import NegativeBinomial, Poisson
 from ecl_tf.outputs.gaussian import Normal, Point
+from ecl_tf.outputs.log_normal import LogNormal
+from ecl_tf.outputs.mixture import NormalMixture
+from ecl_tf.outputs.numeric import Numeric
 from ecl_tf.outputs.output import Output, Uncertainty
+from ecl_tf.outputs.student_t import StudentT
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -100,6 +105,12 @@ class Joint(Output):
 
     def tempered(self, temperature: float) -> "Joint":
         return Joint(self._map("tempered", temperature=temperature), self.weights)
+
+    def can_learn_from(self, teacher: Output) -> bool:
+        others = getattr(teacher, "outputs", {})
+        return others.keys() == self.outputs.keys() and all(
+            each.can_learn_from(others[name]) for name, each in self.outputs.items()
+        )
 
     def combine(self, raws: Sequence[dict[str, tf.Tensor]]) -> dict[str, Distribution]:
         return self._map("combine", self._named(raws))
@@ -199,17 +210,40 @@ def parts_of(output: Output, *nests: Any) -> dict[str, tuple]:
     }
 
 
-_OUTPUTS = {cls.__name__: cls for cls in (Categorical, Normal, Bernoulli, Point, Joint)}
+_OUTPUTS = {
+    cls.__name__: cls
+    for cls in (
+        Bernoulli,
+        Categorical,
+        Joint,
+        LogNormal,
+        NegativeBinomial,
+        Normal,
+        NormalMixture,
+        Point,
+        Poisson,
+        StudentT,
+    )
+}
+# Those that a name alone stands for; of numbers the event size is taken from a network.
+_NUMERIC: dict[Any, type[Numeric]] = {
+    cls.family: cls for cls in (LogNormal, NegativeBinomial, Normal, Poisson, StudentT)
+}
+_NAMED: dict[Any, type[Output]] = {
+    Bernoulli.family: Bernoulli,
+    Categorical.family: Categorical,
+    **_NUMERIC,
+}
 
 
 def get(identifier: Output | str | dict[str, Any], shape: Any = None) -> Output:
     """Returns the `Output` that a string, dict, config or instance stands for.
 
     Args:
-        identifier: "categorical", "bernoulli", "normal" (whose event size is half
-            of the last dimension of `shape`), an `Output`, a config such as
-            {"class_name": "Normal", "config": {"event_size": 1}}, or a dict from output
-            names to any of these.
+        identifier: "categorical", "bernoulli"; "normal", "student_t", "log_normal",
+            "negative_binomial" (whose event size is half of the last dimension of `shape`),
+            "poisson" (all of it); an `Output`, a config such as {"class_name": "Normal",
+            "config": {"event_size": 1}}, or a dict from output names to any of these.
         shape: the static shape (or dict of shapes) of the student's raw output, such as
             (None, 2); None, the default, where it is not known.
 
@@ -225,21 +259,23 @@ def get(identifier: Output | str | dict[str, Any], shape: Any = None) -> Output:
             return keras.saving.deserialize_keras_object(identifier)
         shapes = shape if isinstance(shape, dict) else {}
         return Joint({name: get(each, shapes.get(name)) for name, each in identifier.items()})
-    if identifier in ("categorical", "bernoulli"):
-        return Categorical() if identifier == "categorical" else Bernoulli()
-    if identifier == "normal":
-        if shape is None or shape[-1] is None or shape[-1] % 2:
-            raise ValueError(
-                "output='normal' takes its event size from the student's last dimension "
-                "(twice the target's: means, then scales), which here is "
-                f"{'unknown' if shape is None else shape[-1]}. Use "
-                "ecl_tf.outputs.Normal(event_size)."
-            )
-        return Normal(shape[-1] // 2)
-    raise ValueError(
-        f"Unknown output {identifier!r}; expected 'categorical', 'normal', 'bernoulli', an "
-        "ecl_tf.outputs.Output, or a dict of them for a network with named outputs."
-    )
+    if not isinstance(identifier, str) or identifier not in _NAMED:
+        raise ValueError(
+            f"Unknown output {identifier!r}; expected one of {sorted(_NAMED)}, an "
+            "ecl_tf.outputs.Output, or a dict of them for a network with named outputs."
+        )
+    if identifier not in _NUMERIC:
+        return _NAMED[identifier]()
+    own = _NUMERIC[identifier]
+    count = own(1).raw_size(1)  # Of numbers for each target.
+    if shape is None or shape[-1] is None or shape[-1] % count:
+        raise ValueError(
+            f"output={identifier!r} takes its event size from the student's last dimension "
+            f"({count} times the target's), which here is "
+            f"{'unknown' if shape is None else shape[-1]}. Use "
+            f"ecl_tf.outputs.{own.__name__}(event_size)."
+        )
+    return own(shape[-1] // count)
 
 
 def _prefixed(nested):

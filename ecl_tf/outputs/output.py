@@ -17,10 +17,10 @@ class Uncertainty(NamedTuple):
 
     For categorical outputs both are entropies in nats, of shape (batch...,): the mean
     entropy of the members, and the mutual information between the label and the
-    member. For Bernoulli outputs they are summed over labels. For normal outputs both are
-    variances in squared target units, of shape (batch..., d): the mean variance of the
-    members, and the variance of their means. The two parts add up to the total of the
-    combined distribution.
+    member. For Bernoulli outputs they are summed over labels. For outputs of numbers both are
+    variances in squared target units (of `LogNormal`, of the logarithm), of shape (batch..., d):
+    the mean variance of the members, and the variance of their means. The two parts add up to the
+    total of the combined distribution (of `Poisson`, of the members' mixture).
 
     Attributes:
         aleatoric: the part that all members agree on.
@@ -44,16 +44,22 @@ class Output(Configured):
             with a measured spread) can teach a student of another (means and scales).
         temperature: what the raw tensor stands for is p^(1/temperature); 1 by default.
         takes_temperature: whether `divergence` uses its temperature; False by default.
+        takes_mixed_labels: whether a weighted mean of two labels may be learned from; True by
+            default.
         makes_probabilities: the Keras activation that would make probabilities of raw
             tensors, which a student's last layer must not have; None by default.
         closeness_names: the keys of what `compare` returns.
+        parameter_names: the keys that `from_parameters` needs, by the alphabet; `parameters` may
+            return more.
     """
 
     family: str | dict = ""
     temperature = 1.0
     takes_temperature = False
+    takes_mixed_labels = True
     makes_probabilities: str | None = None
     closeness_names: tuple[str, ...] = ("agreement",)
+    parameter_names: tuple[str, ...] = ("probabilities",)
 
     def __call__(self, raw: tf.Tensor) -> Distribution:
         """Returns the distribution of a raw tensor (batch..., size), of batch shape (batch...)."""
@@ -78,6 +84,26 @@ class Output(Configured):
     def raw_size(self, event_size: int) -> int:
         """The last dimension of the raw tensor for a number of classes or targets."""
         return event_size
+
+    def fits_raw(self, shape: Sequence[int | None], event_size: Any) -> bool:
+        """Returns whether a raw tensor of this `shape` may be an answer about so many targets.
+
+        Args:
+            shape: that of the raw tensor of a network, or of an ensemble of them.
+            event_size: the number of classes, labels or target dimensions.
+        """
+        return shape[-1] == self.raw_size(event_size)
+
+    def can_learn_from(self, teacher: "Output") -> bool:
+        """Returns whether distributions of a `teacher`'s output can be matched by this one's."""
+        return teacher.family == self.family
+
+    def matched(self, teacher: Distribution) -> Distribution:
+        """Returns what `divergence` compares with of a `teacher`'s distribution: it as it is.
+
+        An output that can learn from other families returns one of its own.
+        """
+        return teacher
 
     def combine(self, raws: Sequence[tf.Tensor]) -> Distribution:
         """Returns the one distribution of an ensemble's raw tensors.
@@ -134,6 +160,7 @@ class Output(Configured):
                 position.
         """
         _require_same_positions(teacher, student)
+        teacher = self.matched(teacher)
         factor = 1.0
         if self.takes_temperature and not (isinstance(temperature, float) and temperature == 1.0):
             teacher, student = (self.softened(each, temperature) for each in (teacher, student))

@@ -7,10 +7,11 @@
 | | if K >= C the logarithms of all probabilities | 2 C + 4 |
 | bernoulli, L labels | logits | 2 L + 4 |
 | normal, d dimensions | means; the two parts are standard deviations | 8 d |
+| other numbers, d dimensions | the raw tensor, of r numbers; the same parts | 4 r + 4 d |
 
-Means are float32, all else float16. The mass r of the classes that are left out is spread
-evenly over them, which costs KL(p || stored) = r (ln(C - K) - H(the rest)) <= r ln(C - K) nats,
-H being the entropy of the teacher within the rest; nothing is renormalised but for float16's
+Means and raw tensors are float32, all else float16. The mass r of the classes that are left out
+is spread evenly over them, which costs KL(p || stored) = r (ln(C - K) - H(the rest)) <= r ln(C - K)
+nats, H being the entropy of the teacher within the rest; nothing is renormalised but for float16's
 rounding, which changes a log probability by less than 1 part in 2,000 of itself.
 """
 
@@ -45,9 +46,10 @@ def get(output, top_k):
         return _Joint(output, top_k)
     if output.family in _COMPACT:
         return _COMPACT[output.family](output, top_k)
+    if isinstance(output, outputs.Numeric):
+        return _Numeric(output, top_k)
     raise ValueError(
-        f"Answers of {output!r} can't be stored; expected an output of the family "
-        f"{sorted(_COMPACT)}, or a dict of them."
+        f"Answers of {output!r} can't be stored; expected one of the outputs in ecl_tf.outputs."
     )
 
 
@@ -111,6 +113,23 @@ class _Gaussian:
             self.output.from_parameters({"mean": fields["mean"], "stddev": stddev})
         )
         return raw, Uncertainty(*(part * unit**2 for part in parts))
+
+
+class _Numeric:
+    def __init__(self, output, top_k):
+        self.output = output
+
+    def encode(self, distribution, uncertainty):
+        unit = float32(self.output.unit)
+        parts = {
+            name: _float16(tf.sqrt(each) / unit) for name, each in uncertainty._asdict().items()
+        }
+        return {"raw": self.output.raw(distribution), **parts}
+
+    def restore(self, fields, size):
+        unit = float32(self.output.unit)
+        parts = ((unit * float32(fields[name])) ** 2 for name in Uncertainty._fields)
+        return fields["raw"], Uncertainty(*parts)
 
 
 class _Bernoulli:

@@ -329,9 +329,7 @@ def _parameters(output, parameter=None):
         )
     if parameter is not None:
         return (parameter,)
-    if isinstance(output, outputs.Point):
-        return ("mean",)
-    return ("mean", "stddev") if output.family == "normal" else ("probabilities",)
+    return output.parameter_names
 
 
 def _by_name(parameter, names, output):

@@ -191,10 +191,11 @@ class Ensemble(Teacher):
         (1 / M) sum_m KL(p_m || q) = KL(p || q) + const
 
     So the student's expected gradient is the ensemble's, with more variance. That is exact for
-    classes, yes/no labels and normal distributions, where the divergence is "kl", the distiller's
-    temperature is 1, and so is a normal output's own. At another temperature T of the distiller
-    the target is the mean of the members' p_m^(1/T), each normalised, and not p^(1/T); other
-    divergences are the mean of the members' own. The logged divergence holds the constant.
+    classes, yes/no labels and normal, log-normal, Poisson and mixture distributions, where the
+    divergence is "kl", the distiller's temperature is 1, and so is an output's own of numbers. At
+    another temperature T of the distiller the target is the mean of the members' p_m^(1/T), each
+    normalised, and not p^(1/T); other divergences are the mean of the members' own. The logged
+    divergence holds the constant.
     Evaluation, calibration, stores and the scores of samplers take all members; where a sampler
     has asked them all, so does its step.
 

@@ -36,7 +36,7 @@ def test_networks_are_built_from_the_configuration(experiment, rotated_digits_co
     [
         ({"score": "coverage"}, "config.score='coverage' does not fit"),
         ({"data": {"name": "mnist"}}, "Unknown data set 'mnist'"),
-        ({"output": "poisson"}, "Unknown output 'poisson'"),
+        ({"output": "gaussian"}, "Unknown output 'gaussian'"),
         ({"student": {"train": {"steps": 25}}}, "student.train.steps=25 must be a multiple"),
         ({"teacher": {"train": {"optimizer": "Sgdd"}}}, "'Sgdd' .* is no optimizer of Keras"),
         ({"seedz": 1}, "config.seedz is no setting"),
@@ -89,6 +89,51 @@ def test_regression_scores_equal_numpys(rotated_digits_config):
     assert scores["nll"] == pytest.approx(expected, rel=1e-5)
     inside = np.abs(y - 0.2) <= stats.norm.ppf(0.975) * 0.7
     assert scores["coverage"] == pytest.approx(inside.mean())
+
+
+def test_counts_have_the_units_of_the_data_and_labels_that_are_none_are_refused(casp_config):
+    path = casp_config.data.path
+    counts = np.random.default_rng(0).poisson(30.0, 100).astype("float32")
+    np.savez(path, x=np.ones((100, 3)), y=counts)
+    casp_config.output.class_name = "NegativeBinomial"
+    with pytest.raises(ValueError, match=r"config.erm mixes labels.*mixup_alpha.*to 0"):
+        Experiment(casp_config)
+    casp_config.erm.mixup_alpha = 0.0
+    experiment = Experiment(casp_config)
+    _, y = experiment.splits.train_rows
+    assert experiment.output.target_mean == pytest.approx(np.mean(y))
+    mean, stddev = experiment.output.target_mean, 20.0
+    constant = {"mean": [[mean]], "stddev": [[stddev]]}
+    raw = experiment.output.raw(experiment.output.from_parameters(constant))
+    _, y = rows(experiment.splits.test)
+    scores = experiment.evaluate(lambda x: tf.repeat(raw, len(x), 0), "test")
+    assert scores["rmse"] == pytest.approx(np.sqrt(np.mean((y - mean) ** 2)), rel=1e-4)
+    expected = stats.nbinom(mean**2 / (stddev**2 - mean), mean / stddev**2)
+    assert scores["nll"] == pytest.approx(-expected.logpmf(y).mean(), rel=1e-3)
+    inside = (y >= expected.ppf(0.025)) & (y <= expected.ppf(0.975))
+    assert scores["coverage"] == pytest.approx(inside.mean())
+    np.savez(path, x=np.ones((100, 3)), y=counts - 28)
+    with pytest.raises(ValueError, match=r"out of range: -\d+.*Expected counts"):
+        Experiment(casp_config)
+
+
+def test_prediction_sets_are_of_validation_rows_of_which_there_must_be_enough(casp_config):
+    casp_config.student.conformal = 0.8
+    experiment = Experiment(casp_config)
+    student = experiment.network(experiment.config.student)
+    labels, raw = experiment.answers(student, "validation")
+    distribution = experiment.output(raw)
+    scores = np.sort(np.abs(labels - distribution.mean()) / distribution.stddev(), axis=0)
+    sets = experiment.prediction_sets(student)
+    assert sets.rows == len(labels) == 30
+    np.testing.assert_allclose(sets.thresholds, scores[24], rtol=1e-4)  # ceil(31 * 0.8) = 25.
+    found = experiment.scores_of_sets(student, labels, raw)
+    assert found["conformal_coverage"] == pytest.approx(25 / 30)
+    half = scores[24] * np.asarray(distribution.stddev())
+    assert found["conformal_size"] == pytest.approx(2 * half.mean(), rel=1e-3)
+    casp_config.student.conformal = 0.97
+    with pytest.raises(ValueError, match=r"config.student.conformal=0.97.*needs 33.*there are 30"):
+        Experiment(casp_config)
 
 
 def test_a_table_of_classes_is_learnt_and_one_of_targets_refused(tmp_path):

@@ -93,6 +93,30 @@ def test_gaussian_moments():
     assert size(fields) == 16
 
 
+@pytest.mark.parametrize(
+    "output",
+    [
+        outputs.StudentT(2, target_stddev=[0.01, 1000.0]),
+        outputs.LogNormal(2, target_mean=[5.0, 300.0]),
+        outputs.Poisson(2, target_mean=[5.0, 3e4], target_stddev=[2.0, 1e4]),
+        outputs.NegativeBinomial(2, target_mean=[5.0, 3e4], target_stddev=[2.0, 1e4]),
+        outputs.NormalMixture(2, 3),
+    ],
+    ids=lambda output: output.family,
+)
+def test_other_numbers_are_stored_as_they_are(output):
+    raws = list(RNG.normal(size=(3, 50, output.raw_size(2))).astype("float32"))
+    fields, distribution, uncertainty = stored(output, raws)
+    combined, parts = output.combine(raws), output.uncertainty(raws)
+    again, expected = (output.parameters(each) for each in (distribution, combined))
+    for name, value in expected.items():
+        np.testing.assert_allclose(again[name], value, rtol=2e-4, atol=1e-5)
+    for part, its in zip(uncertainty, parts, strict=True):
+        np.testing.assert_allclose(part, its, rtol=4e-3, atol=1e-5)
+    members = 3 if isinstance(output, outputs.NormalMixture) else 1
+    assert size(fields) == 4 * members * output.raw_size(2) + 8
+
+
 def test_points_with_a_spread_become_gaussians():
     output = outputs.Point(1, stddev=2.0)
     _, distribution, _ = stored(output, [np.array([[5.0], [7.0]], "float32")])

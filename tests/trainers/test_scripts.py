@@ -7,7 +7,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
-from tiny import untuned
+from tiny import rows, untuned
 
 import ecl_tf
 from ecl_tf import headroom
@@ -17,6 +17,7 @@ from ecl_tf.experiments.experiment import Experiment
 
 @pytest.mark.slow
 def test_train_teacher_distill_and_evaluate(run_script, digits_config, tmp_path, capsys):
+    digits_config.student.conformal = 0.8
     run_script("train_teacher", digits_config, tmp_path)
     members = sorted((tmp_path / "teacher").glob("*.keras"))
     assert [path.name for path in members] == ["member_0.keras", "member_1.keras"]
@@ -34,6 +35,7 @@ def test_train_teacher_distill_and_evaluate(run_script, digits_config, tmp_path,
     x = np.random.default_rng(0).random((7, 8, 8, 1), "float32")
     served = ecl_tf.load_student(tmp_path / "export").parameters(x)["probabilities"]
     np.testing.assert_allclose(served, keras.ops.softmax(student(x)), atol=1e-5)
+    _require_sets_of_validation_rows(tmp_path / "export", digits_config)
     capsys.readouterr()
     run_script("distill", digits_config, tmp_path)
     assert "nothing to train" in capsys.readouterr().out
@@ -52,6 +54,15 @@ def test_train_teacher_distill_and_evaluate(run_script, digits_config, tmp_path,
     shutil.copy(members[0], tmp_path / "others")
     with pytest.raises(ValueError, match="The teacher has changed"):
         run_script("distill", digits_config, tmp_path, teacher=str(tmp_path / "others"))
+
+
+def _require_sets_of_validation_rows(path, config):
+    x, y = rows(Experiment(config).splits.validation)
+    exported = ecl_tf.load_student(path)
+    assert (exported.conformal["rows"], exported.conformal["coverage"]) == (len(y), 0.8)
+    members = exported.parameters(x)["prediction_set"].numpy()
+    assert members[np.arange(len(y)), y].mean() >= 0.8
+    assert 1.0 <= members.sum(-1).mean() < 10.0
 
 
 @pytest.mark.slow
@@ -115,6 +126,7 @@ def test_compare_writes_results_table_plot_and_students(
     labelled = {"name": "labelled", "label_weight": 0.3, "label_rows": "unmodified"}
     digits_config.xcl.choices = (labelled,)
     digits_config.oracle = True
+    digits_config.student.conformal = 0.8
     run_script("compare", digits_config, tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
     assert list(results["final"]) == ["ERM", "standard KD", "tuned KD", "XCL", "oracle"]
@@ -135,7 +147,11 @@ def test_compare_writes_results_table_plot_and_students(
     for run in results["runs"].values():
         assert set(run["divergence"]) - {"test"} == {"train", "validation"}
         assert ("test" in run["divergence"]) == ("test" in run)
-    assert "| oracle (900 inputs) |" in (tmp_path / "table.md").read_text()
+    table = (tmp_path / "table.md").read_text()
+    assert "| oracle (900 inputs) |" in table
+    assert "coverage of conformal sets" in table and "hold 80 % of the labels" in table
+    for scores in (results["teacher"], results["runs"][keys[0]]["test"]):
+        assert 0.7 < scores["conformal_coverage"] <= 1.0 <= scores["conformal_size"] <= 10.0
     xcl = [100 * results["runs"][key]["test"]["accuracy"] for key in results["final"]["XCL"]]
     (tmp_path / "table.md").unlink()
     run_script("report", digits_config, tmp_path)  # It writes all again.
