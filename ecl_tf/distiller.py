@@ -540,8 +540,8 @@ class Distiller(Loops, Settings, keras.Model):
 
         Args:
             filepath: the directory to write.
-            **kwargs: `columns`, `class_names` and `conformal`, as there; and Keras's `format`, which
-                has to be "tf_saved_model".
+            **kwargs: `columns`, `class_names` and `conformal`, as there; and Keras's `format`,
+                which has to be "tf_saved_model".
         """
         known = "columns", "class_names", "conformal"
         about = {name: kwargs.pop(name, None) for name in known}
