@@ -2,6 +2,7 @@
 
 import datetime
 import re
+import unicodedata
 import warnings
 from collections.abc import Callable
 
@@ -155,7 +156,8 @@ def _text(value):
     if isinstance(value, bytes):  # As TensorFlow has text.
         value = value.decode(errors="replace")
     if isinstance(value, str):
-        return value.strip()
+        # What looks alike may be written in two ways: é as one character, and as e with an accent.
+        return unicodedata.normalize("NFC", value.strip())
     if isinstance(value, (bool, np.bool_)):
         return str(bool(value))
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
