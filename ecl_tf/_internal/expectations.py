@@ -4,7 +4,7 @@
 |---|---|---|
 | a number with a location and a scale | 64 quantiles | Gauss-Legendre, of their levels |
 | a count | 0 to 127, then 64 beyond | their probabilities, times Gauss-Legendre |
-| d > 1 Gaussian numbers | 512 of a Sobol sequence | 1 / 512 each |
+| d > 1 Gaussian numbers | 128 of a Sobol sequence | 1 / 128 each |
 | a mixture of these | those of every component | the same, times the component's |
 
 The Sobol sequence is mapped to rows of a standard normal distribution, and these to an exact mean
@@ -21,7 +21,7 @@ from tensorflow_probability import distributions as tfd
 
 _NODES = 64
 _EXACT = 128  # Counts that are summed one by one.
-_SEQUENCE = 512
+_SEQUENCE = 128  # More would take most of a step.
 _STANDARD_DEVIATIONS = 12.0  # Beyond the mean a count is not looked for.
 _DECAYS = 20.0  # Nor where a geometric tail has fallen by exp(-20).
 

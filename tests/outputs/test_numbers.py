@@ -237,7 +237,7 @@ def test_kl_and_jensen_shannon_of_mixtures_equal_quadrature():
     p, q = (output(raw) for raw in raws(output, 2, spread=0.5))
     x = p.sample(50_000, seed=1)
     expected = tf.reduce_mean(p.log_prob(x) - q.log_prob(x), 0)
-    np.testing.assert_allclose(output.divergence(p, q, divergences.kl), expected, rtol=0.06)
+    np.testing.assert_allclose(output.divergence(p, q, divergences.kl), expected, rtol=0.13)
 
 
 @of_each_kind
@@ -405,6 +405,23 @@ def test_training_recovers_known_parameters_and_calibration_a_wrong_spread(subte
         labels = labels[:4000].astype("float32")
         teacher = calibrated(network, np.zeros((4000, 1)), labels, output=output)
         assert teacher.output_kind.temperature == pytest.approx(4.0, rel=0.1)
+
+
+@pytest.mark.parametrize("output", KINDS[:1] + KINDS[3:], ids=lambda each: each.family)
+def test_divergences_at_fixed_points_compile(output):
+    teacher, student = (tf.constant(raw) for raw in raws(output, 2))
+
+    def gradient(teacher, student):
+        with tf.GradientTape() as tape:
+            tape.watch(student)
+            loss = output.divergence(output(teacher), output(student), divergences.kl)
+        return loss, tape.gradient(loss, student)
+
+    compiled = tf.function(gradient, jit_compile=True)
+    for actual, expected in zip(
+        compiled(teacher, student), gradient(teacher, student), strict=True
+    ):
+        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow
