@@ -48,7 +48,7 @@ def casp_config(tmp_path):
     config.data.validation_size = 0.3
     config.teacher.members = 2
     config.teacher.network.widths = (4,)
-    config.student.network.widths = (4,)
+    config.student.network.update({"widths": (4,), "scale_branch": 0})
     for section in (config.teacher, config.student):
         section.train.update({"steps": 4, "batch_size": 16, "steps_per_execution": 2})
     config.student.train.epochs = 2
