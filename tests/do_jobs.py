@@ -3,6 +3,7 @@
 With `holds` the first job is never finished.
 """
 
+import functools
 import json
 import pathlib
 import sys
@@ -10,12 +11,11 @@ import time
 
 from ecl_tf.experiments import jobs
 
-directory, count, holds = pathlib.Path(sys.argv[1]), int(sys.argv[2]), len(sys.argv) > 3
-done = []
+directory, done = pathlib.Path(*sys.argv[1:2]), []
 
 
 def do(number):
-    if holds:
+    if len(sys.argv) > 3:
         print("held", flush=True)
         time.sleep(1000.0)
     with open(directory / str(number), "a") as file:
@@ -24,9 +24,10 @@ def do(number):
     time.sleep(0.02)
 
 
-with jobs.shared(directory):
-    jobs.complete(
-        jobs.Job(directory / str(number), (directory / str(number)).exists, lambda n=number: do(n))
-        for number in range(count)
-    )
-print(json.dumps(done))
+if __name__ == "__main__":
+    with jobs.shared(directory):
+        jobs.complete(
+            jobs.Job(path := directory / str(number), path.exists, functools.partial(do, number))
+            for number in range(int(sys.argv[2]))
+        )
+    print(json.dumps(done))

@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from ecl_tf._internal import symbolic
+
 
 def with_scale_branch(network: keras.Model, width: int = 32) -> keras.Model:
     """The network with scales from a branch of their own, which teaches the rest nothing.
@@ -29,12 +31,12 @@ def with_scale_branch(network: keras.Model, width: int = 32) -> keras.Model:
     Reference: Stirn et al., "Faithful Heteroscedastic Regression with Neural Networks", 2023,
     section 4; the branch's hidden layer is this package's.
     """
-    last = network.layers[-1] if network.layers else None
+    inputs, last = symbolic.inputs_of(network), network.layers[-1] if network.layers else None
     is_raw = isinstance(last, layers.Dense) and last.activation is keras.activations.linear
-    if last is None or not is_raw or last.units % 2:
+    if inputs is None or last is None or not is_raw or last.units % 2:
         raise ValueError(
-            f"A branch for scales needs a network whose last layer is Dense of means and scales, "
-            f"an even number of units without activation; that of {network.name!r} is {last!r}. "
+            f"A branch for scales needs a functional network whose last layer is Dense of means and "
+            f"scales, an even number of units without activation; that of {network.name!r} is {last!r}. "
             "Build the branch in your own network."
         )
     if width < 1:
@@ -44,4 +46,4 @@ def with_scale_branch(network: keras.Model, width: int = 32) -> keras.Model:
     means = layers.Dense(size, name="means")(features)
     scales = layers.Dense(size, name="scales")(held)
     raw = layers.Concatenate(name="raw")([means, scales])
-    return keras.Model(network.input, raw, name=network.name)
+    return keras.Model(inputs, raw, name=network.name)

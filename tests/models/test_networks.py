@@ -55,7 +55,7 @@ def random_inputs(shapes):
 
 
 def test_every_network_is_tried():
-    assert {"build", "with_scale_branch", *NAMES} == set(models.__all__)
+    assert {"CategoryEmbedding", "build", "with_scale_branch", *NAMES} == set(models.__all__)
 
 
 @pytest.mark.parametrize(
