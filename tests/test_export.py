@@ -83,6 +83,7 @@ def test_a_normal_student_answers_with_mean_and_stddev(tmp_path):
     assert tuple(distribution.batch_shape) == (64,)
 
 
+@pytest.mark.slow
 def test_students_of_other_numbers_answer_with_all_that_their_distributions_need(tmp_path):
     kinds = {
         "heavy": outputs.StudentT(1, 5.0),

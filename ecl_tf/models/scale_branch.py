@@ -35,8 +35,9 @@ def with_scale_branch(network: keras.Model, width: int = 32) -> keras.Model:
     is_raw = isinstance(last, layers.Dense) and last.activation is keras.activations.linear
     if inputs is None or last is None or not is_raw or last.units % 2:
         raise ValueError(
-            f"A branch for scales needs a functional network whose last layer is Dense of means and "
-            f"scales, an even number of units without activation; that of {network.name!r} is {last!r}. "
+            "A branch for scales needs a functional network whose last layer is Dense of means and "
+            "scales, an even number of units without activation; that of "
+            f"{network.name!r} is {last!r}. "
             "Build the branch in your own network."
         )
     if width < 1:

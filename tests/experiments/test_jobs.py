@@ -10,6 +10,7 @@ import pytest
 from ecl_tf.experiments import jobs, locks
 
 
+@pytest.mark.slow
 def test_each_job_is_done_once_and_that_of_a_killed_process_by_another_one(tmp_path, subtests):
     def start(name, *arguments):
         (tmp_path / name).mkdir(exist_ok=True)

@@ -105,6 +105,7 @@ def by_numpy(student, splits, cells):
     return np.maximum(h @ hidden + bias, 0.0) @ kernel + shift
 
 
+@pytest.mark.slow
 def test_the_exported_student_takes_raw_columns(frame, tmp_path, run_script, subtests):
     config = tiny(frame, tmp_path / "t.csv")
     workdir = tmp_path / "run"

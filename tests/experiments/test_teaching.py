@@ -164,6 +164,7 @@ def test_pretrained_networks_are_an_ensemble(digits_config, tmp_path):
     np.testing.assert_allclose(actual, np.mean(members, 0), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("members", [1, 2])
 def test_point_regressors_have_their_residuals_spread_or_their_disagreement(
     run_script, casp_config, tmp_path, members
