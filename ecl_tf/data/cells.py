@@ -3,7 +3,6 @@
 import datetime
 import re
 import unicodedata
-import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -12,7 +11,6 @@ import pandas as pd
 # Text that stands for a cell that is not known, in lower case.
 MISSING = ("", "?", "#n/a", "<na>", "n/a", "na", "nan", "null")
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
-_DAY = pd.Timedelta(days=1)
 
 Place = Callable[[int], str]
 _NUMBER: Place = "row {} (from 0)".format
@@ -101,16 +99,16 @@ def days(column: pd.Series, name: str, place: Place = _NUMBER) -> np.ndarray:
 
 
 def dates(found: list[str]) -> np.ndarray:
-    """Texts as days since 1970-01-01, NaN where they are no dates.
+    """Texts such as 2024-03-05, perhaps with a time, as days since 1970-01-01; NaN for all others.
+
+    Others are not guessed: 03/04/2021 is in March or in April.
 
     Args:
         found: the texts.
     """
-    is_iso = all(_ISO_DATE.fullmatch(text) for text in found if text)
-    form = {"format": "ISO8601"} if is_iso else {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # That each date is read by itself.
-        return _days(pd.DatetimeIndex(pd.to_datetime(found, errors="coerce", utc=True, **form)))
+    of_form = [text if _ISO_DATE.fullmatch(text) else "" for text in found]
+    read = pd.to_datetime(of_form, errors="coerce", utc=True, format="ISO8601")
+    return _days(pd.DatetimeIndex(read))
 
 
 def are_iso_dates(found: list[str]) -> np.ndarray:
@@ -119,8 +117,7 @@ def are_iso_dates(found: list[str]) -> np.ndarray:
     Args:
         found: the texts.
     """
-    of_form = [text if _ISO_DATE.fullmatch(text) else "" for text in found]
-    return ~np.isnan(dates(of_form)) if any(of_form) else np.zeros(len(found), bool)
+    return ~np.isnan(dates(found))
 
 
 def are_numbers(found: list[str]) -> np.ndarray:
@@ -149,7 +146,8 @@ def number(text: str) -> float:
 def _days(index):
     if index.tz is not None:
         index = index.tz_convert("UTC").tz_localize(None)
-    return np.asarray((index - pd.Timestamp(0)) / _DAY, "float64")
+    moments = index.to_numpy("datetime64[us]")  # Of any year.
+    return (moments - np.datetime64(0, "us")) / np.timedelta64(1, "D")
 
 
 def _text(value):
@@ -157,7 +155,12 @@ def _text(value):
         value = value.decode(errors="replace")
     if isinstance(value, str):
         # What looks alike may be written in two ways: é as one character, and as e with an accent.
-        return unicodedata.normalize("NFC", value.strip())
+        text = unicodedata.normalize("NFC", value.strip())
+        # As pandas writes and reads booleans, and whole numbers of columns with missing cells.
+        if text.lower() in ("true", "false"):
+            return text.capitalize()
+        whole = re.fullmatch(r"([+-]?[0-9]+)\.0", text)
+        return whole[1] if whole else text
     if isinstance(value, (bool, np.bool_)):
         return str(bool(value))
     if isinstance(value, (float, np.floating)) and float(value).is_integer():

@@ -165,6 +165,11 @@ class Columns:
             ValueError: naming the column, if one is not there or holds cells of another kind.
         """
         if not isinstance(frame, pd.DataFrame):
+            if any(np.ndim(column) == 0 for column in frame.values()):
+                raise ValueError(
+                    "The rows are a batch, and a column is a sequence of cells; got one row. Give "
+                    "frame.iloc[[0]], or lists of one cell."
+                )
             frame = pd.DataFrame({name: np.asarray(column) for name, column in frame.items()})
         frame = frame.set_axis([*map(str, frame.columns)], axis=1)
         if missing := [name for name in self.names if name not in frame]:
@@ -285,7 +290,7 @@ class Columns:
         names: dict[str, str] = {}
         for name in self.names:
             plain = re.sub(r"[^A-Za-z0-9_.]", "_", name)
-            plain = plain if re.match(r"[A-Za-z0-9.]", plain) else f"column{plain}"
+            plain = plain if re.match(r"[A-Za-z]", plain) else f"column_{plain.lstrip('_')}"
             taken = {each.lower() for each in names.values()}
             number, unique = 1, plain
             while unique.lower() in taken:

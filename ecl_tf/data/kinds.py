@@ -109,6 +109,8 @@ def _said(inputs, said, table):
 def _kind(source, name):
     """The kind of a column, from its type and its texts."""
     column = source.series[name]
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return "category"
     if cells.is_number(column):
         return "number"
     if isinstance(column.dtype, pd.DatetimeTZDtype) or column.dtype.kind == "M":
@@ -146,6 +148,11 @@ def _amount(source, name, train, kind):
         return f"{source.row_place(row)}, column {name!r}"
 
     described = f"column {name!r} of {source.name}"
+    if kind == "date" and cells.is_number(column) and column.notna().any():
+        raise ValueError(
+            f"Column {name!r} of {source.name} holds numbers, and is said to be of dates. Write "
+            "dates like 2024-03-05."
+        )
     read = cells.amounts if kind == "number" else cells.days
     try:
         values = read(column, described, place)
@@ -197,13 +204,13 @@ def _category(source, name, train, is_said):
         told = f"none of its {known:,} texts is in {_RARE} training rows"
         return _Fitted(told, found[codes], missing)
     notes = []
-    is_unseen = (counts == 0)[codes]
-    if is_unseen.any():
-        examples = list(dict.fromkeys(found[codes[is_unseen]].tolist()))
+    is_other = ~np.isin(found, kept)[codes]
+    if is_other.any():
+        examples = [text or "missing cells" for text in dict.fromkeys(found[codes[is_other]])]
         notes.append(
-            f"{name} has categories that no training row has ({_shortened(examples, 3)}) in "
-            f"{is_unseen.sum():,} rows: they share one, with those of fewer than {_RARE} training "
-            "rows"
+            f"{name} has categories that fewer than {_RARE} training rows have, or that are not "
+            f"among the {_MOST:,} most frequent ({_shortened(examples, 3)}), in "
+            f"{is_other.sum():,} rows: they share one"
         )
     return _Fitted(Category(name, tuple(kept)), found[codes], missing, notes)
 

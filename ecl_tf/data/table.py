@@ -63,7 +63,7 @@ def table(
         numbers: names of columns that are numbers, whatever they look like; None by default.
         categories: the same of columns that are categories, such as numbers of places; None by
             default.
-        dates: the same of columns that are dates, in any form that pandas reads; None by default.
+        dates: the same of columns that are dates; None by default.
         groups: the name of a column, such as a patient's number: rows of one group are in one
             split. None, the default, for no groups.
         time: the name of a column of dates or numbers: the latest rows are the test, those before
@@ -233,7 +233,9 @@ def _with_unlabelled(splits, path):
     columns: Columns = splits.columns
     said = {"categories": columns.categories}
     source, *_ = table_files.read(path, columns.names, [], said=said)
-    rows = columns.encode(pd.DataFrame(source.series))
+    found = columns.cells(pd.DataFrame(source.series))
+    columns.warn_of_unknown(found)
+    rows = columns.encode_cells(found)
     more = tf.data.Dataset.from_tensor_slices((rows,))
     if splits.spare is not None:
         more = splits.spare.map(lambda x, *_: (x,)).concatenate(more)
@@ -245,6 +247,7 @@ def _labels(columns, name, classes):
     if classes is None:
         texts = columns.values if columns.values.dtype.kind == "O" else np.zeros((0, 1))
         classes = bool(texts.size) and 2 * np.isnan(_parsed(texts)).sum() > texts.size
+        classes = classes and 2 * len({*texts.ravel()}) <= texts.size  # Others are bad numbers.
     if classes:
         return _classes(columns, name)
     return _numbers(columns, name, "If it is a class, say so: --config=table:classes."), None

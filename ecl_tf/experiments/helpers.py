@@ -4,7 +4,9 @@ import contextlib
 import multiprocessing
 import os
 import pathlib
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,8 +65,16 @@ def at_work(
 
 
 def _help(config, workdir, teacher_directory, checkpoint_every):
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     try:
         with progress.quiet(), work_directory.working_in(workdir, config, joins=True):
             comparison.run(config, workdir, teacher_directory, checkpoint_every)
     except (Exception, KeyboardInterrupt):
         sys.exit(1)  # The job is this one's no longer.
+
+
+def _end_with_the_parent():
+    """A parent that is killed can't end its helpers, which would go on unseen."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)  # A training writes a checkpoint.

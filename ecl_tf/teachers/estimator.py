@@ -1,9 +1,9 @@
 """Estimators of scikit-learn's protocol as teachers: boosted trees, forests, and others."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from ecl_tf import outputs
@@ -118,6 +118,11 @@ def from_estimator(
 def residuals(functions, x, y):
     """The standard deviation of each target that the functions' disagreement leaves over."""
     size = 1 if np.ndim(y) == 1 else np.shape(y)[-1]
+    rows = {len(leaf) for leaf in keras.tree.flatten(x)}
+    if rows != {len(y)}:
+        raise ValueError(
+            f"Residuals need a target for every row; x has {sorted(rows)} rows, and y {len(y)}."
+        )
 
     def member(function):
         return lambda inputs, training: np.reshape(function(_arrays(inputs)), (-1, size))
@@ -175,7 +180,7 @@ def _reading(output, classes, estimator):
         return np.asarray
     own = getattr(estimator, "classes_", None)
     if getattr(output, "family", "") == "bernoulli":
-        return functools.partial(_yes, own=own)
+        return _reading_of_yes(type(estimator).__name__, own, classes)
     order = _order(type(estimator).__name__, own, classes)
     return np.asarray if order is None else lambda answered: np.asarray(answered)[:, order]
 
@@ -206,13 +211,50 @@ def _order(estimator, own, classes):
     return [own.index(each) for each in classes]
 
 
-def _yes(answered, own):
-    """Probabilities of yes, of classifiers of one or several yes/no labels."""
-    if isinstance(answered, list):  # An array (rows, 2) for every label.
-        return np.stack([np.asarray(each)[:, -1] for each in answered], 1)
-    answered = np.asarray(answered)
-    is_one = answered.ndim == 2 and answered.shape[1] == 2 and own is not None
-    return answered[:, 1:] if is_one and len(own) == 2 and np.ndim(own[0]) == 0 else answered
+def _reading_of_yes(estimator, own, classes):
+    """A function from what a classifier of one or several yes/no labels answers to P(yes)."""
+    if own is not None and len(own) and np.ndim(own[0]) == 1:  # The classes of each label.
+        places = [_place_of_yes(estimator, list(each), None) for each in own]
+
+        def of_each(answered):
+            if not isinstance(answered, list):
+                return np.asarray(answered)  # One column for each label.
+            columns = [np.asarray(each) for each in answered]
+            return np.stack(
+                [
+                    # A label that no row has is answered by P(no) alone.
+                    np.zeros(len(each)) if place is None else each[:, place]
+                    for each, place in zip(columns, places, strict=True)
+                ],
+                1,
+            )
+
+        return of_each
+
+    def of_one(answered):
+        answered = np.asarray(answered)
+        # Two columns that add up to 1 are no and yes of one label; others are two labels.
+        if own is None or len(own) != 2 or answered.ndim != 2 or answered.shape[1] != 2:
+            return answered
+        if not np.allclose(answered.sum(1), 1.0, atol=1e-4):
+            return answered
+        place = _place_of_yes(estimator, list(own), classes)
+        return np.zeros((len(answered), 1)) if place is None else answered[:, [place]]
+
+    if own is not None and len(own) == 2:
+        _place_of_yes(estimator, list(own), classes)  # Told at once.
+    return of_one
+
+
+def _place_of_yes(estimator, own, classes):
+    """The column of yes among a label's classes, or None if it is not there."""
+    no_and_yes = [0, 1] if classes is None else list(classes)
+    if len(no_and_yes) != 2 or not set(own) <= set(no_and_yes):
+        raise ValueError(
+            f"{estimator} was fitted on the classes {own[:10]}, of which one has to be yes. Say "
+            "which: classes=[no, yes]."
+        )
+    return own.index(no_and_yes[1]) if no_and_yes[1] in own else None
 
 
 def _of_members(estimator, method, read, x):
@@ -220,7 +262,9 @@ def _of_members(estimator, method, read, x):
     what = type(estimator).__name__
     whole = _function(estimator, method, read)
     names = getattr(estimator, "feature_names_in_", None)
-    members = [each for each in np.ravel(getattr(estimator, "estimators_", [])) if each is not None]
+    found = getattr(estimator, "estimators_", [])  # A list, or an array (stages, classes).
+    found = found.ravel() if isinstance(found, np.ndarray) else found
+    members = [each for each in found if each is not None]
     expected = (
         "spread='members' is for forests and the like, whose prediction is the mean of those of "
         f"their estimators_; {what}"

@@ -359,14 +359,21 @@ class _Functions:
 
     def raws(self, inputs, output):
         """The raw tensors of all members, for a batch of inputs."""
-        inputs = keras.tree.map_structure(
-            lambda leaf, spec: (
-                leaf if spec.dtype == tf.string else batches.as_type(leaf, spec.dtype)
-            ),
-            self.own(keras.tree.map_structure(tf.convert_to_tensor, inputs)),
-            self.specs,
-        )
+        given = self.own(keras.tree.map_structure(tf.convert_to_tensor, inputs))
+        inputs = keras.tree.map_structure(self._as_shown, given, self.specs)
         return self._read([self._answered(n, inputs) for n in range(len(self.functions))], output)
+
+    def _as_shown(self, leaf, spec):
+        """Inputs of the type that x has."""
+        if spec.dtype == tf.string:
+            return leaf
+        if spec.dtype.is_integer and leaf.dtype.is_floating:
+            raise ValueError(
+                f"The teacher {self.name!r} was shown whole numbers as x ({spec.dtype.name}), and "
+                f"is asked about {leaf.dtype.name}, which would be rounded. Give x as the student "
+                "gets it: x.astype('float32')."
+            )
+        return batches.as_type(leaf, spec.dtype)
 
     def _answered(self, number, inputs):
         """The tensors that a function answers with."""
@@ -632,7 +639,13 @@ def _in_shape(tensor, rows, shape):
 
 def _as_tensor(leaf):
     """As `fit` gives data to networks: numbers with a fraction are float32."""
-    tensor = tf.convert_to_tensor(leaf)
+    try:
+        tensor = tf.convert_to_tensor(leaf)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"x has to hold rows of numbers or texts of one kind: {error} Give the columns of a "
+            "table as a dict of arrays: {name: frame[name].to_numpy() for name in frame}."
+        ) from error
     return tf.cast(tensor, tf.float32) if tensor.dtype == tf.float64 else tensor
 
 

@@ -128,7 +128,7 @@ def test_rare_and_new_categories_share_the_number_0(subtests):
             part = splits.train if name == "Rare" else splits.test
             found = dict(zip(rows_of(part), ids_of(part)[:, 0], strict=True))
             assert {found[row] for row in rows} == {0}
-    told = "city has categories that no training row has (New) in 3 rows"
+    told = "city has categories that fewer than 5 training rows have"
     assert any(note.startswith(told) for note in splits.notes)
 
 
@@ -143,8 +143,9 @@ def test_what_tells_nothing_is_left_out_with_words():
 
 
 def test_kinds_can_be_said(tmp_path):
-    own = mixed().assign(zip=np.arange(ROWS) % 4 + 7, when="3/4/2021")
-    own.loc[::2, "when"] = "12/24/2021"
+    own = mixed().assign(zip=np.arange(ROWS) % 4 + 7, when=7)
+    own["when"] = np.where(np.arange(ROWS) % 3 > 0, "", "2021-12-24")
+    own.loc[::6, "when"] = "2021-03-04"
     text = own.to_csv(index=False).replace(",7,", ",07,")
     (tmp_path / "t.csv").write_text(text)
     said = {"categories": "zip,is_new", "dates": ["when"], "inputs": "row,zip,when,is_new"}
@@ -152,7 +153,8 @@ def test_kinds_can_be_said(tmp_path):
     assert columns.specs[1].values == ("07", "10", "8", "9")  # As they are written.
     assert str(columns) == "1 number (row), 2 categories (zip: 4, is_new: 2), 1 date (when)"
     numbers = data.table(own, target="price", **SIZES).columns
-    assert str(numbers).startswith("3 numbers (row, age, zip), 3 categories")
+    kinds = "3 numbers (row, age, zip), 2 categories (city: 4, is_new: 2), 2 dates (day, when)"
+    assert str(numbers) == kinds
 
 
 @pytest.mark.parametrize("target", ["city", "is_new"])
@@ -259,3 +261,30 @@ def test_columns_of_an_npz_file_have_no_kinds(tmp_path):
 def test_only_categories():
     splits = data.table(mixed()[["city", "is_new", "price"]], target="price")
     assert splits.input_shape == {"categories": (2,)} and splits.swap == ("categories",)
+
+
+def test_a_cell_is_the_same_however_it_is_written(tmp_path):
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({"floor": rng.choice([1.0, 2.0, np.nan], ROWS), "y": rng.random(ROWS)})
+    frame["sold"] = rng.choice(["true", "false"], ROWS)
+    frame.to_csv(tmp_path / "own.csv", index=False)  # "1.0" and "true".
+    own = {"target": "y", "categories": "floor", **SIZES}
+    columns = data.table(tmp_path / "own.csv", **own).columns
+    written = [["1.0", "1", 1, 1.0], ["true", "True", True, "TRUE"]]
+    for name, cells in zip(["floor", "sold"], written, strict=True):
+        other = {"floor": ["2"] * 4, "sold": ["false"] * 4}
+        ids = columns.encode(other | {name: pd.Series(cells, dtype=object)})["categories"]
+        assert len({*ids[:, columns.categories.index(name)]}) == 1 and np.all(ids > 0)
+    more = data.table(tmp_path / "own.csv", unlabelled=tmp_path / "own.csv", **own).spare
+    assert np.all(np.stack([x["categories"] for (x,) in more.as_numpy_iterator()]) > 0)
+
+
+def test_dates_are_not_guessed(tmp_path):
+    frame = mixed().assign(day=pd.Timestamp("9999-12-31").strftime("%Y-%m-%d"))
+    frame.loc[::2, "day"] = "0001-01-01"
+    columns = data.table(frame, target="price", **SIZES).columns
+    days = columns.encode(frame)["numbers"][:, columns.names.index("day") - 2]
+    assert {*np.float32([2932896, -719162])} == {*days}
+    for wrong in ("03/04/2021", 20210304):
+        with pytest.raises(ValueError, match=r"rite dates like 2024-03-05"):
+            data.table(frame.assign(day=wrong), target="price", dates="day", **SIZES)

@@ -20,6 +20,7 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.linear_model import LinearRegression, LogisticRegression, QuantileRegressor
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.svm import LinearSVC
 
@@ -460,3 +461,34 @@ def test_progress_tells_the_time_left(tmp_path, capsys):
         *"123"
     ]
     assert lines[-1].endswith("about 0 s left")
+
+
+def test_yes_is_found_among_the_classes_of_each_label():
+    def yes(estimator, **settings):
+        teacher = from_estimator(estimator, "bernoulli", X, **settings)
+        return teacher.distribution(NEW).distribution.probs_parameter()
+
+    names = np.array(["ham", "spam"])[(X[:, 0] > 0.0).astype(int)]
+    mails = LogisticRegression().fit(X, names)
+    ham, spam = mails.predict_proba(NEW).T
+    np.testing.assert_allclose(yes(mails, classes=["ham", "spam"])[:, 0], spam, atol=1e-5)
+    np.testing.assert_allclose(yes(mails, classes=["spam", "ham"])[:, 0], ham, atol=1e-5)
+    for classes in (None, ["q", "z"]):
+        with pytest.raises(ValueError, match=r"one has to be yes\. Say which: classes=\[no, yes\]"):
+            yes(mails, classes=classes)
+
+    labels = np.stack([X[:, 0] > 0.0, np.zeros(len(X))], 1).astype(int)  # Nobody has the second.
+    forest = RandomForestClassifier(5, random_state=0).fit(X, labels)
+    found = yes(forest)
+    np.testing.assert_allclose(found[:, 0], forest.predict_proba(NEW)[0][:, 1], atol=1e-6)
+    assert np.all(found[:, 1] < 1e-6)
+
+    both = np.stack([X[:, 0] > 0.0, X[:, 1] > 0.5], 1).astype(int)
+    apart = OneVsRestClassifier(LogisticRegression()).fit(X, both)
+    np.testing.assert_allclose(yes(apart), apart.predict_proba(NEW), atol=1e-5)
+
+
+def test_real_numbers_are_not_rounded_to_the_whole_ones_that_x_had():
+    teacher = FunctionTeacher(lambda x: 0.5 * x, NORMAL, np.ones((8, 1), "int64"), stddev=1.0)
+    with pytest.raises(ValueError, match=r"would be rounded. Give x as the student gets it"):
+        teacher.distribution(np.full((2, 1), 0.4, "float32"))
