@@ -186,7 +186,8 @@ def test_compare_ends_every_training_by_one_rule(run_script, digits_config, tmp_
     of_final = [results["runs"][keys[0]]["steps"] for keys in results["final"].values()]
     assert [int(line.split("|")[place]) for line in lines[1 : 1 + len(of_final)]] == of_final
     assert "until it got no better on validation data, at most 70 steps each" in lines[-1]
-    assert isinstance(keras.models.load_model(tmp_path / "run/students/0.keras"), keras.Model)
+    student = tmp_path / "run/students" / next(iter(results["runs"].values()))["student"]
+    assert isinstance(keras.models.load_model(student), keras.Model)
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ def config(tmp_path):
     config.data.path = str(tmp_path / "table.npz")
     config.teacher.members = 2
     config.teacher.network.widths = (16, 16)
-    config.student.network.widths = (8, 6)
+    config.student.network.update({"widths": (8, 6), "scale_branch": 0})
     config.student.train.epochs = 2
     for section in (config.teacher, config.student):
         section.train.update({"steps": 60, "batch_size": 32, "steps_per_execution": 30})
