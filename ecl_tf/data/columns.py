@@ -17,7 +17,7 @@ from keras import ops
 from ecl_tf import models, preprocessing
 from ecl_tf.data import cells
 
-_YEAR, _WEEK, _DAY = 365.2425, 7.0, 1.0
+_YEAR, _WEEK = 365.2425, 7.0  # In days.
 _BATCH = 8192
 _SHOWN = 5  # Names in a line of words.
 

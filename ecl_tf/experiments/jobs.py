@@ -91,12 +91,13 @@ def complete(jobs: Iterable[Job]) -> None:
     """
     left = [job for job in jobs if not job.is_done()]
     while left:
-        did_one = False
+        taken = []  # By other processes.
         for job in left:
             with turn(job.place, waits=False) as is_mine:
-                if is_mine and not job.is_done():
+                if not is_mine:
+                    taken.append(job)
+                elif not job.is_done():
                     job.do()
-                    did_one = True
-        left = [job for job in left if not job.is_done()]
-        if left and not did_one:  # Others are doing them.
+        if len(taken) == len(left):
             time.sleep(_BETWEEN_LOOKS)
+        left = [job for job in taken if not job.is_done()]
