@@ -86,7 +86,7 @@ class Served:
         specs = [] if self.columns is None else self.columns.specs
         served = {} if self.columns is None else self.columns.served
         return {
-            served[spec.name]: ([*spec.values] or [""], [*range(1, len(spec.values) + 1)] or [0])
+            served[spec.name]: ([*spec.values], [*range(1, len(spec.values) + 1)])
             for spec in specs
             if isinstance(spec, Category)
         }
