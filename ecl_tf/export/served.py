@@ -140,10 +140,11 @@ def traced(function: Callable[[Any], dict[str, tf.Tensor]], specs: Any) -> Any:
         function: to trace.
         specs: of its argument.
     """
-    if not isinstance(function, tf.types.experimental.GenericFunction):
-        function = tf.function(function, input_signature=[specs], autograph=False)
-        function.get_concrete_function()
-    return function
+    if isinstance(function, tf.types.experimental.GenericFunction):
+        return function
+    made = tf.function(function, input_signature=[specs], autograph=False)
+    made.get_concrete_function()
+    return made
 
 
 def specs_of(described: dict[str, Any]) -> dict[str, tf.TensorSpec]:
