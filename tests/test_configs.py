@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags
-from ecl_tf.configs import turned_clothes
 from ml_collections import config_flags
 
 import ecl_tf
@@ -212,8 +211,9 @@ def test_unknown_variants_are_refused_with_the_choices(name):
 
 def test_turned_clothes_are_the_images_turned_by_their_angles():
     sizes = {"train_size": 6, "validation_size": 3, "mock_examples": 20}
-    upright = turned_clothes.turned_clothes(2, max_angle=1e-9, **sizes)
-    turned = turned_clothes.turned_clothes(2, **sizes)
+    name = "ecl_tf.configs.turned_clothes:turned_clothes"  # It takes others' arguments as **others.
+    upright = data.load(name, test_size=2, max_angle=1e-9, **sizes)
+    turned = data.load(name, test_size=2, **sizes)
     known = data.fashion_mnist(augment=False, **sizes)
     for split, size in {"train": 6, "validation": 3, "test": 2}.items():
         angles = rows(getattr(turned, split))[1]
