@@ -20,6 +20,7 @@ FILES = {
     "casp": [""],
     "cifar100": ["", "runlocal"],
     "digits": ["", "one_split"],
+    "embedded_tables": ["", "breast_cancer", "diabetes", "digits", "friedman"],
     "fashion_mnist": ["", "mlp", "transformer"],
     "imagenet": ["", "runlocal"],
     "mpii_gaze": ["", "runlocal"],

@@ -89,6 +89,16 @@ def test_a_classifier_and_its_trees(forest, subtests):
         teacher = from_estimator(named, "categorical", X, classes=["b", "c", "a"])
         p = teacher.distribution(NEW).probs_parameter()
         np.testing.assert_allclose(p, named.predict_proba(NEW)[:, [1, 2, 0]], atol=1e-6)
+    with subtests.test("a class that it does not know"):
+        few = LogisticRegression().fit(X[KIND != 1], KIND[KIND != 1])
+        teacher = from_estimator(few, "categorical", X, classes=range(3))
+        p = teacher.distribution(NEW).probs_parameter().numpy()
+        np.testing.assert_allclose(p[:, [0, 2]], few.predict_proba(NEW), atol=1e-6)
+        assert p[:, 1].max() < 1e-30
+        teacher = from_estimator(few, "categorical", X, classes=range(3), least_probability=0.01)
+        np.testing.assert_allclose(
+            teacher.distribution(NEW).probs_parameter()[:, 1], 0.01, rtol=2e-2
+        )
     with subtests.test("yes/no labels"):
         labels = np.stack([KIND > 0, KIND > 1], 1).astype(int)
         both = RandomForestClassifier(4, random_state=0).fit(X, labels)
@@ -279,6 +289,18 @@ def test_estimators_that_are_no_teachers(forest):
         (named, "categorical", {}, r"fitted on the classes \[.*'a'.*classes=\[\.\.\.\]"),
         (named, "categorical", {"classes": ["a", "b"]}, r"classes=\['a', 'b'\] are others"),
         (forest, "categorical", {"spread": 1.0}, r"spread=1.0 is for regressors"),
+        (
+            LogisticRegression().fit(X[KIND != 1], KIND[KIND != 1]),
+            "categorical",
+            {},
+            r"fitted on the classes \[.*0.*2.*range\(K\) if it lacks some",
+        ),
+        (
+            LinearRegression().fit(X, np.stack([Y, Y], 1)),
+            outputs.Normal(2),
+            {"y": Y},
+            r"targets of 120 rows have the shape \(120,\), and the members .*\(120, 2\)",
+        ),
     ]:
         with pytest.raises(ValueError, match=message):
             from_estimator(estimator, output, X, **arguments)
