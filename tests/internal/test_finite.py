@@ -94,7 +94,7 @@ def test_weights_that_an_update_made_infinite_are_not_written(tmp_path):
 
 
 def test_gradients_whose_squares_overflow_harm_no_optimizer():
-    """A gradient of 1e30 is finite in float32, and its square, of which Adam keeps means, is not."""
+    """A gradient of 1e30 is finite, and its square, of which Adam keeps means, is not."""
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
     teacher = keras.models.clone_model(model)
     its = ecl_tf.Distiller(model, teacher, output="normal", label_weight=1.0)
