@@ -125,7 +125,7 @@ def _half(sampler):
 _CONDITIONAL = common.sampler("Munge", probability=0.3, s=None, conditional=True)
 _OF_TABLES = {
     "all MUNGE": {"sampler": "Munge"},
-    "half MUNGE": _half("Munge"),
+    "half MUNGE": {"sampler": common.OF_TABLES["sampler"]},
     "half drawn given the others": _half(_CONDITIONAL),
     "half noise": _half(common.sampler("GaussianNoise", stddev=0.3, relative=True)),
 }
