@@ -141,7 +141,7 @@ def swapping(
             if its in ("CutMix", "Mix", "Mixup"):
                 config["config"] = {"swap": [*names], **own}
             elif its == "GaussianNoise" and not isinstance(own["stddev"], dict):
-                config["config"] = {"keep": [*names], **own}
+                config["config"] = {"unchanged": [*names], **own}
         return config
 
     return get(with_names(keras.saving.serialize_keras_object(get(identifier))))

@@ -40,8 +40,8 @@ class GaussianNoise(Sampler):
             named inputs it may be a dict from each name to its own, or to None for an input that
             stays as it is (ids, for example).
         relative: False by default.
-        keep: names of inputs that stay as they are, such as ids, beside a `stddev` for all others;
-            none by default.
+        unchanged: names of inputs that stay as they are, such as ids, beside a `stddev` for all
+            others; none by default.
         group_size: with `relative` the rows over which s is taken, as in `TowardUncertainty`; None
             by default.
 
@@ -68,7 +68,7 @@ class GaussianNoise(Sampler):
         self,
         stddev: float | Sequence[float] | dict[str, float | Sequence[float] | None],
         relative: bool = False,
-        keep: Sequence[str | int] = (),
+        unchanged: Sequence[str | int] = (),
         group_size: int | None = None,
     ):
         if isinstance(stddev, dict):
@@ -77,14 +77,14 @@ class GaussianNoise(Sampler):
             }
         else:
             self.stddev = _stddev(stddev)
-        if isinstance(keep, str):
-            raise ValueError(f"GaussianNoise's keep is a list of names; got {keep!r}.")
+        if isinstance(unchanged, str):
+            raise ValueError(f"GaussianNoise's unchanged is a list of names; got {unchanged!r}.")
         groups.validate("GaussianNoise", group_size)
-        self.relative, self.keep = bool(relative), [str(each) for each in keep]
+        self.relative, self.unchanged = bool(relative), [str(each) for each in unchanged]
         self.group_size = group_size
 
     def _stddev_of(self, path):
-        if fields.name_of(path) in self.keep:
+        if fields.name_of(path) in self.unchanged:
             return None
         return self.stddev.get(path[0]) if isinstance(self.stddev, dict) else self.stddev
 
@@ -95,7 +95,7 @@ class GaussianNoise(Sampler):
 
     def validate(self, inputs: Any) -> None:
         suitable.require_floating_point(self, inputs)
-        fields.require_names(self, "keep", self.keep, inputs)
+        fields.require_names(self, "unchanged", self.unchanged, inputs)
         if isinstance(self.stddev, dict) and (
             not isinstance(inputs, dict) or set(inputs) != set(self.stddev)
         ):
@@ -132,7 +132,7 @@ class GaussianNoise(Sampler):
 
     def get_config(self) -> dict[str, Any]:
         # What is not said is left out, as by versions that did not know of it.
-        others = {"relative": self.relative, "keep": self.keep, "group_size": self.group_size}
+        others = {name: getattr(self, name) for name in ("relative", "unchanged", "group_size")}
         return {"stddev": self.stddev, **{name: each for name, each in others.items() if each}}
 
 

@@ -71,7 +71,7 @@ def test_an_input_with_the_stddev_none_stays():
 def test_noise_is_a_share_of_each_columns_own_or_one_that_is_given():
     x = numbers(500, 3, seed=2) * [1.0, 1000.0, 0.0] + [0.0, 5.0, 7.0]
     inputs = {"ids": tf.range(500), "x": x.astype("float32")}
-    relative = GaussianNoise(0.5, relative=True, keep=["ids"])(inputs, seed=0).inputs
+    relative = GaussianNoise(0.5, relative=True, unchanged=["ids"])(inputs, seed=0).inputs
     np.testing.assert_array_equal(relative["ids"], np.arange(500))
     noise = (relative["x"].numpy() - inputs["x"]) / x.std(0).clip(1e-9)
     assert fits(noise[:, 0], "norm", 0, 0.5) and fits(noise[:, 1], "norm", 0, 0.5)
