@@ -22,6 +22,10 @@ _SHARES = (
     {"name": "half mixed", "sampler": mixed(0.5)},
     {"name": "all mixed", "sampler": "Mix"},
 )
+OF_TABLES = {
+    "name": "half MUNGE",
+    "sampler": sampler("Choice", samplers=("Empirical", "Munge")),
+}
 CLASS_CHOICES = (*_SHARES, {"name": "T = 2", "temperature": 2.0})
 NUMBER_CHOICES = (
     *_SHARES,

@@ -4,7 +4,8 @@
 
 Experiments: letters and friedman (tables drawn by scikit-learn), digits (another split than
 those reported), rotated_digits, casp, fashion_mnist. What is changed: the share of mixed rows,
-whether uncertain ones are chosen, the temperature or the divergence, and the label weight.
+whether uncertain ones are chosen, the temperature or the divergence, the label weight, and for
+tables what is drawn in place of mixtures.
 A recipe is to be chosen by the validation scores, in results.json. Results: docs/results/index.md.
 """
 
@@ -72,6 +73,8 @@ def get_config(experiment="letters"):
     }
     if config.output != "categorical":
         methods["half mixed, faithful"] = {"sampler": common.mixed(0.5), "divergence": "faithful"}
+    if experiment in ("letters", "friedman", "casp"):
+        methods |= _OF_TABLES
     with config.unlocked():
         config.methods = methods
         config.xcl.choices = ()
@@ -115,6 +118,17 @@ def _digits():
     return config
 
 
+def _half(sampler):
+    return {"sampler": common.sampler("Choice", samplers=("Empirical", sampler))}
+
+
+_CONDITIONAL = common.sampler("Munge", probability=0.3, s=None, conditional=True)
+_OF_TABLES = {
+    "all MUNGE": {"sampler": "Munge"},
+    "half MUNGE": {"sampler": common.OF_TABLES["sampler"]},
+    "half drawn given the others": _half(_CONDITIONAL),
+    "half noise": _half(common.sampler("GaussianNoise", stddev=0.3, relative=True)),
+}
 _EXPERIMENTS = {
     "letters": _letters,
     "friedman": _friedman,

@@ -44,4 +44,5 @@ def get_config(target="number"):
             config.kd.temperatures = common.KD_TEMPERATURES
             config.xcl.choices = common.CLASS_CHOICES
             del config.student.network.scale_branch
+        config.xcl.choices = (*config.xcl.choices, common.OF_TABLES)
     return config

@@ -34,6 +34,7 @@ SAMPLERS = {
     "Generated": lambda: samplers.Generated(keras.Sequential(LAYERS)),
     "Mix": samplers.Mix,
     "Mixup": samplers.Mixup,
+    "Munge": samplers.Munge,
     "Swap": samplers.Swap,
     "TowardUncertainty": samplers.TowardUncertainty,
     "UncertaintyMixup": samplers.UncertaintyMixup,

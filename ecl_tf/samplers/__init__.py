@@ -13,6 +13,7 @@ from ecl_tf.samplers.chain import Chain
 from ecl_tf.samplers.choice import Choice
 from ecl_tf.samplers.generated import Generated
 from ecl_tf.samplers.mixing import CutMix, DirichletMixup, Mix, Mixup
+from ecl_tf.samplers.munge import Munge
 from ecl_tf.samplers.sampler import (
     Empirical,
     Sampler,
@@ -39,6 +40,7 @@ __all__ = [
     "Generated",
     "Mix",
     "Mixup",
+    "Munge",
     "Sampler",
     "Samples",
     "Swap",
@@ -113,11 +115,15 @@ def get(identifier: Sampler | str | dict[str, Any] | None) -> Sampler:
 def swapping(
     identifier: Sampler | str | dict[str, Any] | None, names: Sequence[str | int]
 ) -> Sampler:
-    """Returns a sampler whose parts `Mix`, `Mixup` and `CutMix` swap inputs that have no mean.
+    """Returns a sampler whose parts do not average inputs that have no mean.
+
+    `Mix`, `Mixup` and `CutMix` swap them, and `GaussianNoise` with one `stddev` for all inputs
+    keeps them.
 
     Args:
         identifier: as `get` takes it.
-        names: of the inputs, such as ids. A part that says itself what it swaps stays as it is.
+        names: of the inputs, such as ids. A part that says itself what it swaps or keeps stays
+            as it is.
 
     Example:
     >>> swapping(None, ["camera"]).samplers[1]
@@ -130,10 +136,12 @@ def swapping(
         if not isinstance(config, dict):
             return config
         config = {key: with_names(value) for key, value in config.items()}
-        if config.get("class_name") in ("CutMix", "Mix", "Mixup") and build.is_named(
-            config, _SAMPLERS
-        ):
-            config["config"] = {"swap": [*names], **config["config"]}
+        if build.is_named(config, _SAMPLERS):
+            its, own = config["class_name"], config["config"]
+            if its in ("CutMix", "Mix", "Mixup"):
+                config["config"] = {"swap": [*names], **own}
+            elif its == "GaussianNoise" and not isinstance(own["stddev"], dict):
+                config["config"] = {"unchanged": [*names], **own}
         return config
 
     return get(with_names(keras.saving.serialize_keras_object(get(identifier))))

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf._internal import random
+from ecl_tf._internal.batches import row_count
 
 _FORMATS = ("channels_last", "channels_first")
 
@@ -92,12 +93,56 @@ def exchange(x, partner, probability, seed, padding=None, its_format="channels_l
     taken = random.uniform(seed, [rows, count]) < tf.reshape(probability, [-1, 1])
     taken &= source != own
     if padding is not None:
-        is_nan = padding != padding  # NaN equals nothing, itself included.
-        other = ~tf.math.is_nan(cells) if is_nan else cells != tf.cast(padding, x.dtype)
-        real = tf.reduce_any(other, -1)
+        real = tf.reduce_any(_differs(cells, padding), -1)
         taken &= real & tf.gather_nd(real, place)
     new = tf.where(taken[..., None], tf.gather_nd(cells, place), cells)
     new = tf.reshape(new, tf.shape(last))
     if first:
         new = tf.transpose(new, [0, x.shape.rank - 1, *range(1, x.shape.rank - 1)])
     return tf.ensure_shape(new, x.shape), ~tf.reduce_any(taken, 1)
+
+
+def is_real(x, padding):
+    """Which numbers of an input are not padding: of steps with features, those of a whole step.
+
+    Args:
+        x: a tensor (rows, ...).
+        padding: as in `exchange`.
+
+    Returns:
+        bool of the shape of x.
+    """
+    differs = _differs(x, padding)
+    if x.shape.rank > 2:
+        differs = tf.reduce_any(differs, -1, keepdims=True)
+    return tf.broadcast_to(differs, tf.shape(x))
+
+
+def _differs(x, padding):
+    is_nan = padding != padding  # NaN equals nothing, itself included.
+    return ~tf.math.is_nan(x) if is_nan else x != tf.cast(padding, x.dtype)
+
+
+def spread(x, group_size):
+    """The standard deviation, lowest and highest value of each number in each row's group."""
+    rows = row_count(x)
+    flat = tf.reshape(x, [rows, tf.reduce_prod(tf.shape(x)[1:])])
+    size = tf.maximum(rows, 1) if group_size is None else group_size
+    count = -(-rows // size)
+    grouped = tf.pad(flat, [[0, count * size - rows], [0, 0]])
+    grouped = tf.reshape(grouped, [count, size, tf.shape(flat)[1]])
+    is_real = tf.reshape(tf.range(count * size) < rows, [count, size, 1])
+    number = tf.reduce_sum(tf.cast(is_real, tf.float32), 1, keepdims=True)
+
+    def mean(values):
+        return tf.reduce_sum(tf.where(is_real, values, 0.0), 1, keepdims=True) / number
+
+    numbers = tf.cast(grouped, tf.float32)
+    variance = mean((numbers - mean(numbers)) ** 2)
+    low = tf.reduce_min(tf.where(is_real, grouped, x.dtype.max), 1, keepdims=True)
+    high = tf.reduce_max(tf.where(is_real, grouped, x.dtype.min), 1, keepdims=True)
+    group = tf.range(rows) // size
+    return [
+        tf.reshape(tf.gather(tf.squeeze(each, 1), group), tf.shape(x))
+        for each in (tf.sqrt(variance), low, high)
+    ]

@@ -232,7 +232,7 @@ class TowardUncertainty(Sampler):
     def _moved(self, x, gradients, padding):
         """The moved inputs, of which positions that hold padding stay, and none becomes it."""
         rows = row_count(x)
-        spreads = [_spread(each, self.group_size) for each in x]
+        spreads = [fields.spread(each, self.group_size) for each in x]
         moves = []
         for each, gradient, values, (stddev, _, _) in zip(
             x, gradients, padding, spreads, strict=True
@@ -269,31 +269,6 @@ def _holds(x, values):
     for value in values:
         found |= tf.reduce_all(x == tf.cast(value, x.dtype), -1, keepdims=True)
     return found
-
-
-def _spread(x, group_size):
-    """The standard deviation, lowest and highest value of each number in each row's group."""
-    rows = row_count(x)
-    flat = _flat(x, rows)
-    size = tf.maximum(rows, 1) if group_size is None else group_size
-    count = -(-rows // size)
-    grouped = tf.pad(flat, [[0, count * size - rows], [0, 0]])
-    grouped = tf.reshape(grouped, [count, size, tf.shape(flat)[1]])
-    is_real = tf.reshape(tf.range(count * size) < rows, [count, size, 1])
-    number = tf.reduce_sum(tf.cast(is_real, tf.float32), 1, keepdims=True)
-
-    def mean(values):
-        return tf.reduce_sum(tf.where(is_real, values, 0.0), 1, keepdims=True) / number
-
-    numbers = tf.cast(grouped, tf.float32)
-    variance = mean((numbers - mean(numbers)) ** 2)
-    low = tf.reduce_min(tf.where(is_real, grouped, x.dtype.max), 1, keepdims=True)
-    high = tf.reduce_max(tf.where(is_real, grouped, x.dtype.min), 1, keepdims=True)
-    group = tf.range(rows) // size
-    return [
-        tf.reshape(tf.gather(tf.squeeze(each, 1), group), tf.shape(x))
-        for each in (tf.sqrt(variance), low, high)
-    ]
 
 
 def _flat(x, rows):

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import random, require
+from ecl_tf._internal import groups, random, require
 from ecl_tf._internal.batches import as_type
-from ecl_tf.samplers import suitable
+from ecl_tf.samplers import fields, suitable
 from ecl_tf.samplers.sampler import Sampler, Samples, row_count
 
 _OTHER_ROWS = "changes rows by others, which Augment can't: use ecl_tf.samplers.{}"
@@ -28,33 +29,63 @@ _REFUSED = {
 class GaussianNoise(Sampler):
     """Samples from a Gaussian around each row: x~ = x + stddev * z, z ~ N(0, 1).
 
+    With `relative` the standard deviation is stddev * s, where s is that of each number (each
+    column of a table, each pixel) over the batch. So one `stddev` serves columns in any units, and
+    a column that is the same in all rows stays.
+
     Args:
-        stddev: the noise's standard deviation in the inputs' units: one positive number
-            (such as 0.1 for standardised inputs), or for named inputs a dict from each name
-            to its own, or to None for an input that stays as it is (ids, for example).
+        stddev: the noise's standard deviation in the inputs' units (such as 0.1 for standardised
+            inputs), or with `relative` a share of each number's own (such as 0.2): one positive
+            number, or a list of numbers >= 0 for the columns (the last axis) of an input. For
+            named inputs it may be a dict from each name to its own, or to None for an input that
+            stays as it is (ids, for example).
+        relative: False by default.
+        unchanged: names of inputs that stay as they are, such as ids, beside a `stddev` for all
+            others; none by default.
+        group_size: with `relative` the rows over which s is taken, as in `TowardUncertainty`; None
+            by default.
 
     Raises:
-        ValueError: if a stddev is not positive, if their names are not the inputs', or
-            on inputs with noise that are not floating point, or (from a `Distiller`) that a
-            network takes by their exact values.
+        ValueError: if a stddev is not positive, if their names are not the inputs', if a list has
+            not a number for every column, or on inputs with noise that are not floating point, or
+            (from a `Distiller`) that a network takes by their exact values.
 
-    Example:
+    Example: of columns whose units differ by a factor of 1,000, a tenth of each.
     >>> noise = GaussianNoise(2.0)(tf.zeros([10_000, 1]), seed=0).inputs
     >>> round(float(tf.math.reduce_std(noise)), 1)
     2.0
+    >>> x = tf.random.stateless_normal([10_000, 2], [0, 1]) * [1.0, 1000.0]
+    >>> noise = GaussianNoise(0.1, relative=True)(x, seed=0).inputs - x
+    >>> [float(f"{each:.1g}") for each in tf.math.reduce_std(noise, 0)]
+    [0.1, 100.0]
 
     Reference: Chapelle et al., "Vicinal Risk Minimization", 2000, section 2.
     """
 
     averages = True
 
-    def __init__(self, stddev: float | dict[str, float | None]):
-        for value in stddev.values() if isinstance(stddev, dict) else [stddev]:
-            if value is not None or not isinstance(stddev, dict):
-                require.positive("GaussianNoise's stddev", value)
-        self.stddev = stddev
+    def __init__(
+        self,
+        stddev: float | Sequence[float] | dict[str, float | Sequence[float] | None],
+        relative: bool = False,
+        unchanged: Sequence[str | int] = (),
+        group_size: int | None = None,
+    ):
+        if isinstance(stddev, dict):
+            self.stddev: Any = {
+                name: None if each is None else _stddev(each) for name, each in stddev.items()
+            }
+        else:
+            self.stddev = _stddev(stddev)
+        if isinstance(unchanged, str):
+            raise ValueError(f"GaussianNoise's unchanged is a list of names; got {unchanged!r}.")
+        groups.validate("GaussianNoise", group_size)
+        self.relative, self.unchanged = bool(relative), [str(each) for each in unchanged]
+        self.group_size = group_size
 
     def _stddev_of(self, path):
+        if fields.name_of(path) in self.unchanged:
+            return None
         return self.stddev.get(path[0]) if isinstance(self.stddev, dict) else self.stddev
 
     def effect(self, path: tuple, leaf: Any) -> str:
@@ -64,6 +95,7 @@ class GaussianNoise(Sampler):
 
     def validate(self, inputs: Any) -> None:
         suitable.require_floating_point(self, inputs)
+        fields.require_names(self, "unchanged", self.unchanged, inputs)
         if isinstance(self.stddev, dict) and (
             not isinstance(inputs, dict) or set(inputs) != set(self.stddev)
         ):
@@ -72,6 +104,16 @@ class GaussianNoise(Sampler):
                 f"GaussianNoise has standard deviations for {sorted(self.stddev)}, but got "
                 f"{found}; give one for every input by name, or a single number."
             )
+        for path, leaf in keras.tree.flatten_with_path(inputs):
+            stddev, shape = self._stddev_of(path), tf.TensorShape(leaf.shape)
+            if isinstance(stddev, list) and not (
+                shape.rank > 1 and shape[-1:].is_compatible_with([len(stddev)])
+            ):
+                raise ValueError(
+                    f"GaussianNoise has {len(stddev)} standard deviations for "
+                    f"{fields.described(path)}, which is of shape {tuple(leaf.shape)}. Give one "
+                    "for each of its columns, or a single number."
+                )
 
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
         leaves = keras.tree.flatten_with_path(inputs)
@@ -81,13 +123,31 @@ class GaussianNoise(Sampler):
             if stddev is None:
                 noisy.append(x)
                 continue
-            noise = tf.cast(stddev * random.normal(its_seed, tf.shape(x)), x.dtype)
-            noisy.append(tf.ensure_shape(x + noise, x.shape))
+            noise = stddev * random.normal(its_seed, tf.shape(x))
+            if self.relative:
+                noise *= fields.spread(x, self.group_size)[0]
+            noisy.append(tf.ensure_shape(x + tf.cast(noise, x.dtype), x.shape))
         unmodified = tf.zeros([row_count(inputs)], tf.bool)
         return Samples(keras.tree.pack_sequence_as(inputs, noisy), unmodified)
 
     def get_config(self) -> dict[str, Any]:
-        return {"stddev": self.stddev}
+        # What is not said is left out, as by versions that did not know of it.
+        others = {name: getattr(self, name) for name in ("relative", "unchanged", "group_size")}
+        return {"stddev": self.stddev, **{name: each for name, each in others.items() if each}}
+
+
+def _stddev(given):
+    """A standard deviation or a list of them, as JSON holds it; raises ValueError for others."""
+    if not np.shape(given):
+        require.positive("GaussianNoise's stddev", given)
+        return given
+    found = [float(each) for each in given]
+    if not all(0.0 <= each < float("inf") for each in found) or not any(found):
+        raise ValueError(
+            "A list of GaussianNoise's stddev holds numbers >= 0, not all of them 0; got "
+            f"{given!r}."
+        )
+    return found
 
 
 @keras.saving.register_keras_serializable("ecl_tf")

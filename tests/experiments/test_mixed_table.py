@@ -16,6 +16,7 @@ from ecl_tf.experiments import comparison, methods, sizes
 from ecl_tf.experiments.experiment import Experiment
 
 ROWS = 160
+NOISE = {"class_name": "GaussianNoise", "config": {"stddev": 0.3, "relative": True}}
 
 
 @pytest.fixture
@@ -55,14 +56,16 @@ def test_every_method_trains_on_categories(frame, tmp_path, run_script, capsys, 
     for section in (config.teacher, config.student):
         section.train.update({"steps": 4, "steps_per_execution": 2})
     config.erm.mixup_alpha = 0.4
-    config.xcl.choices = ({"name": "all mixed", "sampler": "Mix"},)
+    config.xcl.choices = ({"name": "MUNGE", "sampler": "Munge"},)
+    with config.unlocked():
+        config.methods = {"noise by column": {"sampler": NOISE}}
     run_script("compare", config, tmp_path / "run")
     told = capsys.readouterr().out
     assert told.startswith(
         "columns: 2 numbers (size in m², Size in m2), 1 category (city: 4), 1 da"
     )
     final = json.loads((tmp_path / "run" / "results.json").read_text())["final"]
-    assert {"ERM", "standard KD", "tuned KD", "XCL"} <= set(final)
+    assert {"ERM", "standard KD", "tuned KD", "XCL", "noise by column"} <= set(final)
     config.methods = {"noise": {"sampler": "DirichletMixup"}}
     with pytest.raises(ValueError, match=r"config\.methods\.noise={.*'categories'"):
         comparison.rehearse(config, tmp_path / "other")
@@ -80,6 +83,9 @@ def test_samplers_swap_categories_and_mix_numbers(frame, tmp_path):
     assert 0.4 < mixed.mean() <= 1.0
     swapped = np.any(drawn["categories"] != x["categories"], axis=1)
     assert swapped.any() and not (swapped & ~mixed).any()
+    noise = samplers.swapping(NOISE, experiment.splits.swap)(x, seed=0).inputs
+    np.testing.assert_array_equal(noise["categories"], x["categories"])
+    assert np.any(noise["numbers"] != x["numbers"])
 
 
 def by_numpy(student, splits, cells):

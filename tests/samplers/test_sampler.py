@@ -58,6 +58,8 @@ MAKE = {
     "Uncertain, drawn": lambda: Uncertain("Empirical", 2, pixel, 1.0, group_size=4),
     "Swap": lambda: samplers.Swap(0.4, padding={"head_pose": 0.0}, group_size=4),
     "Mix and swap": lambda: Mix(group_size=4, swap=["head_pose"]),
+    "Munge": lambda: samplers.Munge(0.4, 1.0, True, group_size=4),
+    "Noise by column": lambda: GaussianNoise(0.3, relative=True, group_size=4),
     "TowardUncertainty": lambda: samplers.TowardUncertainty(Mix(group_size=4), pixel, 0.3, 4),
     "UncertaintyMixup": lambda: samplers.UncertaintyMixup(0.25, pixel, 0.4, group_size=4),
 }
@@ -211,6 +213,8 @@ def test_config_round_trips(sampler):
         Mix(0.5),
         DirichletMixup(4, 0.5),
         GaussianNoise(0.1),
+        GaussianNoise({"image": [0.0, 0.5], "id": None}, True, ["id"], 4),
+        samplers.Munge(0.3, None, True, {"words": 0}, 8),
         samplers.Swap(0.3, {"words": 0}, 8, "channels_first"),
     ],
     ids=repr,
@@ -293,7 +297,7 @@ def test_parts_of_a_batch_give_the_samples_of_the_whole(name, compiled):
 
 
 GROUPING = [Mixup, samplers.CutMix, Mix, DirichletMixup, Uncertain, samplers.UncertaintyMixup]
-GROUPING += [samplers.Swap, samplers.TowardUncertainty]
+GROUPING += [samplers.Munge, samplers.Swap, samplers.TowardUncertainty]
 
 
 @pytest.mark.parametrize(

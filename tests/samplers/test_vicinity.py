@@ -68,6 +68,24 @@ def test_an_input_with_the_stddev_none_stays():
     assert fits(noise["noisy"], "norm", 0, 1)
 
 
+def test_noise_is_a_share_of_each_columns_own_or_one_that_is_given():
+    x = numbers(500, 3, seed=2) * [1.0, 1000.0, 0.0] + [0.0, 5.0, 7.0]
+    inputs = {"ids": tf.range(500), "x": x.astype("float32")}
+    relative = GaussianNoise(0.5, relative=True, unchanged=["ids"])(inputs, seed=0).inputs
+    np.testing.assert_array_equal(relative["ids"], np.arange(500))
+    noise = (relative["x"].numpy() - inputs["x"]) / x.std(0).clip(1e-9)
+    assert fits(noise[:, 0], "norm", 0, 0.5) and fits(noise[:, 1], "norm", 0, 0.5)
+    assert np.all(noise[:, 2] == 0.0)
+    given = GaussianNoise([2.0, 0.0, 0.1])(np.zeros((500, 3), "float32"), seed=0).inputs.numpy()
+    assert fits(given[:, 0], "norm", 0, 2.0) and fits(given[:, 2], "norm", 0, 0.1)
+    assert np.all(given[:, 1] == 0.0)
+    for wrong in ([0.0, 0.0], [1.0, -1.0], [np.nan]):
+        with pytest.raises(ValueError, match="holds numbers >= 0"):
+            GaussianNoise(wrong)
+    with pytest.raises(ValueError, match=r"2 standard deviations for the input.*\(4, 3\)"):
+        GaussianNoise([1.0, 2.0])(np.zeros((4, 3), "float32"), seed=0)
+
+
 # Augmentation
 
 
