@@ -535,21 +535,23 @@ class Distiller(Loops, Settings, keras.Model):
         results = _results(self._logging[self._mode])
         return {name: results[name] for name in self._logged[self._mode]}
 
-    def export(self, filepath: Any, **kwargs: Any) -> None:
-        """Writes the student alone as a SavedModel; see `ecl_tf.export.export_student`.
+    def export(self, filepath: Any, format: str = "saved_model", **kwargs: Any) -> None:
+        """Writes the student alone to a file; see `ecl_tf.export.export_student`.
 
         Args:
-            filepath: the directory to write.
-            **kwargs: `columns`, `class_names` and `conformal`, as there; and Keras's `format`,
-                which has to be "tf_saved_model".
+            filepath: the directory to write; of LiteRT a file called *.tflite, of ONNX one called
+                *.onnx.
+            format: "saved_model", the default, "litert" or "onnx".
+            **kwargs: `columns`, `class_names`, `conformal`, `target_units` and `examples`, as
+                there.
         """
-        known = "columns", "class_names", "conformal"
-        about = {name: kwargs.pop(name, None) for name in known}
-        if kwargs.pop("format", "tf_saved_model") != "tf_saved_model" or kwargs:
-            raise ValueError("Distiller.export writes SavedModels: export(path).")
+        known = ["columns", "class_names", "conformal", "target_units", "examples"]
+        if unknown := sorted(set(kwargs) - set(known)):
+            raise ValueError(f"Distiller.export takes {known} besides format; got {unknown}.")
         # Of a store's samples it is not known which networks were asked.
         others = getattr(self.teacher, "members", []) if self.teacher.answers_new_inputs else None
-        export.write(self.student, self.output_kind, filepath, self._input_specs, others, **about)
+        own = self.student, self.output_kind, filepath, self._input_specs, others
+        export.write(*own, format=format, **kwargs)
 
     def describe_method(self) -> dict[str, Any]:
         """What tells this training from another one of networks of the same shapes.

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ecl_tf._internal import symbolic
 
-_UNKNOWN_SIZE = 32
+UNKNOWN_SIZE = 32
 
 
 def answers(model, specs=None, weights=(), ask=None):
@@ -32,10 +32,10 @@ def answers(model, specs=None, weights=(), ask=None):
     built = [model] if ask is None else model._flatten_layers(include_self=False)
     if specs is None or not all(each.built for each in built):
         return None
-    highest = _highest_whole_number(model)
+    highest = highest_whole_number(model)
     random = np.random.default_rng(0)
     try:
-        inputs = keras.tree.map_structure(lambda spec: _rows(spec, highest, random), specs)
+        inputs = keras.tree.map_structure(lambda spec: rows(spec, highest, random), specs)
         with keras.StatelessScope(weights), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # They would be of inputs that nobody gave.
             answered = model(inputs, training=False) if ask is None else ask(inputs)
@@ -53,13 +53,13 @@ def _built_with(model):
     return tf.TensorSpec(shape, tf.float32)
 
 
-def _rows(spec, highest, random):
+def rows(spec, highest, random):
     """Rows of normal and uniform numbers, small and large ones, or of whole numbers as they are
     or as text.
     """
     dtype = tf.as_dtype(spec.dtype)
     rows, *sizes = spec.shape
-    shape = [rows or 4, *(_UNKNOWN_SIZE if size is None else size for size in sizes)]
+    shape = [rows or 4, *(UNKNOWN_SIZE if size is None else size for size in sizes)]
     if dtype == tf.string:
         return tf.as_string(tf.constant(random.integers(0, 255, shape)))
     if dtype.is_integer or dtype.is_bool or highest is not None:
@@ -74,7 +74,7 @@ def _rows(spec, highest, random):
     return tf.cast(values, dtype)
 
 
-def _highest_whole_number(model):
+def highest_whole_number(model):
     """The number that ids stay below, where a layer of the model looks something up by them."""
     limits = []
     for layer in model._flatten_layers():

@@ -121,19 +121,29 @@ class Columns:
         """The names of the encoded inputs that samplers swap."""
         return ("categories",) if self._categories else ()
 
-    def encoder(self) -> keras.Model:
+    def encoder(self, of_ids: bool = False) -> keras.Model:
         """A new Keras model from the columns of a batch, a list in their order, to encoded rows.
 
         A number is float32 (batch,), NaN where it is missing, a date the same in days since
         1970-01-01, a category a string (batch,).
+
+        Args:
+            of_ids: whether categories are given as their ids, int64, in place of strings; False by
+                default.
         """
-        given = {spec: keras.Input((), dtype=_dtype(spec)) for spec in self.specs}
+        of_category = "int64" if of_ids else "string"
+        given = {
+            spec: keras.Input((), dtype=of_category if spec in self._categories else "float32")
+            for spec in self.specs
+        }
         encoded = {}
         if self._amounts:
             encoded["numbers"] = self._encode_amounts([given[spec] for spec in self._amounts])
         if self._categories:
             lookup = functools.partial(keras.layers.StringLookup, mask_token=None)
-            ids = [lookup(vocabulary=[*each.values])(given[each]) for each in self._categories]
+            ids = [given[each] for each in self._categories]
+            if not of_ids:
+                ids = [lookup(vocabulary=[*e.values])(given[e]) for e in self._categories]
             encoded["categories"] = ops.cast(ops.stack(ids, -1), "int32")
         outputs = encoded if self._categories else encoded["numbers"]
         return keras.Model(list(given.values()), outputs, name="columns")

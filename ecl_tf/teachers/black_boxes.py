@@ -6,7 +6,6 @@ there is nothing to train. A model with such a layer saves as .keras with the *p
 the file, which must be there when the model is loaded again.
 """
 
-import importlib
 import os
 import pathlib
 import threading
@@ -17,22 +16,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ecl_tf._internal import extras
 from ecl_tf._internal.batches import as_type
 
 
 def optional(module, package):
-    """Imports a module of the `[teachers]` extra.
-
-    Raises:
-        ImportError: if it is not installed, with the remedy.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"This kind of teacher needs {package}, which can't be imported ({error}). "
-            'Install it with pip install "ecl_tf[teachers]".'
-        ) from error
+    """Imports a module of the extra `teachers`; ImportError if it is not installed."""
+    return extras.require(module, package, "This kind of teacher", "teachers")
 
 
 class BlackBox(keras.layers.Layer):

@@ -1,0 +1,6 @@
+"""The student alone, as a file that answers with its distribution: SavedModel, LiteRT or ONNX."""
+
+from ecl_tf.export.loading import ExportedStudent, load_student
+from ecl_tf.export.writing import export_student, write
+
+__all__ = ["ExportedStudent", "export_student", "load_student", "write"]

@@ -1,0 +1,179 @@
+"""Reads an exported student back, and asks it."""
+
+import os
+import warnings
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ecl_tf import outputs
+from ecl_tf._internal import files, ranges
+from ecl_tf.data.columns import Columns
+from ecl_tf.export import litert, onnx_files, running, saved_model, served
+
+
+class ExportedStudent:
+    """What `export` wrote, as a callable: a batch of inputs to a distribution.
+
+    Args:
+        path: the directory of a SavedModel, or the LiteRT or ONNX file.
+
+    Attributes:
+        output: the `ecl_tf.outputs.Output` of the student.
+        input_names: the names of its inputs.
+        input_specs: the `tf.TensorSpec` of each, by name.
+        parameter_specs: the `tf.TensorSpec` of each parameter that it answers with, by name.
+        columns: the `ecl_tf.data.Columns` of the table that it takes; None for other inputs.
+        class_names: what its classes are called, in their order; None if that is not known.
+        target_units: what its numbers are measured in, as `export` was given it; None if that is
+            not known.
+        conformal: of its prediction sets a dict of their `coverage`, the number of `rows` that it
+            was measured on, the `score` and its `thresholds`; None if it has none.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        path = files.at_home(path)
+        if not path.exists():
+            raise FileNotFoundError(f"There is no exported student at {path}.")
+        kind: Any = saved_model
+        if path.is_file():
+            kind = litert if litert.is_one(path) else onnx_files
+        remedy = "Export it again with distiller.export(path)."
+        try:
+            config = kind.description(path)
+            if config is None:
+                raise FileNotFoundError(
+                    f"{path} holds no exported student ({kind.MISSING}). Write one with "
+                    f"distiller.export(path); {kind.OTHERS}."
+                )
+            self._runner = kind.Runner(path, config)
+        except (FileNotFoundError, ImportError):
+            raise
+        except Exception as error:  # Every runtime has many for damaged files.
+            raise ValueError(
+                f"The exported student in {path} is damaged or not complete: {error} {remedy}"
+            ) from error
+        for own in (served.INPUTS, served.PARAMETERS):
+            config.pop(own, None)
+        expected = config.pop(served.RANGES, {})  # Earlier versions wrote none.
+        self._expected = {name: ranges.of_description(each) for name, each in expected.items()}
+        columns = config.pop(served.COLUMNS, None)
+        self.columns = None if columns is None else Columns.from_config(columns)
+        names = config.pop(served.CLASS_NAMES, None)
+        self.class_names = None if names is None else tuple(names)
+        self.target_units = config.pop(served.TARGET_UNITS, None)
+        self.conformal = config.pop(served.CONFORMAL, None)
+        self._has_warned = False
+        self.output = outputs.get(keras.saving.deserialize_keras_object(config))
+        self.input_specs = self._runner.input_specs
+        self.parameter_specs = self._runner.parameter_specs
+        self.input_names = sorted(self.input_specs)
+
+    def parameters(self, inputs: Any) -> dict[str, tf.Tensor]:
+        """Returns the named parameters, as a server would answer them.
+
+        Args:
+            inputs: a tensor (batch, ...), or a dict of them by the names of `input_names`. For a
+                student with `columns` a `pandas.DataFrame` that has them, or a dict of lists by
+                their names; other columns are ignored. Of categories that training did not know
+                a warning says how many there are.
+
+        Raises:
+            ValueError: if a column is not there, or holds cells of another kind; or if the inputs
+                have other names or shapes, are no numbers where numbers are expected, are images
+                of whole numbers where the student takes floating point (it learned on images of
+                one scale, which the type does not tell), or lie far outside of the range on which
+                it learned, where that is known.
+        """
+        if self.columns is not None:
+            return running.run(self._runner, _cells(self.columns, inputs))
+        has = f"The student has the inputs {self.input_names}"
+        if not isinstance(inputs, dict):
+            if len(self.input_names) != 1:
+                raise ValueError(f"{has}; give a dict of them.")
+            inputs = {self.input_names[0]: inputs}
+        if sorted(inputs) != self.input_names:
+            raise ValueError(f"{has}; got {sorted(inputs)}.")
+        specs = self.input_specs
+        tensors = {name: _as(specs[name], inputs[name], name) for name in inputs}
+        rows = {name: tensor.shape[0] for name, tensor in tensors.items()}
+        if len(set(rows.values()) - {None}) > 1:
+            raise ValueError(f"{has}, of one row each for every row; got so many rows: {rows}.")
+        for name, expected in self._expected.items():
+            if hasattr(tensors[name], "numpy"):  # Not in a graph.
+                self._compare(name, expected, tensors[name])
+        return running.run(self._runner, tensors)
+
+    def _compare(self, name, expected, tensor):
+        """Refuses a batch outside of the range of the training, and warns once of a narrow one."""
+        found = ranges.off(expected, tensor)
+        if not found or (found == "narrow" and self._has_warned):
+            return
+        low, high = float(tf.reduce_min(tensor)), float(tf.reduce_max(tensor))
+        said = (
+            f"The student learned on {expected.words} as input {name!r}, and these lie between "
+            f"{low:g} and {high:g}. Give inputs of the scale that it learned on."
+        )
+        if found == "outside":
+            raise ValueError(said)
+        self._has_warned = True
+        warnings.warn(f"{said} If they are only dark, all is right.", stacklevel=4)
+
+    def __call__(self, inputs: Any) -> Any:
+        """Returns the student's distribution (a dict of them for joint outputs)."""
+        return self.output.from_parameters(self.parameters(inputs))
+
+
+def _cells(columns, inputs):
+    """The columns of a batch, by their served names."""
+    served = columns.served
+    if not hasattr(inputs, "keys"):
+        raise ValueError(
+            f"The student takes a DataFrame, or a dict, with the columns {[*served]}; got "
+            f"{type(inputs).__name__}."
+        )
+    if set(inputs.keys()) == set(served.values()):
+        inputs = {name: inputs[its] for name, its in served.items()}
+    found = columns.cells(inputs)
+    columns.warn_of_unknown(found)
+    return {served[name]: tf.convert_to_tensor(cells) for name, cells in found.items()}
+
+
+def _as(spec, value, name):
+    """A value as the tensor that a signature's input takes; ValueError if it can't be one."""
+    expected = f"The student's input {name!r} takes {spec.dtype.name} of shape {tuple(spec.shape)}"
+    remedy = "Give a batch, with its rows first: x[None] makes one of a single row."
+    try:
+        tensor = tf.convert_to_tensor(value)
+        is_text = tensor.dtype == tf.string
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{expected}; got what is no tensor: {error}") from error
+    if is_text != (spec.dtype == tf.string):
+        raise ValueError(f"{expected}; got {tensor.dtype.name}. Give values of that kind.")
+    if not spec.shape.is_compatible_with(tensor.shape):
+        raise ValueError(f"{expected}; got the shape {tuple(tensor.shape)}. {remedy}")
+    is_image = spec.shape.rank == 4 and spec.shape[-1] in (1, 3, 4)
+    if is_image and spec.dtype.is_floating and tensor.dtype.is_integer:
+        raise ValueError(
+            f"The student takes {spec.dtype.name} images as input {name!r}, and got "
+            f"{tensor.dtype.name}. Give them as it learned them. If it learned on [0, 1], as with "
+            "the commands, divide by 255: tf.cast(images, tf.float32) / 255. If it learned on 0 to "
+            "255, cast only: tf.cast(images, tf.float32)."
+        )
+    return tf.cast(tensor, spec.dtype)
+
+
+def load_student(path: str | os.PathLike) -> ExportedStudent:
+    """Reads an exported student back.
+
+    Args:
+        path: what `Distiller.export` or `export_student` wrote: the directory of a SavedModel, or
+            the LiteRT or ONNX file.
+
+    Raises:
+        FileNotFoundError: if `path` was not written by `export`.
+        ImportError: if the package that runs such a file is not installed.
+        ValueError: if its files are damaged.
+    """
+    return ExportedStudent(path)

@@ -1,0 +1,209 @@
+"""Students as ONNX files, for ONNX Runtime and its kin.
+
+The description of the student is one of the file's metadata properties.
+"""
+
+import contextlib
+import json
+import logging
+import pathlib
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ecl_tf._internal import extras
+from ecl_tf.export import places
+from ecl_tf.export.served import INPUTS, PARAMETERS, LackingError, Served, specs_of
+
+NAME, SUFFIX = "ONNX", ".onnx"
+PACKAGES = {name: name for name in ("onnx", "onnxruntime", "tf2onnx")}
+_DESCRIPTION = "ecl_tf_student"
+MISSING = f"it is no ONNX file with the metadata {_DESCRIPTION!r}"
+OTHERS = "other ONNX files run in onnxruntime"
+# The newest that tf2onnx writes.
+_OPSET = 18
+_LOOKUPS = "ai.onnx.ml"  # The domain that has them.
+
+whole = places.whole_file
+
+
+def convert(served: Served) -> bytes:
+    """Returns a student as the bytes of an ONNX file.
+
+    Args:
+        served: the student.
+
+    Raises:
+        ImportError: if onnx or tf2onnx is not installed.
+        LackingError: if the student has operations that ONNX lacks, naming them.
+    """
+    onnx = _require("onnx")
+    tf2onnx = _require("tf2onnx")
+    function, specs, _ = served.function(served.ids_as_given)
+    try:
+        with _without_warnings("tf2onnx", "tensorflow"):
+            model, _ = tf2onnx.convert.from_function(
+                tf.function(function, input_signature=[specs]),
+                input_signature=[specs],
+                opset=_OPSET,
+                custom_op_handlers={name: (make, []) for name, make in _MADE.items()},
+            )
+    except Exception as error:  # The converter has many for what it can't take.
+        raise LackingError(str(error)) from error
+    lacking = {n.op_type for n in model.graph.node if not onnx.defs.has(n.op_type, n.domain)}
+    if lacking:
+        raise LackingError(f"it has no operations {sorted(lacking)}")
+    for spec, (keys, ids) in served.vocabularies().items():
+        _prepend_lookup(onnx, model.graph, spec, keys, ids)
+    for each in (*model.graph.input, *model.graph.output):
+        each.type.tensor_type.shape.dim[0].dim_param = "batch"
+    model.producer_name = "ecl_tf"
+    described = json.dumps(served.full_description(function, specs))
+    onnx.helper.set_model_props(model, {_DESCRIPTION: described})
+    return model.SerializeToString()
+
+
+@contextlib.contextmanager
+def _without_warnings(*names):
+    """Has loggers say nothing: what they warn of is looked at, or is of other tables."""
+    loggers = {logging.getLogger(name) for name in names}
+    levels = {logger: logger.level for logger in loggers}
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for logger, level in levels.items():
+            logger.setLevel(level)
+
+
+def place(path: pathlib.Path) -> pathlib.Path:
+    """The file to write; ValueError if it has another suffix, or is something else.
+
+    Args:
+        path: that was asked for.
+    """
+    return places.file(path, SUFFIX, lambda there: description(there) is not None)
+
+
+def write(served: Served, path: pathlib.Path) -> None:
+    """Writes a student and its description.
+
+    Args:
+        served: the student.
+        path: of the file.
+    """
+    path.write_bytes(convert(served))
+
+
+def description(path: pathlib.Path) -> dict[str, Any] | None:
+    """The description of the student in a file; None if it is not one of `write`.
+
+    Args:
+        path: of the file.
+    """
+    onnx = _require("onnx")
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # It has many for what is no such file.
+        return None
+    found = {each.key: each.value for each in model.metadata_props}.get(_DESCRIPTION)
+    return None if found is None else json.loads(found)
+
+
+class Runner:
+    """A file of `write`, as a function from named arrays to named arrays."""
+
+    on_host = True
+
+    def __init__(self, path: pathlib.Path, about: dict[str, Any]):
+        runtime = _require("onnxruntime")
+        self._session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        self._names = [each.name for each in self._session.get_outputs()]
+        self.input_specs = specs_of(about[INPUTS])
+        self.parameter_specs = specs_of(about[PARAMETERS])
+
+    def __call__(self, **arrays: np.ndarray) -> dict[str, np.ndarray]:
+        given = {name: _with_texts(array) for name, array in arrays.items()}
+        return dict(zip(self._names, self._session.run(None, given), strict=True))
+
+
+def _require(module):
+    return extras.require(module, module, "An ONNX file", "export")
+
+
+def _with_texts(array):
+    """Text as ONNX Runtime takes it, which is not in bytes."""
+    if array.dtype != object:
+        return array
+    return np.array([each.decode() for each in array.ravel()], object).reshape(array.shape)
+
+
+def _prepend_lookup(onnx, graph, name, keys, ids):
+    """Makes of an input of ids one of text."""
+    (given,) = [each for each in graph.input if each.name == name]
+    inner = f"{name}/ids"
+    for node in graph.node:
+        node.input[:] = [inner if each == name else each for each in node.input]
+    lookup = onnx.helper.make_node(
+        "LabelEncoder",
+        [name],
+        [inner],
+        domain=_LOOKUPS,
+        keys_strings=keys,
+        values_int64s=ids,
+        default_int64=0,
+    )
+    graph.node.insert(0, lookup)
+    given.type.tensor_type.elem_type = onnx.TensorProto.STRING
+
+
+# Operations of TensorFlow that tf2onnx lacks, made of those that ONNX has.
+
+
+def _expm1(graph, name, x, **result):
+    # exp(x) - 1 = tanh(x / 2) (exp(x) + 1) is exact for small x, too.
+    half, one = _constant(graph, name, 0.5), _constant(graph, name, 1.0)
+    tanh = _node(graph, "Tanh", _node(graph, "Mul", x, half))
+    _node(graph, "Mul", tanh, _node(graph, "Add", _node(graph, "Exp", x), one), **result)
+
+
+def _erfc(graph, name, x, **result):
+    _node(graph, "Sub", _constant(graph, name, 1.0), _node(graph, "Erf", x), **result)
+
+
+def _broadcast_shapes(graph, name, first, second, **result):
+    # Of an array of the one shape that is expanded to the other.
+    int64 = {"to": _require("onnx").TensorProto.INT64}
+    first, second = (_node(graph, "Cast", each, attr=int64) for each in (first, second))
+    both = _node(graph, "Expand", _node(graph, "ConstantOfShape", first), second)
+    dtype = {"to": result["dtypes"][0]}
+    _node(graph, "Cast", _node(graph, "Shape", both), attr=dtype, **result)
+
+
+def _node(graph, kind, *inputs, **arguments):
+    return graph.make_node(kind, list(inputs), **arguments).output[0]
+
+
+def _constant(graph, name, value):
+    return graph.make_const(f"{name}/{value}", np.float32(value)).output[0]
+
+
+def _replacing(make):
+    """As tf2onnx calls what replaces a node."""
+
+    def replace(graph, node, name, _):
+        inputs, (output,) = list(node.input), node.output
+        result = {"shapes": [graph.get_shape(output)], "dtypes": [graph.get_dtype(output)]}
+        graph.remove_node(name)
+        make(graph, name, *inputs, name=name, outputs=[output], **result)
+
+    return replace
+
+
+_MADE = {
+    "BroadcastArgs": _replacing(_broadcast_shapes),
+    "Erfc": _replacing(_erfc),
+    "Expm1": _replacing(_expm1),
+}

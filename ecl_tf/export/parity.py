@@ -1,0 +1,154 @@
+"""Compares a student's file with the student."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ecl_tf._internal import probing
+from ecl_tf.data.columns import Category, Columns
+from ecl_tf.export import running
+from ecl_tf.export.served import Served
+
+_ROWS = 8
+_TOLERANCE = 1e-5
+_OF_ROUNDING = 8.0  # Half precision rounds in every layer.
+
+
+def require(
+    served: Served, runner: Any, expected: Mapping[str, Any], examples: Any, name: str
+) -> None:
+    """Raises ValueError if a file answers otherwise than its student.
+
+    Args:
+        served: the student.
+        runner: the file's, of its format.
+        expected: the `ranges.Expected` of the inputs that are known, by name.
+        examples: a batch of inputs, or None to make one up.
+        name: of the format, for the message.
+    """
+    batch = _batch(served, expected, examples)
+    answered = None if batch is None else _answers(served, batch)
+    if answered is None:
+        warnings.warn(
+            f"The {name} was not compared with the student {served.student.name!r}, which has no "
+            "answers to made-up inputs, or other ones each time. Give "
+            "export(..., examples=x) a batch of inputs.",
+            stacklevel=4,
+        )
+        return
+    tolerance = _tolerance(served.student)
+    for count in {1, len(next(iter(answered.values())))}:
+        tensors = {key: value[:count] for key, value in _served(served, batch).items()}
+        try:
+            found = running.run(runner, tensors)
+        except Exception as error:  # Every runtime has exceptions of its own.
+            raise ValueError(f"The {name} can't be run with {count} rows: {error}") from error
+        for key, value in answered.items():
+            off = _difference(np.asarray(found[key]), value[:count])
+            if not off <= tolerance:
+                raise ValueError(
+                    f"The {name} would answer otherwise than the student "
+                    f"{served.student.name!r}: its {key!r} is off by {off:.2g} of the largest "
+                    f"value with {count} rows, and {tolerance:.2g} is allowed. Nothing was "
+                    'written. Give format="saved_model", and report the layers of the student.'
+                )
+
+
+def _batch(served, expected, examples):
+    """Inputs of the student, or cells of its columns; None if none can be made."""
+    if served.columns is not None:
+        columns = served.columns
+        return _cells(columns) if examples is None else columns.decode(examples)
+    if examples is not None:
+        casted = keras.tree.map_structure(_cast, served.inputs, examples)
+        return casted
+    highest = probing.highest_whole_number(served.student)
+    random = np.random.default_rng(0)
+    try:
+        return keras.tree.map_structure(
+            lambda spec: _made_up(spec, expected.get(spec.name), highest, random), served.inputs
+        )
+    except TypeError:
+        return None
+
+
+def _cast(spec, values):
+    return tf.cast(tf.convert_to_tensor(values), spec.dtype)
+
+
+def _made_up(spec, expected, highest, random):
+    """Rows of an input, within its range or about its mean where these are known."""
+    shape = [_ROWS, *(probing.UNKNOWN_SIZE if n is None else n for n in spec.shape[1:])]
+    if not spec.dtype.is_floating or (highest is not None and expected is None):
+        return probing.rows(tf.TensorSpec(shape, spec.dtype), highest, random)
+    if expected is None:
+        return tf.cast(random.normal(size=shape), spec.dtype)
+    of_unit = random.uniform(-2.0, 2.0, shape)
+    return tf.cast(expected.mean + expected.spread * of_unit, spec.dtype)
+
+
+def _cells(columns: Columns):
+    """Cells of a table, a missing number and an unknown category among them."""
+    random, found = np.random.default_rng(0), {}
+    for spec in columns.specs:
+        if isinstance(spec, Category):
+            texts = [*spec.values[: _ROWS - 1], "an unknown one"]
+            found[spec.name] = np.array(np.resize(texts, _ROWS), object)
+        else:
+            values = spec.mean * random.uniform(0.5, 1.5, _ROWS)
+            values[0] = np.nan
+            found[spec.name] = values.astype("float32")
+    return found
+
+
+def _answers(served, batch):
+    """The student's own answers; None if it has none, or other ones each time."""
+
+    def ask():
+        rows = batch if served.columns is None else served.columns.encode_cells(batch)
+        return {key: np.asarray(value) for key, value in served.answers(rows).items()}
+
+    try:
+        first, second = ask(), ask()
+    except Exception:  # A user's layers may want anything of their inputs.
+        return None
+    same = all(np.array_equal(first[key], second[key], equal_nan=True) for key in first)
+    return first if same else None
+
+
+def _served(served, batch):
+    """The batch by the names in the file."""
+    if served.columns is not None:
+        names = served.columns.served
+        return {names[key]: tf.convert_to_tensor(cells) for key, cells in batch.items()}
+    specs, leaves = keras.tree.flatten(served.inputs), keras.tree.flatten(batch)
+    return {spec.name: leaf for spec, leaf in zip(specs, leaves, strict=True)}
+
+
+def _tolerance(student):
+    """What rounding may make of the answers, as a share of the largest."""
+    types = {layer.compute_dtype for layer in student._flatten_layers()}
+    low = [tf.as_dtype(each) for each in types if each in ("float16", "bfloat16")]
+    return max([_TOLERANCE, *(_OF_ROUNDING * float(np.finfo(d.as_numpy_dtype).eps) for d in low)])
+
+
+def _difference(found, expected):
+    """The largest difference, in units of the largest value, or of 1 if that is larger."""
+    if found.shape != expected.shape:
+        return np.inf
+    if expected.dtype == bool:  # A value at the edge of a set may be in it or not.
+        return float((found != expected).sum() > 1)
+    found, expected = (each.astype("float64") for each in (found, expected))
+    same = (found == expected) | (np.isnan(found) & np.isnan(expected))
+    if not expected.size or same.all():
+        return 0.0
+    with np.errstate(invalid="ignore"):
+        off = np.where(same, 0.0, np.abs(found - expected)).max()
+    largest = np.abs(expected[np.isfinite(expected)]).max(initial=1.0)
+    is_whole = (expected == np.rint(expected)).all() and (found == np.rint(found)).all()
+    # What is rounded to whole numbers may be rounded to the next.
+    return max(off - 1.0, 0.0) / largest if is_whole else off / largest

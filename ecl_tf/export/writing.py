@@ -1,0 +1,199 @@
+"""Writes a student, once its file answers as the student does."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from ecl_tf import outputs
+from ecl_tf._internal import extras, files, finite, legacy, probabilities, ranges, symbolic
+from ecl_tf.data.columns import Columns
+from ecl_tf.export import litert, onnx_files, parity, saved_model
+from ecl_tf.export.served import LackingError, Served, signature
+from ecl_tf.prediction_sets import PredictionSets
+
+FORMATS: dict[str, Any] = {"saved_model": saved_model, "litert": litert, "onnx": onnx_files}
+_OTHER_NAMES = {"tf_saved_model": "saved_model"}  # Keras's.
+
+
+def export_student(
+    student: keras.Model,
+    output: outputs.Output,
+    path: str | os.PathLike,
+    inputs: Any = None,
+    columns: Columns | None = None,
+    class_names: Sequence[str] | None = None,
+    conformal: PredictionSets | None = None,
+    *,
+    format: str = "saved_model",
+    target_units: Any = None,
+    examples: Any = None,
+) -> None:
+    """Writes a student as a SavedModel, a LiteRT file or an ONNX file, for those who serve it.
+
+    In every format it takes the student's inputs by name, at any batch size, and returns the named
+    parameters of its distribution: `probabilities`; or `mean` and `stddev`. A joint output's have
+    the output's name and an underscore before them. With `conformal` it also returns `lower` and
+    `upper`, or `prediction_set`. Of a SavedModel or LiteRT file that is the signature
+    `serving_default`.
+
+    An input has the name that was given to its `keras.Input`, or its key in a dict of inputs.
+    One without a name is `inputs`, and in a list of several `inputs_0`, `inputs_1`, and so on. So
+    the same student has the same names whenever it is made, loaded or exported.
+
+    With `columns` it takes those of a table as they are, each (batch,) by its name: numbers and
+    dates, in days since 1970-01-01, as float32, with NaN for a missing one; categories as text.
+    Where a name has other characters than letters, digits, dots and underscores these are
+    underscores. `load_student` takes the table's own names, and a `pandas.DataFrame`.
+
+    Before a file takes its place it is loaded, and its answers are compared with the student's, at
+    two batch sizes: they may differ by 1e-5 of the largest value of a parameter, or of 1 if that
+    is larger. Layers that compute in half precision may differ by eight times its rounding error.
+
+    An earlier export at the same place is replaced once the new one is complete. A directory of
+    other files is left as it is: a SavedModel is written to `student` in there, and a warning says
+    so, because a long training should not be lost at its last line.
+
+    Args:
+        student: a Keras model giving raw outputs.
+        output: its `ecl_tf.outputs.Output`, typically a distiller's `output_kind`.
+        path: the directory to write; of LiteRT a file called *.tflite, of ONNX one called *.onnx.
+        inputs: specs of a batch of inputs, for a student without symbolic inputs; None, the
+            default, for others.
+        columns: the `ecl_tf.data.Columns` of the table that it learned on, which encode its rows:
+            `Splits.columns`. None, the default, for a student of other inputs.
+        class_names: what the classes are called, in their order, for those who load the student:
+            `Splits.class_names`. None, the default, if that is not known.
+        conformal: what `ecl_tf.conformal` measured of this student; None, the default, for no
+            prediction sets.
+        format: "saved_model", the default, "litert" or "onnx". The latter two need
+            `pip install "ecl_tf[export]"`.
+        target_units: what the numbers are measured in, for those who load the student, such as
+            "EUR"; of several targets a list of texts, of named outputs a dict. None, the default,
+            if that is not known.
+        examples: a batch of inputs, as the student takes them (of `columns` encoded rows), on which
+            the file is compared with the student. None, the default, makes eight rows up, in the
+            inputs' range where that is known; where these can't be answered, a warning says that
+            nothing was compared.
+
+    Raises:
+        ImportError: if the format needs a package that is not installed.
+        ValueError: if the format is not one of these; the shapes of the student's inputs are not
+            known, two inputs would have the same name, the student answers with probabilities, a
+            weight is NaN or infinite; the format lacks an operation of the student, or what was
+            written would answer otherwise than the student; or if `path` is a file of somebody
+            else, or a directory with an earlier export and other files as well.
+
+    Example:
+    >>> import tempfile
+    >>> import ecl_tf
+    >>> student = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    >>> directory = tempfile.mkdtemp()
+    >>> ecl_tf.export_student(student, outputs.Categorical(), directory)
+    >>> exported = ecl_tf.load_student(directory)
+    >>> exported.input_names
+    ['inputs']
+    >>> exported([[0.0] * 4] * 5).batch_shape
+    TensorShape([5])
+    """
+    about = {"columns": columns, "class_names": class_names, "conformal": conformal}
+    how = {"format": format, "target_units": target_units, "examples": examples}
+    write(student, output, path, inputs, **about, **how)
+
+
+def write(
+    student,
+    output,
+    path,
+    inputs=None,
+    others=None,
+    columns=None,
+    class_names=None,
+    conformal=None,
+    format="saved_model",
+    target_units=None,
+    examples=None,
+):
+    """`export_student`, with the ranges of inputs that are known of the training.
+
+    Args:
+        student: as there.
+        output: as there.
+        path: as there.
+        inputs: as there.
+        others: the Keras models that got the same inputs in the training; None, the default, if
+            that is not known.
+        columns: as there; None by default.
+        class_names: as there; None by default.
+        conformal: as there; None by default.
+        format: as there; "saved_model" by default.
+        target_units: as there; None by default.
+        examples: as there; None by default.
+    """
+    name = _OTHER_NAMES.get(format, format)
+    if name not in FORMATS:
+        raise ValueError(
+            f"A student is exported as one of {sorted(FORMATS)}, a SavedModel if nothing is said; "
+            f"got format={format!r}."
+        )
+    kind = FORMATS[name]
+    for module, package in kind.PACKAGES.items():
+        extras.require(module, package, f"An export to {kind.NAME}", "export")
+    legacy.refuse(student, "student")
+    known = symbolic.inputs_of(student)
+    inputs = inputs if known is None else known
+    if inputs is None:
+        raise ValueError(
+            f"The inputs of student {student.name!r} are not known. Fit the distiller first, "
+            "or build the student as a functional or sequential model."
+        )
+    if conformal is not None and conformal.output != output:
+        raise ValueError(
+            f"The prediction sets were measured for {conformal.output!r}, and the student's output "
+            f"is {output!r}. Measure them again: ecl_tf.conformal(student, x, y, output=...)."
+        )
+    finite.require_weights(student, "student")
+    probabilities.require_logits(output, student, "student", inputs if known is None else None)
+    if columns is not None:
+        _require_encoded(inputs, columns, student)
+    specs = signature(inputs, student)
+    expected = _expected(student, others, specs)
+    place = kind.place(files.at_home(path).resolve())
+    described = {name: ranges.described(each) for name, each in expected.items()}
+    described = {name: each for name, each in described.items() if each is not None}
+    about = columns, class_names, target_units, conformal
+    served = Served(student, output, specs, described, *about)
+    with kind.whole(place) as temporary:
+        try:
+            kind.write(served, temporary)
+        except LackingError as error:
+            raise ValueError(
+                f"{kind.NAME} can't hold the student {student.name!r}: {error}. Nothing was "
+                'written. Give format="saved_model", or take the layer that needs them out of the '
+                "student and in front of it."
+            ) from error
+        runner = kind.Runner(temporary, kind.description(temporary))
+        parity.require(served, runner, expected, examples, kind.NAME)
+
+
+def _require_encoded(inputs, columns, student):
+    """Raises ValueError if a student is for other rows than columns are encoded to."""
+    shapes = keras.tree.map_structure(lambda tensor: tuple(tensor.shape[1:]), inputs)
+    if shapes != columns.shape:
+        raise ValueError(
+            f"The student {student.name!r} takes inputs of shape {shapes}, and the columns are "
+            f"encoded as {columns.shape}. Give those of the table that it was trained on."
+        )
+
+
+def _expected(student, others, specs):
+    """What is expected of the inputs in training, as far as that is known, by name."""
+    if symbolic.inputs_of(student) is None:
+        return {}
+    if others is None:  # It was trained somewhere.
+        found = ranges.expected_by(student)
+    else:
+        found = ranges.expected_in_training(student, others)
+    names = {path: spec.name for path, spec in keras.tree.flatten_with_path(specs)}
+    return {names[path]: each for path, each in found.items()}
