@@ -19,6 +19,7 @@ from ecl_tf import (
 from ecl_tf._internal import (
     batches,
     directions,
+    fake_quantization,
     features,
     finite,
     guarded,
@@ -37,6 +38,7 @@ from ecl_tf._internal.row_means import RowMeans
 from ecl_tf._label_metrics import LabelMetrics
 from ecl_tf._loops import Loops
 from ecl_tf._settings import Settings
+from ecl_tf.export import quantizing
 
 
 class _Answer(NamedTuple):
@@ -105,6 +107,12 @@ class Distiller(Loops, Settings, keras.Model):
         seed: an integer, 0 by default. All of the sampler's randomness follows from it, the
             step and the row's number in the batch of all replicas.
         name: of the Keras model, "distiller" by default.
+        quantization: None, the default, or "int8", which trains the student at the precision at
+            which LiteRT serves it: its weights and activations are rounded as 8 bits would, and
+            gradients go straight through. All that the distiller answers, logs and minimises is
+            then of the rounded student; `student` keeps its weights in float32, and shares them.
+            The student has to be functional or sequential, in float32. See
+            `ecl_tf.quantization`.
 
     Raises:
         ValueError: if the networks don't fit each other or the output, a weight of one is NaN or
@@ -140,6 +148,7 @@ class Distiller(Loops, Settings, keras.Model):
         feature_losses: Sequence[keras.distillation.FeatureDistillation] | None = None,
         seed: int = 0,
         name: str = "distiller",
+        quantization: str | None = None,
     ):
         """Takes the arguments that the class describes."""
         legacy.refuse(student, "student")
@@ -160,7 +169,13 @@ class Distiller(Loops, Settings, keras.Model):
         self.feature_losses = list(feature_losses or [])
         self.seed = require.integer("seed", seed)
         _checks.settings.numbers(self.temperature, self.label_weight, self.output_kind)
-        self._features = features.FeatureLosses(self.feature_losses, self.teacher, student)
+        self.quantization = _checks.settings.quantization(quantization)
+        self.quantized = quantization and fake_quantization.FakeQuantized(student)
+        if self.quantized:
+            self.ranges = self.quantized.ranges  # Their weights are saved, not trained.
+        self._features = features.FeatureLosses(
+            self.feature_losses, self.teacher, self.quantized or student
+        )
         _checks.networks.require_fit(self._networks())
         finite.require_weights(student, "student")
         labelled = self.sampler, self.label_weight, self.label_rows
@@ -287,6 +302,8 @@ class Distiller(Loops, Settings, keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Returns the student's raw output."""
+        if self.quantized:
+            return self.quantized(inputs, training=bool(training))
         return self.student(own_inputs.of(self.student, inputs), training=training)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -297,7 +314,8 @@ class Distiller(Loops, Settings, keras.Model):
         is_recorded = isinstance(x, samplers.Samples)
         candidates = self.sampler.candidates if is_recorded else 1
         first_row, row_count = replicas.row_numbers(samplers.row_count(x) // candidates)
-        before = guarded.read([self.step, *self.student.non_trainable_variables])
+        ranges = self.quantized.variables if self.quantized else []
+        before = guarded.read([self.step, *ranges, *self.student.non_trainable_variables])
 
         # 1. Sample inputs beyond the training set.
         draw = self.sampler.keep if is_recorded else self.sampler
@@ -567,6 +585,7 @@ class Distiller(Loops, Settings, keras.Model):
             "label_weight": self.label_weight,
             # What is not said is left out, as by versions that did not know of it.
             **({} if self.label_rows == "appended" else {"label_rows": self.label_rows}),
+            **({"quantization": self.quantization} if self.quantization else {}),
             "seed": self.seed,
             "teacher_output": identity.config_of(self.teacher.output_kind),
             "teacher": self.teacher.fingerprint(),
@@ -584,6 +603,8 @@ class Distiller(Loops, Settings, keras.Model):
             "divergence": divergences.name_of(self.divergence) or self.divergence,
             "feature_losses": list(self.feature_losses),
         }
+        if self.quantization:
+            own["quantization"] = self.quantization
         networks = [*self._members(), self.student]
         places = shared_layers.find(networks)
         shared_layers.require_apart(self.generators, networks)

@@ -17,8 +17,7 @@ def gain_and_shift(layer):
         layer: a `keras.layers.BatchNormalization`.
     """
     mean, variance = (
-        values_of(value).astype("float64")
-        for value in (layer.moving_mean, layer.moving_variance)
+        values_of(value).astype("float64") for value in (layer.moving_mean, layer.moving_variance)
     )
     gain = 1.0 / (variance + layer.epsilon) ** 0.5
     if layer.scale:

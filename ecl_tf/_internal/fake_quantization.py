@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from ecl_tf._internal import batch_normalisation, own_inputs, replicas, symbolic
 
-# An earlier range's weight against that of the batch. Their spread is known after 100 steps.
+# An earlier range's weight against that of the batch: outliers are forgotten in 100 steps.
 _MOMENTUM = 0.99
 _NARROWEST = 1e-12  # Largest weight of a channel: one of zeros has a scale, too.
 _WEIGHTED = (
@@ -62,8 +62,8 @@ _MEAN = {"GlobalAveragePooling1D", "GlobalAveragePooling2D"}
 class Range(keras.layers.Layer):
     """The range of an activation, observed in training.
 
-    It holds 0. It begins as that of the first batch, and follows those of later batches by a moving
-    average. Before it has seen one, or only zeros, it is [0, 0].
+    It holds 0, and the latest batch, so that training cuts nothing off: it grows to a batch's range
+    at once, and shrinks toward it by a moving average. Before it has seen a batch it is [0, 0].
     """
 
     def __init__(self, **kwargs):
@@ -82,18 +82,15 @@ class Range(keras.layers.Layer):
 
         Args:
             x: the activation.
-            widest: whether it grows to the batch's, in place of an average; False by default.
+            widest: whether it never shrinks; False by default.
         """
         x, old = tf.stop_gradient(x), tf.convert_to_tensor(self.bounds)
         spread = tf.stack([-tf.reduce_min(x), tf.reduce_max(x)])
         spread = replicas.maximum(tf.maximum(spread, 0.0))
-        seen = spread * [-1.0, 1.0]
-        if widest:
-            new = tf.stack([tf.minimum(old[0], seen[0]), tf.maximum(old[1], seen[1])])
-        else:
-            followed = _MOMENTUM * old + (1.0 - _MOMENTUM) * seen
-            new = tf.where(old[0] < old[1], followed, seen)
-        self.bounds.assign(new)
+        before = old * [-1.0, 1.0]
+        if not widest:
+            before = _MOMENTUM * before + (1.0 - _MOMENTUM) * spread
+        self.bounds.assign(tf.maximum(before, spread) * [-1.0, 1.0])
 
 
 def rounded(x, low, high):
@@ -147,6 +144,7 @@ class FakeQuantized:
     """A network with 8-bit weights and activations, which shares the network's weights.
 
     Attributes:
+        model: the network.
         ranges: a list of the `Range` of every activation, layers that hold one weight each.
         floating: the names of those layers that stay in floating point.
 
@@ -171,7 +169,7 @@ class FakeQuantized:
                     f"of {model.name!r} computes in {layer.compute_dtype}. Build the student "
                     "without a policy of mixed precision."
                 )
-        self._model, self._count = model, 0
+        self.model, self._count = model, 0
         self._steps, self.ranges = [], []
         self._input_numbers = [self._number() for _ in keras.tree.flatten(model.inputs)]
         self._output_numbers = self._read(model, self._input_numbers, {})
@@ -220,7 +218,7 @@ class FakeQuantized:
                     kind = _kind(node)
                     self._steps.append(_Step(kind, node, given, made))
                 names |= {id(t): number for t, number in zip(node.outputs, made, strict=True)}
-        if model is self._model:
+        if model is self.model:
             self._names = names
         return [names[id(tensor)] for tensor in keras.tree.flatten(graph.outputs)]
 
@@ -303,49 +301,89 @@ class FakeQuantized:
 
     # Running it.
 
-    def __call__(self, inputs, training=False, observe=None, layers=()):
+    def __call__(self, inputs, training=False):
         """The raw output.
 
         Args:
             inputs: a batch of the network's inputs.
             training: whether layers are in training mode, and ranges follow the batch; False by
                 default.
-            observe: "widest", so that ranges grow to hold the batch and nothing is rounded; None
-                by default.
-            layers: names of the network's layers; none by default. With some the result is
-                (raw output, {name: output of this layer}).
         """
-        values = self._run(inputs, training, observe, frozen=False)
-        raw = self._output(values)
-        if not layers:
-            return raw
-        numbers = {
-            name: keras.tree.map_structure(
-                lambda tensor: values[self._names[id(tensor)]], self._model.get_layer(name).output
-            )
-            for name in layers
-        }
-        return raw, numbers
+        return self._output(self._run(inputs, training))
+
+    def runner(self, layer_names):
+        """A function (inputs, training) -> (raw output, {layer name: features}).
+
+        Args:
+            layer_names: of the network's layers; None for its raw output.
+        """
+
+        def run(inputs, training):
+            values = self._run(inputs, training)
+            raw = self._output(values)
+            found = {None: raw}
+            for name in {*layer_names} - {None}:
+                found[name] = keras.tree.map_structure(
+                    lambda tensor: values[self._names[id(tensor)]],
+                    self.model.get_layer(name).output,
+                )
+            return raw, found
+
+        return run
+
+    def measure(self, inputs):
+        """Widens all ranges to those that a batch has in floating point, as if after training.
+
+        Args:
+            inputs: a batch of the network's inputs.
+        """
+        self._run(inputs, measures=True)
+
+    @property
+    def variables(self):
+        """The Keras variables that hold the ranges."""
+        return [its_range.bounds for its_range in self.ranges]
 
     def frozen(self, inputs):
         """The raw output, in operations that LiteRT's converter makes integers of.
 
         Weights and ranges are constants of the graph.
         """
-        raw = self._output(self._run(inputs, False, None, frozen=True))
+        raw = self._output(self._run(inputs, frozen=True))
         # The converter would compute a softmax in 8 bits. No number but 0 is changed.
         return keras.tree.map_structure(lambda x: x + np.finfo("float32").tiny, raw)
 
+    def steps(self, raw):
+        """The distance of neighbouring numbers of each raw output, a nesting of numbers.
+
+        Args:
+            raw: the raw output; where it is in floating point its own range is taken.
+        """
+        found = []
+        for number, values in zip(self._output_numbers, keras.tree.flatten(raw), strict=True):
+            if number in self._known:
+                low, high = self._limits(self._known[number])
+            else:
+                low, high = float(tf.reduce_min(values)), float(tf.reduce_max(values))
+            found.append((high - low) / 255.0)
+        return keras.tree.pack_sequence_as(raw, found)
+
+    def _limits(self, its_range):
+        """The ends of a range, with those that are one with it, as numbers."""
+        united = self._united[id(its_range)]
+        bounds = [batch_normalisation.values_of(each.bounds) for each in united]
+        return float(np.min(bounds)), float(np.max(bounds))
+
     def _output(self, values):
-        structure = symbolic.output_of(self._model)
+        structure = symbolic.output_of(self.model)
         return keras.tree.pack_sequence_as(structure, [values[n] for n in self._output_numbers])
 
-    def _run(self, inputs, training, observe, frozen):
-        inputs = keras.tree.flatten(own_inputs.of(self._model, inputs))
+    def _run(self, inputs, training=False, measures=False, frozen=False):
+        inputs = keras.tree.flatten(own_inputs.of(self.model, inputs))
         values = {
             number: tf.cast(value, symbolic_input.dtype)
             for number, value, symbolic_input in zip(
-                self._input_numbers, inputs, self._model.inputs, strict=True
+                self._input_numbers, inputs, self.model.inputs, strict=True
             )
         }
         views = {}
@@ -353,14 +391,13 @@ class FakeQuantized:
         def limited(x, its_range, follows=True):
             united = self._united[id(its_range)]
             if frozen:
-                bounds = [batch_normalisation.values_of(each.bounds) for each in united]
-                low, high = (float(each) for each in (np.min(bounds), np.max(bounds)))
+                low, high = self._limits(its_range)
                 if not low < high:
                     return x
                 return tf.quantization.fake_quant_with_min_max_vars(x, low, high)
-            if follows and (training or observe):
-                its_range.observe(x, widest=bool(observe))
-            if observe:
+            if follows and (training or measures):
+                its_range.observe(x, widest=measures)
+            if measures:
                 return x
             bounds = tf.stack([tf.convert_to_tensor(each.bounds) for each in united])
             result = rounded(x, tf.reduce_min(bounds[:, 0]), tf.reduce_max(bounds[:, 1]))

@@ -18,9 +18,11 @@ class FeatureLosses:
     """
 
     def __init__(self, losses, teacher, student):
-        validate(losses, teacher, student)
+        network = getattr(student, "model", student)  # Of a `FakeQuantized`.
+        validate(losses, teacher, network)
         self._losses = [unreduced(loss) for loss in losses]
-        self.run_student = runner(student, [loss.student_layer_name for loss in losses])
+        names = [loss.student_layer_name for loss in losses]
+        self.run_student = runner(student, names) if network is student else student.runner(names)
         self.run_teacher: Any = None
         if losses:
             layers = [loss.teacher_layer_name for loss in losses]
