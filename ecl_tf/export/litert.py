@@ -18,8 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import extras
-from ecl_tf.export import places
-from ecl_tf.export.served import INPUTS, PARAMETERS, LackingError, Served, specs_of
+from ecl_tf.export import places, precision
+from ecl_tf.export.served import INPUTS, PARAMETERS, LackingError, Served, specs_of, traced
 
 NAME, SUFFIX = "LiteRT", ".tflite"
 _RUNTIME = "ai_edge_litert.interpreter", "ai-edge-litert"
@@ -30,7 +30,7 @@ OTHERS = "other LiteRT files run in ai_edge_litert"
 _SIGNATURE = "serving_default"
 _MAGIC = b"TFL3"
 # How the converter names the operations that the file would lack.
-_LACKING = re.compile(r"^(?:Flex|Custom) ops: (.*)$", re.MULTILINE)
+_LACKING = re.compile(r"'tf\.(\w+)' op ")
 
 whole = places.whole_file
 
@@ -55,7 +55,7 @@ def convert(
     archive = keras.export.ExportArchive()
     for each in tracked:
         archive.track(each)
-    archive.add_endpoint("serve", function, input_signature=[specs])
+    archive.add_endpoint("serve", traced(function, specs))
     with tempfile.TemporaryDirectory() as directory:
         archive.write_out(directory, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(directory, signature_keys=[_SIGNATURE])
@@ -64,7 +64,7 @@ def convert(
         try:
             return converter.convert()
         except Exception as error:  # The converter's own kind is not public.
-            lacking = sorted(set(", ".join(_LACKING.findall(str(error))).split(", ")) - {""})
+            lacking = sorted(set(_LACKING.findall(str(error))))
             words = f"it has no operations {lacking}" if lacking else str(error)
             raise LackingError(words) from error
 
@@ -86,8 +86,12 @@ def write(served: Served, path: pathlib.Path) -> None:
         path: of the file.
     """
     function, specs, tracked = served.function(served.ids_by_comparison)
-    described = json.dumps(served.full_description(function, specs), indent=2)
-    path.write_bytes(convert(function, specs, tracked))
+    with precision.single(served.student):
+        function = traced(function, specs)
+        answered = function.get_concrete_function().structured_outputs
+        content = convert(function, specs, tracked)
+    described = json.dumps(served.full_description(answered), indent=2)
+    path.write_bytes(content)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(_DESCRIPTION, described)
 

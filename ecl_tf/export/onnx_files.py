@@ -10,11 +10,10 @@ import pathlib
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from ecl_tf._internal import extras
-from ecl_tf.export import places
-from ecl_tf.export.served import INPUTS, PARAMETERS, LackingError, Served, specs_of
+from ecl_tf.export import places, precision
+from ecl_tf.export.served import INPUTS, PARAMETERS, LackingError, Served, specs_of, traced
 
 NAME, SUFFIX = "ONNX", ".onnx"
 PACKAGES = {name: name for name in ("onnx", "onnxruntime", "tf2onnx")}
@@ -41,10 +40,11 @@ def convert(served: Served) -> bytes:
     onnx = _require("onnx")
     tf2onnx = _require("tf2onnx")
     function, specs, _ = served.function(served.ids_as_given)
+    function = traced(function, specs)
     try:
         with _without_warnings("tf2onnx", "tensorflow"):
             model, _ = tf2onnx.convert.from_function(
-                tf.function(function, input_signature=[specs]),
+                function,
                 input_signature=[specs],
                 opset=_OPSET,
                 custom_op_handlers={name: (make, []) for name, make in _MADE.items()},
@@ -54,12 +54,14 @@ def convert(served: Served) -> bytes:
     lacking = {n.op_type for n in model.graph.node if not onnx.defs.has(n.op_type, n.domain)}
     if lacking:
         raise LackingError(f"it has no operations {sorted(lacking)}")
+    answers = function.get_concrete_function()
+    _keep_constants(onnx, model.graph, answers)
     for spec, (keys, ids) in served.vocabularies().items():
         _prepend_lookup(onnx, model.graph, spec, keys, ids)
     for each in (*model.graph.input, *model.graph.output):
         each.type.tensor_type.shape.dim[0].dim_param = "batch"
     model.producer_name = "ecl_tf"
-    described = json.dumps(served.full_description(function, specs))
+    described = json.dumps(served.full_description(answers.structured_outputs))
     onnx.helper.set_model_props(model, {_DESCRIPTION: described})
     return model.SerializeToString()
 
@@ -94,7 +96,9 @@ def write(served: Served, path: pathlib.Path) -> None:
         served: the student.
         path: of the file.
     """
-    path.write_bytes(convert(served))
+    with precision.single(served.student):
+        content = convert(served)
+    path.write_bytes(content)
 
 
 def description(path: pathlib.Path) -> dict[str, Any] | None:
@@ -140,6 +144,24 @@ def _with_texts(array):
     return np.array([each.decode() for each in array.ravel()], object).reshape(array.shape)
 
 
+def _keep_constants(onnx, graph, answers):
+    """Has the graph hold what a function took from outside, which tf2onnx makes inputs of it.
+
+    Such are the mean and the variance of a normalization.
+    """
+    count = len(answers.captured_inputs)
+    taken = {
+        symbol.name: value
+        for symbol, value in zip(
+            answers.inputs[len(answers.inputs) - count :], answers.captured_inputs, strict=True
+        )
+    }
+    for each in [each for each in graph.input if each.name in taken]:
+        graph.input.remove(each)
+        value = onnx.numpy_helper.from_array(taken[each.name].numpy(), each.name)
+        graph.initializer.append(value)
+
+
 def _prepend_lookup(onnx, graph, name, keys, ids):
     """Makes of an input of ids one of text."""
     (given,) = [each for each in graph.input if each.name == name]
@@ -162,19 +184,19 @@ def _prepend_lookup(onnx, graph, name, keys, ids):
 # Operations of TensorFlow that tf2onnx lacks, made of those that ONNX has.
 
 
-def _expm1(graph, name, x, **result):
+def _expm1(graph, result, x):
     # exp(x) - 1 = tanh(x / 2) (exp(x) + 1) is exact for small x, too.
-    half, one = _constant(graph, name, 0.5), _constant(graph, name, 1.0)
+    half, one = _constant(graph, 0.5), _constant(graph, 1.0)
     tanh = _node(graph, "Tanh", _node(graph, "Mul", x, half))
     _node(graph, "Mul", tanh, _node(graph, "Add", _node(graph, "Exp", x), one), **result)
 
 
-def _erfc(graph, name, x, **result):
-    _node(graph, "Sub", _constant(graph, name, 1.0), _node(graph, "Erf", x), **result)
+def _erfc(graph, result, x):
+    _node(graph, "Sub", _constant(graph, 1.0), _node(graph, "Erf", x), **result)
 
 
-def _broadcast_shapes(graph, name, first, second, **result):
-    # Of an array of the one shape that is expanded to the other.
+def _broadcast_shapes(graph, result, first, second):
+    # That of an array of the one shape, expanded to the other.
     int64 = {"to": _require("onnx").TensorProto.INT64}
     first, second = (_node(graph, "Cast", each, attr=int64) for each in (first, second))
     both = _node(graph, "Expand", _node(graph, "ConstantOfShape", first), second)
@@ -186,8 +208,9 @@ def _node(graph, kind, *inputs, **arguments):
     return graph.make_node(kind, list(inputs), **arguments).output[0]
 
 
-def _constant(graph, name, value):
-    return graph.make_const(f"{name}/{value}", np.float32(value)).output[0]
+def _constant(graph, value):
+    name = _require("tf2onnx").utils.make_name("constant")
+    return graph.make_const(name, np.float32(value)).output[0]
 
 
 def _replacing(make):
@@ -195,9 +218,10 @@ def _replacing(make):
 
     def replace(graph, node, name, _):
         inputs, (output,) = list(node.input), node.output
-        result = {"shapes": [graph.get_shape(output)], "dtypes": [graph.get_dtype(output)]}
+        result = {"name": name, "outputs": [output]}
+        result |= {"shapes": [graph.get_shape(output)], "dtypes": [graph.get_dtype(output)]}
         graph.remove_node(name)
-        make(graph, name, *inputs, name=name, outputs=[output], **result)
+        make(graph, result, *inputs)
 
     return replace
 

@@ -1,7 +1,7 @@
 """What an exported student is: a function of named inputs, and a description of its answers."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -119,20 +119,31 @@ class Served:
             about[CONFORMAL] = self._conformal.describe()
         return about
 
-    def full_description(self, function: Callable[..., Any], specs: Any) -> dict[str, Any]:
+    def full_description(self, answered: Mapping[str, Any]) -> dict[str, Any]:
         """The description with the specs of inputs and parameters, for files that have none.
 
         Args:
-            function: one that `function` returned.
-            specs: of its argument.
+            answered: the parameters of a traced function, by name.
         """
-        answered = tf.function(function, input_signature=[specs]).get_concrete_function()
         given = self.inputs if self.columns is None else self.columns.signature()
         return {
             **self.description(),
             INPUTS: {spec.name: _as_json(spec) for spec in keras.tree.flatten(given)},
-            PARAMETERS: {n: _as_json(s) for n, s in answered.structured_outputs.items()},
+            PARAMETERS: {name: _as_json(spec) for name, spec in answered.items()},
         }
+
+
+def traced(function: Callable[[Any], dict[str, tf.Tensor]], specs: Any) -> Any:
+    """Returns a function as a `tf.function` that was traced for specs; one that is, as it is.
+
+    Args:
+        function: to trace.
+        specs: of its argument.
+    """
+    if not isinstance(function, tf.types.experimental.GenericFunction):
+        function = tf.function(function, input_signature=[specs], autograph=False)
+        function.get_concrete_function()
+    return function
 
 
 def specs_of(described: dict[str, Any]) -> dict[str, tf.TensorSpec]:

@@ -1,5 +1,6 @@
 """Writes a student, once its file answers as the student does."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ import keras
 from ecl_tf import outputs
 from ecl_tf._internal import extras, files, finite, legacy, probabilities, ranges, symbolic
 from ecl_tf.data.columns import Columns
-from ecl_tf.export import litert, onnx_files, parity, saved_model
+from ecl_tf.export import litert, onnx_files, parity, running, saved_model
 from ecl_tf.export.served import LackingError, Served, signature
 from ecl_tf.prediction_sets import PredictionSets
 
@@ -49,7 +50,8 @@ def export_student(
 
     Before a file takes its place it is loaded, and its answers are compared with the student's, at
     two batch sizes: they may differ by 1e-5 of the largest value of a parameter, or of 1 if that
-    is larger. Layers that compute in half precision may differ by eight times its rounding error.
+    is larger. Layers of half precision compute in float32 in LiteRT and ONNX, and may differ by
+    eight times their rounding error.
 
     An earlier export at the same place is replaced once the new one is complete. A directory of
     other files is left as it is: a SavedModel is written to `student` in there, and a warning says
@@ -173,8 +175,26 @@ def write(
                 'written. Give format="saved_model", or take the layer that needs them out of the '
                 "student and in front of it."
             ) from error
-        runner = kind.Runner(temporary, kind.description(temporary))
-        parity.require(served, runner, expected, examples, kind.NAME)
+        with _blaming(kind.NAME):
+            runner = kind.Runner(temporary, kind.description(temporary))
+
+        def ask(tensors):
+            with _blaming(kind.NAME):
+                return running.run(runner, tensors)
+
+        parity.require(served, ask, expected, examples, kind.NAME)
+
+
+@contextlib.contextmanager
+def _blaming(name):
+    """Says of any error that the file can't be run."""
+    try:
+        yield
+    except Exception as error:  # Every runtime has exceptions of its own.
+        raise ValueError(
+            f"The {name} of the student can't be run: {error} Nothing was written. Give "
+            'format="saved_model", and report the layers of the student.'
+        ) from error
 
 
 def _require_encoded(inputs, columns, student):
