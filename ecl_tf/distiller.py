@@ -40,6 +40,9 @@ from ecl_tf._loops import Loops
 from ecl_tf._settings import Settings
 from ecl_tf.export import quantizing
 
+# Rows at once, and samples of each, from which ranges of activations are measured.
+_MEASURED, _DRAWS = 256, 4
+
 
 class _Answer(NamedTuple):
     """What a network says of a batch.
@@ -560,16 +563,40 @@ class Distiller(Loops, Settings, keras.Model):
             filepath: the directory to write; of LiteRT a file called *.tflite, of ONNX one called
                 *.onnx.
             format: "saved_model", the default, "litert" or "onnx".
-            **kwargs: `columns`, `class_names`, `conformal`, `target_units` and `examples`, as
-                there.
+            **kwargs: `columns`, `class_names`, `conformal`, `target_units`, `examples` and
+                `quantization`, as there. Of a distiller with `quantization="int8"` a LiteRT file
+                has the ranges that it learned, and needs no `examples`; other formats hold its
+                student in float32. Of another one `quantization="int8"` takes the ranges of
+                `examples` and of what the sampler makes of them.
         """
-        known = ["columns", "class_names", "conformal", "target_units", "examples"]
+        known = ["columns", "class_names", "conformal", "target_units", "examples", "quantization"]
         if unknown := sorted(set(kwargs) - set(known)):
             raise ValueError(f"Distiller.export takes {known} besides format; got {unknown}.")
         # Of a store's samples it is not known which networks were asked.
         others = getattr(self.teacher, "members", []) if self.teacher.answers_new_inputs else None
+        if format == "litert":
+            quantization = kwargs.pop("quantization", self.quantization)
+            kwargs["quantization"] = self._quantized_for(quantization, kwargs.get("examples"))
         own = self.student, self.output_kind, filepath, self._input_specs, others
         export.write(*own, format=format, **kwargs)
+
+    def _quantized_for(self, quantization, examples):
+        if quantization == "int8" and self.quantized:
+            quantizing.require_ranges(self.quantized)
+            return self.quantized
+        return quantizing.prepared(self.student, quantization, self._representative(examples))
+
+    def _representative(self, examples):
+        """Batches of inputs as they are, and as the sampler changes them."""
+        if examples is None:
+            return
+        examples = keras.tree.map_structure(tf.convert_to_tensor, examples)
+        for start in range(0, int(samplers.row_count(examples)), _MEASURED):
+            batch = positions.rows(examples, slice(start, start + _MEASURED))
+            yield batch
+            for draw in range(_DRAWS):
+                seed = random.fold_in(random.fold_in(self.seed, draw), start)
+                yield self.sampler(batch, seed, self._networks()).inputs
 
     def describe_method(self) -> dict[str, Any]:
         """What tells this training from another one of networks of the same shapes.

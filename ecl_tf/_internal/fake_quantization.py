@@ -1,8 +1,8 @@
 """A network as it answers in 8-bit integers, computed in floating point and trained as such.
 
 The scheme is LiteRT's: weights are whole numbers from -127 to 127 times a scale of their output
-channel, activations are 256 numbers of one distance, of which one is 0. Biases have 32 bits, so they
-are left as they are. Batch normalisation after a convolution is a factor and an offset of each
+channel, activations are 256 numbers of one distance, of which one is 0. Biases have 32 bits, so
+they are left as they are. Batch normalisation after a convolution is a factor and an offset of each
 channel: the channel's scale takes the factor, and no number is rounded twice.
 """
 
@@ -294,9 +294,9 @@ class FakeQuantized:
         return its_range
 
     def _unite(self, ranges):
-        """Makes all of the ranges one, as LiteRT needs them to join numbers; returns one of them."""
+        """Makes the ranges one, as LiteRT needs them to join numbers; returns one of them."""
         united = {id(one): one for each in ranges for one in self._united[id(each)]}
-        self._united |= dict.fromkeys(united, list(united.values()))
+        self._united |= {key: list(united.values()) for key in united}
         return ranges[0]
 
     # Running it.
