@@ -114,8 +114,9 @@ class Distiller(Loops, Settings, keras.Model):
             which LiteRT serves it: its weights and activations are rounded as 8 bits would, and
             gradients go straight through. All that the distiller answers, logs and minimises is
             then of the rounded student; `student` keeps its weights in float32, and shares them.
-            The student has to be functional or sequential, in float32. See
-            `ecl_tf.quantization`.
+            A sampler that chooses by what the student answers asks it in float32. The student has
+            to be functional or sequential, in float32; a warning names the layers that stay in
+            floating point.
 
     Raises:
         ValueError: if the networks don't fit each other or the output, a weight of one is NaN or
@@ -176,9 +177,8 @@ class Distiller(Loops, Settings, keras.Model):
         self.quantized = quantization and fake_quantization.FakeQuantized(student)
         if self.quantized:
             self.ranges = self.quantized.ranges  # Their weights are saved, not trained.
-        self._features = features.FeatureLosses(
-            self.feature_losses, self.teacher, self.quantized or student
-        )
+        networks = self.teacher, student, self.quantized
+        self._features = features.FeatureLosses(self.feature_losses, *networks)
         _checks.networks.require_fit(self._networks())
         finite.require_weights(student, "student")
         labelled = self.sampler, self.label_weight, self.label_rows

@@ -7,6 +7,7 @@ channel: the channel's scale takes the factor, and no number is rounded twice.
 """
 
 import functools
+import warnings
 
 import keras
 import numpy as np
@@ -50,8 +51,6 @@ _PASS_ON = {
     "ZeroPadding1D",
     "ZeroPadding2D",
 }
-# What gives means of them, which LiteRT rounds to numbers of the same range.
-_AVERAGE = {"AveragePooling1D", "AveragePooling2D"}
 # What gives others, which have a range of their own.
 _COMBINE = {"Add", "Multiply", "Subtract"}
 _JOIN = {"Concatenate"}
@@ -123,7 +122,7 @@ class _Step:
     Attributes:
         kind: "weighted", "normalise", "own" (the result has a range of its own), "join" (all that
             comes in has one range), "same" (the result has the range of what comes in), "average"
-            (it has, after rounding) or "float".
+            (of pixels, with a range of its own) or "float".
         operation: the Keras layer or operation.
         node: its Keras node.
         given: the number of each symbolic tensor that comes in, by its id.
@@ -185,6 +184,13 @@ class FakeQuantized:
             raise ValueError(
                 f"quantization finds nothing to quantise in {model.name!r}: it has none of the "
                 f"layers {kinds} with channels last. Leave quantization out."
+            )
+        if self.floating:
+            warnings.warn(
+                f"quantization leaves these layers of {model.name!r} in floating point: "
+                f"{self.floating}. What comes out of them is rounded before the next layer of 8 "
+                "bits.",
+                stacklevel=3,
             )
 
     def _number(self):
@@ -264,7 +270,7 @@ class FakeQuantized:
             if step.kind == "float":
                 continue
             sources = list(step.given.values())
-            if step.kind in ("same", "average"):
+            if step.kind == "same":
                 step.range = self._known.get(sources[0])
             else:
                 for source in sources:
@@ -280,7 +286,7 @@ class FakeQuantized:
         if number in self._known:
             return
         maker = self._makers.get(number)
-        if maker is not None and maker.kind in ("same", "average"):
+        if maker is not None and maker.kind == "same":
             (source,) = maker.given.values()
             self._require(source)
             maker.range = self._known[number] = self._known[source]
@@ -332,7 +338,7 @@ class FakeQuantized:
         return run
 
     def measure(self, inputs):
-        """Widens all ranges to those that a batch has in floating point, as if after training.
+        """Widens all ranges to those that a batch has where only the weights are rounded.
 
         Args:
             inputs: a batch of the network's inputs.
@@ -416,9 +422,10 @@ class FakeQuantized:
 
         for step in self._steps:
             found = given(step)
-            if step.kind == "weighted" or (step.kind == "normalise" and frozen):
-                (x,) = found.values()
-                result = _served(step, x) if frozen else _linear(step.operation, x)
+            if frozen and step.kind in ("weighted", "normalise", "average"):
+                result = _served(step, *found.values())
+            elif step.kind == "weighted":
+                result = _linear(step.operation, *found.values())
             else:
                 args, kwargs = step.node.arguments.fill_in(found)
                 result = _called(step.operation, training, args, kwargs)
@@ -431,8 +438,7 @@ class FakeQuantized:
             if step.activation is not None and relu:
                 results = [_activated(step.activation, results[0], training)]
             if step.range is not None and (frozen or step.kind not in ("same", "join")):
-                follows = step.kind in ("weighted", "normalise", "own")
-                results = [limited(results[0], step.range, follows)]
+                results = [limited(results[0], step.range, step.kind not in ("same", "join"))]
             if not relu:
                 results = [_activated(step.activation, results[0], training)]
             values |= dict(zip(step.made, results, strict=True))
@@ -469,8 +475,12 @@ def _kind(node):
     if getattr(operation, "data_format", "channels_last") != "channels_last":
         return "float"
     one = len(node.input_tensors) == 1
-    if name in _PASS_ON | _AVERAGE | _MEAN and one:
-        return "same" if name in _PASS_ON else "average" if name in _AVERAGE else "own"
+    if type(operation) is keras.layers.AveragePooling2D:
+        if operation.pool_size == (1, 1):
+            return "same"
+        return "average" if _fills_its_windows(operation, node) else "float"
+    if name in _PASS_ON | _MEAN and one:
+        return "same" if name in _PASS_ON else "own"
     if name in _COMBINE and len(node.input_tensors) == 2:
         return "own"
     if name in _JOIN and not one:
@@ -486,6 +496,14 @@ def _has_integers(layer, node):
         return plain and None not in sizes and not layer.lora_enabled
     known = layer.data_format == "channels_last" and layer.padding in ("same", "valid")
     return plain and known and getattr(layer, "groups", 1) == 1
+
+
+def _fills_its_windows(pooling, node):
+    """Whether no window of an average pooling reaches beyond the image."""
+    if pooling.padding == "valid":
+        return True
+    sizes = zip(node.input_tensors[0].shape[1:3], pooling.pool_size, pooling.strides, strict=True)
+    return all(size and size % stride == 0 and pool == stride for size, pool, stride in sizes)
 
 
 def _is_relu(operation):
@@ -555,6 +573,13 @@ def _served(step, x):
     reshapes the rounded weights (but to one channel of each, of depthwise ones).
     """
     layer, normalisation = step.operation, step.normalisation
+    if step.kind == "average":
+        # LiteRT's own pooling rounds halves, of which there are many, in another way on every
+        # device. A convolution has the same sum, and its own scale.
+        sizes, strides = layer.pool_size, [1, *layer.strides, 1]
+        kernel = np.full((*sizes, 1, x.shape[-1]), 1.0 / np.prod(sizes))
+        kernel = tf.reshape(_rounded(_constant(kernel, kernel.shape)), (*sizes, x.shape[-1], 1))
+        return tf.nn.depthwise_conv2d(x, kernel, strides, "VALID")
     if step.kind == "normalise":  # By itself it is a depthwise convolution of one pixel.
         gain, shift = batch_normalisation.gain_and_shift(layer)
         kernel = tf.reshape(_rounded(_constant(gain, (1, 1, 1, -1))), (1, 1, -1, 1))
