@@ -48,8 +48,9 @@ def distill(
             rows = csv.writer(file)
             rows.writerow(["epoch", *history.history])
             rows.writerows(zip(history.epoch, *history.history.values(), strict=True))
-        about = {"columns": experiment.splits.columns, "class_names": experiment.splits.class_names}
-        distiller.export(workdir / "export", conformal=sets, **about)
+        about: dict[str, Any] = {"columns": experiment.splits.columns, "conformal": sets}
+        about["class_names"] = experiment.splits.class_names
+        distiller.export(workdir / "export", **about)
 
     strategies.on_chief(write)
     return distiller.student

@@ -103,7 +103,7 @@ class Served:
         specs = [] if self.columns is None else self.columns.specs
         served = {} if self.columns is None else self.columns.served
         return {
-            served[spec.name]: ([*spec.values] or [""], [*range(1, len(spec.values) + 1)] or [0])
+            served[spec.name]: ([*spec.values], [*range(1, len(spec.values) + 1)])
             for spec in specs
             if isinstance(spec, Category)
         }
@@ -157,10 +157,11 @@ def traced(function: Callable[[Any], dict[str, tf.Tensor]], specs: Any) -> Any:
         function: to trace.
         specs: of its argument.
     """
-    if not isinstance(function, tf.types.experimental.GenericFunction):
-        function = tf.function(function, input_signature=[specs], autograph=False)
-        function.get_concrete_function()
-    return function
+    if isinstance(function, tf.types.experimental.GenericFunction):
+        return function
+    made = tf.function(function, input_signature=[specs], autograph=False)
+    made.get_concrete_function()
+    return made
 
 
 def specs_of(described: dict[str, Any]) -> dict[str, tf.TensorSpec]:
