@@ -66,7 +66,9 @@ def test_the_steps_are_those_of_the_rounded_student():
     twin = FakeQuantized(network(1))
     target = tf.nn.softmax(distiller.teacher.members[0](X))
     with tf.GradientTape() as tape:
-        loss = keras.losses.CategoricalCrossentropy(from_logits=True)(target, twin(X, training=True))
+        loss = keras.losses.CategoricalCrossentropy(from_logits=True)(
+            target, twin(X, training=True)
+        )
     gradients = tape.gradient(loss, twin.model.trainable_weights)
     distiller.fit(X, batch_size=64, verbose=0, shuffle=False)
     after = distiller.student.trainable_weights

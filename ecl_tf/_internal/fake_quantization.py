@@ -138,6 +138,25 @@ class _Step:
         self.given, self.made, self.stages = given, made, []
         self.normalisation = self.activation = self.range = None
 
+    def takes(self, step):
+        """Whether a step, the only one that uses the result, is computed with it; then joins it."""
+        is_weighted = self.kind == "weighted"
+        if is_weighted and self.operation.activation is not _ACTIVATIONS[0]:
+            return False
+        if step.kind == "normalise" and is_weighted and not (self.stages or self.activation):
+            self.normalisation = step.operation
+        elif (
+            _is_relu(step.operation)
+            and self.kind in ("weighted", "normalise", "own")
+            and self.activation is None
+        ):
+            self.activation = step.operation
+        else:
+            return False
+        self.stages += self.made
+        self.made = step.made
+        return True
+
 
 class FakeQuantized:
     """A network with 8-bit weights and activations, which shares the network's weights.
@@ -169,7 +188,8 @@ class FakeQuantized:
                     "without a policy of mixed precision."
                 )
         self.model, self._count = model, 0
-        self._steps, self.ranges = [], []
+        self._steps: list[_Step] = []
+        self.ranges: list[Range] = []
         self._input_numbers = [self._number() for _ in keras.tree.flatten(model.inputs)]
         self._output_numbers = self._read(model, self._input_numbers, {})
         self._views = {}  # The range with which a tensor in floating point is rounded.
@@ -232,25 +252,12 @@ class FakeQuantized:
         """Joins batch normalisation and ReLU to what comes before, as LiteRT does."""
         uses = [number for step in self._steps for number in step.given.values()]
         uses += self._output_numbers
-        makers, kept = {}, []
+        makers: dict[int, _Step] = {}
+        kept = []
         for step in self._steps:
             sources = list(step.given.values())
             before = makers.get(sources[0]) if len(sources) == 1 else None
-            alone = before is not None and uses.count(sources[0]) == 1
-            free = alone and before.activation is None
-            own = before.operation.activation if alone and before.kind == "weighted" else None
-            free = free and own in (None, keras.activations.linear)
-            if step.kind == "normalise" and free and before.kind == "weighted":
-                fits = before.normalisation is None
-                before.normalisation = step.operation if fits else before.normalisation
-            elif _is_relu(step.operation) and free:
-                fits = before.kind in ("weighted", "normalise", "own")
-                before.activation = step.operation if fits else None
-            else:
-                fits = False
-            if fits:
-                before.stages += before.made
-                before.made = step.made
+            if before is not None and uses.count(sources[0]) == 1 and before.takes(step):
                 makers[step.made[0]] = before
                 continue
             if step.kind == "normalise" and len(step.node.outputs[0].shape) != 4:
@@ -264,7 +271,9 @@ class FakeQuantized:
 
     def _place_ranges(self):
         """Gives a range to each result that is rounded, and to what comes in to be rounded."""
-        self._known, self._makers = {}, {}  # Ranges and steps by the number of the result.
+        # Ranges and steps by the number of the result.
+        self._known: dict[int, Range] = {}
+        self._makers: dict[int, _Step] = {}
         for step in self._steps:
             self._makers |= {number: step for number in step.made}
             if step.kind == "float":

@@ -108,8 +108,8 @@ def export_student(
     """
     about = {"columns": columns, "class_names": class_names, "conformal": conformal}
     how = {"format": format, "target_units": target_units, "examples": examples}
-    quantization = quantizing.prepared(student, quantization, [examples])
-    write(student, output, path, inputs, **about, **how, quantization=quantization)
+    prepared = quantizing.prepared(student, quantization, [examples])
+    write(student, output, path, inputs, **about, **how, quantization=prepared)
 
 
 def write(
