@@ -1,5 +1,6 @@
 """Callbacks for `fit`, of a `Distiller` or of any other Keras model."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -200,3 +201,88 @@ class WarmRestarts(keras.callbacks.Callback):
             f"of an epoch's {steps} steps. Give fit steps_per_epoch={self.first_cycle} and data "
             f"that repeats, or a first_cycle such as {max(self.first_cycle // steps, 1) * steps}."
         )
+
+
+class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
+    """Keras's `ModelCheckpoint` of the student alone: a file without teacher and optimizer.
+
+    `keras.models.load_model` reads it, and `ecl_tf.export_student` exports it. To continue a
+    training all of the distiller is needed: `keras.callbacks.ModelCheckpoint`, or
+    `ecl_tf.resume.fit`.
+
+    Args:
+        filepath: of the file, ending with .keras; it may name values that `fit` logs, as in
+            "student_{epoch:02d}.keras".
+        monitor: the name of a logged value that tells the best; "val_loss" by default.
+        verbose: 1 prints a line for every file; 0, the default, none.
+        save_best_only: whether only the best so far is kept; False by default.
+        save_weights_only: whether only weights are kept, in a file ending with .weights.h5; False
+            by default.
+        mode: "min" or "max", what is best; "auto", the default, knows it by the name.
+        save_freq: "epoch", the default, or after how many steps.
+        initial_value_threshold: what the first value has to be better than; None by default.
+
+    Raises:
+        ValueError: if an argument is out of its range; when training begins, if the model is no
+            distiller.
+
+    Example:
+    >>> import ecl_tf, pathlib, tempfile
+    >>> def network(width):
+    ...     return ecl_tf.models.build("mlp", (4,), 3, widths=(width,))
+    >>> x = np.random.default_rng(0).random((64, 4), "float32")
+    >>> distiller = ecl_tf.Distiller(network(4), network(32))
+    >>> distiller.compile("adam")
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "best.keras")
+    >>> best = StudentCheckpoint(path, save_best_only=True)
+    >>> history = distiller.fit(x, validation_data=(x,), callbacks=[best], verbose=0)
+    >>> keras.models.load_model(path).count_params()  # Of 4 -> 4 -> 3.
+    35
+    """
+
+    def __init__(
+        self,
+        filepath: str | os.PathLike,
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,
+        save_weights_only: bool = False,
+        mode: str = "auto",
+        save_freq: str | int = "epoch",
+        initial_value_threshold: float | None = None,
+    ):
+        """Takes the arguments that the class describes."""
+        super().__init__(
+            filepath,
+            monitor=monitor,
+            verbose=verbose,
+            save_best_only=save_best_only,
+            save_weights_only=save_weights_only,
+            mode=mode,
+            save_freq=save_freq,
+            initial_value_threshold=initial_value_threshold,
+        )
+
+    def set_model(self, model: keras.Model) -> None:
+        """Takes the model that is trained; Keras calls it.
+
+        Args:
+            model: a `Distiller`.
+        """
+        if not hasattr(model, "student"):
+            raise ValueError(
+                f"A StudentCheckpoint keeps the student of a Distiller; got {model.name!r}, a "
+                f"{type(model).__name__}. Use keras.callbacks.ModelCheckpoint."
+            )
+        super().set_model(_SavedAsStudent(model))
+
+
+class _SavedAsStudent:
+    """A distiller to callbacks, but for what is saved."""
+
+    def __init__(self, distiller):
+        self._distiller = distiller
+        self.save, self.save_weights = distiller.student.save, distiller.student.save_weights
+
+    def __getattr__(self, name):
+        return getattr(self._distiller, name)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from by_hand import CLASSES, SIZE, Subclassed, assert_same_weights, heads, numbers
 
-from ecl_tf import Distiller, Ensemble, divergences, outputs, samplers
+from ecl_tf import Distiller, Ensemble, callbacks, divergences, outputs, samplers
 
 X, IMAGES = numbers(12, SIZE), numbers(12, 4, 4, 1, seed=1)
 Y = np.random.default_rng(2).integers(0, CLASSES, 12)
@@ -137,6 +137,24 @@ def test_model_checkpoint_keeps_the_best_distiller(tmp_path):
     best = min(predictions, key=lambda pair: pair[0])[1]
     np.testing.assert_allclose(loaded.predict(X, verbose=0), best, rtol=1e-5, atol=1e-6)
     assert len(predictions) == 3
+
+
+def test_a_student_checkpoint_holds_the_best_student_and_nothing_else(tmp_path):
+    distiller, answers = compiled(), []
+
+    class Keep(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            answers.append((logs["val_agreement"], self.model.student(X).numpy()))
+
+    path = tmp_path / "best.keras"
+    best = callbacks.StudentCheckpoint(path, monitor="val_agreement", save_best_only=True)
+    epoch(distiller, X, Y, epochs=3, validation_data=(X, Y), callbacks=[best, Keep()])
+    expected = max(answers, key=lambda pair: pair[0])[1]
+    np.testing.assert_allclose(keras.models.load_model(path)(X), expected, rtol=1e-5, atol=1e-6)
+    distiller.student.save(tmp_path / "student.keras")
+    assert path.stat().st_size <= (tmp_path / "student.keras").stat().st_size
+    with pytest.raises(ValueError, match="student of a Distiller; got .*ModelCheckpoint"):
+        best.set_model(distiller.student)
 
 
 def test_a_checkpoint_of_weights_alone_resumes_another_distiller_of_the_same_make(tmp_path):
