@@ -153,7 +153,7 @@ def test_a_student_checkpoint_holds_the_best_student_and_nothing_else(tmp_path):
     np.testing.assert_allclose(keras.models.load_model(path)(X), expected, rtol=1e-5, atol=1e-6)
     distiller.student.save(tmp_path / "student.keras")
     assert path.stat().st_size <= (tmp_path / "student.keras").stat().st_size
-    with pytest.raises(ValueError, match="student of a Distiller; got .*ModelCheckpoint"):
+    with pytest.raises(ValueError, match=r"student of a Distiller; got .*ModelCheckpoint"):
         best.set_model(distiller.student)
 
 

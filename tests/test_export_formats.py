@@ -286,6 +286,8 @@ def test_a_file_that_would_answer_otherwise_is_not_written(tmp_path, monkeypatch
                 exported(student, "categorical", tmp_path, "litert", examples=examples)
     assert (tmp_path / "student.tflite").read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["student.tflite"]
+    with pytest.raises(ValueError, match=r"examples must be a batch .*features"):
+        exported(student, "categorical", tmp_path, "litert", examples={"features": "text"})
     odd = keras.Sequential([keras.Input((SIZE,)), Odd(), keras.layers.Dense(3)])
     with pytest.warns(UserWarning, match=r"SavedModel was not compared.*examples=x"):
         exported(odd, "categorical", tmp_path, "saved_model")
@@ -362,11 +364,15 @@ def ran(format, directory, arrays, address=None):
 def test_clients_without_tensorflow_ask_a_file(tmp_path, subtests):
     student = network()
     expected = softmax(student.predict(X[:3], verbose=0))
+    sets = conformal(student, X, np.arange(64) % 3, coverage=0.7)
+    members = (1.0 - expected <= sets.thresholds) | (expected == expected.max(-1, keepdims=True))
+    about = {"class_names": ["a", "b", "c"], "conformal": sets}
     for format in ("litert", "onnx"):
         with subtests.test(format=format):
-            exported(student, "categorical", tmp_path, format, class_names=["a", "b", "c"])
+            exported(student, "categorical", tmp_path, format, **about)
             answer = ran(format, tmp_path, {"features": X[:3]})
             np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
+            assert answer["prediction_set"] == members.tolist()
             assert answer["class_names"] == ["a", "b", "c"]
 
 

@@ -84,7 +84,8 @@ class ExportedStudent:
                 have other names or shapes, are no numbers where numbers are expected, are images
                 of whole numbers where the student takes floating point (it learned on images of
                 one scale, which the type does not tell), or lie far outside of the range on which
-                it learned, where that is known.
+                it learned, where that is known; and in a `tf.function`, if a LiteRT or ONNX file
+                is asked.
         """
         if self.columns is not None:
             return running.run(self._runner, _cells(self.columns, inputs))

@@ -33,7 +33,7 @@ def require(
         name: of the format, for the message.
     """
     batch = _batch(served, expected, examples)
-    answered = None if batch is None else _answers(served, batch)
+    answered = None if batch is None else _answers(served, batch, examples is not None)
     if answered is None:
         warnings.warn(
             f"The {name} was not compared with the student {served.student.name!r}, which has no "
@@ -66,8 +66,12 @@ def _batch(served, expected, examples):
         columns = served.columns
         return _cells(columns) if examples is None else columns.decode(examples)
     if examples is not None:
-        casted = keras.tree.map_structure(_cast, served.inputs, examples)
-        return casted
+        try:
+            return keras.tree.map_structure(_cast, served.inputs, examples)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"examples must be a batch of the student's inputs, {served.inputs}: {error}"
+            ) from error
     highest = probing.highest_whole_number(served.student)
     random = np.random.default_rng(0)
     try:
@@ -107,8 +111,8 @@ def _cells(columns: Columns):
     return found
 
 
-def _answers(served, batch):
-    """The student's own answers; None if it has none, or other ones each time."""
+def _answers(served, batch, is_given):
+    """The student's own answers; None if it has none to made-up inputs, or other ones each time."""
 
     def ask():
         rows = batch if served.columns is None else served.columns.encode_cells(batch)
@@ -117,6 +121,8 @@ def _answers(served, batch):
     try:
         first, second = ask(), ask()
     except Exception:  # A user's layers may want anything of their inputs.
+        if is_given:
+            raise
         return None
     same = all(np.array_equal(first[key], second[key], equal_nan=True) for key in first)
     return first if same else None
