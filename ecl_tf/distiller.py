@@ -19,6 +19,7 @@ from ecl_tf import (
 from ecl_tf._internal import (
     batches,
     directions,
+    fake_quantization,
     features,
     finite,
     guarded,
@@ -37,6 +38,10 @@ from ecl_tf._internal.row_means import RowMeans
 from ecl_tf._label_metrics import LabelMetrics
 from ecl_tf._loops import Loops
 from ecl_tf._settings import Settings
+from ecl_tf.export import quantizing
+
+# Rows at once, and samples of each, from which ranges of activations are measured.
+_MEASURED, _DRAWS = 256, 4
 
 
 class _Answer(NamedTuple):
@@ -105,6 +110,13 @@ class Distiller(Loops, Settings, keras.Model):
         seed: an integer, 0 by default. All of the sampler's randomness follows from it, the
             step and the row's number in the batch of all replicas.
         name: of the Keras model, "distiller" by default.
+        quantization: None, the default, or "int8", which trains the student at the precision at
+            which LiteRT serves it: its weights and activations are rounded as 8 bits would, and
+            gradients go straight through. All that the distiller answers, logs and minimises is
+            then of the rounded student; `student` keeps its weights in float32, and shares them.
+            A sampler that chooses by what the student answers asks it in float32. The student has
+            to be functional or sequential, in float32; a warning names the layers that stay in
+            floating point.
 
     Raises:
         ValueError: if the networks don't fit each other or the output, a weight of one is NaN or
@@ -140,6 +152,7 @@ class Distiller(Loops, Settings, keras.Model):
         feature_losses: Sequence[keras.distillation.FeatureDistillation] | None = None,
         seed: int = 0,
         name: str = "distiller",
+        quantization: str | None = None,
     ):
         """Takes the arguments that the class describes."""
         legacy.refuse(student, "student")
@@ -160,7 +173,12 @@ class Distiller(Loops, Settings, keras.Model):
         self.feature_losses = list(feature_losses or [])
         self.seed = require.integer("seed", seed)
         _checks.settings.numbers(self.temperature, self.label_weight, self.output_kind)
-        self._features = features.FeatureLosses(self.feature_losses, self.teacher, student)
+        self.quantization = _checks.settings.quantization(quantization)
+        self.quantized = quantization and fake_quantization.FakeQuantized(student)
+        if self.quantized:
+            self.ranges = self.quantized.ranges  # Their weights are saved, not trained.
+        networks = self.teacher, student, self.quantized
+        self._features = features.FeatureLosses(self.feature_losses, *networks)
         _checks.networks.require_fit(self._networks())
         finite.require_weights(student, "student")
         labelled = self.sampler, self.label_weight, self.label_rows
@@ -288,6 +306,8 @@ class Distiller(Loops, Settings, keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Returns the student's raw output."""
+        if self.quantized:
+            return self.quantized(inputs, training=bool(training))
         return self.student(own_inputs.of(self.student, inputs), training=training)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -298,7 +318,8 @@ class Distiller(Loops, Settings, keras.Model):
         is_recorded = isinstance(x, samplers.Samples)
         candidates = self.sampler.candidates if is_recorded else 1
         first_row, row_count = replicas.row_numbers(samplers.row_count(x) // candidates)
-        before = guarded.read([self.step, *self.student.non_trainable_variables])
+        ranges = self.quantized.variables if self.quantized else []
+        before = guarded.read([self.step, *ranges, *self.student.non_trainable_variables])
 
         # 1. Sample inputs beyond the training set.
         draw = self.sampler.keep if is_recorded else self.sampler
@@ -543,16 +564,40 @@ class Distiller(Loops, Settings, keras.Model):
             filepath: the directory to write; of LiteRT a file called *.tflite, of ONNX one called
                 *.onnx.
             format: "saved_model", the default, "litert" or "onnx".
-            **kwargs: `columns`, `class_names`, `conformal`, `target_units` and `examples`, as
-                there.
+            **kwargs: `columns`, `class_names`, `conformal`, `target_units`, `examples` and
+                `quantization`, as there. Of a distiller with `quantization="int8"` a LiteRT file
+                has the ranges that it learned, and needs no `examples`; other formats hold its
+                student in float32. Of another one `quantization="int8"` takes the ranges of
+                `examples` and of what the sampler makes of them.
         """
-        known = ["columns", "class_names", "conformal", "target_units", "examples"]
+        known = ["columns", "class_names", "conformal", "target_units", "examples", "quantization"]
         if unknown := sorted(set(kwargs) - set(known)):
             raise ValueError(f"Distiller.export takes {known} besides format; got {unknown}.")
         # Of a store's samples it is not known which networks were asked.
         others = getattr(self.teacher, "members", []) if self.teacher.answers_new_inputs else None
+        if format == "litert":
+            quantization = kwargs.pop("quantization", self.quantization)
+            kwargs["quantization"] = self._quantized_for(quantization, kwargs.get("examples"))
         own = self.student, self.output_kind, filepath, self._input_specs, others
         export.write(*own, format=format, **kwargs)
+
+    def _quantized_for(self, quantization, examples):
+        if quantization == "int8" and self.quantized:
+            quantizing.require_ranges(self.quantized)
+            return self.quantized
+        return quantizing.prepared(self.student, quantization, self._representative(examples))
+
+    def _representative(self, examples):
+        """Batches of inputs as they are, and as the sampler changes them."""
+        if examples is None:
+            return
+        examples = keras.tree.map_structure(tf.convert_to_tensor, examples)
+        for start in range(0, int(samplers.row_count(examples)), _MEASURED):
+            batch = positions.rows(examples, slice(start, start + _MEASURED))
+            yield batch
+            for draw in range(_DRAWS):
+                seed = random.fold_in(random.fold_in(self.seed, draw), start)
+                yield self.sampler(batch, seed, self._networks()).inputs
 
     def describe_method(self) -> dict[str, Any]:
         """What tells this training from another one of networks of the same shapes.
@@ -568,6 +613,7 @@ class Distiller(Loops, Settings, keras.Model):
             "label_weight": self.label_weight,
             # What is not said is left out, as by versions that did not know of it.
             **({} if self.label_rows == "appended" else {"label_rows": self.label_rows}),
+            **({"quantization": self.quantization} if self.quantization else {}),
             "seed": self.seed,
             "teacher_output": identity.config_of(self.teacher.output_kind),
             "teacher": self.teacher.fingerprint(),
@@ -585,6 +631,8 @@ class Distiller(Loops, Settings, keras.Model):
             "divergence": divergences.name_of(self.divergence) or self.divergence,
             "feature_losses": list(self.feature_losses),
         }
+        if self.quantization:
+            own["quantization"] = self.quantization
         networks = [*self._members(), self.student]
         places = shared_layers.find(networks)
         shared_layers.require_apart(self.generators, networks)

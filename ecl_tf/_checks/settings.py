@@ -29,6 +29,16 @@ def label_rows(given):
     return given
 
 
+def quantization(given):
+    """The name of the precision at which the student is trained; refuses others."""
+    if given not in (None, "int8"):
+        raise ValueError(
+            f"Unknown quantization {given!r}; expected None, or 'int8'. For weights of 16 bits "
+            "train as usual, and give export(..., format='litert', quantization='float16')."
+        )
+    return given
+
+
 def labelled_rows(sampler, label_weight, label_rows):
     """Refuses labels on unmodified samples of a sampler that leaves none.
 

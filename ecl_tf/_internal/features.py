@@ -12,15 +12,22 @@ from ecl_tf._internal import own_inputs, symbolic
 class FeatureLosses:
     """Losses between inner features of teacher and student, and what runs the networks for them.
 
+    Args:
+        losses: a list of `keras.distillation.FeatureDistillation`.
+        teacher: an `ecl_tf.Teacher`.
+        student: the Keras model.
+        quantized: the `FakeQuantized` student, which runs in its place; None by default.
+
     Attributes:
         run_student: a function (inputs, training) -> (raw output, {layer name: features}).
         run_teacher: the same of the teacher's only member; None without losses.
     """
 
-    def __init__(self, losses, teacher, student):
+    def __init__(self, losses, teacher, student, quantized=None):
         validate(losses, teacher, student)
         self._losses = [unreduced(loss) for loss in losses]
-        self.run_student = runner(student, [loss.student_layer_name for loss in losses])
+        names = [loss.student_layer_name for loss in losses]
+        self.run_student = quantized.runner(names) if quantized else runner(student, names)
         self.run_teacher: Any = None
         if losses:
             layers = [loss.teacher_layer_name for loss in losses]

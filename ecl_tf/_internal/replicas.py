@@ -100,6 +100,21 @@ def row_numbers(rows):
     return tf.cast(first_row, tf.int32), tf.reduce_sum(counts)
 
 
+def maximum(values):
+    """The largest of all replicas' values, float32 of one axis, to be called in a step.
+
+    Args:
+        values: this replica's, finite.
+    """
+    context = tf.distribute.get_replica_context()
+    count = context.num_replicas_in_sync
+    if count == 1:
+        return values
+    # Strategies reduce sums only: every replica fills a row of its own.
+    row = tf.one_hot(context.replica_id_in_sync_group, count)[:, None]
+    return tf.reduce_max(context.all_reduce(tf.distribute.ReduceOp.SUM, row * values), 0)
+
+
 def workers(strategy):
     """The number of processes that a strategy trains in."""
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import extras
-from ecl_tf.export import places, precision
+from ecl_tf.export import places, precision, quantizing
 from ecl_tf.export.served import INPUTS, PARAMETERS, LackingError, Served, specs_of, traced
 
 NAME, SUFFIX = "LiteRT", ".tflite"
@@ -89,7 +89,7 @@ def write(served: Served, path: pathlib.Path) -> None:
     with precision.single(served.student):
         function = traced(function, specs)
         answered = function.get_concrete_function().structured_outputs
-        content = convert(function, specs, tracked)
+        content = convert(function, specs, tracked, **quantizing.settings(served))
     described = json.dumps(served.full_description(answered), indent=2)
     path.write_bytes(content)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:

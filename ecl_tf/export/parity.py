@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ecl_tf._internal import probing
 from ecl_tf.data.columns import Category, Columns
+from ecl_tf.export import quantizing
 from ecl_tf.export.served import Served
 
 _ROWS = 8
@@ -42,16 +43,19 @@ def require(
         )
         return
     tolerance = _tolerance(served.student)
+    rows = batch if served.columns is None else served.columns.encode_cells(batch)
+    of_bits = quantizing.allowed(served, rows, answered, _difference)
     for count in {1, len(next(iter(answered.values())))}:
         tensors = {key: value[:count] for key, value in _served(served, batch).items()}
         found = run(tensors)
         for key, value in answered.items():
             off = _difference(np.asarray(found[key]), value[:count])
-            if not off <= tolerance:
+            allowed = max(tolerance, of_bits[key])
+            if not off <= allowed:
                 raise ValueError(
                     f"The {name} would answer otherwise than the student "
                     f"{served.student.name!r}: its {key!r} is off by {off:.2g} of the largest "
-                    f"value with {count} rows, and {tolerance:.2g} is allowed. Nothing was "
+                    f"value with {count} rows, and {allowed:.2g} is allowed. Nothing was "
                     'written. Give format="saved_model", and report the layers of the student.'
                 )
 

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import outputs
+from ecl_tf._internal.fake_quantization import FakeQuantized
 from ecl_tf.data.columns import Category, Columns
 from ecl_tf.prediction_sets import PredictionSets
 
@@ -35,6 +36,8 @@ class Served:
         class_names: what the classes are called, or None.
         target_units: the units of the targets, or None.
         conformal: its `PredictionSets`, or None.
+        quantization: the `FakeQuantized` student, to be served in 8-bit integers, "float16", or
+            None, the default.
     """
 
     def __init__(
@@ -47,14 +50,28 @@ class Served:
         class_names: Sequence[str] | None,
         target_units: Any,
         conformal: PredictionSets | None,
+        quantization: FakeQuantized | str | None = None,
     ):
         self.student, self.output, self.inputs, self.columns = student, output, inputs, columns
+        self.quantization = quantization
         self.ranges = ranges if columns is None else {}
         self._conformal, self._class_names, self._units = conformal, class_names, target_units
 
     def answers(self, rows: Any) -> dict[str, tf.Tensor]:
         """Returns the named parameters of encoded rows."""
-        distribution = self.output(self.student(rows, training=False))
+        return self.parameters(self.raw(rows))
+
+    def raw(self, rows: Any) -> Any:
+        """Returns the raw output of encoded rows, in 8 bits if these are served."""
+        if isinstance(self.quantization, FakeQuantized):
+            # The converter has to see constants.
+            is_written = not tf.executing_eagerly()
+            return (self.quantization.frozen if is_written else self.quantization)(rows)
+        return self.student(rows, training=False)
+
+    def parameters(self, raw: Any) -> dict[str, tf.Tensor]:
+        """Returns the named parameters of raw outputs."""
+        distribution = self.output(raw)
         sets = {} if self._conformal is None else self._conformal.parameters(distribution)
         return {**self.output.parameters(distribution), **sets}
 

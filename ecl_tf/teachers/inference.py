@@ -2,7 +2,7 @@
 
 import keras
 
-from ecl_tf._internal import finite, legacy
+from ecl_tf._internal import batch_normalisation, finite, legacy
 
 _FOLDABLE = (
     keras.layers.Conv1D,
@@ -155,16 +155,7 @@ def _folds_into(layer):
 
 def _fold(before, normalisation):
     """Kernel and bias of the two as one."""
-    mean, variance = (
-        keras.ops.convert_to_numpy(value).astype("float64")
-        for value in (normalisation.moving_mean, normalisation.moving_variance)
-    )
-    gain = 1.0 / (variance + normalisation.epsilon) ** 0.5
-    if normalisation.scale:
-        gain *= keras.ops.convert_to_numpy(normalisation.gamma)
-    shift = -mean * gain
-    if normalisation.center:
-        shift += keras.ops.convert_to_numpy(normalisation.beta)
+    gain, shift = batch_normalisation.gain_and_shift(normalisation)
     kernel, *bias = (weight.astype("float64") for weight in before.get_weights())
     if isinstance(before, (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)):
         kernel = kernel * gain.reshape(kernel.shape[-2:])

@@ -1,0 +1,109 @@
+"""Students in fewer bits: 8-bit integers, or weights of 16 bits."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ecl_tf._internal.fake_quantization import FakeQuantized
+from ecl_tf.export.served import Served
+
+# LiteRT adds up whole numbers, where floating point may be a hair off an edge of rounding: the raw
+# output then differs by a step, and by one more where that happens in several layers.
+_STEPS = 2.0
+_DRAWS = 8
+_ROUNDING = 8 * 2.0**-11  # Weights of 16 bits are rounded in every layer.
+
+
+def prepared(
+    student: keras.Model, quantization: str | None, batches: Iterable[Any]
+) -> FakeQuantized | str | None:
+    """Returns what `Served` takes as its quantization, with ranges measured.
+
+    Args:
+        student: the Keras model.
+        quantization: "int8", "float16" or None.
+        batches: of inputs, whose ranges are measured for "int8"; a batch of None is none.
+
+    Raises:
+        ValueError: if it is another one, there are no batches, or nothing can be rounded.
+    """
+    if quantization not in ("int8", "float16", None):
+        raise ValueError(
+            f'quantization must be "int8", "float16" or None, for float32; got {quantization!r}.'
+        )
+    if quantization != "int8":
+        return quantization
+    quantized, count = FakeQuantized(student), 0
+    for batch in batches:
+        if batch is not None:
+            quantized.measure(batch)
+            count += 1
+    if not count:
+        raise ValueError(
+            'quantization="int8" measures the ranges of activations on rows: give '
+            "export(..., examples=x) some hundreds of typical ones, or train with "
+            'Distiller(..., quantization="int8").'
+        )
+    return quantized
+
+
+def require_ranges(quantized: FakeQuantized) -> None:
+    """Raises ValueError if no training has given ranges to a quantised student.
+
+    Args:
+        quantized: of a distiller.
+    """
+    if not any(np.any(keras.ops.convert_to_numpy(each)) for each in quantized.variables):
+        raise ValueError(
+            "The distiller has not seen the ranges of activations that 8 bits need. Fit it first, "
+            "or load its weights."
+        )
+
+
+def settings(served: Served) -> dict[str, Any]:
+    """Returns attributes of a `tf.lite.TFLiteConverter`.
+
+    Args:
+        served: the student.
+    """
+    found: dict[str, Any] = {}
+    if served.quantization is not None:
+        found["optimizations"] = [tf.lite.Optimize.DEFAULT]
+    if served.quantization == "float16":
+        found["target_spec"] = tf.lite.TargetSpec(supported_types=[tf.float16])
+    return found
+
+
+def allowed(
+    served: Served,
+    rows: Any,
+    answered: Mapping[str, Any],
+    difference: Callable[[Any, Any], float],
+) -> dict[str, float]:
+    """Returns by how much each answer of a file may differ for its bits.
+
+    Args:
+        served: the student.
+        rows: encoded ones.
+        answered: its answers to them.
+        difference: of two arrays, in the units that are wanted.
+    """
+    if not isinstance(served.quantization, FakeQuantized):
+        share = 0.0 if served.quantization is None else _ROUNDING
+        return dict.fromkeys(answered, share)
+    raw, random = served.raw(rows), np.random.default_rng(0)
+    steps = served.quantization.steps(raw)
+
+    def move(values, step):
+        signs = random.choice([-1.0, 1.0], values.shape).astype("float32")
+        return values + _STEPS * step * signs
+
+    found = dict.fromkeys(answered, 0.0)
+    for _ in range(_DRAWS):
+        moved = served.parameters(keras.tree.map_structure(move, raw, steps))
+        for key, value in moved.items():
+            found[key] = max(found[key], difference(np.asarray(value), answered[key]))
+    return found

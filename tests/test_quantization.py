@@ -1,0 +1,206 @@
+"""A student learns, is saved and is served at the precision of 8 bits."""
+
+import keras
+import numpy as np
+import processes
+import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+from by_hand import numbers, softmax
+
+from ecl_tf import Distiller, export_student, load_student, outputs, resume
+from ecl_tf._internal.fake_quantization import FakeQuantized
+from ecl_tf.export import litert
+
+layers = keras.layers
+X = numbers(64, 8, 8, 1)
+
+
+def network(seed=0, width=4):
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1), name="image"),
+            layers.Conv2D(width, 3, padding="same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
+
+
+def made(**arguments):
+    distiller = Distiller(network(1), network(2, 8), quantization="int8", **arguments)
+    distiller.compile(keras.optimizers.Adam(0.01))
+    return distiller
+
+
+@pytest.fixture(scope="module")
+def trained():
+    distiller = made()
+    distiller.fit(X, batch_size=16, epochs=3, verbose=0)
+    return distiller
+
+
+def test_the_student_is_rounded_in_training_and_evaluation(trained):
+    rounded, exact = (np.asarray(each(X)) for each in (trained, trained.student))
+    step = trained.quantized.steps(rounded)
+    np.testing.assert_allclose(rounded / step, np.rint(rounded / step), atol=1e-2)
+    assert 0.1 * step < np.abs(rounded - exact).max() < 20 * step
+    (teacher,) = trained.teacher.members
+    p, q = softmax(teacher(X).numpy()), softmax(rounded)
+    kl = (p * np.log(p / q)).sum(-1).mean()
+    logged = trained.evaluate(X, verbose=0, return_dict=True)
+    np.testing.assert_allclose(logged["divergence"], kl, rtol=1e-4)
+    ranges = {id(variable) for variable in trained.quantized.variables}
+    assert not ranges & {id(variable) for variable in trained.trainable_variables}
+
+
+def test_the_steps_are_those_of_the_rounded_student():
+    """One step of gradient descent, against the gradient of the rounded student's KL."""
+    distiller = made(sampler="Empirical")
+    distiller.compile(keras.optimizers.SGD(1.0))
+    before = [weight.numpy() for weight in distiller.student.trainable_weights]
+    twin = FakeQuantized(network(1))
+    target = tf.nn.softmax(distiller.teacher.members[0](X))
+    with tf.GradientTape() as tape:
+        loss = keras.losses.CategoricalCrossentropy(from_logits=True)(
+            target, twin(X, training=True)
+        )
+    gradients = tape.gradient(loss, twin.model.trainable_weights)
+    distiller.fit(X, batch_size=64, verbose=0, shuffle=False)
+    after = distiller.student.trainable_weights
+    for old, new, gradient in zip(before, after, gradients, strict=True):
+        np.testing.assert_allclose(old - new, gradient, atol=1e-5)
+
+
+def test_a_saved_distiller_is_the_same_one(trained, tmp_path):
+    trained.save(tmp_path / "distiller.keras")
+    loaded = keras.models.load_model(tmp_path / "distiller.keras")
+    assert loaded.quantization == "int8"
+    np.testing.assert_array_equal(loaded(X), trained(X))
+    assert "quantization" not in Distiller(network(), network()).get_config()
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_in_the_same_bits(tmp_path):
+    def run(directory, *steps):
+        for end in steps:
+            distiller = made()
+            data = resume.batches(X, batch_size=16, seed=0)
+            resume.fit(distiller, data, directory, steps=end, steps_per_epoch=4, verbose=0)
+        return [v.numpy() for v in (*distiller.student.weights, *distiller.quantized.variables)]
+
+    whole, parted = run(tmp_path / "whole", 8), run(tmp_path / "parted", 4, 8)
+    for one, other in zip(whole, parted, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow
+def test_two_replicas_see_the_ranges_of_one():
+    script = processes.start("quantize_on_replicas.py", VIRTUAL_DEVICES="2")
+    ((one, two),) = processes.results([script])
+    assert (one["replicas"], two["replicas"]) == (1, 2)
+    for name in ("loss", "weights", "ranges"):
+        for mine, other in zip(one[name], two[name], strict=True):
+            np.testing.assert_allclose(other, mine, rtol=1e-4, atol=1e-5)
+
+
+def test_its_file_has_whole_numbers_and_its_answers(trained, tmp_path, subtests):
+    trained.export(tmp_path / "student.tflite", format="litert")
+    loaded = load_student(tmp_path / "student.tflite")
+    raw = np.asarray(trained(X))
+    step = trained.quantized.steps(raw)
+    for rows in (1, 7, 64):
+        with subtests.test(rows=rows):
+            found = loaded.parameters(X[:rows])["probabilities"]
+            # Logits that are a step apart: d p = p (1 - p) step at most.
+            np.testing.assert_allclose(found, softmax(raw[:rows]), atol=0.5 * step)
+    with subtests.test("what computes"):
+        interpreter = Interpreter(str(tmp_path / "student.tflite"))
+        types = {d["index"]: d["dtype"] for d in interpreter.get_tensor_details()}
+        for operation in interpreter._get_ops_details():
+            if operation["op_name"] in ("CONV_2D", "MAX_POOL_2D", "FULLY_CONNECTED"):
+                assert types[operation["outputs"][0]] == np.int8
+    with subtests.test("the student in float32"):
+        trained.export(tmp_path / "student")
+        found = load_student(tmp_path / "student").parameters(X)["probabilities"]
+        np.testing.assert_allclose(found, softmax(trained.student(X).numpy()), atol=1e-5)
+
+
+def branched():
+    """One of every kind of step that is rounded."""
+    x = inputs = keras.Input((8, 8, 2), name="image")
+    x = left = layers.Conv2D(8, 3, padding="same", activation="relu")(x)
+    x = layers.DepthwiseConv2D(3, padding="same")(x)
+    x = layers.ReLU(6)(layers.BatchNormalization()(x))
+    x = layers.ReLU()(layers.Add()([layers.Conv2D(8, 1)(x), left]))
+    x = layers.Activation("relu")(layers.BatchNormalization()(x))
+    x = layers.AveragePooling2D(2)(x)
+    y = layers.Conv2D(4, 3, strides=2, padding="same", activation="gelu")(x)
+    x = layers.Concatenate()([layers.GlobalAveragePooling2D()(each) for each in (x, y)])
+    x = layers.Reshape((4, 3))(layers.Dense(12)(layers.Dropout(0.3)(x)))
+    x = layers.Conv1D(5, 2, dilation_rate=2, activation="relu")(x)
+    inner = keras.Input((2, 5))
+    inner = keras.Model(inner, layers.Dense(4)(layers.Flatten()(inner)))
+    return keras.Model(inputs, inner(x))
+
+
+def test_every_kind_of_step_is_served_as_it_was_trained():
+    keras.utils.set_random_seed(0)
+    model, x = branched(), numbers(64, 8, 8, 2)
+    for variable in model.non_trainable_variables:
+        variable.assign(np.random.default_rng(0).uniform(0.5, 1.5, variable.shape))
+    network = FakeQuantized(model)
+    network.measure(x)
+    raw = network(x).numpy()
+    step = network.steps(raw)
+    assert np.abs(raw - model(x)).max() < 20 * step
+    content = litert.convert(
+        lambda inputs: {"raw": network.frozen(inputs)},
+        tf.TensorSpec((None, 8, 8, 2), tf.float32, "image"),
+        optimizations=[tf.lite.Optimize.DEFAULT],
+    )
+    found = Interpreter(model_content=content).get_signature_runner()(image=x)["raw"]
+    np.testing.assert_allclose(found, raw, atol=1.01 * step)
+
+
+def test_ranges_may_be_measured_after_training(tmp_path):
+    distiller = Distiller(network(1), network(2))
+    path = tmp_path / "student.tflite"
+    distiller.export(path, format="litert", quantization="int8", examples=X)
+    exact = softmax(distiller.student(X).numpy())
+    found = load_student(path).parameters(X)["probabilities"]
+    assert 1e-5 < np.abs(found - exact).max() < 0.03
+    sizes = {}
+    for bits in (None, "float16", "int8"):
+        wide = network(1, 512)  # 29,187 weights, and some kilobytes around them.
+        export_student(
+            wide, outputs.Categorical(), path, format="litert", quantization=bits, examples=X
+        )
+        sizes[bits] = path.stat().st_size
+        if bits == "float16":
+            found = load_student(path).parameters(X)["probabilities"]
+            np.testing.assert_allclose(found, softmax(wide(X).numpy()), atol=2e-3)
+    assert sizes["float16"] < 0.6 * sizes[None] and sizes["int8"] < 0.45 * sizes[None]
+
+
+def test_what_can_not_be_is_said(tmp_path):
+    def distiller(**arguments):
+        return Distiller(network(), network(), **arguments)
+
+    with pytest.raises(ValueError, match="Unknown quantization 'int4'"):
+        distiller(quantization="int4")
+    with pytest.raises(ValueError, match="has not seen the ranges"):
+        distiller(quantization="int8").export(tmp_path / "s.tflite", format="litert")
+    with pytest.raises(ValueError, match="measures the ranges of activations on rows"):
+        distiller().export(tmp_path / "s.tflite", format="litert", quantization="int8")
+    with pytest.raises(ValueError, match='quantization needs format="litert"'):
+        distiller().export(tmp_path / "s", quantization="float16")
+    floating = keras.Sequential(
+        [keras.Input((8,)), layers.Dense(4), layers.LayerNormalization(name="scales")]
+    )
+    with pytest.warns(UserWarning, match=r"in floating point: \['scales'\]"):
+        Distiller(floating, keras.models.clone_model(floating), quantization="int8")
