@@ -169,6 +169,7 @@ def test_names_do_not_depend_on_what_keras_counted(tmp_path, subtests):
             (two(None, "right"), ["inputs_0", "right"]),
             (two("inputs_1", None), ValueError),
             ({"a": two(None)[0], "b": two("mine", None)}, ["a", "b_0", "b_1"]),
+            (two("age (years)", "café"), ["age__years_", "caf_"]),
         ]
     ):
         with subtests.test(expected=expected):
@@ -318,6 +319,17 @@ def test_other_formats_and_arguments_are_refused(arguments, tmp_path):
     with pytest.raises(ValueError, match=r"one of \['litert', 'onnx', 'saved_model'\]|'verbose'"):
         Distiller(network(), network()).export(tmp_path / "student", **arguments)
     assert not (tmp_path / "student").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"class_names": ["a", "b"]}, {"class_names": "abc"}, {"class_names": ["a", "a", "b"]}],
+)
+def test_class_names_are_one_for_each_class(arguments, tmp_path):
+    with pytest.raises(ValueError, match=r"a name of its own for each class.*3 for the student"):
+        export_student(network(), "categorical", tmp_path / "student", **arguments)
+    with pytest.raises(ValueError, match=r"conformal takes what ecl_tf\.conformal"):
+        export_student(network(), "categorical", tmp_path / "student", conformal=0.9)
 
 
 # Students without symbolic inputs.

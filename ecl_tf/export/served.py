@@ -18,6 +18,7 @@ CONFORMAL, TARGET_UNITS = "conformal", "target_units"
 INPUTS, PARAMETERS = "inputs", "parameters"
 # Keras numbers the inputs that have no name of their own, and counts on in a process.
 _AUTOMATIC = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
+_REFUSED = re.compile(r"[^A-Za-z0-9_.\-/]")  # By TensorFlow, in a signature's names.
 
 
 class LackingError(Exception):
@@ -196,6 +197,7 @@ def signature(inputs: Any, student: keras.Model) -> Any:
             name = "inputs"
         else:
             name = "_".join(map(str, place if keys else ("inputs", *place)))
+        name = _REFUSED.sub("_", name)
         return tf.TensorSpec((None, *tensor.shape[1:]), tf.as_dtype(tensor.dtype), name)
 
     leaves = keras.tree.flatten(inputs)

@@ -20,7 +20,7 @@ _OTHER_NAMES = {"tf_saved_model": "saved_model"}  # Keras's.
 
 def export_student(
     student: keras.Model,
-    output: outputs.Output,
+    output: outputs.Output | str,
     path: str | os.PathLike,
     inputs: Any = None,
     columns: Columns | None = None,
@@ -42,7 +42,8 @@ def export_student(
 
     An input has the name that was given to its `keras.Input`, or its key in a dict of inputs.
     One without a name is `inputs`, and in a list of several `inputs_0`, `inputs_1`, and so on. So
-    the same student has the same names whenever it is made, loaded or exported.
+    the same student has the same names whenever it is made, loaded or exported. Spaces and other
+    characters than letters, digits, dots, dashes, slashes and underscores become underscores.
 
     With `columns` it takes those of a table as they are, each (batch,) by its name: numbers and
     dates, in days since 1970-01-01, as float32, with NaN for a missing one; categories as text.
@@ -60,7 +61,7 @@ def export_student(
 
     Args:
         student: a Keras model giving raw outputs.
-        output: its `ecl_tf.outputs.Output`, typically a distiller's `output_kind`.
+        output: its `ecl_tf.outputs.Output`, typically a distiller's `output_kind`, or its name.
         path: the directory to write; of LiteRT a file called *.tflite, of ONNX one called *.onnx.
         inputs: specs of a batch of inputs, for a student without symbolic inputs; None, the
             default, for others.
@@ -165,6 +166,13 @@ def write(
             f"The inputs of student {student.name!r} are not known. Fit the distiller first, "
             "or build the student as a functional or sequential model."
         )
+    output = outputs.get(output)
+    if class_names is not None:
+        _require_names(class_names, output, student)
+    if not isinstance(conformal, (PredictionSets, type(None))):
+        raise ValueError(
+            f"conformal takes what ecl_tf.conformal(student, x, y) measured; got {conformal!r}."
+        )
     if conformal is not None and conformal.output != output:
         raise ValueError(
             f"The prediction sets were measured for {conformal.output!r}, and the student's output "
@@ -210,6 +218,19 @@ def _blaming(name):
             f"The {name} of the student can't be run: {error} Nothing was written. Give "
             'format="saved_model", and report the layers of the student.'
         ) from error
+
+
+def _require_names(class_names, output, student):
+    """Raises ValueError unless there is one name for each class."""
+    names = [class_names] if isinstance(class_names, str) else list(class_names)
+    shape = getattr(symbolic.output_of(student), "shape", [None])
+    size = shape[-1] if output.family == "categorical" else None
+    if isinstance(class_names, str) or len({*names}) < len(names) or size not in (None, len(names)):
+        raise ValueError(
+            f"class_names takes a list with a name of its own for each class, in their order"
+            f"{f', {size} for the student {student.name!r}' * (size is not None)}; got "
+            f"{class_names!r}."
+        )
 
 
 def _require_encoded(inputs, columns, student):
