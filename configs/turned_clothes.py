@@ -2,6 +2,10 @@
 
     ecl-tf compare --config=turned_clothes --workdir=runs/turned_clothes
 
+Expected: mean error of the teacher 10.1 degrees, ERM 12.3, standard KD and tuned KD 12.0,
+XCL 11.2; NLL 0.04, 42.7, 0.25, and XCL 0.07.
+Time: 45 min on one busy CPU core (31 trainings of a student).
+
 The images are TensorFlow Datasets' fashion_mnist, downloaded at the first run, or found in
 --config.data.data_dir or TFDS_DATA_DIR.
 """
