@@ -133,8 +133,9 @@ def _measure(directory, experiment, estimator):
         sizes["XCL's student"] = _bytes(path)
         for name, call in calls.items():
             batches = [np.resize(x, (rows, *x.shape[1:])) for rows in _BATCHES]
-            speeds = [f"{_microseconds(call, rows):,.3g}" for rows in batches]
-            yield [name, *speeds, f"{sizes[name]:,}"]
+            speeds = [_microseconds(call, rows) for rows in batches]
+            shown = [f"{each:,.0f}" if each >= 100.0 else f"{each:.2g}" for each in speeds]
+            yield [name, *shown, f"{sizes[name]:,}"]
 
 
 def _table(header, rows):
