@@ -65,6 +65,37 @@ def rows_that_look_like(output, raw):
     return (tf.size(sums) >= _FEWEST_ROWS) & (tf.reduce_min(values) >= 0.0) & adds_up
 
 
+def checked(output, raw, user):
+    """A raw tensor that is refused within a step if it looks like probabilities of classes.
+
+    Args:
+        output: as in `rows_that_look_like`.
+        raw: the tensor.
+        user: what takes logits, for the message.
+
+    Returns:
+        The tensor after an assertion, and NaN where XLA leaves assertions out.
+
+    Raises:
+        ValueError: if it comes straight from a softmax or a sigmoid.
+    """
+    told = (
+        f"The network {{}}: it gives probabilities where {user} takes logits. Leave the last "
+        "layer's activation out, make logits of them, ecl_tf.as_logits(model, output), or take "
+        "Keras's losses and metrics of probabilities."
+    )
+    if output.makes_probabilities and is_activation(raw):
+        raise ValueError(told.format("ends in a softmax or a sigmoid"))
+    raw = tf.convert_to_tensor(raw)
+    if is_weighted_sum(raw):
+        return raw
+    looks = rows_that_look_like(output, raw)
+    with tf.control_dependencies(
+        [tf.debugging.assert_equal(looks, False, told.format(OF_CLASSES))]
+    ):
+        return tf.where(looks, tf.constant(float("nan"), raw.dtype), raw)
+
+
 def is_activation(raw):
     """Whether a tensor comes straight from a softmax or a sigmoid, as Keras or the graph tells."""
     kind = "" if hasattr(raw, "numpy") else getattr(getattr(raw, "op", None), "type", "")

@@ -264,6 +264,10 @@ def _with_unlabelled(splits, path):
 
 def _labels(columns, name, classes):
     """The targets, and the names of their classes or None."""
+    if classes not in (None, True, False):
+        raise ValueError(
+            f"classes must be True, False or None, for what the target looks like; got {classes!r}."
+        )
     if classes is None:
         texts = columns.values if columns.values.dtype.kind == "O" else np.zeros((0, 1))
         classes = bool(texts.size) and 2 * np.isnan(_parsed(texts)).sum() > texts.size

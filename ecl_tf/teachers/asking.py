@@ -10,7 +10,7 @@ import tensorflow as tf
 from scipy import stats
 
 from ecl_tf import outputs
-from ecl_tf._internal import batches
+from ecl_tf._internal import batches, probabilities
 from ecl_tf.teachers import answers
 
 _KNOWING_ROWS = 64  # Rows of x that a function is asked about when it becomes a teacher.
@@ -83,6 +83,11 @@ class Functions:
                 )
         self._require_equal_sizes()
         raws = self._read(self._known, output)
+        if answer == "logits" and any(probabilities.rows_that_look_like(output, r) for r in raws):
+            raise ValueError(
+                f"The teacher {name!r} {probabilities.OF_CLASSES}: they seem to be probabilities, "
+                "and answer='logits' takes them for logits. Leave answer out."
+            )
         self.members, self.raw_shape = len(raws), (None, *raws[0].shape[1:])
         output.validate(self.raw_shape, f"teacher {name!r}")
 
@@ -189,9 +194,9 @@ class Functions:
         if rows == 0 and self.shapes:  # Of a replica that got none.
             return [np.zeros((0, *shape), "float32") for shape in self.shapes[number]]
         try:
-            given = arrays
-            if _is_tensorflows(function):
-                given = keras.tree.map_structure(tf.constant, arrays)
+            # A function may change its rows in place, which are the student's, too.
+            copied = tf.constant if _is_tensorflows(function) else np.array
+            given = keras.tree.map_structure(copied, arrays)
             with self._free:
                 answered = function(given)
         except Exception as error:  # Every library has exceptions of its own.

@@ -468,6 +468,11 @@ def residual_stddev(
         answered = [member(own_inputs.of(member, inputs), training=False) for member in members]
         points = np.stack([np.asarray(symbolic.only(each, "teacher")) for each in answered])
         targets = np.asarray(targets)
+        if targets.dtype.kind not in "biuf":
+            raise ValueError(
+                f"Residuals are of numbers, and the targets are {targets.dtype}, such as "
+                f"{targets.ravel()[:1].tolist()}. Cast them: y.astype('float32')."
+            )
         if targets.size != points[0].size:
             raise ValueError(
                 f"The targets of {len(targets)} rows have the shape {targets.shape}, and the "

@@ -143,6 +143,11 @@ def _arrays(inputs):
 
 def _function(estimator, method, read=np.asarray):
     """A function from rows, as a student gets them, to what a method of an estimator answers."""
+    if isinstance(estimator, type):
+        raise ValueError(
+            f"{estimator.__name__} is a class, and no estimator. Give a fitted object: "
+            f"{estimator.__name__}(...).fit(x, y)."
+        )
     own = getattr(estimator, method, None)
     if own is None:
         remedy = (

@@ -143,6 +143,11 @@ class FunctionTeacher(Teacher):
         """How many calls of the function may be under way at a time."""
         return 1 if self._asked is None else self._asked.threads
 
+    @property
+    def member_count(self) -> int | None:
+        """How many members answer, of all functions together; None without its function."""
+        return None if self._asked is None else self._asked.members
+
     def with_output(self, output: outputs.Output) -> "FunctionTeacher":
         name, fingerprint = self.name, self._fingerprint
         return self._made_of(output, name, self._asked, fingerprint, self._raw_shape)

@@ -260,6 +260,7 @@ def probabilities(x):
         (LinearRegression(), NORMAL, {}, r"LinearRegression is an estimator.*from_estimator"),
         (student(), "categorical", {}, r"is a Keras model, which ecl_tf.Ensemble takes"),
         (probabilities, {"a": "categorical"}, {}, r"teaches one output"),
+        (probabilities, "categorical", {"answer": "logits"}, r"seem to be probabilities"),
     ],
 )
 def test_functions_that_are_no_teachers(function, output, arguments, message):
@@ -301,11 +302,26 @@ def test_estimators_that_are_no_teachers(forest):
             {"y": Y},
             r"targets of 120 rows have the shape \(120,\), and the members .*\(120, 2\)",
         ),
+        (boosted, NORMAL, {"y": Y.astype(str)}, r"Residuals are of numbers, and the targets are"),
+        (LinearRegression, NORMAL, {"y": Y}, r"LinearRegression is a class"),
     ]:
         with pytest.raises(ValueError, match=message):
             from_estimator(estimator, output, X, **arguments)
     with pytest.raises(ValueError, match=r"failed on 64 rows of shape \(None, 2\).*expecting 3"):
         from_estimator(forest, "categorical", X[:, :2])
+
+
+def test_a_function_may_change_its_rows_in_place():
+    def in_place(rows):
+        rows -= 5.0
+        return probabilities(rows)
+
+    rows = tf.constant(X[:32])
+    teacher = FunctionTeacher(in_place, "categorical", X)
+    logged = distiller(teacher).evaluate(rows, verbose=0, return_dict=True, batch_size=32)
+    kept = distiller(FunctionTeacher(lambda x: in_place(x.copy()), "categorical", X))
+    assert logged == kept.evaluate(X[:32], verbose=0, return_dict=True, batch_size=32)
+    np.testing.assert_array_equal(rows, X[:32])
 
 
 def test_what_goes_wrong_later_is_told_in_its_own_words(forest):
