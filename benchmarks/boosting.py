@@ -88,7 +88,7 @@ def _microseconds(call, x):
     """The processor time of a row, the median of runs after a warm-up."""
     begun = time.perf_counter()
     call(x), call(x)
-    seconds = []
+    seconds: list[float] = []
     while time.perf_counter() - begun < _SECONDS or len(seconds) < 5:
         start = time.process_time()
         call(x)
@@ -133,8 +133,9 @@ def _measure(directory, experiment, estimator):
         sizes["XCL's student"] = _bytes(path)
         for name, call in calls.items():
             batches = [np.resize(x, (rows, *x.shape[1:])) for rows in _BATCHES]
-            speeds = [f"{_microseconds(call, rows):,.3g}" for rows in batches]
-            yield [name, *speeds, f"{sizes[name]:,}"]
+            speeds = [_microseconds(call, rows) for rows in batches]
+            shown = [f"{each:,.0f}" if each >= 100.0 else f"{each:.2g}" for each in speeds]
+            yield [name, *shown, f"{sizes[name]:,}"]
 
 
 def _table(header, rows):
@@ -150,13 +151,14 @@ def main():
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     config = ConfigDict(work_directory.read_json(workdir / "config.json"))
     results = work_directory.read_json(workdir / "results.json")
-    found, first = [], None
+    found: list[dict[str, float]] = []
+    measured: list[list[str]] = []
     for name in grid.directories(config) or ["."]:
-        own = work_directory.read_json(workdir / name / "config.json")
-        experiment = Experiment(own)
+        directory = workdir / name
+        experiment = Experiment(work_directory.read_json(directory / "config.json"))
         estimator = teacher(experiment.splits)
         found.append(_scores(_distribution(estimator, experiment), experiment))
-        first = first or (workdir / name, experiment, estimator)
+        measured = measured or [*_measure(directory, experiment, estimator)]
     header, *rows = tables.rows(results)
     scores = [
         tables.with_interval(gap.mean([tables.scale(metric, each[metric]) for each in found]))
@@ -165,7 +167,7 @@ def main():
     rows.insert(1, ["gradient boosting", *scores, *[""] * (len(header) - 1 - len(scores))])
     print(_table(header, rows), tables.note(results), sep="\n\n")
     columns = [f"µs a row, {batch:,} at a time" for batch in _BATCHES]
-    print(_table(["", *columns, "bytes"], _measure(*first)))
+    print(_table(["", *columns, "bytes"], measured))
 
 
 if __name__ == "__main__":

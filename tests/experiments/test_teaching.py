@@ -332,6 +332,11 @@ def bayes(splits, var_smoothing=1e-9):
     return GaussianNB(var_smoothing=var_smoothing).fit(*rows(splits))
 
 
+def without_3(splits):
+    x, y = rows(splits)
+    return GaussianNB(var_smoothing=0.1).fit(x[y != 3], y[y != 3])
+
+
 def line(splits):
     return LinearRegression().fit(*rows(splits)).predict
 
@@ -421,6 +426,18 @@ def test_estimators_of_classes_are_calibrated_and_asked_once(module, digits_conf
     )
     accuracy = (bayes.predict(x.reshape(len(x), -1)) == y).mean()
     assert experiment.scores(labels, raw)["accuracy"] == pytest.approx(accuracy, abs=1e-6)
+
+
+def test_an_estimator_may_lack_a_class(module, digits_config, tmp_path):
+    with digits_config.unlocked(), digits_config.ignore_type():
+        digits_config.teacher.function = "own_teachers:without_3"
+    experiment = Experiment(digits_config)
+    x, _ = rows(experiment.splits.test)
+    p = teaching.train_teacher(experiment, tmp_path).distribution(x).probs_parameter().numpy()
+    few = module.without_3(experiment.splits)
+    its = few.predict_proba(x.reshape(len(x), -1))
+    np.testing.assert_allclose(np.delete(p, 3, axis=1), its, atol=1e-5)
+    assert p[:, 3].max() < 1e-30
 
 
 def test_functions_that_make_no_teacher_are_refused(module, digits_config, tmp_path):
