@@ -50,6 +50,7 @@ def pretrained(config, description):
     return config
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_members_are_trained_once_each_with_a_seed_of_its_own(digits_config, tmp_path):
     experiment = Experiment(digits_config)
     teacher = teaching.train_teacher(experiment, tmp_path)

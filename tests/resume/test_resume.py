@@ -257,7 +257,8 @@ def compiled(loss="mse", activation=None, **optimizer):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((4,))  # Of a functional model Keras counts the names of layers.
     made = keras.Model(inputs, keras.layers.Dense(1, activation)(inputs) + 0.0)
-    made.compile(keras.optimizers.Adam(**{"learning_rate": 0.125, **optimizer}), loss)
+    adam = keras.optimizers.Adam(**{"learning_rate": 0.125, **optimizer})
+    made.compile(adam, loss, run_eagerly=True)
     return made
 
 
@@ -352,7 +353,7 @@ def test_data_that_ends_is_an_error(tmp_path, subtests):
 
     def distiller():
         made = Distiller(network(0), network(1), sampler="Empirical")
-        made.compile("sgd")
+        made.compile("sgd", run_eagerly=True)
         return made
 
     for make in (model, distiller):
