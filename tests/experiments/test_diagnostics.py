@@ -57,7 +57,6 @@ def experiment():
     return Experiment(config)
 
 
-@pytest.mark.usefixtures("eagerly")
 def test_the_learning_curve_holds_the_validation_score_of_every_part(experiment):
     curve = diagnostics.LearningCurve(experiment, experiment.output)
     model = experiment.train_supervised(experiment.config.student, 0, [curve])

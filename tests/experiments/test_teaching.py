@@ -50,7 +50,6 @@ def pretrained(config, description):
     return config
 
 
-@pytest.mark.usefixtures("eagerly")
 def test_members_are_trained_once_each_with_a_seed_of_its_own(digits_config, tmp_path):
     experiment = Experiment(digits_config)
     teacher = teaching.train_teacher(experiment, tmp_path)
@@ -358,6 +357,7 @@ def module(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eagerly")
 def test_a_function_makes_the_teacher_of_a_run(module, casp_config, tmp_path, run_script, capsys):
     config = untuned(casp_config)
     config.kd.label_weights, config.xcl.choices = (0.0,), ()

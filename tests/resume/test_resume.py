@@ -257,8 +257,7 @@ def compiled(loss="mse", activation=None, **optimizer):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((4,))  # Of a functional model Keras counts the names of layers.
     made = keras.Model(inputs, keras.layers.Dense(1, activation)(inputs) + 0.0)
-    adam = keras.optimizers.Adam(**{"learning_rate": 0.125, **optimizer})
-    made.compile(adam, loss, run_eagerly=True)
+    made.compile(keras.optimizers.Adam(**{"learning_rate": 0.125, **optimizer}), loss)
     return made
 
 
