@@ -1,24 +1,25 @@
-"""Shared by all tests: quiet TensorFlow, the same random numbers, and tiny experiments."""
+"""Shared by all tests: quiet TensorFlow, the same random numbers, and tiny experiments.
+
+Before pytest starts its workers, it imports this file itself, and runs no test. So what takes
+seconds to import is imported by the fixtures.
+"""
 
 import importlib
 import os
 import types
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import keras
-import numpy as np
 import pytest
-import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 from tiny import shrink
 
-from configs import casp, digits, rotated_digits
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @pytest.fixture(autouse=True)
 def seeded():
+    import keras
+
     keras.utils.set_random_seed(0)
 
 
@@ -30,16 +31,24 @@ def parsed_flags():
 
 @pytest.fixture
 def digits_config():
+    from configs import digits
+
     return shrink(digits.get_config("one_split"))
 
 
 @pytest.fixture
 def rotated_digits_config():
+    from configs import rotated_digits
+
     return shrink(rotated_digits.get_config())
 
 
 @pytest.fixture
 def casp_config(tmp_path):
+    import numpy as np
+
+    from configs import casp
+
     rng = np.random.default_rng(0)
     x = rng.normal(size=(100, 3))
     np.savez(tmp_path / "table.npz", x=x, y=20.0 + 5.0 * x[:, 0] + rng.normal(size=100))
@@ -58,6 +67,8 @@ def casp_config(tmp_path):
 @pytest.fixture
 def eagerly():
     """For a few steps of many trainings, whose graphs would take longer than all steps."""
+    import tensorflow as tf
+
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)

@@ -11,7 +11,7 @@ import pytest
 from ecl_tf import callbacks
 
 
-def trained(scores, cycles=6, epochs=63, **arguments):
+def trained(scores, cycles=5, epochs=31, **arguments):
     """Trains by cycles of 2, 4, 8, ... steps; cycle by cycle the scores are these.
 
     Returns the callback, the model, and its weights at the end of each cycle.
@@ -37,7 +37,7 @@ def trained(scores, cycles=6, epochs=63, **arguments):
         ([1.0, 0.9, 0.95], 2 * 7, 1),
         ([-1.0, -1.03, -1.04], 2 * 7, 2),  # By 3 %, then by 1 %.
         ([1.0, 0.5, math.nan], 2 * 7, 1),
-        ([3.0, 2.0, 1.0, 0.5, 0.2, 0.1], 2 * 63, 5),  # The last one.
+        ([3.0, 2.0, 1.0, 0.5, 0.2], 2 * 31, 4),  # The last one.
     ],
 )
 def test_training_stops_after_a_cycle_that_hardly_helps(scores, steps, kept):
@@ -52,10 +52,10 @@ def test_training_stops_after_a_cycle_that_hardly_helps(scores, steps, kept):
 def test_every_cycle_says_what_it_came_to_and_what_is_next(capsys):
     trained([1.0, 0.5, 0.55], verbose=1)
     assert capsys.readouterr().out.strip().split("\n\n") == [
-        "Cycle 1 of at most 6 ended at step 2: score 1. Next is a cycle of 4 steps.",
-        "Cycle 2 of at most 6 ended at step 6: score 0.5 (50.0 % lower than the best). Next is a "
+        "Cycle 1 of at most 5 ended at step 2: score 1. Next is a cycle of 4 steps.",
+        "Cycle 2 of at most 5 ended at step 6: score 0.5 (50.0 % lower than the best). Next is a "
         "cycle of 8 steps.",
-        "Cycle 3 of at most 6 ended at step 14: score 0.55 (10.0 % higher than the best). Training "
+        "Cycle 3 of at most 5 ended at step 14: score 0.55 (10.0 % higher than the best). Training "
         "stops: 2 % lower was asked for. The weights of cycle 2 are kept.",
     ]
 

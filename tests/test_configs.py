@@ -234,9 +234,9 @@ def assert_two_finite_losses(workdir):
 
 
 @pytest.mark.slow
-def test_local_cifar_100_is_taught_and_distilled(run_script, tmp_path):
+def test_local_cifar_100_is_taught_and_distilled(run_script, tmp_path, eagerly):
     config = load("cifar100:runlocal")
-    config.teacher.train.steps = 2
+    config.teacher.train.steps = config.student.train.steps = 2
     for script in ("train_teacher", "distill"):
         run_script(script, config, tmp_path)
     assert_two_finite_losses(tmp_path)

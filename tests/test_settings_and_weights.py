@@ -17,10 +17,10 @@ STUDENT, TEACHER = weights(seed=2), weights(seed=3)
 DIVERGENCE = kl(logits(X, TEACHER), logits(X, STUDENT))
 
 
-def distiller(rate=0.0, **arguments):
+def distiller(rate=0.0, run_eagerly=False, **arguments):
     arguments = {"sampler": "Empirical", **arguments}
     its = Distiller(linear(STUDENT), linear(TEACHER), **arguments)
-    its.compile(keras.optimizers.SGD(rate))
+    its.compile(keras.optimizers.SGD(rate), run_eagerly=run_eagerly)
     return its
 
 
@@ -45,49 +45,51 @@ def test_weights_count_without_labels_wherever_they_come_from(tmp_path, subtests
     dataset = tf.data.Dataset.from_tensor_slices((X, WEIGHTS)).batch(8)
     dataset = dataset.map(lambda x, w: (x, None, w))
     batches = resume.batches((X, WEIGHTS), 8, seed=0)
+    its = distiller()  # Of rate 0: the same for all.
     cases = {
-        "arrays": lambda: distiller().fit(X, sample_weight=WEIGHTS, verbose=0),
-        "PyDataset": lambda: distiller().fit(Rows(), verbose=0),
-        "generator": lambda: distiller().fit(generator(), verbose=0),
-        "dataset": lambda: distiller().fit(dataset, verbose=0),
         "resume": lambda: resume.fit(
-            distiller(),
+            its,
             lambda step: batches(step).map(lambda x, w: (x, None, w)),
             tmp_path,
             steps=2,
             verbose=0,
         ),
+        "arrays": lambda: its.fit(X, sample_weight=WEIGHTS, batch_size=8, verbose=0),
+        "PyDataset": lambda: its.fit(Rows(), verbose=0),
+        "generator": lambda: its.fit(generator(), verbose=0),
+        "dataset": lambda: its.fit(dataset, verbose=0),
     }
     for name, fit in cases.items():
         with subtests.test(name):
             np.testing.assert_allclose(fit().history["loss"], [expected], rtol=1e-5)
     with subtests.test("validation"):
-        logs = distiller().fit(X, validation_data=(X, None, WEIGHTS), verbose=0).history
+        logs = its.fit(X, validation_data=(X, None, WEIGHTS), batch_size=8, verbose=0).history
         np.testing.assert_allclose(logs["val_loss"], [expected], rtol=1e-5)
         np.testing.assert_allclose(logs["loss"], [DIVERGENCE.mean()], rtol=1e-5)
     for name, data in {"arrays": X, "PyDataset": Rows(), "dataset": dataset}.items():
         with subtests.test(f"evaluation of {name}"):
             w = WEIGHTS if name == "arrays" else None
-            logs = distiller().evaluate(data, sample_weight=w, verbose=0, return_dict=True)
+            logs = its.evaluate(data, sample_weight=w, batch_size=8, verbose=0, return_dict=True)
             assert logs["loss"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_weights_of_classes_need_labels_and_endless_data_a_number_of_steps():
+    its = distiller(run_eagerly=True)
     with pytest.raises(ValueError, match=r"class_weight needs labels"):
-        distiller().fit(X, class_weight={0: 1.0, 1: 2.0, 2: 1.0})
+        its.fit(X, class_weight={0: 1.0, 1: 2.0, 2: 1.0})
     endless = tf.data.Dataset.from_tensors(X).repeat()
     for data in (endless, resume.batches(X, 8, seed=0)(0)):
         with pytest.raises(ValueError, match=r"endless.*steps_per_epoch"):
-            distiller().fit(data)
+            its.fit(data)
         with pytest.raises(ValueError, match=r"endless.*validation_steps"):
-            distiller().fit(X, validation_data=data)
+            its.fit(X, validation_data=data)
     with pytest.raises(ValueError, match=r"endless.*steps="):
-        distiller().evaluate(endless)
+        its.evaluate(endless)
     kept = endless.filter(lambda x: True)
     for data in (kept.prefetch(1), endless.enumerate().map(lambda number, x: x)):
         with pytest.raises(ValueError, match=r"endless.*steps_per_epoch"):
-            distiller().fit(data)
-    assert len(distiller().fit(kept.take(2), verbose=0).epoch) == 1
+            its.fit(data)
+    assert len(its.fit(kept.take(2), verbose=0).epoch) == 1
 
 
 def test_rows_of_weight_0_are_nobodys_partner():
@@ -102,7 +104,7 @@ def test_rows_of_weight_0_are_nobodys_partner():
             return inputs
 
     its = Distiller(linear(STUDENT), linear(TEACHER, Spy()), sampler="Mixup")
-    its.compile(keras.optimizers.SGD(0.1))
+    its.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
     its.fit(padded, sample_weight=real.astype("float32"), batch_size=ROWS, epochs=3, verbose=0)
     assert np.abs(np.concatenate(seen)).max() < 10.0
 
@@ -239,7 +241,7 @@ def test_an_evaluation_of_nan_says_so_and_is_nan():
 
 def test_a_training_without_metrics_says_once_how_good_both_networks_are(capsys):
     labels = np.arange(ROWS) % 3
-    its = distiller()
+    its = distiller(run_eagerly=True)
     its.fit(X, validation_data=(X, labels), epochs=2, verbose=2)
     said = [line for line in capsys.readouterr().out.splitlines() if "validation labels" in line]
     expected = [(logits(X, network).argmax(-1) == labels).mean() for network in (TEACHER, STUDENT)]

@@ -159,6 +159,7 @@ def test_one_hot_labels_are_refused_when_the_data_is_read(digits_config, experim
         Experiment(digits_config, splits=splits)
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("rate", [1e9, 1e30])
 def test_a_loss_or_weights_that_are_not_finite_are_no_result(casp_config, rate):
     casp_config.student.train.learning_rate = rate

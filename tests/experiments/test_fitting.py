@@ -27,7 +27,7 @@ def test_the_stopwatch_adds_up_what_was_kept_of_killed_trainings(tmp_path, monke
 
     for kill in (*kills, None):
         model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-        model.compile("sgd", "mse")
+        model.compile("sgd", "mse", run_eagerly=True)
         stopwatch = fitting.Stopwatch()
         callbacks = [stopwatch, keras.callbacks.LambdaCallback(on_train_batch_end=preempt)]
         with pytest.raises(KeyboardInterrupt) if kill else contextlib.nullcontext():

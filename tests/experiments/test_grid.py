@@ -66,6 +66,7 @@ def test_a_grid_is_the_product_of_its_settings(config):
         ({"student": {"network": {"hight": 3}}}, None, r"no arguments \['hight'\]"),
     ],
 )
+@pytest.mark.usefixtures("eagerly")
 def test_what_cannot_be_compared_is_refused_before_all(config, tmp_path, keys, teacher, message):
     with pytest.raises(ValueError, match=message):
         comparison.rehearse(with_keys(config, **keys), tmp_path, teacher)

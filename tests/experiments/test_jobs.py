@@ -49,7 +49,7 @@ from ecl_tf.configs import digits
 
 def get_config():
     config = shrink(digits.get_config("one_split"))
-    config.seeds = 1
+    config.seeds = config.teacher.members = 1
     config.erm.update({"label_smoothing": 0.0, "mixup_alpha": 0.0})
     config.kd.temperatures = (1.0,)
     for section in (config.teacher, config.student):

@@ -81,6 +81,7 @@ def experiment(digits_config):
     return Experiment(digits_config)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_loss_on_validation_inputs_by_hand(experiment, subtests):
     """Of labels, of a teacher, of stored answers, and of samples in the place of such inputs."""
     x, y = rows(experiment.splits.validation)
@@ -195,13 +196,11 @@ def test_two_workers_end_at_the_step_of_one_process_also_after_a_kill(tmp_path):
     """By a loss on labels, by a divergence, and by an error."""
     script = "train_until_it_helps_no_more.py"
 
-    def ends(name, step=0):
-        return processes.results(
-            processes.start_workers(2, script, str(tmp_path / name), str(step))
-        )
+    def ends(name, *others):
+        return processes.results(processes.start_workers(2, script, str(tmp_path / name), *others))
 
-    ((one, _),) = processes.results([processes.start(script, str(tmp_path / "one"), "0")])
-    whole = ends("whole")
+    ((one, _),) = processes.results([processes.start(script, str(tmp_path / "one"), "0", "error")])
+    whole = ends("whole", "0", "error")
     for worker, _ in whole:
         for name, training in one.items():
             assert worker[name]["steps"] == training["steps"], name
@@ -212,5 +211,6 @@ def test_two_workers_end_at_the_step_of_one_process_also_after_a_kill(tmp_path):
     with processes.none_left([chief, second]):
         code, _, errors = chief.wait()
         assert code == 1 and "Another worker of the cluster has ended" in errors
-    for (again, trained), (undisturbed, all_trained) in zip(ends("killed"), whole, strict=True):
-        assert again == undisturbed and trained == all_trained - 16  # Kept every 4 steps.
+    for (again, trained), (wanted, all_trained) in zip(ends("killed", "0"), whole, strict=True):
+        assert again == {name: wanted[name] for name in ("teacher", "student")}
+        assert trained == all_trained - 16  # Kept every 8 steps.

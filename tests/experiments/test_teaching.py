@@ -362,6 +362,7 @@ def module(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eagerly")
 def test_a_function_makes_the_teacher_of_a_run(module, casp_config, tmp_path, run_script, capsys):
     config = untuned(casp_config)
     config.kd.label_weights, config.xcl.choices = (0.0,), ()

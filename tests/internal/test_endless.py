@@ -69,7 +69,7 @@ def test_many_batches_of_an_unknown_number_are_told_of_once(monkeypatch):
     monkeypatch.setattr(endless, "MANY_BATCHES", 4)
     x = by_hand.numbers(2, 4)
     distiller = Distiller(by_hand.network(4), by_hand.network(4), sampler="Empirical")
-    distiller.compile("sgd")
+    distiller.compile("sgd", run_eagerly=True)
 
     def batches(count):
         return ((x,) for _ in range(count))

@@ -146,7 +146,7 @@ def test_a_distiller_refuses_other_ranges_of_its_networks_and_of_its_data():
     distiller.fit(dataset.map(lambda x: x / 255.0), verbose=0)
     scaled = preprocessing.with_preprocessing(expects_bytes, [LAYERS.Rescaling(255.0)], (8, 8, 3))
     distiller = ecl_tf.Distiller(expects_units, scaled)
-    distiller.compile("adam")
+    distiller.compile("adam", run_eagerly=True)
     distiller.fit(UNIT, verbose=0)
 
 
@@ -170,7 +170,7 @@ def test_one_network_that_scales_images_beside_one_that_does_not_is_told():
 def test_layers_of_a_sampler_need_the_range_of_the_images(tmp_path):
     def distiller(sampler):
         made = ecl_tf.Distiller(plain(), plain(), sampler=sampler)
-        made.compile("adam")
+        made.compile("adam", run_eagerly=True)
         return made
 
     augment, brighten = ecl_tf.samplers.Augment, LAYERS.RandomBrightness(0.2)
@@ -223,7 +223,7 @@ def test_a_dark_first_batch_of_the_right_scale_is_none_of_another():
 
     def distiller():
         its = ecl_tf.Distiller(network(scaled), network(scaled), sampler="Empirical")
-        its.compile("adam")
+        its.compile("adam", run_eagerly=True)
         return its
 
     asked = [("teacher", network(scaled))]
@@ -238,7 +238,7 @@ def test_a_dark_first_batch_of_the_right_scale_is_none_of_another():
     with pytest.raises(ValueError, match=r"lie between .* and 0\.99"):
         distiller().fit(images[:256], verbose=0)
     plain_one = ecl_tf.Distiller(plain(), plain(), sampler="Empirical", label_weight=1.0)
-    plain_one.compile("adam")
+    plain_one.compile("adam", run_eagerly=True)
     labels = np.zeros(512, "int32")
     with pytest.raises(ValueError, match="neither network scales"):  # All of them go to 255.
         plain_one.fit(images[::-1].copy(), labels, validation_data=(images, labels), verbose=0)

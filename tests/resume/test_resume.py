@@ -83,10 +83,12 @@ def test_workers_must_see_the_same_checkpoints(tmp_path):
 # What is kept, and what is refused, in this process.
 
 
-def model(units=3):
+def model(units=3, run_eagerly=True):
+    """Eager, because a graph takes longer than all of its steps."""
     keras.utils.set_random_seed(0)
     made = keras.Sequential([keras.Input((4,)), keras.layers.Dense(units)])
-    made.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    made.compile("sgd", loss, run_eagerly=run_eagerly)
     return made
 
 
@@ -143,8 +145,8 @@ def test_files_of_others_stay_and_one_that_cannot_be_read_ends_the_run(tmp_path)
 
 
 def test_undisturbed_it_is_keras_fit(tmp_path):
-    made, history = train(tmp_path)
-    wanted = model()
+    made, history = train(tmp_path, model(run_eagerly=False))
+    wanted = model(run_eagerly=False)
     data = resume.batches((X, Y), batch_size=8, seed=0)(0)
     assert wanted.fit(data, epochs=2, steps_per_epoch=4, verbose=0).history == history
     assert_same_weights(made, wanted)
@@ -234,7 +236,7 @@ def test_another_model_or_schedule_is_refused(tmp_path):
 def test_other_metrics_begin_anew_and_all_else_continues(tmp_path):
     def with_metrics(metrics):
         made = model()
-        made.compile(keras.optimizers.Adam(0.1), made.loss, metrics=metrics)
+        made.compile(keras.optimizers.Adam(0.1), made.loss, metrics=metrics, run_eagerly=True)
         return made
 
     wanted, its_history = train(tmp_path / "undisturbed", with_metrics(["accuracy"]))
@@ -350,7 +352,7 @@ def test_data_that_ends_is_an_error(tmp_path, subtests):
 
     def distiller():
         made = Distiller(network(0), network(1), sampler="Empirical")
-        made.compile("sgd")
+        made.compile("sgd", run_eagerly=True)
         return made
 
     for make in (model, distiller):

@@ -374,6 +374,7 @@ def test_a_distiller_learns_as_from_a_network_that_answers_the_same():
     chosen.fit(X, batch_size=24, verbose=0)
 
 
+@pytest.mark.slow
 def test_two_replicas_learn_as_one():
     script = processes.start("teach_by_function_on_replicas.py", VIRTUAL_DEVICES="2")
     ((one, two),) = processes.results([script])
@@ -384,7 +385,7 @@ def test_two_replicas_learn_as_one():
 
 def test_saved_and_given_again(forest, tmp_path, subtests):
     teacher = from_estimator(forest, "categorical", X)
-    made = distiller(teacher, metrics=["accuracy"])
+    made = distiller(teacher, metrics=["accuracy"], run_eagerly=True)
     keep = keras.callbacks.ModelCheckpoint(str(tmp_path / "kept.keras"))
     made.fit(X, KIND, verbose=0, callbacks=[keep])
     made.save(tmp_path / "saved.keras")
@@ -423,7 +424,7 @@ def test_a_run_goes_on_with_the_same_function_only(forest, tmp_path):
     data = resume.batches((X,), batch_size=24, seed=0)
 
     def run(teacher, steps, directory):
-        made = distiller(teacher)
+        made = distiller(teacher, run_eagerly=True)
         resume.fit(made, data, tmp_path / directory, steps=steps, steps_per_epoch=5, verbose=0)
         return made.student
 
@@ -476,10 +477,6 @@ def test_a_slow_function_is_recorded_in_threads_and_in_order(tmp_path, monkeypat
     store = replay.Store(directory)
     assert store.verify(teacher, X, rows=100) < 1e-4
     assert replay.estimate(teacher, X, batch_size=8, sampler="Mixup")["seconds"] > 0.0
-    made = ecl_tf.Distiller(student(), store.teacher, sampler=store.sampler)
-    made.compile("sgd")
-    made.fit(store.batches(X), steps_per_epoch=4, verbose=0)
-
     def failing(x):
         return probabilities(x)[: 64 if len(x) == 64 else 1]
 

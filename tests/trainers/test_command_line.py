@@ -91,6 +91,7 @@ def get_config():
 """
 
 
+@pytest.mark.slow
 def test_a_mistake_is_told_in_a_line_and_leaves_no_directory(tmp_path, subtests):
     """One test, as every worker of pytest would wait for a server of processes of its own."""
     mistakes = [
