@@ -8,7 +8,9 @@
 Inputs are all other columns: numbers, texts, booleans and dates; cells may be missing. What was
 found is printed, and may be said: --config.data.categories=zip,floor, numbers or dates. Rows of a
 patient are kept together by --config.data.groups=patient, and the future apart by
---config.data.time=day.
+--config.data.time=day. Other rows are parted at random, with the same share of each class in all
+splits; --config.data.stratify=None draws them whatever their class, and goes on with the work
+directories of versions before.
 
 Batches, steps, layers and the teacher's dropout and weight decay follow from the numbers of rows
 and columns, unless they are given: --config.student.network.widths="(64, 64)",
@@ -26,6 +28,7 @@ def get_config(target="number"):
     config.data.path = "table.csv"
     names = ("numbers", "categories", "dates", "groups", "time", "unlabelled")
     config.data.update({name: placeholder(str) for name in names})
+    config.data.stratify = FieldReference(None, field_type=object)  # A flag may set it to None.
     with config.unlocked(), config.ignore_type():
         for section in (config.teacher, config.student):
             section.network.widths = placeholder(tuple)
@@ -35,7 +38,7 @@ def get_config(target="number"):
         config.teacher.train.weight_decay = placeholder(float)
         if target == "classes":
             config.output, config.score = "categorical", "accuracy"
-            config.data.classes = True
+            config.data.classes, config.data.stratify = True, True
             config.teacher.calibrate = True
             config.erm.label_smoothing = 0.1
             config.kd.temperatures = common.KD_TEMPERATURES

@@ -61,6 +61,14 @@ class LabelMetrics:
         if len(set(names)) < len(names):
             raise ValueError(f"Every metric needs a name of its own; got {names}.")
 
+    def require_names_beside(self, logged):
+        """Raises ValueError if a metric has the name of something else that is logged."""
+        if taken := sorted({metric.name for metric in self.metrics} & set(logged)):
+            raise ValueError(
+                f"The metrics' names {taken} are those of what a Distiller logs itself: "
+                f"{sorted(logged)}. Give the metrics other names: Metric(name=...)."
+            )
+
     def _by_output(self, metrics):
         if not metrics:
             return []

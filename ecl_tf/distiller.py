@@ -241,6 +241,7 @@ class Distiller(Loops, Settings, keras.Model):
             self._label_metrics = LabelMetrics(self.output_kind, metrics, weighted_metrics)
             of_teacher = (metrics, weighted_metrics) if teacher_metrics else (None, None)
             self._teacher_metrics = LabelMetrics(self.output_kind, *of_teacher, prefix="teacher_")
+        self._label_metrics.require_names_beside(self.means.names)
         self._teacher_metrics.require_room_for(self.teacher.output_kind)
         patch_fit(self)
         # Keras resets the metrics it finds among a model's attributes.

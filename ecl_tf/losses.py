@@ -68,8 +68,6 @@ class NegativeLogLikelihood(keras.losses.Loss):
                 "{name: NegativeLogLikelihood(output)}, with the names of the outputs "
                 f"{sorted(self.output.outputs)}."
             )
-        for output, raw in outputs.parts_of(self.output, y_pred).values():
-            _require_raw(output, raw)
         if sample_weight is not None and not isinstance(self.output, outputs.Joint):
             positions = tf.convert_to_tensor(y_pred).shape[:-1]
             sample_weight = expand(sample_weight, positions, "sample_weight")
@@ -82,14 +80,9 @@ class NegativeLogLikelihood(keras.losses.Loss):
         self.output.validate_labels(y_true.shape, y_pred.shape)
         invalid = tf.reduce_any(self.output.invalid(y_true, y_pred))
         said = f"Labels are out of range. Expected {self.output.expected_labels(y_pred.shape)}."
-        checks = [tf.debugging.assert_equal(invalid, False, said)]
-        if not probabilities.is_weighted_sum(y_pred):
-            looks = probabilities.rows_that_look_like(self.output, y_pred)
-            said = _refusal(probabilities.OF_CLASSES)
-            checks.append(tf.debugging.assert_equal(looks, False, said))
-            # XLA leaves out assertions: the loss tells there.
-            y_pred = tf.where(looks, tf.constant(float("nan"), y_pred.dtype), y_pred)
-        with tf.control_dependencies(checks):  # No update comes before them.
+        y_pred = probabilities.checked(self.output, y_pred, "NegativeLogLikelihood")
+        # No update comes before it.
+        with tf.control_dependencies([tf.debugging.assert_equal(invalid, False, said)]):
             y_pred = tf.identity(y_pred)
         losses = self.output.negative_log_likelihoods(self.output(y_pred), y_true)
         known = self.output.known(y_true, y_pred)
@@ -100,17 +93,3 @@ class NegativeLogLikelihood(keras.losses.Loss):
     def get_config(self) -> dict[str, Any]:
         output = keras.saving.serialize_keras_object(self.output)
         return {**super().get_config(), "output": output}
-
-
-def _require_raw(output, raw):
-    """Refuses the output of a softmax or sigmoid where logits are expected, as the graph tells."""
-    if output.makes_probabilities and probabilities.is_activation(raw):
-        raise ValueError(_refusal("ends in a softmax or a sigmoid"))
-
-
-def _refusal(reason):
-    return (
-        f"The network {reason}: it gives probabilities where NegativeLogLikelihood takes logits. "
-        "Leave the last layer's activation out, make logits of them, ecl_tf.as_logits(model, "
-        "output), or train it with Keras's losses of probabilities."
-    )

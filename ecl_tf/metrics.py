@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import positions, require
+from ecl_tf._internal import positions, probabilities, require
 
 
 class _PerExampleMean(keras.metrics.Mean):
@@ -72,6 +72,7 @@ class NegativeLogLikelihood(_PerExampleMean):
     def values(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         if isinstance(self.output, outputs.Joint):
             return self.output.negative_log_likelihood(self.output(y_pred), y_true)
+        y_pred = probabilities.checked(self.output, y_pred, type(self).__name__)
         return self.output.negative_log_likelihoods(self.output(y_pred), y_true)
 
 
@@ -270,7 +271,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
     def update_state(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
     ) -> None:
-        logits = (self.output or outputs.Categorical()).logits(y_pred)
+        output = self.output or outputs.Categorical()
+        logits = output.logits(probabilities.checked(output, y_pred, type(self).__name__))
         labels = y_true = tf.convert_to_tensor(y_true)
         if outputs.is_one_hot(y_true, logits):
             y_true = tf.argmax(y_true, -1)

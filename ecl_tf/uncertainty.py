@@ -183,11 +183,12 @@ def require(networks: Networks | None, sampler: Any) -> Networks:
 def validate(score: Callable[[Answers], tf.Tensor], networks: Networks) -> None:
     """Raises ValueError if a `score` can't be computed from such `networks`."""
     members = getattr(networks.teacher, "members", None)
-    if score is disagreement and members is not None and len(members) < 2:
+    count = getattr(networks.teacher, "member_count", None) if members is None else len(members)
+    if score is disagreement and count == 1:
         raise ValueError(
             "score='disagreement' compares the members of an ensemble, and this teacher is a "
-            "single network, which never disagrees with itself. Give two networks or more, or "
-            "use score='teacher_uncertainty'."
+            "single one, which never disagrees with itself. Give two members or more, or use "
+            "score='teacher_uncertainty'."
         )
 
 

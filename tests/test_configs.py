@@ -6,18 +6,21 @@ import pkgutil
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from absl import flags
 from ml_collections import config_flags
 
 import ecl_tf
-from ecl_tf import models, outputs, preprocessing, samplers
+from ecl_tf import data, models, outputs, preprocessing, samplers
 from ecl_tf.experiments import grid, optimizers, settings, work_directory
+from tests.tiny import rows
 
 FILES = {
     "ablations": ["", "rotated_digits", "fashion_mnist"],
     "casp": [""],
     "cifar100": ["", "runlocal"],
     "digits": ["", "one_split"],
+    "embedded_tables": ["", "breast_cancer", "diabetes", "digits", "friedman"],
     "fashion_mnist": ["", "mlp", "transformer"],
     "imagenet": ["", "runlocal"],
     "mpii_gaze": ["", "runlocal"],
@@ -27,6 +30,7 @@ FILES = {
     "schedules": ["", "digits", "ensembles", "convnet_5000", "transformer_all", "casp"],
     "sine": [""],
     "table": ["", "classes"],
+    "turned_clothes": [""],
 }
 ALL = [f"{name}:{size}".rstrip(":") for name, sizes in FILES.items() for size in sizes]
 # One example's inputs, and classes or target dimensions: of the data sets' own papers.
@@ -39,6 +43,7 @@ SHAPES = {
     "mpii_gaze": ({"image": (36, 60, 1), "head_pose": (2,)}, 2),
     "rotated_digits": ((12, 12, 1), 1),
     "sine": ((1,), 1),
+    "turned_clothes": ((20, 20, 1), 1),
 }
 
 
@@ -70,7 +75,7 @@ def _full(name):
 def test_what_is_named_exists_and_fits(name, tmp_path):
     config = settings.parse(load(name))
     known = inspect.signature(pkgutil.resolve_name(_full(config.data["name"]))).parameters
-    assert set(config.data) - {"name"} <= set(known)
+    assert set(config.data) - {"name"} <= set(known) or "others" in known
     output = outputs.get(config.output)
     families = {"accuracy": "categorical", "angular_error": "normal", "rmse": "normal"}
     assert output.family == families[config.score]
@@ -164,6 +169,7 @@ def test_rates_are_the_published_ones_by_epoch(name, steps, rate, epochs):
         ("mpii_gaze", "student", 520 + 25_050 + 3_600 * 500 + 500 + 502 * 4 + 4),
         ("mpii_gaze", "teacher", None),
         ("sine", "student", None),
+        ("turned_clothes", "student", None),
     ],
 )
 def test_networks_fit_the_data_and_have_as_many_weights_as_known(name, role, weights):
@@ -202,6 +208,21 @@ def test_documented_settings_change_on_the_command_line(name, setting, value):
 def test_unknown_variants_are_refused_with_the_choices(name):
     with pytest.raises(flags.IllegalFlagValueError, match=r"'runlocla'.*(runlocal|transformer)"):
         load(f"{name}:runlocla")
+
+
+def test_turned_clothes_are_the_images_turned_by_their_angles():
+    sizes = {"train_size": 6, "validation_size": 3, "mock_examples": 20}
+    name = "ecl_tf.configs.turned_clothes:turned_clothes"  # It takes others' arguments as **others.
+    upright = data.load(name, test_size=2, max_angle=1e-9, **sizes)
+    turned = data.load(name, test_size=2, **sizes)
+    known = data.fashion_mnist(augment=False, **sizes)
+    for split, size in {"train": 6, "validation": 3, "test": 2}.items():
+        angles = rows(getattr(turned, split))[1]
+        assert angles.shape == (size, 1) and 0.1 < np.abs(angles).max() <= np.radians(60)
+        images = rows(getattr(known, split))[0][:size] / 255.0
+        inside = (slice(None), slice(1, -1), slice(1, -1))  # Nothing is known beyond the border.
+        expected = tf.image.resize(images, (20, 20)).numpy()[inside]
+        np.testing.assert_allclose(rows(getattr(upright, split))[0][inside], expected, atol=1e-4)
 
 
 # From the command line's configuration to the last file, on random data

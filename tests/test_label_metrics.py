@@ -236,6 +236,13 @@ def test_refuses(output, given, weighted, message):
 # As compile's arguments.
 
 
+@pytest.mark.parametrize("name", ["loss", "agreement"])
+def test_names_of_what_is_logged_are_taken(name):
+    its = Distiller(network(1), network(2))
+    with pytest.raises(ValueError, match=rf"\['{name}'\] are those of what a Distiller logs"):
+        its.compile(metrics=[keras.metrics.SparseCategoricalAccuracy(name=name)])
+
+
 @pytest.mark.parametrize(
     ("output", "temperature", "has_room"),
     [

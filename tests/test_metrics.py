@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
+import tensorflow as tf
 
 from ecl_tf import metrics, outputs
 
@@ -223,6 +224,24 @@ def test_identical_directions_have_no_error_and_never_nan(size):
 def test_outputs_must_suit(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_probabilities_are_not_taken_for_logits(subtests):
+    p = scipy.special.softmax(RNG.normal(size=(8, 3)).astype("float32"), -1)
+    inputs = keras.Input((4,))
+    ending = keras.Model(inputs, keras.layers.Dense(3, "softmax")(inputs))
+    for metric in (
+        metrics.NegativeLogLikelihood("categorical"),
+        metrics.ExpectedCalibrationError(),
+    ):
+        with (
+            subtests.test(metric.name),
+            pytest.raises(tf.errors.InvalidArgumentError, match="gives probabilities where"),
+        ):
+            metric.update_state(np.zeros(8, int), p)
+        ending.compile(loss="sparse_categorical_crossentropy", metrics=[metric])
+        with subtests.test(f"{metric.name} in compile"), pytest.raises(ValueError, match="softmax"):
+            ending.evaluate(np.zeros((8, 4)), np.zeros(8), verbose=0)
 
 
 def test_bins_and_levels_must_be_in_their_range():

@@ -222,7 +222,7 @@ def test_disagreement_takes_two_networks():
         return uncertainty.Networks(teacher, network(1), outputs.Categorical())
 
     single = networks(Ensemble(network(2), "categorical"))
-    with pytest.raises(ValueError, match=r"disagreement.*single network.*two networks or more"):
+    with pytest.raises(ValueError, match=r"disagreement.*single one.*two members or more"):
         uncertainty.validate(uncertainty.disagreement, single)
     for name in set(NAMES) - {"disagreement"}:
         uncertainty.validate(uncertainty.get(name), single)

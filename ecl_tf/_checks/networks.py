@@ -160,7 +160,14 @@ def still_trained(student, optimizer):
     if not optimizer.built:
         return
     known = getattr(optimizer, "inner_optimizer", optimizer)._trainable_variables
-    if {id(variable) for variable in known} != {id(v) for v in student.trainable_variables}:
+    known = {id(variable) for variable in known}
+    if not known & {id(variable) for variable in student.variables}:
+        raise ValueError(
+            f"The optimizer {optimizer.name!r} was built for the weights of another model than the "
+            f"student {student.name!r}, and keeps a state for each of them. Compile with an "
+            "optimizer of its own, such as a new one: distiller.compile(keras.optimizers.Adam())."
+        )
+    if known != {id(variable) for variable in student.trainable_variables}:
         raise ValueError(
             f"The student {student.name!r} has other trainable weights than when it was compiled, "
             "which the step would not follow. Compile again after changing trainable: "

@@ -25,9 +25,11 @@ def call_by_name(kind, functions, name, arguments, *positional):
     if name not in functions:
         expected = f"; expected one of {sorted(functions)}" if functions else ""
         raise ValueError(f"Unknown {kind} {name!r}{expected}.")
-    known = list(inspect.signature(functions[name]).parameters)[len(positional) :]
+    parameters = inspect.signature(functions[name]).parameters
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    known = list(parameters)[len(positional) :]
     unknown = sorted(set(arguments) - set(known))
-    if unknown:
+    if unknown and not takes_any:
         raise ValueError(f"The {kind} {name!r} has no arguments {unknown}; it takes {known}.")
     return functions[name](*positional, **arguments)
 

@@ -14,7 +14,8 @@ SOURCES = {
     "the teacher": "Look at its weights, and at its answers to extreme inputs.",
     "the student": "A lower learning rate or gradient clipping may help.",
     "the loss": "Look at the labels, the sample weights and the regularizers.",
-    "the gradients": "They overflowed: a lower learning rate or gradient clipping may help.",
+    "the gradients": "They overflowed, or their squares: look for huge labels. A lower learning "
+    "rate or gradient clipping may help.",
     "the update": "The student's weights overflowed: lower the learning rate.",
 }
 _LABELS = 2  # After the sources' counts: the number of wrong labels, and their sum.
@@ -53,7 +54,7 @@ class NonFiniteCount(keras.metrics.Metric):
             _all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in _floats(nest)])
             for nest in others
         ]
-        finite += [_have_a_finite_sum(gradients), True]
+        finite += [_have_finite_squares(gradients), True]
         counts = [tf.cast(~tf.stack(finite), tf.float32)]
         counts.append(tf.zeros(_LABELS) if labels is None else labels)
         self.reasons = [reason for _, reason in refusals]
@@ -156,6 +157,12 @@ def _have_a_finite_sum(tensors):
     classes), and their sum infinite.
     """
     sums = [tf.reduce_sum(tf.cast(tensor, tf.float32)) for tensor in _floats(tensors)]
+    return tf.math.is_finite(tf.add_n(sums or [tf.zeros(())]))
+
+
+def _have_finite_squares(tensors):
+    """Whether the sum of all squares is finite, of which optimizers keep means."""
+    sums = [tf.nn.l2_loss(tf.cast(tensor, tf.float32)) for tensor in _floats(tensors)]
     return tf.math.is_finite(tf.add_n(sums or [tf.zeros(())]))
 
 

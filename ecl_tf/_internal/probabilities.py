@@ -4,6 +4,8 @@ Taken for logits, probabilities p of a confident network would stand for the nea
 softmax(p).
 """
 
+import warnings
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -61,6 +63,37 @@ def rows_that_look_like(output, raw):
         [tf.reduce_all(tf.abs(sums / total - 1.0) <= _TOLERANCE) for total in (1.0, 100.0)]
     )
     return (tf.size(sums) >= _FEWEST_ROWS) & (tf.reduce_min(values) >= 0.0) & adds_up
+
+
+def checked(output, raw, user):
+    """A raw tensor that is refused within a step if it looks like probabilities of classes.
+
+    Args:
+        output: as in `rows_that_look_like`.
+        raw: the tensor.
+        user: what takes logits, for the message.
+
+    Returns:
+        The tensor after an assertion, and NaN where XLA leaves assertions out.
+
+    Raises:
+        ValueError: if it comes straight from a softmax or a sigmoid.
+    """
+    told = (
+        f"The network {{}}: it gives probabilities where {user} takes logits. Leave the last "
+        "layer's activation out, make logits of them, ecl_tf.as_logits(model, output), or take "
+        "Keras's losses and metrics of probabilities."
+    )
+    if output.makes_probabilities and is_activation(raw):
+        raise ValueError(told.format("ends in a softmax or a sigmoid"))
+    raw = tf.convert_to_tensor(raw)
+    if is_weighted_sum(raw):
+        return raw
+    looks = rows_that_look_like(output, raw)
+    with tf.control_dependencies(
+        [tf.debugging.assert_equal(looks, False, told.format(OF_CLASSES))]
+    ):
+        return tf.where(looks, tf.constant(float("nan"), raw.dtype), raw)
 
 
 def is_activation(raw):
@@ -130,11 +163,11 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
         if values is None:
             continue
         if _has_raw_scales(each):
-            if _scales_stay_positive(model, specs, parts, name, ask, each.size):
-                raise _refusal_of_scales(model, role, name)
+            _require_raw_scales(model, role, specs, parts, name, ask, each.size)
         elif each.makes_probabilities == "softmax":
             if rows_that_look_like(each, tf.constant(values)):
                 raise refusal(OF_CLASSES, model, role, name=name)
+            _warn_of_shares(values, model, role, name)
         elif name not in said_to_be_logits and _stays_within_0_and_1(
             model, specs, parts, name, ask
         ):
@@ -202,18 +235,48 @@ def _stays_within_0_and_1(model, specs, parts, name, ask):
     return bool(spread > (0.0 if _weights(model) else 0.5))
 
 
-def _scales_stay_positive(model, specs, parts, name, ask, size):
-    """Whether what follows `size` means is unbounded and positive for any signs of the weights.
+def _require_raw_scales(model, role, specs, parts, name, ask, size):
+    """Raises ValueError if what follows `size` means is positive for any signs of the weights.
 
-    Where the means are, too, nothing tells scales from them, and a regressor may end in anything.
+    Where the means are, too, nothing tells scales from them, and a regressor of positive targets
+    may end in anything: that is a warning.
     """
     lowest_mean, highest = 0.0, 0.0
     for rows in _of_other_signs(model, specs, parts, name, ask):
         if rows is None or rows[:, size:].min() < 0.0:
-            return False
+            return
         lowest_mean = min(lowest_mean, rows[:, :size].min())
         highest = max(highest, rows[:, size:].max())
-    return bool(_weights(model)) and bool(lowest_mean < 0.0 and highest > 1.0)
+    if not _weights(model) or highest <= 1.0:
+        return
+    told = (
+        f"{_described(role, model, name)} answers with {{}} that are positive whatever it is "
+        "asked: they seem to be standard deviations, as of a softplus or an exponential, where raw "
+        "outputs are scales before that, and their softplus would be taken once more. Give the "
+        "layer before it as the output. A teacher with outputs of the names mean and stddev is "
+        "taken as it is by ecl_tf.pretrained.load(..., answer={{'mean': 'mean', 'stddev': "
+        "'stddev'}})."
+    )
+    if lowest_mean < 0.0:
+        raise ValueError(told.format("scales"))
+    warnings.warn(told.format("means and scales"), stacklevel=3)
+
+
+def _warn_of_shares(values, model, role, name):
+    """Warns of rows that are not negative and have one sum, though neither 1 nor 100.
+
+    A rule's answer, such as 5 for its class and 0 for all others, has it, too, and may be logits.
+    """
+    sums = values.sum(-1)
+    is_one = sums.max() - sums.min() <= _TOLERANCE * sums.max()
+    if len(sums) >= _FEWEST_ROWS and values.min() >= 0.0 and sums.min() > 0.0 and is_one:
+        warnings.warn(
+            f"{_described(role, model, name)} answers with rows of numbers that are not negative "
+            f"and all add up to {sums.mean():.4g}. They are taken for logits. If they are shares "
+            "of the classes, divide them by their sum and say so: ecl_tf.Ensemble(model, output, "
+            "answer='probabilities') for a teacher, ecl_tf.as_logits(model, output) for any.",
+            stacklevel=3,
+        )
 
 
 def _weights(model):
@@ -239,15 +302,8 @@ def _is_ours(operation):
     return type(operation).__module__.startswith("ecl_tf.")
 
 
-def _refusal_of_scales(model, role, name):
-    whose = f"The {role} {model.name!r}{f' (output {name!r})' * bool(name)}"
-    return ValueError(
-        f"{whose} answers with scales that are positive whatever it is asked: they seem to be "
-        "standard deviations, as of a softplus or an exponential, where raw outputs are scales "
-        "before that, and their softplus would be taken once more. Give the layer before it as the "
-        "output. A teacher with outputs of the names mean and stddev is taken as it is by "
-        "ecl_tf.pretrained.load(..., answer={'mean': 'mean', 'stddev': 'stddev'})."
-    )
+def _described(role, model, name):
+    return f"The {role} {model.name!r}{f' (output {name!r})' * bool(name)}"
 
 
 def _activation(operation):
@@ -312,8 +368,7 @@ def refusal(reason, model, role, also="", name=""):
         ).format({name: "probabilities"} if name else repr("probabilities"))
     elif role == "model":
         remedy = "ecl_tf.as_logits(model, output).save(path) writes a file of logits."
-    whose = f"The {role} {model.name!r}{f' (output {name!r})' * bool(name)}"
     return ValueError(
-        f"{whose} {reason}: it gives probabilities where raw outputs are logits, and they would be "
-        f"taken for these. {remedy} {also}".rstrip()
+        f"{_described(role, model, name)} {reason}: it gives probabilities where raw outputs are "
+        f"logits, and they would be taken for these. {remedy} {also}".rstrip()
     )

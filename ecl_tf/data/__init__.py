@@ -5,6 +5,7 @@ from typing import Any
 from ecl_tf._internal.build import call_by_name
 from ecl_tf.data.columns import Category, Columns, Date, Number
 from ecl_tf.data.digits import digits, rotated_digits
+from ecl_tf.data.embedded_tables import embedded_table
 from ecl_tf.data.images import cifar10, cifar100, fashion_mnist, imagenet2012
 from ecl_tf.data.mpii_gaze import mpii_gaze
 from ecl_tf.data.sine import sine
@@ -26,6 +27,7 @@ __all__ = [
     "cifar10",
     "cifar100",
     "digits",
+    "embedded_table",
     "evaluation_batches",
     "fashion_mnist",
     "imagenet2012",
@@ -42,6 +44,7 @@ _DATASETS = {
     "cifar10": cifar10,
     "cifar100": cifar100,
     "digits": digits,
+    "embedded_table": embedded_table,
     "fashion_mnist": fashion_mnist,
     "imagenet2012": imagenet2012,
     "mpii_gaze": mpii_gaze,

@@ -6,6 +6,24 @@ import numpy as np
 import pandas as pd
 
 
+def by_class(classes: np.ndarray, seed: int) -> np.ndarray:
+    """The rows in a random order, of which every part has all classes in nearly equal shares.
+
+    The i-th of the n rows of a class, counted from 0, is at the share (i + 1/2) / n of the order.
+    So the rows of a class in a part are n times the part's share, to within one row, and a class
+    of one row is in the middle, where the training rows are.
+
+    Args:
+        classes: (rows,), the class of each row.
+        seed: of the order.
+    """
+    order = np.random.default_rng(seed).permutation(len(classes))
+    rows = pd.Series(classes[order])
+    each = rows.groupby(rows)
+    places = (each.cumcount() + 0.5) / each.transform("size")
+    return order[np.argsort(places.to_numpy(), kind="stable")]
+
+
 def by_time(times: np.ndarray) -> np.ndarray:
     """The rows from the latest to the earliest, those of equal time in the order of the table.
 
@@ -43,8 +61,8 @@ def split(
         validation_size: the same.
         test_size: the same.
         table: its name, for messages.
-        groups: the group of each row, of which no two parts share one: parts become larger by the
-            rest of a group. None by default.
+        groups: the group of each row, or its time, of which no two parts share one: parts become
+            larger by the rest of a group. None by default.
 
     Raises:
         ValueError: if the sizes don't fit.
@@ -77,8 +95,9 @@ def _whole_groups(groups, sizes, table):
         ends.append(end)
     if len(set(ends)) < len(ends):
         raise ValueError(
-            f"The {len(last)} groups of {table} leave no row to train on, or to hold out: the "
-            f"largest has {np.diff(np.append(0, last)).max()} of {len(groups)} rows. Give smaller "
-            "--config.data.test_size and validation_size, or other groups."
+            f"The {len(last)} groups, or different times, of {table} leave no row to train on, or "
+            f"to hold out: the largest has {np.diff(np.append(0, last)).max()} of {len(groups)} "
+            "rows, which stay together. Give smaller --config.data.test_size and validation_size, "
+            "or other groups or times."
         )
     return ends

@@ -31,6 +31,7 @@ def table(
     groups: str | None = None,
     time: str | None = None,
     unlabelled: str | os.PathLike | pd.DataFrame | None = None,
+    stratify: bool | None = None,
 ) -> Splits:
     """Rows of a table to their target (e,) in its own units, or to its class ().
 
@@ -67,10 +68,14 @@ def table(
         groups: the name of a column, such as a patient's number: rows of one group are in one
             split. None, the default, for no groups.
         time: the name of a column of dates or numbers: the latest rows are the test, those before
-            them the validation, and training rows come before. None, the default, for a random
-            split.
+            them the validation, and training rows come before. Rows of one time are in one split,
+            which may make it larger. None, the default, for a random split.
         unlabelled: further rows without a target, of the same columns: a file or DataFrame as
             `path`. They become spare inputs. None by default.
+        stratify: True if each split is to have nearly the whole table's shares of the classes,
+            and a class of one row is to be trained on; None, the default, or False draws rows
+            whatever their class. With `groups` or `time` it does nothing. The config
+            `table:classes` has True.
 
     Returns:
         `Splits` of examples (row, target), float32, with the training targets' mean and
@@ -84,7 +89,7 @@ def table(
             is there twice or is both input and target, lines have other numbers of cells, a target
             is missing, a cell is of another kind than its column, is not finite, or is another
             number in float32 (time stamps and other large numbers), or the labels are no classes;
-            or if the sizes don't fit.
+            or if the sizes don't fit, or rows of numbers are to be stratified.
 
     Example:
     >>> frame = pd.DataFrame({
@@ -112,25 +117,27 @@ def table(
         of_columns = {**said, "groups": groups, "time": time, "unlabelled": unlabelled}
         if given := [name for name, value in of_columns.items() if value is not None]:
             raise ValueError(
-                f"{path} has arrays and no named columns, of which {given[0]} tells. Save it as a "
-                "CSV file, or leave that out."
+                f"{path} has arrays of numbers and no named columns, of which {given[0]} tells. "
+                "Save them as a CSV or Parquet file, such as by pandas.DataFrame(x, columns=names)"
+                f".assign(y=y).to_csv('table.csv', index=False); or leave {given[0]} out."
             )
         x, y = table_files.read_arrays(path, inputs, target)
-        return _of_arrays(x, y, str(path), classes, seed, sizes)
-    return _of_columns(path, inputs, target, classes, seed, sizes, said, groups, time, unlabelled)
+        return _of_arrays(x, y, str(path), classes, seed, sizes, stratify)
+    parted = {"groups": groups, "time": time, "stratify": stratify}
+    return _of_columns(path, inputs, target, classes, seed, sizes, said, unlabelled, **parted)
 
 
-def _of_arrays(x, y, name, classes, seed, sizes):
+def _of_arrays(x, y, name, classes, seed, sizes, stratify):
     """`table`, of an .npz file: all inputs are numbers."""
     rows = _numbers(x, name, "Leave a column of text out with --config.data.inputs.")
     labels, class_names = _labels(y, name, classes)
-    order = np.random.default_rng(seed).permutation(len(rows))
+    order = _random_order(labels, class_names, name, seed, stratify)
     parts = row_order.split(order, **sizes, table=name)
     return _splits(rows.__getitem__, labels, class_names, parts, name)
 
 
 def _of_columns(
-    path, inputs, target, classes, seed, sizes, said, groups, time, unlabelled
+    path, inputs, target, classes, seed, sizes, said, unlabelled, groups, time, stratify
 ) -> Splits:
     if groups is not None and time is not None:
         raise ValueError(
@@ -139,16 +146,31 @@ def _of_columns(
     others = [each for each in (groups, time) if each is not None]
     source, inputs, targets, said = table_files.read(path, inputs, target, others, said)
     labels, class_names = _labels(source.columns(targets), source.name, classes)
-    order, its_group = _order(source, seed, groups, time)
-    parts = row_order.split(order, **sizes, table=source.name, groups=its_group)
+    if groups is None and time is None:
+        order, together = _random_order(labels, class_names, source.name, seed, stratify), None
+    else:
+        order, together = _order(source, seed, groups, time)
+    parts = row_order.split(order, **sizes, table=source.name, groups=together)
     found = kinds.find(source, inputs, parts[2], said)
     rows = functools.partial(found.columns.encode_cells, found.cells)
     splits = _splits(rows, labels, class_names, parts, source.name, found.columns, found.notes)
     return splits if unlabelled is None else _with_unlabelled(splits, unlabelled)
 
 
+def _random_order(labels, class_names, name, seed, stratify):
+    """All rows in a random order in which they are parted."""
+    if not stratify:
+        return np.random.default_rng(seed).permutation(len(labels))
+    if class_names is None:
+        raise ValueError(
+            f"stratify=True is of classes, and the target of {name} is of numbers. Leave it out; "
+            "or say that it is a class, classes=True."
+        )
+    return row_order.by_class(labels, seed)
+
+
 def _order(source, seed, groups, time):
-    """All rows in the order in which they are parted, and perhaps the group of each."""
+    """All rows in the order in which they are parted, and the group or time of each."""
     if groups is not None:
         found, names = cells.unique(source.series[groups], f"column {groups!r}")
         if "" in names:
@@ -158,18 +180,16 @@ def _order(source, seed, groups, time):
                 "Fill it, or remove such rows."
             )
         return row_order.by_group(found, seed), found
-    if time is not None:
-        column = source.series[time]
-        read = cells.amounts if cells.is_number(column) else cells.days
-        times = read(column, f"column {time!r} of {source.name}", source.row_place)
-        if np.isnan(times).any():
-            row = int(np.isnan(times).argmax())
-            raise ValueError(
-                f"The time {time!r} of {source.name} is missing in {source.row_place(row)}. Fill "
-                "it, or remove such rows."
-            )
-        return row_order.by_time(times), None
-    return np.random.default_rng(seed).permutation(source.rows), None
+    column = source.series[time]
+    read = cells.amounts if cells.is_number(column) else cells.days
+    times = read(column, f"column {time!r} of {source.name}", source.row_place)
+    if np.isnan(times).any():
+        row = int(np.isnan(times).argmax())
+        raise ValueError(
+            f"The time {time!r} of {source.name} is missing in {source.row_place(row)}. Fill "
+            "it, or remove such rows."
+        )
+    return row_order.by_time(times), times
 
 
 def _splits(rows, labels, class_names, parts, name, columns=None, notes=()):
@@ -244,6 +264,10 @@ def _with_unlabelled(splits, path):
 
 def _labels(columns, name, classes):
     """The targets, and the names of their classes or None."""
+    if classes not in (None, True, False):
+        raise ValueError(
+            f"classes must be True, False or None, for what the target looks like; got {classes!r}."
+        )
     if classes is None:
         texts = columns.values if columns.values.dtype.kind == "O" else np.zeros((0, 1))
         classes = bool(texts.size) and 2 * np.isnan(_parsed(texts)).sum() > texts.size

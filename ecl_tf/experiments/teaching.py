@@ -307,7 +307,12 @@ def _of_predictions(experiment, made):
     each = list(each) if isinstance(each, (list, tuple)) else [each]
     of_numbers = output.family == "normal"
     if each and all(hasattr(one, "predict") or hasattr(one, "predict_proba") for one in each):
-        return teachers.from_estimator(made, output, x, y if of_numbers else None)
+        # One of few rows may lack a class.
+        has_classes = all(hasattr(one, "classes_") for one in each)
+        is_of_classes = output.family == "categorical" and has_classes
+        classes = range(experiment.splits.event_size) if is_of_classes else None
+        y = y if of_numbers else None
+        return teachers.from_estimator(made, output, x, y, classes=classes)
     stddev = None
     if of_numbers and each and all(map(callable, each)):
         stddev = teachers.estimator.residuals(each, x, y)

@@ -101,21 +101,29 @@ def require_stored(inputs, networks):
 
 
 def _require_masks(sampler, inputs):
-    """Raises ValueError if a sampler swaps values of a mask of positions, as its name tells it."""
+    """Raises ValueError if a sampler changes a mask of positions, as its name tells it."""
     for path, leaf in keras.tree.flatten_with_path(inputs):
         name = fields.name_of(path)
         if tf.TensorShape(leaf.shape).rank != 2 or not re.search(
             r"(^|[_/ ])mask($|[_/ ])", name.lower()
         ):
             continue
+        told = (
+            f"{fields.described(path)}, which by its name says which positions are padding: a "
+            "row's length would change."
+        )
         for part in sampler.parts:
-            if part.effect(path, leaf) == "swaps" and part.padding_of(path) is None:
-                kind = type(part).__name__
+            does, kind = part.effect(path, leaf), type(part).__name__
+            if does == "averages":
                 raise ValueError(
-                    f"{kind} would swap values of {fields.described(path)}, which by its name says "
-                    "which positions are padding: a row's length would change. Say which values "
-                    f"stay, of all inputs that have padding: {kind}(..., padding={{{name!r}: 0, "
-                    "...}). If it is no such mask, give the input another name."
+                    f"{kind} would compute weighted sums of {told} {_remedy(path, 0)} If it is no "
+                    "such mask, give the input another name."
+                )
+            if does == "swaps" and part.padding_of(path) is None:
+                raise ValueError(
+                    f"{kind} would swap values of {told} Say which values stay, of all inputs that "
+                    f"have padding: {kind}(..., padding={{{name!r}: 0, ...}}). If it is no such "
+                    "mask, give the input another name."
                 )
 
 

@@ -451,8 +451,8 @@ def residual_stddev(
         A list of d floats, to be given to `ecl_tf.outputs.Point(d, stddev=...)`.
 
     Raises:
-        ValueError: if the data is empty or has no labels, or the residuals don't exceed the
-            members' disagreement.
+        ValueError: if the data is empty, has no labels or those of other targets than the members
+            have, or the residuals don't exceed the members' disagreement.
 
     Example:
     >>> twice = keras.Sequential([keras.Input((1,)), keras.layers.Rescaling(2.0)])
@@ -467,6 +467,18 @@ def residual_stddev(
     for inputs, targets in x:
         answered = [member(own_inputs.of(member, inputs), training=False) for member in members]
         points = np.stack([np.asarray(symbolic.only(each, "teacher")) for each in answered])
+        targets = np.asarray(targets)
+        if targets.dtype.kind not in "biuf":
+            raise ValueError(
+                f"Residuals are of numbers, and the targets are {targets.dtype}, such as "
+                f"{targets.ravel()[:1].tolist()}. Cast them: y.astype('float32')."
+            )
+        if targets.size != points[0].size:
+            raise ValueError(
+                f"The targets of {len(targets)} rows have the shape {targets.shape}, and the "
+                f"members answer with {points[0].shape}. Give y a column for each of their "
+                f"{points.shape[-1]} targets."
+            )
         targets = np.reshape(targets, points.shape[1:])
         excess.append((targets - points.mean(0)) ** 2 - points.var(0))
     if not excess:

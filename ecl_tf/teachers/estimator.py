@@ -51,7 +51,9 @@ def from_estimator(
             otherwise the disagreement of several estimators; of classifiers their probabilities
             alone.
         classes: the labels in the order of the student's classes; None, the default, is 0 to
-            K - 1. The estimator's `classes_` have to be the same ones, in any order.
+            K - 1. The estimator's `classes_` have to be among them, in any order. A class that
+            it does not know, because none of its rows had it, gets the probability 0, which
+            `least_probability` raises.
         least_probability: as in `FunctionTeacher`, 0.0 by default.
         name: of the Keras model, "estimator" by default.
 
@@ -117,7 +119,6 @@ def from_estimator(
 
 def residuals(functions, x, y):
     """The standard deviation of each target that the functions' disagreement leaves over."""
-    size = 1 if np.ndim(y) == 1 else np.shape(y)[-1]
     rows = {len(leaf) for leaf in keras.tree.flatten(x)}
     if rows != {len(y)}:
         raise ValueError(
@@ -125,7 +126,11 @@ def residuals(functions, x, y):
         )
 
     def member(function):
-        return lambda inputs, training: np.reshape(function(_arrays(inputs)), (-1, size))
+        def answer(inputs, training):
+            answered = np.asarray(function(_arrays(inputs)))
+            return answered[:, None] if answered.ndim == 1 else answered
+
+        return answer
 
     return residual_stddev([member(function) for function in functions], x, y, len(y))
 
@@ -138,6 +143,11 @@ def _arrays(inputs):
 
 def _function(estimator, method, read=np.asarray):
     """A function from rows, as a student gets them, to what a method of an estimator answers."""
+    if isinstance(estimator, type):
+        raise ValueError(
+            f"{estimator.__name__} is a class, and no estimator. Give a fitted object: "
+            f"{estimator.__name__}(...).fit(x, y)."
+        )
     own = getattr(estimator, method, None)
     if own is None:
         remedy = (
@@ -181,12 +191,21 @@ def _reading(output, classes, estimator):
     own = getattr(estimator, "classes_", None)
     if getattr(output, "family", "") == "bernoulli":
         return _reading_of_yes(type(estimator).__name__, own, classes)
-    order = _order(type(estimator).__name__, own, classes)
-    return np.asarray if order is None else lambda answered: np.asarray(answered)[:, order]
+    places = _places(type(estimator).__name__, own, classes)
+    if places is None:
+        return np.asarray
+
+    def read(answered):
+        answered = np.asarray(answered)
+        found = np.zeros((*answered.shape[:-1], len(classes)))
+        found[..., places] = answered
+        return found
+
+    return read
 
 
-def _order(estimator, own, classes):
-    """The columns of an estimator's classes in the order of the student's; None if they are so."""
+def _places(estimator, own, classes):
+    """Where each of an estimator's classes is among the student's; None if they are the same."""
     if own is None:
         if classes is None:
             return None
@@ -201,14 +220,16 @@ def _order(estimator, own, classes):
         raise ValueError(
             f"{estimator} was fitted on the classes {own[:10]}, and a student has the classes 0 to "
             "K - 1. Say which class is which: classes=[...] has the labels in the order of the "
-            "student's classes, such as ecl_tf.data's class_names."
+            "student's classes, such as ecl_tf.data's class_names, or range(K) if it lacks some."
         )
-    if sorted(map(str, classes)) != sorted(map(str, own)) or not set(classes) <= set(own):
+    classes = list(classes)
+    if len(set(classes)) < len(classes) or not set(own) <= set(classes):
         raise ValueError(
-            f"{estimator} was fitted on the classes {own[:10]}, and classes={list(classes)[:10]} "
-            "are others. Give those that it was fitted on, all of them."
+            f"{estimator} was fitted on the classes {own[:10]}, and classes={classes[:10]} are "
+            "others. Give each of those that it was fitted on once, and those that it lacks where "
+            "the student has them; or fit it on the student's labels."
         )
-    return [own.index(each) for each in classes]
+    return None if own == classes else [classes.index(each) for each in own]
 
 
 def _reading_of_yes(estimator, own, classes):

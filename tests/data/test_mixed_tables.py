@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from dataset_arrays import assert_same
+from sklearn.model_selection import train_test_split
 
 from ecl_tf import data
 
@@ -180,15 +181,51 @@ def test_a_group_is_in_one_split_and_time_goes_on(subtests):
         assert sum(map(len, groups)) == own.patient.nunique()
         assert all(40 <= len(rows) < 60 for rows in parts[1:])
         assert "patient" not in splits.columns.names
-    splits = data.table(own, target="price", time="day", train_size=100, **SIZES)
-    rows = [rows_of(getattr(splits, part)) for part in ("spare", "train", "validation", "test")]
+    # Of the latest day in the training rows, and of the latest in the validation rows, there are
+    # more, which belong to the same split.
+    own["day"] = pd.to_datetime("2020-02-27") + pd.to_timedelta(np.arange(ROWS) // 8, unit="D")
+    own = own.sample(frac=1.0, random_state=0, ignore_index=True)
+    splits = data.table(own, target="price", time="day", train_size=94, **SIZES | {"test_size": 38})
+    rows = [getattr(splits, part) for part in ("spare", "train", "validation", "test")]
     with subtests.test("time"):
-        days = [own.day.iloc[part] for part in rows]
-        assert [len(part) for part in days] == [20, 100, 40, 40]
-        assert all(max(a) <= min(b) for a, b in itertools.pairwise(days))
+        days = [np.floor(rows_of(part) / 8) for part in rows]  # 8 rows a day.
+        assert [len(part) for part in days] == [24, 96, 40, 40]
+        assert all(max(a) < min(b) for a, b in itertools.pairwise(days))
         assert "day" not in splits.columns.names
     with subtests.test("both"), pytest.raises(ValueError, match="Give one of them"):
         data.table(own, target="price", groups="patient", time="day")
+
+
+def test_classes_are_parted_alike(tmp_path, subtests):
+    """The first part as scikit-learn stratifies it; all to within a row of their shares."""
+    counts = {"a": 101, "b": 60, "c": 37, "d": 2, "e": 1}
+    kinds = np.repeat([*counts], [*counts.values()])
+    own = pd.DataFrame({"x": np.arange(201.0), "kind": kinds})
+    own = own.sample(frac=1.0, random_state=0, ignore_index=True)
+    settings = {"target": "kind", "stratify": True, "train_size": 110, **SIZES}
+    splits = data.table(own, **settings)
+    parts = [getattr(splits, name) for name in ("test", "validation", "train", "spare")]
+    found = [np.bincount([y for _, y in part.as_numpy_iterator()], minlength=5) for part in parts]
+    with subtests.test("shares"):
+        assert [*map(sum, found)] == [40, 40, 110, 11]
+        for part in found:
+            assert np.all(np.abs(part - sum(part) / 201 * np.array([*counts.values()])) <= 1.0)
+        assert found[2][4] == 1  # The only row of a class is trained on.
+        own = own[own.kind < "d"]
+        _, y = train_test_split(own.kind, test_size=0.2, random_state=0, stratify=own.kind)
+        ours = data.table(own, **settings | {"test_size": len(y)}).test
+        labels = np.bincount([label for _, label in ours.as_numpy_iterator()])
+        np.testing.assert_array_equal(labels, y.value_counts().sort_index())
+    with subtests.test("the seed draws the rows"):
+        first = [data.table(own, seed=seed, **settings).test for seed in (0, 1)]
+        values = [{float(x[0]) for x, _ in part.as_numpy_iterator()} for part in first]
+        assert len(values[0] & values[1]) < 20
+    with subtests.test("an .npz file"):
+        np.savez(tmp_path / "t.npz", x=np.arange(40.0)[:, None], y=np.repeat([0, 1], [30, 10]))
+        test = data.table(tmp_path / "t.npz", classes=True, stratify=True, test_size=8).test
+        assert sum(int(label) for _, label in test.as_numpy_iterator()) == 2
+    with pytest.raises(ValueError, match="stratify=True is of classes, and the target"):
+        data.table(mixed(), target="price", stratify=True)
 
 
 def test_unlabelled_rows_are_spare_inputs(csv):
@@ -240,7 +277,7 @@ HOLES = np.where(np.arange(ROWS) % 10 == 3, np.nan, 1.0)
         (mixed(), {"dates": "city"}, "no date in column 'city'"),
         (mixed(), {"groups": "city"}, "group 'city' of the DataFrame is missing in row"),
         (mixed(), {"time": "age"}, "time 'age' of the DataFrame is missing in row"),
-        (mixed(), {"groups": "is_new"}, "2 groups of the DataFrame leave no row"),
+        (mixed(), {"groups": "is_new"}, "2 groups, or .* of the DataFrame leave no row"),
         (mixed(), {"target": "city", "classes": False}, r"'city': .*If it is a class"),
     ],
 )
@@ -252,7 +289,7 @@ def test_tables_that_cant_be_learned_from_are_refused_in_words(frame, arguments,
 
 def test_columns_of_an_npz_file_have_no_kinds(tmp_path):
     np.savez(tmp_path / "t.npz", x=np.eye(40), y=np.arange(40.0))
-    with pytest.raises(ValueError, match="no named columns, of which dates tells"):
+    with pytest.raises(ValueError, match=r"of which dates tells.*pandas\.DataFrame"):
         data.table(tmp_path / "t.npz", dates="a")
     with pytest.raises(ValueError, match="inputs=2 is no name of an array"):
         data.table(tmp_path / "t.npz", inputs=2)

@@ -93,6 +93,17 @@ def test_weights_that_an_update_made_infinite_are_not_written(tmp_path):
     assert_stopped_in_step_3(its, tmp_path, "the update", [callback])
 
 
+def test_gradients_whose_squares_overflow_harm_no_optimizer():
+    """A gradient of 1e30 is finite, and its square, of which Adam keeps means, is not."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    teacher = keras.models.clone_model(model)
+    its = ecl_tf.Distiller(model, teacher, output="normal", label_weight=1.0)
+    its.compile("adam")
+    with stops("the gradients had NaN or Inf.*huge labels"):
+        its.fit(np.ones((8, 2), "float32"), np.full((8, 1), 1e15, "float32"), verbose=0)
+    assert all(np.isfinite(v.numpy()).all() for v in [*model.weights, *its.optimizer.variables])
+
+
 def test_a_users_list_of_callbacks_is_guarded_and_the_count_starts_anew_after_an_error(tmp_path):
     its = distiller()
 

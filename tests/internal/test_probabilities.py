@@ -210,6 +210,17 @@ def test_standard_deviations_are_not_taken_for_raw_scales(subtests):
             ecl_tf.Ensemble(network(DENSE(2, name)), outputs.Normal(2))
     raw = network(DENSE(2, bias_initializer=keras.initializers.Constant(9.0)))
     ecl_tf.Distiller(network(DENSE(2)), raw, output=outputs.Normal(2))
+    x = keras.Input((4,))
+    with subtests.test("of both"), pytest.warns(UserWarning, match="means and scales that are pos"):
+        both = keras.Model(x, DENSE(4, "softplus")(DENSE(8, "relu")(x)))
+        probabilities.require_logits(outputs.Normal(2), both, "teacher")
+
+
+def test_other_totals_than_1_are_warned_of():
+    x = keras.Input((4,))
+    shares = keras.Model(x, LAYERS.Lambda(lambda z: 0.5 * tf.nn.softmax(z))(DENSE(3)(x)))
+    with pytest.warns(UserWarning, match="add up to 0.5. They are taken for logits"):
+        probabilities.require_logits(outputs.Categorical(), shares, "teacher")
 
 
 def test_the_layer_that_is_named_leaves_the_logits():

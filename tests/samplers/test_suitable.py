@@ -162,7 +162,8 @@ def test_a_mask_of_positions_is_no_column_to_swap():
     length = np.arange(16)[:, None] % 6 + 1
     marks = (np.arange(6) < length).astype("float32")
     data = {"ids": TOKENS * marks, "attention_mask": marks}
-    for sampler in (Swap(0.5, padding={"ids": 0}), Mix(swap=["attention_mask", "ids"])):
+    swapped = [Swap(0.5, padding={"ids": 0}), Mix(swap=["attention_mask", "ids"])]
+    for sampler in (*swapped, Mix(swap=["ids"], padding={"ids": 0})):  # The last one averages it.
         with pytest.raises(ValueError, match=r"'attention_mask'.*by its name.*padding="):
             fit(Distiller(model, keras.models.clone_model(model), sampler=sampler), data)
     drawn = Swap(0.9, padding=0)(data, seed=0).inputs

@@ -12,6 +12,7 @@ from by_hand import SIZE, Recorder, fits, heads, linear, network, numbers, weigh
 from ecl_tf import Distiller, Ensemble, outputs, samplers, uncertainty
 from ecl_tf._internal import random
 from ecl_tf.samplers import Choice, GaussianNoise, Mixup, Samples, Uncertain
+from ecl_tf.teachers import FunctionTeacher
 
 NOBODY = uncertainty.Networks(None, None, None)  # For scores that ask no network.
 X = np.concatenate([np.arange(16.0)[:, None], numbers(16, SIZE - 1)], 1).astype("float32")
@@ -288,9 +289,12 @@ def test_it_needs_networks_and_inputs_that_suit_its_base():
 )
 def test_a_distiller_refuses_the_disagreement_of_a_single_teacher(wrap):
     sampler = wrap(Uncertain(score="disagreement"))
-    with pytest.raises(ValueError, match=r"single network.*two networks or more"):
+    with pytest.raises(ValueError, match=r"single one.*two members or more"):
         Distiller(network(1), network(2), sampler=sampler)
     Distiller(network(1), [network(2), network(3)], sampler=sampler)
+    rule = FunctionTeacher(lambda rows: np.full((len(rows), 3), 1 / 3), "categorical", X)
+    with pytest.raises(ValueError, match=r"single one"):
+        Distiller(network(1), rule, sampler=sampler)
 
 
 # Configs.

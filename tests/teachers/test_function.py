@@ -89,6 +89,16 @@ def test_a_classifier_and_its_trees(forest, subtests):
         teacher = from_estimator(named, "categorical", X, classes=["b", "c", "a"])
         p = teacher.distribution(NEW).probs_parameter()
         np.testing.assert_allclose(p, named.predict_proba(NEW)[:, [1, 2, 0]], atol=1e-6)
+    with subtests.test("a class that it does not know"):
+        few = LogisticRegression().fit(X[KIND != 1], KIND[KIND != 1])
+        teacher = from_estimator(few, "categorical", X, classes=range(3))
+        p = teacher.distribution(NEW).probs_parameter().numpy()
+        np.testing.assert_allclose(p[:, [0, 2]], few.predict_proba(NEW), atol=1e-6)
+        assert p[:, 1].max() < 1e-30
+        teacher = from_estimator(few, "categorical", X, classes=range(3), least_probability=0.01)
+        np.testing.assert_allclose(
+            teacher.distribution(NEW).probs_parameter()[:, 1], 0.01, rtol=2e-2
+        )
     with subtests.test("yes/no labels"):
         labels = np.stack([KIND > 0, KIND > 1], 1).astype(int)
         both = RandomForestClassifier(4, random_state=0).fit(X, labels)
@@ -250,6 +260,7 @@ def probabilities(x):
         (LinearRegression(), NORMAL, {}, r"LinearRegression is an estimator.*from_estimator"),
         (student(), "categorical", {}, r"is a Keras model, which ecl_tf.Ensemble takes"),
         (probabilities, {"a": "categorical"}, {}, r"teaches one output"),
+        (probabilities, "categorical", {"answer": "logits"}, r"seem to be probabilities"),
     ],
 )
 def test_functions_that_are_no_teachers(function, output, arguments, message):
@@ -279,11 +290,38 @@ def test_estimators_that_are_no_teachers(forest):
         (named, "categorical", {}, r"fitted on the classes \[.*'a'.*classes=\[\.\.\.\]"),
         (named, "categorical", {"classes": ["a", "b"]}, r"classes=\['a', 'b'\] are others"),
         (forest, "categorical", {"spread": 1.0}, r"spread=1.0 is for regressors"),
+        (
+            LogisticRegression().fit(X[KIND != 1], KIND[KIND != 1]),
+            "categorical",
+            {},
+            r"fitted on the classes \[.*0.*2.*range\(K\) if it lacks some",
+        ),
+        (
+            LinearRegression().fit(X, np.stack([Y, Y], 1)),
+            outputs.Normal(2),
+            {"y": Y},
+            r"targets of 120 rows have the shape \(120,\), and the members .*\(120, 2\)",
+        ),
+        (boosted, NORMAL, {"y": Y.astype(str)}, r"Residuals are of numbers, and the targets are"),
+        (LinearRegression, NORMAL, {"y": Y}, r"LinearRegression is a class"),
     ]:
         with pytest.raises(ValueError, match=message):
             from_estimator(estimator, output, X, **arguments)
     with pytest.raises(ValueError, match=r"failed on 64 rows of shape \(None, 2\).*expecting 3"):
         from_estimator(forest, "categorical", X[:, :2])
+
+
+def test_a_function_may_change_its_rows_in_place():
+    def in_place(rows):
+        rows -= 5.0
+        return probabilities(rows)
+
+    rows = tf.constant(X[:32])
+    teacher = FunctionTeacher(in_place, "categorical", X)
+    logged = distiller(teacher).evaluate(rows, verbose=0, return_dict=True, batch_size=32)
+    kept = distiller(FunctionTeacher(lambda x: in_place(x.copy()), "categorical", X))
+    assert logged == kept.evaluate(X[:32], verbose=0, return_dict=True, batch_size=32)
+    np.testing.assert_array_equal(rows, X[:32])
 
 
 def test_what_goes_wrong_later_is_told_in_its_own_words(forest):
