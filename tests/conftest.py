@@ -4,6 +4,7 @@ Before pytest starts its workers, it imports this file itself, and runs no test.
 seconds to import is imported by the fixtures.
 """
 
+import gc
 import importlib
 import os
 import types
@@ -14,6 +15,12 @@ from absl.testing import flagsaver
 from tiny import shrink
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def pytest_collection_finish():
+    """Keeps the garbage collector from what was imported: a tenth of the time of the tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
