@@ -13,8 +13,9 @@ Gradient boosting itself beside them, with its speed and size, from a checkout:
 and as the teacher: --config.teacher.function=benchmarks.boosting:teacher.
 
 Expected: on diabetes the teacher's RMSE is 54.2, ERM's 61.4, KD's 54.3, XCL's 54.2; on
-breast_cancer the accuracy is 97.7, 97.9, 97.9 and 97.7 %; on friedman (--config.splits=3) the RMSE
-is 1.23, 1.41, tuned KD's 1.28 and XCL's 1.27. Time: about 5 minutes of one core's.
+breast_cancer the accuracy is 97.7, 97.9, 97.9 and 97.7 %. With --config.splits=3 friedman's RMSE is
+1.23, 1.41, 1.28 and 1.27, and digits' accuracy 97.1, 97.1, 96.4 and 96.6 % (KD is the tuned one).
+Time: about 5 minutes of one core's.
 """
 
 from ecl_tf.configs import common, table
