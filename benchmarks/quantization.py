@@ -6,7 +6,7 @@ trains a teacher of ordinary labels, then for three seeds a convolutional studen
 and one with `quantization="int8"`. It prints the accuracy on validation rows of the first in
 float32, in float16 and with 8 bits measured on 500 training rows, and of the second, all as LiteRT
 files; and the files' bytes. `fashion_mnist`, of which it trains on 3,000 images, comes through
-TFDS. About 6 and 15 minutes on 2 shared CPU cores.
+TFDS. Two seeds of `fashion_mnist` took 25 minutes on 2 busy CPU cores.
 """
 
 import pathlib
