@@ -477,6 +477,7 @@ def test_a_slow_function_is_recorded_in_threads_and_in_order(tmp_path, monkeypat
     store = replay.Store(directory)
     assert store.verify(teacher, X, rows=100) < 1e-4
     assert replay.estimate(teacher, X, batch_size=8, sampler="Mixup")["seconds"] > 0.0
+
     def failing(x):
         return probabilities(x)[: 64 if len(x) == 64 else 1]
 
