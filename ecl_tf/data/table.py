@@ -163,8 +163,8 @@ def _random_order(labels, class_names, name, seed, stratify):
         return np.random.default_rng(seed).permutation(len(labels))
     if class_names is None:
         raise ValueError(
-            f"stratify=True is of classes, and the target of {name} is of numbers. Leave it out; "
-            "or say that it is a class, classes=True."
+            f"stratify=True is of classes, and the target of {name} is of numbers. Leave it out, "
+            "--config.data.stratify=None; or say that it is a class, --config.data.classes=True."
         )
     return row_order.by_class(labels, seed)
 

@@ -77,7 +77,7 @@ def of_distillation(experiment, distiller, teacher) -> Score | None:
         )
     if splits.has_validation and not experiment.higher_is_better:
         return lambda model: _error(experiment, model.student, model.output_kind)
-    likelihood = metrics.NegativeLogLikelihood(distiller.output_kind, name="loss")
+    likelihood = metrics.NegativeLogLikelihood(distiller.output_kind)
     if splits.has_validation:
         batches = data.evaluation_batches(splits.validation, train.batch_size)
     else:
@@ -93,7 +93,8 @@ def of_distillation(experiment, distiller, teacher) -> Score | None:
             label_weight=distiller.label_weight if splits.has_validation else 0.0,
         )
         measured.compile("sgd", metrics=None if teacher.answers_new_inputs else [likelihood])
-    return lambda model: measured.evaluate(batches, verbose=0, return_dict=True)["loss"]
+    name = "loss" if teacher.answers_new_inputs else likelihood.name
+    return lambda model: measured.evaluate(batches, verbose=0, return_dict=True)[name]
 
 
 def _error(experiment, model, output):

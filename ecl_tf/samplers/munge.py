@@ -58,11 +58,11 @@ class Munge(Sampler):
             is a number and a network takes a floating-point input by its exact values.
 
     Example: the second row is near the first, and the fourth near the third.
-    >>> x = tf.constant([[1.0, 10.0], [2.0, 20.0], [8.0, 80.0], [9.0, 90.0]])
+    >>> x = tf.constant([[1.0, 20.0], [2.0, 10.0], [8.0, 90.0], [9.0, 80.0]])
     >>> Munge(probability=1.0, s=None)(x, seed=0).inputs[:, 0].numpy().tolist()
     [2.0, 1.0, 9.0, 8.0]
     >>> import numpy as np
-    >>> rows = {"age": x[:, 0], "city": np.array(["Bern", "Chur", "Genf", "Basel"])}
+    >>> rows = {"sizes": x, "city": np.array(["Bern", "Chur", "Genf", "Basel"])}
     >>> Munge(probability=1.0)(rows, seed=0).inputs["city"].numpy().tolist()
     [b'Chur', b'Bern', b'Basel', b'Genf']
 

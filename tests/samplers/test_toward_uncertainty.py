@@ -323,5 +323,5 @@ def test_what_it_cannot_move_is_refused_before_the_first_step():
             np.testing.assert_array_equal(now, then)
     with pytest.raises(ValueError, match=r"TowardUncertainty asks teacher and student.*networks="):
         TowardUncertainty()(X, 0)
-    with pytest.raises(ValueError, match=r"single network.*two networks or more"):
+    with pytest.raises(ValueError, match=r"single one.*two members or more"):
         Distiller(network(1), network(2), sampler=TowardUncertainty(score="disagreement"))

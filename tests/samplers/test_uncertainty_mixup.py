@@ -70,5 +70,5 @@ def test_errors_come_before_the_first_step():
         UncertaintyMixup()(X, 0)
     with pytest.raises(ValueError, match="is uint8"):
         UncertaintyMixup()(X.astype("uint8"), 0, networks())
-    with pytest.raises(ValueError, match=r"single network.*two networks or more"):
+    with pytest.raises(ValueError, match=r"single one.*two members or more"):
         Distiller(dense(1), dense(2), sampler=UncertaintyMixup(score="disagreement"))
