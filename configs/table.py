@@ -9,8 +9,7 @@ Inputs are all other columns: numbers, texts, booleans and dates; cells may be m
 found is printed, and may be said: --config.data.categories=zip,floor, numbers or dates. Rows of a
 patient are kept together by --config.data.groups=patient, and the future apart by
 --config.data.time=day. Other rows are parted at random, with the same share of each class in all
-splits; --config.data.stratify=None draws them whatever their class, and goes on with the work
-directories of versions before.
+splits; --config.data.stratify=None draws them whatever their class.
 
 Batches, steps, layers and the teacher's dropout and weight decay follow from the numbers of rows
 and columns, unless they are given: --config.student.network.widths="(64, 64)",

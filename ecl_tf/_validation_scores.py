@@ -35,6 +35,8 @@ def describe(distiller, data, batch_size, steps):
     try:
         with distiller.distribute_strategy.scope():
             its = type(distiller)(*networks, output=output, sampler="Empirical")
+            its.quantized = distiller.quantized  # With the ranges that it has learned.
+            its._features.run_student = distiller._features.run_student
             its.compile("sgd", metrics=measures.get("", measures), teacher_metrics=True)
         logs = its.evaluate(x, y, batch_size=batch_size, steps=steps, verbose=0, return_dict=True)
     except ValueError:  # Labels or a teacher that they don't fit: nobody has asked for scores.

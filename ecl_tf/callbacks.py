@@ -224,7 +224,7 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
 
     Raises:
         ValueError: if an argument is out of its range; when training begins, if the model is no
-            distiller.
+            distiller, or is one of 8 bits (`quantization="int8"`).
 
     Example:
     >>> import ecl_tf, pathlib, tempfile
@@ -273,6 +273,11 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
             raise ValueError(
                 f"A StudentCheckpoint keeps the student of a Distiller; got {model.name!r}, a "
                 f"{type(model).__name__}. Use keras.callbacks.ModelCheckpoint."
+            )
+        if getattr(model, "quantized", None):
+            raise ValueError(
+                "A StudentCheckpoint keeps the student in float32, without its ranges of 8 bits. "
+                "Use keras.callbacks.ModelCheckpoint, which keeps the distiller."
             )
         super().set_model(_SavedAsStudent(model))
 

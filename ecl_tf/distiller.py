@@ -366,7 +366,13 @@ class Distiller(Loops, Settings, keras.Model):
         sampler = None if is_recorded else self.sampler
         refusals = self._refusals("train", x, answered[0], teacher.raw, sampler)
         counts, is_bad = self.non_finite.count(
-            *given, answered[0], loss, watched, labels=wrong, refusals=refusals
+            *given,
+            answered[0],
+            loss,
+            watched,
+            labels=wrong,
+            refusals=refusals,
+            are_clipped=self.optimizer.clipvalue is not None,
         )
         with tf.control_dependencies(keras.tree.flatten(x)):  # As in _next_seed.
             guarded.apply(self.optimizer, gradients, weights, ~is_bad, before)
@@ -589,14 +595,10 @@ class Distiller(Loops, Settings, keras.Model):
 
     def _representative(self, examples):
         """Batches of inputs as they are, and as the sampler changes them."""
-        if examples is None:
-            return
-        examples = keras.tree.map_structure(tf.convert_to_tensor, examples)
-        for start in range(0, int(samplers.row_count(examples)), _MEASURED):
-            batch = positions.rows(examples, slice(start, start + _MEASURED))
+        for number, batch in enumerate(quantizing.parted(examples)):
             yield batch
             for draw in range(_DRAWS):
-                seed = random.fold_in(random.fold_in(self.seed, draw), start)
+                seed = random.fold_in(random.fold_in(self.seed, draw), number)
                 yield self.sampler(batch, seed, self._networks()).inputs
 
     def describe_method(self) -> dict[str, Any]:

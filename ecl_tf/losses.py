@@ -68,6 +68,8 @@ class NegativeLogLikelihood(keras.losses.Loss):
                 "{name: NegativeLogLikelihood(output)}, with the names of the outputs "
                 f"{sorted(self.output.outputs)}."
             )
+        for output, raw in outputs.parts_of(self.output, y_pred).values():
+            probabilities.require_no_activation(output, raw, "NegativeLogLikelihood")
         if sample_weight is not None and not isinstance(self.output, outputs.Joint):
             positions = tf.convert_to_tensor(y_pred).shape[:-1]
             sample_weight = expand(sample_weight, positions, "sample_weight")

@@ -71,6 +71,8 @@ class NegativeLogLikelihood(_PerExampleMean):
 
     def values(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         if isinstance(self.output, outputs.Joint):
+            for name, each in self.output.outputs.items():
+                probabilities.require_no_activation(each, y_pred[name], type(self).__name__)
             return self.output.negative_log_likelihood(self.output(y_pred), y_true)
         y_pred = probabilities.checked(self.output, y_pred, type(self).__name__)
         return self.output.negative_log_likelihoods(self.output(y_pred), y_true)

@@ -105,3 +105,15 @@ def test_config_round_trip():
 def test_normal_by_name_alone_says_what_to_give():
     with pytest.raises(ValueError, match=r"ecl_tf\.outputs\.Normal\(event_size\)"):
         NegativeLogLikelihood("normal")
+
+
+def test_activations_are_refused_in_half_precision_and_of_named_outputs():
+    inputs = keras.Input((4,))
+    half = keras.layers.Dense(1, "sigmoid", dtype="mixed_float16")(inputs)
+    model = keras.Model(inputs, half)
+    model.compile("sgd", NegativeLogLikelihood("bernoulli"))
+    with pytest.raises(ValueError, match="ends in a softmax or a sigmoid"):
+        model.fit(np.zeros((4, 4)), np.zeros((4, 1)), verbose=0)
+    joint = NegativeLogLikelihood(outputs.Joint({"kind": "categorical"}))
+    with pytest.raises(ValueError, match="ends in a softmax or a sigmoid"):
+        joint({"kind": np.zeros(2)}, {"kind": keras.activations.softmax(tf.zeros((2, 3)))})

@@ -8,9 +8,10 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from by_hand import numbers, softmax
 
-from ecl_tf import Distiller, export_student, load_student, outputs, resume
+import ecl_tf
+from ecl_tf import Distiller, _validation_scores, export_student, load_student, outputs, resume
 from ecl_tf._internal.fake_quantization import FakeQuantized
-from ecl_tf.export import litert
+from ecl_tf.export import litert, parity
 
 layers = keras.layers
 X = numbers(64, 8, 8, 1)
@@ -204,3 +205,32 @@ def test_what_can_not_be_is_said(tmp_path):
     )
     with pytest.warns(UserWarning, match=r"in floating point: \['scales'\]"):
         Distiller(floating, keras.models.clone_model(floating), quantization="int8")
+
+
+def test_masks_are_those_of_the_network():
+    inner = keras.Sequential([keras.Input((4, 3)), layers.Dense(3, "relu")])
+    ids = keras.Input((4,), dtype="int32")
+    masked = inner(layers.Embedding(5, 3, mask_zero=True)(ids))
+    student = keras.Model(ids, layers.Dense(2)(layers.Dense(4, "relu")(masked)))
+    x = np.array([[1, 2, 0, 0], [3, 0, 0, 0]])
+    with pytest.warns(UserWarning):  # An embedding stays in floating point.
+        rounded = FakeQuantized(student)
+    np.testing.assert_array_equal(rounded(x, training=True)._keras_mask, x != 0)
+
+
+def test_what_was_measured_in_float32_is_not_said_of_8_bits(trained, tmp_path):
+    sets = ecl_tf.conformal(trained, X, np.arange(64) % 3)
+    with pytest.raises(ValueError, match="for the student in float32"):
+        trained.export(tmp_path / "a.tflite", format="litert", conformal=sets)
+    best = ecl_tf.callbacks.StudentCheckpoint(tmp_path / "best.keras")
+    with pytest.raises(ValueError, match="without its ranges of 8 bits"):
+        made().fit(X, callbacks=[best], verbose=0)
+    line = _validation_scores.describe(trained, (X, np.arange(64) % 3), None, None)
+    right = (np.argmax(trained(X), -1) == np.arange(64) % 3).mean()
+    assert f"accuracy {right:.4g}" in line.rpartition("the student")[2]
+
+
+def test_saturated_probabilities_that_differ_are_no_rounding():
+    one, other = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
+    assert parity._difference(one, other) == 1.0
+    assert parity._difference(one * 3.0, one * 4.0, is_rounded=True) == 0.0

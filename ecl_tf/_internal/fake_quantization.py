@@ -237,7 +237,9 @@ class FakeQuantized:
                     continue
                 given = {id(tensor): names[id(tensor)] for tensor in node.input_tensors}
                 if isinstance(node.operation, keras.Model) and _is_graph(node.operation):
-                    inner = [names[id(tensor)] for tensor in node.input_tensors]
+                    # After its inputs Keras may have handed it their masks.
+                    own = keras.tree.flatten(node.arguments.args[0])
+                    inner = [names[id(tensor)] for tensor in own]
                     made = self._read(node.operation, inner, {})
                 else:
                     made = [self._number() for _ in node.outputs]
@@ -535,7 +537,9 @@ def _called(operation, training, args, kwargs=None):
 
 def _activated(activation, x, training):
     is_operation = isinstance(activation, keras.Operation)
-    return _called(activation, training, [x]) if is_operation else activation(x)
+    if is_operation:
+        return _called(activation, training, [x])
+    return _with_mask_of(x, activation(x))
 
 
 def _with_mask_of(x, result):

@@ -15,7 +15,7 @@ SOURCES = {
     "the student": "A lower learning rate or gradient clipping may help.",
     "the loss": "Look at the labels, the sample weights and the regularizers.",
     "the gradients": "They overflowed, or their squares: look for huge labels. A lower learning "
-    "rate or gradient clipping may help.",
+    "rate or clipvalue of the optimizer may help.",
     "the update": "The student's weights overflowed: lower the learning rate.",
 }
 _LABELS = 2  # After the sources' counts: the number of wrong labels, and their sum.
@@ -37,7 +37,7 @@ class NonFiniteCount(keras.metrics.Metric):
         self.expected_labels = ""  # In words, set by who counts wrong ones.
         self.reasons: list[str] = []  # In words, of the refusals.
 
-    def count(self, *values, labels=None, refusals=()):
+    def count(self, *values, labels=None, refusals=(), are_clipped=False):
         """The counts with what is wrong before an update; `update_state` is to keep them.
 
         Args:
@@ -45,6 +45,8 @@ class NonFiniteCount(keras.metrics.Metric):
             labels: the number of wrong labels and their sum, float32 (2,); None for none.
             refusals: pairs of a scalar bool tensor, whether the batch is refused, and the reason;
                 3 at most, none by default.
+            are_clipped: whether the optimizer clips each gradient's values, so that their squares
+                may overflow before; False by default.
 
         Returns:
             The counts, and whether something is wrong or was before.
@@ -54,7 +56,8 @@ class NonFiniteCount(keras.metrics.Metric):
             _all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in _floats(nest)])
             for nest in others
         ]
-        finite += [_have_finite_squares(gradients), True]
+        is_finite = _have_a_finite_sum if are_clipped else _have_finite_squares
+        finite += [is_finite(gradients), True]
         counts = [tf.cast(~tf.stack(finite), tf.float32)]
         counts.append(tf.zeros(_LABELS) if labels is None else labels)
         self.reasons = [reason for _, reason in refusals]

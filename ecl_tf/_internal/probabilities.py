@@ -24,6 +24,11 @@ _MAKING = {
     "sigmoid": {"sigmoid", "hardsigmoid", "sparsesigmoid"},
 }
 OF_CLASSES = "answers with rows of numbers that are not negative and add up to 1, or 100"
+_NO_LOGITS = (
+    "The network {}: it gives probabilities where {} takes logits. Leave the last layer's "
+    "activation out, make logits of them, ecl_tf.as_logits(model, output), or take Keras's losses "
+    "and metrics of probabilities."
+)
 _LINEAR = (
     keras.layers.Conv1D,
     keras.layers.Conv2D,
@@ -65,6 +70,18 @@ def rows_that_look_like(output, raw):
     return (tf.size(sums) >= _FEWEST_ROWS) & (tf.reduce_min(values) >= 0.0) & adds_up
 
 
+def require_no_activation(output, raw, user):
+    """Raises ValueError if a raw tensor comes straight from a softmax or a sigmoid.
+
+    Args:
+        output: as in `rows_that_look_like`.
+        raw: the tensor, before anything casts it.
+        user: what takes logits, for the message.
+    """
+    if output.makes_probabilities and is_activation(raw):
+        raise ValueError(_NO_LOGITS.format("ends in a softmax or a sigmoid", user))
+
+
 def checked(output, raw, user):
     """A raw tensor that is refused within a step if it looks like probabilities of classes.
 
@@ -77,22 +94,15 @@ def checked(output, raw, user):
         The tensor after an assertion, and NaN where XLA leaves assertions out.
 
     Raises:
-        ValueError: if it comes straight from a softmax or a sigmoid.
+        ValueError: as `require_no_activation`.
     """
-    told = (
-        f"The network {{}}: it gives probabilities where {user} takes logits. Leave the last "
-        "layer's activation out, make logits of them, ecl_tf.as_logits(model, output), or take "
-        "Keras's losses and metrics of probabilities."
-    )
-    if output.makes_probabilities and is_activation(raw):
-        raise ValueError(told.format("ends in a softmax or a sigmoid"))
+    require_no_activation(output, raw, user)
     raw = tf.convert_to_tensor(raw)
     if is_weighted_sum(raw):
         return raw
     looks = rows_that_look_like(output, raw)
-    with tf.control_dependencies(
-        [tf.debugging.assert_equal(looks, False, told.format(OF_CLASSES))]
-    ):
+    said = _NO_LOGITS.format(OF_CLASSES, user)
+    with tf.control_dependencies([tf.debugging.assert_equal(looks, False, said)]):
         return tf.where(looks, tf.constant(float("nan"), raw.dtype), raw)
 
 

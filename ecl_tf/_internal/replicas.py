@@ -107,9 +107,9 @@ def maximum(values):
         values: this replica's, finite.
     """
     context = tf.distribute.get_replica_context()
-    count = context.num_replicas_in_sync
-    if count == 1:
+    if context is None or context.num_replicas_in_sync == 1:  # None within a scope alone.
         return values
+    count = context.num_replicas_in_sync
     # Strategies reduce sums only: every replica fills a row of its own.
     row = tf.one_hot(context.replica_id_in_sync_group, count)[:, None]
     return tf.reduce_max(context.all_reduce(tf.distribute.ReduceOp.SUM, row * values), 0)

@@ -11,7 +11,7 @@ def by_class(classes: np.ndarray, seed: int) -> np.ndarray:
 
     The i-th of the n rows of a class, counted from 0, is at the share (i + 1/2) / n of the order.
     So the rows of a class in a part are n times the part's share, to within one row, and a class
-    of one row is in the middle, where the training rows are.
+    of one row is in the middle: among the training rows, if less than half of all come before them.
 
     Args:
         classes: (rows,), the class of each row.

@@ -72,10 +72,9 @@ def table(
             which may make it larger. None, the default, for a random split.
         unlabelled: further rows without a target, of the same columns: a file or DataFrame as
             `path`. They become spare inputs. None by default.
-        stratify: True if each split is to have nearly the whole table's shares of the classes,
-            and a class of one row is to be trained on; None, the default, or False draws rows
-            whatever their class. With `groups` or `time` it does nothing. The config
-            `table:classes` has True.
+        stratify: True if each split is to have nearly the whole table's shares of the classes;
+            None, the default, or False draws rows whatever their class. With `groups` or `time` it
+            does nothing. The config `table:classes` has True.
 
     Returns:
         `Splits` of examples (row, target), float32, with the training targets' mean and

@@ -1,12 +1,13 @@
 """Students in fewer bits: 8-bit integers, or weights of 16 bits."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from ecl_tf._internal import positions
 from ecl_tf._internal.fake_quantization import FakeQuantized
 from ecl_tf.export.served import Served
 
@@ -48,6 +49,20 @@ def prepared(
             'Distiller(..., quantization="int8").'
         )
     return quantized
+
+
+def parted(examples: Any, rows: int = 256) -> Iterator[Any]:
+    """Yields batches of examples, none if there are none.
+
+    Args:
+        examples: a nesting of arrays, or None.
+        rows: of a batch, 256 by default.
+    """
+    if examples is None:
+        return
+    examples = keras.tree.map_structure(tf.convert_to_tensor, examples)
+    for start in range(0, len(keras.tree.flatten(examples)[0]), rows):
+        yield positions.rows(examples, slice(start, start + rows))
 
 
 def require_ranges(quantized: FakeQuantized) -> None:

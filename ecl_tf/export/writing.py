@@ -9,6 +9,7 @@ import keras
 
 from ecl_tf import outputs
 from ecl_tf._internal import extras, files, finite, legacy, probabilities, ranges, symbolic
+from ecl_tf._internal.fake_quantization import FakeQuantized
 from ecl_tf.data.columns import Columns
 from ecl_tf.export import litert, onnx_files, parity, quantizing, running, saved_model
 from ecl_tf.export.served import LackingError, Served, signature
@@ -109,7 +110,7 @@ def export_student(
     """
     about = {"columns": columns, "class_names": class_names, "conformal": conformal}
     how = {"format": format, "target_units": target_units, "examples": examples}
-    prepared = quantizing.prepared(student, quantization, [examples])
+    prepared = quantizing.prepared(student, quantization, quantizing.parted(examples))
     write(student, output, path, inputs, **about, **how, quantization=prepared)
 
 
@@ -177,6 +178,12 @@ def write(
         raise ValueError(
             f"The prediction sets were measured for {conformal.output!r}, and the student's output "
             f"is {output!r}. Measure them again: ecl_tf.conformal(student, x, y, output=...)."
+        )
+    if conformal is not None and isinstance(quantization, FakeQuantized):
+        raise ValueError(
+            "Prediction sets have their coverage for the student in float32, on which they were "
+            "measured, and not for its answers in 8 bits. Leave conformal out, or export without "
+            "8 bits."
         )
     finite.require_weights(student, "student")
     probabilities.require_logits(output, student, "student", inputs if known is None else None)

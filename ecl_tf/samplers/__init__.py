@@ -117,8 +117,8 @@ def swapping(
 ) -> Sampler:
     """Returns a sampler whose parts do not average inputs that have no mean.
 
-    `Mix`, `Mixup` and `CutMix` swap them, and `GaussianNoise` with one `stddev` for all inputs
-    keeps them.
+    `Mix`, `Mixup`, `CutMix` and `Munge` swap them, and `GaussianNoise` with one `stddev` for all
+    inputs keeps them.
 
     Args:
         identifier: as `get` takes it.
@@ -138,7 +138,7 @@ def swapping(
         config = {key: with_names(value) for key, value in config.items()}
         if build.is_named(config, _SAMPLERS):
             its, own = config["class_name"], config["config"]
-            if its in ("CutMix", "Mix", "Mixup"):
+            if its in ("CutMix", "Mix", "Mixup", "Munge"):
                 config["config"] = {"swap": [*names], **own}
             elif its == "GaussianNoise" and not isinstance(own["stddev"], dict):
                 config["config"] = {"unchanged": [*names], **own}

@@ -1,6 +1,7 @@
 """Rows with values of their nearest neighbour: for tables."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -31,9 +32,9 @@ class Munge(Sampler):
     The neighbour is the nearest other row of the batch: the larger the batch, the nearer it is.
     The squared distance of two rows is the sum of the squared distances of their cells. That of
     numbers is the distance of their ranks in the batch, from 0 to 1, so units and outliers do not
-    matter. That of categories is 0 for equal and 1 for others. Rows that are the same in all cells
-    are no neighbours. Inputs of a row have one neighbour together. A step costs B^2 D operations
-    for B rows of D cells; `group_size` makes B smaller.
+    matter. That of categories is 0 for equal and 1 for others. Rows of the same ranks and
+    categories are no neighbours. Inputs of a row have one neighbour together. A step costs B^2 D
+    operations for B rows of D cells; `group_size` makes B smaller.
 
     Ranks are rounded to whole numbers that float32 adds up exactly (1,024 of them for 16 cells),
     so that every device finds the same neighbours.
@@ -51,11 +52,13 @@ class Munge(Sampler):
             look at.
         padding: as in `Swap`, None by default: a cell that is this value stays, and is never taken.
         group_size: as in `Mixup`: the rows among which a neighbour is looked for; None by default.
+        swap: names of floating-point inputs whose values are taken as they are, such as ids; none
+            by default. Their distance stays that of numbers.
 
     Raises:
-        ValueError: if an argument is out of its range, if `padding` names an input that there is
-            not, on inputs whose number of columns is not known, or (from a `Distiller`) if `s`
-            is a number and a network takes a floating-point input by its exact values.
+        ValueError: if an argument is out of its range, if `padding` or `swap` names an input that
+            there is not, on inputs whose number of columns is not known, or (from a `Distiller`) if
+            `s` is a number and a network takes a floating-point input by its exact values.
 
     Example: the second row is near the first, and the fourth near the third.
     >>> x = tf.constant([[1.0, 20.0], [2.0, 10.0], [8.0, 90.0], [9.0, 80.0]])
@@ -79,7 +82,11 @@ class Munge(Sampler):
         conditional: bool = False,
         padding: float | str | dict[str, Any] | None = None,
         group_size: int | None = None,
+        swap: Sequence[str | int] = (),
     ):
+        if isinstance(swap, str):
+            raise ValueError(f"Munge's swap is a list of names; got {swap!r}, not [{swap!r}].")
+        self.swap = [str(each) for each in swap]
         self.probability = require.probability("Munge's probability", probability)
         self.s = None if s is None else require.positive("Munge's s", s)
         self.conditional = bool(conditional)
@@ -87,13 +94,14 @@ class Munge(Sampler):
         self.padding, self.group_size = padding, group_size
 
     def effect(self, path: tuple, leaf: Any) -> str:
-        is_number = tf.as_dtype(leaf.dtype).is_floating
+        is_number = tf.as_dtype(leaf.dtype).is_floating and fields.name_of(path) not in self.swap
         return "averages" if is_number and self.s is not None else "swaps"
 
     def padding_of(self, path: tuple) -> Any:
         return fields.padding_of(self.padding, path)
 
     def validate(self, inputs: Any) -> None:
+        fields.require_names(self, "swap", self.swap, inputs)
         if isinstance(self.padding, dict):
             fields.require_names(self, "padding", self.padding, inputs)
         fields.require_padding(self, self.padding, inputs)
@@ -183,6 +191,7 @@ class Munge(Sampler):
             "conditional": self.conditional,
             "padding": self.padding,
             "group_size": self.group_size,
+            **({"swap": self.swap} if self.swap else {}),
         }
 
 

@@ -141,7 +141,7 @@ def _stddev(given):
     if not np.shape(given):
         require.positive("GaussianNoise's stddev", given)
         return given
-    found = [float(each) for each in given]
+    found = [require.number("Each of GaussianNoise's stddev", each) for each in given]
     if not all(0.0 <= each < float("inf") for each in found) or not any(found):
         raise ValueError(
             "A list of GaussianNoise's stddev holds numbers >= 0, not all of them 0; got "

@@ -142,3 +142,12 @@ def test_a_student_learns_from_a_table_with_categories():
         distiller.compile(keras.optimizers.Adam(0.03))
         losses = distiller.fit(rows, batch_size=16, epochs=3, verbose=0).history["loss"]
         assert losses[-1] < losses[0]
+
+
+def test_ids_in_floating_point_stay_ids():
+    random = np.random.default_rng(0)
+    sizes = random.normal(size=(16, 2)).astype("float32")
+    x = {"size": sizes, "ids": np.arange(16, dtype="float32")[:, None]}
+    drawn = samplers.swapping(samplers.Munge(1.0), ["ids"])(x, seed=0).inputs
+    assert set(drawn["ids"].numpy().ravel()) <= set(range(16))
+    assert not np.isin(drawn["size"], sizes).any()  # Around the neighbour's.
