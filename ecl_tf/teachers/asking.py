@@ -1,5 +1,6 @@
 """Functions of any library, asked about rows, and their answers read as raw tensors."""
 
+import collections
 import hashlib
 import threading
 from typing import Any
@@ -37,7 +38,7 @@ class Functions:
         members: the number of members of all functions together.
         on_host: whether one runs outside of TensorFlow.
         raw_shape: the shape of a member's raw tensor, None for the rows.
-        failure: the last error of a function within a graph, or None.
+        failures: the last errors of functions within a graph.
     """
 
     def __init__(self, functions, output, x, answer, levels, least_probability, threads, name):
@@ -58,7 +59,7 @@ class Functions:
         self._is_bernoulli = output.family == "bernoulli"
         self._are_classes = output.family == "categorical"
         self.on_host = not all(map(_is_tensorflows, functions))
-        self.failure: Exception | None = None
+        self.failures: collections.deque[Exception] = collections.deque(maxlen=threads + 1)
         self._spread = getattr(output, "stddev", None)
         rows = keras.tree.map_structure(_as_tensor, x)
         counts = {leaf.shape[0] if leaf.shape.rank else 0 for leaf in keras.tree.flatten(rows)}
@@ -179,7 +180,7 @@ class Functions:
             try:
                 return self._ask_one(number, keras.tree.pack_sequence_as(self.specs, arrays))
             except Exception as error:
-                self.failure = error
+                self.failures.append(error)
                 raise
 
         found = tf.numpy_function(on_host, leaves, [tf.float32] * len(shapes))
