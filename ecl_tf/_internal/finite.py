@@ -56,8 +56,9 @@ class NonFiniteCount(keras.metrics.Metric):
             _all([tf.reduce_all(tf.math.is_finite(tensor)) for tensor in _floats(nest)])
             for nest in others
         ]
-        is_finite = _have_a_finite_sum if are_clipped else _have_finite_squares
-        finite += [is_finite(gradients), True]
+        # Of squares, because optimizers keep means of them.
+        total = tf.reduce_sum if are_clipped else tf.nn.l2_loss
+        finite += [_have_a_finite_sum(gradients, total), True]
         counts = [tf.cast(~tf.stack(finite), tf.float32)]
         counts.append(tf.zeros(_LABELS) if labels is None else labels)
         self.reasons = [reason for _, reason in refusals]
@@ -152,20 +153,14 @@ def nan_where_inputs_are_not(raw, inputs):
     return tf.nest.map_structure(of, raw)
 
 
-def _have_a_finite_sum(tensors):
+def _have_a_finite_sum(tensors, total=tf.reduce_sum):
     """Whether the sum of all elements is finite, which it is if they are.
 
     It is one operation for each tensor, where `is_finite` of all elements takes three. Other
     values than weights and gradients may be as large as float32 goes (logits of masked
     classes), and their sum infinite.
     """
-    sums = [tf.reduce_sum(tf.cast(tensor, tf.float32)) for tensor in _floats(tensors)]
-    return tf.math.is_finite(tf.add_n(sums or [tf.zeros(())]))
-
-
-def _have_finite_squares(tensors):
-    """Whether the sum of all squares is finite, of which optimizers keep means."""
-    sums = [tf.nn.l2_loss(tf.cast(tensor, tf.float32)) for tensor in _floats(tensors)]
+    sums = [total(tf.cast(tensor, tf.float32)) for tensor in _floats(tensors)]
     return tf.math.is_finite(tf.add_n(sums or [tf.zeros(())]))
 
 
