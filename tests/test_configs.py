@@ -18,7 +18,7 @@ from tests.tiny import rows
 FILES = {
     "ablations": ["", "rotated_digits", "fashion_mnist"],
     "casp": [""],
-    "cifar100": ["", "runlocal"],
+    "cifar100": ["", "small", "runlocal"],
     "digits": ["", "one_split"],
     "embedded_tables": ["", "breast_cancer", "diabetes", "digits", "friedman"],
     "fashion_mnist": ["", "mlp", "transformer"],

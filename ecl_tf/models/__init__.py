@@ -1,5 +1,6 @@
 """Networks for teachers and students, built by name."""
 
+import contextlib
 from typing import Any
 
 import keras
@@ -33,7 +34,12 @@ _NETWORKS = {name: globals()[name] for name in __all__ if name not in _OTHERS}
 
 
 def build(
-    name: str, input_shape: Any, units: int, scale_branch: int = 0, **arguments: Any
+    name: str,
+    input_shape: Any,
+    units: int,
+    scale_branch: int = 0,
+    dtype: str | None = None,
+    **arguments: Any,
 ) -> keras.Model:
     """Builds a network by its name; returns a `keras.Model`.
 
@@ -47,21 +53,36 @@ def build(
         units: the size of the raw output, `output.raw_size(event_size)`.
         scale_branch: the width of `with_scale_branch`, where the raw output is means and scales; 0,
             the default, for none; typically 32.
+        dtype: the `keras.dtype_policies.DTypePolicy` of its layers, by name. None, the default,
+            for Keras's global one, which is "float32"; typically "mixed_bfloat16", which keeps
+            weights in float32 and computes in half of the bits, on processors that have them.
         **arguments: the network's own.
 
     Raises:
-        ValueError: if there is no such network, it does not take an argument, or a function of
-            yours returns no Keras model of so many units.
+        ValueError: if there is no such network, it does not take an argument, there is no such
+            `dtype`, or a function of yours returns no Keras model of so many units.
         ModuleNotFoundError: if there is no such module.
 
     Example:
     >>> build("mlp", (8, 8, 1), units=10, widths=(32,)).output_shape
     (None, 10)
     """
-    model = call_by_name("network", _NETWORKS, name, arguments, input_shape, units)
-    if name not in _NETWORKS:
-        _require_network(model, name, units)
-    return with_scale_branch(model, scale_branch) if scale_branch else model
+    with _dtype_policy(dtype):
+        model = call_by_name("network", _NETWORKS, name, arguments, input_shape, units)
+        if name not in _NETWORKS:
+            _require_network(model, name, units)
+        return with_scale_branch(model, scale_branch) if scale_branch else model
+
+
+@contextlib.contextmanager
+def _dtype_policy(name):
+    """Layers that are made meanwhile have this policy; None for the global one."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name or before)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _require_network(model, name, units):

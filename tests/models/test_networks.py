@@ -130,12 +130,9 @@ def test_a_step_under_xla_moves_the_weights(name, arguments, image):
 
 @pytest.mark.parametrize("name, arguments, image", SMALL, ids=NAMES)
 def test_half_precision_computes(name, arguments, image):
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        model = models.build(name, image, 3, **arguments)
-        raw = model(random_inputs({"x": image})["x"], training=True)
-    finally:
-        keras.config.set_dtype_policy("float32")
+    model = models.build(name, image, 3, dtype="mixed_float16", **arguments)
+    assert keras.config.dtype_policy().name == "float32"  # Of this network only.
+    raw = model(random_inputs({"x": image})["x"], training=True)
     assert raw.dtype == "float16"
     assert np.all(np.isfinite(raw))
 
