@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import _checks, _validation_scores
-from ecl_tf._internal import batches, endless, finite, replicas, require
+from ecl_tf._internal import batches, endless, finite, ranges, replicas, require
 from ecl_tf.teachers.function import explaining
 
 _COUNTS = ("steps_per_epoch", "validation_steps", "validation_batch_size")  # Of Keras's `fit`.
@@ -16,6 +16,8 @@ _COUNTS = ("steps_per_epoch", "validation_steps", "validation_batch_size")  # Of
 
 class Loops(keras.Model):
     """The part of a `Distiller` that runs its steps."""
+
+    _refusal = ""  # What `predict_step` says of inputs of another scale.
 
     def evaluate(
         self,
@@ -81,6 +83,21 @@ class Loops(keras.Model):
             return super().predict(x, batch_size, verbose, steps, callbacks)
         except UnboundLocalError as error:  # Keras joins batches of which there were none.
             raise ValueError(batches.NO_ROWS.format("predict from")) from error
+        except tf.errors.InvalidArgumentError as error:
+            if self._refusal and self._refusal in str(error):
+                raise ValueError(self._refusal) from error
+            raise
+
+    def predict_step(self, data: Any) -> Any:
+        """Answers a batch; refuses inputs of another scale than the networks expect."""
+        x, *_ = keras.utils.unpack_x_y_sample_weight(data)
+        asked = _checks.networks.with_roles(self._networks())
+        is_outside, self._refusal = ranges.outside(asked, x, may_be_narrow=True)
+        if is_outside is None:
+            return super().predict_step(data)
+        right = tf.debugging.assert_equal(is_outside, False, self._refusal)
+        with tf.control_dependencies([] if right is None else [right]):  # Eagerly it raises.
+            return super().predict_step(keras.tree.map_structure(tf.identity, x))
 
     def fit(
         self,

@@ -4,6 +4,7 @@ Nothing heavy is imported here, and by scripts only in their main function: --he
 """
 
 import linecache
+import os
 import pathlib
 import re
 import shlex
@@ -120,6 +121,9 @@ def run(main):
         except KeyboardInterrupt:
             print(f"Interrupted. To continue: {_command(given)}", file=sys.stderr)
             sys.exit(_INTERRUPTED)
+        except BrokenPipeError:  # As of `| head`.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # For Python's own end.
+            refuse(f"Nobody reads what is printed any more. To continue: {_command(given)}")
         except Exception as error:
             if not _is_users(error):
                 raise
@@ -203,6 +207,13 @@ def _parse(arguments):
 
 def _in_one_line(error):
     if isinstance(error, flags.Error):
+        pattern = r"flag (\S+?)=.*: Failed to parse (.*) as a ConfigDict: .*"
+        if of_dict := re.fullmatch(pattern, str(error)):
+            flag, given = of_dict.groups()
+            return (
+                f"{flag} is a dict of settings, and {given} is none. Give one in quotes, such as "
+                f"{flag}=\"{{'class_name': {given}, 'config': {{}}}}\"."
+            )
         lines = str(error).splitlines()
         # A config's own refusal comes with its traceback.
         if lines[-2:-1] and lines[-2].lstrip().startswith("raise "):

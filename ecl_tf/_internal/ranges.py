@@ -361,23 +361,29 @@ def _compared(networks, inputs, others=()):
             yield (
                 SCALED,
                 leaf,
-                f"The images{_named(path)} go from 0 to 255, and neither network scales them. Give "
-                "images in [0, 1], dataset.map(lambda x, y: (tf.cast(x, tf.float32) / 255.0, y)), "
-                "or put keras.layers.Rescaling(1 / 255) in front of both networks. (The commands "
-                "scale uint8 images.)",
+                f"The images{_named(path)} go from 0 to {_top(leaf)}, and neither network scales "
+                f"them. Give images in [0, 1], dataset.map(lambda x, y: (tf.cast(x, tf.float32) / "
+                f"{_top(leaf)}.0, y)), or put keras.layers.Rescaling(1 / {_top(leaf)}) in front of "
+                "both networks. (The commands scale uint8 images.)",
                 places[path],
             )
 
 
+def _top(images):
+    """The greatest value of unscaled images of this type; floating-point ones are of bytes."""
+    return images.dtype.max if images.dtype in (tf.uint8, tf.uint16) else 255
+
+
 def _is_outside(expected, values):
     """Whether values are beyond the range that is expected; a scalar bool tensor."""
+    most = float(_top(values))
     values = tf.cast(values, tf.float32)
     if expected.clips:
         is_clipped = tf.abs(_deviations(expected, values)) > 2.001
         return tf.reduce_mean(tf.cast(is_clipped, tf.float32)) > _MOST_CLIPPED
     if expected is SCALED:
         highest = tf.reduce_max(values)
-        return (tf.reduce_min(values) >= 0.0) & (highest > 128.0) & (highest <= 255.0)
+        return (tf.reduce_min(values) >= 0.0) & (highest > 128.0) & (highest <= most)
     deviations = _deviations(expected, values)
     if not expected.is_range:  # Of features, a few rows may be anywhere.
         return tf.reduce_mean(tf.cast(tf.abs(deviations) > 30.0, tf.float32)) > 0.1

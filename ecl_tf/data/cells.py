@@ -13,7 +13,7 @@ MISSING = ("", "?", "#n/a", "<na>", "n/a", "na", "nan", "null")
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
 
 Place = Callable[[int], str]
-_NUMBER: Place = "row {} (from 0)".format
+BY_NUMBER: Place = "row {} (from 0)".format
 
 
 def unique(column: pd.Series, name: str) -> tuple[np.ndarray, list[str]]:
@@ -54,7 +54,7 @@ def texts(column: pd.Series, name: str) -> np.ndarray:
     return np.array(found, object)[codes]
 
 
-def amounts(column: pd.Series, name: str, place: Place = _NUMBER) -> np.ndarray:
+def amounts(column: pd.Series, name: str, place: Place = BY_NUMBER) -> np.ndarray:
     """The cells as float64, NaN where they are missing.
 
     Args:
@@ -77,7 +77,7 @@ def amounts(column: pd.Series, name: str, place: Place = _NUMBER) -> np.ndarray:
     return values
 
 
-def days(column: pd.Series, name: str, place: Place = _NUMBER) -> np.ndarray:
+def days(column: pd.Series, name: str, place: Place = BY_NUMBER) -> np.ndarray:
     """The cells, dates and times, as days since 1970-01-01, NaN where they are missing.
 
     Args:

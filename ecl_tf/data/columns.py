@@ -165,11 +165,15 @@ class Columns:
             parts.append(ops.cast(ops.take(missing, marked, axis=1), "float32"))
         return ops.concatenate(parts, -1) if len(parts) > 1 else amounts
 
-    def cells(self, frame: Any) -> dict[str, np.ndarray]:
+    def cells(
+        self, frame: Any, table: str = "", place: cells.Place = cells.BY_NUMBER
+    ) -> dict[str, np.ndarray]:
         """The columns' cells as the encoder takes them, by their names; others are ignored.
 
         Args:
             frame: a `pandas.DataFrame`, or a dict from name to a sequence of cells.
+            table: what the frame was read from, for messages; "" by default.
+            place: from a row to where it is in there, in words; by default its number.
 
         Raises:
             ValueError: naming the column, if one is not there or holds cells of another kind.
@@ -187,14 +191,17 @@ class Columns:
                 f"The rows have no column {_listed(missing)}; expected {_listed(self.names, 50)}. "
                 "Give all columns that training had; a cell that is not known is None."
             )
-        read = {Number: cells.amounts, Date: cells.days, Category: cells.texts}
         found = {}
         for spec in self.specs:
             column = frame[spec.name]
             if isinstance(column, pd.DataFrame):
                 raise ValueError(f"The rows have two columns {spec.name!r}. Leave one out.")
-            values = read[type(spec)](column, f"column {spec.name!r}")
-            found[spec.name] = values if isinstance(spec, Category) else values.astype("float32")
+            name = f"column {spec.name!r}" + (f" of {table}" if table else "")
+            if isinstance(spec, Category):
+                found[spec.name] = cells.texts(column, name)
+                continue
+            read = cells.amounts if isinstance(spec, Number) else cells.days
+            found[spec.name] = read(column, name, place).astype("float32")
         return found
 
     def encode(self, frame: Any) -> Any:

@@ -252,7 +252,7 @@ def _with_unlabelled(splits, path):
     columns: Columns = splits.columns
     said = {"categories": columns.categories}
     source, *_ = table_files.read(path, columns.names, [], said=said)
-    found = columns.cells(pd.DataFrame(source.series))
+    found = columns.cells(pd.DataFrame(source.series), source.name, source.row_place)
     columns.warn_of_unknown(found)
     rows = columns.encode_cells(found)
     more = tf.data.Dataset.from_tensor_slices((rows,))

@@ -3,7 +3,6 @@
 `parse` turns a configuration into these classes, and refuses what they do not know.
 """
 
-import contextlib
 import dataclasses
 import difflib
 import itertools
@@ -437,6 +436,10 @@ def _plain(value):
     return value.to_dict() if hasattr(value, "to_dict") else value
 
 
+class _OutOfRangeError(ValueError):
+    """A value has a type that its setting takes, so no other type is meant."""
+
+
 def _convert(value, hint, name):
     """A value as its annotation has it; `name` is the dotted name of the setting."""
     value = _plain(value)
@@ -445,7 +448,9 @@ def _convert(value, hint, name):
         hint, allowed = arguments
         found = _convert(value, hint, name)
         if not allowed.holds(found):
-            raise ValueError(f"{name}={value!r} is out of its range; expected {allowed.words}.")
+            raise _OutOfRangeError(
+                f"{name}={value!r} is out of its range; expected {allowed.words}."
+            )
         return found
     if origin in (types.UnionType, typing.Union):
         return _one_of(value, arguments, hint, name)
@@ -487,10 +492,15 @@ def _one_of(value, hints, union, name):
             found = value.get("name")
             raise ValueError(f"{name}.name={found!r} is unknown; expected one of {[*named]}.")
         return _section(value, named[value.get("name")], name)
+    beyond = None
     for hint in hints:
-        with contextlib.suppress(ValueError):
+        try:
             return _convert(value, hint, name)
-    raise ValueError(f"{name}={value!r} has a wrong type; expected {_in_words(union)}.")
+        except _OutOfRangeError as error:
+            beyond = error
+        except ValueError:
+            pass
+    raise beyond or ValueError(f"{name}={value!r} has a wrong type; expected {_in_words(union)}.")
 
 
 def _in_words(hint):

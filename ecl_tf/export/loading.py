@@ -52,7 +52,7 @@ class ExportedStudent:
             raise
         except Exception as error:  # Every runtime has many for damaged files.
             raise ValueError(
-                f"The exported student in {path} is damaged or not complete: {error} {remedy}"
+                f"The exported student in {path} is damaged or not complete. {remedy}"
             ) from error
         for own in (served.INPUTS, served.PARAMETERS):
             config.pop(own, None)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import positions
+from ecl_tf._internal import positions, ranges
 from ecl_tf._internal.fake_quantization import FakeQuantized
 from ecl_tf.export.served import Served
 
@@ -29,7 +29,8 @@ def prepared(
         batches: of inputs, whose ranges are measured for "int8"; a batch of None is none.
 
     Raises:
-        ValueError: if it is another one, there are no batches, or nothing can be rounded.
+        ValueError: if it is another one, there are no batches, they are of another scale than the
+            student expects, or nothing can be rounded.
     """
     if quantization not in ("int8", "float16", None):
         raise ValueError(
@@ -40,6 +41,7 @@ def prepared(
     quantized, count = FakeQuantized(student), 0
     for batch in batches:
         if batch is not None:
+            ranges.require_within([("student", student)], batch)
             quantized.measure(batch)
             count += 1
     if not count:

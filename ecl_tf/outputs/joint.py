@@ -255,7 +255,13 @@ def get(identifier: Output | str | dict[str, Any], shape: Any = None) -> Output:
     if isinstance(identifier, dict):
         if build.is_named(identifier, _OUTPUTS):
             return _OUTPUTS[identifier["class_name"]].from_config(identifier.get("config", {}))
-        if "class_name" in identifier:
+        if name := identifier.get("class_name"):
+            is_saved = "registered_name" in identifier or "module" in identifier
+            if not (is_saved or keras.saving.get_registered_object(name)):
+                raise ValueError(
+                    f"Unknown output {name!r}; expected one of {sorted(_OUTPUTS)}, or a class of "
+                    "yours under @keras.saving.register_keras_serializable(), imported before."
+                )
             return keras.saving.deserialize_keras_object(identifier)
         shapes = shape if isinstance(shape, dict) else {}
         return Joint({name: get(each, shapes.get(name)) for name, each in identifier.items()})

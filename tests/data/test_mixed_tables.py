@@ -237,6 +237,11 @@ def test_unlabelled_rows_are_spare_inputs(csv):
     assert int(splits.with_spare_inputs().train.cardinality()) == 127
     with pytest.raises(ValueError, match=r"has no \['city'\]"):
         data.table(csv, target="price", unlabelled=more.drop(columns="city"))
+    other = csv.with_name("more.csv")
+    more.assign(age=["1", "2", "x", *"4567"]).to_csv(other, index=False)
+    where = r"1 of the 7 rows hold no number in column 'age' of .*more.csv.*line 4.*'x'"
+    with pytest.raises(ValueError, match=where):
+        data.table(csv, target="price", unlabelled=other)
 
 
 def change(**values):

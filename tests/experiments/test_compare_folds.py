@@ -23,6 +23,7 @@ def config():
     config.teacher.members = 1
     config.tuning_seeds = 1
     config.erm.mixup_alpha = 0.0
+    config.kd.label_weights = (0.0,)
     config.teacher.network.widths = (2, 2, 2)
     for section in (config.teacher, config.student):
         section.train.update({"steps": 2, "epochs": 1, "batch_size": 16})

@@ -30,7 +30,11 @@ from ecl_tf.experiments import settings
             0,
             'steps=0 is out of its range; expected a whole number >= 1, or "',
         ),
-        ("student.conformal", 90.0, "conformal=90.0 has a wrong type"),
+        (
+            "student.conformal",
+            90.0,
+            "conformal=90.0 is out of its range; expected a number between 0 and 1",
+        ),
         ("seeds", True, "config.seeds=True has a wrong type; expected int."),
         ("teacher.calibrate", 1, "config.teacher.calibrate=1 has a wrong type; expected bool."),
         ("xcl.temperature", "high", "config.xcl.temperature='high' has a wrong type; expected fl"),

@@ -88,10 +88,11 @@ def test_layers_that_tell_nothing_refuse_nothing():
         assert ranges.outside([("student", model)], BYTES) == (None, "")
 
 
-def test_images_from_0_to_255_that_no_network_scales_are_refused():
+def test_images_from_0_to_255_that_no_network_scales_are_refused(tmp_path):
     plain_ones = [("student", plain()), ("teacher", plain())]
-    for images in (BYTES, BYTES.astype("uint8")):
-        with pytest.raises(ValueError, match=r"go from 0 to 255, and neither network scales"):
+    words = BYTES.astype("uint16") * 257  # As of a picture of 16 bits.
+    for images, top in ((BYTES, 255), (BYTES.astype("uint8"), 255), (words, 65535)):
+        with pytest.raises(ValueError, match=f"from 0 to {top}, and neither .*/ {top}.0"):
             ranges.require_within(plain_ones, images)
     for images in (UNIT, BYTES - 128.0, 4.0 * BYTES, BYTES[..., :2], BYTES[:, 0]):
         ranges.require_within(plain_ones, images)
@@ -101,8 +102,23 @@ def test_images_from_0_to_255_that_no_network_scales_are_refused():
     distiller.compile("adam")
     with pytest.raises(ValueError, match="neither network scales"):
         distiller.fit(tf.data.Dataset.from_tensor_slices(BYTES).batch(8), verbose=0)
+    for run_eagerly in (True, False):
+        distiller.compile("adam", run_eagerly=run_eagerly)
+        scaled, in_bytes = (tf.data.Dataset.from_tensors(each[:8]) for each in (UNIT, BYTES))
+        np.testing.assert_allclose(
+            distiller.predict(scaled, verbose=0), distiller.student(UNIT[:8]), rtol=1e-6
+        )
+        with pytest.raises(ValueError, match="neither network scales"):
+            distiller.predict(in_bytes, verbose=0)
     with pytest.raises(ValueError, match="neither network scales"):
         ecl_tf.calibrated(plain(), BYTES, np.zeros(len(BYTES), "int32"))
+    with pytest.raises(ValueError, match="neither network scales"):
+        ecl_tf.export_student(
+            *(plain(), "categorical", tmp_path / "s.tflite"),
+            format="litert",
+            quantization="int8",
+            examples=BYTES,
+        )
 
 
 def test_features_of_a_table_are_compared_with_the_statistics_of_each():

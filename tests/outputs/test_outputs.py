@@ -414,6 +414,7 @@ def test_get(identifier, shape, expected):
         *(("normal", shape, r"outputs\.Normal\(event_size\)") for shape in (None, (None, 3))),
         ("normal", (None, None), r"outputs\.Normal\(event_size\)"),
         *((unknown, None, "Unknown output.*'categorical'") for unknown in ("gaussian", None, 3)),
+        ({"class_name": "Studnt"}, None, "Unknown output 'Studnt'; .*'Categorical'"),
     ],
 )
 def test_get_names_the_choices(identifier, shape, message):

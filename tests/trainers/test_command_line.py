@@ -105,6 +105,10 @@ def test_a_mistake_is_told_in_a_line_and_leaves_no_directory(tmp_path, subtests)
         (["--config=digits", "--config.student.network.widht=3"], "no arguments ['widht']"),
         (["--config=digits:one_split", "--teacher=nowhere"], "There is no teacher in nowhere"),
         (["--config=digits", "--config.seeds=0"], "config.seeds=0 is out of its range; expected"),
+        (
+            ["--config=digits", "--config.xcl.sampler=Mixup"],
+            "--config.xcl.sampler=\"{'class_name': 'Mixup', 'config': {}}\"",
+        ),
     ]
     for number, (line, said) in enumerate(
         [
@@ -155,6 +159,16 @@ def test_ctrl_c_tells_the_command_that_continues(monkeypatch, capsys):
     code, errors = failing(KeyboardInterrupt(), monkeypatch, capsys, flag)
     command = "python -m script --config=digits --workdir=run '--checkpoint_every=5 steps'"
     assert code == 130 and errors == f"Interrupted. To continue: {command}\n"
+
+
+def test_a_reader_that_has_gone_ends_it_in_a_line(monkeypatch, tmp_path, capfd):
+    with open(tmp_path / "printed", "w") as printed:
+        monkeypatch.setattr("sys.stdout", printed)
+        monkeypatch.setattr("sys.argv", ["script", "--config=digits", "--workdir=run"])
+        with flagsaver.flagsaver(), pytest.raises(SystemExit) as exit_info:
+            command_line.run(lambda _: (_ for _ in ()).throw(BrokenPipeError()))
+    assert exit_info.value.code == 2
+    assert capfd.readouterr().err.startswith("Nobody reads what is printed any more. To continue")
 
 
 def test_a_missing_file_is_told_in_a_line_and_a_fault_keeps_its_traceback(monkeypatch, capsys):
