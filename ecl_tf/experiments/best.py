@@ -108,7 +108,7 @@ def of_comparison(
         for place, each in parts.items()
         for key in _finals(each)
     }
-    of_its_rows = f", compared with the mean of those of {name}" if name else ""
+    among = f"Of {len(students)} final students it has the best score on validation rows"
     return Chosen(
         path=workdir / name / "students" / run["student"],
         workdir=workdir / name,
@@ -119,7 +119,7 @@ def of_comparison(
         scores={split: run[split] for split in ("validation", "test")},
         teacher={**part.get("teacher_quality", {}), "test": part["teacher"]},
         fingerprint=part.get("teacher_fingerprint"),
-        among=f"Of {len(students)} final students it has the best score on validation rows{of_its_rows}",
+        among=f"{among}, compared with the mean of those of {name}" if name else among,
         results=results,
     )
 

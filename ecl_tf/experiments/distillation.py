@@ -113,7 +113,7 @@ def load_model(
             f"There is no model at {path}. Train one with `ecl-tf distill`, or name "
             "another with --model."
         )
-    if not path.is_file():
+    if not path.is_file() or path.suffix in (".tflite", ".onnx"):
         exported = ecl_tf.load_student(path)
         _require_exported(exported, output, splits)
         return functools.partial(_raw_of_exported, exported, splits)
