@@ -35,10 +35,15 @@ def table(results):
             for name, cell in results["cells"].items()
         ]
         return "\n\n".join(part.strip() for part in parts) + "\n"
-    header, *others = rows(results)
+    return f"{markdown(rows(results))}\n\n{note(results)}\n"
+
+
+def markdown(lines):
+    """Rows of text, of which the first one is the header, as a Markdown table."""
+    header, *others = lines
     lines = [header, ["---"] * len(header), *others]
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{note(results)}\n"
+    lines = [[" ".join(cell.split()).replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def rows(results):
