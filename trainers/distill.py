@@ -4,9 +4,10 @@
 
 takes the teacher from WORKDIR/teacher (see `ecl-tf train-teacher`), from --teacher, or
 from config.teacher.pretrained, or with --replay=DIR what `ecl-tf reinforce` stored of it, and
-writes WORKDIR/student.keras, WORKDIR/export, a SavedModel for serving, and WORKDIR/best, the student
-in the formats of config.export with a model card. Before that the student takes one step, so that a
-wrong setting is told at once; --dry_run does no more than that, and says how long all would take.
+writes WORKDIR/student.keras, WORKDIR/export, a SavedModel for serving, and WORKDIR/best: the
+student in the formats of config.export, with a model card. Before that the student takes one step,
+so that a wrong setting is told at once; --dry_run does no more than that, and says how long all
+would take.
 
 A run that was killed continues from its last checkpoint with the same command, and ends in the
 bits of one that was not; SIGTERM and Ctrl-C write a checkpoint first, and exit with the codes 143
@@ -80,7 +81,12 @@ def main(_):
             fingerprint=teacher.fingerprint(),
             among="No other student was trained beside it",
         )
-        best.keep(lambda: experiment, workdir, chosen, command_line.written("distill"))
+
+        def its_teacher(own):
+            return teaching.load_teacher(own, workdir, directory)
+
+        command = command_line.written("distill")
+        best.keep(lambda: experiment, workdir, chosen, command, None if store else its_teacher)
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ def _of_node(node, shapes):
         terms = node.attr["equation"].s.decode().split("->")[0].split(",")
         if any("." in term for term in terms):
             return None
-        sizes = {}
+        sizes: dict[str, int] = {}
         for term, shape in zip(terms, given, strict=True):
             sizes.update(zip(term, shape, strict=True))
         return math.prod(sizes.values()) if len(terms) > 1 else 0

@@ -34,7 +34,8 @@ def of_call(call: Callable[[], object], seconds: float) -> float:
     """
     for _ in range(_WARM_UP):
         call()
-    begun, found = time.perf_counter(), []
+    begun = time.perf_counter()
+    found: list[float] = []
     while time.perf_counter() - begun < seconds or len(found) < _LEAST_RUNS:
         start = time.process_time()
         call()
@@ -61,11 +62,12 @@ def of_saved_models(
     if not models:
         return {}
     with tempfile.TemporaryDirectory() as directory:
-        job = {"batch_sizes": [*batch_sizes], "seconds": seconds, "models": {}}
+        listed = {}
         for number, (name, (path, rows)) in enumerate(models.items()):
             file = os.path.join(directory, f"{number}.npz")
             np.savez(file, **{key: _storable(each) for key, each in rows.items()})
-            job["models"][name] = os.path.abspath(path), file
+            listed[name] = os.path.abspath(path), file
+        job = {"models": listed, "batch_sizes": [*batch_sizes], "seconds": seconds}
         pathlib.Path(directory, "job.json").write_text(json.dumps(job))
         # Without devices beside the processor, and without TensorFlow's notes.
         quiet = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -98,7 +98,8 @@ def costs_of_all(
         batch_sizes: as there; by default 1 and 32.
         seconds: as there; 0.4 by default.
     """
-    found, times, elsewhere = {}, {}, {}
+    found, elsewhere = {}, {}
+    times: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as directory:
         for number, (name, (model, examples)) in enumerate(models.items()):
             place = pathlib.Path(directory, str(number))
