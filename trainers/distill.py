@@ -81,7 +81,12 @@ def main(_):
             fingerprint=teacher.fingerprint(),
             among="No other student was trained beside it",
         )
-        best.keep(lambda: experiment, workdir, chosen, command_line.written("distill"))
+
+        def its_teacher(own):
+            return teaching.load_teacher(own, workdir, directory)
+
+        command = command_line.written("distill")
+        best.keep(lambda: experiment, workdir, chosen, command, None if store else its_teacher)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import ecl_tf
 from ecl_tf import data, export, outputs
 from ecl_tf._internal import extras, files, keras_files
 from ecl_tf.experiments import (
@@ -18,6 +19,7 @@ from ecl_tf.experiments import (
     progress,
     refusals,
     settings,
+    shipping,
     strategies,
     work_directory,
 )
@@ -27,6 +29,7 @@ from ecl_tf.export.writing import FORMATS
 
 NAME = "best"
 _CARD, _HASHES, _STUDENT = "MODEL_CARD.md", "SHA256SUMS", "student.keras"
+_COSTS = "costs.json"
 _EXAMPLES = 512  # Training rows that 8 bits are measured on, and files compared on.
 _REFERENCE = "oracle"  # It sees rows that the experiment withholds.
 
@@ -213,7 +216,11 @@ def try_formats(experiment: Experiment) -> None:
 
 
 def keep(
-    experiment: Callable[[], Experiment], workdir: pathlib.Path, chosen: Chosen, command: str
+    experiment: Callable[[], Experiment],
+    workdir: pathlib.Path,
+    chosen: Chosen,
+    command: str,
+    teacher: Callable[[Experiment], ecl_tf.Teacher] | None = None,
 ) -> None:
     """Has WORKDIR/best written, whole or not at all, by one process; leaves one that is there.
 
@@ -222,6 +229,8 @@ def keep(
         workdir: which gets it.
         chosen: the student.
         command: that is under way, for the card.
+        teacher: gives the teacher, whose size and speed are measured beside the student's; None,
+            the default, leaves it out.
     """
     path = workdir / NAME
 
@@ -229,7 +238,7 @@ def keep(
         return bool(strategies.of_chief(path.exists()))  # The same for all workers.
 
     def do():
-        write = functools.partial(_write, experiment(), path, chosen, command)
+        write = functools.partial(_write, experiment(), path, chosen, command, teacher)
         strategies.on_chief(write)
 
     if not is_there() and not chosen.path.exists():
@@ -244,7 +253,17 @@ def keep(
         )
 
 
-def _write(experiment, path, chosen, command):
+def shipped(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """What `shipping.measure` found of WORKDIR/best; None if nothing was measured.
+
+    Args:
+        workdir: which is only read.
+    """
+    path = workdir / NAME / _COSTS
+    return work_directory.read_json(path) if path.exists() else None
+
+
+def _write(experiment, path, chosen, command, teacher):
     for left in path.parent.glob(f"{files.UNFINISHED}{path.name}.*"):
         shutil.rmtree(left)  # Of a process that was killed: no two write it.
     student = keras_files.load(chosen.path, "Restore it from a copy.")
@@ -265,7 +284,12 @@ def _write(experiment, path, chosen, command):
         hashes = _hashes(temporary)
         lines = [f"{each}  {name}\n" for name, each in hashes.items()]
         (temporary / _HASHES).write_text("".join(lines))
-        card = model_card.render(experiment, chosen, temporary, hashes, of_files, command)
+        measured = None
+        if experiment.config.export.measures:
+            measured = _measured(experiment, temporary, chosen, of_files, teacher)
+            files.write_json(temporary / _COSTS, measured)
+        told = hashes, of_files, measured, command
+        card = model_card.render(experiment, chosen, temporary, *told)
         (temporary / _CARD).write_text(card, encoding="utf-8")
     progress.announce(f"Best: {chosen.method}, seed {chosen.seed}; written to {path}")
 
@@ -290,6 +314,16 @@ def _scores(experiment, path, chosen):
     """The scores of an exported file on the splits on which the student has some."""
     model = distillation.load_model(path, chosen.output)
     return {split: experiment.evaluate(model, split, chosen.output) for split in chosen.scores}
+
+
+def _measured(experiment, directory, chosen, of_files, teacher):
+    """The scores, size and speed of the files and of the teacher."""
+    split = "test" if "test" in chosen.scores else "validation"
+    known = {_STUDENT: chosen.scores[split], "teacher": chosen.teacher.get(split, {})}
+    known |= {name: scores[split] for name, scores in of_files.items()}
+    paths = {name: directory / name for name in (_STUDENT, *names(experiment.config.export))}
+    found = shipping.measure(experiment, paths, chosen.output, split, known, teacher)
+    return {**found, "of": f"{chosen.method}, seed {chosen.seed}"}
 
 
 def _hashes(directory):

@@ -40,6 +40,7 @@ def render(
     directory: pathlib.Path,
     hashes: Mapping[str, str],
     of_files: Mapping[str, Mapping[str, Mapping[str, float]]],
+    measured: Mapping[str, Any] | None,
     command: str,
 ) -> str:
     """The card.
@@ -50,6 +51,7 @@ def render(
         directory: that holds the student's files.
         hashes: their SHA-256, by their paths there.
         of_files: the scores of those that answer otherwise than the student, by name and split.
+        measured: what `shipping.measure` returned, or None.
         command: that made it.
     """
     exported = next(name.split("/")[0] for name in hashes if name != "student.keras")
@@ -71,6 +73,8 @@ def render(
         signature=tables.markdown(_signature(student)),
         files=tables.markdown(_files(directory, hashes)),
         of_files=of_files,
+        costs=measured and tables.markdown(tables.shipped(measured)),
+        note_on_costs=measured and tables.note_on_shipped(measured),
         exported=exported,
         student=student,
         example=_example(student),
