@@ -288,7 +288,8 @@ def _write(experiment, path, chosen, command, teacher):
         hashes = _hashes(temporary)
         lines = [f"{each}  {name}\n" for name, each in hashes.items()]
         (temporary / _HASHES).write_text("".join(lines))
-        exported, *_ = names(experiment.config.export)
+        first = next(name for name in hashes if name not in (_STUDENT, _COSTS))
+        exported = first.split("/")[0]
         told = exported, hashes, of_files, measured, command
         card = model_card.render(experiment, chosen, temporary, *told)
         (temporary / _CARD).write_text(card, encoding="utf-8")
