@@ -11,7 +11,7 @@ from by_hand import numbers, softmax
 import ecl_tf
 from ecl_tf import Distiller, _validation_scores, export_student, load_student, outputs, resume
 from ecl_tf._internal.fake_quantization import FakeQuantized
-from ecl_tf.export import litert, parity
+from ecl_tf.export import litert, litert_size, parity
 
 layers = keras.layers
 X = numbers(64, 8, 8, 1)
@@ -109,8 +109,11 @@ def test_two_replicas_see_the_ranges_of_one():
             np.testing.assert_allclose(other, mine, rtol=1e-4, atol=1e-5)
 
 
-def test_its_file_has_whole_numbers_and_its_answers(trained, tmp_path, subtests):
-    trained.export(tmp_path / "student.tflite", format="litert")
+def test_its_file_has_whole_numbers_and_its_answers(trained, tmp_path, subtests, monkeypatch):
+    converted, reduced = [], litert_size.reduced
+    with monkeypatch.context() as patch:
+        patch.setattr(litert_size, "reduced", lambda file: converted.append(file) or reduced(file))
+        trained.export(tmp_path / "student.tflite", format="litert")
     loaded = load_student(tmp_path / "student.tflite")
     raw = np.asarray(trained(X))
     step = trained.quantized.steps(raw)
@@ -125,6 +128,18 @@ def test_its_file_has_whole_numbers_and_its_answers(trained, tmp_path, subtests)
         for operation in interpreter._get_ops_details():
             if operation["op_name"] in ("CONV_2D", "MAX_POOL_2D", "FULLY_CONNECTED"):
                 assert types[operation["outputs"][0]] == np.int8
+    with subtests.test("what no runtime reads"):
+        names = [d["name"] for d in interpreter.get_tensor_details()]
+        ends = *interpreter.get_input_details(), *interpreter.get_output_details()
+        assert [name for name in names if name] == [end["name"] for end in ends]
+        (whole,) = converted
+        assert len(reduced(whole)) < len(whole) - 500
+        for runtime in (Interpreter, tf.lite.Interpreter):
+            one, other = (
+                runtime(model_content=each).get_signature_runner()(image=X)["probabilities"]
+                for each in (reduced(whole), whole)
+            )
+            np.testing.assert_array_equal(one, other)
     with subtests.test("the student in float32"):
         trained.export(tmp_path / "student")
         found = load_student(tmp_path / "student").parameters(X)["probabilities"]
