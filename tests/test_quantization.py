@@ -209,7 +209,7 @@ def test_what_can_not_be_is_said(tmp_path):
 
     with pytest.raises(ValueError, match="Unknown quantization 'int4'"):
         distiller(quantization="int4")
-    with pytest.raises(ValueError, match="has not seen the ranges"):
+    with pytest.raises(ValueError, match="training has not seen the ranges"):
         distiller(quantization="int8").export(tmp_path / "s.tflite", format="litert")
     with pytest.raises(ValueError, match="measures the ranges of activations on rows"):
         distiller().export(tmp_path / "s.tflite", format="litert", quantization="int8")
