@@ -47,7 +47,11 @@ def experiment(choices, **settings):
         "members_per_step": placeholder(int),
         **settings.pop("teacher"),
     }
-    student = {"conformal": placeholder(float), **settings.pop("student")}
+    student = {
+        "conformal": placeholder(float),
+        "quantization": placeholder(str),
+        **settings.pop("student"),
+    }
     return ConfigDict(
         {
             "seed": 0,

@@ -11,7 +11,8 @@ from by_hand import numbers, softmax
 import ecl_tf
 from ecl_tf import Distiller, _validation_scores, export_student, load_student, outputs, resume
 from ecl_tf._internal.fake_quantization import FakeQuantized
-from ecl_tf.export import litert, parity
+from ecl_tf._internal.quantized_model import QuantizedModel
+from ecl_tf.export import litert, litert_size, parity
 
 layers = keras.layers
 X = numbers(64, 8, 8, 1)
@@ -85,18 +86,59 @@ def test_a_saved_distiller_is_the_same_one(trained, tmp_path):
     assert "quantization" not in Distiller(network(), network()).get_config()
 
 
-@pytest.mark.slow
-def test_a_training_goes_on_in_the_same_bits(tmp_path):
-    def run(directory, *steps):
-        for end in steps:
-            distiller = made()
-            data = resume.batches(X, batch_size=16, seed=0)
-            resume.fit(distiller, data, directory, steps=end, steps_per_epoch=4, verbose=0)
-        return [v.numpy() for v in (*distiller.student.weights, *distiller.quantized.variables)]
+def test_a_model_in_8_bits_is_distilled_saved_and_exported_as_such(trained, tmp_path, subtests):
+    model = QuantizedModel(network(1))
+    distiller = Distiller(model, network(2, 8))
+    distiller.compile(keras.optimizers.Adam(0.01))
+    distiller.fit(X, batch_size=16, epochs=3, verbose=0)
+    with subtests.test("it learns what a distiller with quantization teaches"):
+        np.testing.assert_array_equal(model(X), trained(X))
+        assert model.count_params() == trained.student.count_params()
+    model.save(tmp_path / "student.keras")
+    loaded = keras.models.load_model(tmp_path / "student.keras")
+    with subtests.test("its file keeps the ranges"):
+        np.testing.assert_array_equal(loaded(X), model(X))
+    path = tmp_path / "student.tflite"
+    with subtests.test("LiteRT has whole numbers"):
+        export_student(loaded, "categorical", path, format="litert")
+        found = load_student(path).parameters(X)["probabilities"]
+        step = trained.quantized.steps(np.asarray(trained(X)))
+        np.testing.assert_allclose(found, softmax(np.asarray(trained(X))), atol=0.5 * step)
+    with subtests.test("others are in float32"):
+        export_student(loaded, "categorical", tmp_path / "student")
+        found = load_student(tmp_path / "student").parameters(X)["probabilities"]
+        np.testing.assert_allclose(found, softmax(trained.student(X).numpy()), atol=1e-5)
+    with pytest.raises(ValueError, match=r"was trained in 8 bits.*got quantization='float16'"):
+        export_student(loaded, "categorical", path, format="litert", quantization="float16")
+    with pytest.raises(ValueError, match='quantization needs format="litert"'):
+        export_student(loaded, "categorical", tmp_path / "student", quantization="int8")
+    with pytest.raises(ValueError, match="copies functional and sequential models"):
+        ecl_tf.inference_form(loaded)
 
-    whole, parted = run(tmp_path / "whole", 8), run(tmp_path / "parted", 4, 8)
-    for one, other in zip(whole, parted, strict=True):
-        np.testing.assert_array_equal(one, other)
+
+@pytest.mark.slow
+def test_a_training_goes_on_in_the_same_bits(tmp_path, subtests):
+    def labelled():
+        model = QuantizedModel(network(1))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.Adam(0.01), loss)
+        return model
+
+    def run(new, directory, *steps):
+        for end in steps:
+            model = new()
+            data = resume.batches((X, np.arange(64) % 3), batch_size=16, seed=0)
+            resume.fit(model, data, directory, steps=end, steps_per_epoch=4, verbose=0)
+        return [variable.numpy() for variable in model.variables]
+
+    for new in (made, labelled):
+        whole, parted = (
+            run(new, tmp_path / new.__name__ / name, *steps)
+            for name, steps in {"whole": [8], "parted": [4, 8]}.items()
+        )
+        for one, other in zip(whole, parted, strict=True):
+            with subtests.test(of=new.__name__):
+                np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.slow
@@ -109,8 +151,11 @@ def test_two_replicas_see_the_ranges_of_one():
             np.testing.assert_allclose(other, mine, rtol=1e-4, atol=1e-5)
 
 
-def test_its_file_has_whole_numbers_and_its_answers(trained, tmp_path, subtests):
-    trained.export(tmp_path / "student.tflite", format="litert")
+def test_its_file_has_whole_numbers_and_its_answers(trained, tmp_path, subtests, monkeypatch):
+    converted, reduced = [], litert_size.reduced
+    with monkeypatch.context() as patch:
+        patch.setattr(litert_size, "reduced", lambda file: converted.append(file) or reduced(file))
+        trained.export(tmp_path / "student.tflite", format="litert")
     loaded = load_student(tmp_path / "student.tflite")
     raw = np.asarray(trained(X))
     step = trained.quantized.steps(raw)
@@ -125,6 +170,28 @@ def test_its_file_has_whole_numbers_and_its_answers(trained, tmp_path, subtests)
         for operation in interpreter._get_ops_details():
             if operation["op_name"] in ("CONV_2D", "MAX_POOL_2D", "FULLY_CONNECTED"):
                 assert types[operation["outputs"][0]] == np.int8
+    with subtests.test("what no runtime reads"):
+        names = [d["name"] for d in interpreter.get_tensor_details()]
+        ends = *interpreter.get_input_details(), *interpreter.get_output_details()
+        assert [name for name in names if name] == [end["name"] for end in ends]
+        (whole,) = converted
+        assert len(reduced(whole)) < len(whole) - 500
+        for runtime in (Interpreter, tf.lite.Interpreter):
+            one, other = (
+                runtime(model_content=each).get_signature_runner()(image=X)["probabilities"]
+                for each in (reduced(whole), whole)
+            )
+            np.testing.assert_array_equal(one, other)
+    with subtests.test("constants at the end of a file, as in one of 2 GB"):
+        kernel = tf.constant(numbers(2, 3))
+        content = litert.convert(
+            lambda x: {"raw": x @ kernel},
+            tf.TensorSpec((None, 2), tf.float32, "x"),
+            _experimental_use_buffer_offset=True,
+        )
+        assert reduced(content) == content
+        found = Interpreter(model_content=content).get_signature_runner()(x=np.eye(2, dtype="f"))
+        np.testing.assert_array_equal(found["raw"], kernel)
     with subtests.test("the student in float32"):
         trained.export(tmp_path / "student")
         found = load_student(tmp_path / "student").parameters(X)["probabilities"]
@@ -194,7 +261,7 @@ def test_what_can_not_be_is_said(tmp_path):
 
     with pytest.raises(ValueError, match="Unknown quantization 'int4'"):
         distiller(quantization="int4")
-    with pytest.raises(ValueError, match="has not seen the ranges"):
+    with pytest.raises(ValueError, match="training has not seen the ranges"):
         distiller(quantization="int8").export(tmp_path / "s.tflite", format="litert")
     with pytest.raises(ValueError, match="measures the ranges of activations on rows"):
         distiller().export(tmp_path / "s.tflite", format="litert", quantization="int8")

@@ -1,5 +1,7 @@
 """The symbolic inputs and outputs of a Keras model, where it has them."""
 
+import functools
+
 import keras
 import tensorflow as tf
 
@@ -48,6 +50,20 @@ def inputs_of(model):
     if isinstance(model, keras.Sequential):
         return model.inputs[0] if getattr(model, "inputs", None) else None
     return _unpacked(model.input) if getattr(model, "inputs", None) else None
+
+
+def computes_its_graph(model):
+    """Whether a model does what its layers do, in the order in which they were called."""
+    kinds = _functional(), keras.Sequential
+    known = isinstance(model, kinds) and inputs_of(model) is not None
+    return known and type(model).call in [kind.call for kind in kinds]
+
+
+@functools.cache
+def _functional():
+    """The class of functional models, which has no public name."""
+    x = keras.Input((1,))
+    return type(keras.Model(x, x))
 
 
 def output_of(model):

@@ -20,6 +20,7 @@ from ecl_tf import (
     uncertainty,
 )
 from ecl_tf._internal import files, keras_fit, own_inputs, random
+from ecl_tf._internal.quantized_model import QuantizedModel
 from ecl_tf.experiments import (
     fitting,
     lengths,
@@ -115,7 +116,7 @@ class Experiment:
 
         if config.student.conformal is not None:
             with refusals.blaming("config.student.conformal", config.student.conformal):
-                _require_conformal(self.splits, self.output, config.student.conformal)
+                _require_conformal(self.splits, self.output, config.student)
 
     def _in_target_units(self, output):
         """Lets networks learn in standardised units where the data set gives them."""
@@ -162,6 +163,10 @@ class Experiment:
                 self.splits.validation.element_spec[0],
             )
             own_inputs.require_shapes(inputs, model, name)
+        quantization = getattr(section, "quantization", None)
+        if quantization is not None:
+            with refusals.blaming(f"config.{name}.quantization", quantization):
+                model = QuantizedModel(model)
         return model
 
     def batches(self, section, seed, first_step=0):
@@ -459,8 +464,14 @@ def _numbers_of_a_row(shape):
     )
 
 
-def _require_conformal(splits, output, coverage):
-    """Refuses prediction sets of such an output, or with too few validation rows."""
+def _require_conformal(splits, output, student):
+    """Refuses prediction sets of such an output, in 8 bits, or with too few validation rows."""
+    coverage = student.conformal
+    if student.quantization is not None:
+        raise ValueError(
+            f"config.student.quantization={student.quantization!r} is trained for LiteRT files "
+            "without such sets. Set one of the two to None."
+        )
     refusals.require_validation(splits, "It is measured on validation rows")
     prediction_sets.require_output(output)
     count, least = int(splits.validation.cardinality()), prediction_sets.least_rows(coverage)

@@ -416,6 +416,7 @@ def _kind(experiment, section, **arguments):
             config.teacher.function,
         ],
         "network": section.network,
+        "quantization": getattr(section, "quantization", None),
         "train": [train.batch_size, train.optimizer, train.schedule, train.steps_per_execution],
         **arguments,
     }

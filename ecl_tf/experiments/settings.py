@@ -258,11 +258,16 @@ class Student:
             the default, for no such sets, typically 0.9. Their thresholds are measured on the
             validation rows by `ecl_tf.conformal`. `ecl-tf distill` exports them with the student,
             and `ecl-tf compare` shows their coverage and size on test rows.
+        quantization: "int8" trains it at the precision at which LiteRT serves it, by every method,
+            ERM among them; None, the default, for float32. All scores are then of the rounded
+            student, and student.keras keeps its ranges. A LiteRT file of it has whole numbers, and
+            other formats hold its weights in float32. It excludes `conformal`.
     """
 
     network: dict[str, Any]
     train: Train
     conformal: Share | None = None
+    quantization: Literal["int8"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

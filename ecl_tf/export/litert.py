@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import extras
-from ecl_tf.export import places, precision, quantizing
+from ecl_tf.export import litert_size, places, precision, quantizing
 from ecl_tf.export.served import INPUTS, PARAMETERS, LackingError, Served, specs_of, traced
 
 NAME, SUFFIX = "LiteRT", ".tflite"
@@ -59,14 +59,16 @@ def convert(
     with tempfile.TemporaryDirectory() as directory:
         archive.write_out(directory, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(directory, signature_keys=[_SIGNATURE])
+        converter.exclude_conversion_metadata = True
         for name, value in settings.items():
             setattr(converter, name, value)
         try:
-            return converter.convert()
+            content = converter.convert()
         except Exception as error:  # The converter's own kind is not public.
             lacking = sorted(set(_LACKING.findall(str(error))))
             words = f"it has no operations {lacking}" if lacking else str(error)
             raise LackingError(words) from error
+    return litert_size.reduced(content)
 
 
 def place(path: pathlib.Path) -> pathlib.Path:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ecl_tf._internal import positions, ranges
 from ecl_tf._internal.fake_quantization import FakeQuantized
+from ecl_tf._internal.quantized_model import QuantizedModel
 from ecl_tf.export.served import Served
 
 # LiteRT adds up whole numbers, where floating point may be a hair off an edge of rounding: the raw
@@ -38,6 +39,8 @@ def prepared(
         )
     if quantization != "int8":
         return quantization
+    if isinstance(student, QuantizedModel):
+        return student.quantized
     quantized, count = FakeQuantized(student), 0
     for batch in batches:
         if batch is not None:
@@ -51,6 +54,32 @@ def prepared(
             'Distiller(..., quantization="int8").'
         )
     return quantized
+
+
+def of_trained(
+    student: keras.Model, quantization: FakeQuantized | str | None, is_litert: bool
+) -> tuple[keras.Model, FakeQuantized | str | None]:
+    """Returns the network of a student in float32, and what `Served` takes as its quantization.
+
+    Args:
+        student: the Keras model; of a `QuantizedModel` LiteRT files have the ranges that it has
+            learned, and others its weights in float32.
+        quantization: what `prepared` gave.
+        is_litert: whether a LiteRT file is to be written.
+
+    Raises:
+        ValueError: if a student that was trained in 8 bits is to have others, or has no ranges.
+    """
+    if not isinstance(student, QuantizedModel):
+        return student, quantization
+    if quantization not in (None, student.quantized):
+        raise ValueError(
+            f"The student {student.name!r} was trained in 8 bits, and has the ranges for them; got "
+            f"quantization={quantization!r}. Leave it out."
+        )
+    if is_litert:
+        require_ranges(student.quantized)
+    return student.network, student.quantized if is_litert else None
 
 
 def parted(examples: Any, rows: int = 256) -> Iterator[Any]:
@@ -71,12 +100,12 @@ def require_ranges(quantized: FakeQuantized) -> None:
     """Raises ValueError if no training has given ranges to a quantised student.
 
     Args:
-        quantized: of a distiller.
+        quantized: of a distiller, or of a model.
     """
     if not any(np.any(keras.ops.convert_to_numpy(each)) for each in quantized.variables):
         raise ValueError(
-            "The distiller has not seen the ranges of activations that 8 bits need. Fit it first, "
-            "or load its weights."
+            "The training has not seen the ranges of activations that 8 bits need. Fit the "
+            "distiller first, or load its weights."
         )
 
 

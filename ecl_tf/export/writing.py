@@ -157,6 +157,7 @@ def write(
             f'quantization needs format="litert"; got format={format!r}. {kind.NAME} holds the '
             "student in float32: leave quantization out."
         )
+    student, quantization = quantizing.of_trained(student, quantization, name == "litert")
     for module, package in kind.PACKAGES.items():
         extras.require(module, package, f"An export to {kind.NAME}", "export")
     legacy.refuse(student, "student")

@@ -2,7 +2,7 @@
 
 import keras
 
-from ecl_tf._internal import batch_normalisation, finite, legacy
+from ecl_tf._internal import batch_normalisation, finite, legacy, symbolic
 
 _FOLDABLE = (
     keras.layers.Conv1D,
@@ -65,7 +65,7 @@ def inference_form(model: keras.Model, dtype: str = "float32") -> keras.Model:
     Integer-Arithmetic-Only Inference", 2018, section 3.2 and equation 14.
     """
     legacy.refuse(model, "teacher")
-    if not (isinstance(model, keras.Model) and getattr(model, "outputs", None)):
+    if not symbolic.computes_its_graph(model):
         raise ValueError(
             "inference_form copies functional and sequential models, layer by layer; got "
             f"{type(model).__name__} {getattr(model, 'name', model)!r}. Give its layers as a "
