@@ -11,6 +11,7 @@ import tensorflow as tf
 from ecl_tf import outputs
 from ecl_tf._internal import (
     finite,
+    folding,
     identity,
     labelled,
     legacy,
@@ -364,7 +365,7 @@ class Ensemble(Teacher):
 
     def _member_output(self, number, inputs):
         member = self.members[number]
-        return self.raw_of(member(own_inputs.of(member, inputs), training=False))
+        return self.raw_of(folding.call(member, own_inputs.of(member, inputs)))
 
     def fingerprint(self) -> str:
         own = super().fingerprint()
