@@ -185,6 +185,10 @@ class Ensemble(Teacher):
     Categorical and Bernoulli members are combined by the mean of their probabilities,
     normal ones by the mixture's first two moments (see `ecl_tf.outputs`).
 
+    Members answer in inference mode. Batch normalisation of functional and sequential ones in
+    float32 is computed together with the convolution or dense layer before it, from the weights of
+    the moment, where that saves time: answers differ from the member's own by rounding.
+
     With `members_per_step` k a training step asks k of the M members, drawn anew in each, at
     k / M of the cost. Their KL (Kullback-Leibler) divergence from the student q differs, in the
     mean over all draws, by a constant from that of the whole ensemble p:

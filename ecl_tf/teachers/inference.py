@@ -24,10 +24,12 @@ def inference_form(model: keras.Model, dtype: str = "float32") -> keras.Model:
         gamma (W x + b - mean) / sqrt(variance + epsilon) + beta = W' x + b'
 
     with W' = W gamma / sqrt(variance + epsilon) by output channel. In float32 answers differ by
-    rounding only. With `dtype="bfloat16"` all but preprocessing and the last layers compute with
-    numbers of 8 significant bits, which processors that know them do in about half of the time;
-    `benchmarks/steps.py` says how much faster it is, and by how many nats answers differ.
-    Measure the latter on your own teacher: it is what the student is matched to.
+    rounding only. (An `Ensemble` does much the same by itself, from the weights of the moment. The
+    copy saves the product W' in every step, and takes memory of its own.) With
+    `dtype="bfloat16"` all but preprocessing and the last layers compute with numbers of 8
+    significant bits, which processors that know them do in about half of the time;
+    `benchmarks/steps.py` says how much faster it is, and by how many nats answers differ. Measure
+    the latter on your own teacher: it is what the student is matched to.
 
     Args:
         model: a functional or sequential `keras.Model`, which is left as it is. Networks

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ecl_tf import Ensemble
 from ecl_tf._internal import folding
 
 RNG = np.random.default_rng(0)
@@ -57,6 +58,10 @@ def test_networks_answer_the_same_from_the_weights_of_the_moment(subtests):
         # A product and a sum of each normalisation; the product by 2 is left.
         assert passes(lambda x: model(x, training=False)) == 9
         assert passes(lambda x: folding.call(model, x)) == 1
+        image = keras.Input(SHAPE)
+        x = keras.layers.Flatten()(convolved(image, keras.layers.Conv2D(4, 3)))
+        member = keras.Model(image, keras.layers.Dense(3)(x))
+        assert passes(Ensemble(member, "categorical").member_outputs) == 0
     with subtests.test("and the gradients of inputs"):
         x = tf.constant(X)
         slopes = []
@@ -108,5 +113,5 @@ def test_masks_and_layers_that_are_added_later():
     answers = folding.call(stirred(model), rows)
     np.testing.assert_allclose(answers, model(rows), rtol=1e-5)
     np.testing.assert_array_equal(answers._keras_mask, [[True, False, True]])
-    model.add(keras.layers.Flatten())
-    assert folding.call(model, rows).shape == (1, 6)
+    model.add(keras.layers.GlobalAveragePooling1D())
+    assert folding.call(model, rows).shape == (1, 2)
