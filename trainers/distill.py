@@ -20,7 +20,7 @@ from . import command_line
 REPLAY = flags.DEFINE_string(
     "replay", None, "Directory that `ecl-tf reinforce` wrote; no teacher is loaded then."
 )
-command_line.takes("checkpoint_every", "dry_run")
+command_line.takes("checkpoint_every", "dry_run", *command_line.TRACKERS)
 
 
 def main(_):
@@ -64,7 +64,10 @@ def main(_):
             fitting.forget(workdir / "checkpoints" / "student")
         if not store:  # Once more, beside the student's.
             progress.announce_scores("teacher", "validation", of_teacher["validation"])
-        experiment.tell_scores({"student": student}, "validation")
+        scores = experiment.tell_scores({"student": student}, "validation")
+        evaluation.keep(workdir, {"validation": scores})
+        models = {"student": student} if store else {"student": student, "teacher": teacher}
+        evaluation.log_pictures(experiment, workdir, models, "validation")
 
 
 if __name__ == "__main__":

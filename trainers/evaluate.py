@@ -15,7 +15,7 @@ from . import command_line
 
 _MODEL = flags.DEFINE_string("model", None, "A .keras file or an exported student to score.")
 _SPLIT = flags.DEFINE_enum("split", "test", ["validation", "test"], "What to score it on.")
-command_line.takes()
+command_line.takes(*command_line.TRACKERS)
 
 
 def main(_):
@@ -36,6 +36,7 @@ def main(_):
     results = experiment.tell_scores(models, _SPLIT.value)
     work_directory.claim(workdir, command_line.CONFIG.value)
     evaluation.keep(workdir, {_SPLIT.value: results})
+    evaluation.log_pictures(experiment, workdir, models, _SPLIT.value)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
-"""Scores by split and model, in a work directory's evaluation.json."""
+"""Scores by split and model, in a work directory's evaluation.json and in logs."""
 
 import contextlib
 import fcntl
 import pathlib
+import re
 from collections.abc import Mapping
+from typing import Any
 
 from ecl_tf._internal.files import write_json
-from ecl_tf.experiments import strategies, work_directory
+from ecl_tf.experiments import diagnostics, logs, strategies, work_directory
+from ecl_tf.experiments.experiment import Experiment
 
 
 def keep(workdir: pathlib.Path, scores: Mapping[str, Mapping[str, dict[str, float]]]) -> None:
-    """Has the chief add scores to those that are there.
+    """Has the chief add scores to those that are there, and to the logs.
 
     Args:
         workdir: a work directory that was claimed.
@@ -27,6 +30,10 @@ def keep(workdir: pathlib.Path, scores: Mapping[str, Mapping[str, dict[str, floa
             for split, models in scores.items():
                 found[split] = {**found.get(split, {}), **models}
             write_json(path, found)
+        for split, models in scores.items():
+            for model, its in models.items():
+                with logs.Run(workdir, re.sub(r"[^\w.=-]+", "_", model)) as run:
+                    run.scores(0, split, its)
 
     strategies.on_chief(add)
 
@@ -34,3 +41,35 @@ def keep(workdir: pathlib.Path, scores: Mapping[str, Mapping[str, dict[str, floa
 def keep_teacher(workdir: pathlib.Path, scores: Mapping[str, dict[str, float]]) -> None:
     """Adds a teacher's scores by split, as `quality.of_teacher` gives them."""
     keep(workdir, {split: {"teacher": of_split} for split, of_split in scores.items()})
+
+
+def log_pictures(
+    experiment: Experiment, workdir: pathlib.Path, models: Mapping[str, Any], split: str
+) -> None:
+    """Adds the reliability of models on a split to the logs, and of "student" sampled inputs.
+
+    Args:
+        experiment: the `Experiment`.
+        workdir: the work directory.
+        models: by name, as `Experiment.answers` takes them; "teacher" is the teacher.
+        split: "validation" or "test".
+    """
+    if not logs.in_use():
+        return
+    output = experiment.output
+    curves = {
+        name: diagnostics.reliability(*experiment.answers(model, split), output)
+        for name, model in models.items()
+    }
+    results = {
+        "score": experiment.score_name,
+        "teacher_reliability": curves.pop("teacher", None),
+        "final": {name: [name] for name in curves},
+        "runs": {name: {"reliability": curve} for name, curve in curves.items()},
+    }
+    if {"teacher", "student"} <= models.keys():
+        teacher, students = models["teacher"], {"XCL": (models["student"], output)}
+        sampler = experiment.xcl_arguments()["sampler"]
+        results["gallery"] = diagnostics.gallery(experiment, teacher, students, sampler)
+    with logs.Run(workdir, f"pictures_of_{split}") as run:
+        run.pictures(results)
