@@ -128,6 +128,7 @@ class Run:
         if kind not in self._open:
             place, written = _root / "logs", self._written[kind]
             about = {**self._about, "config": _config(self._directory)}
+            place.mkdir(parents=True, exist_ok=True)
             with jobs.turn(place / kind):  # One that makes a data base, too.
                 self._open[kind] = TRACKERS[kind](place, self.name, about, written["id"])
             written["id"] = self._open[kind].id
