@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from ecl_tf._internal import files
 from ecl_tf.experiments import jobs, progress, strategies, tables, work_directory
@@ -172,7 +173,7 @@ class TrainingLog(keras.callbacks.Callback):
         optimizer = self.model.optimizer
         row = {"epoch": epoch, "step": int(optimizer.iterations.numpy())}
         row |= {name: float(np.asarray(value)) for name, value in (logs or {}).items()}
-        row["learning_rate"] = float(optimizer.learning_rate)
+        row["learning_rate"] = float(tf.convert_to_tensor(optimizer.learning_rate))
         if self.curve is not None:
             row |= {f"val_{k}": v for k, v in self.curve.points[-1].items() if k != "step"}
         self.rows.append(row)

@@ -3,6 +3,7 @@
 import json
 import struct
 import sys
+from unittest import mock
 
 import keras
 import numpy as np
@@ -35,7 +36,7 @@ def train(directory, killed_at=-1):
     """Six steps, in epochs of two; a checkpoint after the third one."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-    model.compile(keras.optimizers.Adam(0.01), "mse")
+    model.compile(keras.optimizers.Adam(0.01), "mse", run_eagerly=True)
     x = np.random.default_rng(0).random((32, 4), "float32")
     with logs.Run(directory, "one", seed=7) as run:
         log = logs.TrainingLog(directory / "one.csv", run)
@@ -127,6 +128,52 @@ def write_twice(kind, directory):
     written = json.loads((directory / f"logs/written/{kind}/XCL_seed_5.json").read_text())
     assert len(written["parts"]) == 5
     return written["id"]
+
+
+def stand_in(monkeypatch, name, **attributes):
+    """A module in the place of one that need not be installed; what it is asked is recorded."""
+    module = mock.MagicMock(name=name, **attributes)
+    monkeypatch.setitem(sys.modules, name, module)
+    return module
+
+
+def test_what_weights_and_biases_is_asked(tmp_path, monkeypatch):
+    wandb = stand_in(monkeypatch, "wandb")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_PROJECT", "ours")
+    number = write_twice("wandb", tmp_path)
+    opened = [call.kwargs for call in wandb.init.call_args_list]
+    assert {(call["id"], call["name"], call["resume"]) for call in opened} == {
+        (number, "XCL_seed_5", "allow")
+    }
+    assert {(call["mode"], call["project"]) for call in opened} == {("offline", "ours")}
+    assert opened[0]["config"]["seed"] == 5 and opened[0]["dir"].is_dir()
+    run = wandb.init.return_value
+    first, second, picture = run.log.call_args_list
+    assert (first, second) == (mock.call({"loss": 0.5}, step=2), mock.call({"loss": 0.25}, step=4))
+    assert picture == mock.call({"reliability": wandb.Image.return_value})
+    run.summary.update.assert_any_call({"test/accuracy": 0.75})
+    assert run.finish.call_count == len(opened) == 3
+
+
+def test_what_mlflow_is_asked(tmp_path, monkeypatch):
+    mlflow = stand_in(monkeypatch, "mlflow", **{"entities.Metric": lambda *parts: parts})
+    client = mlflow.MlflowClient.return_value
+    client.get_experiment_by_name.return_value = None
+    client.create_run.return_value.info.run_id = "number"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert write_twice("mlflow", tmp_path) == "number"
+    assert mlflow.MlflowClient.call_args == mock.call(f"sqlite:///{tmp_path}/logs/mlflow.db")
+    client.create_experiment.assert_called_once_with(
+        "ecl_tf", artifact_location=(tmp_path / "logs/mlflow").as_uri()
+    )
+    client.create_run.assert_called_once()  # The second time it is known.
+    batches = [call.kwargs["metrics"] for call in client.log_batch.call_args_list]
+    numbers = [(name, value, step) for batch in batches for name, value, _, step in batch]
+    assert numbers == [("loss", 0.5, 2), ("loss", 0.25, 4), ("test/accuracy", 0.75, 4)]
+    client.log_param.assert_any_call("number", "seed", 5)
+    assert client.log_image.call_args.args[2] == "reliability.png"
+    assert client.set_terminated.call_count == 3
 
 
 def test_mlflow_has_each_number_once(tmp_path, monkeypatch):
