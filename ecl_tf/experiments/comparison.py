@@ -197,8 +197,8 @@ def log(config: ConfigDict, workdir: pathlib.Path, results: dict[str, Any]) -> N
     """
     if logs.in_use():
         for _, directory, _ in _experiments(config, workdir):
-            path = directory / "results.json"
-            logs.comparison(directory, work_directory.read_json(path))
+            if (path := directory / "results.json").exists():
+                logs.comparison(directory, work_directory.read_json(path))
         for name, cell in results.get("cells", {"": results}).items():
             logs.summary(_of_cell(workdir, name) if name else workdir, cell)
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import pathlib
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -55,7 +56,7 @@ class Run:
     """One run in every tracker that is in use; the chief writes it.
 
     A tracker is opened when there is something to write, and may fail: a line tells why, and the
-    training goes on. What is missing is written at the end of the command, or of the next one.
+    training goes on. What is missing is written with what comes next.
 
     Args:
         directory: the work directory that it belongs to: the command's, or one of a fold, a split
@@ -142,7 +143,7 @@ class Run:
             progress.announce_once(
                 [
                     f"NOTE: --{kind} could not be written ({type(error).__name__}: {error}). "
-                    "Training goes on. The same command writes what is missing at its end."
+                    "Training goes on, and its CSV file has all numbers."
                 ]
             )
             return False
@@ -227,8 +228,10 @@ def summary(directory: pathlib.Path, results: Mapping[str, Any]) -> None:
         return
     with Run(directory, "comparison") as run:
         run.text("table", tables.table(results))
-        for method in ("teacher", *results["final"]):
-            means = {each: tables.mean(results, method, each)[0] for each in results["teacher"]}
+        run.scores(0, "test/teacher", results["teacher"])
+        for method in results["final"]:
+            scores = {name: tables.scores(results, method, name) for name in results["teacher"]}
+            means = {name: statistics.fmean(seeds) for name, seeds in scores.items()}
             run.scores(0, f"test/{method}", means)
         run.pictures(results)
 
