@@ -62,13 +62,15 @@ class Run:
         directory: the work directory that it belongs to: the command's, or one of a fold, a split
             or a cell beneath.
         name: of the run among those of the directory, which is a file's name.
+        title: as a line of progress names it; "", the default, for the name.
         about: what tells it from the others, by name; nothing by default.
     """
 
-    def __init__(self, directory: pathlib.Path, name: str, **about: Any):
+    def __init__(self, directory: pathlib.Path, name: str, title: str = "", **about: Any):
         beneath = os.path.relpath(directory, _root) if _chosen else "."
-        self.name = name if beneath == "." else f"{beneath}/{name}"
-        self._directory, self._about = directory, {"run": self.name, **about}
+        place = "" if beneath == "." else f"{beneath}/"
+        self.name = f"{place}{name}"
+        self._directory, self._about = directory, {"run": f"{place}{title or name}", **about}
         self._open: dict[str, Tracker] = {}
         self._written: dict[str, dict[str, Any]] = {}
 
@@ -204,10 +206,10 @@ def comparison(directory: pathlib.Path, results: Mapping[str, Any]) -> None:
     """
     if not _chosen or not strategies.is_chief():
         return
-    for record in results["runs"].values():
+    for key, record in results["runs"].items():
         name = pathlib.Path(record["student"]).stem
-        about = {key: record[key] for key in ("method", "label", "seed")}
-        with Run(directory, name, **about) as run:
+        about = {each: record[each] for each in ("method", "label", "seed")}
+        with Run(directory, name, key, **about) as run:
             run.epochs(_read(csv_path(directory, name)))
             for split in ("validation", "test"):
                 run.scores(record.get("steps", 0), split, record.get(split, {}))

@@ -138,7 +138,7 @@ class Runs:
         name = _file_name(key)
         checkpoints = self.checkpoints / name
         about = {"method": setting.method, "label": setting.label, "seed": seed}
-        with logs.Run(self.path.parent, name, **about) as run:
+        with logs.Run(self.path.parent, name, key, **about) as run:
             log = logs.csv_path(self.path.parent, name), run
             student, output, curve, stopwatch = self._train(setting, seed, checkpoints, store, log)
             path = self.students / f"{name}.keras"

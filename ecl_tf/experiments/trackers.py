@@ -36,8 +36,8 @@ class Tracker(Protocol):
 
         Args:
             directory: for the files of all runs.
-            name: the run's.
-            about: its settings by name, as JSON holds them.
+            name: that of the run's files.
+            about: its settings by name, as JSON holds them; "run" is the name to show.
             id: as the attribute was; "" for a new run.
         """
 
@@ -109,7 +109,7 @@ class WandB:
             mode=os.environ.get("WANDB_MODE", "offline"),
             dir=directory,
             group=os.environ.get("WANDB_RUN_GROUP", directory.resolve().parent.name),
-            name=name,
+            name=about["run"],
             id=self.id,
             resume="allow",
             config=about,
@@ -152,12 +152,15 @@ class MLflow:
             uri = f"sqlite:///{directory / 'mlflow.db'}"
             own = {"artifact_location": (directory / "mlflow").as_uri()}
         self._client = mlflow.MlflowClient(uri)
-        self.id = id or self._client.create_run(self._experiment(own), run_name=name).info.run_id
+        self.id = id or self._new_run(own, about["run"])
         if not id:
             self._client.log_dict(self.id, about, "settings.json")
             for key, value in about.items():
                 if not isinstance(value, dict):
                     self._client.log_param(self.id, key, value)
+
+    def _new_run(self, own, name):
+        return self._client.create_run(self._experiment(own), run_name=name).info.run_id
 
     def _experiment(self, own):
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)

@@ -118,9 +118,9 @@ def write_twice(kind, directory):
     picture["teacher_reliability"] = {key: [0.5] for key in ("predicted", "observed", "weight")}
     rows = [{"epoch": 0, "step": 2, "loss": 0.5}, {"epoch": 1, "step": 4, "loss": 0.25}]
     for count in (1, 2):
-        with logs.Run(directory, "XCL_seed_5", method="XCL", seed=5) as run:
+        with logs.Run(directory, "XCL_seed_5", "XCL, seed 5", method="XCL", seed=5) as run:
             run.epochs(rows[:count])
-    with logs.Run(directory, "XCL_seed_5") as run:
+    with logs.Run(directory, "XCL_seed_5", "XCL, seed 5") as run:
         run.epochs(rows)
         run.scores(4, "test", {"accuracy": 0.75})
         run.text("verdict", "**XCL.**")
@@ -144,7 +144,7 @@ def test_what_weights_and_biases_is_asked(tmp_path, monkeypatch):
     number = write_twice("wandb", tmp_path)
     opened = [call.kwargs for call in wandb.init.call_args_list]
     assert {(call["id"], call["name"], call["resume"]) for call in opened} == {
-        (number, "XCL_seed_5", "allow")
+        (number, "XCL, seed 5", "allow")
     }
     assert {(call["mode"], call["project"]) for call in opened} == {("offline", "ours")}
     assert opened[0]["config"]["seed"] == 5 and opened[0]["dir"].is_dir()
@@ -182,7 +182,7 @@ def test_mlflow_has_each_number_once(tmp_path, monkeypatch):
     number = write_twice("mlflow", tmp_path)
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/logs/mlflow.db")
     (run,) = client.search_runs(["1"])
-    assert (run.info.run_id, run.info.run_name) == (number, "XCL_seed_5")
+    assert (run.info.run_id, run.info.run_name) == (number, "XCL, seed 5")
     assert run.info.status == "FINISHED"
     history = client.get_metric_history(number, "loss")
     assert [(metric.step, metric.value) for metric in history] == [(2, 0.5), (4, 0.25)]
@@ -222,6 +222,6 @@ def test_weights_and_biases_has_each_number_once(tmp_path, monkeypatch):
             updates = record.summary.update
             summary |= {i.key or ".".join(i.nested_key): i.value_json for i in updates}
     losses = [(row["_step"], row["loss"]) for row in rows if "loss" in row]
-    assert losses == [("2", "0.5"), ("4", "0.25")] and names == {"XCL_seed_5"}
+    assert losses == [("2", "0.5"), ("4", "0.25")] and names == {"XCL, seed 5"}
     assert json.loads(summary["test/accuracy"]) == 0.75
     assert [row for row in rows if "reliability" in row]
