@@ -57,10 +57,10 @@ def log_pictures(
     if not logs.in_use():
         return
     output = experiment.output
-    curves = {
-        name: diagnostics.reliability(*experiment.answers(model, split), output)
-        for name, model in models.items()
-    }
+    curves = {}
+    for name, model in models.items():
+        labels, raw = experiment.answers(model, split)
+        curves[name] = diagnostics.reliability(labels, raw, output)
     results = {
         "score": experiment.score_name,
         "teacher_reliability": curves.pop("teacher", None),

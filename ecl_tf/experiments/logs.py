@@ -5,8 +5,10 @@ tracker is not written again: WORKDIR/logs/written tells what was.
 """
 
 import csv
+import functools
 import hashlib
 import json
+import operator
 import os
 import pathlib
 import statistics
@@ -87,7 +89,7 @@ class Run:
         for row in rows:
             step = int(row["step"])
             values = {k: v for k, v in row.items() if k not in ("step", "epoch")}
-            self._once(f"step {step}", lambda t, s=step, v=values: t.scalars(s, v))
+            self._once(f"step {step}", operator.methodcaller("scalars", step, values))
 
     def scores(self, step: int, part: str, values: Mapping[str, float]) -> None:
         """Writes scores of what was trained.
@@ -99,11 +101,11 @@ class Run:
         """
         named = {f"{part}/{name}": float(value) for name, value in values.items()}
         if named:
-            self._once(json.dumps(named), lambda tracker: tracker.scores(step, named))
+            self._once(json.dumps(named), operator.methodcaller("scores", step, named))
 
     def text(self, name: str, text: str) -> None:
         """Writes a text in Markdown; other ones than before beside those."""
-        self._once(f"{name}: {text}", lambda tracker: tracker.text(name, text))
+        self._once(f"{name}: {text}", operator.methodcaller("text", name, text))
 
     def pictures(self, results: Mapping[str, Any]) -> None:
         """Writes the pictures of a comparison's results, or of such as have the same keys."""
@@ -122,10 +124,15 @@ class Run:
                 known = work_directory.read_json(path) if path.exists() else {}
                 self._written[kind] = {"id": "", "parts": [], **known}
             written = self._written[kind]
-            if part not in written["parts"] and self._try(kind, lambda k=kind: write(self._of(k))):
+            if part in written["parts"]:
+                continue
+            if self._try(kind, functools.partial(self._write, kind, write)):
                 written["parts"].append(part)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 files.write_json(path, written)
+
+    def _write(self, kind: str, write: Callable[[Tracker], None]) -> None:
+        write(self._of(kind))
 
     def _of(self, kind: str) -> Tracker:
         """The tracker's run, which is opened if it is not."""

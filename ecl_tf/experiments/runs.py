@@ -139,8 +139,7 @@ class Runs:
         checkpoints = self.checkpoints / name
         about = {"method": setting.method, "label": setting.label, "seed": seed}
         with logs.Run(self.path.parent, name, key, **about) as run:
-            log = logs.csv_path(self.path.parent, name), run
-            student, output, curve, stopwatch = self._train(setting, seed, checkpoints, store, log)
+            student, output, curve, stopwatch = self._train(setting, seed, checkpoints, store, run)
             path = self.students / f"{name}.keras"
             save_model(student, path)
             record = {
@@ -159,12 +158,13 @@ class Runs:
         self._record(runs={key: record})
         fitting.forget(checkpoints)
 
-    def _train(self, setting, seed, checkpoints, store, log):
+    def _train(self, setting, seed, checkpoints, store, run):
         """Returns the student, the output that its raw tensor stands for, curve and stopwatch."""
         experiment = self.experiment
         output = setting.arguments.get("output", experiment.output)
         curve, stopwatch = diagnostics.LearningCurve(experiment, output), fitting.Stopwatch()
-        watching = [curve, stopwatch, logs.TrainingLog(*log, curve)]
+        file = logs.csv_path(self.path.parent, checkpoints.name)
+        watching = [curve, stopwatch, logs.TrainingLog(file, run, curve)]
         if setting.method == "ERM":
             section = experiment.config.student
             student = experiment.train_supervised(

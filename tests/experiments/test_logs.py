@@ -224,4 +224,4 @@ def test_weights_and_biases_has_each_number_once(tmp_path, monkeypatch):
     losses = [(row["_step"], row["loss"]) for row in rows if "loss" in row]
     assert losses == [("2", "0.5"), ("4", "0.25")] and names == {"XCL, seed 5"}
     assert json.loads(summary["test/accuracy"]) == 0.75
-    assert [row for row in rows if "reliability" in row]
+    assert [row for row in rows if "reliability.height" in row]
