@@ -129,9 +129,11 @@ class Loops(keras.Model):
             FloatingPointError: after a step that met NaN or Inf, naming the step and where it
                 came from. Student and optimizer are those of the step before.
             RuntimeError: if another worker of a MultiWorkerMirroredStrategy was lost.
+            ImportError: if TensorBoard's callback is given, and TensorBoard is not installed.
         """
         if not self.compiled or self.optimizer is None:
             raise ValueError('Call compile before fit: distiller.compile("adam").')
+        _checks.callbacks.packages(callbacks)
         require.counts(batch_size=batch_size, **{n: kwargs.get(n) for n in _COUNTS})
         for name, value in {
             "epochs": epochs,

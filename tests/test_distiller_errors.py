@@ -1,6 +1,7 @@
 """What can't work is refused before the first training step, with the facts that help."""
 
 import re
+import sys
 
 import keras
 import numpy as np
@@ -363,6 +364,14 @@ def test_weights_of_other_outputs_and_fit_without_compile_are_refused():
 
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_tensorboard_that_is_not_installed_is_told_before_the_first_step(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    board = keras.callbacks.TensorBoard(tmp_path / "logs")
+    for callbacks in (board, [board]):
+        with pytest.raises(ImportError, match=r'pip install "ecl_tf\[tensorboard\]"'):
+            compiled().fit(X, callbacks=callbacks, verbose=0)
+
+
 def test_empty_data_and_networks_that_became_nan_are_told(subtests):
     its, teacher = compiled(), network()
     its.evaluate(X, verbose=0)

@@ -50,6 +50,23 @@ CHECKPOINT_EVERY = flags.DEFINE_string(
 DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "Only check all settings, say what would be done, and write nothing."
 )
+TRACKERS = {
+    "tensorboard": flags.DEFINE_bool(
+        "tensorboard", False, "Write every training for TensorBoard, too: WORKDIR/logs/tensorboard."
+    ),
+    "wandb": flags.DEFINE_bool(
+        "wandb",
+        False,
+        "Write every training for Weights & Biases, too: offline, in WORKDIR/logs/wandb, unless "
+        "the environment variable WANDB_MODE says otherwise.",
+    ),
+    "mlflow": flags.DEFINE_bool(
+        "mlflow",
+        False,
+        "Write every training for MLflow, too: to WORKDIR/logs/mlflow.db, or where the "
+        "environment variable MLFLOW_TRACKING_URI says.",
+    ),
+}
 DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error, too.")
 flags.disclaim_key_flags()  # What `takes` declares is the script's that calls it.
 
@@ -67,8 +84,9 @@ def begin(shares=False, joins=False):
     Nothing is written. `shares` says that another process may work there, and `joins` that one may
     that joins, too.
     """
-    from ecl_tf.experiments import strategies, work_directory
+    from ecl_tf.experiments import logs, strategies, work_directory
 
+    logs.use([name for name, flag in TRACKERS.items() if flag.value], WORKDIR.value)
     if joins and STRATEGY.value != "default":
         raise ValueError(
             f"--processes and --join are of processes that train apart, and --strategy="

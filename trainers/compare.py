@@ -41,7 +41,7 @@ from absl import flags
 
 from . import command_line
 
-command_line.takes("checkpoint_every", "dry_run")
+command_line.takes("checkpoint_every", "dry_run", *command_line.TRACKERS)
 _PROCESSES = flags.DEFINE_integer(
     "processes", 1, "How many processes of this machine do the trainings.", lower_bound=1
 )
@@ -83,6 +83,7 @@ def main(_):
         with jobs.turn(workdir / "report.html"):
             work_directory.write_json(workdir / "results.json", results)
             strategies.on_chief(write)
+            comparison.log(config, workdir, results)
 
 
 if __name__ == "__main__":

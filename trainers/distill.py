@@ -21,7 +21,7 @@ from . import command_line
 REPLAY = flags.DEFINE_string(
     "replay", None, "Directory that `ecl-tf reinforce` wrote; no teacher is loaded then."
 )
-command_line.takes("checkpoint_every", "dry_run")
+command_line.takes("checkpoint_every", "dry_run", *command_line.TRACKERS)
 
 
 def main(_):
@@ -87,6 +87,9 @@ def main(_):
 
         command = command_line.written("distill")
         best.keep(lambda: experiment, workdir, chosen, command, None if store else its_teacher)
+        evaluation.keep(workdir, {"validation": scores})
+        models = {"student": student} if store else {"student": student, "teacher": teacher}
+        evaluation.log_pictures(experiment, workdir, models, "validation")
 
 
 if __name__ == "__main__":

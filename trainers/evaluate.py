@@ -18,7 +18,7 @@ _MODEL = flags.DEFINE_string(
     "model", None, "A .keras file or an exported student (SavedModel, LiteRT, ONNX) to score."
 )
 _SPLIT = flags.DEFINE_enum("split", "test", ["validation", "test"], "What to score it on.")
-command_line.takes()
+command_line.takes(*command_line.TRACKERS)
 
 
 def main(_):
@@ -47,6 +47,7 @@ def main(_):
     evaluation.keep(workdir, {_SPLIT.value: results})
     if experiment.config.export.measures:
         evaluation.keep_costs(experiment, workdir, paths, teacher)
+    evaluation.log_pictures(experiment, workdir, models, _SPLIT.value)
 
 
 if __name__ == "__main__":

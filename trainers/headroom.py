@@ -32,7 +32,7 @@ STEPS = flags.DEFINE_integer(
     "config's own, at most 2,000.",
     lower_bound=0,
 )
-command_line.takes("checkpoint_every", "dry_run")
+command_line.takes("checkpoint_every", "dry_run", *command_line.TRACKERS)
 
 
 def main(_):

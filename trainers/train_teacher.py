@@ -12,7 +12,7 @@ Before the training teacher and student take one step, so that a wrong setting i
 
 from . import command_line
 
-command_line.takes("checkpoint_every", "dry_run")
+command_line.takes("checkpoint_every", "dry_run", *command_line.TRACKERS)
 
 
 def main(_):

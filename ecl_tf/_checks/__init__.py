@@ -3,6 +3,6 @@
 Every function takes values and raises ValueError if they can't be trained with.
 """
 
-from ecl_tf._checks import data, labels, networks, rows, settings, step
+from ecl_tf._checks import callbacks, data, labels, networks, rows, settings, step
 
-__all__ = ["data", "labels", "networks", "rows", "settings", "step"]
+__all__ = ["callbacks", "data", "labels", "networks", "rows", "settings", "step"]

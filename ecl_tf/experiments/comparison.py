@@ -16,6 +16,7 @@ from ecl_tf.experiments import (
     best,
     grid,
     jobs,
+    logs,
     methods,
     progress,
     quality,
@@ -191,6 +192,22 @@ def run(
         found[name] = _compare_one(cell, directory, *arguments)
         work_directory.write_json(workdir / "results.json", {"cells": found})
     return {"cells": found}
+
+
+def log(config: ConfigDict, workdir: pathlib.Path, results: dict[str, Any]) -> None:
+    """Has the chief log what is not logged yet, of earlier commands' trainings, too.
+
+    Args:
+        config: as in `run`.
+        workdir: as in `run`.
+        results: what `run` returned.
+    """
+    if logs.in_use():
+        for _, directory, _ in _experiments(config, workdir):
+            if (path := directory / "results.json").exists():
+                logs.comparison(directory, work_directory.read_json(path))
+        for name, cell in results.get("cells", {"": results}).items():
+            logs.summary(_of_cell(workdir, name) if name else workdir, cell)
 
 
 def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, home=None):

@@ -1,6 +1,5 @@
 """The student of an experiment: distilled and exported, or found in a file."""
 
-import csv
 import functools
 import pathlib
 import warnings
@@ -12,7 +11,7 @@ import keras
 import ecl_tf
 from ecl_tf import data, export, metrics
 from ecl_tf._internal import finite, keras_files, probabilities, symbolic
-from ecl_tf.experiments import fits, methods, stopping_score, strategies
+from ecl_tf.experiments import fits, logs, methods, stopping_score, strategies
 from ecl_tf.experiments.experiment import Experiment
 
 
@@ -32,22 +31,15 @@ def distill(
     """
     remedy = "Try --config.xcl.label_weight=0.3, or have `ecl-tf compare` choose."
     methods.tell_of_labels(experiment.config.xcl.label_weight, remedy)
-    log = workdir / "log.csv"
-    callbacks = []
-    if strategies.is_chief():
-        callbacks.append(keras.callbacks.CSVLogger(str(log), append=True))
-    distiller, history = train(
-        experiment, teacher, store, workdir / "checkpoints" / "student", callbacks
-    )
+    with logs.Run(workdir, "student", method="XCL", seed=experiment.config.seed) as run:
+        callbacks = [logs.TrainingLog(workdir / "log.csv", run)]
+        distiller, _ = train(
+            experiment, teacher, store, workdir / "checkpoints" / "student", callbacks
+        )
 
     sets = experiment.prediction_sets(distiller.student)
 
     def write():
-        # An epoch that ended after the last checkpoint before a kill was logged twice.
-        with open(log, "w", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(["epoch", *history.history])
-            rows.writerows(zip(history.epoch, *history.history.values(), strict=True))
         about: dict[str, Any] = {"columns": experiment.splits.columns, "conformal": sets}
         about["class_names"] = experiment.splits.class_names
         distiller.export(workdir / "export", **about)

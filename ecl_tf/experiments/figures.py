@@ -2,19 +2,20 @@
 
 Functions take the results of one comparison, the content of results.json, and return images:
 {"alt": what the figure shows, for readers who do not see it, "src": a data URI}. An image is
-one small panel, so that a page can put as many side by side as its width allows.
+one small panel, so that a page can put as many side by side as its width allows. Its `kind` is
+"svg" or "png".
 """
 
 import base64
 import contextlib
 import io
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib import axes, figure, image
+from matplotlib import figure, image
 
 from ecl_tf.experiments import diagnostics, tables
 
@@ -58,12 +59,12 @@ def styles(names: Collection[str]) -> dict[str, dict[str, Any]]:
     return {name: found[name] for name in names}
 
 
-def scores(results: dict[str, Any]) -> Images:
+def scores(results: dict[str, Any], kind: str = "svg") -> Images:
     """Test scores, an image for each metric."""
     images: Images = []
     for metric in results["teacher"]:
         alt = f"{tables.title(metric)}: seeds, mean and interval of each method, the teacher's line"
-        with _image(images, alt, (3.8, 3.0)) as frame:
+        with _image(images, alt, (3.8, 3.0), kind) as frame:
             _draw_scores(frame, results, metric)
     return images
 
@@ -92,7 +93,7 @@ def _draw_scores(frame, results, metric):
     frame.set(xlim=(-0.5, len(names) - 0.5), title=tables.title(metric))
 
 
-def learning_curves(results: dict[str, Any]) -> Images:
+def learning_curves(results: dict[str, Any], kind: str = "svg") -> Images:
     """The validation score against the step: one image, or none where no curve is known."""
     metric = results["score"]
     label = f"validation {tables.title(metric)}"
@@ -106,7 +107,8 @@ def learning_curves(results: dict[str, Any]) -> Images:
             lines[method] = steps, [np.mean(by_step[step]) for step in steps]
     images: Images = []
     if lines:
-        with _image(images, f"{label} by step, for {', '.join(lines)}", (4.2, 3.0)) as frame:
+        words = f"{label} by step, for {', '.join(lines)}"
+        with _image(images, words, (4.2, 3.0), kind) as frame:
             for name, line in lines.items():
                 frame.plot(*line, label=name, **styles(results["final"])[name])
             frame.set(xlabel="step", ylabel=label)
@@ -114,7 +116,7 @@ def learning_curves(results: dict[str, Any]) -> Images:
     return images
 
 
-def reliability(results: dict[str, Any]) -> Images:
+def reliability(results: dict[str, Any], kind: str = "svg") -> Images:
     """Reliability diagrams of the teacher and each method, where known.
 
     A dot's area grows with its share of the inputs.
@@ -131,7 +133,7 @@ def reliability(results: dict[str, Any]) -> Images:
         if not curves[who]:
             continue
         x, y, weight = diagnostics.pool(curves[who], classes).values()
-        with _image(images, f"{y_label} by {x_label}: {who}", (1.25, 1.25)) as frame:
+        with _image(images, f"{y_label} by {x_label}: {who}", (1.25, 1.25), kind) as frame:
             frame.plot([0, 1], [0, 1], "--", color="black", linewidth=0.7)
             frame.plot(x, y, color=style["color"])
             frame.scatter(x, y, 3 + 150 * weight, style["color"], alpha=0.6, clip_on=False)
@@ -140,7 +142,7 @@ def reliability(results: dict[str, Any]) -> Images:
     return images
 
 
-def one_dimension(results: dict[str, Any]) -> Images:
+def one_dimension(results: dict[str, Any], kind: str = "svg") -> Images:
     """Mean ± 2 standard deviations over the input, of each method and of the teacher.
 
     The images hold the training points and the teacher's band. A method may leave them.
@@ -158,7 +160,7 @@ def one_dimension(results: dict[str, Any]) -> Images:
     margin = 0.1 * np.ptp(held)
     for name in bands:
         words = f"The target over the input: training points, the teacher, {name}"
-        with _image(images, words, (2.8, 2.1)) as frame:
+        with _image(images, words, (2.8, 2.1), kind) as frame:
             for who in dict.fromkeys(("teacher", name)):
                 low, mean, high = bands[who]
                 frame.plot(x, mean, **{**look[who], "marker": ""})
@@ -208,24 +210,113 @@ def pixels(values: Any) -> str:
 
     Of any other number of channels the first is shown.
     """
-    values = np.clip(np.asarray(values, float), 0.0, 1.0)
-    if values.ndim == 3 and values.shape[-1] != 3:
-        values = values[..., 0]
     buffer = io.BytesIO()
     metadata: Any = {"Software": None}
-    image.imsave(buffer, values, format="png", cmap="gray", vmin=0, vmax=1, metadata=metadata)
+    shown = _shown(values)
+    image.imsave(buffer, shown, format="png", cmap="gray", vmin=0, vmax=1, metadata=metadata)
     return _data_uri("png", buffer)
 
 
+def _shown(values):
+    """(h, w) or (h, w, 3) values in [0, 1]."""
+    values = np.clip(np.asarray(values, float), 0.0, 1.0)
+    return values[..., 0] if values.ndim == 3 and values.shape[-1] != 3 else values
+
+
+def gallery(results: dict[str, Any], kind: str = "svg") -> Images:
+    """Sampled inputs, where known, each with what the teacher and every method say of it.
+
+    Bars are probabilities of classes, the teacher's 10 likeliest; lines across them are the
+    teacher's. Of numbers dots are means, and lines 2 standard deviations to each side.
+    """
+    images: Images = []
+    found = results.get("gallery") or {"inputs": []}
+    for number, values in enumerate(found["inputs"]):
+        answers = found["distributions"]
+        words = f"sampled input {number + 1}: {', '.join(answers)}"
+        with _image(images, words, (1.4 * len(answers) + 1.4, 1.1), kind, len(answers) + 1) as row:
+            if len(found["shape"]) in (2, 3):
+                row[0].imshow(_shown(values), cmap="gray", vmin=0, vmax=1)
+                row[0].set_axis_off()
+            else:
+                row[0].plot(np.ravel(values), ".", color="black")
+            for frame, (who, style) in zip(row[1:], styles(answers).items(), strict=True):
+                _draw_answer(frame, answers, who, number, style["color"])
+    return images
+
+
+def _draw_answer(frame, answers, who, number, color):
+    frame.set_title(who)
+    own, its = (
+        {k: np.array(v[number]) for k, v in answers[name].items()} for name in (who, "teacher")
+    )
+    if "probabilities" in own:
+        shown = np.sort(np.argsort(-its["probabilities"], kind="stable")[:10])
+        places = range(len(shown))
+        frame.bar(places, own["probabilities"][shown], color=color)
+        frame.plot(places, its["probabilities"][shown], "_", color="black")
+        frame.set_xticks(places, map(str, shown))
+        frame.set(ylim=(0, 1), yticks=())
+    else:
+        mean, spread = np.ravel(own["mean"]), 2 * np.ravel(own["stddev"])
+        frame.errorbar(range(len(mean)), mean, spread, fmt="o", color=color)
+        frame.set_xticks(())
+
+
+def pictures(results: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """What is known of all figures, as pictures by name: (h, w, 3) bytes, 0 to 255.
+
+    Args:
+        results: the content of results.json; what is not known may be missing.
+    """
+    known = dict(results)
+    drawn = {
+        "scores": scores(known, "png") if "teacher" in known else [],
+        "learning curves": learning_curves(known, "png"),
+        "reliability": reliability(known, "png"),
+        "between the training points": one_dimension(known, "png"),
+        "sampled inputs": gallery(known, "png"),
+    }
+    return {
+        name: _joined([_pixels_of(each["src"]) for each in images], down=name == "sampled inputs")
+        for name, images in drawn.items()
+        if images
+    }
+
+
+def _pixels_of(source):
+    """The (h, w, 3) bytes of a PNG image's data URI."""
+    values = image.imread(io.BytesIO(base64.b64decode(source.partition(",")[2])))
+    return np.round(255 * values[..., :3]).astype("uint8")
+
+
+def _joined(parts, down):
+    """Pictures on white, one below the other, or side by side."""
+    along = 0 if down else 1
+    size = max(part.shape[1 - along] for part in parts)
+    padded = []
+    for part in parts:
+        missing = [(0, 0)] * 3
+        missing[1 - along] = 0, size - part.shape[1 - along]
+        padded.append(np.pad(part, missing, constant_values=255))
+    return np.concatenate(padded, along)
+
+
 @contextlib.contextmanager
-def _image(images: Images, alt: str, size: tuple[float, float]) -> Iterator[axes.Axes]:
-    """Gives axes to draw on, and appends what is drawn to the images; the size is in inches."""
+def _image(
+    images: Images, alt: str, size: tuple[float, float], kind: str = "svg", count: int = 1
+) -> Iterator[Any]:
+    """Gives axes to draw on, and appends what is drawn to the images; the size is in inches.
+
+    Several axes are side by side, in an array.
+    """
     buffer = io.BytesIO()
+    metadata: Any = _NO_METADATA if kind == "svg" else {"Software": None}
     with matplotlib.rc_context(_STYLE):
         drawing = figure.Figure(figsize=size)
-        yield drawing.subplots()
-        drawing.savefig(buffer, format="svg", metadata=_NO_METADATA)
-    images.append({"alt": alt, "src": _data_uri("svg+xml", buffer)})
+        yield drawing.subplots(1, count)
+        drawing.savefig(buffer, format=kind, dpi=120, metadata=metadata)
+    images.append({"alt": alt, "src": _data_uri({"svg": "svg+xml"}.get(kind, kind), buffer)})
 
 
 def _data_uri(kind, buffer):

@@ -98,6 +98,7 @@ def fit(
         checkpoints,
         steps=train.steps,
         steps_per_epoch=steps_per_epoch,
+        accept_changes=["callbacks"],  # An earlier version's were others, which changes no step.
         **(checkpoint_every or {}),
         **kwargs,
     )

@@ -11,6 +11,7 @@ from scipy import stats
 from ecl_tf import headroom, metrics, outputs
 from ecl_tf._internal import keras_files
 from ecl_tf.experiments import (
+    logs,
     methods,
     progress,
     quality,
@@ -125,6 +126,14 @@ def run(
     progress.announce(f"Verdict: {judged.name}")
     for sentence in (*judged.reasons, judged.sentence):
         progress.announce(f"    {sentence}")
+    for number in (longer, shorter):
+        directory = _directory(workdir, number)
+        logs.comparison(directory, work_directory.read_json(directory / "results.json"))
+    with logs.Run(workdir, "headroom") as run:
+        run.text("verdict", " ".join([f"**{judged.name}.**", *judged.reasons, judged.sentence]))
+        run.scores(0, "evidence", evidence._asdict())
+        for split, scores in of_teacher.items():
+            run.scores(0, f"teacher/{split}", scores)
     return {
         "verdict": judged.name,
         "reasons": judged.reasons,

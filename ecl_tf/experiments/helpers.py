@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from ecl_tf.experiments import comparison, progress, work_directory
+from ecl_tf.experiments import comparison, logs, progress, work_directory
 
 
 def share_cores(processes: int) -> None:
@@ -49,7 +49,7 @@ def at_work(
         checkpoint_every: the same.
     """
     context = multiprocessing.get_context("spawn")  # A fork of TensorFlow's threads hangs.
-    arguments = config, workdir, teacher_directory, checkpoint_every
+    arguments = config, workdir, teacher_directory, checkpoint_every, logs.chosen()
     started = [context.Process(target=_help, args=arguments, daemon=True) for _ in range(count)]
     for process in started:
         process.start()
@@ -64,9 +64,10 @@ def at_work(
             process.join()
 
 
-def _help(config, workdir, teacher_directory, checkpoint_every):
+def _help(config, workdir, teacher_directory, checkpoint_every, chosen):
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     try:
+        logs.use(*chosen)
         with progress.quiet(), work_directory.working_in(workdir, config, joins=True):
             comparison.run(config, workdir, teacher_directory, checkpoint_every)
     except (Exception, KeyboardInterrupt):

@@ -14,6 +14,7 @@ from ecl_tf.experiments import (
     fitting,
     jobs,
     lengths,
+    logs,
     progress,
     quality,
     strategies,
@@ -136,31 +137,34 @@ class Runs:
         progress.announce(place)
         name = _file_name(key)
         checkpoints = self.checkpoints / name
-        student, output, (curve, stopwatch) = self._train(setting, seed, checkpoints, store)
-        path = self.students / f"{name}.keras"
-        save_model(student, path)
-        record = {
-            "method": setting.method,
-            "label": setting.label,
-            "seed": seed,
-            "seconds": round(stopwatch.seconds, 2),
-            "student": path.name,
-            "output": keras.saving.serialize_keras_object(output),
-            "curve": curve.points,
-            "steps": curve.points[-1]["step"],
-            **self._measured(student, output),
-        }
+        about = {"method": setting.method, "label": setting.label, "seed": seed}
+        with logs.Run(self.path.parent, name, key, **about) as run:
+            student, output, curve, stopwatch = self._train(setting, seed, checkpoints, store, run)
+            path = self.students / f"{name}.keras"
+            save_model(student, path)
+            record = {
+                **about,
+                "seconds": round(stopwatch.seconds, 2),
+                "student": path.name,
+                "output": keras.saving.serialize_keras_object(output),
+                "curve": curve.points,
+                "steps": curve.points[-1]["step"],
+                **self._measured(student, output),
+            }
+            run.scores(record["steps"], "validation", record["validation"])
         progress.announce(f"    validation {progress.describe(record['validation'])}")
         apart = progress.describe(record["divergence"])
         progress.announce(f"    divergence from the teacher, nats: {apart}")
         self._record(runs={key: record})
         fitting.forget(checkpoints)
 
-    def _train(self, setting, seed, checkpoints, store):
+    def _train(self, setting, seed, checkpoints, store, run):
         """Returns the student, the output that its raw tensor stands for, curve and stopwatch."""
         experiment = self.experiment
         output = setting.arguments.get("output", experiment.output)
-        watching = [diagnostics.LearningCurve(experiment, output), fitting.Stopwatch()]
+        curve, stopwatch = diagnostics.LearningCurve(experiment, output), fitting.Stopwatch()
+        file = logs.csv_path(self.path.parent, checkpoints.name)
+        watching = [curve, stopwatch, logs.TrainingLog(file, run, curve)]
         if setting.method == "ERM":
             section = experiment.config.student
             student = experiment.train_supervised(
@@ -182,7 +186,7 @@ class Runs:
 
             validation = data.evaluation_batches(experiment.splits.validation)
             output = experiment.point_output(teachers.residual_stddev(points, validation))
-        return student, output, watching
+        return student, output, curve, stopwatch
 
     def _measured(self, student, output):
         """A student's scores on validation rows, and its divergences from the teacher."""

@@ -12,7 +12,16 @@ import tensorflow as tf
 import ecl_tf
 from ecl_tf import data, outputs, teachers
 from ecl_tf._internal import build, files, finite, identity, keras_files, ranges, symbolic
-from ecl_tf.experiments import fits, fitting, jobs, progress, refusals, strategies, work_directory
+from ecl_tf.experiments import (
+    fits,
+    fitting,
+    jobs,
+    logs,
+    progress,
+    refusals,
+    strategies,
+    work_directory,
+)
 from ecl_tf.experiments.experiment import Experiment, save_model
 from ecl_tf.teachers import pretrained
 
@@ -52,12 +61,15 @@ def train_teacher(
         def train(number):
             progress.announce(f"[teacher {number + 1}/{section.members}]")
             checkpoints = workdir / "checkpoints" / f"teacher_{number}"
-            member = experiment.train_supervised(
-                section,
-                experiment.config.seed + number,
-                checkpoints=checkpoints,
-                labels=section.labels,
-            )
+            seed, name = experiment.config.seed + number, f"teacher_member_{number}"
+            with logs.Run(workdir, name, method="teacher", seed=seed) as run:
+                member = experiment.train_supervised(
+                    section,
+                    seed,
+                    [logs.TrainingLog(logs.csv_path(workdir, name), run)],
+                    checkpoints,
+                    section.labels,
+                )
             save_model(member, members[number])
             fitting.forget(checkpoints)
 

@@ -16,7 +16,8 @@ from ecl_tf._internal.identity import differences
 from ecl_tf.experiments import grid, jobs, locks, strategies
 
 _HASHES = "hashes.json"
-# What scripts write there, besides a directory for each fold or split.
+# What scripts write there, besides a directory for each fold or split, and `logs`, where others'
+# files do no harm.
 _WRITTEN = {
     *(
         "best",

@@ -30,6 +30,8 @@ _BIT_GENERATORS = {
         np.random.SFC64,
     )
 }
+# Of `keras.callbacks.TensorBoard`, which opens new ones.
+_OPEN_FILES = ("_writers", "_prev_summary_state", "_summary_module", "_batch_trace_context")
 # What says nothing of a run's progress.
 _STATELESS = (types.ModuleType, logging.Logger, tf.data.Dataset)
 
@@ -96,7 +98,11 @@ class Kept:
         callback = self.callbacks[number]
         if isinstance(callback, keras.callbacks.CSVLogger):
             return {}  # Its file keeps all.
-        return {k: v for k, v in vars(callback).items() if not self._is_given(number, k)}
+        state = {k: v for k, v in vars(callback).items() if not self._is_given(number, k)}
+        if isinstance(callback, keras.callbacks.TensorBoard):
+            for name in _OPEN_FILES:
+                state.pop(name, None)
+        return state
 
     def _is_given(self, number, name):
         """Whether an attribute is what this call gives. A variable's value is not."""

@@ -73,8 +73,8 @@ def fit(
             twice. Kept are their attributes that are numbers, texts, NumPy arrays and generators,
             variables, metrics, and lists, tuples, sets, deques and dicts of these. Not kept are
             arguments of their constructors (but for variables) and paths. What is lost is named in
-            a warning. A `CSVLogger` goes on with its file, and has an epoch that ended after the
-            checkpoint twice.
+            a warning. A `CSVLogger` goes on with its file, and `TensorBoard` with a new one in its
+            directory. Both have an epoch that ended after the checkpoint twice.
         accept_changes: names in which this run differs from its checkpoint on purpose, as the
             refusal gives them, such as ["optimizer.learning_rate"]; none by default. From here
             on this call's values hold.

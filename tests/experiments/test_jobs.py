@@ -6,6 +6,7 @@ import sys
 
 import processes
 import pytest
+from logged import tensors_of
 
 from ecl_tf.experiments import jobs, locks
 
@@ -77,8 +78,9 @@ def test_processes_together_have_the_results_of_one(tmp_path):
         paths = {"PYTHONPATH": ":".join(sys.path)}
         return processes.start("trainers.compare", *flags, **threads, **paths)
 
-    alone, together = start("alone"), start("together", "--processes=2")
-    helper = start("together", "--join")
+    alone = start("alone")
+    together = start("together", "--processes=2", "--tensorboard")
+    helper = start("together", "--join", "--tensorboard")
     with processes.none_left([alone, together, helper]):
         helper.wait_for("[run ")
         helper.kill()  # Perhaps within a training.
@@ -87,6 +89,10 @@ def test_processes_together_have_the_results_of_one(tmp_path):
             assert code == 0 and "Written to" in printed, errors
     found, expected = (timeless(tmp_path / place) for place in ("together", "alone"))
     assert found == expected and len(found["runs"]) == 7
+    names = {run["student"].removesuffix(".keras") for run in found["runs"].values()}
+    for name in {*names, "teacher_member_0"}:  # Whoever trained it.
+        events = tensors_of(tmp_path / "together/logs/tensorboard" / name)
+        assert [step for step, _ in events["loss"]] == [10]
 
 
 def test_who_joins_works_beside_others_that_join_alone(tmp_path):

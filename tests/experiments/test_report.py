@@ -57,7 +57,7 @@ def drawn(monkeypatch):
     found = {}
 
     @contextlib.contextmanager
-    def draw(images, alt, size):
+    def draw(images, alt, size, *_):
         found[alt] = matplotlib.figure.Figure().subplots()
         yield found[alt]
         images.append({"alt": alt, "src": "data:,"})
@@ -333,3 +333,21 @@ def test_a_report_is_made_again_to_the_same_bytes(tmp_path):
         (tmp_path / name).unlink()
     assert report.rebuild(tmp_path) == "table.md, plot.png, report.html"
     assert {name: (tmp_path / name).read_bytes() for name in names} == before
+
+
+def test_pictures_of_what_is_known():
+    results = make("rmse", methods=("XCL",), seeds=1, shape=(3,))
+    del results["gallery"]["inputs"][2:]
+    found = figures.pictures(results)
+    names = ["scores", "learning curves", "reliability", "between the training points"]
+    assert list(found) == [*names, "sampled inputs"]
+    for picture in found.values():
+        assert picture.dtype == np.uint8 and picture.shape[-1] == 3
+        assert picture.max() == 255 and picture.min() < 100  # Ink on white.
+    of_two = found["sampled inputs"].shape
+    images = make(methods=("XCL",))["gallery"]
+    del images["inputs"][1:]
+    few = {"score": "accuracy", "final": {}, "runs": {}, "gallery": images}
+    found = figures.pictures(few)
+    assert list(found) == ["sampled inputs"]
+    assert found["sampled inputs"].shape[0] < of_two[0]  # One above the other.

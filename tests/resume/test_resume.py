@@ -9,6 +9,7 @@ import processes
 import pytest
 import tensorflow as tf
 from by_hand import assert_same_weights, network
+from logged import tensors_of
 
 from ecl_tf import Distiller, replay, resume, samplers
 
@@ -529,6 +530,22 @@ def test_a_log_of_epochs_goes_on(tmp_path):
     train(tmp_path, callbacks=[keras.callbacks.CSVLogger(log), Preemption(-1)])
     epochs = [line.split(",")[0] for line in log.read_text().splitlines()]
     assert epochs == ["epoch", "0", "1"]
+
+
+def test_tensorboard_goes_on(tmp_path, recwarn):
+    def board():
+        return keras.callbacks.TensorBoard(tmp_path / "board", update_freq=1, histogram_freq=1)
+
+    with pytest.raises(SystemExit):
+        train(tmp_path, callbacks=[board(), Preemption(2, epoch=1)])
+    train(tmp_path, callbacks=[board(), Preemption(-1)])
+    found = tensors_of(tmp_path / "board" / "train")
+    assert [step for step, _ in found["epoch_loss"]] == [0, 1]
+    batches = [step for step, _ in found["batch_loss"]]  # A kill may lose the last one before it.
+    assert batches[-1] == 8 and len(set(batches)) == len(batches)
+    histograms = [values for tag, values in found.items() if tag.endswith("kernel/histogram")]
+    assert [step for values in histograms for step, _ in values] == [0, 1]
+    assert not [each for each in recwarn if "do not keep" in str(each.message)]
 
 
 def test_an_early_stop_stays_one(tmp_path):

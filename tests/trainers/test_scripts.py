@@ -1,12 +1,12 @@
 """Each script, end to end, on a tiny experiment."""
 
-import csv
 import json
 import shutil
 
 import keras
 import numpy as np
 import pytest
+from logged import rows_of, tensors_of
 from tiny import rows, untuned
 
 import ecl_tf
@@ -26,10 +26,13 @@ def test_train_teacher_distill_and_evaluate(run_script, digits_config, tmp_path,
     run_script("train_teacher", digits_config, tmp_path)  # Keeps what is there.
     assert "found in" in capsys.readouterr().out
 
-    run_script("distill", digits_config, tmp_path)
-    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
-    assert [row["epoch"] for row in rows] == ["0", "1"]
-    assert {"loss", "divergence", "agreement", "val_loss"} <= set(rows[0])
+    run_script("distill", digits_config, tmp_path, tensorboard=True)
+    rows = rows_of(tmp_path / "log.csv")
+    assert [(row["epoch"], row["step"]) for row in rows] == [(0, 10), (1, 20)]
+    assert {"loss", "divergence", "agreement", "val_loss", "learning_rate"} <= set(rows[0])
+    logged = tensors_of(tmp_path / "logs/tensorboard/student")
+    for name in set(rows[0]) - {"epoch", "step"}:
+        assert logged[name] == [(row["step"], np.float32(row[name])) for row in rows]
     assert [path.read_bytes() for path in members] == before
     student = keras.models.load_model(tmp_path / "student.keras")
     x = np.random.default_rng(0).random((7, 8, 8, 1), "float32")
@@ -44,9 +47,17 @@ def test_train_teacher_distill_and_evaluate(run_script, digits_config, tmp_path,
     np.testing.assert_array_equal(shipped, served)
     assert "extracurricular learning (XCL), Choice, with seed 0." in card
 
-    run_script("evaluate", digits_config, tmp_path)
+    run_script("evaluate", digits_config, tmp_path, tensorboard=True)
     of_file = json.loads((tmp_path / "evaluation.json").read_text())["test"]
     assert set(of_file) == {"teacher", "student"}
+    for name, scores in of_file.items():
+        logged = tensors_of(tmp_path / "logs/tensorboard" / name)
+        assert {f"test/{each}": [(0, np.float32(v))] for each, v in scores.items()}.items() <= (
+            logged.items()
+        )
+    for split in ("validation", "test"):  # By `distill`, and by `evaluate`.
+        logged = tensors_of(tmp_path / f"logs/tensorboard/pictures_of_{split}")
+        assert logged.keys() == {"settings", "reliability", "sampled inputs"}
     path = str(tmp_path / "export")
     run_script("evaluate", digits_config, tmp_path, model=path)
     written = json.loads((tmp_path / "evaluation.json").read_text())["test"]
@@ -103,7 +114,7 @@ def test_headroom_and_an_oracle_share_the_teacher(
     assert "2 x tuned KD" not in printed and "1 x tuned KD, 4 steps" in printed
     assert "1 x ERM, 4 steps" in printed and not (tmp_path / "tried").exists()
 
-    run_script("headroom", config, tmp_path)
+    run_script("headroom", config, tmp_path, tensorboard=True)
     found = json.loads((tmp_path / "headroom.json").read_text())
     assert f"Verdict: {found['verdict']}" in capsys.readouterr().out
     runs = {(run["method"], run["steps"]): run for run in found["students"]}
@@ -114,6 +125,12 @@ def test_headroom_and_an_oracle_share_the_teacher(
     teacher = 1.0 - found["teacher"]["validation"]["accuracy"]
     assert evidence["teacher_lead"] == pytest.approx(1.0 - teacher / erm, abs=1e-6)
     assert found["verdict"] == headroom.verdict(headroom.Evidence(**evidence)).name
+
+    logged = tensors_of(tmp_path / "logs/tensorboard/headroom")
+    assert logged["evidence/teacher_lead"] == [(0, np.float32(evidence["teacher_lead"]))]
+    assert f"**{found['verdict']}.**".encode() in logged["verdict"][0][1].item()
+    short = (tmp_path / "logs/tensorboard/headroom").glob("*/tuned_KD_*")
+    assert {path.parent.name for path in short} == {"4_steps", "8_steps"}
 
     # Nothing is trained again, nor is the test split read; `compare` goes on beside it.
     for name in ("train_supervised", "train_distilled"):
@@ -200,12 +217,13 @@ def test_compare_writes_results_table_plot_and_students(
     removed = results["runs"].pop(key)
     others = {name: results.pop(name) for name in ("teacher", "final")}
     (tmp_path / "results.json").write_text(json.dumps(results))
-    run_script("compare", digits_config, tmp_path, measures=True)
+    run_script("compare", digits_config, tmp_path, measures=True, tensorboard=True)
     again = json.loads((tmp_path / "results.json").read_text())
     assert again["runs"][key]["test"] == removed["test"]
     assert {name: again[name] for name in others} == others
     assert again["shipped"] == results["shipped"]  # It was not measured again.
     assert (tmp_path / "best" / "costs.json").read_bytes() == costs
+    _require_all_in_tensorboard(tmp_path, again)
 
     # With another teacher it neither goes on, nor is it taken for that one's when finished.
     (tmp_path / "others").mkdir()
@@ -241,6 +259,30 @@ def _require_what_is_shipped(results, workdir):
     )
     assert "What is shipped" in (workdir / "report.html").read_text()
     assert "## Size and speed" in files["MODEL_CARD.md"].read_text()
+
+
+def _require_all_in_tensorboard(workdir, results):
+    """Those that were trained without the flag, too, and everything once."""
+    place = workdir / "logs" / "tensorboard"
+    trainings = {run["student"].removesuffix(".keras"): run for run in results["runs"].values()}
+    for name, record in trainings.items():
+        rows, found = rows_of(workdir / "logs" / f"{name}.csv"), tensors_of(place / name)
+        curve = [{"step": row["step"], "accuracy": row["val_accuracy"]} for row in rows]
+        assert curve == record["curve"]
+        assert found["loss"] == [(row["step"], np.float32(row["loss"])) for row in rows]
+        for split in ("validation", "test"):
+            for metric, value in record.get(split, {}).items():
+                assert found[f"{split}/{metric}"] == [(record["steps"], np.float32(value))]
+        ((_, text),) = found["settings"]
+        about = json.loads(text.item().decode().strip("`json\n"))
+        assert about["seed"] == record["seed"]
+        assert about["config"] == json.loads((workdir / "config.json").read_text())
+    assert rows_of(workdir / "logs" / "teacher_member_0.csv")[0].keys() >= {"step", "loss"}
+    found = tensors_of(place / "comparison")
+    assert {"scores", "learning curves", "reliability", "sampled inputs"} < found.keys()
+    assert found["test/teacher/accuracy"] == [(0, np.float32(results["teacher"]["accuracy"]))]
+    assert "| XCL (" in found["table"][0][1].item().decode()
+    assert tensors_of(place / "teacher").keys() > {"train/nll", "validation/nll", "test/nll"}
 
 
 def test_final_seeds_are_apart_from_tuning_seeds(digits_config):
