@@ -84,9 +84,14 @@ def eagerly():
 
 @pytest.fixture
 def run_script(monkeypatch):
-    """Runs trainers.NAME with a config object and other flags by keyword."""
+    """Runs trainers.NAME with a config object and other flags by keyword.
 
-    def run(name, config, workdir, **others):
+    Size and speed, which take a process of TensorFlow's own, are measured with `measures=True`.
+    """
+
+    def run(name, config, workdir, measures=False, **others):
+        if "export" in config:
+            config.export.measures = measures
         script = importlib.import_module(f"trainers.{name}")
         for flag, value in (("CONFIG", config), ("WORKDIR", str(workdir))):
             monkeypatch.setattr(script.command_line, flag, types.SimpleNamespace(value=value))
