@@ -62,6 +62,7 @@ def casp_config(tmp_path):
     config = casp.get_config()
     config.data.path = str(tmp_path / "table.npz")
     config.data.validation_size = 0.3
+    config.export.measures = False
     config.teacher.members = 2
     config.teacher.network.widths = (4,)
     config.student.network.update({"widths": (4,), "scale_branch": 0})

@@ -7,6 +7,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from ecl_tf import Ensemble, costs, export, export_student, outputs, teachers
@@ -103,3 +104,20 @@ def test_all_that_tensorflow_runs(tmp_path, subtests):
             "ensemble": (2 * WEIGHTS, 2 * MULTIPLY_ADDS),
             "text": (4 * 2 + (5 * 2 + 2), 5 * 2),
         }
+
+
+def test_signatures_are_timed_for_every_size(tmp_path):
+    spec = {"x": tf.TensorSpec((None, 3), name="x"), "t": tf.TensorSpec((None,), tf.string, "t")}
+
+    @tf.function
+    def serve(x, t):
+        with tf.control_dependencies([tf.debugging.assert_equal(t, "ab")]):
+            return {"sum": tf.reduce_sum(x, -1)}
+
+    tf.saved_model.save(tf.Module(), str(tmp_path / "m"), serve.get_concrete_function(**spec))
+    rows = {"x": np.ones((2, 3), "float32"), "t": np.array([b"ab"])}
+    np.savez(tmp_path / "rows.npz", **rows)
+    job = {"m": (str(tmp_path / "m"), str(tmp_path / "rows.npz"))}
+    # What the process of one core does, in this one.
+    times = processor_time._timed(job, [1, 5], 0.0)
+    assert [*times] == ["m"] and len(times["m"]) == 2 and min(times["m"]) > 0.0
