@@ -11,6 +11,7 @@ from by_hand import numbers, softmax
 import ecl_tf
 from ecl_tf import Distiller, _validation_scores, export_student, load_student, outputs, resume
 from ecl_tf._internal.fake_quantization import FakeQuantized
+from ecl_tf._internal.quantized_model import QuantizedModel
 from ecl_tf.export import litert, litert_size, parity
 
 layers = keras.layers
@@ -85,18 +86,59 @@ def test_a_saved_distiller_is_the_same_one(trained, tmp_path):
     assert "quantization" not in Distiller(network(), network()).get_config()
 
 
-@pytest.mark.slow
-def test_a_training_goes_on_in_the_same_bits(tmp_path):
-    def run(directory, *steps):
-        for end in steps:
-            distiller = made()
-            data = resume.batches(X, batch_size=16, seed=0)
-            resume.fit(distiller, data, directory, steps=end, steps_per_epoch=4, verbose=0)
-        return [v.numpy() for v in (*distiller.student.weights, *distiller.quantized.variables)]
+def test_a_model_in_8_bits_is_distilled_saved_and_exported_as_such(trained, tmp_path, subtests):
+    model = QuantizedModel(network(1))
+    distiller = Distiller(model, network(2, 8))
+    distiller.compile(keras.optimizers.Adam(0.01))
+    distiller.fit(X, batch_size=16, epochs=3, verbose=0)
+    with subtests.test("it learns what a distiller with quantization teaches"):
+        np.testing.assert_array_equal(model(X), trained(X))
+        assert model.count_params() == trained.student.count_params()
+    model.save(tmp_path / "student.keras")
+    loaded = keras.models.load_model(tmp_path / "student.keras")
+    with subtests.test("its file keeps the ranges"):
+        np.testing.assert_array_equal(loaded(X), model(X))
+    path = tmp_path / "student.tflite"
+    with subtests.test("LiteRT has whole numbers"):
+        export_student(loaded, "categorical", path, format="litert")
+        found = load_student(path).parameters(X)["probabilities"]
+        step = trained.quantized.steps(np.asarray(trained(X)))
+        np.testing.assert_allclose(found, softmax(np.asarray(trained(X))), atol=0.5 * step)
+    with subtests.test("others are in float32"):
+        export_student(loaded, "categorical", tmp_path / "student")
+        found = load_student(tmp_path / "student").parameters(X)["probabilities"]
+        np.testing.assert_allclose(found, softmax(trained.student(X).numpy()), atol=1e-5)
+    with pytest.raises(ValueError, match=r"was trained in 8 bits.*got quantization='float16'"):
+        export_student(loaded, "categorical", path, format="litert", quantization="float16")
+    with pytest.raises(ValueError, match='quantization needs format="litert"'):
+        export_student(loaded, "categorical", tmp_path / "student", quantization="int8")
+    with pytest.raises(ValueError, match="copies functional and sequential models"):
+        ecl_tf.inference_form(loaded)
 
-    whole, parted = run(tmp_path / "whole", 8), run(tmp_path / "parted", 4, 8)
-    for one, other in zip(whole, parted, strict=True):
-        np.testing.assert_array_equal(one, other)
+
+@pytest.mark.slow
+def test_a_training_goes_on_in_the_same_bits(tmp_path, subtests):
+    def labelled():
+        model = QuantizedModel(network(1))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.Adam(0.01), loss)
+        return model
+
+    def run(new, directory, *steps):
+        for end in steps:
+            model = new()
+            data = resume.batches(X, np.arange(64) % 3, batch_size=16, seed=0)
+            resume.fit(model, data, directory, steps=end, steps_per_epoch=4, verbose=0)
+        return [variable.numpy() for variable in model.variables]
+
+    for new in (made, labelled):
+        whole, parted = (
+            run(new, tmp_path / new.__name__ / name, *steps)
+            for name, steps in {"whole": [8], "parted": [4, 8]}.items()
+        )
+        for one, other in zip(whole, parted, strict=True):
+            with subtests.test(of=new.__name__):
+                np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.slow

@@ -238,6 +238,7 @@ class Runs:
             teacher_reliability=diagnostics.reliability(labels, raw, experiment.output),
             teacher_weights=sum(math.prod(weight.shape) for weight in weights),
             student_weights=student.count_params(),
+            student_quantization=experiment.config.student.quantization,
             gallery=diagnostics.gallery(experiment, self.teacher, first, sampler),
             one_dimension=diagnostics.one_dimension(experiment, self.teacher, first),
         )

@@ -80,7 +80,8 @@ def note(results):
         split = f"Test splits of {results['folds']} folds" if "folds" in results else "Test split"
         what = f"{split}; mean of {seeds} seeds"
     text = (
-        f"{what} with 95 % interval; students of {results['student_weights']:,} weights, {length}."
+        f"{what} with 95 % interval; students of {results['student_weights']:,} weights"
+        f"{' in 8 bits' * bool(results.get('student_quantization'))}, {length}."
     )
     if epochs := results.get("replay_epochs"):
         text += (

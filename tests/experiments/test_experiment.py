@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from tiny import rows
 
 from configs import table
-from ecl_tf import data, outputs
+from ecl_tf import Ensemble, data, outputs
 from ecl_tf.experiments import settings
 from ecl_tf.experiments.experiment import Experiment
 
@@ -134,6 +134,24 @@ def test_prediction_sets_are_of_validation_rows_of_which_there_must_be_enough(ca
     casp_config.student.conformal = 0.97
     with pytest.raises(ValueError, match=r"config.student.conformal=0.97.*needs 33.*there are 30"):
         Experiment(casp_config)
+
+
+def test_students_learn_in_8_bits_from_labels_and_from_the_teacher(digits_config, monkeypatch):
+    digits_config.student.quantization = "int8"
+    experiment = Experiment(digits_config)
+    section, teacher = experiment.config.student, experiment.network(experiment.config.teacher)
+    of_labels = experiment.train_supervised(section, 0)
+    distilled = experiment.train_distilled(Ensemble(teacher, "categorical"), 0)
+
+    def values(network):
+        _, raw = experiment.answers(network, "validation")
+        return len(np.unique(raw.round(5)))
+
+    assert values(teacher) > 1000  # Of 300 rows and 10 classes.
+    assert values(of_labels) <= 256 and values(distilled) <= 256
+    monkeypatch.setattr(keras.config, "dtype_policy", lambda: keras.DTypePolicy("mixed_float16"))
+    with pytest.raises(ValueError, match=r"config\.student\.quantization='int8' can't.* float16"):
+        experiment.network(section)
 
 
 def test_a_table_of_classes_is_learnt_and_one_of_targets_refused(tmp_path):

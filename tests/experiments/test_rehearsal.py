@@ -57,6 +57,10 @@ METHOD = {"sampler": {"class_name": "Mixup", "config": {"alfa": 1.0}}}
         ),
         ({"oracle": True, "data__train_size": 900}, r"An oracle needs spare .*train_size=1000"),
         ({"student__train__schedule": {"name": "cosine", "warmup_steps": 20}}, "must be less than"),
+        (
+            {"student__quantization": "int8", "student__conformal": 0.9},
+            r"Set one of the two to None",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_in_a_line_and_nothing_is_written(
