@@ -127,7 +127,7 @@ def test_a_training_goes_on_in_the_same_bits(tmp_path, subtests):
     def run(new, directory, *steps):
         for end in steps:
             model = new()
-            data = resume.batches(X, np.arange(64) % 3, batch_size=16, seed=0)
+            data = resume.batches((X, np.arange(64) % 3), batch_size=16, seed=0)
             resume.fit(model, data, directory, steps=end, steps_per_epoch=4, verbose=0)
         return [variable.numpy() for variable in model.variables]
 
