@@ -69,6 +69,11 @@ def experiment(choices, **settings):
                 "label_rows": "appended",
                 "choices": choices,
             },
+            "export": {
+                "formats": ("saved_model",),
+                "quantization": placeholder(str),
+                "measures": True,
+            },
             **settings,
         }
     )

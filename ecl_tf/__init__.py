@@ -19,6 +19,7 @@ __all__ = [
     "calibrated",
     "callbacks",
     "conformal",
+    "costs",
     "data",
     "divergences",
     "export_student",
@@ -62,7 +63,7 @@ if not (_is_command and _asks_for_help):
     )
     from ecl_tf._internal.keras_fit import patch_fit
     from ecl_tf.distiller import Distiller
-    from ecl_tf.export import export_student, load_student
+    from ecl_tf.export import costs, export_student, load_student
     from ecl_tf.prediction_sets import conformal
     from ecl_tf.teachers import (
         Ensemble,

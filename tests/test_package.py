@@ -89,7 +89,7 @@ def test_the_wheel_holds_only_ecl_tf_and_all_of_it(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     found = {name for name in names if ".dist-info/" not in name}
     expected = {f"{name.replace('.', '/')}.py" for name in modules()} | {"ecl_tf/py.typed"}
-    pages = (ROOT / "ecl_tf").rglob("*.html")
+    pages = [*(ROOT / "ecl_tf").rglob("*.html"), *(ROOT / "ecl_tf").rglob("*.md")]
     assert found == expected | {str(path.relative_to(ROOT)) for path in pages}
 
 

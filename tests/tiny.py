@@ -16,6 +16,7 @@ def shrink(config):
     config.teacher.members = 2
     config.kd.label_weights = (0.0,)
     config.xcl.choices = ()
+    config.export.measures = False
     if config.output == "categorical":
         config.kd.temperatures = (1.0, 4.0)
         config.teacher.network.width = 4

@@ -139,6 +139,12 @@ def refuse(message, code=_USER_ERROR):
     sys.exit(code)
 
 
+def written(name):
+    """The command line that a user would write, for a script's name."""
+    given = sys.orig_argv[len(sys.orig_argv) - len(sys.argv[1:]) :]  # Configs by their names.
+    return shlex.join(["ecl-tf", name, *given])
+
+
 def _command(given):
     """The command line of this process, as a shell takes it."""
     whole = sys.orig_argv

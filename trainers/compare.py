@@ -4,7 +4,8 @@
 
 trains the teacher ensemble, chooses the settings of ERM, of tuned KD and of XCL on validation
 data, trains all methods with the same number of student steps, reads the test split
-once, and writes to WORKDIR: results.json, table.md, plot.png, report.html, and the students.
+once, and writes to WORKDIR: results.json, table.md, plot.png, report.html, the students, and the
+best of them in best/: exported as config.export says, with a model card.
 Before the first training every kind of training takes one step, so that a wrong setting is
 told at once; --dry_run does no more than that, and says how long all would take. A run that was
 stopped continues within the training under way, from its last checkpoint.
@@ -72,7 +73,8 @@ def main(_):
         work_directory.working_in(place, config, joins) as workdir,
         helpers.at_work(_PROCESSES.value - 1, config, workdir, directory, every),
     ):
-        results = comparison.run(config, workdir, directory, every)
+        command = command_line.written("compare")
+        results = comparison.run(config, workdir, directory, every, command)
 
         def write():
             written = report.write(results, workdir)

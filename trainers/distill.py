@@ -4,9 +4,10 @@
 
 takes the teacher from WORKDIR/teacher (see `ecl-tf train-teacher`), from --teacher, or
 from config.teacher.pretrained, or with --replay=DIR what `ecl-tf reinforce` stored of it, and
-writes WORKDIR/student.keras and WORKDIR/export, a SavedModel for serving. Before that the student
-takes one step, so that a wrong setting is told at once; --dry_run does no more than that, and says
-how long all would take.
+writes WORKDIR/student.keras, WORKDIR/export, a SavedModel for serving, and WORKDIR/best: the
+student in the formats of config.export, with a model card. Before that the student takes one step,
+so that a wrong setting is told at once; --dry_run does no more than that, and says how long all
+would take.
 
 A run that was killed continues from its last checkpoint with the same command, and ends in the
 bits of one that was not; SIGTERM and Ctrl-C write a checkpoint first, and exit with the codes 143
@@ -24,8 +25,9 @@ command_line.takes("checkpoint_every", "dry_run")
 
 
 def main(_):
-    from ecl_tf import replay
+    from ecl_tf import replay, samplers
     from ecl_tf.experiments import (
+        best,
         distillation,
         evaluation,
         fitting,
@@ -42,10 +44,12 @@ def main(_):
     directory = command_line.TEACHER.value
     path = place / "student.keras"
     rehearsed = rehearsal.Rehearsal(command_line.DRY_RUN.value)
+    best.require(place, experiment.config)
     if not path.exists():
         with rehearsed.under_way():
             own = rehearsed.experiment(command_line.CONFIG.value, experiment.splits)
             teacher = store.teacher if store else rehearsed.load_teacher(own, place, directory)
+            rehearsed.export(own)
             rehearsed.distillation(own, teacher, store)
     if command_line.DRY_RUN.value:
         return rehearsed.tell_plan()
@@ -64,7 +68,25 @@ def main(_):
             fitting.forget(workdir / "checkpoints" / "student")
         if not store:  # Once more, beside the student's.
             progress.announce_scores("teacher", "validation", of_teacher["validation"])
-        experiment.tell_scores({"student": student}, "validation")
+        scores = experiment.tell_scores({"student": student}, "validation")
+        chosen = best.Chosen(
+            path=path,
+            workdir=workdir,
+            output=experiment.output,
+            method="XCL",
+            label=type(samplers.get(experiment.config.xcl.sampler)).__name__,
+            seed=experiment.config.seed,
+            scores={"validation": scores["student"]},
+            teacher={} if store else of_teacher,
+            fingerprint=teacher.fingerprint(),
+            among="No other student was trained beside it",
+        )
+
+        def its_teacher(own):
+            return teaching.load_teacher(own, workdir, directory)
+
+        command = command_line.written("distill")
+        best.keep(lambda: experiment, workdir, chosen, command, None if store else its_teacher)
 
 
 if __name__ == "__main__":

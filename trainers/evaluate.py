@@ -2,9 +2,10 @@
 
     ecl-tf evaluate --config=digits --workdir=runs/digits
 
-scores WORKDIR's student and teacher on the test split and writes WORKDIR/evaluation.json.
---model names another .keras file, or an exported SavedModel, to score instead. It may run beside
-a command that trains in the same directory.
+scores WORKDIR's student and teacher on the test split, measures their size and speed on one core
+(but with config.export.measures=False), and writes WORKDIR/evaluation.json. --model names another
+.keras file, or an exported SavedModel, LiteRT or ONNX file, to score instead. It may run beside a
+command that trains in the same directory.
 """
 
 import pathlib
@@ -13,7 +14,9 @@ from absl import flags
 
 from . import command_line
 
-_MODEL = flags.DEFINE_string("model", None, "A .keras file or an exported student to score.")
+_MODEL = flags.DEFINE_string(
+    "model", None, "A .keras file or an exported student (SavedModel, LiteRT, ONNX) to score."
+)
 _SPLIT = flags.DEFINE_enum("split", "test", ["validation", "test"], "What to score it on.")
 command_line.takes()
 
@@ -22,20 +25,28 @@ def main(_):
     from ecl_tf.experiments import distillation, evaluation, refusals, teaching, work_directory
 
     experiment, workdir = command_line.start(shares=True)
+
+    def load_teacher(own):
+        return teaching.load_teacher(own, workdir, command_line.TEACHER.value)
+
     if _MODEL.value:
+        teacher, paths = None, {_MODEL.value: pathlib.Path(_MODEL.value)}
         with refusals.blaming("--model", _MODEL.value):
             model = distillation.load_model(
-                pathlib.Path(_MODEL.value), experiment.output, experiment.splits
+                paths[_MODEL.value], experiment.output, experiment.splits
             )
         models = {_MODEL.value: model}
     else:
+        teacher, paths = load_teacher, {"student": workdir / "student.keras"}
         models = {
-            "teacher": teaching.load_teacher(experiment, workdir, command_line.TEACHER.value),
-            "student": distillation.load_model(workdir / "student.keras", experiment.output),
+            "teacher": load_teacher(experiment),
+            "student": distillation.load_model(paths["student"], experiment.output),
         }
     results = experiment.tell_scores(models, _SPLIT.value)
     work_directory.claim(workdir, command_line.CONFIG.value)
     evaluation.keep(workdir, {_SPLIT.value: results})
+    if experiment.config.export.measures:
+        evaluation.keep_costs(experiment, workdir, paths, teacher)
 
 
 if __name__ == "__main__":

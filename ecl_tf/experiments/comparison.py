@@ -13,6 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ecl_tf.experiments import (
+    best,
     grid,
     jobs,
     methods,
@@ -53,8 +54,8 @@ def rehearse(
             is given to experiments that each need their own.
     """
     settings.parse(config)
-    for _, cell in grid.cells(config):
-        settings.parse(cell)
+    for name, cell in grid.cells(config):
+        best.require(_of_cell(workdir, config, name), settings.parse(cell))
     if teacher_directory:
         _require_one_teacher(config)
         teaching.member_files(teacher_directory)
@@ -89,6 +90,7 @@ def _rehearse_one(rehearsed, config, home, teacher_directory, done):
     _require_validation_data(experiment)
     to_tune, fixed = _settings(experiment)
     rehearsed.read_batch(experiment, "student")
+    rehearsed.export(experiment)
     teacher = rehearsed.teacher(experiment, home, teacher_directory)
     tuning_seeds, final_seeds = seeds(experiment.config)
     finished = [(run["method"], run["seed"]) for run in done.values()]
@@ -110,9 +112,9 @@ def _rehearse_one(rehearsed, config, home, teacher_directory, done):
 def _experiments(config, workdir):
     """Yields the config of every experiment, its directory, and that of its teacher."""
     for name, cell in grid.cells(config):
-        directory, home = workdir, workdir
+        directory = home = _of_cell(workdir, config, name)
         if config.get("grid"):
-            directory, home = _of_cell(workdir, name), _home(workdir, cell)
+            home = _home(workdir, cell)
         repetitions = grid.repetitions(cell)
         if not repetitions:
             yield cell, directory, home
@@ -120,8 +122,9 @@ def _experiments(config, workdir):
             yield own, directory / its_name, directory / its_name
 
 
-def _of_cell(workdir, name):
-    return workdir / "cells" / name.replace(", ", "_")
+def _of_cell(workdir, config, name):
+    """The directory of a cell of config.grid, or of the one experiment that there is."""
+    return workdir / "cells" / name.replace(", ", "_") if config.get("grid") else workdir
 
 
 def _home(workdir, cell):
@@ -157,6 +160,7 @@ def run(
     workdir: pathlib.Path,
     teacher_directory: str | pathlib.Path | None = None,
     checkpoint_every: dict[str, Any] | None = None,
+    command: str | None = None,
 ) -> dict[str, Any]:
     """Compares in every cell of config.grid, or on the one experiment that there is.
 
@@ -166,6 +170,8 @@ def run(
         teacher_directory: of another teacher's .keras files; None, the default, for the
             experiment's own.
         checkpoint_every: as in `fitting.fit`.
+        command: that is under way, for the card of the best student, which is exported at the
+            end; None, the default, exports none.
 
     Returns:
         The results; of a grid {"cells": {name: results}}, written after every cell.
@@ -173,29 +179,62 @@ def run(
     if teacher_directory:
         _require_one_teacher(config)
     if not config.get("grid"):
-        return _compare_one(config, workdir, teacher_directory, checkpoint_every)
+        return _compare_one(config, workdir, teacher_directory, checkpoint_every, command)
     found = {}
     cells = list(grid.cells(config))
     for number, (name, cell) in enumerate(cells):
         progress.announce(f"[cell {number + 1}/{len(cells)}] {name}")
-        directory = work_directory.claim(_of_cell(workdir, name), cell)
+        directory = work_directory.claim(_of_cell(workdir, config, name), cell)
         home = _home(workdir, cell)
         strategies.on_chief(functools.partial(home.mkdir, parents=True, exist_ok=True))
-        found[name] = _compare_one(cell, directory, teacher_directory, checkpoint_every, home)
+        arguments = teacher_directory, checkpoint_every, command, home
+        found[name] = _compare_one(cell, directory, *arguments)
         work_directory.write_json(workdir / "results.json", {"cells": found})
     return {"cells": found}
 
 
-def _compare_one(config, workdir, teacher_directory, checkpoint_every, home=None):
+def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, home=None):
     """Compares on one data set, or on all its folds or splits; finished work is only read."""
     path = workdir / "results.json"
-    if path.exists() and "final" in (found := work_directory.read_json(path)):
+    repetitions = grid.repetitions(config)
+    experiment = functools.cache(lambda: Experiment(config, checkpoint_every))
+    if path.exists() and "final" in (results := work_directory.read_json(path)):
         if teacher_directory:
-            loaded = teaching.load_teacher(Experiment(config), workdir, teacher_directory)
-            require_its_teacher(found, loaded, workdir)
-        return found
-    if not (repetitions := grid.repetitions(config)):
-        return compare(Experiment(config, checkpoint_every), workdir, teacher_directory, home)
+            loaded = teaching.load_teacher(experiment(), workdir, teacher_directory)
+            require_its_teacher(results, loaded, workdir)
+    elif repetitions:
+        results = _compare_all(config, repetitions, workdir, checkpoint_every)
+    else:
+        results = compare(experiment(), workdir, teacher_directory, home)
+    if command is not None:
+
+        def teacher(own, directory):
+            place = directory if repetitions else home or workdir
+            return teaching.load_teacher(own, place, teacher_directory)
+
+        _keep_best(workdir, results, dict(repetitions), experiment, command, teacher)
+        if (found := best.shipped(workdir)) != results.get("shipped"):
+            results["shipped"] = found
+            with jobs.turn(path):
+                work_directory.write_json(path, results)
+    return results
+
+
+def _keep_best(workdir, results, repetitions, experiment, command, teacher):
+    """Has the best student exported; the teacher is a function of an experiment and its place."""
+    paths = {name: workdir / name / "results.json" for name in repetitions}
+    if not all(path.exists() for path in paths.values()):
+        return  # Of earlier work, of which no more than the mean is left.
+    parts = {name: work_directory.read_json(path) for name, path in paths.items()}
+    chosen = best.of_comparison(workdir, results, parts or {"": results})
+    own = repetitions.get(chosen.workdir.name)
+    its = functools.partial(teacher, directory=chosen.workdir)
+    of = experiment if own is None else lambda: Experiment(own)
+    best.keep(of, workdir, chosen, command, its)
+
+
+def _compare_all(config, repetitions, workdir, checkpoint_every):
+    """Compares on all folds or splits; returns the mean of their results."""
     kind = grid.kind_of_repetition(config)
 
     def start(number):

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 import ecl_tf
-from ecl_tf import data, metrics
+from ecl_tf import data, export, metrics
 from ecl_tf._internal import finite, keras_files, probabilities, symbolic
 from ecl_tf.experiments import fits, methods, stopping_score, strategies
 from ecl_tf.experiments.experiment import Experiment
@@ -99,7 +99,7 @@ def load_model(
     """A function from inputs to raw outputs, of a .keras file or an exported student.
 
     Args:
-        path: of the file, or of the directory that `Distiller.export` wrote.
+        path: of a .keras file, or of what `Distiller.export` wrote.
         output: the `ecl_tf.outputs.Output` that its raw outputs are scored as.
         splits: the data that it is to be asked about; None, the default, does not compare.
 
@@ -113,7 +113,7 @@ def load_model(
             f"There is no model at {path}. Train one with `ecl-tf distill`, or name "
             "another with --model."
         )
-    if not path.is_file():
+    if export.is_exported(path):
         exported = ecl_tf.load_student(path)
         _require_exported(exported, output, splits)
         return functools.partial(_raw_of_exported, exported, splits)

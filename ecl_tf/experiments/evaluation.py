@@ -1,20 +1,24 @@
-"""Scores by split and model, in a work directory's evaluation.json."""
+"""Scores by split and model, and what models cost, in a work directory's evaluation.json."""
 
 import contextlib
 import fcntl
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import ecl_tf
 from ecl_tf._internal.files import write_json
-from ecl_tf.experiments import strategies, work_directory
+from ecl_tf.experiments import shipping, strategies, work_directory
+from ecl_tf.experiments.experiment import Experiment
 
 
-def keep(workdir: pathlib.Path, scores: Mapping[str, Mapping[str, dict[str, float]]]) -> None:
+def keep(workdir: pathlib.Path, scores: Mapping[str, Mapping[str, dict[str, Any]]]) -> None:
     """Has the chief add scores to those that are there.
 
     Args:
         workdir: a work directory that was claimed.
-        scores: a dict from split to a dict from model to its scores by name.
+        scores: a dict from split to a dict from model to its scores by name. Under "costs" in the
+            place of a split are those of `ecl_tf.costs`.
     """
 
     def add():
@@ -34,3 +38,15 @@ def keep(workdir: pathlib.Path, scores: Mapping[str, Mapping[str, dict[str, floa
 def keep_teacher(workdir: pathlib.Path, scores: Mapping[str, dict[str, float]]) -> None:
     """Adds a teacher's scores by split, as `quality.of_teacher` gives them."""
     keep(workdir, {split: {"teacher": of_split} for split, of_split in scores.items()})
+
+
+def keep_costs(
+    experiment: Experiment,
+    workdir: pathlib.Path,
+    paths: Mapping[str, pathlib.Path],
+    teacher: Callable[[Experiment], ecl_tf.Teacher] | None,
+) -> None:
+    """Has the chief measure what models cost, tell of it, and keep it; see `shipping.costs`."""
+    found: dict[str, dict[str, Any]] = {}
+    strategies.on_chief(lambda: found.update(shipping.costs(experiment, paths, teacher)))
+    keep(workdir, {"costs": found})

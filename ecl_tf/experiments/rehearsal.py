@@ -22,6 +22,7 @@ from ecl_tf import data, outputs, replay, samplers
 from ecl_tf._internal import identity, replicas
 from ecl_tf.experiments import (
     answers,
+    best,
     distillation,
     lengths,
     methods,
@@ -106,6 +107,7 @@ class Rehearsal:
         self._costs: dict[str, _Cost] = {}
         self._members: dict[str, keras.Model] = {}
         self._planned: set[pathlib.Path] = set()
+        self._exported: set[str] = set()
         # The settings of the data that was read last, its splits, and these shortened.
         self._data: tuple[str, Any, Any] = ("", None, None)
         self._parts_of_validation = 1.0
@@ -275,6 +277,17 @@ class Rehearsal:
 
             self._measured("distill", experiment, train)
         self._plan.append(_Item("student", count, section.train, self._costs["distill"]))
+
+    def export(self, experiment: Experiment) -> None:
+        """Tries the formats of config.export that may not hold every network.
+
+        Args:
+            experiment: of this rehearsal.
+        """
+        kind = _kind(experiment, experiment.config.student, export=experiment.config.export)
+        if kind not in self._exported:
+            best.try_formats(experiment)
+            self._exported.add(kind)
 
     def read_batch(self, experiment: Experiment, name: str) -> None:
         """Reads a batch of config.teacher or config.student.

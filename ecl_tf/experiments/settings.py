@@ -86,6 +86,14 @@ Weights = Annotated[
 Names = Annotated[
     tuple[str, ...], Range("each name once", lambda values: len(set(values)) == len(values))
 ]
+FORMATS = ("saved_model", "litert", "onnx")
+Formats = Annotated[
+    tuple[str, ...],
+    Range(
+        f"some of {', '.join(FORMATS)}, at least one, each once",
+        lambda values: values and {*values} <= {*FORMATS} and len({*values}) == len(values),
+    ),
+]
 
 
 def _increase(values):
@@ -333,6 +341,27 @@ class Method(Distillation):
 
 
 @dataclasses.dataclass(frozen=True)
+class Export:
+    """`export`: the files of WORKDIR/best, which `ecl-tf compare` and `ecl-tf distill` end with.
+
+    They may be changed once all is trained. See `ecl_tf.export_student`.
+
+    Attributes:
+        formats: one or more of "saved_model", "litert" and "onnx"; ("saved_model",) by default.
+            The latter two need `pip install "ecl_tf[export]"`. student.keras is always there.
+        quantization: None, the default, for LiteRT in float32; "float16" for half the bytes of
+            the weights; "int8" for weights and activations of 8 bits, with ranges that are
+            measured on training rows.
+        measures: whether bytes, multiply-adds and milliseconds of each file and of the teacher are
+            measured, which takes some 15 seconds; True by default.
+    """
+
+    formats: Formats = ("saved_model",)
+    quantization: Literal["float16", "int8"] | None = None
+    measures: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """A whole configuration.
 
@@ -369,6 +398,8 @@ class Settings:
             and `seed` + 100 i, a teacher and students of its own. Settings are chosen for all
             splits together. Test rows differ where the data's `seed` draws them. 1 by default,
             typically 5 for small data.
+        export: how the student is exported that `ecl-tf compare` and `ecl-tf distill` end with;
+            as a SavedModel by default.
         grid: pairs of a setting's dotted name and its values, or a dict of named values:
             `ecl-tf compare` runs every combination. None by default, typically
             (("student.train.steps", (2000, 6000)),).
@@ -390,6 +421,7 @@ class Settings:
     replay_epochs: CountOrZero = 0
     folds: Names = ()
     splits: Count = 1
+    export: Export = Export()
     grid: tuple[tuple[Any, ...], ...] = ()
 
 

@@ -1,7 +1,8 @@
 """On which devices an experiment trains, and which of several workers writes its files."""
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -40,6 +41,17 @@ def use(name: str, wait_seconds: float = 300.0) -> None:
 def current() -> tf.distribute.Strategy:
     """The `tf.distribute.Strategy` that `use` made; without it TensorFlow's own."""
     return _chosen or tf.distribute.get_strategy()
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Within it networks are this process's own, as without `use`."""
+    global _chosen
+    before, _chosen = _chosen, None
+    try:
+        yield
+    finally:
+        _chosen = before
 
 
 def _tf_config():

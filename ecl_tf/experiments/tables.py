@@ -19,6 +19,13 @@ _TITLES = {
 _IN_PERCENT = ("accuracy", "ece", "coverage", "conformal_coverage")
 BASELINES = ("standard KD", "tuned KD")
 _DIVERGENCE = "divergence, training / new inputs"
+_OF_COSTS = {
+    "bytes": "bytes",
+    "parameters": "weights",
+    "multiply_adds": "multiply-adds a row",
+    "milliseconds_at_1": "ms a row, one at a time",
+    "milliseconds_at_32": "ms a row, 32 at a time",
+}
 # Of single experiments: an average over folds or splits has none of it.
 _DETAILS = ("teacher_reliability", "gallery", "one_dimension")
 
@@ -35,10 +42,18 @@ def table(results):
             for name, cell in results["cells"].items()
         ]
         return "\n\n".join(part.strip() for part in parts) + "\n"
-    header, *others = rows(results)
+    parts = [markdown(rows(results)), note(results)]
+    if found := results.get("shipped"):
+        parts += ["### What is shipped", markdown(shipped(found)), note_on_shipped(found)]
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown(lines):
+    """Rows of text, of which the first one is the header, as a Markdown table."""
+    header, *others = lines
     lines = [header, ["---"] * len(header), *others]
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{note(results)}\n"
+    lines = [[" ".join(cell.split()).replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def rows(results):
@@ -99,6 +114,48 @@ def note(results):
     if judged := verdict(results):
         text += f" {judged.sentence} {' '.join(judged.reasons)}"
     return text
+
+
+def shipped(found):
+    """A header and rows of the scores, size and speed of what is shipped, as lists of text.
+
+    Args:
+        found: what `shipping.measure` returned.
+    """
+    metrics = list(dict.fromkeys(name for row in found["rows"].values() for name in row["scores"]))
+    rows = [["", *map(title, metrics), *_OF_COSTS.values()]]
+    for name, row in found["rows"].items():
+        scores = [row["scores"].get(metric) for metric in metrics]
+        words = [
+            "" if score is None else f"{scale(metric, score):.2f}"
+            for metric, score in zip(metrics, scores, strict=True)
+        ]
+        rows.append([name, *words, *(_cost(row["costs"].get(cost)) for cost in _OF_COSTS)])
+    return rows
+
+
+def _cost(value):
+    """A count, or milliseconds to three digits."""
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+
+
+def describe_costs(costs):
+    """One line of what `ecl_tf.costs` returned."""
+    shown = {name: _cost(costs.get(cost)) for cost, name in _OF_COSTS.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items() if value)
+
+
+def note_on_shipped(found):
+    """What the numbers of `shipped` are, in sentences."""
+    rows = {"test": "Test rows", "validation": "Validation rows"}[found["split"]]
+    whose = f", {found['of']}" if "of" in found else ""
+    return (
+        f"{rows}; one student{whose}, in each of its files. Milliseconds are the processor time of "
+        "one core in TensorFlow, LiteRT or ONNX Runtime itself, called from Python with arrays: "
+        "the median of calls, without the checks of load_student. Multiply-adds are the network's."
+    )
 
 
 def _of_the_oracle(results):

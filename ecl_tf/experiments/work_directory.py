@@ -18,7 +18,16 @@ from ecl_tf.experiments import grid, jobs, locks, strategies
 _HASHES = "hashes.json"
 # What scripts write there, besides a directory for each fold or split.
 _WRITTEN = {
-    *("cells", "checkpoints", "evaluation.json", "export", _HASHES, "headroom", "headroom.json"),
+    *(
+        "best",
+        "cells",
+        "checkpoints",
+        "evaluation.json",
+        "export",
+        _HASHES,
+        "headroom",
+        "headroom.json",
+    ),
     *("log.csv", "plot.png", "replay", "report.html", "results.json", "stores", "student.keras"),
     *("students", "table.md", "teacher", "teachers"),
 }
@@ -139,7 +148,10 @@ def _require_own(path, config):
     """Refuses a directory of another experiment, or of none with files that would be mixed up."""
     if (path / "config.json").exists():
         there = read_json(path / "config.json")
-        if differing := sorted(differences(there, _as_json(config))):
+        own = _as_json(config)
+        for each in (there, own):
+            each.pop("export", None)  # Of what is trained it changes nothing.
+        if differing := sorted(differences(there, own)):
             raise ValueError(
                 f"The work directory {path} holds another experiment; these settings "
                 f"differ: {', '.join(differing)}. Choose another --workdir, or give the "

@@ -127,10 +127,10 @@ class Runner:
 
     on_host = True
 
-    def __init__(self, path: pathlib.Path, about: dict[str, Any]):
+    def __init__(self, path: pathlib.Path, about: dict[str, Any], threads: int | None = None):
         runtime = extras.require(*_RUNTIME, "A LiteRT file", "export")
         # The runner needs its interpreter, and does not keep it.
-        self._interpreter = runtime.Interpreter(model_path=str(path))
+        self._interpreter = runtime.Interpreter(model_path=str(path), num_threads=threads)
         self._run = self._interpreter.get_signature_runner(_SIGNATURE)
         self._one_at_a_time = threading.Lock()  # An interpreter holds one batch.
         self.input_specs = specs_of(about[INPUTS])

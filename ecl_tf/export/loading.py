@@ -18,6 +18,7 @@ class ExportedStudent:
 
     Args:
         path: the directory of a SavedModel, or the LiteRT or ONNX file.
+        threads: of LiteRT or ONNX Runtime; None, the default, leaves the number to them.
 
     Attributes:
         output: the `ecl_tf.outputs.Output` of the student.
@@ -30,9 +31,12 @@ class ExportedStudent:
             not known.
         conformal: of its prediction sets a dict of their `coverage`, the number of `rows` that it
             was measured on, the `score` and its `thresholds`; None if it has none.
+        counts: a dict of the student's `parameters`, the number of its weights, and of its
+            `multiply_adds` for a row; None for what is not known, as of files of earlier versions.
+        runner: what answers named arrays with named arrays, without a look at either.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, threads: int | None = None):
         path = files.at_home(path)
         if not path.exists():
             raise FileNotFoundError(f"There is no exported student at {path}.")
@@ -47,7 +51,7 @@ class ExportedStudent:
                     f"{path} holds no exported student ({kind.MISSING}). Write one with "
                     f"distiller.export(path); {kind.OTHERS}."
                 )
-            self._runner = kind.Runner(path, config)
+            self.runner = kind.Runner(path, config, threads)
         except (FileNotFoundError, ImportError):
             raise
         except Exception as error:  # Every runtime has many for damaged files.
@@ -64,10 +68,12 @@ class ExportedStudent:
         self.class_names = None if names is None else tuple(names)
         self.target_units = config.pop(served.TARGET_UNITS, None)
         self.conformal = config.pop(served.CONFORMAL, None)
+        unknown = dict.fromkeys(served.COUNTED)
+        self.counts = {**unknown, **config.pop(served.COUNTS, {})}
         self._has_warned = False
         self.output = outputs.get(keras.saving.deserialize_keras_object(config))
-        self.input_specs = self._runner.input_specs
-        self.parameter_specs = self._runner.parameter_specs
+        self.input_specs = self.runner.input_specs
+        self.parameter_specs = self.runner.parameter_specs
         self.input_names = sorted(self.input_specs)
 
     def parameters(self, inputs: Any) -> dict[str, tf.Tensor]:
@@ -88,7 +94,7 @@ class ExportedStudent:
                 is asked.
         """
         if self.columns is not None:
-            return running.run(self._runner, _cells(self.columns, inputs))
+            return running.run(self.runner, _cells(self.columns, inputs))
         has = f"The student has the inputs {self.input_names}"
         if not isinstance(inputs, dict):
             if len(self.input_names) != 1:
@@ -104,7 +110,7 @@ class ExportedStudent:
         for name, expected in self._expected.items():
             if hasattr(tensors[name], "numpy"):  # Not in a graph.
                 self._compare(name, expected, tensors[name])
-        return running.run(self._runner, tensors)
+        return running.run(self.runner, tensors)
 
     def _compare(self, name, expected, tensor):
         """Refuses a batch outside of the range of the training, and warns once of a narrow one."""
@@ -163,6 +169,16 @@ def _as(spec, value, name):
             "255, cast only: tf.cast(images, tf.float32)."
         )
     return tf.cast(tensor, spec.dtype)
+
+
+def is_exported(path: str | os.PathLike) -> bool:
+    """Whether a path is a SavedModel, a LiteRT or an ONNX file, rather than one of Keras.
+
+    Args:
+        path: of what is there, or not.
+    """
+    path = files.at_home(path)
+    return path.is_dir() or (path.is_file() and (litert.is_one(path) or path.suffix == ".onnx"))
 
 
 def load_student(path: str | os.PathLike) -> ExportedStudent:

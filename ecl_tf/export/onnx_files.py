@@ -121,9 +121,11 @@ class Runner:
 
     on_host = True
 
-    def __init__(self, path: pathlib.Path, about: dict[str, Any]):
+    def __init__(self, path: pathlib.Path, about: dict[str, Any], threads: int | None = None):
         runtime = _require("onnxruntime")
-        self._session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads or 0  # It chooses.
+        self._session = runtime.InferenceSession(path, options, ["CPUExecutionProvider"])
         self._names = [each.name for each in self._session.get_outputs()]
         self.input_specs = specs_of(about[INPUTS])
         self.parameter_specs = specs_of(about[PARAMETERS])

@@ -90,15 +90,19 @@ def description(path: pathlib.Path) -> dict[str, Any] | None:
 
 
 class Runner:
-    """A directory of `write`, as a function from named tensors to named tensors."""
+    """A directory of `write`, as a function from named tensors or arrays to named tensors.
+
+    TensorFlow's number of threads is that of the process.
+    """
 
     on_host = False
 
-    def __init__(self, path: pathlib.Path, about: dict[str, Any]):
+    def __init__(self, path: pathlib.Path, about: dict[str, Any], threads: int | None = None):
+        del about, threads
         self._model = tf.saved_model.load(str(path))
         self._serve = self._model.signatures["serving_default"]
         self.input_specs = self._serve.structured_input_signature[1]
         self.parameter_specs = self._serve.structured_outputs
 
     def __call__(self, **tensors: Any) -> dict[str, tf.Tensor]:
-        return self._serve(**tensors)
+        return self._serve(**{name: tf.convert_to_tensor(tensors[name]) for name in tensors})

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import outputs
+from ecl_tf._internal import multiply_adds
 from ecl_tf._internal.fake_quantization import FakeQuantized
 from ecl_tf.data.columns import Category, Columns
 from ecl_tf.prediction_sets import PredictionSets
@@ -16,6 +17,7 @@ from ecl_tf.prediction_sets import PredictionSets
 RANGES, COLUMNS, CLASS_NAMES = "ranges_of_inputs", "columns", "class_names"
 CONFORMAL, TARGET_UNITS = "conformal", "target_units"
 INPUTS, PARAMETERS = "inputs", "parameters"
+COUNTS, COUNTED = "counts", ("parameters", "multiply_adds")
 # Keras numbers the inputs that have no name of their own, and counts on in a process.
 _AUTOMATIC = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
 _REFUSED = re.compile(r"[^A-Za-z0-9_.\-/]")  # By TensorFlow, in a signature's names.
@@ -135,7 +137,16 @@ class Served:
             about[TARGET_UNITS] = self._units
         if self._conformal is not None:
             about[CONFORMAL] = self._conformal.describe()
-        return about
+        return about | {COUNTS: self.counts()}
+
+    def counts(self) -> dict[str, int | None]:
+        """The number of weights, and of multiply-adds for a row, None where it can't be known."""
+
+        def raw(rows):
+            return self.student(rows, training=False)
+
+        counted = self.student.count_params(), multiply_adds.of_a_row(raw, self.inputs)
+        return dict(zip(COUNTED, counted, strict=True))
 
     def full_description(self, answered: Mapping[str, Any]) -> dict[str, Any]:
         """The description with the specs of inputs and parameters, for files that have none.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ecl_tf.experiments import comparison, grid, tables
+from ecl_tf.experiments import best, comparison, grid, tables
 from ecl_tf.experiments.experiment import Experiment
 
 METHODS = ["ERM", "standard KD", "tuned KD", "XCL"]
@@ -66,6 +66,17 @@ def test_splits_are_compared_by_one_choice_and_pooled(
         (row,) = (row for row in rows if row.startswith(f"| {method}"))
         mean, half = np.mean(scores), stats.t.ppf(0.975, 1) * stats.sem(scores)
         assert f"| {100 * mean:.2f} ± {100 * half:.2f} |" in row
+
+    # One student is shipped, with the scores of its own split.
+    name, key = best.choose(dict(zip(names, parts, strict=True)))
+    run = parts[names.index(name)]["runs"][key]
+    shipped = (tmp_path / "best/student.keras").read_bytes()
+    assert shipped == (tmp_path / name / "students" / run["student"]).read_bytes()
+    card = (tmp_path / "best/MODEL_CARD.md").read_text()
+    own = "| test | this student | {accuracy:.4g} | {nll:.4g} | {ece:.4g} |"
+    units = {"accuracy": 100, "nll": 1, "ece": 100}
+    assert own.format(**{each: units[each] * run["test"][each] for each in units}) in card
+    assert f"compared with the mean of those of {name}." in card and "one of 2 splits" in card
 
     # Once more: nothing is trained, and nothing changes.
     monkeypatch.setattr(Experiment, "train_supervised", None)

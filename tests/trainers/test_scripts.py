@@ -39,6 +39,10 @@ def test_train_teacher_distill_and_evaluate(run_script, digits_config, tmp_path,
     capsys.readouterr()
     run_script("distill", digits_config, tmp_path)
     assert "nothing to train" in capsys.readouterr().out
+    card = (tmp_path / "best/MODEL_CARD.md").read_text()
+    shipped = ecl_tf.load_student(tmp_path / "best/saved_model").parameters(x)["probabilities"]
+    np.testing.assert_array_equal(shipped, served)
+    assert "extracurricular learning (XCL), Choice, with seed 0." in card
 
     run_script("evaluate", digits_config, tmp_path)
     of_file = json.loads((tmp_path / "evaluation.json").read_text())["test"]
@@ -156,6 +160,14 @@ def test_compare_writes_results_table_plot_and_students(
     (tmp_path / "table.md").unlink()
     run_script("report", digits_config, tmp_path)  # It writes all again.
     assert f"| {np.mean(xcl):.2f} ± " in (tmp_path / "table.md").read_text()
+
+    # The best final student on validation data is exported; the oracle saw more than others.
+    final = {key for name, keys in results["final"].items() if name != "oracle" for key in keys}
+    runs = [results["runs"][key] for key in final]
+    best = max(runs, key=lambda r: (r["validation"]["accuracy"], -r["validation"]["nll"]))
+    shipped = (tmp_path / "best/student.keras").read_bytes()
+    assert shipped == (tmp_path / "students" / best["student"]).read_bytes()
+    assert table.strip() in (tmp_path / "best/MODEL_CARD.md").read_text()
 
     # Without the last run, the same command trains that one alone, to the same student.
     key = results["final"]["XCL"][-1]

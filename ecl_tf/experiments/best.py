@@ -1,0 +1,333 @@
+"""What a run ends with: WORKDIR/best, the student that is shipped, with its files and its card."""
+
+import dataclasses
+import functools
+import pathlib
+import shutil
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ecl_tf
+from ecl_tf import data, export, outputs
+from ecl_tf._internal import extras, files, keras_files
+from ecl_tf.experiments import (
+    distillation,
+    jobs,
+    model_card,
+    progress,
+    refusals,
+    settings,
+    shipping,
+    strategies,
+    work_directory,
+)
+from ecl_tf.experiments.experiment import Experiment
+from ecl_tf.export import quantizing
+from ecl_tf.export.writing import FORMATS
+
+NAME = "best"
+_CARD, _HASHES, _STUDENT = "MODEL_CARD.md", "SHA256SUMS", "student.keras"
+_COSTS = "costs.json"
+_EXAMPLES = 512  # Training rows that 8 bits are measured on, and files compared on.
+_REFERENCE = "oracle"  # It sees rows that the experiment withholds.
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """A student that was chosen on validation data.
+
+    Attributes:
+        path: of its .keras file.
+        workdir: of its experiment: the directory of its fold or split, where there are some.
+        output: the `ecl_tf.outputs.Output` of its raw outputs.
+        method: that trained it.
+        label: the method's settings in words.
+        seed: of its training.
+        scores: from split to its scores by name.
+        teacher: the same of its teacher; empty if they are not known.
+        fingerprint: of the teacher's weights; None if it is not known.
+        among: how it was chosen, a sentence.
+        results: what its comparison measured, as `tables.table` takes it; None by default, where
+            nothing was compared.
+    """
+
+    path: pathlib.Path
+    workdir: pathlib.Path
+    output: outputs.Output
+    method: str
+    label: str
+    seed: int
+    scores: Mapping[str, Mapping[str, float]]
+    teacher: Mapping[str, Mapping[str, float]]
+    fingerprint: str | None
+    among: str
+    results: dict[str, Any] | None = None
+
+
+def choose(found: Mapping[str, dict[str, Any]]) -> tuple[str, str]:
+    """The final run that is best on validation data: by the score, then by the NLL.
+
+    Folds and splits have validation rows of their own, of which some are easier. So a run is
+    compared with the mean of the final runs on its own rows. The oracle is left out.
+
+    Args:
+        found: results of comparisons, by the names of the folds or splits; of a single one by "".
+
+    Returns:
+        The name of the fold or split, and the run's key in its results.
+    """
+    ranks = {}
+    for name, results in found.items():
+        scores = {key: results["runs"][key]["validation"] for key in _finals(results)}
+        signs = {results["score"]: -1 if results["higher_is_better"] else 1, "nll": 1}
+        means = {each: statistics.fmean(own[each] for own in scores.values()) for each in signs}
+        for key, own in scores.items():
+            ranks[name, key] = [sign * (own[each] - means[each]) for each, sign in signs.items()]
+    return min(ranks, key=ranks.__getitem__)
+
+
+def _finals(results):
+    """The keys of the final runs, but for the oracle's."""
+    final = results["final"].items()
+    return [key for method, keys in final if method != _REFERENCE for key in keys]
+
+
+def of_comparison(
+    workdir: pathlib.Path, results: dict[str, Any], parts: Mapping[str, dict[str, Any]]
+) -> Chosen:
+    """The student that a comparison ends with.
+
+    Args:
+        workdir: of the comparison.
+        results: of the comparison, averaged over folds or splits where there are some.
+        parts: as `choose` takes it.
+    """
+    name, key = choose(parts)
+    part, run = parts[name], parts[name]["runs"][key]
+    students = {
+        (place, each["runs"][key]["student"])
+        for place, each in parts.items()
+        for key in _finals(each)
+    }
+    among = f"Of {len(students)} final students it has the best score on validation rows"
+    return Chosen(
+        path=workdir / name / "students" / run["student"],
+        workdir=workdir / name,
+        output=outputs.get(run["output"]),
+        method=run["method"],
+        label=run["label"],
+        seed=run["seed"],
+        scores={split: run[split] for split in ("validation", "test")},
+        teacher={**part.get("teacher_quality", {}), "test": part["teacher"]},
+        fingerprint=part.get("teacher_fingerprint"),
+        among=f"{among}, compared with the mean of those of {name}" if name else among,
+        results=results,
+    )
+
+
+def names(section: settings.Export) -> dict[str, tuple[str, str | None]]:
+    """What is exported, by its name in WORKDIR/best: the format, and the quantization.
+
+    Args:
+        section: config.export.
+    """
+    bits = section.quantization
+    litert = f"student_{bits}" if bits else "student"
+    known: dict[str, tuple[str, tuple[str, str | None]]] = {
+        "saved_model": ("saved_model", ("saved_model", None)),
+        "litert": (f"{litert}.tflite", ("litert", bits)),
+        "onnx": ("student.onnx", ("onnx", None)),
+    }
+    return dict(known[each] for each in section.formats)
+
+
+def require(workdir: pathlib.Path, config: settings.Settings) -> None:
+    """Refuses what can't be exported, before anything long begins.
+
+    Args:
+        workdir: which is only read.
+        config: the `settings.Settings`.
+
+    Raises:
+        ValueError: if settings contradict each other, a package is missing, or the work directory
+            has another `best`.
+    """
+    section, path = config.export, workdir / NAME
+    if path.exists():
+        _require_own(path, names(section))
+        return
+    with refusals.blaming("config.export", section):
+        if section.quantization and "litert" not in section.formats:
+            raise ValueError(
+                f"quantization={section.quantization!r} is of LiteRT files, and formats="
+                f'{section.formats} has none. Add "litert" to formats, or set quantization to '
+                "None."
+            )
+        if section.quantization == "int8" and config.student.conformal is not None:
+            raise ValueError(
+                "The sets of config.student.conformal have their coverage for answers in float32, "
+                "and not in 8 bits. Leave one of both away."
+            )
+        for each in section.formats:
+            for module, package in FORMATS[each].PACKAGES.items():
+                extras.require(module, package, f"An export to {FORMATS[each].NAME}", "export")
+
+
+def _require_own(path, wanted):
+    """Refuses a `best` of somebody else, one that is not whole, and one in other formats."""
+    remedy = "Move it away, or choose another --workdir."
+    if not (path / _HASHES).is_file():
+        raise ValueError(
+            f"{path} is there, and no student of ours (it has no {_HASHES}), and the run would end "
+            f"with a directory of that name. {remedy}"
+        )
+    listed = [line.split(maxsplit=1)[1] for line in (path / _HASHES).read_text().splitlines()]
+    if missing := [name for name in listed if not (path / name).exists()]:
+        raise ValueError(
+            f"{path} is not whole: it has no {missing[0]}, which its {_HASHES} names. Delete it, "
+            "and it is made again; or restore it from a copy."
+        )
+    there = {name.split("/")[0] for name in listed} - {_STUDENT}
+    if there != {*wanted}:
+        raise ValueError(
+            f"{path} holds {sorted(there)}, and config.export asks for {sorted(wanted)}. Move it "
+            "away: the same command then makes it again, and trains nothing. Or set config.export "
+            "to what is there."
+        )
+
+
+def try_formats(experiment: Experiment) -> None:
+    """Exports an untrained network to LiteRT and ONNX as the config asks, and deletes it.
+
+    Raises:
+        ValueError: if a format can't hold it.
+    """
+    section = experiment.config.export
+    others = {name: how for name, how in names(section).items() if how[0] != "saved_model"}
+    if not others:
+        return
+    with tempfile.TemporaryDirectory() as directory, refusals.blaming("config.export", section):
+        student = experiment.network(experiment.config.student)
+        for name, how in others.items():
+            path = pathlib.Path(directory, name)
+            _export(experiment, student, experiment.output, path, *how)
+
+
+def keep(
+    experiment: Callable[[], Experiment],
+    workdir: pathlib.Path,
+    chosen: Chosen,
+    command: str,
+    teacher: Callable[[Experiment], ecl_tf.Teacher] | None = None,
+) -> None:
+    """Has WORKDIR/best written, whole or not at all, by one process; leaves one that is there.
+
+    Args:
+        experiment: gives the `Experiment` that the student is of.
+        workdir: which gets it.
+        chosen: the student.
+        command: that is under way, for the card.
+        teacher: gives the teacher, whose size and speed are measured beside the student's; None,
+            the default, leaves it out.
+    """
+    path = workdir / NAME
+
+    def is_there():
+        return bool(strategies.of_chief(path.exists()))  # The same for all workers.
+
+    def do():
+        write = functools.partial(_write, experiment(), path, chosen, command, teacher)
+        strategies.on_chief(write)
+
+    if not is_there() and not chosen.path.exists():
+        progress.announce(f"No student is exported to {path}: there is no {chosen.path}.")
+        return
+    jobs.complete([jobs.Job(path, is_there, do)])
+    own = chosen.path.exists() and work_directory.hash_of_file(chosen.path)
+    if own and f"{own}  {_STUDENT}" not in (path / _HASHES).read_text():
+        progress.announce(
+            f"WARNING: {path} was there before, and holds another student than {chosen.path}. "
+            "Move it away, and the same command exports this one."
+        )
+
+
+def shipped(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """What `shipping.measure` found of WORKDIR/best; None if nothing was measured.
+
+    Args:
+        workdir: which is only read.
+    """
+    path = workdir / NAME / _COSTS
+    return work_directory.read_json(path) if path.exists() else None
+
+
+def _write(experiment, path, chosen, command, teacher):
+    for left in path.parent.glob(f"{files.UNFINISHED}{path.name}.*"):
+        shutil.rmtree(left)  # Of a process that was killed: no two write it.
+    student = keras_files.load(chosen.path, "Restore it from a copy.")
+    sets = experiment.prediction_sets(student, chosen.output)
+    about = {
+        "columns": experiment.splits.columns,
+        "class_names": experiment.splits.class_names,
+        "conformal": sets,
+    }
+    with files.whole_directory(path) as temporary:
+        temporary.mkdir()
+        shutil.copyfile(chosen.path, temporary / _STUDENT)
+        of_files = {}
+        for name, how in names(experiment.config.export).items():
+            _export(experiment, student, chosen.output, temporary / name, *how, **about)
+            if how[1] is not None:  # Others answer as the student.
+                of_files[name] = _scores(experiment, temporary / name, chosen)
+        hashes = _hashes(temporary)
+        lines = [f"{each}  {name}\n" for name, each in hashes.items()]
+        (temporary / _HASHES).write_text("".join(lines))
+        measured = None
+        if experiment.config.export.measures:
+            measured = _measured(experiment, temporary, chosen, of_files, teacher)
+            files.write_json(temporary / _COSTS, measured)
+        told = hashes, of_files, measured, command
+        card = model_card.render(experiment, chosen, temporary, *told)
+        (temporary / _CARD).write_text(card, encoding="utf-8")
+    progress.announce(f"Best: {chosen.method}, seed {chosen.seed}; written to {path}")
+
+
+def _export(experiment, student, output, path, format, quantization, **about):
+    """Writes one file, with ranges that are measured on training rows."""
+    rows = experiment.training_sample(_EXAMPLES)
+    (examples, _), *_ = data.evaluation_batches(rows, _EXAMPLES)
+    prepared = quantizing.prepared(student, quantization, quantizing.parted(examples))
+    # Its inputs are what the commands train on: images from 0 to 1.
+    export.write(
+        *(student, output, path),
+        others=(),
+        format=format,
+        examples=examples,
+        quantization=prepared,
+        **about,
+    )
+
+
+def _scores(experiment, path, chosen):
+    """The scores of an exported file on the splits on which the student has some."""
+    model = distillation.load_model(path, chosen.output)
+    return {split: experiment.evaluate(model, split, chosen.output) for split in chosen.scores}
+
+
+def _measured(experiment, directory, chosen, of_files, teacher):
+    """The scores, size and speed of the files and of the teacher."""
+    split = "test" if "test" in chosen.scores else "validation"
+    known = {_STUDENT: chosen.scores[split], "teacher": chosen.teacher.get(split, {})}
+    known |= {name: scores[split] for name, scores in of_files.items()}
+    paths = {name: directory / name for name in (_STUDENT, *names(experiment.config.export))}
+    found = shipping.measure(experiment, paths, chosen.output, split, known, teacher)
+    return {**found, "of": f"{chosen.method}, seed {chosen.seed}"}
+
+
+def _hashes(directory):
+    """SHA-256 of every file in a directory, by its path there."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    hash_of = work_directory.hash_of_file
+    return {path.relative_to(directory).as_posix(): hash_of(path) for path in paths}

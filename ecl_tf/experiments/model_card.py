@@ -1,0 +1,197 @@
+"""The model card of a student: what whoever uses it has to know, as Markdown.
+
+The card's words are in model_card.md.
+"""
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import pathlib
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+import numpy as np
+import tensorflow as tf
+
+import ecl_tf
+from ecl_tf._internal import ranges
+from ecl_tf.data.columns import Category, Date
+from ecl_tf.experiments import tables, work_directory
+from ecl_tf.experiments.experiment import Experiment
+
+_PACKAGES = ("keras", "tensorflow", "tensorflow-probability", "numpy")
+_LISTED = 100  # Classes that are named; of more the first ones.
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("ecl_tf.experiments", ""),
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    undefined=jinja2.StrictUndefined,
+)
+_TEMPLATES.filters["json"] = lambda value: json.dumps(value, default=str)
+
+
+def render(
+    experiment: Experiment,
+    chosen: Any,
+    directory: pathlib.Path,
+    hashes: Mapping[str, str],
+    of_files: Mapping[str, Mapping[str, Mapping[str, float]]],
+    measured: Mapping[str, Any] | None,
+    command: str,
+) -> str:
+    """The card.
+
+    Args:
+        experiment: the `Experiment` of the student.
+        chosen: the `best.Chosen`.
+        directory: that holds the student's files.
+        hashes: their SHA-256, by their paths there.
+        of_files: the scores of those that answer otherwise than the student, by name and split.
+        measured: what `shipping.measure` returned, or None.
+        command: that made it.
+    """
+    exported = next(name.split("/")[0] for name in hashes if name != "student.keras")
+    student = ecl_tf.load_student(directory / exported)
+    results = chosen.results or {}
+    parts = next((name for name in ("splits", "folds") if name in results), None)
+    split = "test" if "test" in chosen.scores else "validation"
+    return _TEMPLATES.get_template("model_card.md").render(
+        chosen=chosen,
+        split=split,
+        own=chosen.scores[split],
+        task=_task(experiment),
+        config=experiment.config,
+        data=_data(experiment, chosen.workdir),
+        scores=tables.markdown(_scores(chosen, of_files)),
+        compared=results and tables.table(results),
+        parts=parts,
+        count=results.get(parts),
+        signature=tables.markdown(_signature(student)),
+        files=tables.markdown(_files(directory, hashes)),
+        of_files=of_files,
+        costs=measured and tables.markdown(tables.shipped(measured)),
+        note_on_costs=measured and tables.note_on_shipped(measured),
+        exported=exported,
+        student=student,
+        example=_example(student),
+        listed=_LISTED,
+        versions=_versions(),
+        command=command,
+        date=datetime.date.today().isoformat(),
+    )
+
+
+def _scores(chosen, of_files):
+    """A row for each split, of the student, of files that answer otherwise, and of the teacher."""
+    metrics = [*chosen.scores["validation"]]
+    metrics += [name for name in chosen.scores.get("test", ()) if name not in metrics]
+    found = [["rows", "of", *map(tables.title, metrics)]]
+    of_whom = {
+        "this student": chosen.scores,
+        **{f"`{name}`": scores for name, scores in of_files.items()},
+        "its teacher": chosen.teacher,
+    }
+    for split in chosen.scores:
+        for name, scores in of_whom.items():
+            if own := scores.get(split):
+                values = [_value(metric, own.get(metric)) for metric in metrics]
+                found.append([split, name, *values])
+    return found
+
+
+def _value(metric, value):
+    return "" if value is None else f"{tables.scale(metric, value):.4g}"
+
+
+def _signature(student):
+    """A row for each input and each answer."""
+    found = [["", "name", "type", "shape"]]
+    for kind, specs in (("input", student.input_specs), ("output", student.parameter_specs)):
+        for name, spec in specs.items():
+            sizes = ["batch", *("any" if size is None else str(size) for size in spec.shape[1:])]
+            found.append([kind, f"`{name}`", spec.dtype.name, f"({', '.join(sizes)})"])
+    return found
+
+
+def _files(directory, hashes):
+    """A row for each file."""
+    found = [["file", "bytes", "SHA-256"]]
+    for name, own in hashes.items():
+        found.append([f"`{name}`", f"{(directory / name).stat().st_size:,}", f"`{own}`"])
+    return found
+
+
+def _task(experiment):
+    """The task, by the names of model hubs where they have one."""
+    splits, is_of_classes = experiment.splits, experiment.output.family == "categorical"
+    kind = "classification" if is_of_classes else "regression"
+    if splits.columns is not None:
+        return f"tabular-{kind}"
+    shape = splits.input_shape
+    is_image = isinstance(shape, tuple) and ranges.is_image((None, *shape))
+    return f"image-{kind}" if is_image and is_of_classes else kind
+
+
+def _data(experiment, workdir):
+    """The name of the data, the rows of its parts, and what tells it from other data."""
+    splits, settings = experiment.whole_splits, dict(experiment.config.data)
+    parts = ("train", *(["validation"] if splits.has_validation else []), "test")
+    rows = {part: int(getattr(splits, part).cardinality()) for part in parts}
+    found, what = work_directory.read_hashes(workdir).get("data"), "the data file"
+    if found is None and splits.decode is None:
+        found, what = _hash_of_rows(splits.train_rows), "the training rows"
+    return {
+        "name": settings.pop("name"),
+        "settings": settings,
+        "rows": {part: f"{count:,}" if count >= 0 else "not known" for part, count in rows.items()},
+        "hash": found,
+        "hashed": what,
+    }
+
+
+def _hash_of_rows(rows):
+    digest = hashlib.sha256()
+    for leaf in tf.nest.flatten(rows):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(repr(array.tolist()).encode() if array.dtype == object else array.tobytes())
+    return digest.hexdigest()
+
+
+def _example(student):
+    """Code that makes a batch of one row."""
+    if student.columns is not None:
+        return f"rows = { ({spec.name: [_cell(spec)] for spec in student.columns.specs})!r}"
+    arrays = {name: _array(spec) for name, spec in student.input_specs.items()}
+    if len(arrays) == 1:
+        (made,) = arrays.values()
+        return f"rows = {made}"
+    lines = "".join(f"    {name!r}: {made},\n" for name, made in arrays.items())
+    return f"rows = {{\n{lines}}}"
+
+
+def _cell(spec):
+    """A typical cell of a column."""
+    if isinstance(spec, Category):
+        return spec.values[0] if spec.values else ""
+    if isinstance(spec, Date):
+        return str(np.datetime64(int(spec.mean), "D"))
+    return float(f"{spec.mean:.6g}")
+
+
+def _array(spec):
+    """Code of a made-up row of an input: images are from 0 to 1, as the commands have them."""
+    sizes = (1, *(size or 1 for size in spec.shape[1:]))
+    if ranges.is_image(spec.shape) and spec.dtype.is_floating:
+        return f"np.random.default_rng(0).random({sizes}, {spec.dtype.name!r})"
+    return f"np.zeros({sizes}, {spec.dtype.name!r})"
+
+
+def _versions():
+    """Versions of what made the student, by name."""
+    others = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"ecl_tf": ecl_tf.__version__, **others, "Python": platform.python_version()}
