@@ -12,6 +12,7 @@ from typing import Any
 import ecl_tf
 from ecl_tf import data, export, outputs
 from ecl_tf._internal import extras, files, keras_files
+from ecl_tf._internal.quantized_model import QuantizedModel
 from ecl_tf.experiments import (
     distillation,
     jobs,
@@ -127,20 +128,25 @@ def of_comparison(
     )
 
 
-def names(section: settings.Export) -> dict[str, tuple[str, str | None]]:
+def names(config: settings.Settings) -> dict[str, tuple[str, str | None]]:
     """What is exported, by its name in WORKDIR/best: the format, and the quantization.
 
+    A student that was trained in 8 bits is always in a LiteRT file, too.
+
     Args:
-        section: config.export.
+        config: the `settings.Settings`.
     """
-    bits = section.quantization
+    formats, bits = config.export.formats, config.export.quantization
+    if config.student.quantization is not None:
+        bits = config.student.quantization
+        formats = tuple(dict.fromkeys([*formats, "litert"]))
     litert = f"student_{bits}" if bits else "student"
     known: dict[str, tuple[str, tuple[str, str | None]]] = {
         "saved_model": ("saved_model", ("saved_model", None)),
         "litert": (f"{litert}.tflite", ("litert", bits)),
         "onnx": ("student.onnx", ("onnx", None)),
     }
-    return dict(known[each] for each in section.formats)
+    return dict(known[each] for each in formats)
 
 
 def require(workdir: pathlib.Path, config: settings.Settings) -> None:
@@ -154,12 +160,13 @@ def require(workdir: pathlib.Path, config: settings.Settings) -> None:
         ValueError: if settings contradict each other, a package is missing, or the work directory
             has another `best`.
     """
-    section, path = config.export, workdir / NAME
+    section, path, wanted = config.export, workdir / NAME, names(config)
     if path.exists():
-        _require_own(path, names(section))
+        _require_own(path, wanted)
         return
+    formats = [format for format, _ in wanted.values()]
     with refusals.blaming("config.export", section):
-        if section.quantization and "litert" not in section.formats:
+        if section.quantization and "litert" not in formats:
             raise ValueError(
                 f"quantization={section.quantization!r} is of LiteRT files, and formats="
                 f'{section.formats} has none. Add "litert" to formats, or set quantization to '
@@ -170,7 +177,13 @@ def require(workdir: pathlib.Path, config: settings.Settings) -> None:
                 "The sets of config.student.conformal have their coverage for answers in float32, "
                 "and not in 8 bits. Leave one of both away."
             )
-        for each in section.formats:
+        if config.student.quantization not in (None, section.quantization or "int8"):
+            raise ValueError(
+                f"quantization={section.quantization!r} is of a student that is trained in float32,"
+                f" and config.student.quantization={config.student.quantization!r} of another. "
+                "Leave one of both away."
+            )
+        for each in formats:
             for module, package in FORMATS[each].PACKAGES.items():
                 extras.require(module, package, f"An export to {FORMATS[each].NAME}", "export")
 
@@ -204,12 +217,14 @@ def try_formats(experiment: Experiment) -> None:
     Raises:
         ValueError: if a format can't hold it.
     """
-    section = experiment.config.export
-    others = {name: how for name, how in names(section).items() if how[0] != "saved_model"}
+    section, wanted = experiment.config.export, names(experiment.config)
+    others = {name: how for name, how in wanted.items() if how[0] != "saved_model"}
     if not others:
         return
     with tempfile.TemporaryDirectory() as directory, refusals.blaming("config.export", section):
         student = experiment.network(experiment.config.student)
+        if isinstance(student, QuantizedModel):
+            student.quantized.measure(_examples(experiment))  # As training will do.
         for name, how in others.items():
             path = pathlib.Path(directory, name)
             _export(experiment, student, experiment.output, path, *how)
@@ -277,9 +292,10 @@ def _write(experiment, path, chosen, command, teacher):
         temporary.mkdir()
         shutil.copyfile(chosen.path, temporary / _STUDENT)
         of_files = {}
-        for name, how in names(experiment.config.export).items():
+        for name, how in names(experiment.config).items():
             _export(experiment, student, chosen.output, temporary / name, *how, **about)
-            if how[1] is not None:  # Others answer as the student.
+            # Others answer as the student.
+            if how[1] is not None or isinstance(student, QuantizedModel):
                 of_files[name] = _scores(experiment, temporary / name, chosen)
         hashes = _hashes(temporary)
         lines = [f"{each}  {name}\n" for name, each in hashes.items()]
@@ -296,8 +312,7 @@ def _write(experiment, path, chosen, command, teacher):
 
 def _export(experiment, student, output, path, format, quantization, **about):
     """Writes one file, with ranges that are measured on training rows."""
-    rows = experiment.training_sample(_EXAMPLES)
-    (examples, _), *_ = data.evaluation_batches(rows, _EXAMPLES)
+    examples = _examples(experiment)
     prepared = quantizing.prepared(student, quantization, quantizing.parted(examples))
     # Its inputs are what the commands train on: images from 0 to 1.
     export.write(
@@ -308,6 +323,13 @@ def _export(experiment, student, output, path, format, quantization, **about):
         quantization=prepared,
         **about,
     )
+
+
+def _examples(experiment):
+    """Some training inputs, as the student takes them."""
+    rows = experiment.training_sample(_EXAMPLES)
+    (examples, _), *_ = data.evaluation_batches(rows, _EXAMPLES)
+    return examples
 
 
 def _scores(experiment, path, chosen):
@@ -321,7 +343,7 @@ def _measured(experiment, directory, chosen, of_files, teacher):
     split = "test" if "test" in chosen.scores else "validation"
     known = {_STUDENT: chosen.scores[split], "teacher": chosen.teacher.get(split, {})}
     known |= {name: scores[split] for name, scores in of_files.items()}
-    paths = {name: directory / name for name in (_STUDENT, *names(experiment.config.export))}
+    paths = {name: directory / name for name in (_STUDENT, *names(experiment.config))}
     found = shipping.measure(experiment, paths, chosen.output, split, known, teacher)
     return {**found, "of": f"{chosen.method}, seed {chosen.seed}"}
 

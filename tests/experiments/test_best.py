@@ -185,6 +185,28 @@ def test_files_in_fewer_bits_have_scores_of_their_own(chosen, digits_config):
     assert 'pip install "ecl_tf[export]"' in card and "in fewer bits answers" in card
 
 
+def test_a_student_trained_in_8_bits_is_always_shipped_in_them(chosen, digits_config):
+    _, workdir, student = chosen
+    digits_config.student.quantization = "int8"
+    experiment = Experiment(digits_config)
+    network = experiment.network(experiment.config.student)
+    x, y = rows(experiment.splits.test)
+    network.quantized.measure(x)
+    network.save(student.path)
+    best.try_formats(experiment)
+    best.keep(lambda: experiment, workdir, student, "ecl-tf compare")
+    card = (workdir / "best/MODEL_CARD.md").read_text()
+    for name, raw in {"saved_model": network.network(x), "student_int8.tflite": network(x)}.items():
+        served = ecl_tf.load_student(workdir / "best" / name).parameters(x)["probabilities"]
+        expected = keras.ops.softmax(raw).numpy()
+        assert np.mean(np.abs(served - expected) < 1e-5) > 0.98  # Others are a step off.
+        right = np.mean(served.numpy().argmax(-1) == y)
+        assert f"| test | `{name}` | {100 * right:.4g} | " in card
+    assert "It was trained in 8 bits" in card
+    with pytest.raises(ValueError, match=r"'float16' is of a student that is trained in float32"):
+        best.require(workdir / "other", exporting(experiment.config, quantization="float16"))
+
+
 def test_the_card_of_a_table_has_its_columns_and_sets(tmp_path, monkeypatch):
     generator = np.random.default_rng(0)
     lines = ["size,built,colour,price"]
