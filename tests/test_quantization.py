@@ -182,6 +182,16 @@ def test_its_file_has_whole_numbers_and_its_answers(trained, tmp_path, subtests,
                 for each in (reduced(whole), whole)
             )
             np.testing.assert_array_equal(one, other)
+    with subtests.test("constants at the end of a file, as in one of 2 GB"):
+        kernel = tf.constant(numbers(2, 3))
+        content = litert.convert(
+            lambda x: {"raw": x @ kernel},
+            tf.TensorSpec((None, 2), tf.float32, "x"),
+            _experimental_use_buffer_offset=True,
+        )
+        assert reduced(content) == content
+        found = Interpreter(model_content=content).get_signature_runner()(x=np.eye(2, dtype="f"))
+        np.testing.assert_array_equal(found["raw"], kernel)
     with subtests.test("the student in float32"):
         trained.export(tmp_path / "student")
         found = load_student(tmp_path / "student").parameters(X)["probabilities"]
