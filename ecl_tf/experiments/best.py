@@ -202,7 +202,7 @@ def _require_own(path, wanted):
             f"{path} is not whole: it has no {missing[0]}, which its {_HASHES} names. Delete it, "
             "and it is made again; or restore it from a copy."
         )
-    there = {name.split("/")[0] for name in listed} - {_STUDENT}
+    there = {name.split("/")[0] for name in listed} - {_STUDENT, _COSTS}
     if there != {*wanted}:
         raise ValueError(
             f"{path} holds {sorted(there)}, and config.export asks for {sorted(wanted)}. Move it "
@@ -297,14 +297,16 @@ def _write(experiment, path, chosen, command, teacher):
             # Others answer as the student.
             if how[1] is not None or isinstance(student, QuantizedModel):
                 of_files[name] = _scores(experiment, temporary / name, chosen)
-        hashes = _hashes(temporary)
-        lines = [f"{each}  {name}\n" for name, each in hashes.items()]
-        (temporary / _HASHES).write_text("".join(lines))
         measured = None
         if experiment.config.export.measures:
             measured = _measured(experiment, temporary, chosen, of_files, teacher)
             files.write_json(temporary / _COSTS, measured)
-        told = hashes, of_files, measured, command
+        hashes = _hashes(temporary)
+        lines = [f"{each}  {name}\n" for name, each in hashes.items()]
+        (temporary / _HASHES).write_text("".join(lines))
+        first = next(name for name in hashes if name not in (_STUDENT, _COSTS))
+        exported = first.split("/")[0]
+        told = exported, hashes, of_files, measured, command
         card = model_card.render(experiment, chosen, temporary, *told)
         (temporary / _CARD).write_text(card, encoding="utf-8")
     progress.announce(f"Best: {chosen.method}, seed {chosen.seed}; written to {path}")

@@ -38,6 +38,7 @@ def render(
     experiment: Experiment,
     chosen: Any,
     directory: pathlib.Path,
+    exported: str,
     hashes: Mapping[str, str],
     of_files: Mapping[str, Mapping[str, Mapping[str, float]]],
     measured: Mapping[str, Any] | None,
@@ -49,12 +50,12 @@ def render(
         experiment: the `Experiment` of the student.
         chosen: the `best.Chosen`.
         directory: that holds the student's files.
+        exported: the one of them that the card's code loads.
         hashes: their SHA-256, by their paths there.
         of_files: the scores of those that answer otherwise than the student, by name and split.
         measured: what `shipping.measure` returned, or None.
         command: that made it.
     """
-    exported = next(name.split("/")[0] for name in hashes if name != "student.keras")
     student = ecl_tf.load_student(directory / exported)
     results = chosen.results or {}
     parts = next((name for name in ("splits", "folds") if name in results), None)

@@ -76,7 +76,7 @@ def chosen(digits_config, tmp_path):
 
 
 def exporting(config, **values):
-    return dataclasses.replace(config, export=settings.Export(**values))
+    return dataclasses.replace(config, export=settings.Export(**values, measures=False))
 
 
 def as_written(directory):
@@ -216,7 +216,7 @@ def test_the_card_of_a_table_has_its_columns_and_sets(tmp_path, monkeypatch):
     (tmp_path / "table.csv").write_text("\n".join(lines))
     config = table.get_config()
     config.data.update({"path": str(tmp_path / "table.csv"), "target": "price"})
-    config.student.conformal = 0.8
+    config.student.conformal, config.export.measures = 0.8, False
     work_directory.claim(tmp_path / "run", config)
     experiment = Experiment(config)
     path = tmp_path / "run/student.keras"

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ecl_tf.experiments import best, comparison, grid, tables
+from ecl_tf.experiments import comparison, grid, tables
+from ecl_tf.experiments.best import choose
 from ecl_tf.experiments.experiment import Experiment
 
 METHODS = ["ERM", "standard KD", "tuned KD", "XCL"]
@@ -68,7 +69,7 @@ def test_splits_are_compared_by_one_choice_and_pooled(
         assert f"| {100 * mean:.2f} ± {100 * half:.2f} |" in row
 
     # One student is shipped, with the scores of its own split.
-    name, key = best.choose(dict(zip(names, parts, strict=True)))
+    name, key = choose(dict(zip(names, parts, strict=True)))
     run = parts[names.index(name)]["runs"][key]
     shipped = (tmp_path / "best/student.keras").read_bytes()
     assert shipped == (tmp_path / name / "students" / run["student"]).read_bytes()
