@@ -22,6 +22,7 @@ from ecl_tf._internal import (
     processor_time,
     symbolic,
 )
+from ecl_tf._internal.quantized_model import QuantizedModel
 from ecl_tf.export.loading import ExportedStudent, is_exported
 from ecl_tf.teachers import Teacher
 
@@ -167,7 +168,8 @@ def _of_model(model, examples, place):
     graph = tf.function(answers_by_name, autograph=False).get_concrete_function(
         **{name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs}
     )
-    weights = sum(math.prod(weight.shape) for weight in model.weights)
+    counted = model.network if isinstance(model, QuantizedModel) else model  # Without its ranges.
+    weights = sum(math.prod(weight.shape) for weight in counted.weights)
     counts = {
         "bytes": _bytes_of_file(model) if weights else None,
         "parameters": weights or None,
