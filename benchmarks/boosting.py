@@ -18,13 +18,12 @@ compiled graph, `predict` or `predict_proba`. Bytes are those of the SavedModel,
 """
 
 import argparse
+import functools
 import itertools
 import os
 import pathlib
 import pickle
-import statistics
 import tempfile
-import time
 
 import keras
 import numpy as np
@@ -35,6 +34,7 @@ from threadpoolctl import threadpool_limits
 
 import ecl_tf
 from ecl_tf import gap, outputs, teachers
+from ecl_tf._internal.processor_time import of_call
 from ecl_tf.experiments import grid, tables, teaching, work_directory
 from ecl_tf.experiments.experiment import Experiment
 
@@ -84,18 +84,6 @@ def _scores(answers, experiment):
     return {**experiment.scores(labels, raw), **sets}
 
 
-def _microseconds(call, x):
-    """The processor time of a row, the median of runs after a warm-up."""
-    begun = time.perf_counter()
-    call(x), call(x)
-    seconds: list[float] = []
-    while time.perf_counter() - begun < _SECONDS or len(seconds) < 5:
-        start = time.process_time()
-        call(x)
-        seconds.append(time.process_time() - start)
-    return 1e6 * statistics.median(seconds) / len(x)
-
-
 def _exported(directory, results, experiment, path):
     """Exports the first student of XCL; returns its signature as a function of an array."""
     record = results["runs"][results["final"]["XCL"][0]]
@@ -133,7 +121,8 @@ def _measure(directory, experiment, estimator):
         sizes["XCL's student"] = _bytes(path)
         for name, call in calls.items():
             batches = [np.resize(x, (rows, *x.shape[1:])) for rows in _BATCHES]
-            speeds = [_microseconds(call, rows) for rows in batches]
+            taken = [of_call(functools.partial(call, rows), _SECONDS) for rows in batches]
+            speeds = [1e6 * each / rows for each, rows in zip(taken, _BATCHES, strict=True)]
             shown = [f"{each:,.0f}" if each >= 100.0 else f"{each:.2g}" for each in speeds]
             yield [name, *shown, f"{sizes[name]:,}"]
 

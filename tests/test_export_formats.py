@@ -16,7 +16,7 @@ import tensorflow as tf
 from by_hand import SIZE, numbers, softmax
 from scipy.special import expit
 
-from ecl_tf import Distiller, conformal, export_student, load_student, outputs
+from ecl_tf import Distiller, conformal, costs, export_student, load_student, outputs
 from ecl_tf.data import columns as kinds
 from ecl_tf.export import litert
 
@@ -219,6 +219,8 @@ def test_a_table_is_taken_as_it_is(tmp_path, subtests):
             if format != "saved_model":
                 answer = ran(format, tmp_path, served)
                 np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
+                # With made-up cells.
+                assert costs(tmp_path / FILES[format], seconds=0.0)["milliseconds_at_1"] > 0.0
 
 
 # Refusals.

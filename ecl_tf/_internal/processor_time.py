@@ -79,9 +79,8 @@ def of_saved_models(
             text=True,
         )
         if done.returncode:
-            raise RuntimeError(
-                f"SavedModels could not be timed in a process: {done.stderr[-2000:]}"
-            )
+            words = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+            raise RuntimeError(f"A process of one core can't run what it was to time: {words[-1]}")
         return json.loads(pathlib.Path(directory, "times.json").read_text())
 
 

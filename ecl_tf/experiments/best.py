@@ -1,7 +1,8 @@
 """What a run ends with: WORKDIR/best, the student that is shipped, with its files and its card."""
 
+import contextlib
 import dataclasses
-import functools
+import logging
 import pathlib
 import shutil
 import statistics
@@ -221,7 +222,11 @@ def try_formats(experiment: Experiment) -> None:
     others = {name: how for name, how in wanted.items() if how[0] != "saved_model"}
     if not others:
         return
-    with tempfile.TemporaryDirectory() as directory, refusals.blaming("config.export", section):
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        refusals.blaming("config.export", section),
+        _only_warnings(),
+    ):
         student = experiment.network(experiment.config.student)
         if isinstance(student, QuantizedModel):
             student.quantized.measure(_examples(experiment))  # As training will do.
@@ -253,19 +258,43 @@ def keep(
         return bool(strategies.of_chief(path.exists()))  # The same for all workers.
 
     def do():
-        write = functools.partial(_write, experiment(), path, chosen, command, teacher)
-        strategies.on_chief(write)
+        own = experiment()
+
+        def write():
+            try:
+                _write(own, path, chosen, command, teacher)
+            except ValueError as error:  # After hours of training all else is still to be told.
+                progress.announce(f"WARNING: {path} was not written. {error}")
+
+        with _only_warnings():
+            strategies.on_chief(write)
 
     if not is_there() and not chosen.path.exists():
         progress.announce(f"No student is exported to {path}: there is no {chosen.path}.")
         return
     jobs.complete([jobs.Job(path, is_there, do)])
-    own = chosen.path.exists() and work_directory.hash_of_file(chosen.path)
-    if own and f"{own}  {_STUDENT}" not in (path / _HASHES).read_text():
+    if not (path.exists() and chosen.path.exists()):
+        return
+    own = work_directory.hash_of_file(chosen.path)
+    if f"{own}  {_STUDENT}" not in (path / _HASHES).read_text():
         progress.announce(
             f"WARNING: {path} was there before, and holds another student than {chosen.path}. "
             "Move it away, and the same command exports this one."
         )
+
+
+@contextlib.contextmanager
+def _only_warnings():
+    """Within it TensorFlow does not tell of the files that an export goes through."""
+    loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(max(logger.level, logging.WARNING))
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def shipped(workdir: pathlib.Path) -> dict[str, Any] | None:

@@ -27,20 +27,19 @@ def costs(
         teacher: gives the teacher of an experiment; None, the default, leaves it out.
 
     Returns:
-        What `ecl_tf.costs` returns, by "teacher" and the names; empty if TensorFlow can't run them
-        in a process of its own.
+        What `ecl_tf.costs` returns, by "teacher" and the names. If one of them can't be measured,
+        or the teacher is not there any more, a warning says so, and all are empty.
     """
     progress.announce("Size and speed are measured, on one core")
-    models: dict[str, Any] = {}
-    if teacher is not None:
-        with strategies.alone(), progress.quiet():
-            loaded = teacher(experiment)
-        models["teacher"] = loaded, _examples(experiment, loaded)
-    models |= {name: (path, None) for name, path in paths.items()}
+    models: dict[str, Any] = {name: (path, None) for name, path in paths.items()}
     try:
+        if teacher is not None:
+            with strategies.alone(), progress.quiet():
+                loaded = teacher(experiment)
+            models = {"teacher": (loaded, _examples(experiment, loaded)), **models}
         found = export.costs_of_all(models)
-    except RuntimeError as error:  # After hours of training all else is still to be told.
-        progress.announce(f"WARNING: size and speed were not measured. {error}")
+    except Exception as error:  # After hours of training all else is still to be told.
+        progress.announce(f"WARNING: size and speed were not measured: {error}")
         return {name: {} for name in models}
     for name, of_model in found.items():
         progress.announce(f"{name}: {tables.describe_costs(of_model)}")

@@ -75,11 +75,14 @@ def costs(
             `examples` are given.
 
     Example:
+    >>> import ecl_tf
     >>> student = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
-    >>> found = costs(student)
+    >>> path = os.path.join(tempfile.mkdtemp(), "student.tflite")
+    >>> ecl_tf.export_student(student, ecl_tf.outputs.Categorical(), path, format="litert")
+    >>> found = costs(path)
     >>> found["parameters"], found["multiply_adds"]  # 8 * 3 and 3 biases; 8 * 3.
     (27, 24)
-    >>> found["milliseconds_at_1"] > 0.0
+    >>> found["bytes"] == os.path.getsize(path) and found["milliseconds_at_1"] > 0.0
     True
     """
     about = {"": (model, examples)}

@@ -93,6 +93,12 @@ def test_the_best_student_is_written_once_and_whole(chosen, subtests, capsys, mo
         with pytest.raises(TypeError):
             best.keep(lambda: experiment, workdir, student, "ecl-tf compare --config=digits")
     assert sorted(path.name for path in workdir.iterdir()) == ["students"]
+    # What is told at the end of a long run goes on without it.
+    damaged = dataclasses.replace(student, path=workdir / "students/damaged.keras")
+    damaged.path.write_text("no network")
+    best.keep(lambda: experiment, workdir, damaged, "ecl-tf compare")
+    assert "best was not written." in capsys.readouterr().out
+    assert sorted(path.name for path in workdir.iterdir()) == ["students"]
 
     best.keep(lambda: experiment, workdir, student, "ecl-tf compare --config=digits")
     assert "Best: XCL, seed 1" in capsys.readouterr().out
@@ -166,6 +172,15 @@ def test_the_best_student_is_written_once_and_whole(chosen, subtests, capsys, mo
         other = exporting(experiment.config, formats=("litert",))
         with pytest.raises(ValueError, match=r"holds \['saved_model'\].*\['student\.tflite'\]"):
             best.require(workdir, other)
+
+    with subtests.test("no student any more"):
+        student.path.unlink()
+        best.keep(None, workdir, student, "another command")
+        best.keep(None, workdir / "other", student, "another command")
+        assert re.search(
+            r"No student is exported to .*other.best: there is", said := capsys.readouterr().out
+        )
+        assert len(said.splitlines()) == 1
 
     with subtests.test("not whole"):
         (directory / "student.keras").unlink()

@@ -105,6 +105,32 @@ def test_the_table_holds_the_numbers_of_the_results(score, drawn):
         assert row[-1] == f"{turn + 1:.1f}"  # Seconds turn, turn + 1 and turn + 2.
 
 
+def test_what_is_shipped_is_beside_the_scores(drawn):
+    costs = {"bytes": 28101, "parameters": 6090, "multiply_adds": 84224}
+    slow = {"milliseconds_at_1": 0.30449, "milliseconds_at_32": 0.0123456}
+    function = dict.fromkeys(costs) | slow
+    known = {"accuracy": 0.9, "nll": 0.25, "ece": 0.01}
+    rows = {
+        "teacher": {"scores": known, "costs": function},
+        "student.tflite": {"scores": known | {"accuracy": 0.8}, "costs": costs | slow},
+        "student.onnx": {"scores": {}, "costs": {}},  # Where the measurement failed.
+    }
+    results = make() | {"shipped": {"split": "test", "rows": rows, "of": "XCL, seed 3"}}
+    page = parse(results)
+    assert texts(page.iter("h3"))[:2] == ["What is shipped", "Test scores"]
+    header, *others = rows_of(page)[1]
+    assert header[1:4] == ["accuracy, %", "NLL, nats", "ECE, %"] and len(header) == 9
+    assert others == [
+        ["teacher", "90.00", "0.25", "1.00", "", "", "", "0.304", "0.0123"],
+        ["student.tflite", "80.00", "0.25", "1.00", "28,101", "6,090", "84,224", "0.304", "0.0123"],
+        ["student.onnx", *[""] * 8],
+    ]
+    *_, table, note = tables.table(results).strip().split("\n\n")
+    lines = [line[2:-2].split(" | ") for line in table.splitlines()]
+    assert [[cell.strip() for cell in line] for line in lines[2:]] == others
+    assert "XCL, seed 3" in note and note in texts(page.iter("p"))
+
+
 def test_the_gap_closed_by_hand():
     """A gap that is the same for each seed: the interval is the gain's, over the gap."""
     results = make()

@@ -69,6 +69,29 @@ def _require_sets_of_validation_rows(path, config):
     assert 1.0 <= members.sum(-1).mean() < 10.0
 
 
+def test_evaluate_scores_and_measures_any_file(run_script, digits_config, tmp_path, capsys):
+    digits_config.export.measures = True
+    experiment = Experiment(digits_config)
+    student = experiment.network(experiment.config.student)  # As it began.
+    student.save(tmp_path / "student.keras")
+    expected = experiment.evaluate(student, "test")
+    files = {"litert": "student.tflite", "onnx": "student.onnx"}
+    for format, name in files.items():
+        path = tmp_path / name
+        ecl_tf.export_student(student, experiment.output, path, format=format)
+        run_script("evaluate", digits_config, tmp_path / "run", model=str(path))
+    told = capsys.readouterr().out
+    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    for name in files.values():
+        path = tmp_path / name
+        assert found["test"][str(path)] == pytest.approx(expected, abs=1e-5)
+        costs = found["costs"][str(path)]
+        assert costs["bytes"] == path.stat().st_size and costs["milliseconds_at_32"] > 0.0
+        # 64 pixels, 8 hidden units, 10 classes.
+        assert costs["multiply_adds"] == 64 * 8 + 8 * 10
+        assert f"{path}: bytes {costs['bytes']:,}, weights {student.count_params():,}, " in told
+
+
 @pytest.mark.slow
 def test_headroom_and_an_oracle_share_the_teacher(
     run_script, digits_config, tmp_path, capsys, eagerly, monkeypatch
@@ -131,6 +154,7 @@ def test_compare_writes_results_table_plot_and_students(
     digits_config.xcl.choices = (labelled,)
     digits_config.oracle = True
     digits_config.student.conformal = 0.8
+    digits_config.export.update({"measures": True, "formats": ("saved_model", "litert")})
     run_script("compare", digits_config, tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
     assert list(results["final"]) == ["ERM", "standard KD", "tuned KD", "XCL", "oracle"]
@@ -156,10 +180,13 @@ def test_compare_writes_results_table_plot_and_students(
     assert "coverage of conformal sets" in table and "hold 80 % of the labels" in table
     for scores in (results["teacher"], results["runs"][keys[0]]["test"]):
         assert 0.7 < scores["conformal_coverage"] <= 1.0 <= scores["conformal_size"] <= 10.0
+    _require_what_is_shipped(results, tmp_path)
+    costs = (tmp_path / "best" / "costs.json").read_bytes()
     xcl = [100 * results["runs"][key]["test"]["accuracy"] for key in results["final"]["XCL"]]
     (tmp_path / "table.md").unlink()
     run_script("report", digits_config, tmp_path)  # It writes all again.
-    assert f"| {np.mean(xcl):.2f} ± " in (tmp_path / "table.md").read_text()
+    assert (tmp_path / "table.md").read_text() == table
+    assert f"| {np.mean(xcl):.2f} ± " in table
 
     # The best final student on validation data is exported; the oracle saw more than others.
     final = {key for name, keys in results["final"].items() if name != "oracle" for key in keys}
@@ -167,7 +194,7 @@ def test_compare_writes_results_table_plot_and_students(
     best = max(runs, key=lambda r: (r["validation"]["accuracy"], -r["validation"]["nll"]))
     shipped = (tmp_path / "best/student.keras").read_bytes()
     assert shipped == (tmp_path / "students" / best["student"]).read_bytes()
-    assert table.strip() in (tmp_path / "best/MODEL_CARD.md").read_text()
+    assert table.split("\n\n### ")[0].strip() in (tmp_path / "best/MODEL_CARD.md").read_text()
 
     # Without the last run, the same command trains that one alone, to the same student.
     key = results["final"]["XCL"][-1]
@@ -178,6 +205,8 @@ def test_compare_writes_results_table_plot_and_students(
     again = json.loads((tmp_path / "results.json").read_text())
     assert again["runs"][key]["test"] == removed["test"]
     assert {name: again[name] for name in others} == others
+    assert again["shipped"] == results["shipped"]  # It was not measured again.
+    assert (tmp_path / "best" / "costs.json").read_bytes() == costs
 
     # With another teacher it neither goes on, nor is it taken for that one's when finished.
     (tmp_path / "others").mkdir()
@@ -186,6 +215,31 @@ def test_compare_writes_results_table_plot_and_students(
         (tmp_path / "results.json").write_text(json.dumps(kept))
         with pytest.raises(ValueError, match="learned from another teacher"):
             run_script("compare", digits_config, tmp_path, teacher=str(tmp_path / "others"))
+
+
+def _require_what_is_shipped(results, workdir):
+    files = {path.name: path for path in (workdir / "best").iterdir()}
+    rows = results["shipped"]["rows"]
+    assert [*rows] == ["teacher", "student.keras", "saved_model", "student.tflite"]
+    assert rows["teacher"]["scores"] == results["teacher"]
+    method, seed = results["shipped"]["of"].split(", seed ")
+    (best,) = [results["runs"][key] for key in results["final"][method] if key.endswith(seed)]
+    for name in [*rows][1:]:
+        scores, costs = rows[name]["scores"], rows[name]["costs"]
+        assert scores == pytest.approx({key: best["test"][key] for key in scores}, abs=1e-5)
+        assert scores.keys() >= {"accuracy", "nll", "ece"}
+        assert (costs["parameters"], costs["multiply_adds"]) == (610, 64 * 8 + 8 * 10)
+        assert costs["milliseconds_at_32"] > 0.0 and costs["milliseconds_at_1"] > 0.0
+        path = files[name]
+        parts = [each for each in (path, *path.rglob("*")) if each.is_file()]
+        assert costs["bytes"] == sum(each.stat().st_size for each in parts)
+    table = (workdir / "table.md").read_text()
+    assert (
+        "### What is shipped" in table
+        and f"| {rows['student.tflite']['costs']['bytes']:,} |" in table
+    )
+    assert "What is shipped" in (workdir / "report.html").read_text()
+    assert "## Size and speed" in files["MODEL_CARD.md"].read_text()
 
 
 def test_final_seeds_are_apart_from_tuning_seeds(digits_config):
