@@ -62,6 +62,7 @@ def casp_config(tmp_path):
     config = casp.get_config()
     config.data.path = str(tmp_path / "table.npz")
     config.data.validation_size = 0.3
+    config.export.measures = False
     config.teacher.members = 2
     config.teacher.network.widths = (4,)
     config.student.network.update({"widths": (4,), "scale_branch": 0})
@@ -83,9 +84,14 @@ def eagerly():
 
 @pytest.fixture
 def run_script(monkeypatch):
-    """Runs trainers.NAME with a config object and other flags by keyword."""
+    """Runs trainers.NAME with a config object and other flags by keyword.
 
-    def run(name, config, workdir, **others):
+    Size and speed, which take a process of TensorFlow's own, are measured with `measures=True`.
+    """
+
+    def run(name, config, workdir, measures=False, **others):
+        if "export" in config:
+            config.export.measures = measures
         script = importlib.import_module(f"trainers.{name}")
         for flag, value in (("CONFIG", config), ("WORKDIR", str(workdir))):
             monkeypatch.setattr(script.command_line, flag, types.SimpleNamespace(value=value))

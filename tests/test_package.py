@@ -107,6 +107,7 @@ def test_the_installed_command_compares_outside_the_checkout(wheel, tmp_path):
     options += ["--config.teacher.members=1", "--config.splits=1", "--config.tuning_seeds=1"]
     options += ["--config.kd.label_weights=(0.0,)", "--config.erm.mixup_alpha=0.0"]
     options += ["--config.kd.temperatures=(1.0,)", "--config.xcl.choices=()"]
+    options.append("--config.export.measures=False")
     command = [scripts / "ecl-tf", "compare", "--config=digits", "--workdir=run", *options]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

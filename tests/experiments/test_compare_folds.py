@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ def config():
     config.teacher.members = 1
     config.tuning_seeds = 1
     config.erm.mixup_alpha = 0.0
+    config.export.measures = False
     config.teacher.network.widths = (2, 2, 2)
     for section in (config.teacher, config.student):
         section.train.update({"steps": 2, "epochs": 1, "batch_size": 16})
@@ -66,6 +68,9 @@ def test_all_folds_are_compared_and_averaged(
         (row,) = (row for row in rows if row.startswith(f"| {method} ("))
         assert f"| {errors.mean():.2f} ± " in row
     assert (tmp_path / "plot.png").exists()
+    card = (tmp_path / "best/MODEL_CARD.md").read_text()
+    assert re.search(r"compared with the mean of those of p0[01]\.", card)
+    assert "'image': np.random" in card and "'head_pose': np.zeros((1, 2), 'float32')" in card
 
     # Once more: nothing is trained, and nothing changes.
     monkeypatch.setattr(Experiment, "train_supervised", None)

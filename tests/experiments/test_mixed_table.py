@@ -41,6 +41,7 @@ def tiny(frame, path, target="number"):
     config.data.target = "kind" if target == "classes" else "price"
     config.data.inputs = ",".join(name for name in frame if name not in ("kind", "price"))
     config.kd.label_weights, config.xcl.choices, config.tuning_seeds = (0.0,), (), 1
+    config.export.measures = False
     for section in (config.teacher, config.student):
         section.network.widths = (8,)
         section.train.update({"steps": 20, "steps_per_execution": 10, "batch_size": 16})

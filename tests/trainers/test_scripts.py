@@ -70,7 +70,6 @@ def _require_sets_of_validation_rows(path, config):
 
 
 def test_evaluate_scores_and_measures_any_file(run_script, digits_config, tmp_path, capsys):
-    digits_config.export.measures = True
     experiment = Experiment(digits_config)
     student = experiment.network(experiment.config.student)  # As it began.
     student.save(tmp_path / "student.keras")
@@ -79,7 +78,7 @@ def test_evaluate_scores_and_measures_any_file(run_script, digits_config, tmp_pa
     for format, name in files.items():
         path = tmp_path / name
         ecl_tf.export_student(student, experiment.output, path, format=format)
-        run_script("evaluate", digits_config, tmp_path / "run", model=str(path))
+        run_script("evaluate", digits_config, tmp_path / "run", measures=True, model=str(path))
     told = capsys.readouterr().out
     found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     for name in files.values():
@@ -154,8 +153,8 @@ def test_compare_writes_results_table_plot_and_students(
     digits_config.xcl.choices = (labelled,)
     digits_config.oracle = True
     digits_config.student.conformal = 0.8
-    digits_config.export.update({"measures": True, "formats": ("saved_model", "litert")})
-    run_script("compare", digits_config, tmp_path)
+    digits_config.export.update({"formats": ("saved_model", "litert")})
+    run_script("compare", digits_config, tmp_path, measures=True)
     results = json.loads((tmp_path / "results.json").read_text())
     assert list(results["final"]) == ["ERM", "standard KD", "tuned KD", "XCL", "oracle"]
     for method, keys in results["final"].items():
@@ -201,7 +200,7 @@ def test_compare_writes_results_table_plot_and_students(
     removed = results["runs"].pop(key)
     others = {name: results.pop(name) for name in ("teacher", "final")}
     (tmp_path / "results.json").write_text(json.dumps(results))
-    run_script("compare", digits_config, tmp_path)
+    run_script("compare", digits_config, tmp_path, measures=True)
     again = json.loads((tmp_path / "results.json").read_text())
     assert again["runs"][key]["test"] == removed["test"]
     assert {name: again[name] for name in others} == others
@@ -214,7 +213,9 @@ def test_compare_writes_results_table_plot_and_students(
     for kept in (again, {k: v for k, v in again.items() if k not in others}):
         (tmp_path / "results.json").write_text(json.dumps(kept))
         with pytest.raises(ValueError, match="learned from another teacher"):
-            run_script("compare", digits_config, tmp_path, teacher=str(tmp_path / "others"))
+            run_script(
+                "compare", digits_config, tmp_path, measures=True, teacher=str(tmp_path / "others")
+            )
 
 
 def _require_what_is_shipped(results, workdir):
