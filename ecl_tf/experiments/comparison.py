@@ -207,7 +207,7 @@ def log(config: ConfigDict, workdir: pathlib.Path, results: dict[str, Any]) -> N
             if (path := directory / "results.json").exists():
                 logs.comparison(directory, work_directory.read_json(path))
         for name, cell in results.get("cells", {"": results}).items():
-            logs.summary(_of_cell(workdir, name) if name else workdir, cell)
+            logs.summary(_of_cell(workdir, config, name), cell)
 
 
 def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, home=None):
