@@ -92,7 +92,7 @@ def export_student(
         ImportError: if the format needs a package that is not installed.
         ValueError: if the format is not one of these; the shapes of the student's inputs are not
             known, two inputs would have the same name, the student answers with probabilities, a
-            weight is NaN or infinite; the format lacks an operation of the student, or what was
+            weight or an example is NaN or infinite; the format lacks an operation of the student, or what was
             written would answer otherwise than the student; or if `path` is a file of somebody
             else, or a directory with an earlier export and other files as well.
 
@@ -151,6 +151,7 @@ def write(
             f"A student is exported as one of {sorted(FORMATS)}, a SavedModel if nothing is said; "
             f"got format={format!r}."
         )
+    finite.require_rows(examples, "examples")
     kind = FORMATS[name]
     if quantization is not None and name != "litert":
         raise ValueError(
