@@ -255,6 +255,27 @@ def test_ranges_may_be_measured_after_training(tmp_path):
     assert sizes["float16"] < 0.6 * sizes[None] and sizes["int8"] < 0.45 * sizes[None]
 
 
+def test_examples_that_leave_little_of_the_answers_are_told(tmp_path, recwarn):
+    student = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    rows = numbers(64, 4)
+    how = {"format": "litert", "quantization": "int8"}
+    export_student(student, "categorical", tmp_path / "good.tflite", **how, examples=rows)
+    assert not [each for each in recwarn if "8 bits" in str(each.message)]
+    outlier = rows.copy()
+    outlier[5] = 1e6
+    path = tmp_path / "wide.tflite"
+    with pytest.warns(UserWarning, match="8 bits change the answers") as found:
+        export_student(student, "categorical", path, **how, examples=outlier)
+    answered = np.asarray(load_student(path).parameters(outlier)["probabilities"])
+    exact = softmax(student(outlier).numpy())
+    others = (answered.argmax(-1) != exact.argmax(-1)).mean()
+    said = next(str(each.message) for each in found if "change the answers" in str(each.message))
+    assert f"'probabilities' by up to {np.abs(answered - exact).max():.2g}" in said
+    assert others > 0.1 and f"class in {others:.0%} of the answers" in said
+    with pytest.warns(UserWarning, match=r"were measured on 1 rows.*some hundreds"):
+        export_student(student, "categorical", path, **how, examples=rows[:1])
+
+
 def test_what_can_not_be_is_said(tmp_path):
     def distiller(**arguments):
         return Distiller(network(), network(), **arguments)

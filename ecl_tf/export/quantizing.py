@@ -1,5 +1,6 @@
 """Students in fewer bits: 8-bit integers, or weights of 16 bits."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ecl_tf import outputs
 from ecl_tf._internal import finite, positions, ranges
 from ecl_tf._internal.fake_quantization import FakeQuantized
 from ecl_tf._internal.quantized_model import QuantizedModel
@@ -16,18 +18,24 @@ from ecl_tf.export.served import Served
 # output then differs by a step, and by one more where that happens in several layers.
 _STEPS = 2.0
 _DRAWS = 8
+# Ranges of fewer rows leave out what others have.
+_FEWEST = 16
+# What 8 bits may change of the raw output, as a share of how far it lies from its median.
+_MOST_ROUNDED = 0.25
 _ROUNDING = 8 * 2.0**-11  # Weights of 16 bits are rounded in every layer.
 
 
 def prepared(
-    student: keras.Model, quantization: str | None, batches: Iterable[Any]
+    student: keras.Model, quantization: str | None, batches: Iterable[Any], output: outputs.Output
 ) -> FakeQuantized | str | None:
     """Returns what `Served` takes as its quantization, with ranges measured.
 
     Args:
         student: the Keras model.
         quantization: "int8", "float16" or None.
-        batches: of inputs, whose ranges are measured for "int8"; a batch of None is none.
+        batches: of inputs, whose ranges are measured for "int8"; a batch of None is none. On the
+            first one the rounded student is compared with that in floating point.
+        output: of the student.
 
     Raises:
         ValueError: if it is another one, there are no batches, they hold NaN or Inf, they are of
@@ -41,21 +49,59 @@ def prepared(
         return quantization
     if isinstance(student, QuantizedModel):
         return student.quantized
-    quantized, count = FakeQuantized(student), 0
+    quantized, first = FakeQuantized(student), None
     for batch in batches:
         if batch is not None:
             finite.require_rows(batch, "examples")
             ranges.require_within([("student", student)], batch)
             quantized.measure(batch)
-            count += 1
-    if not count:
+            first = batch if first is None else first
+    if first is None:
         raise ValueError(
             'quantization="int8" measures the ranges of activations on rows: give '
             "export(..., examples=x) some hundreds of typical ones, or train with "
             'Distiller(..., quantization="int8").'
         )
     _require_finite(quantized)
+    _warn_of_rounding(quantized, first, output)
     return quantized
+
+
+def _warn_of_rounding(quantized, rows, output):
+    """Warns if ranges are those of few rows, or so wide that little is left of the answers.
+
+    Medians are compared: an outlier widens a range for all rows, and has itself the least error.
+    """
+    student = quantized.model
+    count = len(keras.tree.flatten(rows)[0])
+    if count < _FEWEST:
+        warnings.warn(
+            f"The ranges of 8 bits of the student {student.name!r} were measured on {count} rows. "
+            "What is beyond them is cut off. Give examples of some hundreds of typical rows.",
+            stacklevel=4,
+        )
+    exact, rounded = student(rows, training=False), quantized(rows)
+    shares = []
+    for one, other in zip(keras.tree.flatten(exact), keras.tree.flatten(rounded), strict=True):
+        one, other = np.asarray(one, "float64"), np.asarray(other, "float64")
+        error, spread = np.median(np.abs(other - one)), np.median(np.abs(one - np.median(one, 0)))
+        shares.append(error / spread if spread else 0.0)
+    if max(shares) <= _MOST_ROUNDED:
+        return
+    first, second = (output.parameters(output(raw)) for raw in (exact, rounded))
+    off = {name: np.abs(np.asarray(second[name]) - np.asarray(first[name])) for name in first}
+    said = [f"{name!r} by up to {each.max():.2g}" for name, each in off.items()]
+    if output.family == "categorical":
+        other_class = np.argmax(first["probabilities"], -1) != np.argmax(
+            second["probabilities"], -1
+        )
+        said.append(f"the likeliest class in {other_class.mean():.0%} of the answers")
+    warnings.warn(
+        f"8 bits change the answers of the student {student.name!r} to the examples: "
+        f"{', '.join(said)}. Look for outliers among the examples, which widen the ranges of "
+        'activations, or train with Distiller(..., quantization="int8").',
+        stacklevel=4,
+    )
 
 
 def of_trained(

@@ -85,7 +85,10 @@ def export_student(
             all in float32. "float16" halves the weights; what computes is float32. "int8" has
             weights and activations of 8 bits, with the ranges that the activations have on
             `examples`, which should be some hundreds of typical rows. The file answers as the
-            student rounded in this way, to within two steps of its raw output. What was trained
+            student rounded in this way, to within two steps of its raw output. A warning says by
+            how much its answers differ where rounding changes the raw output by more than a
+            quarter of how far it lies from its median over the examples (medians of both), as an
+            outlier among these makes it, or where there are fewer than 16 rows. What was trained
             with `Distiller(quantization="int8")` loses less, and is exported by its `export`.
 
     Raises:
@@ -111,7 +114,8 @@ def export_student(
     """
     about = {"columns": columns, "class_names": class_names, "conformal": conformal}
     how = {"format": format, "target_units": target_units, "examples": examples}
-    prepared = quantizing.prepared(student, quantization, quantizing.parted(examples))
+    output, batches = outputs.get(output), quantizing.parted(examples)
+    prepared = quantizing.prepared(student, quantization, batches, output)
     write(student, output, path, inputs, **about, **how, quantization=prepared)
 
 
