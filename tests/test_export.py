@@ -1,5 +1,7 @@
 """The exported student answers alone, by name, as it did in memory."""
 
+import shutil
+
 import keras
 import numpy as np
 import processes
@@ -10,6 +12,7 @@ from scipy.special import expit
 from tensorflow_probability import distributions as tfd
 
 from ecl_tf import Distiller, export_student, load_student, outputs, samplers
+from ecl_tf.export.loading import is_exported
 
 X = numbers(64, SIZE)
 
@@ -209,6 +212,17 @@ def test_wrong_shapes_and_texts_are_refused(categorical):
             loaded(x)
 
 
+def test_inputs_that_are_no_numbers_are_told_of_once(categorical):
+    loaded = load_student(categorical[1])
+    spoiled = X.copy()
+    spoiled[3, 1] = np.nan
+    with pytest.warns(UserWarning, match="input 'features' holds NaN or Inf") as found:
+        loaded(X)
+        loaded(spoiled)
+        loaded(spoiled)
+    assert len([each for each in found if "NaN or Inf" in str(each.message)]) == 1
+
+
 # The directory.
 
 
@@ -312,6 +326,15 @@ def test_an_export_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
     saved_model.write_bytes(saved_model.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"first is damaged or not complete.*distiller\.export"):
         load_student(path)
+    exported(student, "categorical", path)
+    shutil.rmtree(path / "variables")
+    with pytest.raises(ValueError, match=r"first is damaged or not complete.*distiller\.export"):
+        load_student(path)
+    text = tmp_path / "student.tflite"
+    text.write_text("an exported student")
+    with pytest.raises(ValueError, match=r"student\.tflite is damaged, or no LiteRT file"):
+        load_student(text)
+    assert is_exported(text)  # So no command takes it for a file of Keras.
 
 
 @pytest.mark.parametrize("arguments", [{"format": "openvino"}, {"verbose": True}])

@@ -5,6 +5,7 @@ import warnings
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs
@@ -42,22 +43,29 @@ class ExportedStudent:
             raise FileNotFoundError(f"There is no exported student at {path}.")
         kind: Any = saved_model
         if path.is_file():
-            kind = litert if litert.is_one(path) else onnx_files
+            is_litert = litert.is_one(path)
+            if path.suffix == litert.SUFFIX and not is_litert:
+                raise ValueError(
+                    f"{path} is damaged, or no LiteRT file: it does not begin as one. Export the "
+                    "student again, or give another copy of the file."
+                )
+            kind = litert if is_litert else onnx_files
         remedy = "Export it again with distiller.export(path)."
+        config: Any = None
         try:
             config = kind.description(path)
-            if config is None:
-                raise FileNotFoundError(
-                    f"{path} holds no exported student ({kind.MISSING}). Write one with "
-                    f"distiller.export(path); {kind.OTHERS}."
-                )
-            self.runner = kind.Runner(path, config, threads)
-        except (FileNotFoundError, ImportError):
+            self.runner = None if config is None else kind.Runner(path, config, threads)
+        except ImportError:
             raise
         except Exception as error:  # Every runtime has many for damaged files.
             raise ValueError(
                 f"The exported student in {path} is damaged or not complete. {remedy}"
             ) from error
+        if config is None:
+            raise FileNotFoundError(
+                f"{path} holds no exported student ({kind.MISSING}). Write one with "
+                f"distiller.export(path); {kind.OTHERS}."
+            )
         for own in (served.INPUTS, served.PARAMETERS):
             config.pop(own, None)
         expected = config.pop(served.RANGES, {})  # Earlier versions wrote none.
@@ -70,7 +78,7 @@ class ExportedStudent:
         self.conformal = config.pop(served.CONFORMAL, None)
         unknown = dict.fromkeys(served.COUNTED)
         self.counts = {**unknown, **config.pop(served.COUNTS, {})}
-        self._has_warned = False
+        self._has_warned = self._has_warned_of_nan = False
         self.output = outputs.get(keras.saving.deserialize_keras_object(config))
         self.input_specs = self.runner.input_specs
         self.parameter_specs = self.runner.parameter_specs
@@ -83,7 +91,8 @@ class ExportedStudent:
             inputs: a tensor (batch, ...), or a dict of them by the names of `input_names`. For a
                 student with `columns` a `pandas.DataFrame` that has them, or a dict of lists by
                 their names; other columns are ignored. Of categories that training did not know
-                a warning says how many there are.
+                a warning says how many there are. Of other inputs that hold NaN or Inf it warns
+                once.
 
         Raises:
             ValueError: if a column is not there, or holds cells of another kind; or if the inputs
@@ -107,10 +116,27 @@ class ExportedStudent:
         rows = {name: tensor.shape[0] for name, tensor in tensors.items()}
         if len(set(rows.values()) - {None}) > 1:
             raise ValueError(f"{has}, of one row each for every row; got so many rows: {rows}.")
+        self._warn_of_nan(tensors)
         for name, expected in self._expected.items():
             if hasattr(tensors[name], "numpy"):  # Not in a graph.
                 self._compare(name, expected, tensors[name])
         return running.run(self.runner, tensors)
+
+    def _warn_of_nan(self, tensors):
+        """Warns once of values that are no numbers, to which networks give answers all the same."""
+        if self._has_warned_of_nan:
+            return
+        for name, tensor in tensors.items():
+            if tensor.dtype.is_floating and hasattr(tensor, "numpy"):  # Not in a graph.
+                if np.isfinite(tensor.numpy().astype("float32", copy=False)).all():
+                    continue
+                self._has_warned_of_nan = True
+                warnings.warn(
+                    f"The input {name!r} holds NaN or Inf, and the student may answer with numbers "
+                    "all the same. Leave out these rows, or fill them in.",
+                    stacklevel=4,
+                )
+                return
 
     def _compare(self, name, expected, tensor):
         """Refuses a batch outside of the range of the training, and warns once of a narrow one."""
@@ -178,7 +204,8 @@ def is_exported(path: str | os.PathLike) -> bool:
         path: of what is there, or not.
     """
     path = files.at_home(path)
-    return path.is_dir() or (path.is_file() and (litert.is_one(path) or path.suffix == ".onnx"))
+    suffixes = (litert.SUFFIX, onnx_files.SUFFIX)  # Of damaged files, too.
+    return path.is_dir() or (path.is_file() and (path.suffix in suffixes or litert.is_one(path)))
 
 
 def load_student(path: str | os.PathLike) -> ExportedStudent:
