@@ -22,7 +22,14 @@ command_line.takes(*command_line.TRACKERS)
 
 
 def main(_):
-    from ecl_tf.experiments import distillation, evaluation, refusals, teaching, work_directory
+    from ecl_tf.experiments import (
+        distillation,
+        evaluation,
+        other_data,
+        refusals,
+        teaching,
+        work_directory,
+    )
 
     experiment, workdir = command_line.start(shares=True)
 
@@ -32,6 +39,7 @@ def main(_):
     if _MODEL.value:
         teacher, paths = None, {_MODEL.value: pathlib.Path(_MODEL.value)}
         with refusals.blaming("--model", _MODEL.value):
+            other_data.tell_of_file(experiment, paths[_MODEL.value])
             model = distillation.load_model(
                 paths[_MODEL.value], experiment.output, experiment.splits
             )

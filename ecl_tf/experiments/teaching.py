@@ -11,16 +11,16 @@ import tensorflow as tf
 
 import ecl_tf
 from ecl_tf import data, outputs, teachers
-from ecl_tf._internal import build, files, finite, identity, keras_files, ranges, symbolic
+from ecl_tf._internal import build, files, finite, keras_files, ranges, symbolic
 from ecl_tf.experiments import (
     fits,
     fitting,
     jobs,
     logs,
+    other_data,
     progress,
     refusals,
     strategies,
-    work_directory,
 )
 from ecl_tf.experiments.experiment import Experiment, save_model
 from ecl_tf.teachers import pretrained
@@ -147,7 +147,7 @@ def load_teacher(
     own = directory.resolve() == (workdir / "teacher").resolve()
     place = "of the work directory" if own else f"in {directory}"
     progress.announce(f"The teacher: {', '.join(path.name for path in paths)} {place}")
-    _warn_of_other_data(experiment, directory)
+    other_data.tell(experiment, directory.parent, f"teacher in {directory}")
     remedy = _TRAINED_AGAIN if own else "Give another copy of it, or delete it."
     with scope():
         members = [keras_files.load(path, remedy) for path in paths]
@@ -208,26 +208,6 @@ def _require_equal_shapes(paths, members):
                 f"{first.name} gives {expected}, and {path.name} gives {own}. Keep the members "
                 "of each teacher in a directory of their own."
             )
-
-
-def _warn_of_other_data(experiment, directory):
-    """Says so if the run that trained a teacher had other data settings than the experiment."""
-    record = directory.parent / "config.json"
-    if not record.exists():
-        return
-    there = work_directory.read_json(record).get("data", {})
-    here = json.loads(json.dumps(experiment.config.data))
-    for place in ("data_dir", "manual_dir", "path"):
-        there[place] = here.get(place)
-    differing = sorted(identity.differences(there, here))
-    file = work_directory.read_hashes(directory.parent).get("data")
-    if file and here.get("path") and file != work_directory.hash_of_file(here["path"]):
-        differing.append("data.path, another file")
-    if differing:
-        progress.announce(
-            f"NOTE: the teacher in {directory} was trained with other data settings "
-            f"({', '.join(differing)}). See to it that it met none of this experiment's test rows."
-        )
 
 
 def ensemble(experiment: Experiment, members: list[keras.Model]) -> ecl_tf.Ensemble:

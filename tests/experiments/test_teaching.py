@@ -20,8 +20,9 @@ from sklearn.linear_model import LinearRegression
 from tiny import rows, untuned
 
 import ecl_tf
+from configs import table as tables
 from ecl_tf import outputs
-from ecl_tf.experiments import distillation, rehearsal, teaching, work_directory
+from ecl_tf.experiments import distillation, other_data, rehearsal, teaching, work_directory
 from ecl_tf.experiments.experiment import Experiment
 
 softmax = functools.partial(special.softmax, axis=-1)
@@ -250,6 +251,34 @@ def test_a_teacher_that_was_trained_on_other_data_is_told_of(casp_config, tmp_pa
         teaching.load_teacher(Experiment(config), tmp_path, run / "teacher")
         printed = capsys.readouterr().out
         assert message in printed and ("NOTE" in printed) == bool(message)
+
+
+def test_columns_in_another_order_are_refused(tmp_path, capsys):
+    table = tmp_path / "table.csv"
+    rows = (f"{n},{2 * n % 7},{n % 3}" for n in range(64))
+    table.write_text("a,b,y\n" + "\n".join(rows))
+    config = tables.get_config()
+    config.data.update({"path": str(table), "inputs": "a,b", "target": "y"})
+    run = work_directory.claim(tmp_path / "run", config)
+    for name in ("student.keras", "best/student.keras", "teacher/0.keras"):
+        dense((2,), 2, run / name)
+    swapped = config.copy_and_resolve_references()
+    swapped.data.inputs = "b,a"
+    experiment = Experiment(swapped)
+    refused = "learned on the inputs a,b, in this order, .* has b,a.*--config.data.inputs=a,b"
+    for name in ("student.keras", "best/student.keras"):
+        with pytest.raises(ValueError, match=refused):
+            other_data.tell_of_file(experiment, run / name)
+    with pytest.raises(ValueError, match=f"teacher in .*{refused}"):
+        teaching.load_teacher(experiment, tmp_path, run / "teacher")
+    capsys.readouterr()
+    (tmp_path / "other" / "config.json").parent.mkdir()
+    (tmp_path / "other" / "config.json").write_text("[]")
+    shutil.copy(run / "student.keras", tmp_path / "other" / "a.keras")
+    other_data.tell_of_file(experiment, tmp_path / "other" / "a.keras")
+    other_data.tell_of_file(Experiment(config), run / "student.keras")
+    other_data.tell_of_file(experiment, tmp_path / "elsewhere.keras")
+    assert "NOTE" not in capsys.readouterr().out
 
 
 def test_files_of_probabilities_and_of_nan_are_refused_before_anything_begins(

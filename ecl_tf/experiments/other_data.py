@@ -1,0 +1,74 @@
+"""Compares the data of an experiment with that of the run which trained a network."""
+
+import json
+import pathlib
+
+from ecl_tf import export
+from ecl_tf._internal import identity
+from ecl_tf.experiments import progress, work_directory
+from ecl_tf.experiments.experiment import Experiment
+
+
+def tell(experiment: Experiment, run: pathlib.Path, what: str) -> None:
+    """Says so if a run had other data settings than the experiment.
+
+    Args:
+        experiment: the `Experiment`.
+        run: the work directory; without a config.json there nothing is known.
+        what: which network it trained, for the message, such as "teacher in runs/a/teacher".
+
+    Raises:
+        ValueError: if it learned on other columns of a table, or on these in another order.
+    """
+    record = run / "config.json"
+    if not record.exists():
+        return
+    found = work_directory.read_json(record)
+    there = found.get("data") if isinstance(found, dict) else None
+    if not isinstance(there, dict):  # Other programs have files of that name, too.
+        return
+    here = json.loads(json.dumps(experiment.config.data))
+    columns = [_listed(each.get("inputs")) for each in (there, here)]
+    if all(columns) and columns[0] != columns[1]:
+        raise ValueError(
+            f"The {what} learned on the inputs {','.join(columns[0])}, in this order, and the "
+            f"experiment has {','.join(columns[1])}. Give it those: "
+            f"--config.data.inputs={','.join(columns[0])}."
+        )
+    for place in ("data_dir", "manual_dir", "path"):
+        there[place] = here.get(place)
+    differing = sorted(identity.differences(there, here))
+    file = work_directory.read_hashes(run).get("data")
+    if file and here.get("path") and file != work_directory.hash_of_file(here["path"]):
+        differing.append("data.path, another file")
+    if differing:
+        progress.announce(
+            f"NOTE: the {what} was trained with other data settings ({', '.join(differing)}). See "
+            "to it that it met none of this experiment's test rows."
+        )
+
+
+def tell_of_file(experiment: Experiment, path: pathlib.Path) -> None:
+    """`tell`, of a .keras file of a work directory, or of a directory in one.
+
+    An exported student knows its columns itself.
+
+    Args:
+        experiment: the `Experiment`.
+        path: of the file.
+
+    Raises:
+        ValueError: as there.
+    """
+    if not path.is_file() or export.is_exported(path):
+        return
+    parents = path.resolve().parents[:2]
+    run = next((each for each in parents if (each / "config.json").exists()), None)
+    if run is not None:
+        tell(experiment, run, f"model in {path}")
+
+
+def _listed(columns):
+    """The names of columns as a list; none if they are not named."""
+    named = columns.split(",") if isinstance(columns, str) else columns or []
+    return [str(each).strip() for each in named]
