@@ -29,8 +29,8 @@ nine processes of 15 turns and more, 0.983 to 1.070, one above 1.05):
 
 The table is from before ensembles folded batch normalisation by themselves; with that live / keras
 is 0.860 in the medium case (folded / keras 0.838 in the same turns). In another quiet hour the
-medium case's live / keras was 0.984, its bfloat16 / keras 0.485. What a small replayed step has more
-than ERM's: the check for NaN (0.03), the logged means (0.02), reading.
+medium case's live / keras was 0.984, its bfloat16 / keras 0.485. What a small replayed step has
+more than ERM's: the check for NaN (0.03), the logged means (0.02), reading.
 """
 
 import sys
