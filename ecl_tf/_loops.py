@@ -97,7 +97,7 @@ class Loops(keras.Model):
             return super().predict_step(data)
         right = tf.debugging.assert_equal(is_outside, False, self._refusal)
         with tf.control_dependencies([] if right is None else [right]):  # Eagerly it raises.
-            return super().predict_step(keras.tree.map_structure(tf.identity, x))
+            return super().predict_step((keras.tree.map_structure(tf.identity, x),))
 
     def fit(
         self,

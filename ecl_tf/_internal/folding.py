@@ -45,7 +45,7 @@ def pairs(network):
     uses = collections.Counter(map(id, used))
     for node in nodes:
         layer = node.operation
-        if not isinstance(layer, keras.layers.BatchNormalization) or len(node.input_tensors) != 1:
+        if type(layer) is not keras.layers.BatchNormalization or len(node.input_tensors) != 1:
             continue
         (given,) = node.input_tensors
         before = given._keras_history.operation
@@ -84,7 +84,7 @@ def _view(network):
     """A `_Folded` of a network's own layers; None where that would be no other network."""
     if not symbolic.computes_its_graph(network):
         return None
-    network = functional(network)
+    policy, network = network.dtype_policy, functional(network)
     found = {id(pair[0]): pair for pair in pairs(network) if _pays(*pair)}
     within = {
         id(layer): view
@@ -94,6 +94,7 @@ def _view(network):
     if not (found or within):
         return None
     view = _Folded(network.input, network.output, name=network.name)
+    view.dtype_policy = policy  # Not the global one of now.
     view.replaced = _Replaced(found, within)
     return view
 

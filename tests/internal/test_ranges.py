@@ -121,6 +121,15 @@ def test_images_from_0_to_255_that_no_network_scales_are_refused(tmp_path):
         )
 
 
+def test_a_list_of_inputs_is_predicted_from_as_it_is():
+    image, row = keras.Input((8, 8, 3)), keras.Input((2,))
+    x = LAYERS.Concatenate()([LAYERS.Flatten()(LAYERS.Rescaling(1 / 255)(image)), row])
+    student = keras.Model([image, row], LAYERS.Dense(3)(x))
+    distiller = ecl_tf.Distiller(student, keras.models.clone_model(student))
+    inputs = [BYTES[:8], np.ones((8, 2), "float32")]
+    np.testing.assert_allclose(distiller.predict(inputs, verbose=0), student(inputs), rtol=1e-5)
+
+
 def test_features_of_a_table_are_compared_with_the_statistics_of_each():
     rng = np.random.default_rng(0)
     table = rng.normal([2000.0, 0.1], [5.0, 0.02], (64, 2)).astype("float32")
