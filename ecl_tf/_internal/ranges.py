@@ -405,7 +405,7 @@ def _is_narrow(expected, values, rows=None):
         values: rows, or the least and the greatest ones of all.
         rows: how many they stand for; None, the default, is as many as there are.
     """
-    if expected is SCALED or expected.clips:
+    if expected is SCALED:
         return tf.constant(False)
     deviations = _deviations(expected, tf.cast(values, tf.float32))
     axis = None if expected.is_range else 0

@@ -209,9 +209,10 @@ def test_layers_of_a_sampler_need_the_range_of_the_images(tmp_path):
         ecl_tf.replay.record(
             plain(), UNIT, directory=tmp_path, sampler=augment(brighten), batch_size=16
         )
-    contrast = augment(LAYERS.RandomContrast(0.2))  # It clips what is below 0.
-    with pytest.raises(ValueError, match=r"contrast.* of Augment .*Give RandomContrast"):
-        distiller(contrast).fit(STANDARD, verbose=0)
+    contrast = augment(LAYERS.RandomContrast(0.2))  # It clips what is below 0 or above 255.
+    for data in (STANDARD, UNIT):
+        with pytest.raises(ValueError, match=r"contrast.* of Augment .*Give RandomContrast"):
+            distiller(contrast).fit(data, verbose=0)
     named = {"image": UNIT, "other": UNIT}
     found = [("who", "image", ranges.expected_by_layers([brighten])[0])]
     with pytest.raises(ValueError, match="who expects values from 0 to 255"):
@@ -219,7 +220,7 @@ def test_layers_of_a_sampler_need_the_range_of_the_images(tmp_path):
     scaled = [LAYERS.Rescaling(255.0), LAYERS.RandomBrightness(0.2), LAYERS.Rescaling(1 / 255)]
     for layers in (LAYERS.RandomBrightness(0.2, value_range=(0, 1)), scaled):
         distiller(augment(layers)).fit(dataset, verbose=0)
-    distiller(contrast).fit(UNIT, verbose=0)
+    distiller(augment(LAYERS.RandomContrast(0.2, value_range=(0, 1)))).fit(UNIT, verbose=0)
 
 
 class Fussy(LAYERS.Layer):
