@@ -594,7 +594,8 @@ class Distiller(Loops, Settings, keras.Model):
         if quantization == "int8" and self.quantized:
             quantizing.require_ranges(self.quantized)
             return self.quantized
-        return quantizing.prepared(self.student, quantization, self._representative(examples))
+        batches = self._representative(examples)
+        return quantizing.prepared(self.student, quantization, batches, takes_scaled=True)
 
     def _representative(self, examples):
         """Batches of inputs as they are, and as the sampler changes them."""

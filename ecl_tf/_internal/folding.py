@@ -48,7 +48,9 @@ def pairs(network):
         if type(layer) is not keras.layers.BatchNormalization or len(node.input_tensors) != 1:
             continue
         (given,) = node.input_tensors
-        before = given._keras_history.operation
+        before, number, _ = given._keras_history
+        if not (node.arguments.args and before._inbound_nodes[number].arguments.args):
+            continue  # Called by keywords.
         once = calls[id(layer)] == calls[id(before)] == uses[id(given)] == 1
         # With training=True it takes the statistics of the batch, always.
         if type(before) not in _FOLDABLE or not once or node.arguments.kwargs.get("training"):
@@ -155,6 +157,8 @@ def _folded(call_layer, layer, normalisation, *args, **kwargs):
         *args: what the layer is called with.
         **kwargs: the same.
     """
+    if not isinstance(layer.kernel, keras.Variable):  # Since then it was changed, as by LoRA.
+        return normalisation(call_layer(*args, **kwargs), training=False)
     gain = tf.math.rsqrt(normalisation.moving_variance.value + normalisation.epsilon)
     if normalisation.scale:
         gain *= normalisation.gamma.value

@@ -20,7 +20,10 @@ _ROUNDING = 8 * 2.0**-11  # Weights of 16 bits are rounded in every layer.
 
 
 def prepared(
-    student: keras.Model, quantization: str | None, batches: Iterable[Any]
+    student: keras.Model,
+    quantization: str | None,
+    batches: Iterable[Any],
+    takes_scaled: bool = False,
 ) -> FakeQuantized | str | None:
     """Returns what `Served` takes as its quantization, with ranges measured.
 
@@ -28,6 +31,8 @@ def prepared(
         student: the Keras model.
         quantization: "int8", "float16" or None.
         batches: of inputs, whose ranges are measured for "int8"; a batch of None is none.
+        takes_scaled: whether images that the student does not scale were scaled in its training;
+            False, the default, where that is not known.
 
     Raises:
         ValueError: if it is another one, there are no batches, they are of another scale than the
@@ -44,7 +49,8 @@ def prepared(
     quantized, count = FakeQuantized(student), 0
     for batch in batches:
         if batch is not None:
-            ranges.require_within([("student", student)], batch)
+            if takes_scaled or ranges.expected_by(student):
+                ranges.require_within([("student", student)], batch)
             quantized.measure(batch)
             count += 1
     if not count:

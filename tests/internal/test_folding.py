@@ -123,6 +123,18 @@ def test_a_normalisation_of_ones_own_stays_and_so_does_the_precision():
     np.testing.assert_allclose(answers, wanted, rtol=1e-5, atol=1e-5)
 
 
+def test_calls_by_keyword_and_kernels_of_low_rank_updates():
+    image = keras.Input(SHAPE)
+    x = keras.layers.BatchNormalization()(inputs=keras.layers.Conv2D(2, 3)(image))
+    model = stirred(keras.Model(image, x))
+    np.testing.assert_array_equal(folding.call(model, X), model(X, training=False))
+    dense = keras.layers.Dense(2)
+    plain = stirred(keras.Model(image, convolved(image, dense)))
+    folding.call(plain, X)
+    dense.enable_lora(1)
+    np.testing.assert_allclose(folding.call(plain, X), plain(X, training=False), rtol=1e-5)
+
+
 def test_masks_and_layers_that_are_added_later():
     model = keras.Sequential([keras.Input((3, 2)), keras.layers.Masking()])
     model.add(keras.layers.Dense(2, use_bias=False))

@@ -113,11 +113,9 @@ def test_images_from_0_to_255_that_no_network_scales_are_refused(tmp_path):
     with pytest.raises(ValueError, match="neither network scales"):
         ecl_tf.calibrated(plain(), BYTES, np.zeros(len(BYTES), "int32"))
     with pytest.raises(ValueError, match="neither network scales"):
-        ecl_tf.export_student(
-            *(plain(), "categorical", tmp_path / "s.tflite"),
-            format="litert",
-            quantization="int8",
-            examples=BYTES,
+        # Of a student that was trained in another way this is not known.
+        distiller.export(
+            tmp_path / "s.tflite", format="litert", quantization="int8", examples=BYTES
         )
 
 
@@ -128,6 +126,9 @@ def test_a_list_of_inputs_is_predicted_from_as_it_is():
     distiller = ecl_tf.Distiller(student, keras.models.clone_model(student))
     inputs = [BYTES[:8], np.ones((8, 2), "float32")]
     np.testing.assert_allclose(distiller.predict(inputs, verbose=0), student(inputs), rtol=1e-5)
+    outside = tf.data.Dataset.from_tensors(((100.0 * inputs[0], inputs[1]), np.zeros(8)))
+    with pytest.raises(ValueError, match=r"student 'functional.*' expect"):
+        distiller.predict(outside, verbose=0)
 
 
 def test_features_of_a_table_are_compared_with_the_statistics_of_each():
@@ -142,7 +143,8 @@ def test_features_of_a_table_are_compared_with_the_statistics_of_each():
     ranges.require_within(asked, {"row": table, "other": 1e6 * other})
     outlier = table.copy()
     outlier[0] = 1e9
-    ranges.require_within(asked, {"row": outlier, "other": other})
+    for rows in (64, 1):  # Alone in a batch, too.
+        ranges.require_within(asked, {"row": outlier[:rows], "other": other[:rows]})
     for wrong in (table * 1000.0, table / 1000.0, (table - table.mean(0)) / table.std(0)):
         with pytest.raises(ValueError, match="of input 'row' values around"):
             ranges.require_within(asked, {"row": wrong, "other": other})
