@@ -18,7 +18,8 @@ _CHANGEABLE: dict[str, Callable] = {
     "divergence": divergences.get,
     "seed": functools.partial(require.integer, "seed"),
 }
-_SETTINGS = {*_CHANGEABLE, "student", "teacher", "output", "output_kind", "feature_losses"}
+_KEPT = {"student", "teacher", "output", "output_kind", "feature_losses", "quantization"}
+_SETTINGS = {*_CHANGEABLE, *_KEPT}
 # Attributes of a Keras model that its compiled loops hold, too.
 _OF_KERAS = ("steps_per_execution", "run_eagerly")
 

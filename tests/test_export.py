@@ -332,6 +332,32 @@ def test_class_names_are_one_for_each_class(arguments, tmp_path):
         export_student(network(), "categorical", tmp_path / "student", conformal=0.9)
 
 
+def test_units_and_suffixes_that_contradict_the_student_are_refused(tmp_path, subtests):
+    two = outputs.Normal(2)
+    joint = outputs.Joint({"kind": "categorical", "place": two})
+    for output, units, message in [
+        (two, ["EUR", "m", "s"], "takes a list of 2 texts; got"),
+        (two, {"mean": "EUR"}, "takes a list of 2 texts; got"),
+        (outputs.Normal(1), 3, "takes a text; got 3"),
+        ("categorical", "EUR", "those of numbers, and"),
+        (joint, "EUR", r"a dict by their names, \['kind', 'place'\]"),
+        (joint, {"kind": "EUR"}, "of output 'kind' are those of numbers"),
+    ]:
+        with subtests.test(units=units), pytest.raises(ValueError, match=message):
+            export_student(network(), output, tmp_path / "s", target_units=units)
+    for name, remedy in [
+        ("s.tflite", 'format="litert"'),
+        ("s.onnx", 'format="onnx"'),
+        ("s.keras", r"student\.save"),
+    ]:
+        with subtests.test(name=name), pytest.raises(ValueError, match=f"a directory.*{remedy}"):
+            export_student(network(), "categorical", tmp_path / name)
+    assert not [*tmp_path.iterdir()]
+    distiller = Distiller(network(4), network(4), output=two)
+    distiller.export(tmp_path / "s", target_units=["EUR", "m"])
+    assert load_student(tmp_path / "s").target_units == ["EUR", "m"]
+
+
 # Students without symbolic inputs.
 
 

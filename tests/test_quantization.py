@@ -267,6 +267,17 @@ def test_what_can_not_be_is_said(tmp_path):
         distiller().export(tmp_path / "s.tflite", format="litert", quantization="int8")
     with pytest.raises(ValueError, match='quantization needs format="litert"'):
         distiller().export(tmp_path / "s", quantization="float16")
+    spoiled = X.copy()
+    for value, bits in ((np.inf, "int8"), (np.nan, "int8"), (np.nan, None)):
+        spoiled[40, 0, 0] = value
+        how = {"quantization": bits, "examples": spoiled}
+        with pytest.raises(ValueError, match="examples hold NaN or Inf"):
+            distiller().export(tmp_path / "s.tflite", format="litert", **how)
+    overflowed = distiller(quantization="int8")
+    overflowed.ranges[-1].bounds.assign([-3e38, 3e38])  # Their distance is infinite in float32.
+    with pytest.raises(ValueError, match=r"from -3e\+38 to 3e\+38, which 8 bits can't hold"):
+        overflowed.export(tmp_path / "s.tflite", format="litert")
+    assert not [*tmp_path.iterdir()]
     floating = keras.Sequential(
         [keras.Input((8,)), layers.Dense(4), layers.LayerNormalization(name="scales")]
     )

@@ -176,6 +176,8 @@ def test_what_a_distiller_keeps_and_wrong_settings_are_refused():
     its = distiller()
     with pytest.raises(ValueError, match=r"keeps its teacher.*new one"):
         its.teacher = linear(TEACHER)
+    with pytest.raises(ValueError, match=r"keeps its quantization.*new one"):
+        its.quantization = "int8"
     with pytest.raises(ValueError, match=r"temperature must be a positive number; got -1"):
         its.temperature = -1.0
     with pytest.raises(ValueError, match=r"Unknown sampler .*Mixop"):

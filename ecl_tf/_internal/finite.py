@@ -133,6 +133,20 @@ def require_answers(answered, role, inputs=None):
     )
 
 
+def require_rows(rows, name):
+    """Raises ValueError if rows that a user gave hold NaN or Inf.
+
+    Args:
+        rows: a nesting of arrays.
+        name: of the argument, for the message.
+    """
+    if not all(np.isfinite(_numbers(leaf)).all() for leaf in keras.tree.flatten(rows)):
+        raise ValueError(
+            f"{name} hold NaN or Inf, to which no answer is a number. Leave out these rows, or "
+            "fill them in."
+        )
+
+
 def _numbers(values):
     array = np.asarray(values)
     return array.astype("float32") if array.dtype.kind not in "OSUb" else np.zeros(())

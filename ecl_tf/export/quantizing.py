@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import positions, ranges
+from ecl_tf._internal import finite, positions, ranges
 from ecl_tf._internal.fake_quantization import FakeQuantized
 from ecl_tf._internal.quantized_model import QuantizedModel
 from ecl_tf.export.served import Served
@@ -35,8 +35,8 @@ def prepared(
             False, the default, where that is not known.
 
     Raises:
-        ValueError: if it is another one, there are no batches, they are of another scale than the
-            student expects, or nothing can be rounded.
+        ValueError: if it is another one, there are no batches, they hold NaN or Inf, they are of
+            another scale than the student expects, or nothing can be rounded.
     """
     if quantization not in ("int8", "float16", None):
         raise ValueError(
@@ -49,6 +49,7 @@ def prepared(
     quantized, count = FakeQuantized(student), 0
     for batch in batches:
         if batch is not None:
+            finite.require_rows(batch, "examples")
             if takes_scaled or ranges.expected_by(student):
                 ranges.require_within([("student", student)], batch)
             quantized.measure(batch)
@@ -59,6 +60,7 @@ def prepared(
             "export(..., examples=x) some hundreds of typical ones, or train with "
             'Distiller(..., quantization="int8").'
         )
+    _require_finite(quantized)
     return quantized
 
 
@@ -113,6 +115,21 @@ def require_ranges(quantized: FakeQuantized) -> None:
             "The training has not seen the ranges of activations that 8 bits need. Fit the "
             "distiller first, or load its weights."
         )
+    _require_finite(quantized)
+
+
+def _require_finite(quantized):
+    """Raises ValueError if a range can't be parted into 256 numbers, which ends the converter."""
+    for its_range in quantized.ranges:
+        low, high = keras.ops.convert_to_numpy(its_range.bounds).astype("float32")
+        with np.errstate(over="ignore", invalid="ignore"):
+            width = high - low
+        if not np.isfinite(width):
+            raise ValueError(
+                f"An activation of the student {quantized.model.name!r} goes from {low:g} to "
+                f"{high:g}, which 8 bits can't hold. Give inputs of the scale on which it learned, "
+                "or train it again with a lower learning rate."
+            )
 
 
 def settings(served: Served) -> dict[str, Any]:

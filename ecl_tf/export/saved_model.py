@@ -24,6 +24,11 @@ _WRITTEN = re.compile(
     rf"saved_model\.pb|fingerprint\.pb|variables|variables/variables\.[^/]*|assets|assets/.*"
     rf"|assets\.extra|{re.escape(str(DESCRIPTION))}"
 )
+_OF_FILES = {
+    ".tflite": 'Give format="litert" for a LiteRT file.',
+    ".onnx": 'Give format="onnx" for an ONNX file.',
+    ".keras": "A file of Keras is written by student.save(path).",
+}
 
 whole = files.whole_directory
 
@@ -35,8 +40,14 @@ def place(path: pathlib.Path) -> pathlib.Path:
         path: that was asked for.
 
     Raises:
-        ValueError: if the path is a file, or holds an earlier export and other files.
+        ValueError: if the path is a file or is called as one of another format, or holds an
+            earlier export and other files.
     """
+    if path.suffix in _OF_FILES:
+        raise ValueError(
+            f"A SavedModel is a directory, and {path} has the suffix of a file. "
+            f"{_OF_FILES[path.suffix]}"
+        )
     if path.exists() and not path.is_dir():
         raise places.refusal(path, "it is a file")
     places.require_parents(path)

@@ -75,8 +75,8 @@ def export_student(
         format: "saved_model", the default, "litert" or "onnx". The latter two need
             `pip install "ecl_tf[export]"`.
         target_units: what the numbers are measured in, for those who load the student, such as
-            "EUR"; of several targets a list of texts, of named outputs a dict. None, the default,
-            if that is not known.
+            "EUR"; of several targets a list of as many texts, of named outputs a dict by their
+            names. Classes have none. None, the default, if that is not known.
         examples: a batch of inputs, as the student takes them (of `columns` encoded rows), on which
             the file is compared with the student. None, the default, makes eight rows up, in the
             inputs' range where that is known; where these can't be answered, a warning says that
@@ -90,9 +90,10 @@ def export_student(
 
     Raises:
         ImportError: if the format needs a package that is not installed.
-        ValueError: if the format is not one of these; the shapes of the student's inputs are not
-            known, two inputs would have the same name, the student answers with probabilities, a
-            weight is NaN or infinite; the format lacks an operation of the student, or what was
+        ValueError: if the format is not one of these, or the path has the suffix of another one;
+            there is not one unit for each target; the shapes of the student's inputs are not known,
+            two inputs would have the same name, the student answers with probabilities, a weight or
+            an example is NaN or infinite; the format lacks an operation of the student, or what was
             written would answer otherwise than the student; or if `path` is a file of somebody
             else, or a directory with an earlier export and other files as well.
 
@@ -151,6 +152,7 @@ def write(
             f"A student is exported as one of {sorted(FORMATS)}, a SavedModel if nothing is said; "
             f"got format={format!r}."
         )
+    finite.require_rows(examples, "examples")
     kind = FORMATS[name]
     if quantization is not None and name != "litert":
         raise ValueError(
@@ -171,6 +173,8 @@ def write(
     output = outputs.get(output)
     if class_names is not None:
         _require_names(class_names, output, student)
+    if target_units is not None:
+        _require_units(target_units, output)
     if not isinstance(conformal, (PredictionSets, type(None))):
         raise ValueError(
             f"conformal takes what ecl_tf.conformal(student, x, y) measured; got {conformal!r}."
@@ -239,6 +243,30 @@ def _require_names(class_names, output, student):
             f"{f', {size} for the student {student.name!r}' * (size is not None)}; got "
             f"{class_names!r}."
         )
+
+
+def _require_units(units, output):
+    """Raises ValueError unless there is a text for each target, and none for classes."""
+    kinds, given = {"": output}, {"": units}
+    if isinstance(output, outputs.Joint):
+        kinds, given = output.outputs, units
+        if not isinstance(units, dict) or not units.keys() <= kinds.keys():
+            raise ValueError(
+                f"target_units of named outputs takes a dict by their names, {sorted(kinds)}; got "
+                f"{units!r}."
+            )
+    for name, its in given.items():
+        size, of = getattr(kinds[name], "size", None), f" of output {name!r}" if name else ""
+        if size is None:
+            raise ValueError(
+                f"target_units{of} are those of numbers, and {kinds[name]!r} has none; got "
+                f"{its!r}. Leave them out."
+            )
+        texts = [its] if isinstance(its, str) else its
+        is_list = isinstance(texts, (list, tuple)) and all(isinstance(each, str) for each in texts)
+        if not is_list or len(texts) != size:
+            expected = "a text" if size == 1 else f"a list of {size} texts"
+            raise ValueError(f"target_units{of} takes {expected}; got {its!r}.")
 
 
 def _require_encoded(inputs, columns, student):
