@@ -6,9 +6,9 @@ every turn each of these trains for some steps by Keras's `fit`, and its time a 
 
     ERM        plain `compile` and `fit` on labels
     replayed   `Distiller` from a store of mixtures (`ecl_tf.replay`)
-    live       `Distiller` that mixes and asks the teacher
-    folded     the same, the teacher's networks in `ecl_tf.inference_form`
-    bfloat16   the same, in `ecl_tf.inference_form(..., "bfloat16")`
+    live       `Distiller` that mixes and asks the teacher, whose `Ensemble` folds what pays
+    folded     the same, the teacher's networks copied by `ecl_tf.inference_form`
+    bfloat16   the same, by `ecl_tf.inference_form(..., "bfloat16")`
     keras      `keras.distillation.Distiller` with the teacher as one model, `KLDivergence()`, and
                the mixing in tf.data
     teacher    the teacher's forward pass alone

@@ -6,7 +6,6 @@ they are left as they are. Batch normalisation after a convolution is a factor a
 channel: the channel's scale takes the factor, and no number is rounded twice.
 """
 
-import functools
 import warnings
 
 import keras
@@ -174,7 +173,7 @@ class FakeQuantized:
     """
 
     def __init__(self, model):
-        if not _is_graph(model):
+        if not symbolic.is_graph(model):
             raise ValueError(
                 "quantization follows a network layer by layer, so it needs a functional or "
                 f"sequential model; got {type(model).__name__} {model.name!r}. Build the student "
@@ -236,7 +235,7 @@ class FakeQuantized:
                 if node.is_input or not node.operation:
                     continue
                 given = {id(tensor): names[id(tensor)] for tensor in node.input_tensors}
-                if isinstance(node.operation, keras.Model) and _is_graph(node.operation):
+                if isinstance(node.operation, keras.Model) and symbolic.is_graph(node.operation):
                     # After its inputs Keras may have handed it their masks.
                     own = keras.tree.flatten(node.arguments.args[0])
                     inner = [names[id(tensor)] for tensor in own]
@@ -454,20 +453,6 @@ class FakeQuantized:
                 results = [_activated(step.activation, results[0], training)]
             values |= dict(zip(step.made, results, strict=True))
         return values
-
-
-def _is_graph(model):
-    """Whether a model does what its layers do, in the order in which they were called."""
-    kinds = _functional(), keras.Sequential
-    known = symbolic.inputs_of(model) is not None and isinstance(model, kinds)
-    return known and type(model).call in [kind.call for kind in kinds]
-
-
-@functools.cache
-def _functional():
-    """The class of functional models, which has no public name."""
-    x = keras.Input((1,))
-    return type(keras.Model(x, x))
 
 
 def _kind(node):

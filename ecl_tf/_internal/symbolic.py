@@ -1,5 +1,7 @@
 """The symbolic inputs and outputs of a Keras model, where it has them."""
 
+import functools
+
 import keras
 import tensorflow as tf
 
@@ -55,6 +57,20 @@ def output_of(model):
     if isinstance(model, keras.Sequential):
         return model.outputs[0] if getattr(model, "outputs", None) else None
     return _unpacked(model.output) if getattr(model, "outputs", None) else None
+
+
+def is_graph(model):
+    """Whether a model does what its layers do, in the order in which they were called."""
+    kinds = _functional(), keras.Sequential
+    known = inputs_of(model) is not None and isinstance(model, kinds)
+    return known and type(model).call in [kind.call for kind in kinds]
+
+
+@functools.cache
+def _functional():
+    """The class of functional models, which has no public name."""
+    x = keras.Input((1,))
+    return type(keras.Model(x, x))
 
 
 def _unpacked(nest):

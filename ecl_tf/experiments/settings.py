@@ -206,8 +206,9 @@ class Teacher:
         members: networks of the ensemble; 1 by default, typically 3 to 5.
         calibrate: whether its temperature is fitted to validation data; False by default,
             typically True for classes.
-        inference_form: None by default; "float32" folds batch normalisation, "bfloat16" and
-            "float16" compute in lower precision too.
+        inference_form: None by default; "float32" makes copies with folded batch normalisation,
+            of which "bfloat16" and "float16" compute in lower precision. See
+            `ecl_tf.inference_form`.
         members_per_step: how many members, drawn at random, teach in a step of a distillation;
             None, all, by default, typically 1 where their passes take most of it. See
             `ecl_tf.Ensemble`.

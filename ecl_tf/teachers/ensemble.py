@@ -11,6 +11,7 @@ import tensorflow as tf
 from ecl_tf import outputs
 from ecl_tf._internal import (
     finite,
+    folding,
     identity,
     labelled,
     legacy,
@@ -183,6 +184,10 @@ class Ensemble(Teacher):
 
     Categorical and Bernoulli members are combined by the mean of their probabilities,
     normal ones by the mixture's first two moments (see `ecl_tf.outputs`).
+
+    Members answer in inference mode. Batch normalisation of functional and sequential ones in
+    float32 is computed together with the convolution or dense layer before it, from the weights of
+    the moment, where that saves time: answers differ from the member's own by rounding.
 
     With `members_per_step` k a training step asks k of the M members, drawn anew in each, at
     k / M of the cost. Their KL (Kullback-Leibler) divergence from the student q differs, in the
@@ -364,7 +369,7 @@ class Ensemble(Teacher):
 
     def _member_output(self, number, inputs):
         member = self.members[number]
-        return self.raw_of(member(own_inputs.of(member, inputs), training=False))
+        return self.raw_of(folding.call(member, own_inputs.of(member, inputs)))
 
     def fingerprint(self) -> str:
         own = super().fingerprint()

@@ -1,17 +1,11 @@
 """Networks in the form that answers fastest: what only training needs is taken out."""
 
+import collections
+
 import keras
 
-from ecl_tf._internal import batch_normalisation, finite, legacy
+from ecl_tf._internal import batch_normalisation, finite, folding, legacy
 
-_FOLDABLE = (
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.Dense,
-)
 # They take raw numbers, and low precision would leave too little of them.
 _PREPROCESSING = (
     keras.layers.CenterCrop,
@@ -30,10 +24,12 @@ def inference_form(model: keras.Model, dtype: str = "float32") -> keras.Model:
         gamma (W x + b - mean) / sqrt(variance + epsilon) + beta = W' x + b'
 
     with W' = W gamma / sqrt(variance + epsilon) by output channel. In float32 answers differ by
-    rounding only. With `dtype="bfloat16"` all but preprocessing and the last layers compute with
-    numbers of 8 significant bits, which processors that know them do in about half of the time;
-    `benchmarks/steps.py` says how much faster it is, and by how many nats answers differ.
-    Measure the latter on your own teacher: it is what the student is matched to.
+    rounding only. (An `Ensemble` does much the same by itself, from the weights of the moment. The
+    copy saves the product W' in every step, and takes memory of its own.) With
+    `dtype="bfloat16"` all but preprocessing and the last layers compute with numbers of 8
+    significant bits, which processors that know them do in about half of the time;
+    `benchmarks/steps.py` says how much faster it is, and by how many nats answers differ. Measure
+    the latter on your own teacher: it is what the student is matched to.
 
     Args:
         model: a functional or sequential `keras.Model`, which is left as it is. Networks
@@ -74,14 +70,13 @@ def inference_form(model: keras.Model, dtype: str = "float32") -> keras.Model:
     if dtype not in ("float32", "bfloat16", "float16"):
         raise ValueError(f"dtype must be float32, bfloat16 or float16; got {dtype!r}.")
     finite.require_weights(model, "teacher")
-    if isinstance(model, keras.Sequential):  # Keras copies its layers only as they are.
-        model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    model = folding.functional(model)  # Keras copies a sequential one's layers only as they are.
     folded = {}  # Of layers that are folded away or into: the copy's configuration and weights.
-    for network in _networks(model):
-        seen = [tensor._keras_history.operation for tensor in keras.tree.flatten(network.outputs)]
-        for layer in network.layers:
-            before = _folds_into(layer)
-            if before is not None and before not in seen:
+    networks = [*_networks(model)]
+    uses = collections.Counter(id(layer) for network in networks for layer in network.layers)
+    for network in networks:
+        for before, layer, _ in folding.pairs(folding.functional(network)):
+            if uses[id(before)] == uses[id(layer)] == 1:  # One of several networks stays.
                 folded[id(before)] = _fold(before, layer)
                 folded[id(layer)] = None
     last = {id(layer) for layer in _last_layers(model)}
@@ -134,23 +129,6 @@ def _last_layers(model):
             yield from _last_layers(layer)
         else:
             yield layer
-
-
-def _folds_into(layer):
-    """The layer that a batch normalisation can be folded into, or None."""
-    if not isinstance(layer, keras.layers.BatchNormalization) or len(layer._inbound_nodes) != 1:
-        return None
-    (node,) = layer._inbound_nodes
-    (given,) = node.input_tensors
-    before = given._keras_history.operation
-    # With training=True it takes the statistics of the batch, always.
-    if type(before) not in _FOLDABLE or node.arguments.kwargs.get("training"):
-        return None
-    alone = len(before._inbound_nodes) == 1 and len(before._outbound_nodes) == 1
-    linear = before.activation is keras.activations.linear
-    channels_last = getattr(before, "data_format", "channels_last") == "channels_last"
-    by_channel = layer.axis in (-1, len(given.shape) - 1)
-    return before if alone and linear and channels_last and by_channel else None
 
 
 def _fold(before, normalisation):

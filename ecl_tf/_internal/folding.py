@@ -1,0 +1,178 @@
+"""Batch normalisation computed together with the layer before it, where a network only answers."""
+
+import collections
+import math
+import weakref
+
+import keras
+import tensorflow as tf
+
+from ecl_tf._internal import batch_normalisation, symbolic
+
+_FOLDABLE = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.Dense,
+)
+# A kernel is multiplied in every step. That pays if a channel has at most this many weights for
+# each of its positions in a row: it saves two passes over its activations, of typically as many
+# rows. It does not depend on the batch, so that all batches are answered by the same arithmetic.
+_WEIGHTS_PER_POSITION = 32
+# Of networks, with the outputs that they had then: a sequential model may grow.
+_views: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
+def functional(network):
+    """The functional model of a sequential one's layers; a functional one as it is."""
+    if not isinstance(network, keras.Sequential):
+        return network
+    tensors = symbolic.inputs_of(network), symbolic.output_of(network)
+    return keras.Model(*tensors, name=network.name)
+
+
+def pairs(network):
+    """Yields layers, the batch normalisations that can be folded into them, and what is between.
+
+    Args:
+        network: a functional model. Networks within it are left out.
+    """
+    nodes = [node for nodes in network._nodes_by_depth.values() for node in nodes]
+    calls = collections.Counter(id(node.operation) for node in nodes)
+    used = [*(tensor for node in nodes for tensor in node.input_tensors), *network.outputs]
+    uses = collections.Counter(map(id, used))
+    for node in nodes:
+        layer = node.operation
+        if not isinstance(layer, keras.layers.BatchNormalization) or len(node.input_tensors) != 1:
+            continue
+        (given,) = node.input_tensors
+        before = given._keras_history.operation
+        once = calls[id(layer)] == calls[id(before)] == uses[id(given)] == 1
+        # With training=True it takes the statistics of the batch, always.
+        if type(before) not in _FOLDABLE or not once or node.arguments.kwargs.get("training"):
+            continue
+        linear = before.activation is keras.activations.linear
+        channels_last = getattr(before, "data_format", "channels_last") == "channels_last"
+        if linear and channels_last and batch_normalisation.is_last(layer, node):
+            yield before, layer, given
+
+
+def call(network, inputs):
+    """What a network answers in inference mode, the same to rounding, and sooner.
+
+    Layers and batch normalisations with the weights that they have now, in one operation where
+    it pays:
+
+        gamma (W x + b - mean) / sqrt(variance + epsilon) + beta = W' x + b'
+
+    with W' = W gamma / sqrt(variance + epsilon) by output channel. A network that is not made of
+    layers alone, or has nothing to fold, is called as it is.
+
+    Args:
+        network: a Keras model.
+        inputs: a batch, as it takes it.
+    """
+    made = getattr(network, "outputs", None)
+    if network not in _views or _views[network][0] is not made:
+        _views[network] = made, _view(network)
+    return (_views[network][1] or network)(inputs, training=False)
+
+
+def _view(network):
+    """A `_Folded` of a network's own layers; None where that would be no other network."""
+    if not symbolic.is_graph(network):
+        return None
+    network = functional(network)
+    found = {id(pair[0]): pair for pair in pairs(network) if _pays(*pair)}
+    within = {
+        id(layer): view
+        for layer in network.layers
+        if isinstance(layer, keras.Model) and (view := _view(layer)) is not None
+    }
+    if not (found or within):
+        return None
+    view = _Folded(network.input, network.output, name=network.name)
+    view.replaced = _Replaced(found, within)
+    return view
+
+
+def _pays(layer, normalisation, between):
+    """Whether a layer's kernel is small beside what comes out of it, all of it in float32."""
+    kernel = layer.kernel
+    types = layer.compute_dtype, normalisation.compute_dtype, getattr(kernel, "dtype", None)
+    if not isinstance(kernel, keras.Variable) or {*types} != {"float32"}:
+        return False
+    *sizes, channels = between.shape[1:]
+    return None in sizes or (
+        math.prod(kernel.shape) <= _WEIGHTS_PER_POSITION * channels * math.prod(sizes)
+    )
+
+
+class _Replaced:
+    """What a `_Folded` calls in the place of layers, by their ids; Keras does not look into it.
+
+    Attributes:
+        folded: layers, with what `pairs` says of them.
+        within: views of networks.
+    """
+
+    def __init__(self, folded, within):
+        self.folded, self.within = folded, within
+        self.passed = {id(after) for _, after, _ in folded.values()}
+
+
+class _Folded(keras.Model):
+    """A functional model of another one's layers."""
+
+    replaced = _Replaced({}, {})
+
+    def _run_through_graph(self, inputs, operation_fn=lambda operation: operation, **kwargs):
+        # As Keras's own, of other operations.
+        def calling(operation):
+            own = operation_fn(operation)
+            if id(operation) in self.replaced.folded:
+                before, after, _ = self.replaced.folded[id(operation)]
+                return lambda x, **kwargs: _folded(own, before, after, x, **kwargs)
+            if id(operation) in self.replaced.passed:
+                return lambda x, **_: x
+            if id(operation) in self.replaced.within:
+                return operation_fn(self.replaced.within[id(operation)])
+            return own
+
+        return super()._run_through_graph(inputs, calling, **kwargs)
+
+
+def _folded(call_layer, layer, normalisation, *args, **kwargs):
+    """What a layer and a batch normalisation give together.
+
+    Args:
+        call_layer: calls the layer.
+        layer: the layer.
+        normalisation: the batch normalisation.
+        *args: what the layer is called with.
+        **kwargs: the same.
+    """
+    gain = tf.math.rsqrt(normalisation.moving_variance.value + normalisation.epsilon)
+    if normalisation.scale:
+        gain *= normalisation.gamma.value
+    shift = -normalisation.moving_mean.value * gain
+    if normalisation.center:
+        shift += normalisation.beta.value
+    kernel = layer.kernel.value
+    factor = gain
+    if isinstance(layer, (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)):
+        factor = tf.reshape(gain, kernel.shape[-2:])  # Its channels are the last two axes.
+    values = [(layer.kernel, kernel * factor)]
+    if layer.use_bias:
+        values.append((layer.bias, layer.bias.value * gain + shift))
+    with keras.StatelessScope(values):
+        result = call_layer(*args, **kwargs)
+    if layer.use_bias:
+        return result
+    mask = getattr(result, "_keras_mask", None)
+    result = tf.nn.bias_add(result, shift)
+    if mask is not None:
+        result._keras_mask = mask
+    return result
