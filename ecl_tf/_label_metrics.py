@@ -162,7 +162,8 @@ class LabelMetrics:
             others = [mask, known, weight if weighted else None]
             others = [factor for factor in others if factor is not None]
             weights = _position_weights(y_pred, [rows, *others])
-            if known is not None:  # Any class in the place of one that may be out of range.
+            # Any class in the place of one that may be out of range.
+            if known is not None and output.family == "categorical":
                 y_true = tf.reshape(y_true, tf.shape(known))
                 y_true = tf.where(known > 0.0, y_true, tf.zeros_like(y_true))
             if _takes_logits(metric):

@@ -84,20 +84,22 @@ class Loops(keras.Model):
         except UnboundLocalError as error:  # Keras joins batches of which there were none.
             raise ValueError(batches.NO_ROWS.format("predict from")) from error
         except tf.errors.InvalidArgumentError as error:
-            if self._refusal and self._refusal in str(error):
+            # TensorFlow escapes quotes.
+            if self._refusal and self._refusal in str(error).replace("\\'", "'"):
                 raise ValueError(self._refusal) from error
             raise
 
     def predict_step(self, data: Any) -> Any:
         """Answers a batch; refuses inputs of another scale than the networks expect."""
         x, *_ = keras.utils.unpack_x_y_sample_weight(data)
+        x = keras.tree.map_structure(tf.convert_to_tensor, x)
         asked = _checks.networks.with_roles(self._networks())
         is_outside, self._refusal = ranges.outside(asked, x, may_be_narrow=True)
         if is_outside is None:
-            return super().predict_step(data)
+            return super().predict_step((x,))
         right = tf.debugging.assert_equal(is_outside, False, self._refusal)
         with tf.control_dependencies([] if right is None else [right]):  # Eagerly it raises.
-            return super().predict_step(keras.tree.map_structure(tf.identity, x))
+            return super().predict_step((keras.tree.map_structure(tf.identity, x),))
 
     def fit(
         self,

@@ -236,7 +236,8 @@ class Distiller(Loops, Settings, keras.Model):
             **kwargs: as in `keras.Model.compile`.
 
         Raises:
-            ValueError: if a loss is given, or metrics that don't fit the output, or within `fit`.
+            ValueError: if a loss is given, metrics that don't fit the output, or an optimizer with
+                a setting that is NaN or infinite; or within `fit`.
         """
         if self._is_fitting:
             raise ValueError(
@@ -256,6 +257,7 @@ class Distiller(Loops, Settings, keras.Model):
         }
         with self.distribute_strategy.scope():  # For an optimizer that is named.
             super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+            _checks.settings.optimizer(self.optimizer)
             self._label_metrics = LabelMetrics(self.output_kind, metrics, weighted_metrics)
             of_teacher = (metrics, weighted_metrics) if teacher_metrics else (None, None)
             self._teacher_metrics = LabelMetrics(self.output_kind, *of_teacher, prefix="teacher_")
@@ -373,6 +375,7 @@ class Distiller(Loops, Settings, keras.Model):
             labels=wrong,
             refusals=refusals,
             are_clipped=self.optimizer.clipvalue is not None,
+            rate=self.optimizer.learning_rate,
         )
         with tf.control_dependencies(keras.tree.flatten(x)):  # As in _next_seed.
             guarded.apply(self.optimizer, gradients, weights, ~is_bad, before)
@@ -592,7 +595,8 @@ class Distiller(Loops, Settings, keras.Model):
             quantizing.require_ranges(self.quantized)
             return self.quantized
         batches = self._representative(examples)
-        return quantizing.prepared(self.student, quantization, batches, self.output_kind)
+        about = {"output": self.output_kind, "takes_scaled": True}
+        return quantizing.prepared(self.student, quantization, batches, **about)
 
     def _representative(self, examples):
         """Batches of inputs as they are, and as the sampler changes them."""

@@ -136,18 +136,22 @@ def test_unknown_labels_are_left_out_of_every_metric_and_wrong_ones_refused(subt
 
     with subtests.test("of yes and no"):
         yes = np.where(known[:, :CLASSES], TAGS[:, :CLASSES] > 0, -1).astype("float32")
+        yes[:2] = -1  # Rows without any known label: a batch of nothing else.
+        rows = (yes >= 0).any(-1)
         student = keras.Sequential([keras.Input((CLASSES,)), keras.layers.Identity()])
         raw = RNG.normal(size=(ROWS, CLASSES)).astype("float32")
         unknown = outputs.Bernoulli(ignore_class=-1)
         its = Distiller(student, student, output=unknown, label_weight=1.0)
-        its.compile(metrics=["accuracy", keras.metrics.AUC(name="auc")], run_eagerly=True)
-        logs = its.evaluate(raw, yes, verbose=0, return_dict=True)
+        own = ["accuracy", keras.metrics.AUC(name="auc"), metrics.NegativeLogLikelihood(unknown)]
+        its.compile(metrics=own, run_eagerly=True)
+        logs = its.evaluate(raw, yes, batch_size=2, verbose=0, return_dict=True)
         chance = 1 / (1 + np.exp(-raw))
         likelihood = np.where(yes > 0, np.log(chance), np.log(1 - chance))
         auc = keras.metrics.AUC()
         auc.update_state(yes[yes >= 0], chance[yes >= 0])
         expected = {
-            "label_loss": -(likelihood * (yes >= 0)).sum(-1).mean(),
+            "label_loss": -(likelihood * (yes >= 0)).sum(-1)[rows].mean(),
+            "nll": -(likelihood * (yes >= 0)).sum(-1)[rows].mean(),
             "accuracy": ((raw > 0) == yes)[yes >= 0].mean(),
             "auc": float(auc.result()),
         }

@@ -1,5 +1,7 @@
 """What a `Distiller` refuses of its own arguments."""
 
+import math
+
 from ecl_tf import samplers
 
 
@@ -69,6 +71,14 @@ def generators(models):
             "only the first. Give one of them a copy: keras.models.clone_model, with its "
             "weights set."
         )
+
+
+def optimizer(given):
+    """Refuses an optimizer with a setting that is NaN or infinite: the first update would be."""
+    for name, value in vars(given).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            kind = type(given).__name__
+            raise ValueError(f"The optimizer {kind} has {name}={value}; expected a finite number.")
 
 
 def compilation(loss, metrics, teacher_metrics, asks_teacher):

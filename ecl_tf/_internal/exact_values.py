@@ -64,22 +64,19 @@ _COMPARISONS = ("Equal", "NotEqual")
 # they are looked up.
 # fmt: off
 _CARRIERS = {
-    "Add", "AddV2", "AsString", "BroadcastTo", "Cast", "Ceil", "CheckNumericsV2", "ClipByValue",
-    "ConcatV2", "EnsureShape", "ExpandDims", "Floor", "GatherNd", "GatherV2", "Identity",
-    "IdentityN", "Maximum", "Minimum", "MirrorPad", "Pack", "Pad", "PadV2", "PreventGradient",
-    "ReduceJoin", "RegexReplace",
-    "Reshape", "Reverse", "ReverseSequence", "ReverseV2", "Rint", "Roll", "Round", "Select",
-    "SelectV2", "Slice", "Split", "SplitV", "Squeeze", "StaticRegexReplace", "StopGradient",
-    "StridedSlice", "StringFormat", "StringJoin", "StringLower", "StringStrip",
-    "StringToNumber", "StringUpper", "Sub",
-    "TensorListFromTensor", "TensorListGather", "TensorListGetItem", "TensorListStack", "Tile",
-    "Transpose", "Unpack",
+    "Abs", "Add", "AddV2", "AsString", "BroadcastTo", "Cast", "Ceil", "CheckNumericsV2",
+    "ClipByValue", "ConcatV2", "EnsureShape", "ExpandDims", "Floor", "FloorMod", "GatherNd",
+    "GatherV2", "Identity", "IdentityN", "Maximum", "Minimum", "MirrorPad", "Mod", "Neg",
+    "Pack", "Pad", "PadV2", "PreventGradient", "ReduceJoin", "RegexReplace", "Reshape",
+    "Reverse", "ReverseSequence", "ReverseV2", "Rint", "Roll", "Round", "Select", "SelectV2",
+    "Slice", "Split", "SplitV", "Squeeze", "StaticRegexReplace", "StopGradient", "StridedSlice",
+    "StringFormat", "StringJoin", "StringLower", "StringStrip", "StringToNumber", "StringUpper",
+    "Sub", "TensorListFromTensor", "TensorListGather", "TensorListGetItem", "TensorListStack",
+    "Tile", "Transpose", "Unpack",
 }
-# These carry whole numbers (a hash, a crossing of two ids); of others they make amounts.
-_WHOLE = {
-    "Abs", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "FloorDiv", "FloorMod", "LeftShift", "Mod",
-    "Neg", "RightShift",
-}
+# These carry whole numbers (a hash, a crossing of two ids); of others they make amounts, as a
+# division does that puts them into bins.
+_WHOLE = {"BitwiseAnd", "BitwiseOr", "BitwiseXor", "FloorDiv", "LeftShift", "RightShift"}
 # fmt: on
 _BRANCHES = ("Case", "If", "StatelessCase", "StatelessIf")  # Their first argument is not passed on.
 _SEEN: Any = weakref.WeakKeyDictionary()

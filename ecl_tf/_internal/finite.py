@@ -16,6 +16,7 @@ SOURCES = {
     "the loss": "Look at the labels, the sample weights and the regularizers.",
     "the gradients": "They overflowed, or their squares: look for huge labels. A lower learning "
     "rate or clipvalue of the optimizer may help.",
+    "the learning rate": "Look at its schedule, perhaps beyond its last step, or at what sets it.",
     "the update": "The student's weights overflowed: lower the learning rate.",
 }
 _LABELS = 2  # After the sources' counts: the number of wrong labels, and their sum.
@@ -37,16 +38,17 @@ class NonFiniteCount(keras.metrics.Metric):
         self.expected_labels = ""  # In words, set by who counts wrong ones.
         self.reasons: list[str] = []  # In words, of the refusals.
 
-    def count(self, *values, labels=None, refusals=(), are_clipped=False):
+    def count(self, *values, labels=None, refusals=(), are_clipped=False, rate=None):
         """The counts with what is wrong before an update; `update_state` is to keep them.
 
         Args:
-            *values: one nesting of tensors for each of `SOURCES` but the update.
+            *values: one nesting of tensors for each of `SOURCES` before the learning rate.
             labels: the number of wrong labels and their sum, float32 (2,); None for none.
             refusals: pairs of a scalar bool tensor, whether the batch is refused, and the reason;
                 3 at most, none by default.
             are_clipped: whether the optimizer clips each gradient's values, so that their squares
                 may overflow before; False by default.
+            rate: the learning rate; None, the default, where there is no update.
 
         Returns:
             The counts, and whether something is wrong or was before.
@@ -58,7 +60,8 @@ class NonFiniteCount(keras.metrics.Metric):
         ]
         # Of squares, because optimizers keep means of them.
         total = tf.reduce_sum if are_clipped else tf.nn.l2_loss
-        finite += [_have_a_finite_sum(gradients, total), True]
+        is_rate = True if rate is None else tf.math.is_finite(tf.convert_to_tensor(rate))
+        finite += [_have_a_finite_sum(gradients, total), is_rate, True]
         counts = [tf.cast(~tf.stack(finite), tf.float32)]
         counts.append(tf.zeros(_LABELS) if labels is None else labels)
         self.reasons = [reason for _, reason in refusals]
@@ -191,7 +194,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
     What that step did is put back, unless its update itself overflowed. `Distiller.fit` puts this
     before all other callbacks, so no checkpoint is written over by weights that are not finite.
-    For that the host waits for every execution, of `steps_per_execution` steps, and reads eleven
+    For that the host waits for every execution, of `steps_per_execution` steps, and reads twelve
     numbers: the only ones in an epoch. At the end of an evaluation that met NaN or Inf it warns.
     """
 

@@ -45,10 +45,12 @@ def pairs(network):
     uses = collections.Counter(map(id, used))
     for node in nodes:
         layer = node.operation
-        if not isinstance(layer, keras.layers.BatchNormalization) or len(node.input_tensors) != 1:
+        if type(layer) is not keras.layers.BatchNormalization or len(node.input_tensors) != 1:
             continue
         (given,) = node.input_tensors
-        before = given._keras_history.operation
+        before, number, _ = given._keras_history
+        if not (node.arguments.args and before._inbound_nodes[number].arguments.args):
+            continue  # Called by keywords.
         once = calls[id(layer)] == calls[id(before)] == uses[id(given)] == 1
         # With training=True it takes the statistics of the batch, always.
         if type(before) not in _FOLDABLE or not once or node.arguments.kwargs.get("training"):
@@ -84,7 +86,7 @@ def _view(network):
     """A `_Folded` of a network's own layers; None where that would be no other network."""
     if not symbolic.computes_its_graph(network):
         return None
-    network = functional(network)
+    policy, network = network.dtype_policy, functional(network)
     found = {id(pair[0]): pair for pair in pairs(network) if _pays(*pair)}
     within = {
         id(layer): view
@@ -94,6 +96,7 @@ def _view(network):
     if not (found or within):
         return None
     view = _Folded(network.input, network.output, name=network.name)
+    view.dtype_policy = policy  # Not the global one of now.
     view.replaced = _Replaced(found, within)
     return view
 
@@ -154,6 +157,8 @@ def _folded(call_layer, layer, normalisation, *args, **kwargs):
         *args: what the layer is called with.
         **kwargs: the same.
     """
+    if not isinstance(layer.kernel, keras.Variable):  # Since then it was changed, as by LoRA.
+        return normalisation(call_layer(*args, **kwargs), training=False)
     gain = tf.math.rsqrt(normalisation.moving_variance.value + normalisation.epsilon)
     if normalisation.scale:
         gain *= normalisation.gamma.value

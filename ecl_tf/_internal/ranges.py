@@ -75,7 +75,7 @@ _RATIO = 16.0
 # Images in [0, 1], and a little beyond it by resizing, are 1 / 255 of those from 0 to 255. Dark
 # images of the right scale go further.
 _NARROWEST = 1 / 200
-# Rows that are needed to say that a batch is too narrow.
+# Rows that are needed to say that a batch is too narrow, or features of a table too far away.
 _FEWEST_ROWS = 8
 
 
@@ -386,7 +386,8 @@ def _is_outside(expected, values):
         return (tf.reduce_min(values) >= 0.0) & (highest > 128.0) & (highest <= most)
     deviations = _deviations(expected, values)
     if not expected.is_range:  # Of features, a few rows may be anywhere.
-        return tf.reduce_mean(tf.cast(tf.abs(deviations) > 30.0, tf.float32)) > 0.1
+        share = tf.reduce_mean(tf.cast(tf.abs(deviations) > 30.0, tf.float32))
+        return (share > 0.1) & (tf.shape(values)[0] >= _FEWEST_ROWS)
     too_far = tf.reduce_max(tf.abs(deviations)) > 6.0  # By more than its width.
     if expected.highest is not None:  # Images in [-1, 1], or from -128 to 127.
         # Resizing images by cubic splines goes a little below 0.
@@ -405,7 +406,7 @@ def _is_narrow(expected, values, rows=None):
         values: rows, or the least and the greatest ones of all.
         rows: how many they stand for; None, the default, is as many as there are.
     """
-    if expected is SCALED or expected.clips:
+    if expected is SCALED:
         return tf.constant(False)
     deviations = _deviations(expected, tf.cast(values, tf.float32))
     axis = None if expected.is_range else 0

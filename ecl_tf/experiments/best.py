@@ -241,7 +241,7 @@ def keep(
     chosen: Chosen,
     command: str,
     teacher: Callable[[Experiment], ecl_tf.Teacher] | None = None,
-) -> None:
+) -> bool:
     """Has WORKDIR/best written, whole or not at all, by one process; leaves one that is there.
 
     Args:
@@ -263,24 +263,28 @@ def keep(
         def write():
             try:
                 _write(own, path, chosen, command, teacher)
-            except ValueError as error:  # After hours of training all else is still to be told.
-                progress.announce(f"WARNING: {path} was not written. {error}")
+            # After hours of training all else is still to be told.
+            except (OSError, RuntimeError, ValueError) as error:
+                kind = type(error).__name__
+                progress.announce(f"WARNING: {path} was not written. {kind}: {error}")
 
         with _only_warnings():
             strategies.on_chief(write)
 
     if not is_there() and not chosen.path.exists():
         progress.announce(f"No student is exported to {path}: there is no {chosen.path}.")
-        return
+        return False
     jobs.complete([jobs.Job(path, is_there, do)])
     if not (path.exists() and chosen.path.exists()):
-        return
+        return path.exists()  # Of a student that was removed since.
     own = work_directory.hash_of_file(chosen.path)
-    if f"{own}  {_STUDENT}" not in (path / _HASHES).read_text():
+    is_its = f"{own}  {_STUDENT}" in (path / _HASHES).read_text()
+    if not is_its:
         progress.announce(
             f"WARNING: {path} was there before, and holds another student than {chosen.path}. "
             "Move it away, and the same command exports this one."
         )
+    return is_its
 
 
 @contextlib.contextmanager

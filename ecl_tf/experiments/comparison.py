@@ -229,8 +229,9 @@ def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, 
             place = directory if repetitions else home or workdir
             return teaching.load_teacher(own, place, teacher_directory)
 
-        _keep_best(workdir, results, dict(repetitions), experiment, command, teacher)
-        if (found := best.shipped(workdir)) != results.get("shipped"):
+        arguments = workdir, results, dict(repetitions), experiment, command, teacher
+        found = best.shipped(workdir) if _keep_best(*arguments) else None
+        if found != results.get("shipped"):
             results["shipped"] = found
             with jobs.turn(path):
                 work_directory.write_json(path, results)
@@ -238,16 +239,19 @@ def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, 
 
 
 def _keep_best(workdir, results, repetitions, experiment, command, teacher):
-    """Has the best student exported; the teacher is a function of an experiment and its place."""
+    """Has the best student exported; returns whether WORKDIR/best is of that student.
+
+    The teacher is a function of an experiment and its place.
+    """
     paths = {name: workdir / name / "results.json" for name in repetitions}
     if not all(path.exists() for path in paths.values()):
-        return  # Of earlier work, of which no more than the mean is left.
+        return True  # Of earlier work, of which no more than the mean is left.
     parts = {name: work_directory.read_json(path) for name, path in paths.items()}
     chosen = best.of_comparison(workdir, results, parts or {"": results})
     own = repetitions.get(chosen.workdir.name)
     its = functools.partial(teacher, directory=chosen.workdir)
     of = experiment if own is None else lambda: Experiment(own)
-    best.keep(of, workdir, chosen, command, its)
+    return best.keep(of, workdir, chosen, command, its)
 
 
 def _compare_all(config, repetitions, workdir, checkpoint_every):

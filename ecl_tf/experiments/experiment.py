@@ -565,11 +565,19 @@ def _validate_training(name, train):
 
 
 def save_model(model, path):
-    """Has the chief save a .keras file whole or not at all."""
+    """Has the chief save a .keras file whole or not at all, without the optimizer's numbers.
+
+    Those are twice as many as the weights, and no one who serves a network needs them.
+    """
 
     def save():
-        with files.whole(path) as temporary:
-            model.save(temporary)
+        trained = model.optimizer, model.compiled
+        model.optimizer, model.compiled = None, False
+        try:
+            with files.whole(path) as temporary:
+                model.save(temporary)
+        finally:
+            model.optimizer, model.compiled = trained
 
     strategies.on_chief(save)
 

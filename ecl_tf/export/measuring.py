@@ -141,7 +141,12 @@ def _of_export(path, examples):
     student = ExportedStudent(path, threads=1)
     inputs = student.input_specs
     if examples is not None:
-        inputs = examples if isinstance(examples, dict) else {student.input_names[0]: examples}
+        given = examples if isinstance(examples, dict) else {student.input_names[0]: examples}
+        # In the types that the file takes, as `load_student` gives them.
+        inputs = {
+            name: given[name] if spec.dtype == tf.string else tf.cast(given[name], spec.dtype)
+            for name, spec in inputs.items()
+        }
     rows = {name: _row(leaf) for name, leaf in inputs.items()}
     run = student.runner if student.runner.on_host else path
     return {"bytes": _bytes(path), **student.counts}, run, rows

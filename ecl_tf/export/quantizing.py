@@ -26,7 +26,11 @@ _ROUNDING = 8 * 2.0**-11  # Weights of 16 bits are rounded in every layer.
 
 
 def prepared(
-    student: keras.Model, quantization: str | None, batches: Iterable[Any], output: outputs.Output
+    student: keras.Model,
+    quantization: str | None,
+    batches: Iterable[Any],
+    output: outputs.Output,
+    takes_scaled: bool = False,
 ) -> FakeQuantized | str | None:
     """Returns what `Served` takes as its quantization, with ranges measured.
 
@@ -36,6 +40,8 @@ def prepared(
         batches: of inputs, whose ranges are measured for "int8"; a batch of None is none. On the
             first one the rounded student is compared with that in floating point.
         output: of the student.
+        takes_scaled: whether images that the student does not scale were scaled in its training;
+            False, the default, where that is not known.
 
     Raises:
         ValueError: if it is another one, there are no batches, they hold NaN or Inf, they are of
@@ -53,7 +59,8 @@ def prepared(
     for batch in batches:
         if batch is not None:
             finite.require_rows(batch, "examples")
-            ranges.require_within([("student", student)], batch)
+            if takes_scaled or ranges.expected_by(student):
+                ranges.require_within([("student", student)], batch)
             quantized.measure(batch)
             first = batch if first is None else first
     if first is None:

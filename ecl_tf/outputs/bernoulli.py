@@ -84,10 +84,14 @@ class Bernoulli(Logits):
             loss = tf.where(self._is_ignored(labels), tf.zeros_like(loss), loss)
         return tf.reduce_sum(loss, -1)
 
+    def known(self, labels: tf.Tensor, raw: tf.Tensor) -> Any:
+        known = self.known_labels(labels, raw)
+        return None if known is None else tf.reduce_max(known, -1)
+
     def known_labels(self, labels: tf.Tensor, raw: tf.Tensor) -> Any:
         """Returns 1 for known labels and 0 for others, as `raw` is shaped; None if all are known.
 
-        A row may have known and unknown labels, so `known` says nothing of it.
+        A position may have known and unknown labels; `known` says whether it has a known one.
 
         Args:
             labels: labels of the batch.

@@ -1,5 +1,7 @@
 """Cells of inputs (table cells, tokens, pixels), and how they are exchanged between rows."""
 
+import numbers
+
 import keras
 import tensorflow as tf
 
@@ -40,11 +42,13 @@ def require_padding(sampler, padding, inputs):
         value, dtype = padding_of(padding, path), tf.as_dtype(leaf.dtype)
         if value is None:
             continue
-        is_nan = value != value and not dtype.is_floating
-        if is_nan or isinstance(value, str) != (dtype == tf.string):
+        fits = isinstance(value, str if dtype == tf.string else numbers.Real)
+        if fits and not dtype.is_floating and dtype != tf.string:
+            fits = value == value and value == int(value)  # Neither NaN nor a fraction.
+        if not fits:
             raise ValueError(
                 f"{type(sampler).__name__} has padding={value!r} for {described(path)}, which is "
-                f"{dtype.name}. Give a value of that type."
+                f"{dtype.name}. Give one value of that type, or a dict of them by names of inputs."
             )
 
 

@@ -159,13 +159,13 @@ def test_the_best_student_is_written_once_and_whole(chosen, subtests, capsys, mo
 
     with subtests.test("once more"):
         monkeypatch.setattr(best, "_write", None)
-        best.keep(None, workdir, student, "another command")
+        assert best.keep(None, workdir, student, "another command")
         assert as_written(directory) == written and not capsys.readouterr().out
         best.require(workdir, experiment.config)
 
     with subtests.test("another student"):
         student.path.write_bytes(b"trained again")
-        best.keep(None, workdir, student, "another command")
+        assert not best.keep(None, workdir, student, "another command")  # Nor shown as its own.
         assert "holds another student" in capsys.readouterr().out
 
     with subtests.test("other formats"):

@@ -96,6 +96,11 @@ def test_ids_are_found_wherever_they_are_looked_up(subtests):
             (6,),
             table,
         ),
+        "floats in buckets": (
+            functional((6,), lambda x: looked_up(abs(-(x % 9.0) + 1.0))),
+            (6,),
+            table,
+        ),
         "a network in a network": (keras.Sequential([keras.Input((6,)), inner]), (6,), table),
         "a wrapped layer": (
             functional((6, 2), L.TimeDistributed(L.Embedding(9, 4), name="wrapper")),

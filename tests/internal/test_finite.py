@@ -42,7 +42,9 @@ def stops(message):
 # Sources and steps, callbacks and checkpoints.
 
 
-def assert_stopped_in_step_3(its, folder, source, callbacks=(), as_list=list, **wrong):
+def assert_stopped_in_step_3(
+    its, folder, source, callbacks=(), as_list=list, updated=False, **wrong
+):
     """The last checkpoint, of step 2, has to stay; in memory all is as it was, but an update."""
     path = folder / "latest.weights.h5"
     checkpoint = keras.callbacks.ModelCheckpoint(path, save_weights_only=True, save_freq=1)
@@ -52,7 +54,7 @@ def assert_stopped_in_step_3(its, folder, source, callbacks=(), as_list=list, **
     )
     with stops(rf"in step 3 \(.*\): {source} had NaN or Inf"):
         its.fit(data(**wrong), verbose=0, callbacks=as_list([*callbacks, checkpoint, snapshots]))
-    assert int(its.step.numpy()) == (3 if source == "the update" else 2)
+    assert int(its.step.numpy()) == (3 if updated else 2)
     assert len(contents) == 2
     assert path.read_bytes() == contents[-1]
     fresh = distiller()
@@ -60,7 +62,7 @@ def assert_stopped_in_step_3(its, folder, source, callbacks=(), as_list=list, **
     fresh.load_weights(path)
     assert int(fresh.step.numpy()) == 2
     assert all(np.isfinite(weight).all() for weight in fresh.student.get_weights())
-    if source != "the update":
+    if not updated:
         for own, kept in zip(its.student.get_weights(), fresh.student.get_weights(), strict=True):
             np.testing.assert_array_equal(own, kept)
 
@@ -82,15 +84,25 @@ def test_the_error_names_source_and_step_and_the_checkpoint_before_stays(
     assert_stopped_in_step_3(distiller(**arguments), tmp_path, source, **wrong)
 
 
+def rate_of_third_step(its, rate):
+    def change(batch, logs):
+        its.optimizer.learning_rate = rate if batch == 2 else 0.1
+
+    return keras.callbacks.LambdaCallback(on_train_batch_begin=change)
+
+
 def test_weights_that_an_update_made_infinite_are_not_written(tmp_path):
-    """The third step's update overflows, though its loss is finite."""
+    """The third step's update overflows, though its gradients and its rate are finite."""
     its = distiller()
+    callbacks = [rate_of_third_step(its, 3e38)]
+    assert_stopped_in_step_3(its, tmp_path, "the update", callbacks, updated=True, weight=1e4)
 
-    def explode(batch, logs):
-        its.optimizer.learning_rate = np.inf if batch == 2 else 0.1
 
-    callback = keras.callbacks.LambdaCallback(on_train_batch_begin=explode)
-    assert_stopped_in_step_3(its, tmp_path, "the update", [callback])
+def test_a_rate_that_is_no_number_leaves_the_student_as_it_was(tmp_path):
+    its = distiller()
+    assert_stopped_in_step_3(its, tmp_path, "the learning rate", [rate_of_third_step(its, np.nan)])
+    with pytest.raises(ValueError, match=r"SGD has weight_decay=nan; expected a finite number"):
+        its.compile(keras.optimizers.SGD(0.1, weight_decay=np.nan))
 
 
 def test_gradients_whose_squares_overflow_harm_no_optimizer():
@@ -184,7 +196,7 @@ def test_the_users_callbacks_still_run():
 
 
 class Overflow(keras.optimizers.schedules.LearningRateSchedule):
-    """The third update makes weights infinite."""
+    """Infinite at the third step."""
 
     def __call__(self, step):
         return tf.where(step < 2, 0.1, np.inf)
@@ -193,7 +205,7 @@ class Overflow(keras.optimizers.schedules.LearningRateSchedule):
 @pytest.mark.parametrize(
     ("rate", "wrong", "source"),
     [
-        (Overflow(), {}, "the update"),
+        (Overflow(), {}, "the learning rate"),
         (0.1, {"third": np.nan}, "the sampled inputs"),
         (0.1, {"weight": np.nan}, "the loss"),
     ],
@@ -231,7 +243,7 @@ def test_the_host_reads_once_an_execution(monkeypatch):
     assert len(at) == 2 * (1 + executions)
     for epoch in (at[: 1 + executions], at[1 + executions :]):
         assert np.diff(epoch).tolist() == [1] * executions
-    assert read.count((11,)) == 2 * executions
+    assert read.count((12,)) == 2 * executions
 
 
 # The counter itself.
@@ -252,11 +264,11 @@ def test_each_source_is_counted_by_itself():
     wrong = tf.constant([2.0, 510.0])
     # What came before is the cause of weights that are not finite.
     step(good, good, nan, good, [good, inf], labels=wrong, weights=[good, nan])
-    np.testing.assert_array_equal(count.result(), [0, 1, 2, 0, 1, 0, 2, 510, 0, 0, 0])
+    np.testing.assert_array_equal(count.result(), [0, 1, 2, 0, 1, 0, 0, 2, 510, 0, 0, 0])
     count.reset_state()
-    np.testing.assert_array_equal(count.result(), [0] * 11)
+    np.testing.assert_array_equal(count.result(), [0] * 12)
     step(good, good, good, good, [good], weights=[good, nan])
-    np.testing.assert_array_equal(count.result(), [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(count.result(), [0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0])
 
 
 def test_the_largest_numbers_and_integers_are_finite():
@@ -265,4 +277,4 @@ def test_the_largest_numbers_and_integers_are_finite():
     whole = {"image": tf.constant([1, 2]), "pose": tf.constant([np.nan])}
     counts, _ = count.count(whole, masked, masked, tf.constant([1, 2]), [tf.ones(3)])
     count.update_state(counts)
-    np.testing.assert_array_equal(count.result(), [1] + 10 * [0])
+    np.testing.assert_array_equal(count.result(), [1] + 11 * [0])

@@ -105,6 +105,36 @@ def test_what_stays(subtests):
         np.testing.assert_array_equal(folding.call(Own(), X), X + 2.0)
 
 
+def test_a_normalisation_of_ones_own_stays_and_so_does_the_precision():
+    class Doubled(keras.layers.BatchNormalization):
+        def call(self, x, training=None):
+            return 2.0 * super().call(x, training=training)
+
+    image = keras.Input(SHAPE)
+    model = stirred(keras.Model(image, Doubled()(keras.layers.Conv2D(2, 3)(image))))
+    np.testing.assert_array_equal(folding.call(model, X), model(X, training=False))
+    plain = stirred(keras.Model(image, convolved(image, keras.layers.Conv2D(4, 3))))
+    wanted = plain(X, training=False)
+    keras.config.set_dtype_policy("mixed_bfloat16")  # Of networks that are made later.
+    try:
+        answers = folding.call(plain, X)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    np.testing.assert_allclose(answers, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_calls_by_keyword_and_kernels_of_low_rank_updates():
+    image = keras.Input(SHAPE)
+    x = keras.layers.BatchNormalization()(inputs=keras.layers.Conv2D(2, 3)(image))
+    model = stirred(keras.Model(image, x))
+    np.testing.assert_array_equal(folding.call(model, X), model(X, training=False))
+    dense = keras.layers.Dense(2)
+    plain = stirred(keras.Model(image, convolved(image, dense)))
+    folding.call(plain, X)
+    dense.enable_lora(1)
+    np.testing.assert_allclose(folding.call(plain, X), plain(X, training=False), rtol=1e-5)
+
+
 def test_masks_and_layers_that_are_added_later():
     model = keras.Sequential([keras.Input((3, 2)), keras.layers.Masking()])
     model.add(keras.layers.Dense(2, use_bias=False))

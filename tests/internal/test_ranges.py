@@ -113,12 +113,22 @@ def test_images_from_0_to_255_that_no_network_scales_are_refused(tmp_path):
     with pytest.raises(ValueError, match="neither network scales"):
         ecl_tf.calibrated(plain(), BYTES, np.zeros(len(BYTES), "int32"))
     with pytest.raises(ValueError, match="neither network scales"):
-        ecl_tf.export_student(
-            *(plain(), "categorical", tmp_path / "s.tflite"),
-            format="litert",
-            quantization="int8",
-            examples=BYTES,
+        # Of a student that was trained in another way this is not known.
+        distiller.export(
+            tmp_path / "s.tflite", format="litert", quantization="int8", examples=BYTES
         )
+
+
+def test_a_list_of_inputs_is_predicted_from_as_it_is():
+    image, row = keras.Input((8, 8, 3)), keras.Input((2,))
+    x = LAYERS.Concatenate()([LAYERS.Flatten()(LAYERS.Rescaling(1 / 255)(image)), row])
+    student = keras.Model([image, row], LAYERS.Dense(3)(x))
+    distiller = ecl_tf.Distiller(student, keras.models.clone_model(student))
+    inputs = [BYTES[:8], np.ones((8, 2), "float32")]
+    np.testing.assert_allclose(distiller.predict(inputs, verbose=0), student(inputs), rtol=1e-5)
+    outside = tf.data.Dataset.from_tensors(((100.0 * inputs[0], inputs[1]), np.zeros(8)))
+    with pytest.raises(ValueError, match=r"student 'functional.*' expect"):
+        distiller.predict(outside, verbose=0)
 
 
 def test_features_of_a_table_are_compared_with_the_statistics_of_each():
@@ -133,7 +143,8 @@ def test_features_of_a_table_are_compared_with_the_statistics_of_each():
     ranges.require_within(asked, {"row": table, "other": 1e6 * other})
     outlier = table.copy()
     outlier[0] = 1e9
-    ranges.require_within(asked, {"row": outlier, "other": other})
+    for rows in (64, 1):  # Alone in a batch, too.
+        ranges.require_within(asked, {"row": outlier[:rows], "other": other[:rows]})
     for wrong in (table * 1000.0, table / 1000.0, (table - table.mean(0)) / table.std(0)):
         with pytest.raises(ValueError, match="of input 'row' values around"):
             ranges.require_within(asked, {"row": wrong, "other": other})
@@ -200,9 +211,10 @@ def test_layers_of_a_sampler_need_the_range_of_the_images(tmp_path):
         ecl_tf.replay.record(
             plain(), UNIT, directory=tmp_path, sampler=augment(brighten), batch_size=16
         )
-    contrast = augment(LAYERS.RandomContrast(0.2))  # It clips what is below 0.
-    with pytest.raises(ValueError, match=r"contrast.* of Augment .*Give RandomContrast"):
-        distiller(contrast).fit(STANDARD, verbose=0)
+    contrast = augment(LAYERS.RandomContrast(0.2))  # It clips what is below 0 or above 255.
+    for data in (STANDARD, UNIT):
+        with pytest.raises(ValueError, match=r"contrast.* of Augment .*Give RandomContrast"):
+            distiller(contrast).fit(data, verbose=0)
     named = {"image": UNIT, "other": UNIT}
     found = [("who", "image", ranges.expected_by_layers([brighten])[0])]
     with pytest.raises(ValueError, match="who expects values from 0 to 255"):
@@ -210,7 +222,7 @@ def test_layers_of_a_sampler_need_the_range_of_the_images(tmp_path):
     scaled = [LAYERS.Rescaling(255.0), LAYERS.RandomBrightness(0.2), LAYERS.Rescaling(1 / 255)]
     for layers in (LAYERS.RandomBrightness(0.2, value_range=(0, 1)), scaled):
         distiller(augment(layers)).fit(dataset, verbose=0)
-    distiller(contrast).fit(UNIT, verbose=0)
+    distiller(augment(LAYERS.RandomContrast(0.2, value_range=(0, 1)))).fit(UNIT, verbose=0)
 
 
 class Fussy(LAYERS.Layer):

@@ -122,6 +122,9 @@ def test_padding_of_nan_stays_where_it_is():
     assert (new != x).sum() > 100
     with pytest.raises(ValueError, match=r"padding=nan for the input, which is int"):
         Swap(padding=math.nan)(table(50, 4), seed=0)
+    for padding in (1.5, [0, 1]):
+        with pytest.raises(ValueError, match="Give one value of that type, or a dict"):
+            Swap(padding=padding)(table(50, 4), seed=0)
 
 
 def test_padding_names_inputs_that_there_are():

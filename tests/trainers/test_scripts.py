@@ -12,7 +12,7 @@ from tiny import rows, untuned
 import ecl_tf
 from ecl_tf import headroom
 from ecl_tf.experiments import comparison, settings, work_directory
-from ecl_tf.experiments.experiment import Experiment
+from ecl_tf.experiments.experiment import Experiment, save_model
 
 
 @pytest.mark.slow
@@ -283,6 +283,22 @@ def _require_all_in_tensorboard(workdir, results):
     assert found["test/teacher/accuracy"] == [(0, np.float32(results["teacher"]["accuracy"]))]
     assert "| XCL (" in found["table"][0][1].item().decode()
     assert tensors_of(place / "teacher").keys() > {"train/nll", "validation/nll", "test/nll"}
+
+
+def test_a_saved_network_has_no_optimizer_and_can_still_be_trained(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(300)])
+    model.compile("adam", "mse")
+    rows = np.ones((8, 4)), np.zeros((8, 300))
+    model.fit(*rows, verbose=0)
+    save_model(model, tmp_path / "lean.keras")
+    weights = 4 * 5 * 300
+    assert weights < (tmp_path / "lean.keras").stat().st_size < 2 * weights + 8_000
+    loaded = keras.models.load_model(tmp_path / "lean.keras")
+    assert not loaded.compiled
+    np.testing.assert_array_equal(loaded(rows[0]), model(rows[0]))
+    before = model.get_weights()[1]
+    model.fit(*rows, verbose=0)
+    assert model.optimizer.iterations.numpy() == 2 and (before != model.get_weights()[1]).any()
 
 
 def test_final_seeds_are_apart_from_tuning_seeds(digits_config):
