@@ -264,7 +264,7 @@ def keep(
             try:
                 _write(own, path, chosen, command, teacher)
             # After hours of training all else is still to be told.
-            except (OSError, RuntimeError, ValueError) as error:
+            except Exception as error:
                 kind = type(error).__name__
                 progress.announce(f"WARNING: {path} was not written. {kind}: {error}")
 

@@ -571,13 +571,15 @@ def save_model(model, path):
     """
 
     def save():
-        trained = model.optimizer, model.compiled
-        model.optimizer, model.compiled = None, False
+        optimizer, compiled = getattr(model, "optimizer", None), model.compiled
+        if optimizer is not None:  # Distilled students were never compiled.
+            model.optimizer, model.compiled = None, False
         try:
             with files.whole(path) as temporary:
                 model.save(temporary)
         finally:
-            model.optimizer, model.compiled = trained
+            if optimizer is not None:
+                model.optimizer, model.compiled = optimizer, compiled
 
     strategies.on_chief(save)
 

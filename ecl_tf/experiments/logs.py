@@ -58,7 +58,7 @@ class Run:
     """One run in every tracker that is in use; the chief writes it.
 
     A tracker is opened when there is something to write, and may fail: a line tells why, and the
-    training goes on. What is missing is written with what comes next.
+    training goes on. What is missing is written at its end, or by the same command again.
 
     Args:
         directory: the work directory that it belongs to: the command's, or one of a fold, a split
@@ -178,6 +178,7 @@ class TrainingLog(keras.callbacks.Callback):
         super().__init__()
         self.path, self.run, self.curve = path, run, curve
         self.rows: list[dict[str, float]] = []
+        self._told = 0
 
     def on_epoch_end(self, epoch, logs=None):
         optimizer = self.model.optimizer
@@ -189,6 +190,11 @@ class TrainingLog(keras.callbacks.Callback):
         self.rows.append(row)
         if strategies.is_chief():
             self._write()
+            self.run.epochs(self.rows[self._told :])
+            self._told = len(self.rows)
+
+    def on_train_end(self, logs=None):
+        if strategies.is_chief():  # Once more what could not be written then.
             self.run.epochs(self.rows)
 
     def _write(self):
@@ -220,6 +226,9 @@ def comparison(directory: pathlib.Path, results: Mapping[str, Any]) -> None:
             run.epochs(_read(csv_path(directory, name)))
             for split in ("validation", "test"):
                 run.scores(record.get("steps", 0), split, record.get(split, {}))
+    for path in sorted((directory / "logs").glob("teacher_member_*.csv")):
+        with Run(directory, path.stem, method="teacher") as run:
+            run.epochs(_read(path))
     teacher = {**results.get("teacher_quality", {}), "test": results.get("teacher", {})}
     with Run(directory, "teacher") as run:
         for split, scores in teacher.items():

@@ -83,14 +83,18 @@ def as_written(directory):
     return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
 def test_the_best_student_is_written_once_and_whole(chosen, subtests, capsys, monkeypatch):
     experiment, workdir, student = chosen
     directory = workdir / "best"
     left = workdir / f"{files.UNFINISHED}best.killed"
     left.mkdir()
     with monkeypatch.context() as patched:
-        patched.setattr(best.model_card, "render", None)
-        with pytest.raises(TypeError):
+        patched.setattr(best.model_card, "render", interrupted)
+        with pytest.raises(KeyboardInterrupt):
             best.keep(lambda: experiment, workdir, student, "ecl-tf compare --config=digits")
     assert sorted(path.name for path in workdir.iterdir()) == ["students"]
     # What is told at the end of a long run goes on without it.

@@ -287,6 +287,7 @@ def _require_all_in_tensorboard(workdir, results):
 
 def test_a_saved_network_has_no_optimizer_and_can_still_be_trained(tmp_path):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(300)])
+    save_model(model, tmp_path / "never_compiled.keras")
     model.compile("adam", "mse")
     rows = np.ones((8, 4)), np.zeros((8, 300))
     model.fit(*rows, verbose=0)
