@@ -595,8 +595,8 @@ class Distiller(Loops, Settings, keras.Model):
             quantizing.require_ranges(self.quantized)
             return self.quantized
         batches = self._representative(examples)
-        about = {"output": self.output_kind, "takes_scaled": True}
-        return quantizing.prepared(self.student, quantization, batches, **about)
+        of = self.student, quantization, batches, self.output_kind
+        return quantizing.prepared(*of, takes_scaled=True)
 
     def _representative(self, examples):
         """Batches of inputs as they are, and as the sampler changes them."""

@@ -54,7 +54,8 @@ class ExportedStudent:
         config: Any = None
         try:
             config = kind.description(path)
-            self.runner = None if config is None else kind.Runner(path, config, threads)
+            if config is not None:
+                self.runner = kind.Runner(path, config, threads)
         except ImportError:
             raise
         except Exception as error:  # Every runtime has many for damaged files.
