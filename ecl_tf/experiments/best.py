@@ -69,9 +69,10 @@ class Chosen:
 
 
 def choose(found: Mapping[str, dict[str, Any]]) -> tuple[str, str]:
-    """The final run that is best on validation data: by the score, then by the NLL.
+    """The best final run of the best method on validation data: by the score, then by the NLL.
 
-    Folds and splits have validation rows of their own, of which some are easier. So a run is
+    A method's are the means over all its runs: the best of all runs would be that of the most lucky
+    one. Folds and splits have validation rows of their own, of which some are easier. So a run is
     compared with the mean of the final runs on its own rows. The oracle is left out.
 
     Args:
@@ -80,14 +81,22 @@ def choose(found: Mapping[str, dict[str, Any]]) -> tuple[str, str]:
     Returns:
         The name of the fold or split, and the run's key in its results.
     """
-    ranks = {}
+    ranks: dict[str, dict[tuple[str, str], list[float]]] = {}
     for name, results in found.items():
         scores = {key: results["runs"][key]["validation"] for key in _finals(results)}
         signs = {results["score"]: -1 if results["higher_is_better"] else 1, "nll": 1}
         means = {each: statistics.fmean(own[each] for own in scores.values()) for each in signs}
         for key, own in scores.items():
-            ranks[name, key] = [sign * (own[each] - means[each]) for each, sign in signs.items()]
-    return min(ranks, key=ranks.__getitem__)
+            of_method = ranks.setdefault(results["runs"][key]["method"], {})
+            of_method[name, key] = [
+                sign * (own[each] - means[each]) for each, sign in signs.items()
+            ]
+    means_of = {
+        method: [statistics.fmean(each) for each in zip(*own.values(), strict=True)]
+        for method, own in ranks.items()
+    }
+    best = ranks[min(means_of, key=means_of.__getitem__)]
+    return min(best, key=best.__getitem__)
 
 
 def _finals(results):
@@ -113,7 +122,10 @@ def of_comparison(
         for place, each in parts.items()
         for key in _finals(each)
     }
-    among = f"Of {len(students)} final students it has the best score on validation rows"
+    among = (
+        f"Of {len(students)} final students those of its method have the best mean score on "
+        "validation rows, and of these it has the best"
+    )
     return Chosen(
         path=workdir / name / "students" / run["student"],
         workdir=workdir / name,
