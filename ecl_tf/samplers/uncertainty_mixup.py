@@ -57,6 +57,23 @@ class UncertaintyMixup(Sampler):
         self.score = uncertainty.get(score)
         self.mixup = Mixup(alpha, group_size)
 
+    @property
+    def alpha(self) -> float:
+        """That of `mixup`, as `group_size` is."""
+        return self.mixup.alpha
+
+    @alpha.setter
+    def alpha(self, value: float) -> None:
+        self.mixup.alpha = value
+
+    @property
+    def group_size(self) -> int | None:
+        return self.mixup.group_size
+
+    @group_size.setter
+    def group_size(self, value: int | None) -> None:
+        self.mixup.group_size = value
+
     def validate(self, inputs: Any) -> None:
         self.mixup.validate(inputs)
 
