@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import uncertainty
-from ecl_tf._internal import groups
+from ecl_tf._internal import groups, require
 from ecl_tf.samplers.mixing import Mixup
 from ecl_tf.samplers.sampler import Sampler, Samples, per_row, row_count
 
@@ -51,7 +51,7 @@ class UncertaintyMixup(Sampler):
         alpha: float = 1.0,
         group_size: int | None = None,
     ):
-        if not 0.0 <= clean <= 1.0:
+        if not 0.0 <= require.number("UncertaintyMixup's clean", clean) <= 1.0:
             raise ValueError(f"UncertaintyMixup's clean must be a share in [0, 1]; got {clean!r}.")
         self.clean = float(clean)
         self.score = uncertainty.get(score)
