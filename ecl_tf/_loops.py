@@ -136,6 +136,7 @@ class Loops(keras.Model):
         if not self.compiled or self.optimizer is None:
             raise ValueError('Call compile before fit: distiller.compile("adam").')
         _checks.callbacks.packages(callbacks)
+        self.follow_sampler()
         require.counts(batch_size=batch_size, **{n: kwargs.get(n) for n in _COUNTS})
         for name, value in {
             "epochs": epochs,

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ecl_tf import _checks, divergences, samplers
 from ecl_tf._internal import batches, require
+from ecl_tf.samplers.sampler import settle
 
 _CHANGEABLE: dict[str, Callable] = {
     "temperature": functools.partial(require.number, "temperature"),
@@ -75,8 +76,13 @@ class Settings(keras.Model):
         self._trace_anew()
 
     def follow_sampler(self) -> None:
-        """Has the step follow attributes of the sampler that were set since it was traced."""
+        """Has the step follow attributes of the sampler that were set since it was traced.
+
+        Raises:
+            ValueError: if one was set to what the sampler's constructor refuses.
+        """
         if samplers.changes_of(self.sampler) != self._changes_followed:
+            settle(self.sampler)
             self._changes_followed = samplers.changes_of(self.sampler)
             self.sampler.validate_networks(self._networks())
             self._trace_anew()

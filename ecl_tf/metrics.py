@@ -111,7 +111,7 @@ class Coverage(_PerExampleMean):
     ):
         super().__init__(output, name, dtype)
         self._require_output()
-        if not 0.0 < level < 1.0:
+        if not 0.0 < require.number(f"{type(self).__name__}'s level", level) < 1.0:
             raise ValueError(
                 f"{type(self).__name__}'s level must be between 0 and 1; got {level!r}."
             )

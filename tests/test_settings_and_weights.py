@@ -350,5 +350,11 @@ def test_attributes_of_the_sampler_that_change_take_effect_in_the_next_epoch():
     traced = its.train_function
     its.fit(X, verbose=0)
     assert its.train_function is traced  # Nothing has changed.
+    noise.samplers[0].stddev = -3.0
+    with pytest.raises(ValueError, match="stddev must be a positive number; got -3"):
+        its.fit(X, verbose=0)
+    with pytest.raises(ValueError, match="stddev must be a positive number; got -3"):
+        its.sampler = noise
+    noise.samplers[0].stddev = 3.0
     with pytest.raises(ValueError, match="keeps its output"):
         its.output = "bernoulli"

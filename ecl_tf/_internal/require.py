@@ -40,6 +40,13 @@ def integer(name, value):
     return int(value)
 
 
+def truth(name, value):
+    """The value as a bool; raises ValueError unless it is True or False: a text counts as True."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False; got {value!r}.")
+    return bool(value)
+
+
 def counts(**arguments):
     """Raises ValueError unless each argument is None, for a default, or a whole number from 1."""
     for name, value in arguments.items():

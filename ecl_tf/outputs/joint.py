@@ -1,6 +1,8 @@
 """Several named outputs, and the output that a name or configuration stands for."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import keras
@@ -50,7 +52,10 @@ class Joint(Output):
             raise ValueError("A joint output needs at least one named output; got none.")
         weights = dict(weights or {})
         unknown = sorted(set(weights) - set(outputs))
-        if unknown or not all(weight >= 0 for weight in weights.values()):
+        are_numbers = all(
+            isinstance(weight, Real) and 0.0 <= weight < math.inf for weight in weights.values()
+        )
+        if unknown or not are_numbers:
             raise ValueError(
                 f"weights must map output names {sorted(outputs)} to numbers >= 0; got {weights}."
             )

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from ecl_tf._internal import require
 from ecl_tf.divergences import Distribution
 from ecl_tf.outputs.numeric import LocationScale
 
@@ -60,7 +61,7 @@ class StudentT(LocationScale):
     ):
         """Takes the arguments that the class describes."""
         super().__init__(event_size, min_scale, target_mean, target_stddev, temperature)
-        if not 2.0 < degrees_of_freedom < math.inf:
+        if not 2.0 < require.number("degrees_of_freedom", degrees_of_freedom) < math.inf:
             raise ValueError(
                 f"degrees_of_freedom must be a finite number above 2, where there is a variance; "
                 f"got {degrees_of_freedom!r}."

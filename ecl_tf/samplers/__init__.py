@@ -22,6 +22,7 @@ from ecl_tf.samplers.sampler import (
     inputs_of,
     per_row,
     row_count,
+    settle,
 )
 from ecl_tf.samplers.swap import Swap
 from ecl_tf.samplers.toward_uncertainty import TowardUncertainty
@@ -94,11 +95,13 @@ def get(identifier: Sampler | str | dict[str, Any] | None) -> Sampler:
             a config such as {"class_name": "Mixup", "config": {"alpha": 0.5}}.
 
     Raises:
-        ValueError: if it is none of these.
+        ValueError: if it is none of these, or one of its attributes was set to what its constructor
+            refuses.
     """
     if identifier is None:
         return recipe()
     if isinstance(identifier, Sampler):
+        settle(identifier)
         return identifier
     if isinstance(identifier, str):
         identifier = {"class_name": identifier, "config": {}}

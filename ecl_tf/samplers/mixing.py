@@ -270,7 +270,7 @@ class Mix(_MixingAndSwapping):
     _cuts_images = True
 
     def _fitting(self, inputs):
-        arguments = {name: each for name, each in vars(self).items() if name != "_changes"}
+        arguments = {name: each for name, each in vars(self).items() if name[0] != "_"}
         return (CutMix if _has_image(self, inputs) else Mixup)(**arguments)
 
     def validate(self, inputs: Any) -> None:

@@ -89,7 +89,7 @@ class Munge(Sampler):
         self.swap = [str(each) for each in swap]
         self.probability = require.probability("Munge's probability", probability)
         self.s = None if s is None else require.positive("Munge's s", s)
-        self.conditional = bool(conditional)
+        self.conditional = require.truth("Munge's conditional", conditional)
         groups.validate("Munge", group_size)
         self.padding, self.group_size = padding, group_size
 

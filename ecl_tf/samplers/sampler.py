@@ -1,6 +1,7 @@
 """The base class of all samplers, and the simplest of them."""
 
 import functools
+import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -129,8 +130,10 @@ class Sampler(Configured):
             `Samples`.
 
         Raises:
-            ValueError: if the sampler can't work on such inputs.
+            ValueError: if the sampler can't work on such inputs, or an attribute was set to what
+                its constructor refuses.
         """
+        settle(self)
         if not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(inputs)):
             inputs = tf.convert_to_tensor(inputs)  # Nested lists of numbers.
         own_inputs.require_dense(inputs)
@@ -290,9 +293,37 @@ def changes_of(sampler: Sampler) -> int:
     Args:
         sampler: any sampler.
     """
-    within = keras.tree.flatten([each for each in vars(sampler).values() if _is_nest(each)])
-    own = vars(sampler).get("_changes", 0)
-    return own + sum(changes_of(each) for each in within if isinstance(each, Sampler))
+    return vars(sampler).get("_changes", 0) + sum(map(changes_of, _within(sampler)))
+
+
+def settle(sampler: Sampler) -> None:
+    """Makes of attributes that were set what the constructor makes of such arguments.
+
+    So what is derived of them is right, too. Of samplers of users nothing is known.
+
+    Args:
+        sampler: any sampler; those within it come first.
+
+    Raises:
+        ValueError: as the constructor does.
+    """
+    if vars(sampler).get("_settled") == changes_of(sampler):
+        return
+    for each in _within(sampler):
+        settle(each)
+    kind = type(sampler)
+    if kind.__module__.startswith("ecl_tf."):
+        names = [name for name in inspect.signature(kind).parameters if hasattr(sampler, name)]
+        made = kind(**{name: getattr(sampler, name) for name in names})
+        own = {name: value for name, value in vars(made).items() if not name.startswith("_")}
+        vars(sampler).update(own)
+    vars(sampler)["_settled"] = changes_of(sampler)
+
+
+def _within(sampler):
+    """The samplers that a sampler holds."""
+    held = keras.tree.flatten([each for each in vars(sampler).values() if _is_nest(each)])
+    return [each for each in held if isinstance(each, Sampler)]
 
 
 def _is_nest(value):

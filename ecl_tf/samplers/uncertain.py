@@ -84,7 +84,7 @@ class Uncertain(Sampler):
     ):
         from ecl_tf.samplers import get
 
-        if not 0.0 <= temperature < float("inf"):
+        if not 0.0 <= require.number("Uncertain's temperature", temperature) < float("inf"):
             raise ValueError(f"Uncertain's temperature must be >= 0; got {temperature!r}.")
         groups.validate("Uncertain", group_size)
         self.base = Choice([Empirical(), Mix()]) if base is None else get(base)

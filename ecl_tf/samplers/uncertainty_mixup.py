@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import uncertainty
-from ecl_tf._internal import groups
+from ecl_tf._internal import groups, require
 from ecl_tf.samplers.mixing import Mixup
 from ecl_tf.samplers.sampler import Sampler, Samples, per_row, row_count
 
@@ -51,11 +51,28 @@ class UncertaintyMixup(Sampler):
         alpha: float = 1.0,
         group_size: int | None = None,
     ):
-        if not 0.0 <= clean <= 1.0:
+        if not 0.0 <= require.number("UncertaintyMixup's clean", clean) <= 1.0:
             raise ValueError(f"UncertaintyMixup's clean must be a share in [0, 1]; got {clean!r}.")
         self.clean = float(clean)
         self.score = uncertainty.get(score)
         self.mixup = Mixup(alpha, group_size)
+
+    @property
+    def alpha(self) -> float:
+        """That of `mixup`, as `group_size` is."""
+        return self.mixup.alpha
+
+    @alpha.setter
+    def alpha(self, value: float) -> None:
+        self.mixup.alpha = value
+
+    @property
+    def group_size(self) -> int | None:
+        return self.mixup.group_size
+
+    @group_size.setter
+    def group_size(self, value: int | None) -> None:
+        self.mixup.group_size = value
 
     def validate(self, inputs: Any) -> None:
         self.mixup.validate(inputs)

@@ -80,7 +80,8 @@ class GaussianNoise(Sampler):
         if isinstance(unchanged, str):
             raise ValueError(f"GaussianNoise's unchanged is a list of names; got {unchanged!r}.")
         groups.validate("GaussianNoise", group_size)
-        self.relative, self.unchanged = bool(relative), [str(each) for each in unchanged]
+        self.relative = require.truth("GaussianNoise's relative", relative)
+        self.unchanged = [str(each) for each in unchanged]
         self.group_size = group_size
 
     def _stddev_of(self, path):
@@ -201,7 +202,8 @@ class Augment(Sampler):
                 raise ValueError(f"keras.layers.{type(layer).__name__} {reason}.")
         self.layers = layers
         self.key = key
-        self.keeps_labels = self.keeps_rows = bool(keeps_labels)
+        self.keeps_labels = require.truth("Augment's keeps_labels", keeps_labels)
+        self.keeps_rows = self.keeps_labels
 
     def effect(self, path: tuple, leaf: Any) -> str:
         changed = self.key is None or path[:1] == (self.key,)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from scipy import stats
 
 from ecl_tf import outputs
-from ecl_tf._internal import batches, probabilities
+from ecl_tf._internal import batches, probabilities, require
 from ecl_tf.teachers import answers
 
 _KNOWING_ROWS = 64  # Rows of x that a function is asked about when it becomes a teacher.
@@ -48,7 +48,7 @@ class Functions:
             _require_function(function)
         if not functions:
             raise ValueError("A teacher needs at least one function; got none.")
-        if not 0.0 <= least_probability < 0.5:
+        if not 0.0 <= require.number("least_probability", least_probability) < 0.5:
             raise ValueError(
                 "least_probability must be a number from 0 to less than 0.5; got "
                 f"{least_probability!r}."

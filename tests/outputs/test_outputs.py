@@ -10,8 +10,8 @@ import scipy.stats
 import tensorflow as tf
 from by_hand import normal_kl, softmax
 
-from ecl_tf import divergences, outputs
-from ecl_tf.outputs import Bernoulli, Categorical, Joint, Normal, Point
+from ecl_tf import divergences, metrics, outputs, samplers
+from ecl_tf.outputs import Bernoulli, Categorical, Joint, Normal, Point, StudentT
 
 RNG = np.random.default_rng(0)
 # Of three members, four rows and four raw numbers.
@@ -369,11 +369,20 @@ MEANS = [math.inf, -math.inf, math.nan, [0.0, math.nan], [0.0] * 3, []]
         (Point(2, 1.0).tempered, {"temperature": math.nan}, "temperature must be a positive"),
         *(
             (Joint, {"outputs": {"a": Normal(1)}, "weights": weights}, "weights must map output")
-            for weights in ({"b": 1.0}, {"a": -1.0}, {"a": math.nan})
+            for weights in ({"b": 1.0}, {"a": -1.0}, {"a": math.nan}, {"a": math.inf}, {"a": "b"})
         ),
         (Normal, {"target_stddev": "a"}, "target_stddev must be one positive"),
         (Categorical, {"ignore_class": math.nan}, "ignore_class must be a whole"),
         (Joint, {"outputs": {}}, "at least one"),
+        *(
+            (make, arguments, rf"{name} must be a number; got '1'")
+            for make, arguments, name in (
+                (StudentT, {"event_size": 1, "degrees_of_freedom": "1"}, "degrees_of_freedom"),
+                (metrics.Coverage, {"output": Normal(1), "level": "1"}, "Coverage's level"),
+                (samplers.Uncertain, {"temperature": "1"}, "Uncertain's temperature"),
+                (samplers.UncertaintyMixup, {"clean": "1"}, "UncertaintyMixup's clean"),
+            )
+        ),
     ],
     ids=str,
 )

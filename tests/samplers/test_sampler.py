@@ -307,3 +307,45 @@ GROUPING += [samplers.Munge, samplers.Swap, samplers.TowardUncertainty]
 def test_group_sizes_are_whole_numbers_of_at_least_two(make, size):
     with pytest.raises(ValueError, match="'s group_size must be None or a whole number >= 2"):
         make(group_size=size)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "name", "value", "message"),
+    [
+        (Choice(["Empirical", "Mixup"]), "probabilities", [0.5, 0.6], "summing to 1"),
+        (Chain(["Empirical", Mixup()]).samplers[1], "alpha", -1, "alpha must be a positive"),
+        (samplers.Munge(), "s", 0, "s must be a positive"),
+        (GaussianNoise(0.1), "relative", "no", "relative must be True or False; got 'no'"),
+        (Uncertain("Mixup"), "candidates", 0, "candidates must be a whole number >= 2"),
+        (samplers.UncertaintyMixup(), "alpha", 0, "alpha must be a positive"),
+    ],
+)
+def test_what_is_set_later_is_refused_as_by_the_constructor(sampler, name, value, message):
+    setattr(sampler, name, value)
+    with pytest.raises(ValueError, match=message):
+        Chain(["Empirical", sampler])(tf.ones([4, 2]), seed=0)
+
+
+def test_what_is_set_later_is_what_the_constructor_makes_of_it():
+    choice = Choice(["Mixup", "Empirical"])
+    choice.samplers, choice.probabilities = ["Mixup", "Swap", GaussianNoise(0.1)], (0, 0, 1)
+    x = tf.constant(numbers(8, 3))
+    drawn = choice(x, seed=0).inputs
+    made = Choice(["Mixup", "Swap", GaussianNoise(0.1)], [0.0, 0.0, 1.0])
+    np.testing.assert_array_equal(drawn, made(x, seed=0).inputs)
+    assert choice.keeps_rows is made.keeps_rows is False
+    assert choice.get_config() == made.get_config()
+    mixed = samplers.UncertaintyMixup()
+    mixed.alpha, mixed.mixup.group_size = 0.5, 4
+    samplers.sampler.settle(mixed)
+    assert mixed.get_config() == samplers.UncertaintyMixup(alpha=0.5, group_size=4).get_config()
+
+
+def test_truth_values_are_true_or_false():
+    for make in (
+        lambda: samplers.Munge(conditional="no"),
+        lambda: GaussianNoise(0.1, relative=None),
+        lambda: samplers.Augment(keras.layers.RandomFlip(), keeps_labels=1),
+    ):
+        with pytest.raises(ValueError, match=r"must be True or False; got ('no'|None|1)\."):
+            make()

@@ -80,6 +80,8 @@ def test_a_classifier_and_its_trees(forest, subtests):
         disagreement = entropy(trees.mean(0)) - entropy(trees).mean(0)
         np.testing.assert_allclose(parts.epistemic, disagreement, atol=1e-5)
     with subtests.test("least probability"):
+        with pytest.raises(ValueError, match="least_probability must be a number; got '1e-3'"):
+            from_estimator(forest, "categorical", X, least_probability="1e-3")
         teacher = from_estimator(forest, "categorical", X, least_probability=0.01)
         raised = np.maximum(forest.predict_proba(NEW), 0.01)
         p = teacher.distribution(NEW).probs_parameter()
