@@ -71,8 +71,8 @@ class Chosen:
 def choose(found: Mapping[str, dict[str, Any]]) -> tuple[str, str]:
     """The best final run of the best method on validation data: by the score, then by the NLL.
 
-    A method's are the means over all its runs: the best of all runs would be that of the most lucky
-    one. Folds and splits have validation rows of their own, of which some are easier. So a run is
+    A method's score is the mean over its runs: the best of all runs would be the luckiest method's.
+    Folds and splits have validation rows of their own, of which some are easier. So a run is
     compared with the mean of the final runs on its own rows. The oracle is left out.
 
     Args:
@@ -263,6 +263,9 @@ def keep(
         command: that is under way, for the card.
         teacher: gives the teacher, whose size and speed are measured beside the student's; None,
             the default, leaves it out.
+
+    Returns:
+        Whether it is there, and not of another student.
     """
     path = workdir / NAME
 
