@@ -327,6 +327,24 @@ def test_the_output_without_labels_is_named_and_needs_none_at_weight_0():
     assert np.isfinite(its(0.0).fit(X, labels, verbose=0).history["label_loss"]).all()
 
 
+def test_a_batch_of_another_size_in_data_of_open_sizes_is_told():
+    def images():
+        yield from (np.zeros((4, size, size, 1), "float32") for size in (8, 8, 10))
+
+    def of_images():
+        layers = [keras.layers.Flatten(), keras.layers.Dense(3)]
+        return keras.Sequential([keras.Input((8, 8, 1)), *layers])
+
+    data = tf.data.Dataset.from_generator(
+        images, output_signature=tf.TensorSpec((None, None, None, 1), tf.float32)
+    )
+    its = Distiller(of_images(), of_images(), sampler="Empirical")
+    its.compile("sgd")
+    for run in (its.fit, its.evaluate):
+        with raises_naming("open", "(None, None, None, 1)", "(None, 8, 8, 1)", "another size"):
+            run(data, verbose=0)
+
+
 def test_a_network_of_so_many_rows_only_is_named():
     inputs = keras.Input(batch_shape=(4, SIZE))
     fixed = keras.layers.Lambda(lambda x: tf.reshape(x, (4, SIZE)), output_shape=(SIZE,))

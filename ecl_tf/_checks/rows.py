@@ -1,4 +1,4 @@
-"""Networks that work on some numbers of rows only, and batches of others."""
+"""Networks that work on some numbers of rows or sizes of inputs only, and batches of others."""
 
 import contextlib
 
@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from ecl_tf import samplers, uncertainty
 from ecl_tf._checks import networks
-from ecl_tf._internal import batches, symbolic
+from ecl_tf._internal import batches, own_inputs, symbolic
 
 
 def row_counts(asked, sampler, appends):
@@ -76,6 +76,30 @@ def explaining_fixed_rows(asked):
                 reason = str(error).strip().splitlines()[0][:300]
                 found = f"a step failed, perhaps on another number: {reason}"
                 raise ValueError(_of_fixed_rows(role, network, found)) from error
+        raise
+
+
+@contextlib.contextmanager
+def explaining_open_sizes(asked, x):
+    """Says what a step's error may mean if a dataset leaves sizes open that a network fixes."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        if not isinstance(x, tf.data.Dataset):
+            raise
+        given, *_ = batches.unpack(x.element_spec)
+        for role, network in networks.with_roles(asked):
+            for own, its, _ in own_inputs.pairs(given, network):
+                sizes = zip(own.shape[1:], its.shape[1:], strict=False)
+                if any(open_one is None is not fixed for open_one, fixed in sizes):
+                    *_, reason = error.message.partition("[[{{")[0].strip().splitlines()
+                    raise ValueError(
+                        f"A step failed: {reason[:300]}. The dataset leaves the sizes of its "
+                        f"inputs open, {tuple(own.shape)}, and the {role} {network.name!r} takes "
+                        f"{tuple(its.shape)}, so perhaps a batch has another size. Give all that "
+                        "size: dataset.map(lambda x, y: (tf.image.resize(x, size), y)), or "
+                        "tf.ensure_shape(x, shape) to find the batch."
+                    ) from error
         raise
 
 

@@ -73,13 +73,8 @@ def require_shapes(inputs, model, role):
     Raises:
         ValueError: naming the network and both shapes.
     """
-    if names_of(model) is None:
-        return
-    taken = keras.tree.flatten_with_path(symbolic.inputs_of(model))
-    given = keras.tree.flatten(of(model, inputs))
-    if not all(hasattr(leaf, "shape") for leaf in given):
-        return  # Nested lists of numbers are one tensor.
-    for (path, its), own in zip(taken, given, strict=True):
+    taken = pairs(inputs, model)
+    for own, its, path in taken:
         own_shape = tf.TensorShape(own.shape)
         its_shape = tf.TensorShape(its.shape)
         if isinstance(model, keras.Sequential) and own_shape.rank == its_shape.rank:
@@ -96,6 +91,25 @@ def require_shapes(inputs, model, role):
             "data that shape (dataset.map, np.reshape), or build the network for the data's: "
             f"keras.Input({tuple(own_shape[1:])})."
         )
+
+
+def pairs(inputs, model):
+    """Of each of a network's inputs what is given for it, its symbolic tensor, and its path.
+
+    Args:
+        inputs: a batch that holds the network's inputs, or specs of one.
+        model: a Keras model.
+
+    Returns:
+        A list; empty if the network's inputs are not known, or a batch is nested lists of numbers.
+    """
+    if names_of(model) is None:
+        return []
+    taken = keras.tree.flatten_with_path(symbolic.inputs_of(model))
+    given = keras.tree.flatten(of(model, inputs))
+    if not all(hasattr(leaf, "shape") for leaf in given):
+        return []  # They are one tensor.
+    return [(own, its, path) for (path, its), own in zip(taken, given, strict=True)]
 
 
 def require_known_rank(nest, what):
