@@ -69,7 +69,7 @@ _CLIPPING = {
 # Clipping as many values as this leaves other images.
 _MOST_CLIPPED = 0.1
 # Layers that take pixels as they are. A batch normalisation scales them by itself.
-_WEIGHTED = {"Conv2D", "Dense", "DepthwiseConv2D", "SeparableConv2D"}
+_WEIGHTED = {"Conv2D", "Conv3D", "ConvLSTM2D", "Dense", "DepthwiseConv2D", "SeparableConv2D"}
 # A range is another one if it is so many times as wide.
 _RATIO = 16.0
 # Images in [0, 1], and a little beyond it by resizing, are 1 / 255 of those from 0 to 255. Dark
@@ -114,7 +114,7 @@ def expected_by(model):
         return {}
     with tf.init_scope():  # In a step, too, layers' statistics are read as numbers.
         found = {
-            tuple(path): _follow(_graph(model), tensor, 1.0, 0.0)
+            tuple(path): _follow(symbolic.graph_of(model), tensor, 1.0, 0.0)
             for path, tensor in keras.tree.flatten_with_path(inputs)
         }
     return {path: each for path, each in found.items() if each is not None}
@@ -164,25 +164,39 @@ def _takes_as_they_are(model):
     return {
         tuple(path)
         for path, tensor in keras.tree.flatten_with_path(inputs)
-        if (found := list(_first_layers(_graph(model), tensor))) and all(found)
+        if (found := list(_first_layers(symbolic.graph_of(model), tensor))) and all(found)
     }
 
 
-def _first_layers(network, tensor):
-    """Yields whether each of the first layers that change a tensor's values is a weighted one."""
+def _first_layers(network, tensor, onward=lambda place: ()):
+    """Yields whether each of the first layers that change a tensor's values is a weighted one.
+
+    Args:
+        network: a Keras model with a graph.
+        tensor: one of the graph.
+        onward: a function of the number of an output, called if the tensor is one.
+    """
     for node in (each for nodes in network._nodes_by_depth.values() for each in nodes):
         for place, given in enumerate(node.input_tensors):
             if given is not tensor:
                 continue
-            kind = type(node.operation).__name__
-            if isinstance(node.operation, keras.Model):
-                inner = _graph(node.operation)
-                inputs = getattr(inner, "inputs", None)
-                yield from _first_layers(inner, inputs[place]) if inputs else [False]
-            elif symbolic.passes_values_on(node.operation) or kind in _MOVES_VALUES:
-                yield from _first_layers(network, node.outputs[0])
+            operation = _of_each_step(node.operation)
+            kind = type(operation).__name__
+            if isinstance(operation, keras.Model):
+                inner = symbolic.graph_of(operation)
+
+                def leave(number, node=node):
+                    return _first_layers(network, node.outputs[number], onward)
+
+                its = inner and inner.inputs[place]
+                yield from [False] if inner is None else _first_layers(inner, its, leave)
+            elif symbolic.passes_values_on(operation) or kind in _MOVES_VALUES:
+                yield from _first_layers(network, node.outputs[0], onward)
             else:
-                yield kind in _WEIGHTED and type(node.operation).__module__.startswith("keras.")
+                yield kind in _WEIGHTED and type(operation).__module__.startswith("keras.")
+    for number, output in enumerate(network.outputs):
+        if output is tensor:
+            yield from onward(number)
 
 
 def require_equal(networks):
@@ -316,8 +330,8 @@ def of_description(found):
 
 
 def is_image(shape):
-    """Whether inputs of this shape, with the batch first, are images."""
-    return len(shape) == 4 and shape[-1] in (1, 3, 4)
+    """Whether inputs of this shape, with the batch first, are images, or sequences of them."""
+    return len(shape) in (4, 5) and shape[-1] in (1, 3, 4)
 
 
 def off(expected, values):
@@ -446,28 +460,44 @@ def _named(path):
     return f" of input {'/'.join(map(str, path))!r}" if path else ""
 
 
-def _graph(model):
-    return getattr(model, "_functional", None) or model
+def _of_each_step(operation):
+    """The layer that a `TimeDistributed` has work on each step, as on each image of a video."""
+    return operation.layer if isinstance(operation, keras.layers.TimeDistributed) else operation
 
 
-def _follow(network, tensor, scale, offset):
-    """What is expected of a network's symbolic input, of which a tensor is scale * x + offset."""
+def _follow(network, tensor, scale, offset, onward=lambda place, scale, offset: None):
+    """What is expected of a network's symbolic input, of which a tensor is scale * x + offset.
+
+    Args:
+        network: a Keras model with a graph.
+        tensor: one of the graph.
+        scale: a number.
+        offset: a number.
+        onward: a function of the number of an output, scale and offset, called if the tensor is
+            one.
+    """
     for node in (each for nodes in network._nodes_by_depth.values() for each in nodes):
         for place, given in enumerate(node.input_tensors):
             if given is tensor:
-                found = _of_operation(network, node, place, scale, offset)
+                found = _of_operation(network, node, place, scale, offset, onward)
                 if found is not None:
                     return found
-    return None
+    numbers = [number for number, output in enumerate(network.outputs) if output is tensor]
+    return onward(numbers[0], scale, offset) if numbers else None
 
 
-def _of_operation(network, node, place, scale, offset):
-    operation = node.operation
+def _of_operation(network, node, place, scale, offset, onward):
+    operation = _of_each_step(node.operation)
     kind = type(operation).__name__
     if isinstance(operation, keras.Model):
-        inner = _graph(operation)
-        inputs = getattr(inner, "inputs", None)
-        return _follow(inner, inputs[place], scale, offset) if inputs else None
+        inner = symbolic.graph_of(operation)
+        if inner is None:
+            return None
+
+        def leave(number, scale, offset):
+            return _follow(network, node.outputs[number], scale, offset, onward)
+
+        return _follow(inner, inner.inputs[place], scale, offset, leave)
     if isinstance(operation, keras.layers.Normalization):
         return _of_normalization(operation, scale, offset)
     if getattr(operation, "takes_bytes", False):  # A network's own `preprocess_input`.
@@ -483,13 +513,13 @@ def _of_operation(network, node, place, scale, offset):
             return _range((0.0, 255.0), scale, 0.0)
         if np.ndim(factor) or np.ndim(shift):
             return None
-        is_image = len(node.outputs[0].shape) == 4
+        is_image = len(node.outputs[0].shape) in (4, 5)
         if is_image and shift and np.isclose(-shift / factor, 0.5, rtol=1e-3):
             return _range((0.0, 1.0), scale, offset)  # Its middle becomes 0.
         scale, offset = scale * factor, offset * factor + shift
     elif not (symbolic.passes_values_on(operation) or kind in _MOVES_VALUES):
         return None
-    return _follow(network, node.outputs[0], scale, offset) if scale else None
+    return _follow(network, node.outputs[0], scale, offset, onward) if scale else None
 
 
 def _affine(operation, node):

@@ -52,6 +52,12 @@ def inputs_of(model):
     return _unpacked(model.input) if getattr(model, "inputs", None) else None
 
 
+def graph_of(model):
+    """The functional model of a model's nodes, or None for one without symbolic inputs."""
+    found = getattr(model, "_functional", None) or model  # Of Sequential.
+    return found if getattr(found, "inputs", None) else None
+
+
 def computes_its_graph(model):
     """Whether a model does what its layers do, in the order in which they were called."""
     kinds = _functional(), keras.Sequential

@@ -133,7 +133,7 @@ def _task(experiment):
     if splits.columns is not None:
         return f"tabular-{kind}"
     shape = splits.input_shape
-    is_image = isinstance(shape, tuple) and ranges.is_image((None, *shape))
+    is_image = isinstance(shape, tuple) and len(shape) == 3 and ranges.is_image((None, *shape))
     return f"image-{kind}" if is_image and is_of_classes else kind
 
 

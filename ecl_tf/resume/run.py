@@ -127,7 +127,8 @@ class Run:
 
     def _refuse(self, path, found):
         refused = [name for name in found if not _is_in(name, self.accepted)]
-        refused += [name for name in found if name.split(".")[0] in _STRUCTURE]
+        if any(name.split(".")[0] in _STRUCTURE for name in found):
+            refused = [*found]  # Whatever is accepted may be the reason.
         if not refused:
             if found:
                 _warn(f"The run of {path} goes on with other {_listed(found, found)}.")
@@ -135,6 +136,8 @@ class Run:
         remedy = "Give the same to continue it, or another directory."
         if not any(name.split(".")[0] in _STRUCTURE for name in refused):
             remedy += f" If it was changed on purpose, say so: accept_changes={refused!r}."
+        elif any(name.startswith("optimizer.learning_rate") for name in found):
+            remedy += " A run has a number as its learning rate throughout, or a schedule."
         raise ValueError(
             f"The checkpoint {path} is of a run with other {_listed(refused, found)} than this "
             f"one. {remedy}"

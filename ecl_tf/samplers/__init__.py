@@ -66,7 +66,9 @@ _SAMPLERS: dict[str, type[Sampler]] = {
 }
 
 
-def recipe(swap: Sequence[str | int] = (), padding: Any = None) -> Choice:
+def recipe(
+    swap: Sequence[str | int] = (), padding: Any = None, data_format: str | None = None
+) -> Choice:
     """Returns the default sampler: a quarter of the rows as they are, `Mix` of the others.
 
     Mixtures lie between the classes, so uncertain samples are among them. A step costs what one
@@ -77,6 +79,7 @@ def recipe(swap: Sequence[str | int] = (), padding: Any = None) -> Choice:
         swap: names of inputs whose values have no mean, such as ids, which `Mix` swaps; none by
             default.
         padding: of these, as in `Swap`; None by default.
+        data_format: of images, as in `CutMix`; None by default.
 
     Example:
     >>> recipe().samplers, recipe().probabilities
@@ -84,7 +87,8 @@ def recipe(swap: Sequence[str | int] = (), padding: Any = None) -> Choice:
     >>> recipe(swap=["camera"]).samplers[1]
     Mix(alpha=1.0, group_size=None, swap=['camera'])
     """
-    return Choice([Empirical(), Mix(swap=swap, padding=padding)], [0.25, 0.75])
+    mix = Mix(swap=swap, padding=padding, data_format=data_format)
+    return Choice([Empirical(), mix], [0.25, 0.75])
 
 
 def get(identifier: Sampler | str | dict[str, Any] | None) -> Sampler:

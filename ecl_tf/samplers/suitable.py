@@ -5,7 +5,7 @@ import re
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import exact_values, ranges, symbolic
+from ecl_tf._internal import channels, exact_values, ranges, symbolic
 from ecl_tf.samplers import fields
 
 
@@ -20,6 +20,7 @@ def require(sampler, inputs, networks=None):
     """
     for role, network, function in _called(networks):
         _require_exact_values(sampler, inputs, role, network, function)
+        _require_format(sampler, inputs, role, network)
     sampler.validate(inputs)
     _require_masks(sampler, inputs)
 
@@ -34,6 +35,7 @@ def require_before_data(sampler, networks):
             continue
         if not any(leaf.ragged or leaf.sparse for leaf in network.inputs):
             _require_exact_values(sampler, inputs, role, network, function)
+            _require_format(sampler, inputs, role, network)
 
 
 def exact_uses(inputs, networks):
@@ -219,6 +221,25 @@ def _require_exact_values(sampler, inputs, role, network, function):
                     f"{place} masks those that are {use.masks!r}: a row's length would change. "
                     f"Say so: {name}(..., padding={fields.padding_argument(path, use.masks)})."
                 )
+
+
+def _require_format(sampler, inputs, role, network):
+    """Raises ValueError if a sampler looks elsewhere for the channels of images than a network."""
+    parts = [part for part in sampler.parts if hasattr(part, "data_format")]
+    leaves = dict(keras.tree.flatten_with_path(inputs)) if parts else {}
+    for path, (known, layer) in channels.formats_of(network).items() if parts else ():
+        own = next(iter(leaves)) if len(leaves) == 1 else path
+        for part in parts if own in leaves else ():
+            if part.data_format == known or part.effect(own, leaves[own]) == "averages":
+                continue
+            name = type(part).__name__
+            recipe = f"ecl_tf.samplers.recipe(data_format={known!r}), the default one so; "
+            raise ValueError(
+                f"{name} takes {fields.described(own)} for images of data_format="
+                f"{part.data_format!r}, and the {role} {network.name!r} for those of {known!r} "
+                f"(its layer {layer!r}): channels would be taken for rows of pixels. Say so: "
+                f"sampler={recipe * (name == 'Mix')}ecl_tf.samplers.{name}(data_format={known!r})."
+            )
 
 
 def _remedy(path, masked=None):

@@ -80,6 +80,34 @@ def test_networks_for_images_in_0_to_1_refuse_those_of_0_to_255(first):
     assert bool(flag)
 
 
+def test_layers_behind_a_network_that_changes_no_scale_are_looked_at():
+    varied = keras.Sequential([LAYERS.RandomFlip(), LAYERS.RandomRotation(0.1)])
+    asked = [("student", network(varied, LAYERS.Rescaling(1 / 255)))]
+    ranges.require_within(asked, BYTES)
+    with pytest.raises(ValueError, match=r"student .* expect values from 0 to 255"):
+        ranges.require_within(asked, UNIT)
+    unscaled = [("student", network(varied, LAYERS.Conv2D(2, 3), LAYERS.Flatten()))]
+    with pytest.raises(ValueError, match="from 0 to 255, and neither network scales"):
+        ranges.require_within(unscaled, BYTES)
+
+
+def test_each_image_of_a_video_is_looked_at():
+    def of_videos(*layers):
+        steps = [LAYERS.TimeDistributed(layer) for layer in layers]
+        return keras.Sequential([keras.Input((2, *BYTES.shape[1:])), *steps, LAYERS.Flatten()])
+
+    of_image = keras.Sequential([keras.Input(BYTES.shape[1:]), LAYERS.Rescaling(1 / 255)])
+    for first in (of_image, LAYERS.Rescaling(1 / 255)):
+        asked = [("student", of_videos(first))]
+        ranges.require_within(asked, np.stack([BYTES, BYTES], 1))
+        with pytest.raises(ValueError, match=r"student .* expect values from 0 to 255"):
+            ranges.require_within(asked, np.stack([UNIT, UNIT], 1))
+    with pytest.raises(ValueError, match="from 0 to 255, and neither network scales"):
+        ranges.require_within(
+            [("student", of_videos(LAYERS.Conv2D(2, 3)))], np.stack([BYTES, BYTES], 1)
+        )
+
+
 def test_layers_that_tell_nothing_refuse_nothing():
     unknown = [LAYERS.Rescaling(3.0)], [LAYERS.Normalization()], [LAYERS.BatchNormalization()]
     for first in (*unknown, [LAYERS.Lambda(lambda x: x / 255.0)]):

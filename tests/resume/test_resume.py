@@ -292,6 +292,12 @@ def test_a_run_of_other_data_or_settings_is_refused_by_name(tmp_path, subtests):
     with pytest.warns(UserWarning, match=r"ReduceLROnPlateau.patience \(10 there, 9 here\)"):
         run(tmp_path, callbacks=[keras.callbacks.ReduceLROnPlateau("loss", patience=9)])
 
+    schedule = keras.optimizers.schedules.CosineDecay(0.125, 100)  # Which is no variable.
+    message = r"optimizer\.learning_rate.* a number as its learning rate throughout, or a schedule"
+    with pytest.raises(ValueError, match=message):
+        made = compiled(learning_rate=schedule)
+        run(tmp_path, made, accept_changes=["optimizer.learning_rate"])
+
     # On purpose: as Keras trains on with another rate.
     wanted = compiled()
     data = resume.batches((X, y), 8, 0)

@@ -155,6 +155,37 @@ def test_masked_steps_stay_masked(subtests):
         Distiller(steps(), steps(), sampler=GaussianNoise(0.1))
 
 
+def transposed():
+    inputs = keras.Input((3, 8, 8))
+    return keras.Model(inputs, keras.ops.transpose(inputs, (0, 2, 3, 1)))
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        [L.Permute((2, 3, 1)), L.Conv2D(2, 3)],
+        [transposed(), L.Conv2D(2, 3)],
+        [L.Rescaling(1.0), keras.Sequential([L.Permute((3, 2, 1)), L.Conv2D(2, 3)])],
+        [L.AveragePooling2D(2, data_format="channels_first")],
+    ],
+    ids=["Permute", "transpose", "within a network, turned", "data_format"],
+)
+def test_samplers_look_for_the_channels_where_networks_do(first):
+    def of_images(*layers):
+        return keras.Sequential([keras.Input((3, 8, 8)), *layers, L.Flatten(), L.Dense(3)])
+
+    plain, x = of_images(), numbers(16, 3, 8, 8)
+    of_torch = of_images(*first)
+    for sampler in (None, "CutMix", "Swap", Uncertain(Choice(["Empirical", "Mix"]))):
+        for networks in ((of_torch, plain), (plain, of_torch)):
+            with pytest.raises(ValueError, match=r"channels_last.*data_format='channels_first'\)"):
+                Distiller(*networks, sampler=sampler)
+    for sampler in (samplers.recipe(data_format="channels_first"), "Mixup"):
+        fit(Distiller(plain, of_torch, sampler=sampler), x)
+    for layer in (L.Conv2D(2, 3), L.Lambda(lambda x: x)):  # As Keras has it, and not known.
+        Distiller(plain, of_images(layer))
+
+
 def test_a_mask_of_positions_is_no_column_to_swap():
     ids, mask = keras.Input((6,), name="ids"), keras.Input((6,), name="attention_mask")
     x = L.Embedding(WORDS, 4)(ids) * mask[..., None]
