@@ -321,7 +321,7 @@ class Distiller(Loops, Settings, keras.Model):
         candidates = self.sampler.candidates if is_recorded else 1
         first_row, row_count = replicas.row_numbers(samplers.row_count(x) // candidates)
         ranges = self.quantized.variables if self.quantized else []
-        before = guarded.read([self.step, *ranges, *self.student.non_trainable_variables])
+        before = guarded.read([self.step, *ranges, *guarded.changed_by_passes(self.student)])
 
         # 1. Sample inputs beyond the training set.
         draw = self.sampler.keep if is_recorded else self.sampler

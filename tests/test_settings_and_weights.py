@@ -193,7 +193,7 @@ def networks_with_state(seed):
             keras.Input((by_hand.SIZE,)),
             keras.layers.BatchNormalization(),
             keras.layers.Dropout(0.5, seed=seed),
-            keras.layers.Dense(3),
+            keras.layers.SpectralNormalization(keras.layers.Dense(3)),  # It sets its kernel.
         ]
     )
 

@@ -1,6 +1,20 @@
 """Updates that happen only if a step was good."""
 
+import keras
 import tensorflow as tf
+
+
+def changed_by_passes(model):
+    """The variables that a forward pass in training mode may set.
+
+    Those are all that are not trained, and kernels that Keras divides by their spectral norm.
+    """
+    layers = [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.SpectralNormalization) and layer.built
+    ]
+    return [*model.non_trainable_variables, *(layer.kernel for layer in layers)]
 
 
 def read(variables):
@@ -16,7 +30,7 @@ def apply(optimizer, gradients, weights, is_good, before):
         gradients: one for each of the weights.
         weights: the trained variables.
         is_good: a scalar bool tensor, this replica's.
-        before: what `read` gave of the other variables that the step has changed.
+        before: what `read` gave of the variables that the step has changed already.
     """
     pairs = list(zip(gradients, weights, strict=True))
     if not tf.distribute.has_strategy():
@@ -34,7 +48,8 @@ def apply(optimizer, gradients, weights, is_good, before):
     context = tf.distribute.get_replica_context()
     bad = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(~is_good, tf.float32))
     is_good = tf.equal(bad, 0.0)
-    kept = read([*weights, *optimizer.variables])
+    others = {id(variable) for variable, _ in before}
+    kept = read([v for v in (*weights, *optimizer.variables) if id(v) not in others])
     with tf.control_dependencies([value for _, value in kept]):
         optimizer.apply_gradients(pairs)
     for variable, value in before:
