@@ -31,6 +31,7 @@ def main(_):
         distillation,
         evaluation,
         fitting,
+        other_data,
         progress,
         quality,
         rehearsal,
@@ -54,6 +55,7 @@ def main(_):
     if command_line.DRY_RUN.value:
         return rehearsed.tell_plan()
     with work_directory.working_in(place, command_line.CONFIG.value) as workdir:
+        other_data.require_same_rows(experiment, workdir)
         teacher = store.teacher if store else teaching.load_teacher(experiment, workdir, directory)
         work_directory.require_same(workdir, teacher=teacher.fingerprint())
         if not store:

@@ -32,6 +32,7 @@ def main(_):
     )
 
     experiment, workdir = command_line.start(shares=True)
+    other_data.require_same_rows(experiment, workdir)
 
     def load_teacher(own):
         return teaching.load_teacher(own, workdir, command_line.TEACHER.value)

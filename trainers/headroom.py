@@ -36,7 +36,7 @@ command_line.takes("checkpoint_every", "dry_run", *command_line.TRACKERS)
 
 
 def main(_):
-    from ecl_tf.experiments import headroom, work_directory
+    from ecl_tf.experiments import headroom, other_data, work_directory
 
     config, directory = command_line.CONFIG.value, command_line.TEACHER.value
     experiment, place = command_line.start()
@@ -46,6 +46,7 @@ def main(_):
     if command_line.DRY_RUN.value:
         return rehearsed.tell_plan()
     with work_directory.working_in(place, config) as workdir:
+        other_data.require_same_rows(experiment, workdir)
         found = headroom.run(experiment, config, workdir, directory, STEPS.value)
         work_directory.write_json(workdir / "headroom.json", found)
 

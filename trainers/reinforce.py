@@ -29,7 +29,14 @@ command_line.takes("dry_run")
 
 def main(_):
     from ecl_tf import replay
-    from ecl_tf.experiments import progress, refusals, stores, teaching, work_directory
+    from ecl_tf.experiments import (
+        other_data,
+        progress,
+        refusals,
+        stores,
+        teaching,
+        work_directory,
+    )
 
     experiment, place = command_line.start(shares=bool(VERIFY.value))
     source = experiment.training_rows()  # Refuses a stream before the teacher is loaded.
@@ -55,7 +62,8 @@ def main(_):
     )
     if command_line.DRY_RUN.value:
         return
-    with work_directory.working_in(place, command_line.CONFIG.value):
+    with work_directory.working_in(place, command_line.CONFIG.value) as workdir:
+        other_data.require_same_rows(experiment, workdir)
         stores.record(teacher, directory, settings)
         progress.announce(f"{directory} is written.")
 

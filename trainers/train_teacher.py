@@ -17,7 +17,14 @@ command_line.takes("checkpoint_every", "dry_run", *command_line.TRACKERS)
 
 def main(_):
     import ecl_tf
-    from ecl_tf.experiments import evaluation, quality, rehearsal, teaching, work_directory
+    from ecl_tf.experiments import (
+        evaluation,
+        other_data,
+        quality,
+        rehearsal,
+        teaching,
+        work_directory,
+    )
 
     experiment, place = command_line.start()
     directory = command_line.TEACHER.value
@@ -30,6 +37,7 @@ def main(_):
     if command_line.DRY_RUN.value:
         return rehearsed.tell_plan()
     with work_directory.working_in(place, command_line.CONFIG.value) as workdir:
+        other_data.require_same_rows(experiment, workdir)
         teacher = teaching.train_teacher(experiment, workdir, directory)
         kind = teacher.output_kind
         if getattr(kind, "stddev", 1.0) is not None:  # Of points the ensemble alone has a spread.

@@ -5,6 +5,11 @@ import json
 
 import keras
 import numpy as np
+import tensorflow as tf
+
+# Bytes of one array. Larger ones are known by evenly spread rows of as many bytes.
+HASHED_BYTES = 2**28
+_CHUNK_BYTES = 2**24
 
 
 def fingerprint_of_models(models):
@@ -19,6 +24,30 @@ def fingerprint_of_models(models):
             config = comparable(config_of(model))
             digest.update(json.dumps(config, sort_keys=True).encode())
     return digest.hexdigest()
+
+
+def fingerprint_of_rows(nest):
+    """A hash of all arrays of a nesting, or of rows of large ones."""
+    digest = hashlib.sha256()
+    for path, leaf in keras.tree.flatten_with_path(nest):
+        digest.update(str(path).encode())
+        for tensor in tf.nest.flatten(leaf, expand_composites=True):
+            if tensor is not None:
+                _add(digest, np.asarray(tensor))
+    return digest.hexdigest()
+
+
+def _add(digest, array):
+    digest.update(f"{array.dtype}{array.shape}".encode())
+    if not array.size or array.dtype == object:  # Strings.
+        digest.update(repr(array.tolist()).encode())
+        return
+    rows = array.reshape(len(array) if array.ndim else 1, -1)
+    row_bytes = rows[0].nbytes
+    step = -(-array.nbytes // HASHED_BYTES)
+    chunk = step * max(_CHUNK_BYTES // row_bytes, 1)
+    for start in range(0, len(rows), chunk):
+        digest.update(rows[start : start + chunk : step].tobytes())
 
 
 def fingerprint_of_text(text):

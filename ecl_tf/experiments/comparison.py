@@ -18,6 +18,7 @@ from ecl_tf.experiments import (
     jobs,
     logs,
     methods,
+    other_data,
     progress,
     quality,
     refusals,
@@ -216,6 +217,8 @@ def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, 
     repetitions = grid.repetitions(config)
     experiment = functools.cache(lambda: Experiment(config, checkpoint_every))
     if path.exists() and "final" in (results := work_directory.read_json(path)):
+        if not repetitions and ":" in str(config.data.get("name")):
+            other_data.require_same_rows(experiment(), workdir)
         if teacher_directory:
             loaded = teaching.load_teacher(experiment(), workdir, teacher_directory)
             require_its_teacher(results, loaded, workdir)
@@ -293,6 +296,7 @@ def compare(
 def _start(experiment, workdir, teacher_directory=None, home=None, name=""):
     """The teacher, and the `Runs` of its students, of which none is trained yet."""
     _require_validation_data(experiment)
+    other_data.require_same_rows(experiment, workdir)
     home = home or workdir
     teacher = teaching.train_teacher(experiment, home, teacher_directory)
     stored = stores.Stores(experiment, teacher, home / "stores")

@@ -1,10 +1,11 @@
-"""Compares the data of an experiment with that of the run which trained a network."""
+"""Compares the data of an experiment with that of the run that trained a network."""
 
 import json
 import pathlib
 
 from ecl_tf import export
 from ecl_tf._internal import identity
+from ecl_tf.data.splits import in_memory
 from ecl_tf.experiments import progress, work_directory
 from ecl_tf.experiments.experiment import Experiment
 
@@ -46,6 +47,28 @@ def tell(experiment: Experiment, run: pathlib.Path, what: str) -> None:
             f"NOTE: the {what} was trained with other data settings ({', '.join(differing)}). See "
             "to it that it met none of this experiment's test rows."
         )
+
+
+def require_same_rows(experiment: Experiment, workdir: pathlib.Path) -> None:
+    """Compares the rows of a user's data function with those of a work directory's results.
+
+    The first time they are kept there. What is read from a file or by TFDS is known otherwise, and
+    streamed data is not looked at.
+
+    Args:
+        experiment: the `Experiment`.
+        workdir: its work directory; nothing is compared before it is claimed.
+
+    Raises:
+        ValueError: if they differ.
+    """
+    splits = experiment.whole_splits
+    is_users = ":" in str(experiment.config.data.get("name"))
+    if not (is_users and splits.decode is None and (workdir / "config.json").exists()):
+        return
+    others = in_memory(splits.validation), in_memory(splits.test)
+    rows = identity.fingerprint_of_rows([splits.train_rows, *others])
+    work_directory.require_same(workdir, **{"set of rows that the data function gives": rows})
 
 
 def tell_of_file(experiment: Experiment, path: pathlib.Path) -> None:

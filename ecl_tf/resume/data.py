@@ -1,6 +1,5 @@
 """Data as a function of the step, and what tells one run's data from another's."""
 
-import hashlib
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -9,12 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import require
+from ecl_tf._internal import identity, require
 from ecl_tf.data import splits
-
-# Bytes of one array. Larger ones are known by evenly spread rows of as many bytes.
-HASHED_BYTES = 2**28
-_CHUNK_BYTES = 2**24
 
 
 class Batches:
@@ -45,7 +40,7 @@ class Batches:
         """What tells these batches from others, as JSON holds it."""
         if self._description is None:
             self._description = {
-                "arrays": _fingerprint(self.rows),
+                "arrays": identity.fingerprint_of_rows(self.rows),
                 "rows": self._row_count,
                 "batch_size": self.batch_size,
                 "seed": self.seed,
@@ -121,7 +116,7 @@ def _first_batch(data):
     """A hash of the first batch of a `tf.data.Dataset`; None of other data, or without one."""
     if not isinstance(data, tf.data.Dataset):
         return None
-    return next((_fingerprint(batch) for batch in data.take(1)), None)
+    return next((identity.fingerprint_of_rows(batch) for batch in data.take(1)), None)
 
 
 def require_steps(data: Any, done: int, steps: int) -> None:
@@ -194,27 +189,3 @@ def _row_count(rows):
             f"{found or 'none'}."
         )
     return next(iter(counts.values()))
-
-
-def _fingerprint(nest):
-    """A SHA-256 of all arrays, or of rows of large ones."""
-    digest = hashlib.sha256()
-    for path, leaf in keras.tree.flatten_with_path(nest):
-        digest.update(str(path).encode())
-        for tensor in tf.nest.flatten(leaf, expand_composites=True):
-            if tensor is not None:
-                _add(digest, np.asarray(tensor))
-    return digest.hexdigest()
-
-
-def _add(digest, array):
-    digest.update(f"{array.dtype}{array.shape}".encode())
-    if not array.size or array.dtype == object:  # Strings.
-        digest.update(repr(array.tolist()).encode())
-        return
-    rows = array.reshape(len(array) if array.ndim else 1, -1)
-    row_bytes = rows[0].nbytes
-    step = -(-array.nbytes // HASHED_BYTES)
-    chunk = step * max(_CHUNK_BYTES // row_bytes, 1)
-    for start in range(0, len(rows), chunk):
-        digest.update(rows[start : start + chunk : step].tobytes())
