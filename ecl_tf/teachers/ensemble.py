@@ -24,6 +24,8 @@ from ecl_tf._internal import (
 )
 from ecl_tf.teachers import answers
 
+_KEPT = ("output_kind", "members", "members_per_step")
+
 
 class Teacher(keras.Model):
     """Base class: inputs to the distribution over outputs.
@@ -69,6 +71,15 @@ class Teacher(keras.Model):
         """Takes the arguments that the class describes."""
         super().__init__(**{"autocast": False, **kwargs})  # The networks cast for themselves.
         self.output_kind = outputs.get(output)
+
+    def __setattr__(self, name, value):
+        """Sets an attribute; compiled steps would not see other members, or another output."""
+        if name in _KEPT and name in vars(self):
+            raise ValueError(
+                f"A teacher keeps its {name}: steps that are compiled would not see another. Make "
+                "a new teacher, ecl_tf.Ensemble(members, output), and a new distiller."
+            )
+        super().__setattr__(name, value)
 
     def member_outputs(self, inputs: Any) -> list:
         """Returns a list with the raw output of every member, each of shape (batch, ...)."""

@@ -431,3 +431,12 @@ def test_residual_stddev_refuses_what_has_none():
         teachers.residual_stddev(models, INPUTS[:0], between[:0])
     with pytest.raises(ValueError, match="finite"):
         teachers.residual_stddev(models, INPUTS, np.full((100, 1), np.nan, np.float32))
+
+
+def test_a_teacher_keeps_what_compiled_steps_have_read():
+    teacher = Ensemble([linear(3), linear(3)], members_per_step=1)
+    others = {"output_kind": Normal(1), "members": [linear(3)], "members_per_step": 2}
+    for name, value in others.items():
+        with pytest.raises(ValueError, match=f"A teacher keeps its {name}.* new teacher"):
+            setattr(teacher, name, value)
+    teacher.trainable = False
