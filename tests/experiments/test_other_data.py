@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from ecl_tf.configs import digits
 from tiny import shrink
 
 from ecl_tf import data
-from ecl_tf.configs import digits
 from ecl_tf.experiments import other_data, work_directory
 from ecl_tf.experiments.experiment import Experiment
 
