@@ -434,9 +434,8 @@ def test_residual_stddev_refuses_what_has_none():
 
 
 def test_a_teacher_keeps_what_compiled_steps_have_read():
-    teacher = Ensemble([linear(3), linear(3)], "categorical", members_per_step=1)
-    others = {"output_kind": Normal(1), "members": [linear(3)], "members_per_step": 2}
-    for name, value in others.items():
+    teacher = Ensemble([linear(3), linear(3)], "categorical")
+    for name, value in {"output_kind": Normal(1), "members": [linear(3)]}.items():
         with pytest.raises(ValueError, match=f"A teacher keeps its {name}.* new teacher"):
             setattr(teacher, name, value)
     teacher.trainable = False
