@@ -52,7 +52,7 @@ class Loops(keras.Model):
             of_rows = _checks.rows.explaining_fixed_rows(self._networks())
             with (
                 contextlib.nullcontext() if self._is_fitting else of_rows,
-                _checks.rows.explaining_open_sizes(self._networks(), x),
+                _checks.rows.explaining_a_failed_step(self._networks(), x),
                 explaining(self.teacher),
             ):
                 return super().evaluate(
@@ -179,7 +179,7 @@ class Loops(keras.Model):
             with (
                 replicas.explaining_a_lost_worker(),
                 _checks.rows.explaining_fixed_rows(self._networks()),
-                _checks.rows.explaining_open_sizes(self._networks(), x),
+                _checks.rows.explaining_a_failed_step(self._networks(), x),
                 explaining(self.teacher),
             ):
                 history = super().fit(

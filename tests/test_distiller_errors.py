@@ -5,6 +5,7 @@ import sys
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from by_hand import SIZE, Subclassed, dataset, heads, numbers
@@ -309,7 +310,7 @@ def test_what_a_users_code_returns_is_checked_by_its_name(arguments, facts):
 
 def test_rows_that_a_users_sampler_leaves_out_are_noticed_in_batches_of_any_size():
     its = compiled(**draws(lambda x: samples(x[:1])))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="Mine returned another number"):
+    with pytest.raises(ValueError, match="Mine returned another number"):
         its.fit(dataset(X).batch(3), verbose=0)
 
 
@@ -341,8 +342,22 @@ def test_a_batch_of_another_size_in_data_of_open_sizes_is_told():
     its = Distiller(of_images(), of_images(), sampler="Empirical")
     its.compile("sgd")
     for run in (its.fit, its.evaluate):
-        with raises_naming("open", "(None, None, None, 1)", "(None, 8, 8, 1)", "another size"):
+        with raises_naming("open", "(None, None, None, 1)", "(None, 8, 8, 1)", "does not fit"):
             run(data, verbose=0)
+
+    # Positions that differ in the last batch.
+    crop = keras.layers.Lambda(lambda x: x[:, :8, :8], output_shape=(None, None, 1))
+    teacher, student = (
+        keras.Sequential([keras.Input((None, None, 1)), *layers, keras.layers.Dense(3)])
+        for layers in ([], [crop])
+    )
+    its = Distiller(student, teacher, sampler="Empirical")
+    its.compile("sgd")
+    with pytest.raises(ValueError, match=r"positions differ in a batch|sizes of its inputs open"):
+        its.fit(data, verbose=0)
+    table = pd.DataFrame({"size": np.arange(8.0), "city": ["Bern", "Genf"] * 4})
+    with raises_naming("'city' holds no numbers", "ecl_tf.data.table", "encode"):
+        compiled().fit(table, verbose=0)
 
 
 def test_a_network_of_so_many_rows_only_is_named():

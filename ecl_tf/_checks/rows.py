@@ -1,6 +1,7 @@
 """Networks that work on some numbers of rows or sizes of inputs only, and batches of others."""
 
 import contextlib
+import re
 
 import keras
 import tensorflow as tf
@@ -80,25 +81,26 @@ def explaining_fixed_rows(asked):
 
 
 @contextlib.contextmanager
-def explaining_open_sizes(asked, x):
-    """Says what a step's error may mean if a dataset leaves sizes open that a network fixes."""
+def explaining_a_failed_step(asked, x):
+    """Says what an error in a step means: what a check found, or sizes that were left open."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        if not isinstance(x, tf.data.Dataset):
+        if found := re.search(r"assertion failed: \[(.+?)\]", str(error)):
+            raise ValueError(found[1].replace("\\'", "'")) from error  # TensorFlow escapes quotes.
+        *_, reason = error.message.partition("[[{{")[0].strip().splitlines()
+        if not isinstance(x, tf.data.Dataset) or not re.search("(?i)shape|size|dimension", reason):
             raise
         given, *_ = batches.unpack(x.element_spec)
         for role, network in networks.with_roles(asked):
             for own, its, _ in own_inputs.pairs(given, network):
-                sizes = zip(own.shape[1:], its.shape[1:], strict=False)
-                if any(open_one is None is not fixed for open_one, fixed in sizes):
-                    *_, reason = error.message.partition("[[{{")[0].strip().splitlines()
+                if None in own.shape[1:]:
                     raise ValueError(
-                        f"A step failed: {reason[:300]}. The dataset leaves the sizes of its "
-                        f"inputs open, {tuple(own.shape)}, and the {role} {network.name!r} takes "
-                        f"{tuple(its.shape)}, so perhaps a batch has another size. Give all that "
-                        "size: dataset.map(lambda x, y: (tf.image.resize(x, size), y)), or "
-                        "tf.ensure_shape(x, shape) to find the batch."
+                        f"A step failed: {reason[:300]}. The dataset leaves sizes of its inputs "
+                        f"open, {tuple(own.shape)}, and the {role} {network.name!r} takes "
+                        f"{tuple(its.shape)}, so perhaps a batch has a size that does not fit. "
+                        "Give all one that does: dataset.map(lambda x, y: (tf.image.resize(x, "
+                        "size), y)), or tf.ensure_shape(x, shape) to find the batch."
                     ) from error
         raise
 

@@ -13,7 +13,8 @@ SOURCES = {
     "the sampled inputs": "Look for NaN in the data, or in a custom sampler.",
     "the teacher": "Look at its weights, and at its answers to extreme inputs.",
     "the student": "A lower learning rate or gradient clipping may help.",
-    "the loss": "Look at the labels, the sample weights and the regularizers.",
+    "the loss": "Look at the labels, the sample weights and the regularizers; and at the student's "
+    "weights: if they have become very large, train it anew at a lower learning rate.",
     "the gradients": "They overflowed, or their squares: look for huge labels. A lower learning "
     "rate or clipvalue of the optimizer may help.",
     "the learning rate": "Look at its schedule, perhaps beyond its last step, or at what sets it.",

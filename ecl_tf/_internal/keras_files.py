@@ -48,7 +48,8 @@ def require_whole(path: str | os.PathLike, remedy: str = "") -> None:
     damaged = f"{path} is damaged, or not a .keras file: {{}}. {remedy}".rstrip()
     try:
         with zipfile.ZipFile(path) as archive:
-            missing = sorted(_PARTS.difference(archive.namelist()))
+            whole = [each.filename for each in archive.infolist() if each.file_size]
+            missing = sorted(_PARTS.difference(whole))
             broken = archive.testzip()
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise ValueError(damaged.format("it is no whole zip archive")) from error

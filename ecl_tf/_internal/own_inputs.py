@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 
 from ecl_tf._internal import symbolic
@@ -202,11 +203,22 @@ _DENSE = {
 }
 
 
+def _require_numbers(frame, what):
+    """Refuses a table of which a column holds no numbers."""
+    others = [str(name) for name, kind in frame.dtypes.items() if kind.kind not in "biuf"]
+    if others:
+        raise ValueError(
+            f"The data's {what} are a DataFrame, whose column {others[0]!r} holds no numbers. "
+            "ecl_tf.data.table(frame, target=...) encodes the columns of a table for a network, "
+            "and splits.columns.encode(frame) other rows of it."
+        )
+
+
 def require_dense(nest, what="inputs"):
-    """Refuses ragged and sparse tensors and masked arrays in a part of a batch, or in its specs.
+    """Refuses ragged and sparse tensors, masked arrays, and tables of text in a part of a batch.
 
     Args:
-        nest: tensors or specs.
+        nest: tensors, or specs of them.
         what: the part, for the message.
 
     Raises:
@@ -216,6 +228,8 @@ def require_dense(nest, what="inputs"):
         kind = next((kind for kind, types in _KINDS.items() if isinstance(leaf, types)), None)
         if kind is None and type(leaf).__module__.startswith("scipy.sparse"):
             kind = "sparse"
+        if isinstance(leaf, pd.DataFrame):
+            _require_numbers(leaf, what)
         if kind is not None:
             name = f" at {'/'.join(map(str, path))!r}" if path else ""
             raise ValueError(

@@ -1,6 +1,7 @@
 """Networks for teachers and students, built by name."""
 
 import contextlib
+import weakref
 from typing import Any
 
 import keras
@@ -71,6 +72,7 @@ def build(
         model = call_by_name("network", _NETWORKS, name, arguments, input_shape, units)
         if name not in _NETWORKS:
             _require_network(model, name, units)
+            _require_own_weights(model, name)
         return with_scale_branch(model, scale_branch) if scale_branch else model
 
 
@@ -83,6 +85,22 @@ def _dtype_policy(name):
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+# The variables of all networks that users' functions have built.
+_built: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+
+
+def _require_own_weights(model, name):
+    """Raises ValueError if a network has weights that another call has given to one."""
+    for weight in model.trainable_weights:
+        if _built.get(id(weight)) is weight:
+            raise ValueError(
+                f"{name} returned a network with the weights of an earlier one ({weight.path!r}), "
+                "so that every training would go on from the one before. Build all layers anew at "
+                "each call, without a cache; keras.models.clone_model copies a network's layers."
+            )
+        _built[id(weight)] = weight
 
 
 def _require_network(model, name, units):

@@ -65,6 +65,15 @@ class Output(Configured):
         """Returns the distribution of a raw tensor (batch..., size), of batch shape (batch...)."""
         raise NotImplementedError
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute once: what was compiled with it would not see another."""
+        if name in vars(self):
+            raise ValueError(
+                f"An output keeps its {name}. Make a new one, {type(self).__name__}({name}=...), "
+                "and a new teacher or distiller with it."
+            )
+        super().__setattr__(name, value)
+
     def validate(self, shape: Sequence[int | None], network: str) -> None:
         """Raises ValueError if a network's output `shape` can't be this output.
 
@@ -349,7 +358,9 @@ def _require_same_positions(teacher, student):
         return
     shapes = teacher.batch_shape_tensor(), student.batch_shape_tensor()
     tf.debugging.assert_equal(
-        *shapes, message="Teacher and student don't fit each other: their positions differ."
+        *shapes,
+        message="Teacher and student don't fit each other: their positions differ in a batch. Give "
+        "both networks the same positions.",
     )
 
 

@@ -3,6 +3,7 @@
 import collections
 import hashlib
 import threading
+import warnings
 from typing import Any
 
 import keras
@@ -15,6 +16,7 @@ from ecl_tf._internal import batches, probabilities, require
 from ecl_tf.teachers import answers
 
 _KNOWING_ROWS = 64  # Rows of x that a function is asked about when it becomes a teacher.
+_ORDERED_ROWS = 8  # Of these, which it is asked about twice, in two orders.
 _STEPS = 1000  # Into which a fingerprint divides the range of the answers.
 _OF_PROBABILITIES = ("probabilities", "logits", "members")
 _OF_NUMBERS = ("mean", "mean_and_stddev", "mean_and_variance", "quantiles", "members")
@@ -82,6 +84,7 @@ class Functions:
                     f"The {self._named(number)} answers with NaN or Inf to rows of x. Give rows "
                     "that it can answer, or have it answer all of them."
                 )
+            self._require_order(number, arrays)
         self._require_equal_sizes()
         raws = self._read(self._known, output)
         if answer == "logits" and any(probabilities.rows_that_look_like(output, r) for r in raws):
@@ -91,6 +94,35 @@ class Functions:
             )
         self.members, self.raw_shape = len(raws), (None, *raws[0].shape[1:])
         output.validate(self.raw_shape, f"teacher {name!r}")
+
+    def _require_order(self, number, arrays):
+        """Refuses answers that are not in the rows' order; warns if rows change each other's.
+
+        A few rows are asked about twice, the second time the last one first.
+        """
+        few = keras.tree.map_structure(lambda array: array[:_ORDERED_ROWS], arrays)
+        first = self._ask_one(number, few)
+        turned = self._ask_one(number, keras.tree.map_structure(lambda array: array[::-1], few))
+        flat, other = (
+            np.concatenate([array.reshape(len(array), -1) for array in found], -1)
+            for found in (first, turned)
+        )
+        near = 1.0 / _STEPS * max(float(np.ptp(flat)), 1e-6)
+        if np.allclose(flat, other[::-1], rtol=0.0, atol=near):
+            return
+        of_each = [any(np.allclose(one, two, atol=near) for two in other) for one in flat]
+        if all(of_each):
+            raise ValueError(
+                f"The {self._named(number)} answers in another order than that of the rows it is "
+                f"asked about: {len(flat)} rows have the same answers turned round, in other "
+                "places. It must answer row by row; perhaps it sorts or groups them."
+            )
+        warnings.warn(
+            f"The {self._named(number)} answers a row otherwise when it is asked again with other "
+            "rows beside it. Students learn from what it says at the time; stored answers and "
+            "fingerprints need a function that answers each row by itself.",
+            stacklevel=4,
+        )
 
     def _named(self, number):
         several = f" {number} (from 0)" if len(self.functions) > 1 else ""

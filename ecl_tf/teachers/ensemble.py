@@ -24,7 +24,7 @@ from ecl_tf._internal import (
 )
 from ecl_tf.teachers import answers
 
-_KEPT = ("output_kind", "members")
+_KEPT = ("output_kind", "members", "answer")
 
 
 class Teacher(keras.Model):

@@ -158,15 +158,28 @@ def _function(estimator, method, read=np.asarray):
             f"{type(estimator).__name__} has no {method}.{remedy * (method != 'predict')}"
         )
     names = getattr(estimator, "feature_names_in_", None)
-    return lambda rows: read(own(_table(rows, names)))
+    kind = type(estimator).__name__
+    return lambda rows: read(own(_table(rows, names, kind)))
 
 
-def _table(rows, names):
-    """Rows in the form that an estimator was fitted on."""
+def _table(rows, names, kind):
+    """Rows in the form that an estimator was fitted on.
+
+    Raises:
+        ValueError: if a dict of rows does not hold the estimator's columns.
+    """
     if isinstance(rows, dict):
         import pandas
 
         columns = list(rows) if names is None else list(names)
+        for name in columns:
+            if name not in rows or rows[name].size != len(rows[name]):
+                shapes = ", ".join(f"{key} {each.shape}" for key, each in rows.items())
+                raise ValueError(
+                    f"{kind} takes columns by their names, each (rows,), and is asked about "
+                    f"{shapes}, where {name!r} is no column. Give a function in its place that "
+                    "makes its rows of these: lambda rows: estimator.predict(rows['numbers'])."
+                )
         return pandas.DataFrame({name: _column(rows[name]) for name in columns})
     rows = rows.reshape(len(rows), -1)
     if names is not None and rows.shape[1] == len(names):
@@ -294,7 +307,9 @@ def _of_members(estimator, method, read, x):
         raise ValueError(f"{expected} has none. Measure residuals instead.")
 
     def answers(rows):
-        rows = np.asarray(_table(rows, names))  # They know columns and classes by number alone.
+        rows = np.asarray(
+            _table(rows, names, what)
+        )  # They know columns and classes by number alone.
         return np.stack([read(getattr(member, method)(rows)) for member in members], 1)
 
     arrays = _arrays(x)

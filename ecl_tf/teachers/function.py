@@ -55,7 +55,8 @@ class FunctionTeacher(Teacher):
         function: from rows to answers, or a sequence of such functions, which is an ensemble.
         output: the `ecl_tf.outputs.Output` that is taught, or its name; `Normal(d)` for numbers.
         x: some rows of inputs, as the student gets them. The function is asked about 64 of them
-            at once, evenly spaced, so that what does not fit is refused here.
+            at once, evenly spaced, and about 8 of these in two orders, so that what does not fit
+            is refused here.
         answer: as above; None, the default, is "probabilities" for classes and yes/no labels, and
             "mean" for numbers.
         levels: of "quantiles", at least two numbers between 0 and 1 that rise, such as
@@ -73,7 +74,8 @@ class FunctionTeacher(Teacher):
 
     Raises:
         ValueError: if an argument is out of its range, the function fails on the rows of x, or its
-            answers have another number of rows, another shape, are no probabilities, or not finite.
+            answers have another number of rows, another order, another shape, are no
+            probabilities, or not finite.
 
     Example:
     >>> import numpy as np

@@ -8,6 +8,7 @@ import pathlib
 import re
 import shutil
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -116,11 +117,16 @@ def test_files_that_are_no_whole_members(digits_config, tmp_path, subtests):
     flipped[len(whole) // 2] ^= 1
     archive = io.BytesIO()
     np.savez(archive, x=np.zeros(3))
+    emptied = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(whole)) as parts, zipfile.ZipFile(emptied, "w") as written:
+        for name in parts.namelist():
+            written.writestr(name, b"" if name == "model.weights.h5" else parts.read(name))
     for content, what in [
         (whole[:2000], "it is no whole zip archive"),
         (b"", "it is no whole zip archive"),
         (bytes(flipped), r"model\.weights\.h5 in it is broken"),
         (archive.getvalue(), r"it lacks config\.json"),
+        (emptied.getvalue(), r"it lacks model\.weights\.h5"),
     ]:
         with subtests.test(what=what):
             member.write_bytes(content)

@@ -218,6 +218,12 @@ def test_a_network_of_ones_own_is_named_by_module_and_function(monkeypatch):
     monkeypatch.setitem(sys.modules, "own_networks", own)
     model = models.build("own_networks:small", (5,), 3, width=0)
     assert model.count_params() == 5 * 3 + 3
+    assert models.build("own_networks:small", (5,), 3, width=0) is not model
+    layer = keras.layers.Dense(3)
+    own.shared = lambda input_shape, units: keras.Sequential([keras.Input(input_shape), layer])
+    models.build("own_networks:shared", (5,), 3)
+    with pytest.raises(ValueError, match=r"weights of an earlier one \('.*dense.*kernel'\)"):
+        models.build("own_networks:shared", (5,), 3)
     with pytest.raises(ValueError, match=r"output shape \(None, 7\); expected 3 raw outputs"):
         models.build("own_networks:small", (5,), 3)
     with pytest.raises(ValueError, match="nothing returned NoneType; expected"):

@@ -263,11 +263,22 @@ def probabilities(x):
         (student(), "categorical", {}, r"is a Keras model, which ecl_tf.Ensemble takes"),
         (probabilities, {"a": "categorical"}, {}, r"teaches one output"),
         (probabilities, "categorical", {"answer": "logits"}, r"seem to be probabilities"),
+        (
+            lambda x: probabilities(x[np.argsort(x[:, 0])]),
+            "categorical",
+            {},
+            r"in another order than that of the rows.*perhaps it sorts",
+        ),
     ],
 )
 def test_functions_that_are_no_teachers(function, output, arguments, message):
     with pytest.raises(ValueError, match=message):
         FunctionTeacher(function, output, X, **arguments)
+
+
+def test_a_function_whose_rows_change_each_others_answers_is_told_of():
+    with pytest.warns(UserWarning, match="asked again with other rows beside it"):
+        FunctionTeacher(lambda x: softmax(x + 2.0 * np.roll(x, 1, 0)), "categorical", X)
 
 
 def test_estimators_that_are_no_teachers(forest):
@@ -311,6 +322,9 @@ def test_estimators_that_are_no_teachers(forest):
             from_estimator(estimator, output, X, **arguments)
     with pytest.raises(ValueError, match=r"failed on 64 rows of shape \(None, 2\).*expecting 3"):
         from_estimator(forest, "categorical", X[:, :2])
+    rows = {"numbers": X, "categories": KIND[:, None]}
+    with pytest.raises(ValueError, match=r"takes columns .*numbers \(64, 3\), categories \(64, 1"):
+        from_estimator(forest, "categorical", rows)
 
 
 def test_a_function_may_change_its_rows_in_place():
@@ -458,7 +472,7 @@ def test_a_slow_function_is_recorded_in_threads_and_in_order(tmp_path, monkeypat
 
     def slow(x):
         call = next(calls)
-        if call in (1, 2):  # The first one is of the construction. These two meet.
+        if call in (3, 4):  # Three are of the construction. These two meet.
             together.wait()
         time.sleep(0.002 * (call % 3))  # Later steps may end before earlier ones.
         return probabilities(x)
@@ -480,8 +494,10 @@ def test_a_slow_function_is_recorded_in_threads_and_in_order(tmp_path, monkeypat
     assert store.verify(teacher, X, rows=100) < 1e-4
     assert replay.estimate(teacher, X, batch_size=8, sampler="Mixup")["seconds"] > 0.0
 
-    def failing(x):
-        return probabilities(x)[: 64 if len(x) == 64 else 1]
+    answered = itertools.count()
+
+    def failing(x):  # After its construction.
+        return probabilities(x)[: len(x) if next(answered) < 3 else 1]
 
     teacher = FunctionTeacher(failing, "categorical", X, threads=2)
     with pytest.raises(ValueError, match=r"^The function of .* answers 8 rows with"):

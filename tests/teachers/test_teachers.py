@@ -438,4 +438,5 @@ def test_a_teacher_keeps_what_compiled_steps_have_read():
     for name, value in {"output_kind": Normal(1), "members": [linear(3)]}.items():
         with pytest.raises(ValueError, match=f"A teacher keeps its {name}.* new teacher"):
             setattr(teacher, name, value)
-    teacher.trainable = False
+    with pytest.raises(ValueError, match=r"An output keeps its temperature.* a new teacher"):
+        teacher.output_kind.temperature = 2.0
