@@ -3,12 +3,14 @@
 Nothing heavy is imported here, and by scripts only in their main function: --help answers at once.
 """
 
+import _thread
 import linecache
 import os
 import pathlib
 import re
 import shlex
 import sys
+import threading
 import traceback
 
 from absl import app, flags
@@ -152,7 +154,16 @@ def run(main):
             refuse(f"{type(error).__name__}: {error}", code)
 
     sys.argv = list(_with_paths(sys.argv))
+    sys.unraisablehook = _keep_interruptions
     app.run(ended_in_one_line, flags_parser=_parse)
+
+
+def _keep_interruptions(dropped):
+    """Has a Ctrl-C come again that came where Python drops errors, as in a callback of `weakref`."""
+    if issubclass(dropped.exc_type, KeyboardInterrupt):
+        threading.Timer(0.1, _thread.interrupt_main).start()  # Right away it would be dropped, too.
+    else:
+        sys.__unraisablehook__(dropped)
 
 
 def refuse(message, code=_USER_ERROR):

@@ -3,8 +3,10 @@
 import errno
 import json
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 
 import processes
 import pytest
@@ -81,6 +83,7 @@ def test_checkpoints_by_seconds_or_steps(text, arguments):
 
 BROKEN = """
 import pathlib
+import signal
 
 from configs import digits
 {line}
@@ -159,6 +162,22 @@ def test_ctrl_c_tells_the_command_that_continues(monkeypatch, capsys):
     code, errors = failing(KeyboardInterrupt(), monkeypatch, capsys, flag)
     command = "python -m script --config=digits --workdir=run '--checkpoint_every=5 steps'"
     assert code == 130 and errors == f"Interrupted. To continue: {command}\n"
+
+
+def test_ctrl_c_that_comes_where_python_drops_errors_comes_again(monkeypatch, capsys):
+    class Held:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    def main(_):
+        Held()
+        time.sleep(30.0)
+
+    monkeypatch.setattr("sys.argv", ["script", "--config=digits", "--workdir=run"])
+    monkeypatch.setattr("sys.unraisablehook", sys.unraisablehook)  # To be put back.
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as exit_info:
+        command_line.run(main)
+    assert exit_info.value.code == 130 and capsys.readouterr().err.startswith("Interrupted.")
 
 
 def test_a_reader_that_has_gone_ends_it_in_a_line(monkeypatch, tmp_path, capfd):
