@@ -159,7 +159,7 @@ def run(main):
 
 
 def _keep_interruptions(dropped):
-    """Has a Ctrl-C come again that came where Python drops errors, as in a callback of `weakref`."""
+    """Has a Ctrl-C come again that came where Python drops errors, as in a callback of weakref."""
     if issubclass(dropped.exc_type, KeyboardInterrupt):
         threading.Timer(0.1, _thread.interrupt_main).start()  # Right away it would be dropped, too.
     else:
