@@ -48,8 +48,8 @@ def corrupt(
     side = min(x.shape[1:3])
     is_small = side <= _SMALL
     constants = (small if is_small else large)[severity - 1]
-    # A blur of less than a pixel is none, so lengths in pixels do not fall below those at 32.
-    unit = max(1.0, side / 32) if is_small else side / 224
+    # A blur of far less than a pixel is none, so lengths stay at half of those at 32, or above.
+    unit = max(0.5, side / 32) if is_small else side / 224
     corrupted = np.empty_like(x)
     rows = max(1, _CHUNK // max(1, x[:1].size))
     for start in range(0, len(x), rows):
@@ -85,7 +85,8 @@ def impulse_noise(x, share, draws, unit):
 def defocus_blur(x, constants, draws, unit):
     """The mean over a disk of radius r, whose border is smoothed by a Gaussian."""
     radius, smoothing = constants
-    radius *= unit
+    # A disk of less than a pixel is none, so the smallest do not shrink.
+    radius *= unit if radius > 1.5 else max(unit, 1.0)
     reach = math.ceil(radius) + 2
     # The share of each pixel that the disk covers, from points within the pixels.
     at = (np.arange((2 * reach + 1) * _POINTS) + 0.5) / _POINTS - reach - 0.5
