@@ -1,5 +1,6 @@
 """One weight for each position: masks, sample weights, unknown labels, by NumPy and Keras."""
 
+import by_hand
 import keras
 import numpy as np
 import pytest
@@ -7,7 +8,8 @@ import tensorflow as tf
 from by_hand import kl
 from scipy.special import log_softmax, softmax
 
-from ecl_tf import Distiller, losses, metrics, outputs
+from ecl_tf import Distiller, losses, metrics, outputs, resume
+from ecl_tf._class_weights import ClassWeights
 from ecl_tf._internal import random
 
 RNG = np.random.default_rng(0)
@@ -199,3 +201,88 @@ def test_a_metric_of_pixels_sees_the_unmodified_images_of_a_training_alone():
     assert logs["iou"][0] == pytest.approx(float(plain.result()), rel=1e-5)
     expected = (shares[..., 1] * labels[sources[kept]]).mean()
     assert logs["dice"][0] == pytest.approx(expected, rel=1e-4)
+
+
+CLASS_WEIGHT = {0: 0.5, 1: 3.0}  # And 1 of class 2, and of unknown labels.
+WEIGHED = WEIGHTS * np.where(VOID == 0, 0.5, np.where(VOID == 1, 3.0, 1.0))
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return TOKENS, VOID, WEIGHTS
+
+
+def test_weights_of_classes_weigh_positions_wherever_labels_come_from(tmp_path, subtests):
+    known = REAL & (VOID != 255)
+    one = {
+        "divergence": (WEIGHED * DIVERGENCE)[REAL].mean(),
+        "agreement": np.average(SAME[REAL], weights=WEIGHED[REAL]),
+        "label_loss": -(WEIGHED * LIKELIHOOD)[known].mean(),
+        "accuracy": CORRECT[known].mean(),
+        "weighted": np.average(CORRECT[known], weights=WEIGHED[known]),
+    }
+    one["loss"] = one["divergence"] + 0.5 * one["label_loss"]
+    accuracy = keras.metrics.SparseCategoricalAccuracy(name="weighted")
+    output = outputs.Categorical(ignore_class=255)
+    arguments = {"label_weight": 0.5, "output": output}
+    its = distiller(metrics=["accuracy"], weighted=[accuracy], **arguments)  # Of rate 0.
+    dataset = tf.data.Dataset.from_tensors((TOKENS, VOID, WEIGHTS))
+    settings = {"class_weight": CLASS_WEIGHT, "verbose": 0}
+    half = {"validation_split": 0.5, "batch_size": ROWS}
+    twice = [np.concatenate([each, each]) for each in (TOKENS, VOID, WEIGHTS)]
+    cases = {
+        "arrays": lambda: its.fit(
+            TOKENS, VOID, sample_weight=WEIGHTS, batch_size=ROWS, shuffle=False, **settings
+        ),
+        "a dataset": lambda: its.fit(dataset, **settings),
+        "a PyDataset": lambda: its.fit(Batches(), **settings),
+        "a generator": lambda: its.fit((each for each in [Batches()[0]]), **settings),
+        "resume": lambda: resume.fit(
+            its, lambda step: dataset.repeat(), tmp_path, steps=1, **settings
+        ),
+        "a part": lambda: its.fit(*twice[:2], sample_weight=twice[2], **half, **settings),
+    }
+    for name, fit in cases.items():
+        with subtests.test(name):
+            logs = {key: values[0] for key, values in fit().history.items()}
+            assert {key: logs[key] for key in one} == pytest.approx(one, rel=1e-5)
+    expected = (WEIGHTS * DIVERGENCE)[REAL].mean()  # As Keras, without weights of classes.
+    assert logs["val_divergence"] == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match=r"class_weight needs labels"):
+        its.fit(((TOKENS,) for _ in range(1)), **settings)
+
+
+def test_weights_of_classes_take_every_form_of_label(subtests):
+    segmenter = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Conv2D(3, 1)])
+    labels = np.array([[[0, 1], [2, 1]], [[-1, 0], [1, 0]]])
+    expected = np.array([[[0.5, 3], [1, 3]], [[1, 0.5], [3, 0.5]]])
+    images = np.zeros((2, 2, 2, 1), "float32")
+
+    def weigh(output="categorical", student=segmenter):
+        return ClassWeights(CLASS_WEIGHT, images, student, outputs.get(output))
+
+    cases = {"indices": (labels, expected), "a channel": (labels[..., None], expected)}
+    shares = np.eye(3)[np.maximum(labels, 0)]
+    cases["shares"] = shares, np.where(labels < 0, 0.5, expected)
+    for name, (given, right) in cases.items():
+        with subtests.test(name):
+            for weight in (None, np.float32([2, 3])):
+                of_rows = 1.0 if weight is None else weight[:, None, None]
+                np.testing.assert_array_equal(weigh()(given, weight), right * of_rows)
+                found = weigh()(tf.constant(given), None if weight is None else weight[:, None])
+                assert found.dtype == tf.float32
+                np.testing.assert_array_equal(found, right * of_rows)
+    with subtests.test("yes and no"):
+        of_pixels = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Conv2D(1, 1)])
+        found = weigh("bernoulli", of_pixels)(np.float32(labels == 1))
+        np.testing.assert_array_equal(found, np.where(labels == 1, 3.0, 0.5))
+    with subtests.test("refused"):
+        its = Distiller(keras.models.clone_model(segmenter), segmenter, output="bernoulli")
+        its.compile()
+        with pytest.raises(ValueError, match=r"answers with 3 yes/no labels.*sample_weight"):
+            its.fit(images, shares, class_weight=CLASS_WEIGHT)
+        with pytest.raises(ValueError, match=r"output shape is known"):
+            ClassWeights({0: 1.0}, Batches(), by_hand.Subclassed(), outputs.get("categorical"))
