@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from by_hand import kl
 from scipy.special import log_softmax, softmax
+from sklearn.metrics import f1_score, jaccard_score
 
 from ecl_tf import Distiller, losses, metrics, outputs, resume
 from ecl_tf._class_weights import ClassWeights
@@ -201,6 +202,95 @@ def test_a_metric_of_pixels_sees_the_unmodified_images_of_a_training_alone():
     assert logs["iou"][0] == pytest.approx(float(plain.result()), rel=1e-5)
     expected = (shares[..., 1] * labels[sources[kept]]).mean()
     assert logs["dice"][0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_overlaps_of_positions_leave_out_masked_steps_and_unknown_labels(subtests):
+    """By scikit-learn and NumPy, of the positions that count alone."""
+    known = REAL & (VOID != 255)
+    labels, likeliest = VOID[known], STUDENTS.argmax(-1)[known]
+    jaccard = jaccard_score(labels, likeliest, average="macro")
+    shares, one_hot = softmax(STUDENTS, -1) * known[..., None], np.eye(CLASSES)[TAGS]
+    shared, both = (shares * one_hot)[known.any(1)], (shares + one_hot * known[..., None])
+    both = both[known.any(1)]  # Rows without any known label have no overlap.
+    dice, of_rows, of_classes = (
+        (1 - 2 * shared.sum(axis) / both.sum(axis)).mean() for axis in (None, (1, 2), (0, 1))
+    )
+    given = [
+        keras.metrics.MeanIoU(CLASSES, name="iou"),
+        keras.metrics.OneHotMeanIoU(CLASSES, name="one_hot"),
+        keras.metrics.IoU(CLASSES, [1], name="of_one", sparse_y_pred=False),
+        keras.metrics.F1Score("macro", name="f1"),
+        keras.losses.Dice(),
+        keras.losses.Dice(axis=(1, 2), name="of_rows"),
+        keras.losses.Dice(axis=(0, 1), name="of_classes"),
+    ]
+    expected = {
+        "iou": jaccard,
+        "one_hot": jaccard,
+        "of_one": jaccard_score(labels, likeliest, average=None)[1],
+        "f1": f1_score(labels, likeliest, average="macro"),
+        "dice": dice,
+        "of_rows": of_rows,
+        "of_classes": of_classes,
+    }
+    weighted = [
+        keras.metrics.MeanIoU(CLASSES, name="weighted_iou", dtype="float32"),
+        keras.metrics.F1Score("macro", name="weighted_f1"),
+    ]
+    weights = WEIGHTS[known]
+    expected["weighted_iou"] = jaccard_score(
+        labels, likeliest, average="macro", sample_weight=weights
+    )
+    expected["weighted_f1"] = f1_score(labels, likeliest, average="macro", sample_weight=weights)
+    output = outputs.Categorical(ignore_class=255)
+    its = distiller(metrics=given, weighted=weighted, output=output)
+    logs = its.evaluate(
+        TOKENS, VOID, sample_weight=WEIGHTS, batch_size=ROWS, verbose=0, return_dict=True
+    )
+    assert {name: logs[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+
+    with subtests.test("indices and shares are the same labels"):
+        its = distiller(False, metrics=given)
+        both = [
+            its.evaluate(TOKENS, each, batch_size=ROWS, verbose=0, return_dict=True)
+            for each in (TAGS, one_hot.astype("float32"))
+        ]
+        assert both[0] == pytest.approx(both[1], rel=1e-6)
+        whole = jaccard_score(TAGS.ravel(), STUDENTS.argmax(-1).ravel(), average="macro")
+        assert both[0]["iou"] == pytest.approx(whole, rel=1e-5)
+
+    with subtests.test("of yes and no"):
+        yes = np.where(known[..., None], one_hot, -1).astype("float32")
+        yes[0, 0, 0] = -1  # A position with a known and an unknown label.
+        student = keras.Sequential([keras.Input((STEPS, CLASSES)), keras.layers.Identity()])
+        binary = keras.metrics.BinaryIoU(name="iou")
+        unknown = outputs.Bernoulli(ignore_class=-1)
+        for size in (CLASSES, 1):
+            f1 = [] if size > 1 else [keras.metrics.F1Score("macro", 0.5, name="f1")]
+            its = Distiller(student, student, output=unknown)
+            its.compile(metrics=[binary, keras.losses.Dice(), *f1], run_eagerly=True)
+            raw, its_yes = STUDENTS[..., :size], yes[..., :size]
+            counted = its_yes >= 0
+            target, chance = its_yes[counted], 1 / (1 + np.exp(-raw[counted]))
+            logs = its.evaluate(raw, its_yes, batch_size=ROWS, verbose=0, return_dict=True)
+            expected = {
+                "iou": jaccard_score(target, chance > 0.5, average=None).mean(),
+                "dice": 1 - 2 * (target * chance).sum() / (target + chance).sum(),
+                **({"f1": f1_score(target, chance > 0.5)} if f1 else {}),
+            }
+            assert {name: logs[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+            student = keras.Sequential([keras.Input((STEPS, 1)), keras.layers.Identity()])
+            binary = keras.metrics.BinaryIoU(name="iou")
+
+    with subtests.test("refused"):
+        for iou, kind, labels, message in [
+            (keras.metrics.MeanIoU(2), output, TAGS, r"counts 2 classes.*num_classes=3"),
+            (keras.metrics.BinaryIoU(), output, TAGS, r"categorical output\. Use .*\.MeanIoU"),
+            (keras.metrics.MeanIoU(2), unknown, yes, r"bernoulli output\. Use .*\.BinaryIoU"),
+        ]:
+            its = distiller(False, metrics=[iou], output=kind)
+            with pytest.raises(ValueError, match=message):
+                its.evaluate(TOKENS, labels, verbose=0)
 
 
 CLASS_WEIGHT = {0: 0.5, 1: 3.0}  # And 1 of class 2, and of unknown labels.
