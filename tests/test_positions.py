@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from by_hand import kl
 from scipy.special import log_softmax, softmax
-from sklearn.metrics import f1_score, jaccard_score
+from sklearn.metrics import f1_score, jaccard_score, r2_score
 
 from ecl_tf import Distiller, losses, metrics, outputs, resume
 from ecl_tf._class_weights import ClassWeights
@@ -291,6 +291,40 @@ def test_overlaps_of_positions_leave_out_masked_steps_and_unknown_labels(subtest
             its = distiller(False, metrics=[iou], output=kind)
             with pytest.raises(ValueError, match=message):
                 its.evaluate(TOKENS, labels, verbose=0)
+
+
+def test_numbers_of_positions_leave_out_masked_steps():
+    values = np.where(REAL[..., None], RNG.normal(size=(ROWS, STEPS, 2)), 0.0).astype("float32")
+    targets = RNG.normal(size=(ROWS, STEPS, 2)).astype("float32")
+
+    def network(seed):
+        keras.utils.set_random_seed(seed)
+        layers = keras.layers.Masking(), keras.layers.Dense(4)
+        return keras.Sequential([keras.Input((None, 2)), *layers])
+
+    normal = outputs.Normal(2)
+    its = Distiller(network(1), network(2), output=normal, label_weight=1.0, sampler="Empirical")
+    own = [metrics.NegativeLogLikelihood(normal), metrics.Coverage(normal, 0.5)]
+    its.compile(metrics=["mae", keras.metrics.R2Score(name="r2"), *own], run_eagerly=True)
+    logs = its.evaluate(values, targets, batch_size=ROWS, verbose=0, return_dict=True)
+
+    def answer(model):
+        kernel, bias = model.get_weights()
+        raw = (values @ kernel + bias).astype("float64")
+        return raw[..., :2], 0.001 + np.log1p(np.exp(raw[..., 2:]))
+
+    (mean, stddev), teachers = answer(its.student), answer(its.teacher.members[0])
+    z = (targets - mean) / stddev
+    likelihood = (0.5 * z**2 + np.log(stddev) + 0.5 * np.log(2 * np.pi)).sum(-1)[REAL].mean()
+    expected = {
+        "divergence": by_hand.normal_kl(*teachers, mean, stddev).sum(-1)[REAL].mean(),
+        "label_loss": likelihood,
+        "nll": likelihood,
+        "mae": np.abs(targets - mean)[REAL].mean(),
+        "r2": r2_score(targets[REAL], mean[REAL]),
+        "coverage": (np.abs(z) <= 0.6744898)[REAL].mean(),
+    }
+    assert {name: logs[name] for name in expected} == pytest.approx(expected, rel=1e-5)
 
 
 CLASS_WEIGHT = {0: 0.5, 1: 3.0}  # And 1 of class 2, and of unknown labels.
