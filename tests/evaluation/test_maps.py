@@ -82,7 +82,7 @@ def test_maps_are_drawn_and_what_cannot_be_answered_or_drawn_is_refused(subtests
     labels[0] = 255
     drawn = draw_maps(IMAGES, {"KD": found, "XCL": found}, labels)
     titles = [frame.get_title() for frame in drawn.axes]
-    assert titles[:6] == ["image", "labels", "KD", "KD: entropy", "XCL", "XCL: entropy"]
+    assert titles[:6] == ["image", "labels", "KD", "KD\nentropy", "XCL", "XCL\nentropy"]
     assert len(titles) == 5 * 6
     shown = [frame.get_images()[0] for frame in drawn.axes[:6]]
     assert shown[1].get_array().mask.all() and shown[3].get_clim() == (0, found["entropy"].max())
