@@ -74,6 +74,13 @@ def experiment(choices, **settings):
                 "quantization": placeholder(str),
                 "measures": True,
             },
+            "suite": {
+                "shifts": False,  # Corrupted inputs, and inputs unlike the data.
+                "rows": 2000,
+                "severities": (1, 2, 3, 4, 5),
+                "kind": placeholder(str),
+                "other": placeholder(str),
+            },
             **settings,
         }
     )
