@@ -3,6 +3,7 @@
 `measure` measures all of it.
 """
 
+from ecl_tf.evaluation import corruptions
 from ecl_tf.evaluation.corruptions import corrupt
 from ecl_tf.evaluation.detection import auroc, fpr_at_tpr, unfamiliarity
 from ecl_tf.evaluation.fidelity import divergence, fidelity_scores
@@ -29,6 +30,7 @@ __all__ = [
     "aurc",
     "auroc",
     "corrupt",
+    "corruptions",
     "crps",
     "divergence",
     "drawn_inputs",
