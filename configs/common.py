@@ -79,7 +79,7 @@ def experiment(choices, **settings):
                 "rows": 2000,
                 "severities": (1, 2, 3, 4, 5),
                 "kind": placeholder(str),
-                "other": placeholder(str),
+                "other": placeholder(object),  # A name, or a dict.
             },
             **settings,
         }

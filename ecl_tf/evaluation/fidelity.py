@@ -75,7 +75,10 @@ def fidelity_scores(
     for its, own in _parts(teacher_raw, raw):
         for name, values in output.compare(teacher_output(its), output(own)).items():
             compared.setdefault(_NAMES.get(name, name), []).append(values)
-    found = {name: float(np.mean(np.concatenate(each))) for name, each in compared.items()}
+    found = {
+        name: float(np.mean(np.concatenate(each), dtype="float64"))
+        for name, each in compared.items()
+    }
     if labels is not None and "agreement" in found:
         is_wrong, _ = losses_and_uncertainty(teacher_output, teacher_raw, labels)
         # The student against the teacher's answers, at the places whose labels are known.

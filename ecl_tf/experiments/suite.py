@@ -21,11 +21,7 @@ from ecl_tf.experiments.experiment import Experiment
 
 FILE, TABLE = "suite.json", "suite.md"
 _SHOWN = 8  # Rows of a rehearsal.
-_PARTS = {
-    "Test rows as they are": lambda name: True,
-    "Corrupted test rows": lambda name: name.startswith("corrupted_"),
-    "Inputs unlike the data": lambda name: "_auroc_" in name or "_fpr95_" in name,
-}
+_PARTS = "Test rows as they are", "Corrupted test rows", "Inputs unlike the data"
 _TITLES = {
     "aurc": "area under the risk-coverage curve",
     "excess_aurc": "the same above the best order",
@@ -162,11 +158,24 @@ def of_comparison(
     _add_answers(experiment, results, workdir, teacher)
     found = shifted(experiment, workdir, load)
     for key, file in files.items():
-        results["runs"][key]["suite"] |= found[file]
-    results["teacher_suite"] |= found[its_name]
+        record = results["runs"][key]
+        record["suite"] = {**_clean(record["suite"]), **found[file]}
+    results["teacher_suite"] = {**_clean(results["teacher_suite"]), **found[its_name]}
     results["shifted"] = about(experiment)
     work_directory.write_json(path, results)
     return results
+
+
+def _clean(numbers):
+    """The numbers of test rows as they are."""
+    return {name: value for name, value in numbers.items() if _part(name) == 0}
+
+
+def _part(number):
+    """Which of the parts of the table a number belongs to."""
+    if any(f"_{measure}_" in number for measure in _MEASURES):
+        return 2
+    return int(number.startswith("corrupted_"))
 
 
 def _add_answers(experiment, results, workdir, teacher):
@@ -275,18 +284,16 @@ def table(results: dict[str, Any]) -> str:
         return "\n".join(f"## {name}\n\n{table(cell)}" for name, cell in cells.items())
     who = [*(["teacher"] if "teacher_suite" in results else []), *results["final"]]
     found = {name: means(results, name) for name in who}
-    left = list(dict.fromkeys(number for each in found.values() for number in each))
+    numbers = list(dict.fromkeys(number for each in found.values() for number in each))
     parts = []
-    for heading, belongs in reversed(_PARTS.items()):
-        own = [number for number in left if belongs(number)]
-        left = [number for number in left if number not in own]
-        lines = [["", *who]]
-        for number in own:
-            words = [_words(found[name].get(number)) for name in who]
-            lines.append([title(number), *words])
+    for part, heading in enumerate(_PARTS):
+        own = [number for number in numbers if _part(number) == part]
+        lines = [
+            [title(number), *(_words(found[name].get(number)) for name in who)] for number in own
+        ]
         if own:
-            parts.append(f"### {heading}\n\n{tables.markdown(lines)}")
-    return "\n\n".join([*reversed(parts), _note(results)]) + "\n"
+            parts.append(f"### {heading}\n\n{tables.markdown([['', *who], *lines])}")
+    return "\n\n".join([*parts, _note(results)]) + "\n"
 
 
 def means(results: dict[str, Any], who: str) -> dict[str, gap.Interval]:
@@ -324,8 +331,8 @@ def _base(number):
 
 def _scaled(number, value):
     base, _ = _base(number)
-    is_rate = any(f"_{measure}_" in number for measure in _MEASURES)
-    return 100 * value if is_rate or base in _IN_PERCENT else tables.scale(base, value)
+    is_share = _part(number) == 2 or base in _IN_PERCENT
+    return 100 * value if is_share else tables.scale(base, value)
 
 
 def _words(interval):
