@@ -212,7 +212,7 @@ def jpeg_compression(x, quality, draws, unit):
     bytes_ = np.rint(255 * x).astype("uint8")
     bytes_ = bytes_.transpose(0, 2, 3, 1) if channels == 3 else bytes_.reshape(-1, height, width, 1)
     # JPEG takes blocks of 8 pixels, of colours 16, by themselves. So many images are one file,
-    # each filled up to whole blocks with the pixels of its border, as the encoder does.
+    # each filled up to whole blocks with the pixels of its border.
     block = 16 if channels == 3 else 8
     padding = [(0, 0), (0, -height % block), (0, -width % block), (0, 0)]
     bytes_ = np.pad(bytes_, padding, "edge")
@@ -282,10 +282,10 @@ CORRUPTIONS: dict[str, tuple[Callable, Any, Any]] = {
         ),
         (
             (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
-            (0.2, 0.3, 2.5, 0.5, 12, 4, 0.7),
-            (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
-            (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
-            (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+            (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+            (0.55, 0.3, 4, 0.85, 12, 8, 0.7),
+            (0.55, 0.3, 4.5, 0.82, 12, 8, 0.65),
+            (0.55, 0.3, 2.5, 0.8, 12, 12, 0.55),
         ),
     ),
     "frost": (  # Of the image, of the ice.
