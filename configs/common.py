@@ -79,6 +79,7 @@ def experiment(choices, **settings):
                 "rows": 2000,
                 "severities": (1, 2, 3, 4, 5),
                 "kind": placeholder(str),
+                "arguments": {},
                 "other": placeholder(object),  # A name, or a dict.
             },
             **settings,

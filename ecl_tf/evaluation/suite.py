@@ -56,7 +56,7 @@ def measure(
     severities: Sequence[int] = SEVERITIES,
     other: Mapping[str, Any] | None = None,
     score: str | None = None,
-    value_range: tuple[float, float] | None = None,
+    arguments: Mapping[str, Any] | None = None,
     seed: int = 0,
     batch_size: int = 512,
 ) -> dict[str, Any]:
@@ -96,7 +96,8 @@ def measure(
         other: a dict of inputs that are unlike the data, by name, each in the form of `x`; None,
             the default, for those of `drawn_inputs`; {} for none.
         score: as in `main_scores`; None by default.
-        value_range: of images, the values of black and white, as in `corrupt`; None by default.
+        arguments: further ones of `corrupt`, such as {"value_range": (-1, 1)}, {"padding": 0} or
+            {"columns": columns}; None by default, for none.
         seed: an integer, from which all random numbers follow; 0 by default.
         batch_size: rows of a forward pass; 512 by default.
 
@@ -124,7 +125,7 @@ def measure(
     found: Found = {name: {} for name in asked}
     shift(
         asked,
-        Shown(x, y, kind, names, severities, other, seed, value_range=value_range),
+        Shown(x, y, kind, names, severities, other, seed, arguments),
         found,
         score=score,
         batch_size=batch_size,
@@ -247,9 +248,7 @@ class Shown:
         severities: as in `measure`; all by default.
         other: as in `measure`; None by default.
         seed: as in `measure`; 0 by default.
-        columns: of a table the `ecl_tf.data.Columns` that encoded `x`: its cells are corrupted, and
-            encoded again; None by default.
-        value_range: as in `measure`; None by default.
+        arguments: as in `measure`; None by default.
 
     Raises:
         ValueError: if there is no corruption of a name, kind or severity.
@@ -264,13 +263,22 @@ class Shown:
         severities: Sequence[int] = SEVERITIES,
         other: Mapping[str, Any] | None = None,
         seed: int = 0,
-        columns: data.Columns | None = None,
-        value_range: tuple[float, float] | None = None,
+        arguments: Mapping[str, Any] | None = None,
     ):
         """Takes the arguments that the class describes."""
         self.x, self.y, self.seed = x, y, seed
+        self._arguments, self._other = dict(arguments or {}), other
+        columns = self._arguments.get("columns")
         self.kind = "table" if columns is not None else kind_of(x, kind)
-        known = corruptions.NAMES.get(self.kind, ())
+        if self.kind == "image":  # Of several inputs those that are images.
+            if not any(map(_is_image, keras.tree.flatten(x))):
+                raise ValueError(
+                    "kind='image' needs images (rows, height, width, channels), and there are "
+                    "none. Of grey ones give images[..., None]."
+                )
+            known = corruptions.NAMES["image"]
+        else:
+            known = corruptions.suitable(x, self.kind, columns)
         self.names = known if names is None else tuple(names)
         self.severities = tuple(severities)
         if unknown := sorted({*self.names} - {*known}):
@@ -280,7 +288,6 @@ class Shown:
             )
         if not {*self.severities} <= {*SEVERITIES}:
             raise ValueError(f"severities are of {SEVERITIES}; got {self.severities}.")
-        self._columns, self._other, self._value_range = columns, other, value_range
 
     @property
     def sets(self) -> list[str]:
@@ -290,12 +297,11 @@ class Shown:
 
     def corrupted(self) -> Iterator[tuple[str, dict[str, Callable[[], Any]]]]:
         """Yields each corruption, and functions that make its inputs, by the names of the sets."""
-        cells = self.x if self._columns is None else self._columns.decode(self.x)
         for name in self.names:
             yield (
                 name,
                 {
-                    f"{name} {severity}": functools.partial(self._corrupted, cells, name, severity)
+                    f"{name} {severity}": functools.partial(self._corrupted, name, severity)
                     for severity in self.severities
                 },
             )
@@ -308,18 +314,16 @@ class Shown:
             makers = {name: functools.partial(_same, each) for name, each in self._other.items()}
         return {f"{_OTHER} {name}": make for name, make in makers.items()}
 
-    def _corrupted(self, cells, name, severity):
-        arguments = {"name": name, "severity": severity, "seed": self.seed, "kind": self.kind}
-        if self.kind == "image":
+    def _corrupted(self, name, severity):
+        def corrupt(inputs):
+            given = {"seed": self.seed, "kind": self.kind, **self._arguments}
+            return corruptions.corrupt(inputs, name, severity, **given)
 
-            def of_image(leaf):
-                if not _is_image(leaf):
-                    return leaf
-                return corruptions.corrupt(leaf, **arguments, value_range=self._value_range)
-
-            return keras.tree.map_structure(of_image, cells)
-        corrupted = corruptions.corrupt(cells, **arguments)
-        return corrupted if self._columns is None else self._columns.encode(corrupted)
+        if self.kind != "image":
+            return corrupt(self.x)
+        return keras.tree.map_structure(
+            lambda leaf: corrupt(leaf) if _is_image(leaf) else leaf, self.x
+        )
 
 
 def kind_of(x: Any, kind: str | None = None) -> str:

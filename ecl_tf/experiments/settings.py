@@ -383,6 +383,8 @@ class Suite:
         severities: of corruptions; (1, 2, 3, 4, 5) by default, and typically.
         kind: "image", "table" or "sequence", which says how inputs are corrupted; None, the
             default, infers it from the data.
+        arguments: further ones of `ecl_tf.evaluation.corrupt`; {} by default, typically
+            {"padding": 0} of token ids.
         other: None, the default, for noise and shuffled inputs as those unlike the data; or another
             data set, whose test inputs are taken in their place: its name, or a dict of that as
             `name` and of arguments, as in `data`; typically "fashion_mnist" for other images.
@@ -392,6 +394,7 @@ class Suite:
     rows: Count = 2000
     severities: Severities = (1, 2, 3, 4, 5)
     kind: Literal["image", "table", "sequence"] | None = None
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
     other: str | dict[str, Any] | None = None
 
 

@@ -382,14 +382,10 @@ def _shown(experiment, count):
     other = None
     if section.other is not None:
         other = _other(section.other, splits, x, count)
-    return suite.Shown(
-        x,
-        y,
-        kind=section.kind,
-        severities=section.severities,
-        other=other,
-        columns=splits.columns,
-    )
+    arguments = dict(section.arguments)
+    if splits.columns is not None:
+        arguments["columns"] = splits.columns
+    return suite.Shown(x, y, section.kind, None, section.severities, other, arguments=arguments)
 
 
 def _rows(dataset, count):

@@ -139,7 +139,7 @@ def test_numbers_named_outputs_and_prediction_sets():
 def test_what_is_shown_by_the_kind_of_inputs():
     columns = Columns([Number("age", 30.0), Category("city", ("Basel", "Bern"))])
     x = columns.encode({"age": np.arange(20.0), "city": ["Bern", "Basel"] * 10})
-    shown = Shown(x, np.zeros(20), columns=columns)
+    shown = Shown(x, np.zeros(20), arguments={"columns": columns})
     made = {name: make() for _, sets in shown.corrupted() for name, make in sets.items()}
     assert [*made] == shown.sets[: len(made)] and len(made) == 5 * len(corruptions.NAMES["table"])
     for rows in made.values():  # As the network takes them.
