@@ -96,7 +96,7 @@ def defocus_blur(x, constants, draws, unit):
 
 
 def glass_blur(x, constants, draws, unit):
-    """Blurred by a Gaussian, then pixels swapped with near ones, then blurred again."""
+    """Blurred by a Gaussian; then pixels change places with near ones; then blurred again."""
     sigma, reach, repeats = constants
     rows, _, height, width = x.shape
     reach = reach * unit + 0.5  # So the nearest whole number is beyond 0.
@@ -202,7 +202,7 @@ def elastic_transform(x, constants, draws, unit):
 
 
 def pixelate(x, share, draws, unit):
-    """Means over blocks of 1 / c pixels a side, written to all of their pixels."""
+    """Means over blocks, of which there are c by the number of pixels along a side."""
     return linear_maps.blocks(x.shape[2:], share)(x)
 
 
