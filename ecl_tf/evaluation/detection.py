@@ -69,7 +69,7 @@ def _both(known, other):
     return np.concatenate(parts), np.repeat([False, True], [len(part) for part in parts])
 
 
-def unfamiliarity(output: outputs.Output, raw: Any) -> dict[str, np.ndarray]:
+def unfamiliarity(output: outputs.Output, raw: Any, mask: Any = None) -> dict[str, np.ndarray]:
     """Scores of rows by how little a network knows of them.
 
     | output | score | of a row |
@@ -84,6 +84,8 @@ def unfamiliarity(output: outputs.Output, raw: Any) -> dict[str, np.ndarray]:
     Args:
         output: an `ecl_tf.outputs.Output` that is no `Joint`.
         raw: raw outputs (rows, ..., size).
+        mask: bool (rows, positions...), false where a position doesn't count, as Keras's masks;
+            None, the default, if all count.
 
     Returns:
         A dict from score to an array (rows,).
@@ -93,7 +95,12 @@ def unfamiliarity(output: outputs.Output, raw: Any) -> dict[str, np.ndarray]:
     >>> {name: round(float(values[0]), 3) for name, values in scores.items()}
     {'entropy': 0.693, 'confidence': 0.5}
     """
-    total = np.asarray(sum(output.score(part) for part in output.uncertainty([raw])))
+    weights = None
+    if mask is not None:
+        counts = np.asarray(mask, "float32")
+        shares = counts.reshape(len(counts), -1).mean(1)
+        weights = counts / np.maximum(shares, 1e-9).reshape(-1, *[1] * (counts.ndim - 1))
+    total = np.asarray(sum(output.score(part, weights) for part in output.uncertainty([raw])))
     if isinstance(output, outputs.Numeric):
         return {"variance": total}
     shares = np.asarray(output.prediction(raw))
@@ -101,4 +108,5 @@ def unfamiliarity(output: outputs.Output, raw: Any) -> dict[str, np.ndarray]:
         sure = shares.max(-1)
     else:
         sure = np.maximum(shares, 1.0 - shares).mean(-1)
-    return {"entropy": total, "confidence": np.reshape(1.0 - sure, [len(sure), -1]).mean(1)}
+    unsure = (1.0 - sure) * (1.0 if weights is None else weights)
+    return {"entropy": total, "confidence": np.reshape(unsure, [len(sure), -1]).mean(1)}

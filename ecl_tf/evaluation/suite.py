@@ -10,12 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import data, outputs, prediction_sets, teachers, uncertainty
-from ecl_tf._internal import own_inputs
+from ecl_tf._internal import own_inputs, positions
 from ecl_tf.evaluation import corruptions, detection, fidelity, scores
 
 SEVERITIES = (1, 2, 3, 4, 5)
 KINDS = ("image", "table", "sequence")
 _TPR = 0.95
+# Corruptions after which the labels of positions would be at other places.
+_MOVING = ("elastic_transform", "cut", "swapped")
 _OTHER = "other"  # Sets of this kind are unlike the data.
 Found = dict[str, dict[str, dict[str, float]]]
 
@@ -37,10 +39,17 @@ class Model(NamedTuple):
 
 
 class _Answers(NamedTuple):
-    """Raw outputs for all rows, and what an ensemble's members differ by, or None."""
+    """Raw outputs for all rows.
+
+    Attributes:
+        raw: an array (rows, positions..., size), or a dict of them by the names of outputs.
+        disagreement: what an ensemble's members differ by, or None.
+        mask: Keras's mask of positions, a dict of them, or None.
+    """
 
     raw: Any
     disagreement: np.ndarray | None
+    mask: Any
 
 
 def measure(
@@ -77,6 +86,11 @@ def measure(
     Scores of an ensemble have `disagreement` beside `entropy` and `confidence`. Of named outputs
     every name begins with the output's. Corrupted inputs are made once, and shown to all networks.
 
+    Positions (pixels, tokens) count as rows, but for those that Keras masks; labels that an output
+    ignores count for the teacher alone. Whether inputs are unlike the data is told for each row, by
+    the mean over its positions. Corruptions that move positions ("elastic_transform", "cut" and
+    "swapped" steps) are left out then, because their labels would not move.
+
     Args:
         models: a network, or a dict of networks by name. A network is a Keras model of raw outputs,
             a `Distiller`, an `ecl_tf.Teacher`, another function from a batch of inputs to raw
@@ -105,7 +119,8 @@ def measure(
         A flat dict of floats by name; of a dict of networks a dict of such dicts.
 
     Raises:
-        ValueError: if there is no corruption of a name, kind or severity.
+        ValueError: if there is no corruption of a name, kind or severity, or `names` has one that
+            moves positions, and labels are of positions.
 
     Example:
     >>> from sklearn.datasets import load_digits
@@ -123,18 +138,18 @@ def measure(
         its = _as_model(teacher, output)
         of_teacher = its.output, ask(its, x, batch_size).raw
     found: Found = {name: {} for name in asked}
-    shift(
-        asked,
-        Shown(x, y, kind, names, severities, other, seed, arguments),
-        found,
-        score=score,
-        batch_size=batch_size,
-    )
+    shown = Shown(x, y, kind, names, severities, other, seed, arguments)
+    answers = {name: ask(model, x, batch_size) for name, model in asked.items()}
+    if any(_has_positions(each.raw) for each in answers.values()):
+        _leave_moving_out(shown, names)
+    shift(asked, shown, found, score=score, batch_size=batch_size)
     measured = {}
     for name, model in asked.items():
-        raw = ask(model, x, batch_size).raw
         its = None if several[name] is teacher else of_teacher
-        measured[name] = {**of_answers(model, raw, y, its, score), **pooled(found[name])}
+        its_raw = None if its is None else its[1]
+        raw, labels, its_raw = _as_rows(model.output, answers[name], y, its_raw)
+        its = None if its is None else (its[0], its_raw)
+        measured[name] = {**of_answers(model, raw, labels, its, score), **pooled(found[name])}
     return measured if isinstance(models, dict) else measured[""]
 
 
@@ -189,8 +204,9 @@ def shift(
             if left := [each for each in models if name not in found[each]]:
                 inputs = make()
                 for each in left:
-                    raw = ask(models[each], inputs, batch_size).raw
-                    found[each][name] = _of_corrupted(models[each], raw, shown.y, score)
+                    answers = ask(models[each], inputs, batch_size)
+                    raw, labels, _ = _as_rows(models[each].output, answers, shown.y)
+                    found[each][name] = _of_corrupted(models[each], raw, labels, score)
                 most = max(most, len(left))
         if most:
             keep(corruption, most)
@@ -384,31 +400,87 @@ def ask(model: Model, x: Any, batch_size: int = 512) -> _Answers:
         batch_size: rows of a forward pass; 512 by default.
     """
     count = len(keras.tree.flatten(x)[0])
-    raws, apart = [], []
+    raws, apart, masks = [], [], []
     for first in range(0, count, batch_size):
         part = slice(first, first + batch_size)
         inputs = data.to_float(keras.tree.map_structure(lambda leaf, p=part: _tensor(leaf[p]), x))
-        raw, disagreement = _answer(model, inputs)
+        raw, disagreement, mask = _answer(model, inputs)
+        masks.append(keras.tree.map_structure(_array, mask))
         raws.append(keras.tree.map_structure(np.asarray, raw))
         apart.append(disagreement)
     raw = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *raws)
-    return _Answers(raw, None if apart[0] is None else np.concatenate(apart))
+    mask = keras.tree.map_structure(_together, *masks)
+    return _Answers(raw, None if apart[0] is None else np.concatenate(apart), mask)
+
+
+def _array(values):
+    return None if values is None else np.asarray(values)
+
+
+def _together(*parts):
+    return None if parts[0] is None else np.concatenate(parts)
 
 
 def _answer(model, inputs):
+    """The raw output for a batch, what members differ by, and Keras's masks."""
     network = model.network
     if isinstance(network, teachers.Teacher):
         members = network.member_outputs(inputs)
+        masks = positions.masks(members[0])
         raw = model.output.raw(network.output_kind.combine(members))  # Whatever its own output is.
         if len(members) < 2:
-            return raw, None
+            return raw, None, masks
         networks = uncertainty.Networks(network, None, None)
-        return raw, np.asarray(
-            uncertainty.disagreement(uncertainty.Answers(networks, inputs, members))
-        )
+        answers = uncertainty.Answers(networks, inputs, members)
+        return raw, np.asarray(uncertainty.disagreement(answers)), masks
     if isinstance(network, keras.Model):
-        return network(own_inputs.of(network, inputs), training=False), None
-    return network(inputs), None
+        raw = network(own_inputs.of(network, inputs), training=False)
+    else:
+        raw = network(inputs)
+    return raw, None, positions.masks(raw)
+
+
+def _has_positions(raw):
+    return any(np.ndim(each) > 2 for each in keras.tree.flatten(raw))
+
+
+def _leave_moving_out(shown, names):
+    """Takes corruptions out of a `Shown` after which labels of positions would not fit."""
+    if shown.kind == "table":
+        return
+    if names is not None and (moving := sorted({*names} & {*_MOVING})):
+        raise ValueError(
+            f"The corruption {moving[0]!r} moves positions, and their labels would stay where they "
+            f"are. Leave it out: names={[n for n in shown.names if n not in _MOVING]}."
+        )
+    shown.names = tuple(name for name in shown.names if name not in _MOVING)
+
+
+def _as_rows(output, answers, labels, others=None):
+    """Raw outputs, labels and other raw outputs, with those positions that count as rows.
+
+    Args:
+        output: the `ecl_tf.outputs.Output`.
+        answers: `_Answers`.
+        labels: in any form that `fit` takes.
+        others: raw outputs like those of the answers; None, the default, for none.
+    """
+    parts: dict[str, tuple] = {}
+    given = answers.raw, labels, others, answers.mask
+    for name, (_, raw, truth, its, mask) in outputs.parts_of(output, *given).items():
+        if np.ndim(raw) > 2:
+            counts = np.ones(np.shape(raw)[:-1], bool) if mask is None else mask
+            counts = np.broadcast_to(
+                counts.reshape(*counts.shape, *[1] * (np.ndim(raw) - 1 - counts.ndim)),
+                np.shape(raw)[:-1],
+            )
+            raw, truth, its = (
+                each if each is None else np.asarray(each)[counts] for each in (raw, truth, its)
+            )
+        parts[name] = raw, truth, its
+    if "" in parts:
+        return parts[""]
+    return tuple({name: part[n] for name, part in parts.items()} for n in range(3))
 
 
 def _as_model(network, output, sets=None):
@@ -429,6 +501,9 @@ def _of_corrupted(model, raw, labels, score):
 def _of_sets(model, raw, labels):
     if model.sets is None:
         return {}
+    known = None if isinstance(raw, dict) else model.output.known(labels, raw)
+    if known is not None:
+        raw, labels = (np.asarray(each)[np.asarray(known) > 0.0] for each in (raw, labels))
     found = model.sets.evaluate(raw, labels)
     return {f"conformal_{name}": value for name, value in found.items()}
 
@@ -437,8 +512,9 @@ def _unfamiliarity(model, x, batch_size):
     """All scores of rows by how unfamiliar they are."""
     answers = ask(model, x, batch_size)
     found = {}
-    for name, (output, own) in outputs.parts_of(model.output, answers.raw).items():
-        found |= _prefixed(name, detection.unfamiliarity(output, own))
+    parts = outputs.parts_of(model.output, answers.raw, answers.mask)
+    for name, (output, own, mask) in parts.items():
+        found |= _prefixed(name, detection.unfamiliarity(output, own, mask))
     if answers.disagreement is not None:
         found["disagreement"] = answers.disagreement
     return found
