@@ -19,6 +19,8 @@ _OVERLAPS = keras.losses.dice, keras.losses.tversky
 _IOU = keras.metrics.IoU, keras.metrics.MeanIoU
 # What takes rows alone.
 _OF_ROWS = keras.metrics.FBetaScore, keras.metrics.R2Score
+# What knows classes from each other, by their indices or in one-hot rows, or takes a mean.
+_OF_CLASSES = keras.metrics.MeanMetricWrapper, *_IOU, *_OF_ROWS
 _OF_SINGLE_LABELS = keras.metrics.MeanMetricWrapper, *_IOU
 _DICE = "keras.metrics.F1Score('macro'), which is Dice's coefficient of the likeliest classes"
 _MEAN_IOU = "keras.metrics.MeanIoU(num_classes)"
@@ -115,17 +117,24 @@ class LabelMetrics:
     def metrics(self):
         return [metric for _, metric, _ in self._entries]
 
-    def validate(self, raw):
-        """Raises ValueError if a metric counts other classes than the output has.
+    def validate(self, labels, raw):
+        """Raises ValueError if a metric does not take such labels, or counts other classes.
 
         Args:
-            raw: raw outputs, or specs of them; a dict for joint outputs.
+            labels: labels or specs of them; a dict for joint outputs.
+            raw: raw outputs, or specs.
         """
         for name, metric, _ in self._entries:
-            its_raw = raw if name is None or not isinstance(raw, dict) else raw.get(name)
+            its_labels: Any
+            its_raw: Any
+            its_labels, its_raw = (
+                each if name is None or not isinstance(each, dict) else each.get(name)
+                for each in (labels, raw)
+            )
             output = self.output if name is None else self.output.outputs[name]
-            if its_raw is not None:
-                _require_classes(metric, output, its_raw.shape[-1])
+            is_there = its_labels is not None and not isinstance(its_labels, tf.NoneTensorSpec)
+            if is_there:
+                _require_fit(metric, output, tuple(its_labels.shape), tuple(its_raw.shape))
 
     def update(self, labels, raw, rows=None, sample_weight=None, masks=None):
         """Updates all metrics.
@@ -152,7 +161,7 @@ class LabelMetrics:
                     f"of {sorted(labels)}."
                 )
             output.validate_labels(y_true.shape, y_pred.shape)
-            _require_classes(metric, output, y_pred.shape[-1])
+            _require_fit(metric, output, tuple(y_true.shape), tuple(y_pred.shape))
             known = output.known(y_true, y_pred)
             others = [mask, known, weight if weighted else None]
             others = [factor for factor in others if factor is not None]
@@ -172,32 +181,40 @@ class LabelMetrics:
             _update(metric, output, y_true, y_pred, weights, None if others else rows)
 
 
-def _require_classes(metric, output, size):
-    """Refuses an IoU that leaves classes of the output out, which Keras does in silence.
+def _require_fit(metric, output, labels, raw):
+    """Refuses a metric of Keras whose number would not be that of its name.
 
     Args:
         metric: the `keras.metrics.Metric`.
         output: the `ecl_tf.outputs.Output`.
-        size: the last size of the raw output, or None.
+        labels: the shape of the labels.
+        raw: that of the raw output.
     """
-    if not isinstance(metric, _IOU) or not _is_of_keras(metric):
+    if not _is_of_keras(metric):
         return
-    is_of_two = isinstance(metric, keras.metrics.BinaryIoU)
-    if output.family == "categorical" and not is_of_two:
-        if size is not None and metric.num_classes < size:
+    name, kind = metric.name, type(metric).__name__
+    if isinstance(metric, _IOU):
+        fitting = {"categorical": "MeanIoU(num_classes)", "bernoulli": "BinaryIoU()"}
+        is_of_two = isinstance(metric, keras.metrics.BinaryIoU)
+        if output.family not in fitting or is_of_two != (output.family == "bernoulli"):
+            remedy = fitting.get(output.family)
+            remedy = f"Use keras.metrics.{remedy}." if remedy else "Use 'mae', say."
             raise ValueError(
-                f"The metric {metric.name!r} counts {metric.num_classes} classes, and the output "
-                f"has {size}. Give num_classes={size}."
+                f"The metric {name!r}, {kind}, fits no {output.family} output. {remedy}"
             )
-    elif output.family != "bernoulli" or not is_of_two:
-        remedy = {
-            "categorical": "keras.metrics.MeanIoU(num_classes)",
-            "bernoulli": "keras.metrics.BinaryIoU()",
-        }.get(output.family, "'mae', say")
-        raise ValueError(
-            f"The metric {metric.name!r} of the class {type(metric).__name__} does not fit the "
-            f"{output.family} output. Use {remedy}."
-        )
+        if not is_of_two and raw[-1] and metric.num_classes < raw[-1]:  # Others would not count.
+            raise ValueError(
+                f"The metric {name!r} counts {metric.num_classes} classes, and the output has "
+                f"{raw[-1]}. Give num_classes={raw[-1]}."
+            )
+    is_one_hot = len(labels) == len(raw) and labels[-1] == raw[-1]
+    if output.family != "categorical" or is_one_hot or isinstance(metric, _OF_CLASSES):
+        return
+    raise ValueError(
+        f"The metric {name!r}, {kind}, is of yes/no answers: of classes it takes each column for "
+        "one. If it is to count all of them alike, give labels of as many columns: "
+        f"keras.utils.to_categorical(labels, {raw[-1]})."
+    )
 
 
 def _own(metric):
@@ -213,13 +230,15 @@ def _is_of_keras(metric):
 def _labels_for(metric, labels, raw):
     """Labels of classes in the form that a metric of Keras takes: indices, or one-hot rows."""
     is_one_hot = outputs.is_one_hot(labels, raw)
-    if "sparse" in _own(metric).__name__.lower() or getattr(metric, "sparse_y_true", False):
+    own = _own(metric)
+    name = getattr(own, "__name__", type(own).__name__)
+    if "sparse" in name.lower() or getattr(metric, "sparse_y_true", False):
         takes_indices = isinstance(metric, _IOU) and is_one_hot
         return tf.argmax(labels, -1) if takes_indices else labels
     if is_one_hot:
         return labels
     labels = tf.reshape(tf.cast(labels, tf.int64), tf.shape(raw)[:-1])
-    return tf.one_hot(labels, raw.shape[-1])
+    return tf.one_hot(labels, raw.shape[-1] or tf.shape(raw)[-1])
 
 
 def _position_weights(raw, factors):
@@ -299,8 +318,8 @@ def _update_overlap(metric, y_true, y_pred, counted):
     products = (tf.cast(each, tf.float32) * counted for each in (y_true, y_pred))
     values = metric._fn(*products, **metric._fn_kwargs)
     axis = metric._fn_kwargs.get("axis")
-    axes = range(y_pred.shape.rank) if axis is None else keras.tree.flatten(axis)
-    of_rows = 0 not in axes
+    rank = y_pred.shape.rank
+    of_rows = axis is not None and all(each % rank for each in keras.tree.flatten(axis))
     some = tf.reduce_max(counted, range(1, counted.shape.rank)) > 0.0
     some = tf.cast(some if of_rows else tf.reduce_any(some), tf.float32)
     # Otherwise one number for the whole batch, or for each class of it.

@@ -437,14 +437,15 @@ class Distiller(Loops, Settings, keras.Model):
         """Whether labels, where there are any, have a say in the loss or in metrics."""
         return self.label_weight > 0.0 or bool(self.compiled and self._label_metrics.metrics)
 
-    def require_metrics_fit(self, raw: Any) -> None:
-        """Raises ValueError if a metric does not take such answers.
+    def require_metrics_fit(self, labels: Any, raw: Any) -> None:
+        """Raises ValueError if a metric does not take such labels, or such answers.
 
         Args:
+            labels: labels, or specs of them.
             raw: specs of the student's raw output.
         """
         if self.compiled:
-            self._label_metrics.validate(raw)
+            self._label_metrics.validate(labels, raw)
 
     def _networks(self):
         return uncertainty.Networks(self.teacher, self.student, self.output_kind)

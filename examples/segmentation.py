@@ -66,7 +66,7 @@ test_x, test_y = draw(200)
 few_x, few_y = (np.concatenate(20 * [each[:30]]) for each in (x, y))  # A tenth of the images.
 teacher = unet(8)
 teacher.compile(keras.optimizers.Adam(5e-3), ecl_tf.losses.NegativeLogLikelihood("categorical"))
-teacher.fit(x, y, batch_size=20, epochs=12, verbose=0)
+teacher.fit(x, y, batch_size=20, epochs=16, verbose=0)
 
 rows, maps = [], {"teacher": ecl_tf.evaluation.uncertainty_maps(teacher, test_x[:4])}
 for name in ["labels alone", "ordinary distillation", "XCL, default recipe"]:
@@ -79,7 +79,7 @@ for name in ["labels alone", "ordinary distillation", "XCL, default recipe"]:
         distiller.compile(keras.optimizers.Adam(5e-3), metrics=metrics, teacher_metrics=True)
         student.compile(keras.optimizers.Adam(5e-3), teacher.loss)
         given = (student, few_x, few_y) if name == "labels alone" else (distiller, few_x)
-        given[0].fit(*given[1:], batch_size=20, epochs=7, verbose=0)  # 210 steps.
+        given[0].fit(*given[1:], batch_size=20, epochs=10, verbose=0)  # 300 steps.
         scores = distiller.evaluate(test_x, test_y, verbose=0, return_dict=True)
         rows += [{"": name, "weights": student.count_params(), **scores}]
     maps[name] = ecl_tf.evaluation.uncertainty_maps(student, test_x[:4])

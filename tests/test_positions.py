@@ -285,7 +285,12 @@ def test_overlaps_of_positions_leave_out_masked_steps_and_unknown_labels(subtest
     with subtests.test("refused"):
         for iou, kind, labels, message in [
             (keras.metrics.MeanIoU(2), output, TAGS, r"counts 2 classes.*num_classes=3"),
-            (keras.metrics.BinaryIoU(), output, TAGS, r"categorical output\. Use .*\.MeanIoU"),
+            (
+                keras.metrics.BinaryIoU(),
+                output,
+                TAGS,
+                r"no categorical output\. Use .*\.MeanIoU",
+            ),
             (keras.metrics.MeanIoU(2), unknown, yes, r"bernoulli output\. Use .*\.BinaryIoU"),
         ]:
             its = distiller(False, metrics=[iou], output=kind)

@@ -95,7 +95,7 @@ def of_data(x, y, distiller):
                 "lookup(y)))."
             )
     require_fit(distiller.label_weight, y, output, raw)
-    distiller.require_metrics_fit(raw)
+    distiller.require_metrics_fit(y, raw)
     if isinstance(x, tf.data.Dataset):
         return
     for name, (own, its, its_raw) in outputs.parts_of(output, y, raw).items():
