@@ -6,15 +6,15 @@ the networks answer, and of where they are unsure, are written to segmentation.p
 
     python examples/segmentation.py
 
-    on held-out images      weights  accuracy  mean IoU NLL, nats
-    majority class                      78.6%
-    labels alone              3,771     96.6%     0.819     0.122
-    ordinary distillation     3,771     97.6%     0.861     0.081
-    XCL, default recipe       3,771     97.9%     0.873     0.074
-    teacher                  14,739     98.5%     0.906     0.050
+    majority class 78.6%
+                           weights accuracy    iou    nll
+    labels alone              3771    96.4%  0.809  0.133
+    ordinary distillation     3771    97.6%  0.863  0.077
+    XCL, default recipe       3771    98.0%  0.883  0.065
+    teacher                  14739    98.6%  0.911  0.046
 
-IoU is the intersection over the union. Students are the mean of two seeds after the same steps.
-In IoU each seed of XCL is better than each of the others.
+On held-out images; iou is the mean intersection over union of the classes, nll the negative
+log-likelihood of a pixel in nats. Students are the mean of two seeds, after the same steps.
 """
 
 import keras

@@ -5,13 +5,16 @@ beyond whole numbers: they can't be averaged, but pieces of one text can be cut 
 
     python examples/tagging.py
 
-    on held-out modules     weights  accuracy NLL, nats
-    majority class                      32.4%
-    ordinary distillation     4,742     75.9%     0.592
-    XCL, default recipe       4,742     76.1%     0.584
-    teacher                  41,142     78.6%     0.503
+    majority class 32.4%
+                           weights accuracy    iou    nll
+    labels alone              4742    74.3%  0.548  0.640
+    ordinary distillation     4742    74.6%  0.566  0.633
+    XCL, default recipe       4742    74.7%  0.563  0.628
+    teacher                  41142    78.6%  0.662  0.503
 
-The text is plenty for so small a student, and cut samples add next to nothing. Measured with
+On held-out modules; iou is the mean intersection over union of the tags, nll the negative
+log-likelihood of a character in nats. Students are the mean of two seeds, after the same steps.
+Cut samples add little here: two seeds don't tell the two ways to distil apart. Measured with
 Python 3.11.
 """
 
