@@ -15,16 +15,16 @@ import tensorflow as tf
 from ecl_tf import outputs
 from ecl_tf._internal import positions
 
-# Of one-hot labels, with those of class indices.
-_SPARSE = {
-    keras.metrics.CategoricalAccuracy: "SparseCategoricalAccuracy",
-    keras.metrics.TopKCategoricalAccuracy: "SparseTopKCategoricalAccuracy",
-    keras.metrics.CategoricalCrossentropy: "SparseCategoricalCrossentropy",
-    keras.metrics.categorical_accuracy: "SparseCategoricalAccuracy",
-    keras.metrics.top_k_categorical_accuracy: "SparseTopKCategoricalAccuracy",
-    keras.metrics.categorical_crossentropy: "SparseCategoricalCrossentropy",
-}
+_OVERLAPS = keras.losses.dice, keras.losses.tversky
 _IOU = keras.metrics.IoU, keras.metrics.MeanIoU
+# What takes rows alone.
+_OF_ROWS = keras.metrics.FBetaScore, keras.metrics.R2Score
+# What knows classes from each other, by their indices or in one-hot rows, or takes a mean.
+_OF_CLASSES = keras.metrics.MeanMetricWrapper, *_IOU, *_OF_ROWS
+_OF_SINGLE_LABELS = keras.metrics.MeanMetricWrapper, *_IOU
+_DICE = "keras.metrics.F1Score('macro'), which is Dice's coefficient of the likeliest classes"
+_MEAN_IOU = "keras.metrics.MeanIoU(num_classes)"
+_REMEDIES = {"dice": _DICE, "iou": _MEAN_IOU, "miou": _MEAN_IOU, "mean_iou": _MEAN_IOU}
 
 
 class LabelMetrics:
@@ -55,6 +55,11 @@ class LabelMetrics:
                         raise ValueError(
                             f"The metric {metric.name!r} counts in {metric.dtype}, which would "
                             "round weights off. Give it dtype='float32' among weighted_metrics."
+                        )
+                    if weighted and _is_overlap(metric):
+                        raise ValueError(
+                            f"The metric {metric.name!r} takes no weights. Give it among metrics, "
+                            f"or use {_DICE}."
                         )
                     self._entries.append((name, metric, weighted))
         names = [metric.name for metric in self.metrics]
@@ -113,7 +118,7 @@ class LabelMetrics:
         return [metric for _, metric, _ in self._entries]
 
     def validate(self, labels, raw):
-        """Raises ValueError if a metric does not take labels of this form.
+        """Raises ValueError if a metric does not take such labels, or counts other classes.
 
         Args:
             labels: labels or specs of them; a dict for joint outputs.
@@ -128,8 +133,8 @@ class LabelMetrics:
             )
             output = self.output if name is None else self.output.outputs[name]
             is_there = its_labels is not None and not isinstance(its_labels, tf.NoneTensorSpec)
-            if is_there and output.family == "categorical":
-                _require_form(metric, tuple(its_labels.shape), tuple(its_raw.shape))
+            if is_there:
+                _require_fit(metric, output, tuple(its_labels.shape), tuple(its_raw.shape))
 
     def update(self, labels, raw, rows=None, sample_weight=None, masks=None):
         """Updates all metrics.
@@ -156,8 +161,7 @@ class LabelMetrics:
                     f"of {sorted(labels)}."
                 )
             output.validate_labels(y_true.shape, y_pred.shape)
-            if output.family == "categorical":
-                _require_form(metric, tuple(y_true.shape), tuple(y_pred.shape))
+            _require_fit(metric, output, tuple(y_true.shape), tuple(y_pred.shape))
             known = output.known(y_true, y_pred)
             others = [mask, known, weight if weighted else None]
             others = [factor for factor in others if factor is not None]
@@ -166,6 +170,8 @@ class LabelMetrics:
             if known is not None and output.family == "categorical":
                 y_true = tf.reshape(y_true, tf.shape(known))
                 y_true = tf.where(known > 0.0, y_true, tf.zeros_like(y_true))
+            if output.family == "categorical" and _is_of_keras(metric):
+                y_true = _labels_for(metric, y_true, y_pred)
             if _takes_logits(metric):
                 y_pred = output.logits(y_pred)
             elif not getattr(metric, "takes_raw_output", False):
@@ -175,31 +181,64 @@ class LabelMetrics:
             _update(metric, output, y_true, y_pred, weights, None if others else rows)
 
 
-def _require_form(metric, labels, raw):
-    """Refuses a metric of Keras that compares probabilities with labels of their shape.
+def _require_fit(metric, output, labels, raw):
+    """Refuses a metric of Keras whose number would not be that of its name.
 
     Args:
         metric: the `keras.metrics.Metric`.
-        labels: the shape of labels of classes.
+        output: the `ecl_tf.outputs.Output`.
+        labels: the shape of the labels.
         raw: that of the raw output.
     """
-    if len(labels) == len(raw) and labels[-1] == raw[-1]:
+    if not _is_of_keras(metric):
         return
-    own = getattr(metric, "_fn", type(metric))
-    if sparse := _SPARSE.get(type(metric)) or _SPARSE.get(own):
-        remedy = f"Use keras.metrics.{sparse}()."
-    elif own.__module__.startswith("keras.") and not _takes_indices(metric, own):
-        remedy = f"Give labels of {raw[-1]} columns: keras.utils.to_categorical(labels, {raw[-1]})."
-    else:
+    name, kind = metric.name, type(metric).__name__
+    if isinstance(metric, _IOU):
+        fitting = {"categorical": "MeanIoU(num_classes)", "bernoulli": "BinaryIoU()"}
+        is_of_two = isinstance(metric, keras.metrics.BinaryIoU)
+        if output.family not in fitting or is_of_two != (output.family == "bernoulli"):
+            remedy = fitting.get(output.family)
+            remedy = f"Use keras.metrics.{remedy}." if remedy else "Use 'mae', say."
+            raise ValueError(
+                f"The metric {name!r}, {kind}, fits no {output.family} output. {remedy}"
+            )
+        if not is_of_two and raw[-1] and metric.num_classes < raw[-1]:  # Others would not count.
+            raise ValueError(
+                f"The metric {name!r} counts {metric.num_classes} classes, and the output has "
+                f"{raw[-1]}. Give num_classes={raw[-1]}."
+            )
+    is_one_hot = len(labels) == len(raw) and labels[-1] == raw[-1]
+    if output.family != "categorical" or is_one_hot or isinstance(metric, _OF_CLASSES):
         return
     raise ValueError(
-        f"The metric {metric.name!r} takes one-hot labels, and these are class indices. {remedy}"
+        f"The metric {name!r}, {kind}, is of yes/no answers: of classes it takes each column for "
+        "one. If it is to count all of them alike, give labels of as many columns: "
+        f"keras.utils.to_categorical(labels, {raw[-1]})."
     )
 
 
-def _takes_indices(metric, own):
+def _own(metric):
+    """The function that a metric is the mean of, or the class of the metric."""
+    return getattr(metric, "_fn", type(metric))
+
+
+def _is_of_keras(metric):
+    """Whether a metric is Keras's own; a user's class derived from one may change its inputs."""
+    return _own(metric).__module__.startswith("keras.")
+
+
+def _labels_for(metric, labels, raw):
+    """Labels of classes in the form that a metric of Keras takes: indices, or one-hot rows."""
+    is_one_hot = outputs.is_one_hot(labels, raw)
+    own = _own(metric)
     name = getattr(own, "__name__", type(own).__name__)
-    return "sparse" in name.lower() or getattr(metric, "sparse_y_true", False)
+    if "sparse" in name.lower() or getattr(metric, "sparse_y_true", False):
+        takes_indices = isinstance(metric, _IOU) and is_one_hot
+        return tf.argmax(labels, -1) if takes_indices else labels
+    if is_one_hot:
+        return labels
+    labels = tf.reshape(tf.cast(labels, tf.int64), tf.shape(raw)[:-1])
+    return tf.one_hot(labels, raw.shape[-1] or tf.shape(raw)[-1])
 
 
 def _position_weights(raw, factors):
@@ -225,28 +264,67 @@ def _update(metric, output, y_true, y_pred, weights, rows):
         weights: of positions, or None.
         rows: bool (batch,), if the weights are nothing else, otherwise None.
     """
-    takes_raw = getattr(metric, "takes_raw_output", False)
-    if output.family == "bernoulli" and output.ignore_class is not None and not takes_raw:
+    if getattr(metric, "takes_raw_output", False):
+        metric.update_state(y_true, y_pred, sample_weight=weights)
+        return
+    is_own_iou = isinstance(metric, _IOU) and _is_of_keras(metric)
+    if is_own_iou and output.family == "categorical" and metric.sparse_y_pred:
+        y_pred = tf.argmax(y_pred, -1)
+    if output.family == "bernoulli" and output.ignore_class is not None:
         known = output.known_labels(y_true, y_pred)
         y_true = tf.where(known > 0.0, y_true, tf.zeros_like(y_true))
-        weights = known if weights is None else known * weights[..., None]
-        if isinstance(metric, keras.metrics.MeanMetricWrapper):
-            y_true, y_pred = (tf.reshape(each, [-1, 1]) for each in (y_true, y_pred))
-            weights = tf.reshape(weights, [-1])
-        elif not hasattr(metric, "thresholds"):
-            raise ValueError(
-                f"The metric {metric.name!r} takes no weights of single labels, so it can't leave "
-                f"out unknown ones of {output!r}. Use 'accuracy', AUC, Precision or Recall."
-            )
-    elif weights is not None and isinstance(metric, _IOU):
+        if y_pred.shape[-1] != 1:  # A position has known and unknown ones.
+            weights = known if weights is None else known * weights[..., None]
+            if not (hasattr(metric, "thresholds") or isinstance(metric, _OF_SINGLE_LABELS)):
+                raise ValueError(
+                    f"The metric {metric.name!r} takes no weights of single labels, so it can't "
+                    f"leave out unknown ones of {output!r}. Use 'accuracy', AUC, Precision, Recall "
+                    "or BinaryIoU."
+                )
+            if isinstance(metric, keras.metrics.MeanMetricWrapper) and not _is_overlap(metric):
+                y_true, y_pred = (tf.reshape(each, [-1, 1]) for each in (y_true, y_pred))
+                weights = tf.reshape(weights, [-1])
+    if isinstance(metric, _OF_ROWS) and y_pred.shape.rank > 2:  # Each position is a row.
+        weights = None if weights is None else tf.reshape(weights, [-1])
+        y_true, y_pred = (tf.reshape(each, [-1, each.shape[-1]]) for each in (y_true, y_pred))
+    if weights is not None and isinstance(metric, _IOU):
         if metric.sparse_y_true:
             missing = y_true.shape.rank - weights.shape.rank
             weights = tf.broadcast_to(weights[(..., *[None] * missing)], tf.shape(y_true))
         weights = tf.cast(weights, metric.dtype)
+    elif weights is not None and _is_overlap(metric):
+        _update_overlap(metric, y_true, y_pred, weights)
+        return
     elif weights is not None and _is_of_the_batch(metric, y_true, y_pred):
         _update_by_rows(metric, y_true, y_pred, rows)
         return
     metric.update_state(y_true, y_pred, sample_weight=weights)
+
+
+def _is_overlap(metric):
+    return getattr(metric, "_fn", None) in _OVERLAPS
+
+
+def _update_overlap(metric, y_true, y_pred, counted):
+    """Updates a metric of sums of products, such that positions leave it as 0 in both factors.
+
+    Args:
+        metric: the `keras.metrics.MeanMetricWrapper`.
+        y_true: labels, of the shape of `y_pred`.
+        y_pred: probabilities (batch, positions..., classes).
+        counted: 1 for what counts and 0 for the rest, (batch, positions...), or as `y_pred`.
+    """
+    counted = counted[(..., *[None] * (y_pred.shape.rank - counted.shape.rank))]
+    products = (tf.cast(each, tf.float32) * counted for each in (y_true, y_pred))
+    values = metric._fn(*products, **metric._fn_kwargs)
+    axis = metric._fn_kwargs.get("axis")
+    rank = y_pred.shape.rank
+    of_rows = axis is not None and all(each % rank for each in keras.tree.flatten(axis))
+    some = tf.reduce_max(counted, range(1, counted.shape.rank)) > 0.0
+    some = tf.cast(some if of_rows else tf.reduce_any(some), tf.float32)
+    # Otherwise one number for the whole batch, or for each class of it.
+    values = values if of_rows else tf.reduce_mean(values)
+    keras.metrics.Mean.update_state(metric, values, sample_weight=some)
 
 
 def _is_of_the_batch(metric, y_true, y_pred):
@@ -295,7 +373,21 @@ def _resolve(identifier, output, prefix):
         if output.family not in function:
             raise ValueError(f"A {output.family} output has no accuracy; use 'mae', say.")
         return keras.metrics.MeanMetricWrapper(function[output.family], prefix + identifier)
-    metric = keras.metrics.get(identifier)
+    try:
+        metric = keras.metrics.get(identifier)
+    except (TypeError, ValueError) as error:
+        remedy = _REMEDIES.get(str(identifier).lower())
+        remedy = f"Use {remedy}." if remedy else "Give it as an object if it takes arguments."
+        raise ValueError(f"There is no metric {identifier!r}: {error} {remedy}") from error
+    if isinstance(metric, keras.losses.Loss):
+        if not hasattr(metric, "fn"):
+            raise ValueError(
+                f"The metric {metric.name!r} is a loss, {type(metric).__name__}, of which no "
+                "weighted mean can be taken. Give a keras.metrics.Metric or a function."
+            )
+        # Its own call would give the mean of a batch, whatever counts in it.
+        name = prefix + metric.name
+        return keras.metrics.MeanMetricWrapper(metric.fn, name, **metric._fn_kwargs)
     if not isinstance(metric, keras.metrics.Metric):
         return keras.metrics.MeanMetricWrapper(metric, prefix + metric.__name__)
     name = prefix + (identifier if isinstance(identifier, str) else metric.name)

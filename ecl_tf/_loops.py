@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import _checks, _validation_scores
+from ecl_tf._class_weights import ClassWeights
 from ecl_tf._internal import batches, endless, finite, ranges, replicas, require
 from ecl_tf.teachers.function import explaining
 
@@ -122,6 +123,13 @@ class Loops(keras.Model):
         Labels may be left out: `fit(x)`, or a dataset of inputs alone. Weights may have the
         shape (batch,) or that of the output's positions; see `ecl_tf.losses` for masks.
 
+        `class_weight`, for one output of classes, is a dict from class to weight. Every row or
+        position has the weight of its label's class, 1 for unknown labels and for classes that the
+        dict leaves out, multiplied by its `sample_weight`. It weighs the divergence as well as the
+        label loss, as weights of rows do. Sums are divided by the number of positions that count
+        and not by their weights, as in Keras. Give weights with a mean of 1 over the data if the
+        loss is to keep its size. Validation data has no weights of classes.
+
         Raises:
             ValueError: before the first step, if the distiller is not compiled, no weight of the
                 student is trained, or others than when it was compiled, a weight of a network is
@@ -153,6 +161,10 @@ class Loops(keras.Model):
         is_split = validation_data is None and validation_split
         if is_split and batches.element_spec(x) is not None and not isinstance(x, tf.data.Dataset):
             labelled = batches.held_out(validation_split, x, y, sample_weight)
+            if class_weight is not None:  # Of the rows to train on alone.
+                validation_data = labelled
+                x, y, sample_weight = batches.kept(validation_split, x, y, sample_weight)
+                validation_split = 0.0
         watched = {"train": (x, steps, "steps_per_epoch")}
         if validation_data is not None:
             its_x, its_y, its_weight = keras.utils.unpack_x_y_sample_weight(validation_data)
@@ -168,6 +180,9 @@ class Loops(keras.Model):
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
         callbacks = endless.watched(callbacks, **watched)
+        if class_weight is not None:
+            weigh = ClassWeights(class_weight, x, self.student, self.output_kind)
+            x, y, sample_weight = batches.weighted(x, y, sample_weight, weigh)
         x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
         callbacks = finite.stop_before(callbacks, self)
         # A list of callbacks that were used before has logged their epochs, too. The step itself
@@ -192,8 +207,7 @@ class Loops(keras.Model):
                     validation_split,
                     validation_data,
                     shuffle,
-                    class_weight,
-                    sample_weight,
+                    sample_weight=sample_weight,
                     **kwargs,
                 )
         finally:

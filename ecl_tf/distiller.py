@@ -438,7 +438,7 @@ class Distiller(Loops, Settings, keras.Model):
         return self.label_weight > 0.0 or bool(self.compiled and self._label_metrics.metrics)
 
     def require_metrics_fit(self, labels: Any, raw: Any) -> None:
-        """Raises ValueError if a metric does not take such labels.
+        """Raises ValueError if a metric does not take such labels, or such answers.
 
         Args:
             labels: labels, or specs of them.

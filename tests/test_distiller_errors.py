@@ -220,16 +220,6 @@ def test_fit_refuses_arguments_by_their_names(arguments, facts):
         compiled(sampler="Empirical").fit(X, **arguments, verbose=0)
 
 
-def test_weights_of_classes_are_for_one_label_a_row():
-    def pixels():
-        return keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Conv2D(3, 1)])
-
-    its = compiled(pixels(), pixels(), sampler="Empirical")
-    x, y = numbers(4, 2, 2, 1), np.zeros((4, 2, 2), int)
-    with raises_naming("class_weight needs one class for each row", "sample_weight"):
-        its.fit(x, y, class_weight={0: 1.0}, verbose=0)
-
-
 def test_weights_of_classes_and_labels_that_are_text_are_refused_by_name():
     parts = {"kind": "categorical", "size": outputs.Normal(1)}
     its = compiled(heads(kind=3, size=2), heads(kind=3, size=2), output=parts)

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 from by_hand import network
 from scipy.special import expit, log_softmax, softmax
-from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
+from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 
-from ecl_tf import Distiller, Ensemble, metrics, outputs
+from ecl_tf import Distiller, Ensemble, losses, metrics, outputs
 from ecl_tf._label_metrics import LabelMetrics
 
 RNG = np.random.default_rng(0)
@@ -149,24 +149,30 @@ def test_only_the_rows_that_count_count_and_only_weighted_metrics_use_weights(ro
     assert answer["w"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_metrics_of_one_hot_labels_name_those_of_indices():
-    for metric in (keras.metrics.CategoricalAccuracy(), "categorical_accuracy"):
-        found = LabelMetrics(outputs.get("categorical"), [metric])
-        found.update(tf.one_hot([0, 1], 3), tf.eye(3)[:2])
-        assert found.metrics[0].result() == 1.0
-        with pytest.raises(ValueError, match=r"SparseCategoricalAccuracy\(\)"):
-            found.update(tf.constant([0, 1]), tf.eye(3)[:2])
+def test_metrics_that_compare_shares_take_class_indices_too():
+    one_hot, p = np.eye(3)[CLASSES], softmax(LOGITS, -1)
+    f1 = keras.metrics.F1Score("macro", name="f1")
+    nll = keras.losses.CategoricalCrossentropy(name="nll")
+    expected = {
+        "categorical_accuracy": CORRECT.mean(),
+        "f1": f1_score(CLASSES, LOGITS.argmax(-1), average="macro"),
+        "mse": ((one_hot - p) ** 2).mean(),
+        "nll": log_loss(CLASSES, p),
+    }
+    for labels in (CLASSES, CLASSES[:, None].astype("float32"), one_hot):
+        given = ["categorical_accuracy", f1, "mse", nll]
+        assert results("categorical", labels, LOGITS, given) == pytest.approx(expected, rel=1e-5)
+        f1.reset_state()
 
 
-def test_metrics_of_keras_that_compare_shares_name_what_makes_labels_of_them():
-    given = [keras.metrics.AUC(), keras.metrics.F1Score(), "mse", keras.metrics.Precision()]
+def test_metrics_of_yes_and_no_need_classes_as_columns():
+    given = [keras.metrics.AUC(), keras.metrics.Precision()]
     for metric in given:
         its = LabelMetrics(outputs.get("categorical"), [metric])
-        with pytest.raises(ValueError, match=r"class indices.*to_categorical\(labels, 3\)"):
+        with pytest.raises(ValueError, match=r"yes/no answers.*to_categorical\(labels, 3\)"):
             its.update(tf.constant([0, 1]), tf.eye(3)[:2])
-    wrong = [metric for metric in given if metric != "mse"]
     distiller = Distiller(network(1), network(2), sampler="Empirical")
-    distiller.compile("sgd", metrics=wrong)
+    distiller.compile("sgd", metrics=given)
     x, y = RNG.normal(size=(8, 4)).astype("float32"), np.arange(8) % 3
     with pytest.raises(ValueError, match=r"to_categorical\(labels, 3\)"):
         distiller.fit(x, validation_data=(x, y), verbose=0)
@@ -176,7 +182,7 @@ def test_metrics_of_keras_that_compare_shares_name_what_makes_labels_of_them():
     kernel, bias = distiller.student.get_weights()
     p = softmax(x @ kernel + bias, -1)
     expected = roc_auc_score(np.eye(3)[y].ravel(), p.ravel())
-    assert area[wrong[0].name] == pytest.approx(expected, abs=0.02)
+    assert area[given[0].name] == pytest.approx(expected, abs=0.02)
 
 
 def test_joint_outputs_take_a_dict_of_metrics():
@@ -226,6 +232,10 @@ def test_with_a_prefix_the_metric_is_a_copy_of_the_same_settings():
         ("categorical", ["no_such_metric"], None, "no_such_metric"),
         ("bernoulli", [metrics.ExpectedCalibrationError()], None, "categorical"),
         ("normal", [keras.metrics.BinaryCrossentropy(from_logits=True)], None, "logits"),
+        ("categorical", ["dice"], None, r"no metric 'dice'.*F1Score\('macro'\)"),
+        ("categorical", ["MeanIoU"], None, r"num_classes.* as an object"),
+        ("categorical", [losses.NegativeLogLikelihood("categorical")], None, "is a loss"),
+        ("categorical", None, [keras.losses.Dice()], "dice.*no weights.*among metrics"),
     ],
 )
 def test_refuses(output, given, weighted, message):

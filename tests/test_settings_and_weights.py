@@ -324,10 +324,6 @@ def test_data_that_is_taken_for_something_else_is_told_before_the_first_step():
             {"x": stream.map(lambda x, w: (x, None, tf.as_string(w)))},
             r"sample_weight must be numbers; got .*string",
         ),
-        (
-            {"x": stream.map(lambda x, w: (x, tf.zeros(8))), "class_weight": {0: 1.0, 1: 1.0}},
-            r"no weight of class 2; expected weights up to the last of the 3",
-        ),
     ]:
         with pytest.raises(ValueError, match=message):
             its.fit(**data, verbose=0)

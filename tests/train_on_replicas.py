@@ -35,7 +35,8 @@ def train(strategy, data, sampler, optimizer, label_rows, **arguments):
         scores = ["accuracy", metrics.ExpectedCalibrationError()]
         distiller.compile(optimizer(0.05), metrics=scores, weighted_metrics=["acc"])
     training = data.repeat() if arguments else data
-    history = distiller.fit(training, epochs=3, validation_data=data, verbose=0, **arguments)
+    arguments |= {"validation_data": data, "class_weight": {0: 2.0, 2: 0.5}}
+    history = distiller.fit(training, epochs=3, verbose=0, **arguments)
     left = _left_by_a_bad_step(distiller, student, data)
     return {
         "left_by_a_bad_step": left,

@@ -57,6 +57,7 @@ def main(_):
         jobs,
         report,
         strategies,
+        suite,
         tables,
         work_directory,
     )
@@ -79,6 +80,8 @@ def main(_):
         def write():
             written = report.write(results, workdir)
             print(f"\n{tables.table(results)}\nWritten to {workdir}: results.json, {written}")
+            if suite.has(results):
+                print(f"\n{suite.write(results, workdir)}\nWritten to {workdir}: {suite.TABLE}")
 
         with jobs.turn(workdir / "report.html"):
             work_directory.write_json(workdir / "results.json", results)

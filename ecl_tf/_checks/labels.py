@@ -160,23 +160,17 @@ def class_weight(given, x, y, distiller):
             f"class_weight is for one output of classes, and output={output.family!r} has none "
             f"to weigh. {instead}"
         )
-    of_softmax = shape[-1] if isinstance(shape, tuple) else None
-    classes = {"categorical": of_softmax, "bernoulli": 2}.get(output.family)
-    # Of arrays Keras takes 1 for the classes that are left out.
-    is_stream = isinstance(x, tf.data.Dataset)
-    require.class_weight(given, classes, all_of_them=is_stream)
-    if shape is not None and (len(shape) > 2 or (output.family == "bernoulli" and shape[-1] != 1)):
+    last = shape[-1] if isinstance(shape, tuple) else None
+    require.class_weight(given, {"categorical": last, "bernoulli": 2}.get(output.family))
+    if output.family == "bernoulli" and last not in (None, 1):
         raise ValueError(
-            "class_weight needs one class for each row, and the student's output has the shape "
-            f"{shape}, with several labels a row. {instead}"
+            f"class_weight needs one label for each row or position, and the student answers with "
+            f"{last} yes/no labels. {instead}"
         )
     if isinstance(x, tf.data.Dataset):
-        element = x.element_spec
-        is_labelled = isinstance(element, (tuple, list)) and len(element) > 1
+        _, its, _ = keras.utils.unpack_x_y_sample_weight(x.element_spec)
+        is_labelled = its is not None and not isinstance(its, tf.NoneTensorSpec)
     else:
         is_labelled = y is not None or batches.element_spec(x) is None
     if not is_labelled:
-        raise ValueError(
-            "class_weight needs labels, and the data has none. Give (inputs, labels), or weights "
-            "of rows: sample_weight=..."
-        )
+        raise ValueError(batches.WITHOUT_LABELS)

@@ -12,6 +12,10 @@ NO_ROWS = (
     "The data holds no rows, so there is nothing to {}. Look at the dataset's filter, take and "
     "batch(drop_remainder=True): a batch larger than the data leaves none."
 )
+WITHOUT_LABELS = (
+    "class_weight needs labels, and the data has none. Give (inputs, labels), or weights of rows: "
+    "sample_weight=..."
+)
 
 
 class Weighted(NamedTuple):
@@ -74,11 +78,41 @@ def keeping_weights(x, y=None, sample_weight=None):
         return Weighted(x, sample_weight), None, None
     if isinstance(x, tf.data.Dataset) and _lacks_labels(x.element_spec):
         x = x.map(lambda *batch: (Weighted(batch[0], batch[2]),))
-    elif isinstance(x, keras.utils.PyDataset):
-        x = _Rows(x)
-    elif inspect.isgenerator(x):
-        x = (_packed(batch) for batch in x)
+    else:
+        x = _changed(x, _packed)
     return x, y, sample_weight
+
+
+def weighted(x, y, sample_weight, weigh):
+    """The arguments x, y and sample_weight of `fit`, with the weights that labels have.
+
+    Args:
+        x: as in `keeping_weights`, like `y` and `sample_weight`.
+        y: the same.
+        sample_weight: the same.
+        weigh: a function of labels and their weights, or None, that returns weights.
+    """
+
+    def change(batch):
+        its_x, its_y, its_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        if its_y is None:
+            raise ValueError(WITHOUT_LABELS)
+        return its_x, its_y, weigh(its_y, its_weight)
+
+    if isinstance(x, tf.data.Dataset):
+        return x.map(lambda *batch: change(batch)), None, None
+    if element_spec(x) is None:
+        return _changed(x, change), None, None
+    return x, y, weigh(y, sample_weight)
+
+
+def _changed(x, change):
+    """Data of batches with `change` of each of them; arrays and datasets are as they were."""
+    if isinstance(x, keras.utils.PyDataset):
+        return _Rows(x, change)
+    if inspect.isgenerator(x):
+        return (change(batch) for batch in x)
+    return x
 
 
 def packed(x, y=None, sample_weight=None):
@@ -157,27 +191,39 @@ def held_out(share, x, y=None, sample_weight=None):
         y: labels, or None.
         sample_weight: weights, or None.
     """
-    rows = keras.tree.flatten(x)[0].shape[0]
+    return _parts(share, x, y, sample_weight)[1]
+
+
+def kept(share, x, y=None, sample_weight=None):
+    """The rows before those that `held_out` returns; its arguments."""
+    return _parts(share, x, y, sample_weight)[0]
+
+
+def _parts(share, *arrays):
+    rows = keras.tree.flatten(arrays)[0].shape[0]
     first = math.floor(rows * (1.0 - share))
-    return keras.tree.map_structure(
-        lambda leaf: leaf if leaf is None else np.asarray(leaf)[first:], (x, y, sample_weight)
-    )
+    return [
+        keras.tree.map_structure(
+            lambda leaf, part=part: leaf if leaf is None else np.asarray(leaf)[part], arrays
+        )
+        for part in (slice(None, first), slice(first, None))
+    ]
 
 
 class _Rows(keras.utils.PyDataset):
-    """A `PyDataset`, whose weights without labels stay."""
+    """A `PyDataset` with a change of each of its batches."""
 
-    def __init__(self, dataset):
+    def __init__(self, dataset, change):
         names = ("workers", "use_multiprocessing", "max_queue_size")
         super().__init__(**{name: getattr(dataset, name) for name in names})
-        self._dataset = dataset
+        self._dataset, self._change = dataset, change
 
     @property
     def num_batches(self):
         return self._dataset.num_batches
 
     def __getitem__(self, index):
-        return _packed(self._dataset[index])
+        return self._change(self._dataset[index])
 
     def on_epoch_begin(self):
         self._dataset.on_epoch_begin()

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import groups, random, require
+from ecl_tf import uncertainty
+from ecl_tf._internal import groups, random, require, symbolic
 from ecl_tf._internal.batches import as_type
 from ecl_tf.samplers import fields, suitable
 from ecl_tf.samplers.sampler import Sampler, Samples, row_count
@@ -23,6 +24,19 @@ _REFUSED = {
         "the same ones, and others after a restart. Use keras.layers.RandAugment"
     ),
 }
+
+_MOVE = (
+    keras.layers.RandomCrop,
+    keras.layers.RandomElasticTransform,
+    keras.layers.RandomFlip,
+    keras.layers.RandomPerspective,
+    keras.layers.RandomRotation,
+    keras.layers.RandomShear,
+    keras.layers.RandomTranslation,
+    keras.layers.RandomZoom,
+    keras.layers.RandAugment,
+)
+_SHIFT = keras.layers.ZeroPadding2D, keras.layers.Cropping2D
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -171,14 +185,16 @@ class Augment(Sampler):
             stay. None, the default, for a single input.
         keeps_labels: False by default. True says that the layers change no label, as ordinary
             augmentation: all rows then count as unmodified, for metrics and for
-            `Distiller(label_rows="unmodified")`.
+            `Distiller(label_rows="unmodified")`. Labels of pixels don't keep their places where
+            layers move pixels: see `with_labels`.
 
     Raises:
         ValueError: if `layers` are not Keras layers, if one has trainable weights, if one is
             MixUp, CutMix or AugMix, which can't be changed rows by rows, if the inputs are
             named and `key` is none of the names, or (from a `Distiller`) if one of Keras's own
             computes with an input that a network takes by its exact values, or with a
-            `value_range` that is not the images'.
+            `value_range` that is not the images', or if `keeps_labels` is true, a layer moves
+            pixels and the student answers for each of them.
 
     Example:
     >>> x = tf.reshape(tf.range(4.0), (1, 2, 2, 1))
@@ -242,6 +258,78 @@ class Augment(Sampler):
                     "mean=..., variance=...), or make the layer a part of the networks."
                 )
 
+    def validate_networks(self, networks: uncertainty.Networks) -> None:
+        super().validate_networks(networks)
+        moving = [layer.name for layer in self.layers if _moves(layer)]
+        if not (self.keeps_labels and moving and networks.student is not None):
+            return
+        shapes: list = []
+        if (shape := symbolic.output_shape(networks.student)) is not None:
+            keras.tree.map_shape_structure(lambda each: shapes.append(tuple(each)), shape)
+        if dense := [each for each in shapes if len(each) > 2]:
+            raise ValueError(
+                f"Augment has keeps_labels=True, and its layer {moving[0]!r} moves pixels, but the "
+                f"student answers for every position, {dense[0]}: its labels would stay where "
+                "they were. Leave keeps_labels at False, or move both before the distiller gets "
+                "them: dataset.map(lambda x, y: augment.with_labels(x, y, seed))."
+            )
+
+    def with_labels(
+        self, inputs: Any, labels: Any, seed: Any, ignore_class: int | None = None
+    ) -> tuple[Any, tf.Tensor]:
+        """Changed rows, and the classes of their pixels where the pixels went.
+
+        A sampler changes inputs alone. So this is for the data that a distiller is given, if it
+        learns from labels of pixels (`label_weight` > 0): labels and images then fit each other,
+        and the sampler works on what this returns. Classes are never averaged: where layers
+        interpolate, the nearest one is taken.
+
+        Args:
+            inputs: images (batch, height, width, channels), or named inputs with `key`.
+            labels: class indices (batch, height, width), or with a last axis of size 1.
+            seed: as of every sampler: an integer or two of them; in data such as [0, step].
+            ignore_class: the label of pixels that come from outside of the image, that of the
+                output's `ignore_class`. None, the default, is for layers that bring in none: flips,
+                crops, and others with a `fill_mode` that is not "constant".
+
+        Returns:
+            (inputs, labels), as they were given in structure, shape and type.
+
+        Raises:
+            ValueError: if the labels are no class indices of the images' pixels, a layer is none of
+                Keras's for images, `ZeroPadding2D` or `Cropping2D`, or one fills in and
+                `ignore_class` is None.
+
+        Example:
+        >>> x = tf.reshape(tf.range(4.0), (1, 2, 2, 1))
+        >>> flip = Augment(keras.layers.RandomFlip("horizontal"))
+        >>> moved, labels = flip.with_labels(x, tf.cast(x[..., 0], tf.int32), seed=3)
+        >>> bool(tf.reduce_all(tf.cast(moved[..., 0], tf.int32) == labels))
+        True
+        """
+        inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
+        self.validate(inputs)
+        images = inputs if self.key is None else inputs[self.key]
+        labels = tf.convert_to_tensor(labels)
+        shape, is_flat = images.shape[:-1], labels.shape.rank == 3
+        flat = labels if is_flat else labels[..., 0] if labels.shape[-1:] == [1] else None
+        if images.shape.rank != 4 or flat is None or not flat.shape.is_compatible_with(shape):
+            raise ValueError(
+                "with_labels takes images (batch, height, width, channels) and class indices of "
+                f"their pixels (batch, height, width); got {tuple(images.shape)} and "
+                f"{tuple(labels.shape)}."
+            )
+        for layer in self.layers:
+            _require_moves_labels(layer, ignore_class)
+        exact = tf.cast(flat, tf.float32)
+        if ignore_class is not None:
+            exact = tf.where(exact == float(ignore_class), -1.0, exact)
+        images, moved = self._augment(images, random.seed_tensor(seed), exact[..., None])
+        if ignore_class is not None:
+            moved = tf.where(moved < 0.0, float(ignore_class), moved)
+        moved = tf.cast(tf.round(moved if not is_flat else moved[..., 0]), labels.dtype)
+        return (images if self.key is None else {**inputs, self.key: images}), moved
+
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
         unmodified = tf.fill([row_count(inputs)], self.keeps_labels)
         if self.key is None:
@@ -249,11 +337,16 @@ class Augment(Sampler):
         changed = self._augment(inputs[self.key], seed)
         return Samples({**inputs, self.key: changed}, unmodified)
 
-    def _augment(self, x, seed):
+    def _augment(self, x, seed, labels=None):
+        """Changed rows; with labels of pixels, of which unknown ones are -1, a pair of both."""
         shape, dtype, own_rows = x.shape, x.dtype, row_count(x)
         # A replica may be left without rows, of which nothing can be mapped.
         rows = tf.maximum(own_rows, 1)
-        x = tf.pad(x, [[0, rows - own_rows], *[[0, 0]] * (len(shape) - 1)])
+        changed = [x] if labels is None else [x, labels]
+        changed = [
+            tf.pad(each, [[0, rows - own_rows], *[[0, 0]] * (len(each.shape) - 1)])
+            for each in changed
+        ]
         for number, layer in enumerate(self.layers):
             layer_seed = random.fold_in(seed, number)
             seeds = [
@@ -261,19 +354,21 @@ class Augment(Sampler):
                 for n in range(len(layer.non_trainable_variables))
             ]
             change = functools.partial(_change_row, layer)
-            of_rows = tf.cast(x, layer.compute_dtype), seeds
+            of_rows = [tf.cast(each, layer.compute_dtype) for each in changed], seeds
             if isinstance(layer, keras.layers.RandAugment):  # TensorFlow can't vectorise it.
-                x = tf.map_fn(change, of_rows, fn_output_signature=layer.compute_dtype)
+                types = [layer.compute_dtype] * len(changed)
+                changed = tf.map_fn(change, of_rows, fn_output_signature=types)
             else:
-                x = tf.vectorized_map(change, of_rows, warn=False)
-        x = x[:own_rows]
-        if not shape.is_compatible_with(x.shape):
+                changed = tf.vectorized_map(change, of_rows, warn=False)
+        changed = [each[:own_rows] for each in changed]
+        if not shape.is_compatible_with(changed[0].shape):
             raise ValueError(
                 f"Augment's layers changed the input's shape from {tuple(shape)} to "
-                f"{tuple(x.shape)}; sampled inputs must have the shape of the batch. Resize "
-                "or crop in the input pipeline."
+                f"{tuple(changed[0].shape)}; sampled inputs must have the shape of the batch. "
+                "Resize or crop in the input pipeline."
             )
-        return as_type(x, dtype)
+        x = as_type(changed[0], dtype)
+        return x if labels is None else (x, changed[1])
 
     def get_config(self) -> dict[str, Any]:
         config = {"layers": keras.saving.serialize_keras_object(self.layers), "key": self.key}
@@ -287,8 +382,42 @@ class Augment(Sampler):
 
 def _averages(layer):
     """Whether a layer computes with numbers; one that is not Keras's is its author's business."""
-    moves = (keras.layers.RandomFlip, keras.layers.RandomCrop)
-    return type(layer).__module__.startswith("keras.") and not isinstance(layer, moves)
+    only_moves = (keras.layers.RandomFlip, keras.layers.RandomCrop)
+    return type(layer).__module__.startswith("keras.") and not isinstance(layer, only_moves)
+
+
+def _moves(layer):
+    """Whether it is one of Keras's layers that move pixels."""
+    return isinstance(layer, (*_MOVE, *_SHIFT))
+
+
+def _require_moves_labels(layer, ignore_class):
+    """Refuses a layer of which it is not known where it puts the labels of pixels.
+
+    Args:
+        layer: a Keras layer.
+        ignore_class: the label of pixels from outside of an image, or None.
+    """
+    is_of_images = "image_preprocessing" in type(layer).__module__
+    if not (is_of_images or isinstance(layer, _SHIFT)):
+        raise ValueError(
+            f"with_labels moves labels as Keras's random layers for images do, ZeroPadding2D and "
+            f"Cropping2D; Augment's layer {layer.name!r} is a {type(layer).__name__}. Apply it to "
+            "the images alone, before or after."
+        )
+    if layer.compute_dtype not in ("float32", "float64"):
+        raise ValueError(
+            f"Augment's layer {layer.name!r} computes in {layer.compute_dtype}, which would round "
+            "labels. Give it dtype='float32'."
+        )
+    mode = getattr(layer, "fill_mode", "constant" if hasattr(layer, "fill_value") else None)
+    fills = isinstance(layer, _MOVE) and mode == "constant"
+    if ignore_class is None and (fills or isinstance(layer, keras.layers.ZeroPadding2D)):
+        raise ValueError(
+            f"Augment's layer {layer.name!r} brings in pixels from outside of the image, which "
+            "have no label. Give ignore_class=255, say, and the output the same: "
+            "ecl_tf.outputs.Categorical(ignore_class=255)."
+        )
 
 
 def _is_seed(variable):
@@ -296,12 +425,27 @@ def _is_seed(variable):
 
 
 def _change_row(layer, row_and_seeds):
-    """One row of shape (...) as the layer changes it, given a seed for each of its states."""
+    """A list of one row of shape (...) as the layer changes it, given a seed for each state.
+
+    Or of a row, an image, and of the labels of its pixels.
+    """
     row, seeds = row_and_seeds
     states = [
         tf.cast(seed, variable.dtype) if _is_seed(variable) else variable.value
         for seed, variable in zip(seeds, layer.non_trainable_variables, strict=True)
     ]
     mode = {"training": True} if "training" in inspect.signature(layer.call).parameters else {}
-    changed, _ = layer.stateless_call([], states, row[None], **mode)
-    return changed[0]
+    batch = [each[None] for each in row]
+    if len(batch) == 1:
+        changed, _ = layer.stateless_call([], states, *batch, **mode)
+        return [changed[0]]
+    # Unknown labels are what the layer fills in, and classes follow it.
+    filled = getattr(layer, "fill_value", 0.0) if isinstance(layer, _MOVE) else 0.0
+    images, labels = batch[0], batch[1] + filled + 1.0
+    if isinstance(layer, _SHIFT):
+        images, labels = layer(images), layer(labels)
+    else:
+        given = {"images": images, "segmentation_masks": labels}
+        changed, _ = layer.stateless_call([], states, given, **mode)
+        images, labels = changed["images"], changed["segmentation_masks"]
+    return [images[0], labels[0] - filled - 1.0]

@@ -9,8 +9,9 @@ import scipy.stats
 import tensorflow as tf
 from by_hand import fits, numbers
 
+from ecl_tf import Distiller
 from ecl_tf._internal import random
-from ecl_tf.samplers import Augment, GaussianNoise
+from ecl_tf.samplers import Augment, Chain, GaussianNoise
 
 # Noise
 
@@ -143,6 +144,54 @@ def test_ordinary_augmentation_follows_from_the_seed_and_the_rows_number(name):
     assert len(changes) > (1 if name == "flip" else 2)
     assert np.abs(draw(images, random.at_row([4, 1], 0)) - whole).max() > 0.01
     assert draw(images[:0], random.at_row([3, 1], 6)).shape == (0, 8, 8, 3)  # A replica's.
+
+
+MOVING = {  # Layers, and the numbers that images have where they are filled.
+    "flip": ([flip(), keras.layers.RandomBrightness(0.0, (0, 300))], None),
+    "crop": ([keras.layers.ZeroPadding2D(2), keras.layers.RandomCrop(8, 8)], 0.0),
+    "rotation": ([keras.layers.RandomRotation(0.2, "constant", "nearest", fill_value=-9.0)], -9.0),
+}
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_classes_of_pixels_go_where_the_pixels_go(name):
+    """Images that show the class of each pixel tell which one it has."""
+    layers, filled = MOVING[name]
+    classes = np.random.default_rng(0).integers(0, 250, (6, 8, 8)).astype("uint8")
+    classes[0, :4] = 255
+    images = classes[..., None].astype("float32") + 1
+    ignore_class = None if filled is None else 255
+    augment = Augment(layers)
+    moved, labels = augment.with_labels(images, classes, [0, 3], ignore_class)
+    shown = np.asarray(moved)[..., 0]
+    assert labels.dtype == "uint8" and np.any(labels != classes)
+    np.testing.assert_array_equal(labels, np.where(shown == filled, 255, shown - 1))
+    if filled is not None:
+        assert np.sum(shown == filled) > 5
+        with pytest.raises(ValueError, match=r"pixels from outside .* Give ignore_class=255"):
+            augment.with_labels(images, classes, seed=0)
+        return
+    np.testing.assert_array_equal(moved, augment(images, [0, 3]).inputs)
+    named = Augment(layers, key="image")
+    both, again = named.with_labels({"image": images}, classes[..., None], [0, 3])
+    np.testing.assert_array_equal(both["image"], moved)
+    np.testing.assert_array_equal(again[..., 0], labels)
+
+
+def test_labels_that_would_not_follow_their_pixels_are_refused():
+    images, classes = np.zeros((2, 4, 4, 1), "float32"), np.zeros((2, 4, 4), "int32")
+    with pytest.raises(ValueError, match=r"class indices .* got \(2, 4, 4, 1\) and \(2, 3, 4\)"):
+        Augment(flip()).with_labels(images, classes[:, 1:], seed=0)
+    with pytest.raises(ValueError, match=r"'scale' is a Rescaling"):
+        Augment(keras.layers.Rescaling(2.0, name="scale")).with_labels(images, classes, seed=0)
+    with pytest.raises(ValueError, match=r"computes in bfloat16.*dtype='float32'"):
+        Augment(flip(dtype="bfloat16")).with_labels(images, classes, seed=0)
+    student = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 1)])
+    holds = Chain([Augment(flip(name="mirror"), keeps_labels=True), "Mix"])
+    with pytest.raises(ValueError, match=r"'mirror' moves pixels.*\(None, 4, 4, 2\).*with_labels"):
+        Distiller(student, keras.models.clone_model(student), sampler=holds)
+    brighter = Augment(keras.layers.RandomBrightness(0.1, (0, 1)), keeps_labels=True)
+    Distiller(student, keras.models.clone_model(student), sampler=brighter)
 
 
 def test_layers_are_applied_in_order_and_independently():
