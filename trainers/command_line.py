@@ -31,7 +31,6 @@ WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
     "Directory for all that is written. It decides what is resumed.",
-    required=True,
 )
 STRATEGY = flags.DEFINE_enum(
     "strategy",
@@ -75,7 +74,7 @@ def takes(*names):
     """Declares that a script takes the shared flags of an experiment, and others by name."""
     for name in ("config", "workdir", "strategy", "teacher", "debug", *names):
         flags.declare_key_flag(name)
-    flags.mark_flag_as_required("config")
+    flags.mark_flags_as_required(["config", "workdir"])
 
 
 def begin(shares=False, joins=False):
@@ -120,8 +119,8 @@ def _validate(text):
     return interval(text) is not None
 
 
-def run(main):
-    """Runs a script's main function with the flags of `sys.argv`.
+def run(main, takes_directories=False):
+    """Runs a script's main function with the flags of `sys.argv`, and perhaps with directories.
 
     An error of the user's ends it with one line and the exit code 2; --debug shows the traceback,
     too. Any other error keeps its traceback. Ctrl-C ends it with the command that continues.
@@ -130,7 +129,7 @@ def run(main):
 
     def ended_in_one_line(arguments):
         try:
-            if arguments[1:]:
+            if arguments[1:] and not takes_directories:
                 raise ValueError(
                     f"{shlex.join(arguments[1:])!r} is no flag: flags begin with --, and their "
                     "values follow after = without spaces. See --help."

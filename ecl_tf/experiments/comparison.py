@@ -19,6 +19,7 @@ from ecl_tf.experiments import (
     logs,
     methods,
     progress,
+    provenance,
     quality,
     refusals,
     rehearsal,
@@ -223,6 +224,10 @@ def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, 
         results = _compare_all(config, repetitions, workdir, checkpoint_every)
     else:
         results = compare(experiment(), workdir, teacher_directory, home)
+    found = {}
+    if (about := results.get("about")) and "command" not in about:
+        asked = json.loads(json.dumps(config.to_dict()))
+        found["about"] = {**about, "config": asked, "command": command}
     if command is not None:
 
         def teacher(own, directory):
@@ -230,11 +235,11 @@ def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, 
             return teaching.load_teacher(own, place, teacher_directory)
 
         arguments = workdir, results, dict(repetitions), experiment, command, teacher
-        found = best.shipped(workdir) if _keep_best(*arguments) else None
-        if found != results.get("shipped"):
-            results["shipped"] = found
-            with jobs.turn(path):
-                work_directory.write_json(path, results)
+        found["shipped"] = best.shipped(workdir) if _keep_best(*arguments) else None
+    if any(results.get(name) != value for name, value in found.items()):
+        results |= found
+        with jobs.turn(path):
+            work_directory.write_json(path, results)
     return results
 
 
@@ -269,7 +274,8 @@ def _compare_all(config, repetitions, workdir, checkpoint_every):
         results = _finish([start(number) for number in numbers])
     else:  # One at a time, so that one fold's data is in memory.
         results = [result for number in numbers for result in _finish([start(number)])]
-    return tables.average(results, kind)
+    about = provenance.together([result.get("about") for result in results])
+    return {**tables.average(results, kind), "about": about}
 
 
 def compare(

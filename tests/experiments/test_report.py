@@ -117,7 +117,7 @@ def test_what_is_shipped_is_beside_the_scores(drawn):
     }
     results = make() | {"shipped": {"split": "test", "rows": rows, "of": "XCL, seed 3"}}
     page = parse(results)
-    assert texts(page.iter("h3"))[:2] == ["What is shipped", "Test scores"]
+    assert texts(page.iter("h2"))[:3] == ["Scores", "What is shipped", "How it was made"]
     header, *others = rows_of(page)[1]
     assert header[1:4] == ["accuracy, %", "NLL, nats", "ECE, %"] and len(header) == 9
     assert others == [
@@ -182,11 +182,12 @@ def test_divergences_the_oracles_share_and_the_verdict_by_hand(drawn):
 
 def test_parts_are_there_as_their_data_is(drawn):
     results = make("rmse", shape=(5,))
-    assert texts(parse(results).iter("h3")) == ["Test scores", *DETAILS]
+    always = ["Scores", "How it was made", "Test scores"]
+    assert texts(parse(results).iter("h2")) == [*always, *DETAILS]
     page = parse(results | {"gallery": None, "one_dimension": None})
-    assert texts(page.iter("h3")) == ["Test scores", *DETAILS[:2]]
+    assert texts(page.iter("h2")) == [*always, *DETAILS[:2]]
     # Of folds there is an average of the scores alone.
-    assert texts(parse(tables.average([results, results])).iter("h3")) == ["Test scores"]
+    assert texts(parse(tables.average([results, results])).iter("h2")) == always
     for key in results["final"]["XCL"]:
         del results["runs"][key]["curve"], results["runs"][key]["reliability"]
     labels = " ".join(attributes(parse(results), "alt"))
