@@ -85,14 +85,15 @@ def begin(shares=False, joins=False):
     """
     from ecl_tf.experiments import logs, strategies, work_directory
 
-    logs.use([name for name, flag in TRACKERS.items() if flag.value], WORKDIR.value)
+    workdir = str(WORKDIR.value)  # Required, so never None.
+    logs.use([name for name, flag in TRACKERS.items() if flag.value], workdir)
     if joins and STRATEGY.value != "default":
         raise ValueError(
             f"--processes and --join are of processes that train apart, and --strategy="
             f"{STRATEGY.value} of one training on several devices. Leave one of them away."
         )
     strategies.use(STRATEGY.value)
-    return work_directory.check(WORKDIR.value, CONFIG.value, shares, joins)
+    return work_directory.check(workdir, CONFIG.value, shares, joins)
 
 
 def start(shares=False):

@@ -224,7 +224,7 @@ def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, 
         results = _compare_all(config, repetitions, workdir, checkpoint_every)
     else:
         results = compare(experiment(), workdir, teacher_directory, home)
-    found = {}
+    found: dict[str, Any] = {}
     if (about := results.get("about")) and "command" not in about:
         asked = json.loads(json.dumps(config.to_dict()))
         found["about"] = {**about, "config": asked, "command": command}

@@ -241,13 +241,12 @@ def verdict(results: _Results) -> str:
     Args:
         results: of one comparison. Of scores and NLL each is compared with the stronger KD.
     """
-    has_kd = any(name in results["final"] for name in tables.BASELINES)
-    there = {METHOD: METHOD in results["final"], "KD": has_kd}
-    if missing := [name for name, is_there in there.items() if not is_there]:
-        were = "was" if len(missing) == 1 else "were"
-        return f"{INCONCLUSIVE}: {' and '.join(missing)} {were} not compared."
     score = results["score"]
     baseline = baseline_of(results, score)
+    if baseline is None or METHOD not in results["final"]:
+        missing = [METHOD] * (METHOD not in results["final"]) + ["KD"] * (baseline is None)
+        were = "was" if len(missing) == 1 else "were"
+        return f"{INCONCLUSIVE}: {' and '.join(missing)} {were} not compared."
     found = judge(results, METHOD, baseline, score)
     name, _ = _name_and_unit(score)
     said = {
@@ -261,7 +260,7 @@ def verdict(results: _Results) -> str:
         words = f"{said}: {_in_words(found, score)}, and one {kind} has no interval"
         words += f" (config.{kind}s=5 gives one)"
     if "nll" in results["teacher"] and score != "nll":
-        baseline = baseline_of(results, "nll")
+        baseline = baseline_of(results, "nll") or baseline
         found = judge(results, METHOD, baseline, "nll")
         words += f"; in NLL, against {baseline}, {found.word}: {_in_words(found, 'nll')}"
     return f"{words}."
@@ -287,7 +286,7 @@ def describe(difference: gap.Interval, metric: str) -> str:
     _, unit = _name_and_unit(metric)
     unit = unit.replace(" %", " points")
     small = max(abs(each) for each in difference if not math.isnan(each)) < 0.1
-    value, low, high = (f"{each:.2g}" if small else f"{each:.2f}" for each in difference)
+    value, low, high = (f"{each + 0.0:.2g}" if small else f"{each:.2f}" for each in difference)
     if math.isnan(difference.low):
         return f"{value}{unit}"
     return f"{value}{unit} (95 % interval {low} to {high})"

@@ -161,7 +161,8 @@ def _parsed(config):
 
 def _changed(section, prefix=""):
     for field in dataclasses.fields(section):
-        value, default = getattr(section, field.name), field.default
+        value: Any = getattr(section, field.name)
+        default = field.default
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
         if value == default:
@@ -172,7 +173,7 @@ def _changed(section, prefix=""):
         elif default in (None, dataclasses.MISSING) or type(default) is type(value):
             yield from _changed(value, f"{name}.")
         else:
-            yield from _named(dataclasses.asdict(value), f"{name}.")
+            yield from _named(vars(value), f"{name}.")
 
 
 def _named(values, prefix=""):

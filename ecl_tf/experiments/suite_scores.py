@@ -113,4 +113,7 @@ def _title(name):
 
 def _in_words(interval):
     value, low, high = interval
-    return f"{value:.4g}" if np.isnan(low) else f"{value:.4g} ± {(high - low) / 2:.2g}"
+    half = (high - low) / 2
+    if np.isnan(half):
+        return f"{value:.4g}"
+    return f"{value:.4g} ± {half if half > 1e-9 * abs(value) else 0:.2g}"
