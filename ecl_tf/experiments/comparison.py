@@ -235,7 +235,8 @@ def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, 
             return teaching.load_teacher(own, place, teacher_directory)
 
         arguments = workdir, results, dict(repetitions), experiment, command, teacher
-        found["shipped"] = best.shipped(workdir) if _keep_best(*arguments) else None
+        is_its, found["best"] = _keep_best(*arguments)
+        found["shipped"] = best.shipped(workdir) if is_its else None
     if any(results.get(name) != value for name, value in found.items()):
         results |= found
         with jobs.turn(path):
@@ -244,19 +245,23 @@ def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, 
 
 
 def _keep_best(workdir, results, repetitions, experiment, command, teacher):
-    """Has the best student exported; returns whether WORKDIR/best is of that student.
+    """Has the best student exported.
 
-    The teacher is a function of an experiment and its place.
+    Returns whether WORKDIR/best is of that student, and if so which one it is, as JSON has it. The
+    teacher is a function of an experiment and its place.
     """
     paths = {name: workdir / name / "results.json" for name in repetitions}
     if not all(path.exists() for path in paths.values()):
-        return True  # Of earlier work, of which no more than the mean is left.
+        return True, results.get("best")  # Of earlier work, of which no more than the mean is left.
     parts = {name: work_directory.read_json(path) for name, path in paths.items()}
     chosen = best.of_comparison(workdir, results, parts or {"": results})
     own = repetitions.get(chosen.workdir.name)
     its = functools.partial(teacher, directory=chosen.workdir)
     of = experiment if own is None else lambda: Experiment(own)
-    return best.keep(of, workdir, chosen, command, its)
+    if not best.keep(of, workdir, chosen, command, its):
+        return False, None
+    place = chosen.workdir.name if own is not None else None
+    return True, {"method": chosen.method, "seed": chosen.seed, "of": place}
 
 
 def _compare_all(config, repetitions, workdir, checkpoint_every):

@@ -137,10 +137,20 @@ def _word(results):
     return judge(results, METHOD, baseline, results["score"]).word
 
 
+def _shipped(results):
+    """The method in WORKDIR/best, and which of its students it is; None if that is not known."""
+    if found := results.get("best"):
+        return found["method"], [f"seed {found['seed']}", *filter(None, [found["of"]])]
+    if found := (results.get("shipped") or {}).get("of"):
+        method, _, seed = found.rpartition(", seed ")
+        return method, [f"seed {seed}"]
+    return None
+
+
 def _chosen(results):
     """The method of the student that is shipped, or would be; None if that is not known."""
-    if found := (results.get("shipped") or {}).get("of"):
-        return found.rpartition(", seed ")[0]
+    if found := _shipped(results):
+        return found[0]
     known = [results["runs"][key] for keys in results["final"].values() for key in keys]
     wanted = {results["score"], "nll"}
     if any(wanted - run.get("validation", {}).keys() or "method" not in run for run in known):
@@ -158,11 +168,11 @@ def _which(results, method):
             f"The students are {network}; their scores on validation data, which would choose one, "
             "are not recorded."
         )
+    _, which = _shipped(results) or (method, [])
     label = results["runs"][results["final"][method][0]]["label"]
-    of = (results.get("shipped") or {}).get("of", method).removeprefix(method).removeprefix(", ")
-    settings = "; ".join(filter(None, (label, of)))
-    words = f"{method}{f' ({settings})' if settings else ''}"
-    if results.get("shipped"):
+    about = "; ".join(filter(None, [label, ", ".join(which)]))
+    words = f"{method}{f' ({about})' if about else ''}"
+    if which:
         return f"The directory best/ holds a student of {words}, {network}."
     return f"The choice on validation data is a student of {words}, {network}."
 

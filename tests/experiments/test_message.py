@@ -96,6 +96,12 @@ def test_one_seed_missing_methods_and_old_results():
     assert message.verdict(results(XCL=(0.7, 0.8))) == "INCONCLUSIVE: KD was not compared."
 
 
+def test_what_best_holds_is_told_without_its_costs():
+    found = results(XCL=(0.7, 0.8)) | {"best": {"method": "XCL", "seed": 101, "of": "split_1"}}
+    start = "The directory best/ holds a student of XCL (as XCL; seed 101, split_1), a network"
+    assert message.sentences(found)[0].startswith(start)
+
+
 def test_the_message_of_a_grid_counts_its_cells():
     chosen = {"standard_KD": 0.7, "XCL": 0.8}
     best = results(standard_KD=(0.6, 0.7), XCL=(0.8, 0.9), validation=chosen)
