@@ -8,7 +8,7 @@
     distill        one student by extracurricular learning, and its export
     evaluate       scores of a student and its teacher on a split
     reinforce      a teacher's answers, stored for students to replay
-    report         table, plot and page of a comparison, written again
+    report         table, plot and page of a comparison, written again; or of several, side by side
 
 `ecl-tf COMMAND --help` lists the flags of a command. Configs: a shipped one by its name, or the
 path of a file.
@@ -40,4 +40,4 @@ def main():
     # What --help says, and whose flags it lists.
     sys.modules["__main__"].__doc__ = script.__doc__
     sys.argv = [script.__name__, *arguments]
-    command_line.run(script.main)
+    command_line.run(script.main, getattr(script, "TAKES_DIRECTORIES", False))

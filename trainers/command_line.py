@@ -33,7 +33,6 @@ WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
     "Directory for all that is written. It decides what is resumed.",
-    required=True,
 )
 STRATEGY = flags.DEFINE_enum(
     "strategy",
@@ -77,7 +76,7 @@ def takes(*names):
     """Declares that a script takes the shared flags of an experiment, and others by name."""
     for name in ("config", "workdir", "strategy", "teacher", "debug", *names):
         flags.declare_key_flag(name)
-    flags.mark_flag_as_required("config")
+    flags.mark_flags_as_required(["config", "workdir"])
 
 
 def begin(shares=False, joins=False):
@@ -88,14 +87,15 @@ def begin(shares=False, joins=False):
     """
     from ecl_tf.experiments import logs, strategies, work_directory
 
-    logs.use([name for name, flag in TRACKERS.items() if flag.value], WORKDIR.value)
+    workdir = str(WORKDIR.value)  # Required, so never None.
+    logs.use([name for name, flag in TRACKERS.items() if flag.value], workdir)
     if joins and STRATEGY.value != "default":
         raise ValueError(
             f"--processes and --join are of processes that train apart, and --strategy="
             f"{STRATEGY.value} of one training on several devices. Leave one of them away."
         )
     strategies.use(STRATEGY.value)
-    return work_directory.check(WORKDIR.value, CONFIG.value, shares, joins)
+    return work_directory.check(workdir, CONFIG.value, shares, joins)
 
 
 def start(shares=False):
@@ -122,8 +122,8 @@ def _validate(text):
     return interval(text) is not None
 
 
-def run(main):
-    """Runs a script's main function with the flags of `sys.argv`.
+def run(main, takes_directories=False):
+    """Runs a script's main function with the flags of `sys.argv`, and perhaps with directories.
 
     An error of the user's ends it with one line and the exit code 2; --debug shows the traceback,
     too. Any other error keeps its traceback. Ctrl-C ends it with the command that continues.
@@ -132,7 +132,7 @@ def run(main):
 
     def ended_in_one_line(arguments):
         try:
-            if arguments[1:]:
+            if arguments[1:] and not takes_directories:
                 raise ValueError(
                     f"{shlex.join(arguments[1:])!r} is no flag: flags begin with --, and their "
                     "values follow after = without spaces. See --help."

@@ -5,7 +5,8 @@
 trains the teacher ensemble, chooses the settings of ERM, of tuned KD and of XCL on validation
 data, trains all methods with the same number of student steps, reads the test split
 once, and writes to WORKDIR: results.json, table.md, plot.png, report.html, the students, and the
-best of them in best/: exported as config.export says, with a model card.
+best of them in best/: exported as config.export says, with a model card. It ends with three
+sentences: which student that is, how good it is at what cost, and whether XCL beats KD.
 Before the first training every kind of training takes one step, so that a wrong setting is
 told at once; --dry_run does no more than that, and says how long all would take. A run that was
 stopped continues within the training under way, from its last checkpoint.
@@ -55,6 +56,7 @@ def main(_):
         comparison,
         helpers,
         jobs,
+        message,
         report,
         strategies,
         suite,
@@ -79,9 +81,10 @@ def main(_):
 
         def write():
             written = report.write(results, workdir)
-            print(f"\n{tables.table(results)}\nWritten to {workdir}: results.json, {written}")
+            print(f"\n{tables.table(results)}\nWritten to {workdir}: results.json, {written}\n")
             if suite.has(results):
-                print(f"\n{suite.write(results, workdir)}\nWritten to {workdir}: {suite.TABLE}")
+                print(f"{suite.write(results, workdir)}\nWritten to {workdir}: {suite.TABLE}\n")
+            print("\n".join(message.sentences(report.with_config(results, workdir))))
 
         with jobs.turn(workdir / "report.html"):
             work_directory.write_json(workdir / "results.json", results)

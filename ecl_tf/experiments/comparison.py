@@ -20,6 +20,7 @@ from ecl_tf.experiments import (
     methods,
     other_data,
     progress,
+    provenance,
     quality,
     refusals,
     rehearsal,
@@ -232,6 +233,10 @@ def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, 
     if config.get("suite", {}).get("shifts"):
         own = (lambda _: experiment()) if not repetitions else Experiment
         results = _with_suite(config, workdir, own, teacher_directory, home)
+    found: dict[str, Any] = {}
+    if (about := results.get("about")) and "command" not in about:
+        asked = json.loads(json.dumps(config.to_dict()))
+        found["about"] = {**about, "config": asked, "command": command}
     if command is not None:
 
         def teacher(own, directory):
@@ -239,11 +244,12 @@ def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, 
             return teaching.load_teacher(own, place, teacher_directory)
 
         arguments = workdir, results, dict(repetitions), experiment, command, teacher
-        found = best.shipped(workdir) if _keep_best(*arguments) else None
-        if found != results.get("shipped"):
-            results["shipped"] = found
-            with jobs.turn(path):
-                work_directory.write_json(path, results)
+        is_its, found["best"] = _keep_best(*arguments)
+        found["shipped"] = best.shipped(workdir) if is_its else None
+    if any(results.get(name) != value for name, value in found.items()):
+        results |= found
+        with jobs.turn(path):
+            work_directory.write_json(path, results)
     return results
 
 
@@ -318,19 +324,23 @@ def _with_suite(config, workdir, make, teacher_directory=None, home=None):
 
 
 def _keep_best(workdir, results, repetitions, experiment, command, teacher):
-    """Has the best student exported; returns whether WORKDIR/best is of that student.
+    """Has the best student exported.
 
-    The teacher is a function of an experiment and its place.
+    Returns whether WORKDIR/best is of that student, and if so which one it is, as JSON has it. The
+    teacher is a function of an experiment and its place.
     """
     paths = {name: workdir / name / "results.json" for name in repetitions}
     if not all(path.exists() for path in paths.values()):
-        return True  # Of earlier work, of which no more than the mean is left.
+        return True, results.get("best")  # Of earlier work, of which no more than the mean is left.
     parts = {name: work_directory.read_json(path) for name, path in paths.items()}
     chosen = best.of_comparison(workdir, results, parts or {"": results})
     own = repetitions.get(chosen.workdir.name)
     its = functools.partial(teacher, directory=chosen.workdir)
     of = experiment if own is None else lambda: Experiment(own)
-    return best.keep(of, workdir, chosen, command, its)
+    if not best.keep(of, workdir, chosen, command, its):
+        return False, None
+    place = chosen.workdir.name if own is not None else None
+    return True, {"method": chosen.method, "seed": chosen.seed, "of": place}
 
 
 def _compare_all(config, repetitions, workdir, checkpoint_every):
@@ -348,7 +358,8 @@ def _compare_all(config, repetitions, workdir, checkpoint_every):
         results = _finish([start(number) for number in numbers])
     else:  # One at a time, so that one fold's data is in memory.
         results = [result for number in numbers for result in _finish([start(number)])]
-    return tables.average(results, kind)
+    about = provenance.together([result.get("about") for result in results])
+    return {**tables.average(results, kind), "about": about}
 
 
 def compare(

@@ -17,13 +17,15 @@ import matplotlib
 import numpy as np
 from matplotlib import figure, image
 
-from ecl_tf.experiments import diagnostics, tables
+from ecl_tf.experiments import diagnostics, suite_scores, tables
 
 Images = list[dict[str, str]]
 Panels = dict[str, dict[str, dict[float, Any]]]
 
 _FIRST = ("ERM", "standard KD", "tuned KD", "XCL")  # They look the same in every report.
+# Without colours, too, as in print.
 _MARKERS = "os^*DvX<>pP"
+_LINES = (":", "-.", (0, (7, 2)), "-", (0, (3, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (9, 2, 2, 2)))
 _STYLE: Any = {
     "axes.grid": True,
     "axes.grid.axis": "y",
@@ -52,7 +54,11 @@ def styles(names: Collection[str]) -> dict[str, dict[str, Any]]:
     """
     others = [name for name in names if name not in ("teacher", *_FIRST)]
     found: dict[str, dict[str, Any]] = {
-        name: {"color": f"C{turn % 10}", "marker": _MARKERS[turn % 10], "linestyle": "-"}
+        name: {
+            "color": f"C{turn % 10}",
+            "marker": _MARKERS[turn % 10],
+            "linestyle": _LINES[turn % len(_LINES)],
+        }
         for turn, name in enumerate((*_FIRST, *others))
     }
     found["teacher"] = {"color": "black", "marker": "", "linestyle": "--"}
@@ -163,8 +169,11 @@ def one_dimension(results: dict[str, Any], kind: str = "svg") -> Images:
         with _image(images, words, (2.8, 2.1), kind) as frame:
             for who in dict.fromkeys(("teacher", name)):
                 low, mean, high = bands[who]
-                frame.plot(x, mean, **{**look[who], "marker": ""})
-                frame.fill_between(x, low, high, color=look[who]["color"], alpha=0.18, linewidth=0)
+                line = "--" if who == "teacher" else "-"
+                frame.plot(x, mean, **{**look[who], "marker": "", "linestyle": line})
+                hatch = "////" if who == "teacher" else ""
+                of_band = {"color": look[who]["color"], "alpha": 0.18, "linewidth": 0}
+                frame.fill_between(x, low, high, hatch=hatch, **of_band)
             frame.plot(train["x"], train["y"], ".", color="black")
             frame.set(xlim=(min(x), max(x)), ylim=(held.min() - margin, held.max() + margin))
             frame.set(title=name, xlabel="input", ylabel="target")
@@ -201,6 +210,30 @@ def by_setting(panels: Panels, x_label: str, y_label: str) -> Images:
             frame.set_xticks(range(len(ticks)), [f"{tick:g}" for tick in ticks])
             frame.set(xlim=(-0.5, len(ticks) - 0.5), ylim=limits)
             frame.set(title=title, xlabel=x_label, ylabel=y_label)
+            frame.legend(bbox_to_anchor=(0.5, -0.18), ncols=2)  # Below the frame.
+    return images
+
+
+def by_severity(results: dict[str, Any]) -> Images:
+    """The score and the NLL over the severity of corruptions: an image for each, where known."""
+    images: Images = []
+    for metric in dict.fromkeys((results["score"], "nll")):
+        if lines := suite_scores.by_severity(results, metric):
+            images += by_setting({"": lines}, "severity of corruption", tables.title(metric))
+    return images
+
+
+def risk_coverage(results: dict[str, Any]) -> Images:
+    """The mean loss over the share of rows that are answered: one image, or none."""
+    lines = suite_scores.risk_coverage(results)
+    images: Images = []
+    if lines:
+        words = f"risk by coverage, for {', '.join(lines)}"
+        with _image(images, words, (4.2, 3.0)) as frame:
+            for name, line in lines.items():
+                look = {**styles(lines)[name], "markevery": 0.1}  # Of the length, not each point.
+                frame.plot(*line, label=name, **look)
+            frame.set(xlabel="coverage", ylabel="risk", xlim=(0, 1))
             frame.legend(bbox_to_anchor=(0.5, -0.18), ncols=2)  # Below the frame.
     return images
 

@@ -4,25 +4,20 @@ The card's words are in model_card.md.
 """
 
 import datetime
-import hashlib
-import importlib.metadata
 import json
 import pathlib
-import platform
 from collections.abc import Mapping
 from typing import Any
 
 import jinja2
 import numpy as np
-import tensorflow as tf
 
 import ecl_tf
 from ecl_tf._internal import ranges
 from ecl_tf.data.columns import Category, Date
-from ecl_tf.experiments import tables, work_directory
+from ecl_tf.experiments import provenance, tables
 from ecl_tf.experiments.experiment import Experiment
 
-_PACKAGES = ("keras", "tensorflow", "tensorflow-probability", "numpy")
 _LISTED = 100  # Classes that are named; of more the first ones.
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("ecl_tf.experiments", ""),
@@ -66,7 +61,7 @@ def render(
         own=chosen.scores[split],
         task=_task(experiment),
         config=experiment.config,
-        data=_data(experiment, chosen.workdir),
+        data=provenance.data(experiment, chosen.workdir),
         scores=tables.markdown(_scores(chosen, of_files)),
         compared=results and tables.table(results),
         parts=parts,
@@ -80,7 +75,7 @@ def render(
         student=student,
         example=_example(student),
         listed=_LISTED,
-        versions=_versions(),
+        versions=provenance.versions(),
         command=command,
         date=datetime.date.today().isoformat(),
     )
@@ -137,32 +132,6 @@ def _task(experiment):
     return f"image-{kind}" if is_image and is_of_classes else kind
 
 
-def _data(experiment, workdir):
-    """The name of the data, the rows of its parts, and what tells it from other data."""
-    splits, settings = experiment.whole_splits, dict(experiment.config.data)
-    parts = ("train", *(["validation"] if splits.has_validation else []), "test")
-    rows = {part: int(getattr(splits, part).cardinality()) for part in parts}
-    found, what = work_directory.read_hashes(workdir).get("data"), "the data file"
-    if found is None and splits.decode is None:
-        found, what = _hash_of_rows(splits.train_rows), "the training rows"
-    return {
-        "name": settings.pop("name"),
-        "settings": settings,
-        "rows": {part: f"{count:,}" if count >= 0 else "not known" for part, count in rows.items()},
-        "hash": found,
-        "hashed": what,
-    }
-
-
-def _hash_of_rows(rows):
-    digest = hashlib.sha256()
-    for leaf in tf.nest.flatten(rows):
-        array = np.ascontiguousarray(leaf)
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(repr(array.tolist()).encode() if array.dtype == object else array.tobytes())
-    return digest.hexdigest()
-
-
 def _example(student):
     """Code that makes a batch of one row."""
     if student.columns is not None:
@@ -190,9 +159,3 @@ def _array(spec):
     if ranges.is_image(spec.shape) and spec.dtype.is_floating:
         return f"np.random.default_rng(0).random({sizes}, {spec.dtype.name!r})"
     return f"np.zeros({sizes}, {spec.dtype.name!r})"
-
-
-def _versions():
-    """Versions of what made the student, by name."""
-    others = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return {"ecl_tf": ecl_tf.__version__, **others, "Python": platform.python_version()}

@@ -3,17 +3,20 @@
 The page's words and markup are in report.html.
 """
 
+import contextlib
 import functools
 import json
 import os
 import pathlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import jinja2
+import markupsafe
 import numpy as np
 
-from ecl_tf.experiments import figures, tables
+from ecl_tf.experiments import figures, message, provenance, suite_scores, tables, work_directory
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("ecl_tf.experiments", ""),
@@ -22,14 +25,28 @@ _TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
+_WORDS = re.compile(f"({message.BEATS}|{message.NO_GAIN}|{message.INCONCLUSIVE})")
 
 
-def write(results: dict[str, Any], workdir: str | os.PathLike) -> str:
+def _emphasised(sentence):
+    """A sentence with its verdict in bold, and without a line that ends before a unit."""
+    whole = str(markupsafe.escape(sentence)).replace(" %", "\xa0%").replace(" ± ", "\xa0±\xa0")
+    return markupsafe.Markup(_WORDS.sub(r"<strong>\1</strong>", whole))
+
+
+_TEMPLATES.filters["emphasised"] = _emphasised
+_TEMPLATES.filters["json"] = lambda value, indent=None: json.dumps(value, indent=indent)
+
+
+def write(
+    results: dict[str, Any], workdir: str | os.PathLike, output: str | os.PathLike | None = None
+) -> str:
     """Writes table.md, plot.png (not for a grid) and report.html.
 
     Args:
         results: the content of results.json: a comparison, or {"cells": {name: comparison}}.
         workdir: the directory.
+        output: another directory for what is written; None, the default, for the same.
 
     Returns:
         The names of the files written, in words.
@@ -37,40 +54,87 @@ def write(results: dict[str, Any], workdir: str | os.PathLike) -> str:
     Raises:
         ValueError: if nothing in the results is finished.
     """
-    if not _finished(results):
+    if not finished(results):
         raise ValueError(
             "These results are unfinished: the test split was not read yet, so there is nothing "
             "to report. Run the same `ecl-tf compare` command again to finish them."
         )
     workdir = pathlib.Path(workdir)
-    (workdir / "table.md").write_text(tables.table(results), encoding="utf-8")
+    output = workdir if output is None else pathlib.Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    results = with_config(results, workdir)
+    words = "\n\n".join(message.sentences(results))
+    (output / "table.md").write_text(f"{words}\n\n{tables.table(results)}", encoding="utf-8")
     text = page(results, f"Comparison: {workdir.resolve().name}")
-    (workdir / "report.html").write_text(text, encoding="utf-8")
+    (output / "report.html").write_text(text, encoding="utf-8")
     if "cells" in results:
         return "table.md, report.html"
-    figures.save_scores(results, workdir / "plot.png")
+    figures.save_scores(results, output / "plot.png")
     return "table.md, plot.png, report.html"
 
 
-def rebuild(workdir: str | os.PathLike) -> str:
-    """Writes the report of a work directory's results.json again; see `write`.
+def with_config(results: dict[str, Any], workdir: pathlib.Path) -> dict[str, Any]:
+    """The results with the settings of config.json, where they have none of their own.
+
+    Args:
+        results: a comparison or a grid of them, perhaps of an earlier version.
+        workdir: of them, which is only read.
+    """
+    if "cells" in results:
+        cells = {
+            name: with_config(cell, workdir / "cells" / name.replace(", ", "_"))
+            for name, cell in results["cells"].items()
+        }
+        return {**results, "cells": cells}
+    about, path = results.get("about") or {}, workdir / "config.json"
+    if "config" in about or not path.exists():
+        return results
+    return {**results, "about": {**about, "config": work_directory.read_json(path)}}
+
+
+def read(workdir: str | os.PathLike) -> dict[str, Any]:
+    """Reads results.json.
+
+    Args:
+        workdir: the work directory of a comparison.
 
     Raises:
-        ValueError: if there are no results, something in them is missing, or nothing is finished.
+        ValueError: if there is none, or it is no JSON.
     """
     path = pathlib.Path(workdir) / "results.json"
     if not path.exists():
         raise ValueError(f"There is no results.json in {workdir}. `ecl-tf compare` writes it.")
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(
             f"{path} is not JSON ({error}). Restore it from a copy; or delete it and run the same "
             "`ecl-tf compare` command again, which trains the students anew."
         ) from error
+
+
+def rebuild(workdir: str | os.PathLike, output: str | os.PathLike | None = None) -> str:
+    """Writes the report of a work directory's results.json again; see `write`.
+
+    Args:
+        workdir: the directory.
+        output: another directory for what is written; None by default.
+
+    Raises:
+        ValueError: if there are no results, something in them is missing, or nothing is finished.
+    """
+    results = read(workdir)
+    with blaming(workdir):
+        return write(results, workdir, output)
+
+
+@contextlib.contextmanager
+def blaming(workdir: str | os.PathLike) -> Iterator[None]:
+    """Says of what is missing in a work directory's results that these are to be restored."""
     try:
-        return write(results, workdir)
+        yield
     except (AttributeError, IndexError, KeyError, TypeError) as error:
+        path = pathlib.Path(workdir) / "results.json"
         raise ValueError(
             f"{path} holds no results of `ecl-tf compare`, or not all of them "
             f"({type(error).__name__}: {error}). Restore it from a copy, or run the command again."
@@ -84,18 +148,36 @@ def page(results: dict[str, Any], title: str) -> str:
         results: a comparison or a grid of them; only its finished cells are shown.
         title: the page's title.
     """
-    finished = _finished(results)
-    return _TEMPLATES.get_template("report.html").render(
+    there = finished(results)
+    return render(
+        "report.html",
         title=title,
-        cells=finished,
-        unfinished=[name for name in results.get("cells", ()) if name not in finished],
-        overview=_overview(finished) if "cells" in results else [],
+        whole=results,
+        message=message.sentences,
+        cells=there,
+        unfinished=[name for name in results.get("cells", ()) if name not in there],
+        overview=_overview(there) if "cells" in results else [],
+        **{"facts": provenance.facts, "changed": provenance.changed, "suite": suite_scores},
         **{"figures": figures, "tables": tables, "ranges": _ranges, "likeliest": _likeliest},
     )
 
 
-def _finished(results):
-    """The finished comparisons by name; the name of a single one is empty."""
+def render(template: str, **values: Any) -> str:
+    """A page.
+
+    Args:
+        template: the name of a file beside this module.
+        **values: what it shows.
+    """
+    return _TEMPLATES.get_template(template).render(**values)
+
+
+def finished(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The finished comparisons by name; the name of a single one is empty.
+
+    Args:
+        results: a comparison or a grid of them.
+    """
     cells = results.get("cells", {"": results})
     return {name: cell for name, cell in cells.items() if tables.is_finished(cell)}
 

@@ -16,6 +16,7 @@ from ecl_tf.experiments import (
     lengths,
     logs,
     progress,
+    provenance,
     quality,
     strategies,
     suite,
@@ -252,6 +253,7 @@ class Runs:
             student_quantization=experiment.config.student.quantization,
             gallery=diagnostics.gallery(experiment, self.teacher, first, sampler),
             one_dimension=diagnostics.one_dimension(experiment, self.teacher, first),
+            about=provenance.of(experiment, self.path.parent, labels),
         )
 
 

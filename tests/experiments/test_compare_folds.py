@@ -60,7 +60,8 @@ def test_all_folds_are_compared_and_averaged(
 
     assert results["folds"] == 2 and list(results["final"]) == METHODS
     rows = (tmp_path / "table.md").read_text().splitlines()
-    assert rows[0].startswith("| method | mean error, degrees | NLL, nats |")
+    assert re.search(r"^The directory best/ .* seed \d+, p0[01]\), the network lenet with", rows[0])
+    assert rows[6].startswith("| method | mean error, degrees | NLL, nats |")
     assert "Test splits of 2 folds; mean of 2 seeds" in rows[-1]
     for method in METHODS:
         # By hand, from (fold, seed).

@@ -2,8 +2,13 @@
 
 import base64
 import contextlib
+import html
 import io
+import itertools
 import json
+import re
+import shutil
+import subprocess
 from xml.etree import ElementTree
 
 import matplotlib.figure
@@ -12,7 +17,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ecl_tf.experiments import diagnostics, figures, report, tables
+from ecl_tf.experiments import diagnostics, figures, report, side_by_side, tables
 
 METHODS = ("ERM", "standard KD", "tuned KD", "XCL", "FunMatch")
 METRICS = {"accuracy": ("accuracy", "nll", "ece"), "rmse": ("rmse", "nll", "coverage")}
@@ -117,7 +122,7 @@ def test_what_is_shipped_is_beside_the_scores(drawn):
     }
     results = make() | {"shipped": {"split": "test", "rows": rows, "of": "XCL, seed 3"}}
     page = parse(results)
-    assert texts(page.iter("h3"))[:2] == ["What is shipped", "Test scores"]
+    assert texts(page.iter("h2"))[:3] == ["Scores", "What is shipped", "How it was made"]
     header, *others = rows_of(page)[1]
     assert header[1:4] == ["accuracy, %", "NLL, nats", "ECE, %"] and len(header) == 9
     assert others == [
@@ -182,11 +187,12 @@ def test_divergences_the_oracles_share_and_the_verdict_by_hand(drawn):
 
 def test_parts_are_there_as_their_data_is(drawn):
     results = make("rmse", shape=(5,))
-    assert texts(parse(results).iter("h3")) == ["Test scores", *DETAILS]
+    always = ["Scores", "How it was made", "Test scores"]
+    assert texts(parse(results).iter("h2")) == [*always, *DETAILS]
     page = parse(results | {"gallery": None, "one_dimension": None})
-    assert texts(page.iter("h3")) == ["Test scores", *DETAILS[:2]]
+    assert texts(page.iter("h2")) == [*always, *DETAILS[:2]]
     # Of folds there is an average of the scores alone.
-    assert texts(parse(tables.average([results, results])).iter("h3")) == ["Test scores"]
+    assert texts(parse(tables.average([results, results])).iter("h2")) == always
     for key in results["final"]["XCL"]:
         del results["runs"][key]["curve"], results["runs"][key]["reliability"]
     labels = " ".join(attributes(parse(results), "alt"))
@@ -211,6 +217,142 @@ def test_the_page_stands_alone_and_its_text_is_escaped():
     assert own[-1][0] == f"{name} (settings 4)" and gallery[0][-1] == name
     assert any(name in label for label in attributes(page, "aria-label"))
     assert name.replace("|", "\\|") in tables.table(results)  # A bar would begin a column.
+
+
+def suites(results):
+    """Gives results a suite: method number m has an NLL of m + severity / 10, seed for seed."""
+    finals = results["final"].values()
+    everyone = [(0, results.setdefault("teacher_suite", {}))]
+    everyone += [
+        (turn, results["runs"][key].setdefault("suite", {}))
+        for turn, keys in enumerate(finals, 1)
+        for key in keys
+    ]
+    for turn, found in everyone:
+        found |= {f"corrupted_nll_{level}": turn + level / 10 for level in range(1, 6)}
+        found |= {f"corrupted_accuracy_{level}": 0.6 - level / 10 for level in range(1, 6)}
+        found |= {"corrupted_nll": turn + 0.3, "corrupted_accuracy": 0.3, "aurc": 0.0123}
+    return results
+
+
+def test_the_suite_is_shown_where_it_is_there(drawn):
+    results = suites(make())
+    results["runs"]["XCL, seed 0"]["suite"]["aurc"] = 0.0153
+    page = parse(results)
+    assert "Beyond the test rows" in texts(page.iter("h2"))
+    # 1 / 1000 above the others: the half width is 4.303 times 0.001.
+    assert rows_of(page)[1] == [
+        ["", "teacher", *METHODS],
+        ["NLL on corrupted inputs, nats", "0.3", *(f"{turn}.3 ± 0" for turn in range(1, 6))],
+        ["accuracy on corrupted inputs, %", "30", *["30 ± 0"] * 5],
+        ["aurc", "0.0123", *["0.0123 ± 0"] * 3, "0.0133 ± 0.0043", "0.0123 ± 0"],
+    ]
+    axes = {alt: frame for alt, frame in drawn.items() if "by severity" in alt}
+    assert [alt.split(" by")[0] for alt in axes] == ["accuracy, %", "NLL, nats"]
+    for frame, clean in zip(axes.values(), (90, 0.5), strict=True):
+        first = frame.get_lines()[0].get_ydata()
+        expected = [50, 40, 30, 20, 10] if clean == 90 else [0.1, 0.2, 0.3, 0.4, 0.5]
+        np.testing.assert_allclose(first, [clean, *expected])
+
+    # Curves: the first seed's coverages, and means of the risks there.
+    assert "Risk and coverage" not in texts(page.iter("h2"))
+    risks = {"teacher_risk_coverage": {"coverage": [0.5, 1.0], "risk": [0.0, 0.1]}}
+    for key, risk in zip(
+        results["final"]["XCL"], ([0.0, 0.2], [0.2, 0.4], [0.1, 0.6]), strict=True
+    ):
+        results["runs"][key]["risk_coverage"] = {"coverage": [0.5, 1.0], "risk": risk}
+    assert "Risk and coverage" in texts(parse(results | risks).iter("h2"))
+    teacher, xcl = drawn["risk by coverage, for teacher, XCL"].get_lines()
+    np.testing.assert_allclose(teacher.get_ydata(), [0.0, 0.1])
+    np.testing.assert_allclose(xcl.get_xydata().T, [[0.5, 1.0], [0.1, 0.4]])
+
+    del results["runs"]["XCL, seed 0"]["suite"], results["runs"]["ERM, seed 0"]["suite"]["aurc"]
+    header, *_, last = rows_of(parse(results))[1]
+    assert "XCL" not in header and last[:3] == ["aurc", "0.0123", ""]
+    assert "Beyond the test rows" not in texts(parse(make()).iter("h2"))
+
+
+def test_headings_captions_and_pictures_are_for_readers_who_do_not_see_them(drawn):
+    results = suites(make())
+    for page in (parse(results), parse({"cells": {"a=1": results, "a=2": results}})):
+        levels = [int(e.tag[1]) for e in page.iter() if e.tag in ("h1", "h2", "h3", "h4")]
+        assert levels[0] == 1 and levels.count(1) == 1
+        assert all(two - one <= 1 for one, two in itertools.pairwise(levels))
+        captions = [texts(table.iter("caption")) for table in page.iter("table")]
+        assert all(len(each) == 1 and each[0] for each in captions)
+        assert all(image.get("alt") for image in page.iter("img"))
+        regions = [e for e in page.iter("div") if e.get("class") == "scrolling"]
+        assert all(each.get("tabindex") == "0" and each.get("aria-label") for each in regions)
+
+
+def test_what_it_comes_from_is_told_or_said_to_be_missing(tmp_path, drawn):
+    results = make()
+    old = parse(results)
+    assert texts(old.iter("dd")) == ["not recorded"] * 6 and not [*old.iter("details")]
+    assert report.message.sentences(results)[0] in " ".join(texts(old.iter("p")))
+    # Of a directory of an earlier version there is config.json.
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    (tmp_path / "config.json").write_text('{"data": {"name": "mine"}}')
+    report.rebuild(tmp_path, tmp_path / "other")
+    page = ElementTree.parse(tmp_path / "other" / "report.html").getroot()
+    assert texts(page.iter("dd"))[:5] == ["not recorded"] * 5
+    assert [*texts(page.iter("li"))] == ['data.name = "mine"']
+    assert json.loads(texts(page.iter("pre"))[0]) == {"data": {"name": "mine"}}
+    about = {"command": "ecl-tf compare", "date": "2026-01-02", "machine": "a", "config": {}}
+    data = {"name": "digits", "rows": {"train": 1000}, "hash": "", "classes": 10}
+    page = parse(results | {"about": {**about, "versions": {"keras": "3"}, "data": data}})
+    told = ["digits; rows: train 1,000; 10 classes", "keras 3", "a", "2026-01-02", "ecl-tf compare"]
+    assert texts(page.iter("dd")) == [*told, "not recorded"]
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+MEASURING = """<!DOCTYPE html>
+{frames}
+<p id="widths"></p>
+<script>
+onload = () => {{
+  const widths = [...document.querySelectorAll("iframe")].map(
+    (frame) => frame.contentDocument.documentElement.scrollWidth);
+  document.getElementById("widths").textContent = widths.join(" ");
+}}
+</script>
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="There is no chromium or google-chrome.")
+def test_pages_fit_a_phone(tmp_path, monkeypatch):
+    """In a browser: pages are in frames of 375 pixels, as it has no window that is as narrow."""
+    monkeypatch.setattr(figures, "_image", _wide_image)
+    name = "a_method_whose_name_is_much_longer_than_a_telephone_is_wide_" * 2
+    results = suites(make("rmse", methods=(*METHODS[:4], name), shape=(5,)))
+    config = {"data": {"name": name}, name: [name] * 3}
+    results["about"] = {"config": config, "command": f"ecl-tf compare --workdir={name}/{name}"}
+    pages = [report.page(each, name) for each in (results, {"cells": {f"{name}=1": results}})]
+    for directory in ("one", "two"):
+        (tmp_path / directory).mkdir()
+        (tmp_path / directory / "results.json").write_text(json.dumps(results))
+    side_by_side.write([tmp_path / "one", tmp_path / "two"], tmp_path)
+    pages.append((tmp_path / "side_by_side.html").read_text())
+    too_wide = "<p style='width: 500px; margin: 0'>This one does not.</p>"
+    frames = "".join(
+        f'<iframe style="width: 375px; border: 0" srcdoc="{html.escape(each)}"></iframe>'
+        for each in (*pages, f"<!DOCTYPE html><body style='margin: 0'>{too_wide}")
+    )
+    (tmp_path / "all.html").write_text(MEASURING.format(frames=frames))
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--dump-dom"]
+    flags += ["--virtual-time-budget=5000", f"--user-data-dir={tmp_path}/profile"]
+    command = [CHROMIUM, *flags, tmp_path / "all.html"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    (found,) = re.findall(r'<p id="widths">([\d ]*)</p>', done.stdout)
+    assert found.split() == ["375", "375", "375", "500"]
+
+
+@contextlib.contextmanager
+def _wide_image(images, alt, *_):
+    """A picture of the size of the largest one, quickly."""
+    yield matplotlib.figure.Figure().subplots()
+    svg = base64.b64encode(b'<svg xmlns="http://www.w3.org/2000/svg" width="900" height="90"/>')
+    images.append({"alt": alt, "src": f"data:image/svg+xml;base64,{svg.decode()}"})
 
 
 def test_figures_draw_means_over_seeds_and_two_standard_deviations(drawn):

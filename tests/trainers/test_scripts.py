@@ -162,7 +162,7 @@ def test_what_is_missing_is_named(run_script, digits_config, tmp_path):
 
 @pytest.mark.slow
 def test_compare_writes_results_table_plot_and_students(
-    run_script, digits_config, tmp_path, eagerly
+    run_script, digits_config, tmp_path, eagerly, capsys
 ):
     for section in (digits_config.teacher, digits_config.student):
         section.train.update({"steps": 4, "steps_per_execution": 2})
@@ -172,6 +172,7 @@ def test_compare_writes_results_table_plot_and_students(
     digits_config.student.conformal = 0.8
     digits_config.export.update({"formats": ("saved_model", "litert")})
     run_script("compare", digits_config, tmp_path, measures=True)
+    printed = capsys.readouterr().out
     results = json.loads((tmp_path / "results.json").read_text())
     assert list(results["final"]) == ["ERM", "standard KD", "tuned KD", "XCL", "oracle"]
     for method, keys in results["final"].items():
@@ -214,7 +215,9 @@ def test_compare_writes_results_table_plot_and_students(
     best = max(students, key=lambda run: rank([run]))
     shipped = (tmp_path / "best/student.keras").read_bytes()
     assert shipped == (tmp_path / "students" / best["student"]).read_bytes()
-    assert table.split("\n\n### ")[0].strip() in (tmp_path / "best/MODEL_CARD.md").read_text()
+    *said, of_scores = table.split("\n\n### ")[0].strip().split("\n\n", 3)
+    assert of_scores in (tmp_path / "best/MODEL_CARD.md").read_text()
+    _require_the_message(said, results, printed, digits_config)
 
     # Without the last run, the same command trains that one alone, to the same student.
     key = results["final"]["XCL"][-1]
@@ -238,6 +241,24 @@ def test_compare_writes_results_table_plot_and_students(
             run_script(
                 "compare", digits_config, tmp_path, measures=True, teacher=str(tmp_path / "others")
             )
+
+
+def _require_the_message(said, results, printed, config):
+    """Three sentences in table.md and at the end of what is printed; where all comes from."""
+    assert printed.endswith("\n" + "\n".join(said) + "\n")
+    assert said[0].startswith(
+        f"The directory best/ holds a student of {results['shipped']['of'][:3]}"
+    )
+    assert (
+        "the network mlp (widths 8) with 610 weights" in said[0] and "2 seeds in pairs" in said[2]
+    )
+    about = results["about"]
+    assert about["config"]["student"] == json.loads(json.dumps(config.student.to_dict()))
+    assert about["config"]["export"]["formats"] == ["saved_model", "litert"]
+    assert about["command"].startswith("ecl-tf compare")
+    rows = about["data"]["rows"]
+    assert (rows["train"], about["data"]["classes"]) == (config.data.train_size, 10)
+    assert about["versions"]["keras"] == keras.__version__
 
 
 def _require_what_is_shipped(results, workdir):
