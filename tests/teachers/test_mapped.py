@@ -133,9 +133,7 @@ def test_every_output_has_the_members_of_its_own_teacher(eagerly):
     np.testing.assert_allclose(
         found["place"].mean(), own["place"].distribution(X).mean(), atol=1e-6
     )
-    np.testing.assert_allclose(
-        found["b"].mean(), tf.sigmoid(of_two.members[0](X)["b"]), atol=1e-6
-    )
+    np.testing.assert_allclose(found["b"].mean(), tf.sigmoid(of_two.members[0](X)["b"]), atol=1e-6)
     for name, each in own.items():
         assert_arrays(parts[name], each.uncertainty(X), rtol=1e-5, atol=1e-6)
 
