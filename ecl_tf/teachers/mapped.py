@@ -56,8 +56,8 @@ class Mapped(Teacher):
         name: of the Keras model, "mapped" by default.
 
     Raises:
-        ValueError: if `classes` is empty, names a class twice or one that there is not, or has less
-            than two images; if `size` is missing; if a teacher of the dict has no such output; if a
+        ValueError: if `classes` is empty, names a class that there is not, or has less than two
+            images; if `size` is missing; if a teacher of the dict has no such output; if a
             teacher draws some of its members in a step (`members_per_step`); or if preprocessing
             does not fit.
 
@@ -334,8 +334,6 @@ def _pairs(teacher, classes, size):
     for theirs, ours in items:
         theirs = require.whole("Each of the teacher's classes", theirs, 0)
         ours = require.whole(f"The student's class of {theirs}", ours, 0)
-        if theirs in pairs:
-            raise ValueError(f"`classes` has the teacher's class {theirs} twice.")
         if ours >= size:
             raise ValueError(
                 f"`classes` maps {theirs} to {ours}, and the student has the classes 0 to "
