@@ -100,6 +100,7 @@ def test_partners_and_shares_are_those_by_which_the_base_mixes(base):
         mixed += shares[:, place, None] * x[np.arange(6) + partners[:, place]]
     np.testing.assert_allclose(base(x, seed=3).inputs, mixed, atol=1e-6)
     np.testing.assert_allclose(samples.inputs["numbers"], mixed, atol=1e-6)
+    assert samplers.swapping(Embedded(base), ["ids"]).get_config() == Embedded(base).get_config()
     assert not samples.inputs["ids"].numpy().any() and not samples.unmodified.numpy().any()
 
 
