@@ -337,8 +337,10 @@ class Distiller(Loops, Settings, keras.Model):
             y, sample_weight = samples.follow(source_labels), sampled_weight
 
         # 2. Evaluate both output distributions there.
-        teacher = self._teach(samples.inputs, samples.member_outputs, seed)
-        with tf.GradientTape() as tape:
+        with samplers.mixing(samples, self.sampler, self._networks(), "teacher"):
+            teacher = self._teach(samples.inputs, samples.member_outputs, seed)
+        mixing = samplers.mixing(samples, self.sampler, self._networks(), "student")
+        with tf.GradientTape() as tape, mixing:
             inputs = _joined(samples.inputs, x) if append else samples.inputs
             answered = self._ask_student(inputs, training=True)
             student = labelled = self._answer(*answered)

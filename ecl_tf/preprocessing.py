@@ -118,6 +118,37 @@ def compose(model: keras.Model | keras.Layer, built: _Layers, input_shape: Any) 
     return keras.Model(inputs, outputs, name=f"preprocessed_{model.name}")
 
 
+def run(built: _Layers, inputs: Any) -> Any:
+    """Returns inputs as layers change them, in inference mode.
+
+    Args:
+        built: the result of `layers`: a list for one tensor, a dict of lists for named inputs.
+        inputs: a batch, as tensors or as `keras.KerasTensor`s. Inputs whose names the dict leaves
+            out stay as they are.
+
+    Raises:
+        ValueError: if the layers are for other inputs, or can't take them.
+
+    Example:
+    >>> run(layers([{"class_name": "Resizing", "config": {"height": 4, "width": 4}}]),
+    ...     tf.zeros([5, 2, 2, 1])).shape
+    TensorShape([5, 4, 4, 1])
+    """
+    if not isinstance(built, dict):
+        if built and keras.tree.is_nested(inputs):
+            raise ValueError(
+                f"preprocessing is a list of layers, for one tensor, and the inputs are a "
+                f"{type(inputs).__name__}; give a dict from names of inputs to lists of layers."
+            )
+        return _chain(inputs, built)
+    if not isinstance(inputs, dict) or set(built) - set(inputs):
+        found = sorted(inputs) if isinstance(inputs, dict) else "one unnamed tensor"
+        raise ValueError(
+            f"preprocessing is for inputs named {sorted(built)}, and the inputs are {found}."
+        )
+    return {name: _chain(x, built.get(name, ())) for name, x in inputs.items()}
+
+
 def output_shape(built: _Layers, input_shape: Any) -> Any:
     """Returns the shape (or dict of shapes) of one example after layers.
 

@@ -188,6 +188,13 @@ def _of_training(x, y, distiller):
                 "keeps rows, label_rows='unmodified'."
             )
         _recorded(inputs, asked, sampler)
+        replicas = distiller.distribute_strategy.num_replicas_in_sync
+        if inputs.mixture and replicas > 1:
+            raise ValueError(
+                f"The recorded samples are mixtures of rows of one step ({sampler!r}), and each of "
+                f"{replicas} replicas would get a part of the step's rows, without their partners. "
+                "Train from the store on one replica, or with the teacher itself on several."
+            )
         inputs = inputs.inputs
         if sampler.proposer.asks_networks:
             suitable.require_stored(inputs, asked)

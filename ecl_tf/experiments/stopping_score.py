@@ -113,6 +113,12 @@ def _fresh_samples(experiment, sampler):
             f"fresh samples, and {type(sampler).__name__} asks the networks for its own. Hold "
             "validation data out, or give a number of steps."
         )
+    if any(part.mixes_within for part in sampler.parts):
+        raise ValueError(
+            'config.student.train.steps="auto" without validation data measures the student on '
+            "fresh samples, and Embedded mixes its own within the networks. Hold validation data "
+            "out, or give a number of steps."
+        )
     section, seed = experiment.config.student, -1 - experiment.config.seed
     batches = experiment.batches(section, seed).take(-(-_FRESH_ROWS // section.train.batch_size))
     return batches.enumerate().map(

@@ -1,7 +1,7 @@
 """One of K classes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from ecl_tf._internal import require
 from ecl_tf.divergences import Distribution
 from ecl_tf.outputs.output import (
     Logits,
@@ -19,6 +20,10 @@ from ecl_tf.outputs.output import (
     per_example,
     stack,
 )
+
+# The logarithm of the probability of classes that a teacher does not know: its exponential is 0,
+# and float16 has it.
+UNKNOWN = -1e4
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -37,9 +42,15 @@ class Categorical(Logits):
         ignore_class: a class index that says that a label is unknown, such as 255 or -1. Such
             labels count neither in the label loss nor in metrics; the teacher's answers there
             do. None, the default, for none.
+        known_classes: of a teacher, the indices of the classes that it knows, at least two; None,
+            the default, for all. All others have probability 0, and a student is compared with it
+            given that the class is a known one: D(p, q) is taken of p and of q(k) / sum_j q(j),
+            with j and k among the known ones. So the student is free to give any share to the
+            others. For the teacher itself labels of other classes are unknown.
 
     Raises:
-        ValueError: if the temperature is not a positive number, or `ignore_class` not whole.
+        ValueError: if the temperature is not a positive number, `ignore_class` not whole, or
+            `known_classes` no two or more different indices.
 
     Example:
     >>> import numpy as np
@@ -55,8 +66,47 @@ class Categorical(Logits):
     takes_temperature = True
     makes_probabilities = "softmax"
 
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        ignore_class: int | None = None,
+        known_classes: Sequence[int] | None = None,
+    ):
+        super().__init__(temperature, ignore_class)
+        if known_classes is not None:
+            known_classes = [
+                require.whole("Each of known_classes", each, 0) for each in known_classes
+            ]
+            if len(known_classes) < 2 or len(set(known_classes)) < len(known_classes):
+                raise ValueError(
+                    "known_classes are the indices of at least two different classes; got "
+                    f"{known_classes}."
+                )
+        self.known_classes = known_classes
+
+    def logits(self, raw: tf.Tensor) -> tf.Tensor:
+        logits = super().logits(raw)
+        if self.known_classes is None:
+            return logits
+        known = np.isin(np.arange(logits.shape[-1]), self.known_classes)
+        total = tf.reduce_logsumexp(tf.where(known, logits, logits.dtype.min), -1, keepdims=True)
+        return tf.where(known, logits - total, UNKNOWN)
+
     def _distribution(self, logits):
-        return tfd.Categorical(logits=logits)
+        distribution = tfd.Categorical(logits=logits)
+        distribution.known_classes = self.known_classes
+        return distribution
+
+    def divergence(
+        self,
+        teacher: Distribution,
+        student: Distribution,
+        divergence: Callable[..., tf.Tensor],
+        temperature: float | tf.Tensor = 1.0,
+        weights: Any = None,
+    ) -> tf.Tensor:
+        teacher, student = _given_known(teacher, student)
+        return super().divergence(teacher, student, divergence, temperature, weights)
 
     def softened(self, distribution: Distribution, temperature: float | tf.Tensor) -> Distribution:
         return self._distribution(distribution.logits_parameter() / temperature)
@@ -67,6 +117,12 @@ class Categorical(Logits):
                 f"The output of the {network} has shape {tuple(shape)}; a categorical "
                 "output needs one logit per class, (batch, classes) with at least 2 "
                 "classes. For a single yes/no logit use output='bernoulli'."
+            )
+        last = max(self.known_classes or [0])
+        if shape[-1] is not None and last >= shape[-1]:
+            raise ValueError(
+                f"known_classes holds {last}, and the {network} has the classes 0 to "
+                f"{shape[-1] - 1}."
             )
 
     def combine(self, raws: Sequence[tf.Tensor]) -> Distribution:
@@ -86,12 +142,13 @@ class Categorical(Logits):
     def negative_log_likelihoods(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:
         logits = distribution.logits_parameter()
         nan = tf.constant(float("nan"), logits.dtype)
-        invalid = self.invalid(labels, logits)
+        known, invalid = self.known(labels, logits), self.invalid(labels, logits)
         if is_one_hot(labels, logits):
             loss = tf.nn.softmax_cross_entropy_with_logits(float32(labels), logits)
-            return tf.where(tf.reduce_any(invalid, -1), nan, loss)
+            loss = tf.where(tf.reduce_any(invalid, -1), nan, loss)
+            return loss if known is None else tf.math.multiply_no_nan(loss, known)
         shape = tf.shape(logits)[:-1]
-        known, invalid = self.known(labels, logits), tf.reshape(invalid, shape)
+        invalid = tf.reshape(invalid, shape)
         classes = tf.reshape(tf.cast(labels, tf.int64), shape)
         # TensorFlow refuses other classes on processors, and answers NaN elsewhere.
         classes = tf.clip_by_value(classes, 0, tf.shape(logits, tf.int64)[-1] - 1)
@@ -100,10 +157,21 @@ class Categorical(Logits):
         return loss if known is None else tf.math.multiply_no_nan(loss, known)
 
     def known(self, labels: tf.Tensor, raw: tf.Tensor) -> Any:
-        if self.ignore_class is None or is_one_hot(labels, raw):
+        if is_one_hot(labels, raw):
+            if self.known_classes is None:
+                return None
+            share = tf.gather(float32(labels), self.known_classes, axis=-1)
+            return float32(tf.reduce_sum(share, -1) > 0.99)
+        if self.ignore_class is None and self.known_classes is None:
             return None
         labels = tf.reshape(tf.convert_to_tensor(labels), tf.shape(raw)[:-1])
-        return float32(~self._is_ignored(labels))
+        known = tf.ones_like(labels, tf.bool)
+        if self.ignore_class is not None:
+            known &= ~self._is_ignored(labels)
+        if self.known_classes is not None:
+            exact = tf.cast(labels, tf.float64)[..., None]
+            known &= tf.reduce_any(tf.equal(exact, tf.cast(self.known_classes, tf.float64)), -1)
+        return float32(known)
 
     def invalid(self, labels: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
         labels = tf.convert_to_tensor(labels)
@@ -152,6 +220,7 @@ class Categorical(Logits):
     def compare(
         self, teacher: Distribution, student: Distribution, weights: Any = None
     ) -> dict[str, tf.Tensor]:
+        teacher, student = _given_known(teacher, student)
         same = tf.equal(
             tf.argmax(teacher.logits_parameter(), -1),
             tf.argmax(student.logits_parameter(), -1),
@@ -168,3 +237,17 @@ class Categorical(Logits):
         # Those that were rounded to 0 would say that a class is impossible.
         probabilities = tf.maximum(float32(parameters["probabilities"]), np.finfo(np.float32).tiny)
         return self._distribution(tf.math.log(probabilities))
+
+    def get_config(self) -> dict[str, Any]:
+        # What is not said is left out, as by versions that did not know of it.
+        known = {} if self.known_classes is None else {"known_classes": self.known_classes}
+        return {**super().get_config(), **known}
+
+
+def _given_known(teacher, student):
+    """Both distributions given that the class is one that the teacher knows."""
+    known = getattr(teacher, "known_classes", None)
+    if known is None:
+        return teacher, student
+    logits = (tf.gather(each.logits_parameter(), known, axis=-1) for each in (teacher, student))
+    return tuple(tfd.Categorical(logits=each) for each in logits)

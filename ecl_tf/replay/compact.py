@@ -55,7 +55,7 @@ def get(output, top_k):
 
 class _Categorical:
     def __init__(self, output, top_k):
-        self.output, self.top_k = outputs.Categorical(), top_k
+        self.output, self.top_k = outputs.Categorical(known_classes=output.known_classes), top_k
 
     def encode(self, distribution, uncertainty):
         log_probabilities = tf.nn.log_softmax(distribution.logits_parameter())
@@ -75,7 +75,8 @@ class _Categorical:
     def restore(self, fields, classes):
         logits = float32(fields["log_probabilities"])
         if "classes" in fields:
-            others = classes - self.top_k
+            known = self.output.known_classes
+            others = classes - self.top_k if known is None else max(len(known) - self.top_k, 1)
             each = float32(fields["log_rest"]) - tf.math.log(tf.cast(others, tf.float32))
             shape = tf.concat([tf.shape(logits)[:-1], [classes]], 0)
             kept = tf.reshape(tf.cast(fields["classes"], tf.int32), [-1, self.top_k])

@@ -116,6 +116,14 @@ class Recording:
         networks = uncertainty.Networks(self.teacher, None, self.teacher.output_kind)
         suitable.require(self.sampler, prepared, networks)
         self.holds_samples = self.sampler.asks_networks
+        if any(part.mixes_within for part in self.sampler.parts):
+            self.sampler.validate_networks(networks)
+            if self.holds_samples:
+                raise ValueError(
+                    f"A store can't hold samples of {self.sampler!r}: it asks the teacher, so that "
+                    "they are stored themselves, and Embedded mixes them within the networks. "
+                    "Record one of the two."
+                )
         if self.holds_samples:
             self.sampler.validate_networks(networks)
             _require_storable(self.sampler, prepared)
@@ -167,14 +175,17 @@ class Recording:
             return itertools.starmap(with_samples, steps)
         return steps.map(with_samples).prefetch(tf.data.AUTOTUNE)
 
-    def _answer_of(self, inputs):
-        raws = self.teacher.member_outputs(inputs)
+    def _answer_of(self, inputs, mixture=()):
+        samples = samplers.Samples(inputs, tf.zeros([], tf.bool), mixture=mixture)
+        networks = uncertainty.Networks(self.teacher, None, self.teacher.output_kind)
+        with samplers.mixing(samples, self.sampler, networks, "teacher"):
+            raws = self.teacher.member_outputs(inputs)
         output = self.teacher.output_kind
         return self.compact.encode(output.combine(raws), output.uncertainty(raws))
 
-    def _ask(self, inputs):
+    def _ask(self, inputs, mixture=()):
         with teachers.function.explaining(self.teacher):
-            return self._answer(inputs)
+            return self._answer(inputs, mixture)
 
     def answer(self, step, identities, samples, answered=None):
         """The fields of a step, as arrays; raises if the teacher gave no finite answer.
@@ -186,7 +197,7 @@ class Recording:
             answered: the fields of the teacher's answers; None, the default, asks it.
         """
         held = draws.fields_of(samples) if self.holds_samples else {}
-        answered = self._ask(samples.inputs) if answered is None else answered
+        answered = self._ask(samples.inputs, samples.mixture) if answered is None else answered
         fields = {"identities": identities, **held, **answered}
         arrays = {name: tensor.numpy() for name, tensor in fields.items()}
         for name, array in arrays.items():
@@ -289,7 +300,7 @@ class Recording:
                 name: [array.dtype.name, *array.shape[1:]] for name, array in fields.items()
             },
             "event_size": self.teacher.output_kind.event_size(raw_shape),
-            "first_inputs": means(samples.inputs),
+            "first_inputs": means((samples.inputs, samples.mixture)),
             **({} if self._padding is None else {"padding": self._padding}),
         }
 

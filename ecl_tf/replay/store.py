@@ -152,7 +152,8 @@ class Store:
                 `ecl_tf.resume.fit` give `lambda step: store.batches(x, y, first_step=step)`.
             memory: where all samples of the store take no more bytes than this (256 MiB by
                 default), they are drawn once, and batches are made of their rows. Where they
-                take more, every step is drawn when its turn comes, and its rows stay together.
+                take more, every step is drawn when its turn comes, and its rows stay together. So
+                it is with `samplers.Embedded`, whose rows need each other.
 
         Returns:
             A `tf.data.Dataset` of (`ecl_tf.samplers.Samples`, labels).
@@ -189,7 +190,10 @@ class Store:
         once = self._records(seed, 0).take(self.steps).map(read, tf.data.AUTOTUNE)
         leaves = keras.tree.flatten(once.element_spec)
         step_bytes = sum(leaf.shape.num_elements() * leaf.dtype.size for leaf in leaves)
-        if self.steps * step_bytes <= memory and self.steps >= sampler.candidates:
+        # Mixed rows find their partners within their step.
+        may_part = not once.element_spec[0].mixture
+        fits = self.steps * step_bytes <= memory and self.steps >= sampler.candidates
+        if may_part and fits:
             held = keras.tree.map_structure(_joined, once.batch(self.steps).get_single_element())
             result = splits.shuffled_batches(held, size, seed, first_step)
         else:
@@ -341,7 +345,9 @@ class Store:
     def _first_draw(self, rows, draw):
         """What is drawn here in the first step; ValueError if the recorded inputs were others."""
         drawn, *labels = draw(*next(iter(draws.steps(rows, self.batch_size, self.plan["seed"]))))
-        for here, there in zip(means(drawn.inputs), self._manifest["first_inputs"], strict=True):
+        for here, there in zip(
+            means((drawn.inputs, drawn.mixture)), self._manifest["first_inputs"], strict=True
+        ):
             if not np.allclose(here, there, rtol=1e-4, atol=1e-6):
                 raise ValueError(
                     f"The samples drawn here are not those that the store {self.directory} was "

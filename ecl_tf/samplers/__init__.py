@@ -11,11 +11,13 @@ import keras
 from ecl_tf._internal import build, moved, random
 from ecl_tf.samplers.chain import Chain
 from ecl_tf.samplers.choice import Choice
+from ecl_tf.samplers.embedded import Embedded, mixing
 from ecl_tf.samplers.generated import Generated
 from ecl_tf.samplers.mixing import CutMix, DirichletMixup, Mix, Mixup
 from ecl_tf.samplers.munge import Munge
 from ecl_tf.samplers.sampler import (
     Empirical,
+    Mixture,
     Sampler,
     Samples,
     changes_of,
@@ -36,10 +38,12 @@ __all__ = [
     "Choice",
     "CutMix",
     "DirichletMixup",
+    "Embedded",
     "Empirical",
     "GaussianNoise",
     "Generated",
     "Mix",
+    "Mixture",
     "Mixup",
     "Munge",
     "Sampler",
@@ -51,6 +55,7 @@ __all__ = [
     "changes_of",
     "get",
     "inputs_of",
+    "mixing",
     "per_row",
     "random",
     "recipe",
@@ -125,7 +130,7 @@ def swapping(
     """Returns a sampler whose parts do not average inputs that have no mean.
 
     `Mix`, `Mixup`, `CutMix` and `Munge` swap them, and `GaussianNoise` with one `stddev` for all
-    inputs keeps them.
+    inputs keeps them. `Embedded` mixes their vectors, and stays as it is.
 
     Args:
         identifier: as `get` takes it.
@@ -141,6 +146,8 @@ def swapping(
         if isinstance(config, list):
             return [with_names(each) for each in config]
         if not isinstance(config, dict):
+            return config
+        if build.is_named(config, _SAMPLERS) and config["class_name"] == "Embedded":
             return config
         config = {key: with_names(value) for key, value in config.items()}
         if build.is_named(config, _SAMPLERS):

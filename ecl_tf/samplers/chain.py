@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ecl_tf import uncertainty
 from ecl_tf._internal import random
-from ecl_tf.samplers.sampler import Sampler, Samples
+from ecl_tf.samplers.sampler import Sampler, Samples, require_whole
 from ecl_tf.samplers.several import Several
 
 
@@ -25,7 +25,8 @@ class Chain(Several):
             [Augment(layers), "Mix"].
 
     Raises:
-        ValueError: if there are no samplers.
+        ValueError: if there are no samplers, or one but the last mixes within the networks
+            (`Embedded`).
 
     Example: rows that are all mirrored at random, half of which are mixed as well.
     >>> from ecl_tf.samplers import Augment, Choice
@@ -39,6 +40,8 @@ class Chain(Several):
 
     def __init__(self, samplers: Sequence[Sampler | str | dict[str, Any]]):
         super().__init__(samplers)
+        for sampler in self.samplers[:-1]:
+            require_whole(self, sampler)
         self.keeps_rows = all(sampler.keeps_rows for sampler in self.samplers)
 
     def draw(self, inputs: Any, seed: tf.Tensor, networks: uncertainty.Networks | None) -> Samples:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ecl_tf import uncertainty
 from ecl_tf._internal import random
-from ecl_tf.samplers.sampler import Sampler, Samples, per_row, row_count
+from ecl_tf.samplers.sampler import Mixture, Sampler, Samples, per_row, row_count
 from ecl_tf.samplers.several import Several
 
 
@@ -65,9 +65,15 @@ class Choice(Several):
             for sampler, its_seed in zip(self.samplers, seeds, strict=True)
         ]
         moved = any(samples.is_moved for samples in drawn)
+        mixtures = _mixtures([each.mixture for each in drawn], rows)
         parts = [
-            (each.inputs, each.unmodified, *([each.follow(tf.range(rows))] if moved else []))
-            for each in drawn
+            Samples(
+                each.inputs,
+                each.unmodified,
+                each.follow(tf.range(rows)) if moved else (),
+                mixture=mixture,
+            )
+            for each, mixture in zip(drawn, mixtures, strict=True)
         ]
         result, lower = parts[0], 0.0
         for other, p in zip(parts[1:], self.probabilities, strict=False):
@@ -75,8 +81,21 @@ class Choice(Several):
             result = keras.tree.map_structure(
                 lambda new, old, c=u >= lower: tf.where(per_row(c, new), new, old), other, result
             )
-        return Samples(*result)
+        return result
 
     def get_config(self) -> dict[str, Any]:
         samplers = keras.saving.serialize_keras_object(self.samplers)
         return {"samplers": samplers, "probabilities": self.probabilities}
+
+
+def _mixtures(given, rows):
+    """Mixtures of as many partners each, if there are any: what is not mixed has shares of 0."""
+    count = max((each.shares.shape[1] for each in given if each), default=0)
+    if not count:
+        return given
+    none = Mixture(tf.zeros([rows, 0], tf.int32), tf.zeros([rows, 0]))
+
+    def filled(tensor):
+        return tf.pad(tensor, [[0, 0], [0, count - tensor.shape[1]]])
+
+    return [Mixture(*map(filled, each or none)) for each in given]

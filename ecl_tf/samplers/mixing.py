@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ecl_tf._internal import groups, random, require
 from ecl_tf.samplers import fields, suitable
-from ecl_tf.samplers.sampler import Sampler, Samples, per_row, row_count
+from ecl_tf.samplers.sampler import Mixture, Sampler, Samples, per_row, row_count
 
 
 class _Mixing(Sampler):
@@ -130,11 +130,20 @@ class Mixup(_MixingAndSwapping):
     equation 1.
     """
 
-    def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
-        rows = row_count(inputs)
+    def _draw(self, rows, seed):
+        """Every row's partner and coefficient, and the seed of what is swapped."""
         partner_seed, coefficient_seed, swap_seed = random.split(seed, 3)
         partner = random.partners(partner_seed, rows, self.group_size)
-        coefficient = random.beta(coefficient_seed, [rows], self.alpha, self.alpha)
+        return partner, random.beta(coefficient_seed, [rows], self.alpha, self.alpha), swap_seed
+
+    def mixture(self, rows: int | tf.Tensor, seed: tf.Tensor) -> Mixture:
+        """Returns the `Mixture` that `sample` makes of so many `rows` by this `seed`."""
+        partner, coefficient, _ = self._draw(rows, seed)
+        return Mixture((partner - tf.range(rows))[:, None], 1.0 - coefficient[:, None])
+
+    def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
+        rows = row_count(inputs)
+        partner, coefficient, swap_seed = self._draw(rows, seed)
         swapped = self._swap(inputs, partner, coefficient, swap_seed)
 
         def mix(x):
@@ -309,8 +318,8 @@ class DirichletMixup(_Mixing):
         super().__init__(alpha, group_size)
         self.k = require.whole("DirichletMixup's k", k, 2)
 
-    def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
-        rows = row_count(inputs)
+    def _draw(self, rows, seed):
+        """The rows that are mixed to every one, itself first, and their coefficients: two lists."""
         own = tf.range(rows)
         seeds = random.split(seed, 2 * (self.k - 1))
         indices, coefficients, rest = [own], [], 1.0
@@ -320,13 +329,21 @@ class DirichletMixup(_Mixing):
             share = random.beta(seeds[2 * n - 1], [rows], self.alpha, self.alpha * (self.k - n))
             coefficients.append(share * rest)
             rest = (1.0 - share) * rest
-        coefficients.append(rest)
+        return indices, [*coefficients, rest]
+
+    def mixture(self, rows: int | tf.Tensor, seed: tf.Tensor) -> Mixture:
+        """Returns the `Mixture` that `sample` makes of so many `rows` by this `seed`."""
+        (own, *partners), (_, *shares) = self._draw(rows, seed)
+        return Mixture(tf.stack([each - own for each in partners], 1), tf.stack(shares, 1))
+
+    def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
+        indices, coefficients = self._draw(row_count(inputs), seed)
 
         def mix(x):
             terms = zip(coefficients, indices, strict=True)
             return tf.add_n([per_row(c, x) * tf.gather(x, j) for c, j in terms])
 
-        unmodified = tf.reduce_all([tf.equal(index, own) for index in indices], 0)
+        unmodified = tf.reduce_all([tf.equal(index, indices[0]) for index in indices], 0)
         return Samples(keras.tree.map_structure(mix, inputs), unmodified)
 
     def get_config(self) -> dict[str, Any]:

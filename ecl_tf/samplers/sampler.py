@@ -15,6 +15,20 @@ from ecl_tf._internal.configured import Configured
 from ecl_tf.samplers import suitable
 
 
+class Mixture(NamedTuple):
+    """Which rows of a batch are mixed, within the networks (see `samplers.Embedded`).
+
+    Attributes:
+        partners: int32 of shape (batch, k): how many rows below each row its k partners are, less
+            than 0 for rows above it, and 0 for itself. So parts of a batch that hold whole groups
+            need no others.
+        shares: float32 of shape (batch, k), of the partners; the row itself has the rest to 1.
+    """
+
+    partners: tf.Tensor
+    shares: tf.Tensor
+
+
 class Samples(NamedTuple):
     """What a sampler returns.
 
@@ -27,6 +41,7 @@ class Samples(NamedTuple):
         member_outputs: the raw outputs of the teacher's members for `inputs`, a sequence,
             where it was asked already, by a sampler or when they were recorded; () by default.
         uncertainty: the `ecl_tf.outputs.Uncertainty` of recorded candidates; () by default.
+        mixture: the `Mixture` of rows within the networks; (), the default, for none.
     """
 
     inputs: Any
@@ -34,6 +49,7 @@ class Samples(NamedTuple):
     sources: tf.Tensor | tuple = ()
     member_outputs: Sequence[Any] = ()
     uncertainty: Any = ()
+    mixture: Mixture | tuple = ()
 
     @property
     def is_moved(self) -> bool:
@@ -74,6 +90,9 @@ class Sampler(Configured):
             default. Such a sampler is refused for inputs that a network takes by their exact
             values (ids, and what is masked).
         candidates: `keep` keeps one of so many samples that were drawn before; 1 by default.
+        mixes_within: whether rows are mixed within the networks, and the sampled inputs are not
+            the whole sample; False by default. Such a sampler is no base of one that asks the
+            networks.
 
     Example: a sampler that scales every row by a factor of its own.
     >>> from ecl_tf.samplers import random
@@ -100,6 +119,7 @@ class Sampler(Configured):
     averages = False
     candidates = 1
     keeps_rows = False
+    mixes_within = False
     models: Sequence[keras.Model] = ()
 
     def __init_subclass__(cls, **kwargs: Any):
@@ -179,8 +199,9 @@ class Sampler(Configured):
             leaf: its tensor, or its spec.
 
         Returns:
-            "averages", "swaps" for values of other rows, or "keeps" for anything else that leaves
-            ids ids. Here it is "averages" if the attribute says so.
+            "averages", "swaps" for values of other rows, "embeds" for an input that stays, and is
+            mixed within the networks, or "keeps" for anything else that leaves ids ids. Here it is
+            "averages" if the attribute says so.
         """
         return "averages" if self.averages else "keeps"
 
@@ -216,6 +237,21 @@ class Sampler(Configured):
             networks: never None.
         """
         return samples
+
+
+def require_whole(sampler: Sampler, base: Sampler) -> None:
+    """Raises ValueError if the `base` of a sampler draws less than whole inputs.
+
+    Args:
+        sampler: one that changes, chooses or asks about the inputs that `base` draws.
+        base: any sampler.
+    """
+    if any(part.mixes_within for part in base.parts):
+        raise ValueError(
+            f"{type(sampler).__name__} works on inputs that are drawn already, and Embedded mixes "
+            "rows later, within the networks. Have Embedded draw from what it is given, as the "
+            "last of a Chain, or beside others: Choice(['Empirical', Embedded()])."
+        )
 
 
 def _checked(function):

@@ -214,12 +214,15 @@ def _require_exact_values(sampler, inputs, role, network, function):
                     f"values of {fields.described(path)}: its layer {use.layer!r} {does_what}. "
                     f"{_remedy(path, use.masks)}"
                 )
-            padding = part.padding_of(path) if does == "swaps" else use.masks
+            padding = use.masks if does == "keeps" else part.padding_of(path)
             if use.masks is not None and padding != use.masks:
+                verb, given = "swap", fields.padding_argument(path, use.masks)
+                if does == "embeds":
+                    verb, given = "mix", use.masks
                 raise ValueError(
-                    f"{name} would swap padding with values of {fields.described(path)}, of which "
-                    f"{place} masks those that are {use.masks!r}: a row's length would change. "
-                    f"Say so: {name}(..., padding={fields.padding_argument(path, use.masks)})."
+                    f"{name} would {verb} padding with values of {fields.described(path)}, of "
+                    f"which {place} masks those that are {use.masks!r}: a row's length would "
+                    f"change. Say so: {name}(..., padding={given})."
                 )
 
 

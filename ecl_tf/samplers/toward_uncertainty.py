@@ -10,7 +10,7 @@ import tensorflow as tf
 from ecl_tf import outputs, uncertainty
 from ecl_tf._internal import groups, own_inputs, positions, random, require
 from ecl_tf.samplers import fields, suitable
-from ecl_tf.samplers.sampler import Sampler, Samples, row_count
+from ecl_tf.samplers.sampler import Sampler, Samples, require_whole, row_count
 
 _OUTPUT_DIRECTION = "output_direction"
 # What asks the teacher alone, whose samples can be stored.
@@ -118,6 +118,7 @@ class TowardUncertainty(Sampler):
                 "ecl_tf.uncertainty.Answers to a tensor of shape (batch,)."
             )
         self.base = get(base)
+        require_whole(self, self.base)
         self.score: Any = score if score == _OUTPUT_DIRECTION else uncertainty.get(score)
         self.group_size = group_size
         self.models = self.base.models

@@ -10,7 +10,7 @@ from ecl_tf import uncertainty
 from ecl_tf._internal import groups, random, require
 from ecl_tf.samplers.choice import Choice
 from ecl_tf.samplers.mixing import Mix
-from ecl_tf.samplers.sampler import Empirical, Sampler, Samples, row_count
+from ecl_tf.samplers.sampler import Empirical, Sampler, Samples, require_whole, row_count
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -51,8 +51,9 @@ class Uncertain(Sampler):
             number of replicas (given that the base sampler's are).
 
     Raises:
-        ValueError: if an argument is out of its range, if it is called without networks,
-            or for "disagreement" if the teacher is a single network.
+        ValueError: if an argument is out of its range, if `base` mixes within the networks
+            (`Embedded`), if it is called without networks, or for "disagreement" if the teacher is
+            a single network.
 
     Example:
     >>> from ecl_tf import outputs, teachers
@@ -88,6 +89,7 @@ class Uncertain(Sampler):
             raise ValueError(f"Uncertain's temperature must be >= 0; got {temperature!r}.")
         groups.validate("Uncertain", group_size)
         self.base = Choice([Empirical(), Mix()]) if base is None else get(base)
+        require_whole(self, self.base)
         self.candidates = require.whole("Uncertain's candidates", candidates, 2)
         self.score = uncertainty.get(score)
         self.temperature = float(temperature)

@@ -7,10 +7,12 @@ from ecl_tf.teachers.ensemble import Ensemble, Teacher, get, residual_stddev
 from ecl_tf.teachers.estimator import from_estimator
 from ecl_tf.teachers.function import FunctionTeacher
 from ecl_tf.teachers.inference import inference_form
+from ecl_tf.teachers.mapped import Mapped
 
 __all__ = [
     "Ensemble",
     "FunctionTeacher",
+    "Mapped",
     "Teacher",
     "as_logits",
     "calibrated",

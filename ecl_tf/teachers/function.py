@@ -234,8 +234,8 @@ def explaining(teacher: Teacher) -> Iterator[None]:
         yield
     except tf.errors.OpError as error:
         # Several threads may fail at once, so an error is known by its words.
-        failures = getattr(getattr(teacher, "_asked", None), "failures", ())
-        for failure in failures:
-            if str(failure) in str(error):
-                raise failure from error
+        for each in (teacher, *getattr(teacher, "teachers", ())):
+            for failure in getattr(getattr(each, "_asked", None), "failures", ()):
+                if str(failure) in str(error):
+                    raise failure from error
         raise

@@ -134,6 +134,8 @@ def test_the_loss_on_validation_inputs_by_hand(experiment, subtests):
         asking = ecl_tf.Distiller(network, teacher, sampler="UncertaintyMixup")
         with pytest.raises(ValueError, match="UncertaintyMixup asks the networks"):
             stopping_score.of_distillation(experiment, asking, teacher)
+        with pytest.raises(ValueError, match="Embedded mixes its own within the networks"):
+            stopping_score._fresh_samples(experiment, samplers.Embedded())
 
 
 def test_of_numbers_it_is_the_error(rotated_digits_config):

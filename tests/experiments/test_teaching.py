@@ -382,6 +382,11 @@ def forest(splits):
     return ecl_tf.teachers.from_estimator(made, ecl_tf.outputs.Normal(1), x, spread="members")
 
 
+def of_twelve(splits):
+    network = ecl_tf.models.build("mlp", (8, 8, 1), 12, widths=(4,))
+    return ecl_tf.teachers.Mapped(network, [*range(9), 9, 9, None], size=10)
+
+
 def other_classes(splits):
     return lambda x: np.full((len(x), 4), 0.25)
 """
@@ -474,6 +479,20 @@ def test_an_estimator_may_lack_a_class(module, digits_config, tmp_path):
     its = few.predict_proba(x.reshape(len(x), -1))
     np.testing.assert_allclose(np.delete(p, 3, axis=1), its, atol=1e-5)
     assert p[:, 3].max() < 1e-30
+
+
+def test_a_function_may_map_the_classes_of_a_network(module, digits_config, tmp_path):
+    digits_config.teacher.calibrate = True
+    with digits_config.unlocked(), digits_config.ignore_type():
+        digits_config.teacher.function = "own_teachers:of_twelve"
+    experiment = Experiment(digits_config)
+    teacher = teaching.train_teacher(experiment, tmp_path)
+    x, _ = rows(experiment.splits.test)
+    p = softmax(teacher.teachers[0].members[0](x))
+    p = np.concatenate([p[:, :9], p[:, 9:11].sum(1, keepdims=True)], 1)
+    p = softmax(np.log(p) / teacher.output_kind.temperature)
+    found = teacher.distribution(x).probs_parameter()
+    np.testing.assert_allclose(found, p, atol=1e-5)
 
 
 def test_functions_that_make_no_teacher_are_refused(module, digits_config, tmp_path):
