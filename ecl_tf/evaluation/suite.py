@@ -121,7 +121,7 @@ def measure(
     of_teacher = None
     if teacher is not None:
         its = _as_model(teacher, output)
-        of_teacher = its.output, ask(its, x, batch_size).raw
+        of_teacher = its.output, ask(answering(its), x, batch_size).raw
     found: Found = {name: {} for name in asked}
     shift(
         asked,
@@ -132,7 +132,7 @@ def measure(
     )
     measured = {}
     for name, model in asked.items():
-        raw = ask(model, x, batch_size).raw
+        raw = ask(answering(model), x, batch_size).raw
         its = None if several[name] is teacher else of_teacher
         measured[name] = {**of_answers(model, raw, y, its, score), **pooled(found[name])}
     return measured if isinstance(models, dict) else measured[""]
@@ -183,13 +183,14 @@ def shift(
         batch_size: rows of a forward pass; 512 by default.
     """
     of_data: dict[str, dict[str, np.ndarray]] = {}
+    answers = {name: answering(model) for name, model in models.items()}
     for corruption, sets in shown.corrupted():
         most = 0
         for name, make in sets.items():
             if left := [each for each in models if name not in found[each]]:
                 inputs = make()
                 for each in left:
-                    raw = ask(models[each], inputs, batch_size).raw
+                    raw = ask(answers[each], inputs, batch_size).raw
                     found[each][name] = _of_corrupted(models[each], raw, shown.y, score)
                 most = max(most, len(left))
         if most:
@@ -198,10 +199,12 @@ def shift(
         if left := [each for each in models if name not in found[each]]:
             inputs = make()
             for each in left:
+                output, answer = models[each].output, answers[each]
                 if each not in of_data:
-                    of_data[each] = _unfamiliarity(models[each], shown.x, batch_size)
+                    of_data[each] = _unfamiliarity(output, ask(answer, shown.x, batch_size))
                 found[each][name] = {}
-                for score_name, its in _unfamiliarity(models[each], inputs, batch_size).items():
+                unlike = _unfamiliarity(output, ask(answer, inputs, batch_size))
+                for score_name, its in unlike.items():
                     both = of_data[each][score_name], its
                     found[each][name] |= {
                         f"auroc_{score_name}": detection.auroc(*both),
@@ -375,11 +378,40 @@ def drawn_inputs(x: Any, seed: int = 0) -> dict[str, Any]:
     return {name: make() for name, make in _drawn(x, seed).items()}
 
 
-def ask(model: Model, x: Any, batch_size: int = 512) -> _Answers:
-    """Asks a network about all rows.
+def answering(model: Model) -> Callable[[Any], tuple[Any, Any]]:
+    """Returns a function from a batch of inputs to raw outputs, and to what members differ by.
+
+    Networks of Keras are traced once. Of networks that are no ensemble the second part is None.
 
     Args:
         model: a `Model`.
+    """
+    network, output = model.network, model.output
+    if isinstance(network, teachers.Teacher):
+        networks = uncertainty.Networks(network, None, None)
+
+        def of_teacher(inputs):
+            members = network.member_outputs(inputs)
+            raw = output.raw(network.output_kind.combine(members))  # Whatever its own output is.
+            if len(members) < 2:
+                return raw, None
+            return raw, uncertainty.disagreement(uncertainty.Answers(networks, inputs, members))
+
+        return tf.function(of_teacher, autograph=False, reduce_retracing=True)
+    if isinstance(network, keras.Model):
+        return tf.function(
+            lambda inputs: (network(own_inputs.of(network, inputs), training=False), None),
+            autograph=False,
+            reduce_retracing=True,
+        )
+    return lambda inputs: (network(inputs), None)
+
+
+def ask(answer: Callable[[Any], tuple[Any, Any]], x: Any, batch_size: int = 512) -> _Answers:
+    """Asks a network about all rows.
+
+    Args:
+        answer: what `answering` returned of it.
         x: the inputs, as arrays.
         batch_size: rows of a forward pass; 512 by default.
     """
@@ -387,28 +419,12 @@ def ask(model: Model, x: Any, batch_size: int = 512) -> _Answers:
     raws, apart = [], []
     for first in range(0, count, batch_size):
         part = slice(first, first + batch_size)
-        inputs = data.to_float(keras.tree.map_structure(lambda leaf, p=part: _tensor(leaf[p]), x))
-        raw, disagreement = _answer(model, inputs)
+        rows = keras.tree.map_structure(lambda leaf, p=part: tf.convert_to_tensor(leaf[p]), x)
+        raw, disagreement = answer(data.to_float(rows))
         raws.append(keras.tree.map_structure(np.asarray, raw))
         apart.append(disagreement)
     raw = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *raws)
     return _Answers(raw, None if apart[0] is None else np.concatenate(apart))
-
-
-def _answer(model, inputs):
-    network = model.network
-    if isinstance(network, teachers.Teacher):
-        members = network.member_outputs(inputs)
-        raw = model.output.raw(network.output_kind.combine(members))  # Whatever its own output is.
-        if len(members) < 2:
-            return raw, None
-        networks = uncertainty.Networks(network, None, None)
-        return raw, np.asarray(
-            uncertainty.disagreement(uncertainty.Answers(networks, inputs, members))
-        )
-    if isinstance(network, keras.Model):
-        return network(own_inputs.of(network, inputs), training=False), None
-    return network(inputs), None
 
 
 def _as_model(network, output, sets=None):
@@ -433,12 +449,11 @@ def _of_sets(model, raw, labels):
     return {f"conformal_{name}": value for name, value in found.items()}
 
 
-def _unfamiliarity(model, x, batch_size):
+def _unfamiliarity(output, answers):
     """All scores of rows by how unfamiliar they are."""
-    answers = ask(model, x, batch_size)
     found = {}
-    for name, (output, own) in outputs.parts_of(model.output, answers.raw).items():
-        found |= _prefixed(name, detection.unfamiliarity(output, own))
+    for name, (each, own) in outputs.parts_of(output, answers.raw).items():
+        found |= _prefixed(name, detection.unfamiliarity(each, own))
     if answers.disagreement is not None:
         found["disagreement"] = answers.disagreement
     return found
@@ -450,10 +465,6 @@ def _prefixed(name, numbers):
 
 def _is_image(leaf):
     return np.ndim(leaf) == 4
-
-
-def _tensor(leaf):
-    return leaf if isinstance(leaf, tf.Tensor) else tf.convert_to_tensor(leaf)
 
 
 def _same(inputs):
