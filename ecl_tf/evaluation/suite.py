@@ -87,7 +87,8 @@ def measure(
             distiller's or a teacher's own, and "categorical" for other networks.
         teacher: a network, to which fidelity is measured; None, the default, for none. It may be
             one of `models`, too.
-        sets: the `ecl_tf.prediction_sets.PredictionSets` of a single network; None by default.
+        sets: the `ecl_tf.prediction_sets.PredictionSets` of a single network, of one output; None
+            by default.
         kind: "image", "table" or "sequence", which says how inputs are corrupted; None, the
             default, infers it: inputs of rank 4 are images, of rank 3 and whole numbers of rank 2
             are sequences, and others are tables.
@@ -397,14 +398,27 @@ def answering(model: Model) -> Callable[[Any], tuple[Any, Any]]:
                 return raw, None
             return raw, uncertainty.disagreement(uncertainty.Answers(networks, inputs, members))
 
-        return tf.function(of_teacher, autograph=False, reduce_retracing=True)
+        return _traced(of_teacher)
     if isinstance(network, keras.Model):
-        return tf.function(
-            lambda inputs: (network(own_inputs.of(network, inputs), training=False), None),
-            autograph=False,
-            reduce_retracing=True,
+        return _traced(
+            lambda inputs: (network(own_inputs.of(network, inputs), training=False), None)
         )
     return lambda inputs: (network(inputs), None)
+
+
+def _traced(function):
+    """A function that is traced at its first call, for any number of rows."""
+    made: list[Any] = []
+
+    def answer(inputs):
+        if not made:
+            specs = keras.tree.map_structure(
+                lambda leaf: tf.TensorSpec((None, *leaf.shape[1:]), leaf.dtype), inputs
+            )
+            made.append(tf.function(function, autograph=False).get_concrete_function(specs))
+        return made[0](inputs)
+
+    return answer
 
 
 def ask(answer: Callable[[Any], tuple[Any, Any]], x: Any, batch_size: int = 512) -> _Answers:
@@ -443,7 +457,7 @@ def _of_corrupted(model, raw, labels, score):
 
 
 def _of_sets(model, raw, labels):
-    if model.sets is None:
+    if model.sets is None or isinstance(model.output, outputs.Joint):
         return {}
     found = model.sets.evaluate(raw, labels)
     return {f"conformal_{name}": value for name, value in found.items()}

@@ -115,13 +115,11 @@ def shifted(
         progress.announce(
             f"{len(left)} networks are shown {len(sets)} sets of shifted inputs of {rows:,} rows"
         )
-    total = len(shown.names) + len(shown.others())
-    number = 0
+    steps = [*shown.names, *shown.others()]
 
     def keep(name, count):
-        nonlocal number
-        number += 1
-        progress.announce(f"[suite {number}/{total}] {name}: {count} networks")
+        place = f"{steps.index(name) + 1}/{len(steps)}"
+        progress.announce(f"[suite {place}] {name}: {count} networks")
         work_directory.write_json(path, {"settings": settings, "found": found})
 
     models = {name: load[name]() for name in left}

@@ -15,7 +15,7 @@ from ecl_tf.experiments import comparison, suite, tables, work_directory
 from ecl_tf.experiments.experiment import Experiment, save_model
 
 METHODS = ["ERM", "XCL"]
-NAMES = ("contrast", "gaussian_noise")
+NAMES = ("contrast",)
 
 
 @pytest.fixture
@@ -73,9 +73,9 @@ def test_a_finished_comparison_of_before_is_measured_once(
     run_script("evaluate", config, tmp_path, suite=True)
     results = read(tmp_path / "results.json")
     printed = capsys.readouterr().out
-    assert "5 networks are shown 6 sets of shifted inputs of 30 rows" in printed
+    assert "5 networks are shown 4 sets of shifted inputs of 30 rows" in printed
     assert (
-        "[suite 4/4] other shuffled: 5 networks" in printed and "results.json, suite.md" in printed
+        "[suite 3/3] other shuffled: 5 networks" in printed and "results.json, suite.md" in printed
     )
 
     # The same as in Python, of the same rows.
@@ -147,9 +147,9 @@ def test_a_distilled_student_and_a_model_are_measured_alone(
     assert written.keys() == {"teacher", "student", path} and "agreement" not in written[path]
     with pytest.raises(ValueError, match="--suite is of the test split"):
         run_script("evaluate", config, tmp_path, suite=True, split="validation")
-    config.splits = 2
-    with pytest.raises(ValueError, match=r"no finished comparison in .*split_0"):
-        comparison.add_suite(config, tmp_path)
+    (tmp_path / "student.keras").unlink()
+    with pytest.raises(ValueError, match="There is no finished comparison"):
+        run_script("evaluate", config, tmp_path, suite=True)
 
 
 def test_other_data_is_brought_into_the_form_of_the_data(rotated_digits_config, casp_config):
