@@ -126,7 +126,8 @@ def losses_and_uncertainty(
         error = np.mean((labels.reshape(mean.shape) - mean) ** 2, -1)
         spread = np.mean(np.asarray(distribution.variance(), float), -1)
         return error.ravel(), spread.ravel()
-    logits = np.asarray(output.logits(raw), float)  # type: ignore[attr-defined]
+    of_classes: Any = output
+    logits = np.asarray(of_classes.logits(raw), "float64")
     if output.family == "categorical":
         if outputs.is_one_hot(labels, raw):
             labels = np.argmax(labels, -1)

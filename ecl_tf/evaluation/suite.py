@@ -151,14 +151,15 @@ def of_answers(
         teacher: the teacher's output and its raw outputs; None, the default, for none.
         score: as in `main_scores`; None by default.
     """
-    found = {}
+    found: dict[str, float] = {}
     its_output, its_raw = teacher or (model.output, None)
     of_teacher = outputs.parts_of(its_output, its_raw)
     for name, (output, own, truth) in outputs.parts_of(model.output, raw, labels).items():
         each = scores.main_scores(output, own, truth, score)
         each |= scores.further_scores(output, own, truth)
         if teacher is not None:
-            each |= fidelity.fidelity_scores(*of_teacher[name], output, own, truth)
+            its_output, its_raw = of_teacher[name]
+            each |= fidelity.fidelity_scores(its_output, its_raw, output, own, truth)
         found |= _prefixed(name, each)
     return {**found, **_of_sets(model, raw, labels)}
 
@@ -450,7 +451,7 @@ def _as_model(network, output, sets=None):
 
 
 def _of_corrupted(model, raw, labels, score):
-    found = {}
+    found: dict[str, float] = {}
     for name, (output, own, truth) in outputs.parts_of(model.output, raw, labels).items():
         found |= _prefixed(name, scores.main_scores(output, own, truth, score))
     return {**found, **_of_sets(model, raw, labels)}
@@ -465,7 +466,7 @@ def _of_sets(model, raw, labels):
 
 def _unfamiliarity(output, answers):
     """All scores of rows by how unfamiliar they are."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for name, (each, own) in outputs.parts_of(output, answers.raw).items():
         found |= _prefixed(name, detection.unfamiliarity(each, own))
     if answers.disagreement is not None:

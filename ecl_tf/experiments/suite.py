@@ -188,10 +188,9 @@ def _add_answers(experiment, results, workdir, teacher):
         output = outputs.get(record["output"])
         student = _student(workdir / "students" / record["student"])
         _, raw = experiment.answers(student, "test", output)
-        arguments = raw, labels, record["test"], of_teacher
-        record["suite"] = of_answers(experiment, output, *arguments)
-    arguments = of_teacher, labels, results["teacher"]
-    results["teacher_suite"] = of_answers(experiment, experiment.output, *arguments)
+        record["suite"] = of_answers(experiment, output, raw, labels, record["test"], of_teacher)
+    output, known = experiment.output, results["teacher"]
+    results["teacher_suite"] = of_answers(experiment, output, of_teacher, labels, known)
 
 
 def of_models(
@@ -407,11 +406,11 @@ def _other(described, splits, x, count):
     theirs = data.load(**described)
     inputs, _ = _rows(theirs.test, count)
     if splits.columns is not None:
-        names = None if theirs.columns is None else theirs.columns.names
-        if names != splits.columns.names:
+        if theirs.columns is None or theirs.columns.names != splits.columns.names:
+            names = theirs.columns.names if theirs.columns else "not named"
             raise ValueError(
-                f"The inputs of the other data set {name!r} are the columns {names}, and those of "
-                f"this table {splits.columns.names}. Give one with the same columns."
+                f"The columns of the other data set {name!r} are {names}, and those of this table "
+                f"{splits.columns.names}. Give one with the same columns."
             )
         return {name: splits.columns.encode(theirs.columns.decode(inputs))}
     if keras.tree.is_nested(x) or keras.tree.is_nested(inputs):
