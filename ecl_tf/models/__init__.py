@@ -88,7 +88,7 @@ def _dtype_policy(name):
 
 
 # The variables of all networks that users' functions have built.
-_built: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+_built: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
 
 def _require_own_weights(model, name):
