@@ -94,7 +94,7 @@ _built: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 def _require_own_weights(model, name):
     """Raises ValueError if a network has weights that another call has given to one."""
     for weight in model.trainable_weights:
-        if _built.get(id(weight)) is weight:
+        if id(weight) in _built and _built[id(weight)] is weight:
             raise ValueError(
                 f"{name} returned a network with the weights of an earlier one ({weight.path!r}), "
                 "so that every training would go on from the one before. Build all layers anew at "
