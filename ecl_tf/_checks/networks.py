@@ -8,7 +8,8 @@ from ecl_tf._internal import finite, probabilities, ranges, symbolic
 
 
 def with_roles(asked):
-    teachers = getattr(asked.teacher, "members", [])
+    teacher = asked.teacher
+    teachers = getattr(teacher, "members", getattr(teacher, "plain_networks", []))
     return [("student", asked.student), *(("teacher", member) for member in teachers)]
 
 

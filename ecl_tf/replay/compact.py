@@ -55,7 +55,8 @@ def get(output, top_k):
 
 class _Categorical:
     def __init__(self, output, top_k):
-        self.output, self.top_k = outputs.Categorical(known_classes=output.known_classes), top_k
+        known = getattr(output, "known_classes", None)  # A user's output may have none.
+        self.output, self.top_k = outputs.Categorical(known_classes=known), top_k
 
     def encode(self, distribution, uncertainty):
         log_probabilities = tf.nn.log_softmax(distribution.logits_parameter())

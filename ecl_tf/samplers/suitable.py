@@ -212,7 +212,7 @@ def _require_exact_values(sampler, inputs, role, network, function):
                 raise ValueError(
                     f"{name} computes weighted sums of inputs, but {place} looks at the exact "
                     f"values of {fields.described(path)}: its layer {use.layer!r} {does_what}. "
-                    f"{_remedy(path, use.masks)}"
+                    f"{_remedy(path, use.masks, part.mixes_within)}"
                 )
             padding = use.masks if does == "keeps" else part.padding_of(path)
             if use.masks is not None and padding != use.masks:
@@ -245,9 +245,11 @@ def _require_format(sampler, inputs, role, network):
             )
 
 
-def _remedy(path, masked=None):
+def _remedy(path, masked=None, mixes_within=False):
     """What to use in place of a sampler that averages."""
     name = fields.name_of(path)
+    if mixes_within:
+        return f"Leave it to the networks: Embedded(..., unchanged=[{name!r}])."
     padding = "" if masked is None else f"padding={fields.padding_argument(path, masked)}"
     keeps = "sampler='Empirical' keeps every row as it is."
     if not name:

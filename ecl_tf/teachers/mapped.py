@@ -129,8 +129,12 @@ class Mapped(Teacher):
     @property
     def networks(self) -> list[keras.Model]:
         """The Keras models that answer; none of teachers that are functions."""
-        found = [getattr(each, "members", getattr(each, "networks", [])) for each in self.teachers]
-        return [network for each in found for network in each]
+        return _networks(self.teachers, "networks")
+
+    @property
+    def plain_networks(self) -> list[keras.Model]:
+        """Those of them that take the data's inputs as they are."""
+        return [] if _is_any(self.preprocessing) else _networks(self.teachers, "plain_networks")
 
     @property
     def member_count(self) -> int | None:
@@ -257,6 +261,12 @@ class Mapped(Teacher):
 
 def _place(teachers, teacher):
     return next(place for place, each in enumerate(teachers) if each is teacher)
+
+
+def _networks(teachers, name):
+    """The members of teachers, or what those that have none call by this name."""
+    found = [getattr(each, "members", getattr(each, name, [])) for each in teachers]
+    return [network for each in found for network in each]
 
 
 def _is_joint(teacher):

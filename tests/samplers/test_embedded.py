@@ -199,6 +199,24 @@ def two_tables():
     return keras.Model(ids, L.Dense(CLASSES)(pooled))
 
 
+def of_ids_and_number():
+    ids, number = keras.Input((LENGTH,), name="ids"), keras.Input((2,), name="number")
+    pooled = L.GlobalAveragePooling1D()(L.Embedding(WORDS, 3)(ids))
+    inputs = {"ids": ids, "number": number}
+    return keras.Model(inputs, L.Dense(CLASSES)(L.Concatenate()([pooled, number])))
+
+
+def test_ids_that_are_floating_point_stay_if_they_are_named():
+    sampler = Embedded(unchanged=["ids"])
+    distiller = Distiller(of_ids_and_number(), of_ids_and_number(), sampler=sampler)
+    distiller.compile("sgd", run_eagerly=True)
+    rows = {"ids": IDS.astype("float32"), "number": numbers(4, 2)}
+    assert np.isfinite(distiller.fit(rows, verbose=0).history["loss"]).all()
+    drawn = sampler(rows, seed=0).inputs
+    np.testing.assert_array_equal(drawn["ids"], IDS)
+    assert not np.allclose(drawn["number"], rows["number"])
+
+
 def rule(rows):
     return np.full((len(rows), CLASSES), 1 / CLASSES)
 
@@ -215,6 +233,10 @@ def rule(rows):
         (lambda: Embedded(unchanged=["ids"])(IDS, seed=0), r"unchanged for \['ids'\]"),
         (lambda: of(Embedded()), r"masks those that are 0.*padding=0\)"),
         (lambda: of(Embedded(padding=0), two_tables()), r"2 layers .*\['words', 'places'\]"),
+        (
+            lambda: Distiller(of_ids_and_number(), of_ids_and_number(), sampler=Embedded()),
+            r"input 'ids'.*Embedded\(\.\.\., unchanged=\['ids'\]\)",
+        ),
         (lambda: of(Embedded(layer="words", padding=0)), r"no layer 'words' in the student"),
         (lambda: of(Embedded(padding=0), teacher=keras.Sequential([L.Dense(3)])), "no layer .*tea"),
         (

@@ -222,6 +222,24 @@ def test_a_function_can_be_mapped_and_says_what_went_wrong():
         distiller.fit(np.where(X > 1.0, np.nan, X), verbose=0)
 
 
+def test_inputs_of_another_scale_are_refused_as_for_the_network_itself():
+    image = keras.Input((4, 4, 1))
+    x = keras.layers.Rescaling(1 / 255)(image)
+    of_bytes = keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
+    student = ecl_tf.models.build("mlp", (4, 4, 1), 3, widths=(2,))
+    images = np.random.default_rng(0).random((8, 4, 4, 1), "float32")
+    for layers, is_refused in ([], True), ([keras.layers.Rescaling(255.0)], False):
+        teacher = Mapped(of_bytes, preprocessing=layers)
+        assert len(teacher.plain_networks) == int(is_refused)
+        distiller = Distiller(student, teacher)
+        distiller.compile("sgd", run_eagerly=True)
+        if is_refused:
+            with pytest.raises(ValueError, match="255"):
+                distiller.fit(images, verbose=0)
+        else:
+            distiller.fit(images, verbose=0)
+
+
 def shared():
     x = keras.Input((SIZE,))
     trunk = keras.layers.Dense(4)
