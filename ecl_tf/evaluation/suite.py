@@ -101,7 +101,8 @@ def measure(
             distiller's or a teacher's own, and "categorical" for other networks.
         teacher: a network, to which fidelity is measured; None, the default, for none. It may be
             one of `models`, too.
-        sets: the `ecl_tf.prediction_sets.PredictionSets` of a single network; None by default.
+        sets: the `ecl_tf.prediction_sets.PredictionSets` of a single network, of one output; None
+            by default.
         kind: "image", "table" or "sequence", which says how inputs are corrupted; None, the
             default, infers it: inputs of rank 4 are images, of rank 3 and whole numbers of rank 2
             are sequences, and others are tables.
@@ -136,10 +137,10 @@ def measure(
     of_teacher = None
     if teacher is not None:
         its = _as_model(teacher, output)
-        of_teacher = its.output, ask(its, x, batch_size).raw
+        of_teacher = its.output, ask(answering(its), x, batch_size).raw
     found: Found = {name: {} for name in asked}
     shown = Shown(x, y, kind, names, severities, other, seed, arguments)
-    answers = {name: ask(model, x, batch_size) for name, model in asked.items()}
+    answers = {name: ask(answering(model), x, batch_size) for name, model in asked.items()}
     if any(_has_positions(each.raw) for each in answers.values()):
         _leave_moving_out(shown, names)
     shift(asked, shown, found, score=score, batch_size=batch_size)
@@ -165,14 +166,15 @@ def of_answers(
         teacher: the teacher's output and its raw outputs; None, the default, for none.
         score: as in `main_scores`; None by default.
     """
-    found = {}
+    found: dict[str, float] = {}
     its_output, its_raw = teacher or (model.output, None)
     of_teacher = outputs.parts_of(its_output, its_raw)
     for name, (output, own, truth) in outputs.parts_of(model.output, raw, labels).items():
         each = scores.main_scores(output, own, truth, score)
         each |= scores.further_scores(output, own, truth)
         if teacher is not None:
-            each |= fidelity.fidelity_scores(*of_teacher[name], output, own, truth)
+            its_output, its_raw = of_teacher[name]
+            each |= fidelity.fidelity_scores(its_output, its_raw, output, own, truth)
         found |= _prefixed(name, each)
     return {**found, **_of_sets(model, raw, labels)}
 
@@ -198,14 +200,15 @@ def shift(
         batch_size: rows of a forward pass; 512 by default.
     """
     of_data: dict[str, dict[str, np.ndarray]] = {}
+    answers = {name: answering(model) for name, model in models.items()}
     for corruption, sets in shown.corrupted():
         most = 0
         for name, make in sets.items():
             if left := [each for each in models if name not in found[each]]:
                 inputs = make()
                 for each in left:
-                    answers = ask(models[each], inputs, batch_size)
-                    raw, labels, _ = _as_rows(models[each].output, answers, shown.y)
+                    its = ask(answers[each], inputs, batch_size)
+                    raw, labels, _ = _as_rows(models[each].output, its, shown.y)
                     found[each][name] = _of_corrupted(models[each], raw, labels, score)
                 most = max(most, len(left))
         if most:
@@ -214,10 +217,12 @@ def shift(
         if left := [each for each in models if name not in found[each]]:
             inputs = make()
             for each in left:
+                output, answer = models[each].output, answers[each]
                 if each not in of_data:
-                    of_data[each] = _unfamiliarity(models[each], shown.x, batch_size)
+                    of_data[each] = _unfamiliarity(output, ask(answer, shown.x, batch_size))
                 found[each][name] = {}
-                for score_name, its in _unfamiliarity(models[each], inputs, batch_size).items():
+                unlike = _unfamiliarity(output, ask(answer, inputs, batch_size))
+                for score_name, its in unlike.items():
                     both = of_data[each][score_name], its
                     found[each][name] |= {
                         f"auroc_{score_name}": detection.auroc(*both),
@@ -391,11 +396,64 @@ def drawn_inputs(x: Any, seed: int = 0) -> dict[str, Any]:
     return {name: make() for name, make in _drawn(x, seed).items()}
 
 
-def ask(model: Model, x: Any, batch_size: int = 512) -> _Answers:
-    """Asks a network about all rows.
+def answering(model: Model) -> Callable[[Any], tuple[Any, Any, Any]]:
+    """Returns a function from a batch of inputs to raw outputs, what members differ by, and masks.
+
+    Networks of Keras are traced once. Of networks that are no ensemble the second part is None. The
+    third part is Keras's mask of the raw output, a dict of them, or None.
 
     Args:
         model: a `Model`.
+    """
+    network, output = model.network, model.output
+    if isinstance(network, teachers.Teacher):
+        networks = uncertainty.Networks(network, None, None)
+
+        def of_teacher(inputs):
+            members = network.member_outputs(inputs)
+            masks = positions.masks(members[0])
+            raw = output.raw(network.output_kind.combine(members))  # Whatever its own output is.
+            if len(members) < 2:
+                return raw, None, masks
+            answers = uncertainty.Answers(networks, inputs, members)
+            return raw, uncertainty.disagreement(answers), masks
+
+        return _traced(of_teacher)
+    if isinstance(network, keras.Model):
+
+        def of_model(inputs):
+            raw = network(own_inputs.of(network, inputs), training=False)
+            return raw, None, positions.masks(raw)
+
+        return _traced(of_model)
+
+    def of_function(inputs):
+        raw = network(inputs)
+        return raw, None, positions.masks(raw)
+
+    return of_function
+
+
+def _traced(function):
+    """A function that is traced at its first call, for any number of rows."""
+    made: list[Any] = []
+
+    def answer(inputs):
+        if not made:
+            specs = keras.tree.map_structure(
+                lambda leaf: tf.TensorSpec((None, *leaf.shape[1:]), leaf.dtype), inputs
+            )
+            made.append(tf.function(function, autograph=False).get_concrete_function(specs))
+        return made[0](inputs)
+
+    return answer
+
+
+def ask(answer: Callable[[Any], tuple[Any, Any, Any]], x: Any, batch_size: int = 512) -> _Answers:
+    """Asks a network about all rows.
+
+    Args:
+        answer: what `answering` returned of it.
         x: the inputs, as arrays.
         batch_size: rows of a forward pass; 512 by default.
     """
@@ -403,8 +461,8 @@ def ask(model: Model, x: Any, batch_size: int = 512) -> _Answers:
     raws, apart, masks = [], [], []
     for first in range(0, count, batch_size):
         part = slice(first, first + batch_size)
-        inputs = data.to_float(keras.tree.map_structure(lambda leaf, p=part: _tensor(leaf[p]), x))
-        raw, disagreement, mask = _answer(model, inputs)
+        rows = keras.tree.map_structure(lambda leaf, p=part: tf.convert_to_tensor(leaf[p]), x)
+        raw, disagreement, mask = answer(data.to_float(rows))
         masks.append(keras.tree.map_structure(_array, mask))
         raws.append(keras.tree.map_structure(np.asarray, raw))
         apart.append(disagreement)
@@ -419,25 +477,6 @@ def _array(values):
 
 def _together(*parts):
     return None if parts[0] is None else np.concatenate(parts)
-
-
-def _answer(model, inputs):
-    """The raw output for a batch, what members differ by, and Keras's masks."""
-    network = model.network
-    if isinstance(network, teachers.Teacher):
-        members = network.member_outputs(inputs)
-        masks = positions.masks(members[0])
-        raw = model.output.raw(network.output_kind.combine(members))  # Whatever its own output is.
-        if len(members) < 2:
-            return raw, None, masks
-        networks = uncertainty.Networks(network, None, None)
-        answers = uncertainty.Answers(networks, inputs, members)
-        return raw, np.asarray(uncertainty.disagreement(answers)), masks
-    if isinstance(network, keras.Model):
-        raw = network(own_inputs.of(network, inputs), training=False)
-    else:
-        raw = network(inputs)
-    return raw, None, positions.masks(raw)
 
 
 def _has_positions(raw):
@@ -492,29 +531,27 @@ def _as_model(network, output, sets=None):
 
 
 def _of_corrupted(model, raw, labels, score):
-    found = {}
+    found: dict[str, float] = {}
     for name, (output, own, truth) in outputs.parts_of(model.output, raw, labels).items():
         found |= _prefixed(name, scores.main_scores(output, own, truth, score))
     return {**found, **_of_sets(model, raw, labels)}
 
 
 def _of_sets(model, raw, labels):
-    if model.sets is None:
+    if model.sets is None or isinstance(model.output, outputs.Joint):
         return {}
-    known = None if isinstance(raw, dict) else model.output.known(labels, raw)
+    known = model.output.known(labels, raw)
     if known is not None:
         raw, labels = (np.asarray(each)[np.asarray(known) > 0.0] for each in (raw, labels))
     found = model.sets.evaluate(raw, labels)
     return {f"conformal_{name}": value for name, value in found.items()}
 
 
-def _unfamiliarity(model, x, batch_size):
+def _unfamiliarity(output, answers):
     """All scores of rows by how unfamiliar they are."""
-    answers = ask(model, x, batch_size)
-    found = {}
-    parts = outputs.parts_of(model.output, answers.raw, answers.mask)
-    for name, (output, own, mask) in parts.items():
-        found |= _prefixed(name, detection.unfamiliarity(output, own, mask))
+    found: dict[str, np.ndarray] = {}
+    for name, (each, own, mask) in outputs.parts_of(output, answers.raw, answers.mask).items():
+        found |= _prefixed(name, detection.unfamiliarity(each, own, mask))
     if answers.disagreement is not None:
         found["disagreement"] = answers.disagreement
     return found
@@ -526,10 +563,6 @@ def _prefixed(name, numbers):
 
 def _is_image(leaf):
     return np.ndim(leaf) == 4
-
-
-def _tensor(leaf):
-    return leaf if isinstance(leaf, tf.Tensor) else tf.convert_to_tensor(leaf)
 
 
 def _same(inputs):
