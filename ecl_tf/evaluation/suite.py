@@ -207,8 +207,8 @@ def shift(
             if left := [each for each in models if name not in found[each]]:
                 inputs = make()
                 for each in left:
-                    answered = ask(answers[each], inputs, batch_size)
-                    raw, labels, _ = _as_rows(models[each].output, answered, shown.y)
+                    its = ask(answers[each], inputs, batch_size)
+                    raw, labels, _ = _as_rows(models[each].output, its, shown.y)
                     found[each][name] = _of_corrupted(models[each], raw, labels, score)
                 most = max(most, len(left))
         if most:
@@ -397,9 +397,10 @@ def drawn_inputs(x: Any, seed: int = 0) -> dict[str, Any]:
 
 
 def answering(model: Model) -> Callable[[Any], tuple[Any, Any, Any]]:
-    """Returns a function from a batch to raw outputs, what members differ by, and Keras's masks.
+    """Returns a function from a batch of inputs to raw outputs, what members differ by, and masks.
 
-    Networks of Keras are traced once. Of networks that are no ensemble the second part is None.
+    Networks of Keras are traced once. Of networks that are no ensemble the second part is None. The
+    third part is Keras's mask of the raw output, a dict of them, or None.
 
     Args:
         model: a `Model`.
@@ -410,8 +411,8 @@ def answering(model: Model) -> Callable[[Any], tuple[Any, Any, Any]]:
 
         def of_teacher(inputs):
             members = network.member_outputs(inputs)
-            raw = output.raw(network.output_kind.combine(members))  # Whatever its own output is.
             masks = positions.masks(members[0])
+            raw = output.raw(network.output_kind.combine(members))  # Whatever its own output is.
             if len(members) < 2:
                 return raw, None, masks
             answers = uncertainty.Answers(networks, inputs, members)
@@ -420,12 +421,17 @@ def answering(model: Model) -> Callable[[Any], tuple[Any, Any, Any]]:
         return _traced(of_teacher)
     if isinstance(network, keras.Model):
 
-        def of_network(inputs):
+        def of_model(inputs):
             raw = network(own_inputs.of(network, inputs), training=False)
             return raw, None, positions.masks(raw)
 
-        return _traced(of_network)
-    return lambda inputs: (raw := network(inputs), None, positions.masks(raw))
+        return _traced(of_model)
+
+    def of_function(inputs):
+        raw = network(inputs)
+        return raw, None, positions.masks(raw)
+
+    return of_function
 
 
 def _traced(function):
@@ -534,7 +540,7 @@ def _of_corrupted(model, raw, labels, score):
 def _of_sets(model, raw, labels):
     if model.sets is None or isinstance(model.output, outputs.Joint):
         return {}
-    known = None if isinstance(raw, dict) else model.output.known(labels, raw)
+    known = model.output.known(labels, raw)
     if known is not None:
         raw, labels = (np.asarray(each)[np.asarray(known) > 0.0] for each in (raw, labels))
     found = model.sets.evaluate(raw, labels)
