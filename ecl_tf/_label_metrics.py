@@ -120,6 +120,8 @@ class LabelMetrics:
     def validate(self, labels, raw):
         """Raises ValueError if a metric does not take such labels, or counts other classes.
 
+        Metrics whose variables depend on the output's size get them here.
+
         Args:
             labels: labels or specs of them; a dict for joint outputs.
             raw: raw outputs, or specs.
@@ -134,6 +136,10 @@ class LabelMetrics:
             output = self.output if name is None else self.output.outputs[name]
             is_there = its_labels is not None and not isinstance(its_labels, tf.NoneTensorSpec)
             if is_there:
+                if isinstance(metric, _OF_ROWS) and not metric._built:
+                    # In a step of several replicas they could make no variables.
+                    shape = None, output.event_size(tuple(its_raw.shape))
+                    metric._build(shape, shape)
                 _require_fit(metric, output, tuple(its_labels.shape), tuple(its_raw.shape))
 
     def update(self, labels, raw, rows=None, sample_weight=None, masks=None):

@@ -447,7 +447,9 @@ class Distiller(Loops, Settings, keras.Model):
             raw: specs of the student's raw output.
         """
         if self.compiled:
-            self._label_metrics.validate(labels, raw)
+            with self.distribute_strategy.scope():
+                self._label_metrics.validate(labels, raw)
+                self._teacher_metrics.validate(labels, raw)
 
     def _networks(self):
         return uncertainty.Networks(self.teacher, self.student, self.output_kind)

@@ -32,7 +32,8 @@ def train(strategy, data, sampler, optimizer, label_rows, **arguments):
         teacher = Ensemble([network(2), network(3)], "categorical", members_per_step=per_step)
         settings = {"sampler": sampler, "label_weight": 0.5, "label_rows": label_rows}
         distiller = Distiller(student, teacher, seed=5, **settings)
-        scores = ["accuracy", metrics.ExpectedCalibrationError()]
+        f1 = keras.metrics.F1Score("macro", name="f1")
+        scores = ["accuracy", metrics.ExpectedCalibrationError(), f1]
         distiller.compile(optimizer(0.05), metrics=scores, weighted_metrics=["acc"])
     training = data.repeat() if arguments else data
     arguments |= {"validation_data": data, "class_weight": {0: 2.0, 2: 0.5}}
