@@ -74,6 +74,14 @@ def experiment(choices, **settings):
                 "quantization": placeholder(str),
                 "measures": True,
             },
+            "suite": {
+                "shifts": False,  # Corrupted inputs, and inputs unlike the data.
+                "rows": 2000,
+                "severities": (1, 2, 3, 4, 5),
+                "kind": placeholder(str),
+                "arguments": {},
+                "other": placeholder(object),  # A name, or a dict.
+            },
             **settings,
         }
     )

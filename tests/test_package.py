@@ -16,7 +16,8 @@ ROOMS = [
     "samplers models",
     "data",
     "losses metrics gap headroom teachers callbacks prediction_sets",
-    "export replay resume _label_metrics _weights _validation_scores _checks _loops _settings",
+    "evaluation export replay resume "
+    "_label_metrics _weights _validation_scores _checks _loops _settings",
     "distiller",
     "experiments",
     "trainers configs",

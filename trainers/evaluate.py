@@ -6,6 +6,13 @@ scores WORKDIR's student and teacher on the test split, measures their size and 
 (but with config.export.measures=False), and writes WORKDIR/evaluation.json. --model names another
 .keras file, or an exported SavedModel, LiteRT or ONNX file, to score instead. It may run beside a
 command that trains in the same directory.
+
+    ecl-tf evaluate --config=digits --workdir=runs/digits --suite
+
+shows corrupted test inputs, and inputs unlike the data, to the teacher and to every final student
+of a finished `ecl-tf compare`, of all splits, folds and cells (or to the student of `ecl-tf
+distill`), adds what is measured to WORKDIR/results.json (or WORKDIR/evaluation.json), and writes
+WORKDIR/suite.md. Run again after it was stopped, it goes on where it was.
 """
 
 import pathlib
@@ -18,6 +25,11 @@ _MODEL = flags.DEFINE_string(
     "model", None, "A .keras file or an exported student (SavedModel, LiteRT, ONNX) to score."
 )
 _SPLIT = flags.DEFINE_enum("split", "test", ["validation", "test"], "What to score it on.")
+_SUITE = flags.DEFINE_bool(
+    "suite",
+    False,
+    "Show corrupted test inputs, and inputs unlike the data, to the teacher and final students.",
+)
 command_line.takes(*command_line.TRACKERS)
 
 
@@ -31,6 +43,10 @@ def main(_):
         work_directory,
     )
 
+    if _SUITE.value and _SPLIT.value != "test":
+        raise ValueError("--suite is of the test split. Leave --split away.")
+    if _SUITE.value and not _MODEL.value and _is_comparison():
+        return _of_comparison()
     experiment, workdir = command_line.start(shares=True)
 
     def load_teacher(own):
@@ -53,9 +69,51 @@ def main(_):
     results = experiment.tell_scores(models, _SPLIT.value)
     work_directory.claim(workdir, command_line.CONFIG.value)
     evaluation.keep(workdir, {_SPLIT.value: results})
+    if _SUITE.value:
+        return _of_models(experiment, workdir, models, paths, results)
     if experiment.config.export.measures:
         evaluation.keep_costs(experiment, workdir, paths, teacher)
     evaluation.log_pictures(experiment, workdir, models, _SPLIT.value)
+
+
+def _is_comparison():
+    """Whether the work directory holds one, or is to hold one by its config."""
+    config, workdir = command_line.CONFIG.value, pathlib.Path(command_line.WORKDIR.value)
+    several = config.get("grid") or config.get("splits", 1) > 1
+    return bool(several) or (workdir / "results.json").exists()
+
+
+def _of_comparison():
+    """Measures the teachers and final students of a comparison, and writes its report again."""
+    from ecl_tf.experiments import comparison, report, strategies, suite, work_directory
+
+    config = command_line.CONFIG.value
+    workdir = work_directory.claim(command_line.begin(shares=True), config)
+    results = comparison.add_suite(config, workdir, command_line.TEACHER.value)
+    text = suite.write(results, workdir)
+
+    def write():
+        written = report.write(results, workdir)
+        print(f"\n{text}\nWritten to {workdir}: results.json, {suite.TABLE}, {written}")
+
+    strategies.on_chief(write)
+
+
+def _of_models(experiment, workdir, models, paths, known):
+    """Measures a student and its teacher, or a model, whose scores are known."""
+    from ecl_tf.experiments import evaluation, strategies, suite, work_directory
+
+    names = {
+        name: f"{name} {work_directory.hash_of_file(path)[:12]}" if path.is_file() else name
+        for name, path in paths.items()
+    }
+    if "teacher" in models:
+        names["teacher"] = f"teacher {models['teacher'].fingerprint()[:12]}"
+    found = suite.of_models(experiment, workdir, models, names, known)
+    evaluation.keep(workdir, {"suite": found})
+    text = suite.write(suite.as_results(experiment, found), workdir)
+    written = f"evaluation.json, {suite.TABLE}"
+    strategies.on_chief(lambda: print(f"\n{text}\nWritten to {workdir}: {written}"))
 
 
 if __name__ == "__main__":

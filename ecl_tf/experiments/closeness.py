@@ -1,11 +1,8 @@
 """How far students are from their teacher: on training inputs, and on new ones."""
 
-import numpy as np
-
-from ecl_tf import divergences
+from ecl_tf.evaluation import fidelity
 
 _ROWS = 10_000  # Of the training inputs: enough for a mean, and soon read.
-_TOGETHER = 4096
 
 
 class Divergences:
@@ -33,20 +30,20 @@ class Divergences:
             output: what its raw outputs stand for.
             raw: its raw outputs for all of the split, if they are known; None by default.
         """
-        experiment = self.experiment
-        rows = experiment.training_sample(_ROWS) if split == "train" else split
-        if split not in self._answers:
-            _, self._answers[split] = experiment.answers(self.teacher, rows)
+        _, its = self.of_teacher(split)
         if raw is None:
-            _, raw = experiment.answers(student, rows, output)
-        return mean(experiment.output, self._answers[split], output, raw)
+            _, raw = self.experiment.answers(student, self._rows(split), output)
+        return fidelity.divergence(self.experiment.output, its, output, raw)
 
+    def of_teacher(self, split):
+        """The labels of a split, and the teacher's raw outputs for it.
 
-def mean(teacher_output, teacher_raw, output, raw):
-    """The mean KL of a student from a teacher, of raw outputs (rows, size) of each."""
-    values = []
-    for first in range(0, len(raw), _TOGETHER):
-        part = slice(first, first + _TOGETHER)
-        both = teacher_output(teacher_raw[part]), output(raw[part])
-        values.append(output.divergence(*both, divergences.get("kl")))
-    return float(np.mean(np.concatenate(values), dtype="float64"))
+        Args:
+            split: as in `of`.
+        """
+        if split not in self._answers:
+            self._answers[split] = self.experiment.answers(self.teacher, self._rows(split))
+        return self._answers[split]
+
+    def _rows(self, split):
+        return self.experiment.training_sample(_ROWS) if split == "train" else split

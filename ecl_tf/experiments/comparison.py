@@ -26,6 +26,7 @@ from ecl_tf.experiments import (
     settings,
     stores,
     strategies,
+    suite,
     tables,
     teaching,
     work_directory,
@@ -93,6 +94,8 @@ def _rehearse_one(rehearsed, config, home, teacher_directory, done):
     to_tune, fixed = _settings(experiment)
     rehearsed.read_batch(experiment, "student")
     rehearsed.export(experiment)
+    if config.get("suite", {}).get("shifts"):
+        suite.rehearse(experiment)
     teacher = rehearsed.teacher(experiment, home, teacher_directory)
     tuning_seeds, final_seeds = seeds(experiment.config)
     finished = [(run["method"], run["seed"]) for run in done.values()]
@@ -224,6 +227,9 @@ def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, 
         results = _compare_all(config, repetitions, workdir, checkpoint_every)
     else:
         results = compare(experiment(), workdir, teacher_directory, home)
+    if config.get("suite", {}).get("shifts"):
+        own = (lambda _: experiment()) if not repetitions else Experiment
+        results = _with_suite(config, workdir, own, teacher_directory, home)
     found: dict[str, Any] = {}
     if (about := results.get("about")) and "command" not in about:
         asked = json.loads(json.dumps(config.to_dict()))
@@ -241,6 +247,76 @@ def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, 
         results |= found
         with jobs.turn(path):
             work_directory.write_json(path, results)
+    return results
+
+
+def add_suite(
+    config: ConfigDict, workdir: pathlib.Path, teacher_directory: str | pathlib.Path | None = None
+) -> dict[str, Any]:
+    """Shows corrupted and other inputs to the teachers and final students of a comparison.
+
+    Args:
+        config: as in `run`.
+        workdir: the work directory of a finished comparison.
+        teacher_directory: as in `run`; None by default.
+
+    Returns:
+        The results, with the numbers of `ecl_tf.evaluation` added.
+
+    Raises:
+        ValueError: if the comparison is not finished.
+    """
+    for _, directory, _ in _experiments(config, workdir):
+        path = directory / "results.json"
+        if not path.exists() or not tables.is_finished(work_directory.read_json(path)):
+            raise ValueError(
+                f"There is no finished comparison in {directory}. Run the same `ecl-tf compare` "
+                "command (again), and then this one."
+            )
+    if not config.get("grid"):
+        return _with_suite(config, workdir, Experiment, teacher_directory)
+    found = {}
+    for name, cell in grid.cells(config):
+        progress.announce(name)
+        arguments = Experiment, teacher_directory, _home(workdir, cell)
+        found[name] = _with_suite(cell, _of_cell(workdir, config, name), *arguments)
+    work_directory.write_json(workdir / "results.json", {"cells": found})
+    return {"cells": found}
+
+
+def _with_suite(config, workdir, make, teacher_directory=None, home=None):
+    """The results of an experiment, of all its folds or splits, with those of the suite.
+
+    An `Experiment` is made of a config by `make`.
+    """
+    repetitions = dict(grid.repetitions(config))
+    parts = {}
+    for name, own in (repetitions or {"": config}).items():
+        place = workdir / name
+        if name:
+            progress.announce(f"[suite of {name}]")
+        experiment = make(own)
+        load = functools.partial(
+            teaching.load_teacher, experiment, place if name else home or workdir, teacher_directory
+        )
+
+        def measure(experiment=experiment, place=place, load=load):
+            suite.of_comparison(experiment, place, load)
+
+        def is_done(experiment=experiment, place=place):
+            results = work_directory.read_json(place / "results.json")
+            return results.get("shifted") == suite.about(experiment)
+
+        jobs.complete([jobs.Job(place / "suite.json", is_done, measure)])
+        parts[name] = work_directory.read_json(place / "results.json")
+    if not repetitions:
+        return parts[""]
+    path = workdir / "results.json"
+    merged = _average([*parts.values()], grid.kind_of_repetition(config))
+    with jobs.turn(path):
+        results = work_directory.read_json(path) if path.exists() else merged
+        suite.of_parts(results, merged)
+        work_directory.write_json(path, results)
     return results
 
 
@@ -279,8 +355,13 @@ def _compare_all(config, repetitions, workdir, checkpoint_every):
         results = _finish([start(number) for number in numbers])
     else:  # One at a time, so that one fold's data is in memory.
         results = [result for number in numbers for result in _finish([start(number)])]
-    about = provenance.together([result.get("about") for result in results])
-    return {**tables.average(results, kind), "about": about}
+    return _average(results, kind)
+
+
+def _average(parts, kind):
+    """The mean over folds or splits, with what all of them come from."""
+    about = provenance.together([part.get("about") for part in parts])
+    return {**tables.average(parts, kind), "about": about}
 
 
 def compare(

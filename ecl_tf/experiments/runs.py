@@ -19,6 +19,7 @@ from ecl_tf.experiments import (
     provenance,
     quality,
     strategies,
+    suite,
     work_directory,
 )
 from ecl_tf.experiments.experiment import save_model
@@ -209,6 +210,7 @@ class Runs:
         experiment = self.experiment
         final: dict[str, list] = {}
         first: dict[str, tuple] = {}
+        labels, of_teacher = self.divergences.of_teacher("test")
         for setting in settings:
             keys = [setting.key(seed) for seed in final_seeds]
             final[setting.method] = keys
@@ -221,26 +223,33 @@ class Runs:
                 output = outputs.get(record["output"])
                 if "divergence" not in record:  # It is of an earlier version.
                     record["divergence"] = self._measured(student, output)["divergence"]
-                labels, raw = experiment.answers(student, "test", output)
+                _, raw = experiment.answers(student, "test", output)
                 record["divergence"]["test"] = self.divergences.of(student, "test", output, raw)
                 record["test"] = {
                     **experiment.scores(labels, raw, output),
                     **experiment.scores_of_sets(student, labels, raw, output),
                 }
+                record["suite"] = suite.of_answers(
+                    experiment, output, raw, labels, record["test"], of_teacher
+                )
                 record["reliability"] = diagnostics.reliability(labels, raw, output)
+                record["risk_coverage"] = diagnostics.risk_coverage(labels, raw, output)
                 first.setdefault(setting.method, (student, output))
-        labels, raw = experiment.answers(self.teacher, "test")
+        scores = {
+            **experiment.scores(labels, of_teacher),
+            **experiment.scores_of_sets(self.teacher, labels, of_teacher),
+        }
+        output = experiment.output
         weights = self.teacher.weights
         sampler = next(s.arguments.get("sampler") for s in settings if s.method == "XCL")
         self._record(
             runs=self.results["runs"],
             final=final,
-            teacher={
-                **experiment.scores(labels, raw),
-                **experiment.scores_of_sets(self.teacher, labels, raw),
-            },
+            teacher=scores,
+            teacher_suite=suite.of_answers(experiment, output, of_teacher, labels, scores),
             conformal=experiment.config.student.conformal,
-            teacher_reliability=diagnostics.reliability(labels, raw, experiment.output),
+            teacher_reliability=diagnostics.reliability(labels, of_teacher, output),
+            teacher_risk_coverage=diagnostics.risk_coverage(labels, of_teacher, output),
             teacher_weights=sum(math.prod(weight.shape) for weight in weights),
             student_weights=student.count_params(),
             student_quantization=experiment.config.student.quantization,

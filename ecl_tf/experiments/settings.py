@@ -85,6 +85,13 @@ Weights = Annotated[
 Names = Annotated[
     tuple[str, ...], Range("each name once", lambda values: len(set(values)) == len(values))
 ]
+Severities = Annotated[
+    tuple[int, ...],
+    Range(
+        "some of 1, 2, 3, 4, 5, at least one, each once",
+        lambda values: values and {*values} <= {*range(1, 6)} and len({*values}) == len(values),
+    ),
+]
 FORMATS = ("saved_model", "litert", "onnx")
 Formats = Annotated[
     tuple[str, ...],
@@ -362,6 +369,36 @@ class Export:
 
 
 @dataclasses.dataclass(frozen=True)
+class Suite:
+    """`suite`: what final students are measured on beyond the test rows as they are.
+
+    It may be changed once all is trained. `ecl-tf evaluate --suite` does all of it, whatever
+    `shifts` says. See the guide to evaluation.
+
+    Attributes:
+        shifts: whether `ecl-tf compare` shows corrupted inputs, and inputs unlike the data, to the
+            teacher and to the final students; False by default, for the time it takes.
+        rows: test rows at random that are corrupted; 2000 by default, and typically. All, if there
+            are no more.
+        severities: of corruptions; (1, 2, 3, 4, 5) by default, and typically.
+        kind: "image", "table" or "sequence", which says how inputs are corrupted; None, the
+            default, infers it from the data.
+        arguments: further ones of `ecl_tf.evaluation.corrupt`; {} by default, typically
+            {"padding": 0} of token ids.
+        other: None, the default, for noise and shuffled inputs as those unlike the data; or another
+            data set, whose test inputs are taken in their place: its name, or a dict of that as
+            `name` and of arguments, as in `data`; typically "fashion_mnist" for other images.
+    """
+
+    shifts: bool = False
+    rows: Count = 2000
+    severities: Severities = (1, 2, 3, 4, 5)
+    kind: Literal["image", "table", "sequence"] | None = None
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+    other: str | dict[str, Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """A whole configuration.
 
@@ -400,6 +437,8 @@ class Settings:
             typically 5 for small data.
         export: how the student is exported that `ecl-tf compare` and `ecl-tf distill` end with;
             as a SavedModel by default.
+        suite: how final students are measured on corrupted inputs and on inputs unlike the data;
+            not at all by default.
         grid: pairs of a setting's dotted name and its values, or a dict of named values:
             `ecl-tf compare` runs every combination. None by default, typically
             (("student.train.steps", (2000, 6000)),).
@@ -422,6 +461,7 @@ class Settings:
     folds: Names = ()
     splits: Count = 1
     export: Export = Export()
+    suite: Suite = Suite()
     grid: tuple[tuple[Any, ...], ...] = ()
 
 

@@ -27,7 +27,7 @@ _OF_COSTS = {
     "milliseconds_at_32": "ms a row, 32 at a time",
 }
 # Of single experiments: an average over folds or splits has none of it.
-_DETAILS = ("teacher_reliability", "gallery", "one_dimension")
+_DETAILS = ("teacher_reliability", "teacher_risk_coverage", "gallery", "one_dimension")
 
 
 def table(results):
@@ -250,6 +250,10 @@ def average(repetitions, kind="fold"):
     merged["teacher"] = _mean([each["teacher"] for each in repetitions])
     if kind == "split":
         merged["teachers"] = [each["teacher"] for each in repetitions]
+    if all("teacher_suite" in each for each in repetitions):
+        merged["teacher_suite"] = _mean([each["teacher_suite"] for each in repetitions])
+        if kind == "split":
+            merged["teacher_suites"] = [each["teacher_suite"] for each in repetitions]
     if all("teacher_quality" in each for each in repetitions):
         validation = [each["teacher_quality"]["validation"] for each in repetitions]
         merged["teacher_quality"] = {"validation": _mean(validation)}
@@ -270,7 +274,7 @@ def average(repetitions, kind="fold"):
                 "seconds": total if kind == "fold" else total / len(runs),
                 **_mean_steps(runs),
             }
-            for part in ("test", "validation", "divergence"):
+            for part in ("test", "validation", "divergence", "suite"):
                 if all(part in run for run in runs):
                     merged["runs"][key][part] = _mean([run[part] for run in runs])
     if kind == "split":
@@ -279,8 +283,9 @@ def average(repetitions, kind="fold"):
 
 
 def _mean(scores):
-    """The means of several dicts from metric to score."""
-    return {metric: statistics.fmean(each[metric] for each in scores) for metric in scores[0]}
+    """The means of several dicts from metric to score, of metrics that all of them have."""
+    common = [metric for metric in scores[0] if all(metric in each for each in scores)]
+    return {metric: statistics.fmean(each[metric] for each in scores) for metric in common}
 
 
 def _mean_steps(runs):

@@ -30,7 +30,7 @@ _WRITTEN = {
         "headroom.json",
     ),
     *("log.csv", "plot.png", "replay", "report.html", "results.json", "stores", "student.keras"),
-    *("students", "table.md", "teacher", "teachers"),
+    *("students", "suite.json", "suite.md", "table.md", "teacher", "teachers"),
 }
 
 
@@ -151,7 +151,8 @@ def _require_own(path, config):
         there = read_json(path / "config.json")
         own = _as_json(config)
         for each in (there, own):
-            each.pop("export", None)  # Of what is trained it changes nothing.
+            for name in ("export", "suite"):  # Of what is trained they change nothing.
+                each.pop(name, None)
         if differing := sorted(differences(there, own)):
             raise ValueError(
                 f"The work directory {path} holds another experiment; these settings "

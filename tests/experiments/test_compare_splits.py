@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ecl_tf.evaluation import corruptions
 from ecl_tf.experiments import comparison, grid, tables
 from ecl_tf.experiments.best import choose
 from ecl_tf.experiments.experiment import Experiment
@@ -18,6 +19,7 @@ def config(digits_config):
     config = digits_config
     config.splits, config.seeds, config.data.seed = 2, 1, 5
     config.teacher.members = 1
+    config.suite.update({"shifts": True, "rows": 20, "severities": (4,)})
     config.erm.update({"label_smoothing": 0.0, "mixup_alpha": 0.0})
     for section in (config.teacher, config.student):
         section.train.update({"steps": 2, "epochs": 1, "steps_per_execution": 1})
@@ -32,6 +34,7 @@ def results_of(workdir, *names):
 def test_splits_are_compared_by_one_choice_and_pooled(
     run_script, config, tmp_path, monkeypatch, eagerly
 ):
+    monkeypatch.setitem(corruptions.NAMES, "image", ("contrast",))
     run_script("compare", config, tmp_path)
     names = "split_0", "split_1"
     parts, (results,) = results_of(tmp_path, *names), results_of(tmp_path, "")
@@ -67,6 +70,12 @@ def test_splits_are_compared_by_one_choice_and_pooled(
         (row,) = (row for row in rows if row.startswith(f"| {method}"))
         mean, half = np.mean(scores), stats.t.ppf(0.975, 1) * stats.sem(scores)
         assert f"| {100 * mean:.2f} ± {100 * half:.2f} |" in row
+
+    # The suite is of each split's test rows, and means and intervals are over the splits.
+    each = [part["runs"][part["final"]["XCL"][0]]["suite"]["corrupted_nll_4"] for part in parts]
+    half = stats.t.ppf(0.975, 1) * stats.sem(each)
+    assert f"{np.mean(each):.3f} ± {half:.3f} |" in (tmp_path / "suite.md").read_text()
+    assert len(results["teacher_suites"]) == 2 and "ood_auroc_entropy" in results["teacher_suite"]
 
     # One student is shipped, with the scores of its own split.
     name, key = choose(dict(zip(names, parts, strict=True)))

@@ -1,0 +1,104 @@
+"""Detection of inputs unlike the data: whether a network is less sure of them.
+
+A score says of each row how unfamiliar it is. Rows of the data are to have lower scores than rows
+of another set.
+
+References: Hendrycks and Gimpel, "A Baseline for Detecting Misclassified and Out-of-Distribution
+Examples in Neural Networks", 2017; Liang, Li and Srikant, "Enhancing the Reliability of
+Out-of-Distribution Image Detection in Neural Networks", 2018, section 4.2, for the false positives.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ecl_tf import outputs
+
+
+def auroc(known: npt.ArrayLike, other: npt.ArrayLike) -> float:
+    """The area under the curve of hits and false alarms (AUROC).
+
+    It is the probability that a row of the other set has a higher score than one of the data, where
+    equal scores count half. 1 tells all apart, 0.5 is chance.
+
+    Args:
+        known: scores of rows of the data, (n,), such as entropies.
+        other: scores of rows of another set, (m,).
+
+    Example:
+    >>> auroc([0.1, 0.2, 0.3], [0.2, 0.9])  # Of 6 pairs 4 are right, and 1 is equal.
+    0.75
+    """
+    from sklearn import metrics
+
+    scores, is_other = _both(known, other)
+    return float(metrics.roc_auc_score(is_other, scores))
+
+
+def fpr_at_tpr(known: npt.ArrayLike, other: npt.ArrayLike, tpr: float = 0.95) -> float:
+    """The share of rows of the other set that pass for data, where most of the data passes.
+
+    The threshold is the lowest score at which at least the share `tpr` of the data's rows passes;
+    rows of that very score pass, too. 0 is the best value.
+
+    Args:
+        known: scores of rows of the data, (n,), such as entropies.
+        other: scores of rows of another set, (m,).
+        tpr: the share of the data that is to pass, between 0 and 1; 0.95 by default.
+
+    Raises:
+        ValueError: if `tpr` is not between 0 and 1.
+
+    Example:
+    >>> fpr_at_tpr([0.1, 0.2, 0.3, 0.4], [0.15, 0.5], tpr=0.75)  # What is at most 0.3 passes.
+    0.5
+    """
+    from sklearn import metrics
+
+    if not 0.0 < tpr < 1.0:
+        raise ValueError(f"tpr must be between 0 and 1, such as 0.95; got {tpr!r}.")
+    scores, is_other = _both(known, other)
+    false, true, _ = metrics.roc_curve(~is_other, -scores, drop_intermediate=False)
+    return float(false[np.argmax(true >= tpr)])
+
+
+def _both(known, other):
+    """The scores of both, and which of them are of the other set."""
+    parts = [np.ravel(np.asarray(part, float)) for part in (known, other)]
+    return np.concatenate(parts), np.repeat([False, True], [len(part) for part in parts])
+
+
+def unfamiliarity(output: outputs.Output, raw: Any) -> dict[str, np.ndarray]:
+    """Scores of rows by how little a network knows of them.
+
+    | output | score | of a row |
+    |---|---|---|
+    | classes, yes/no labels | `entropy` | entropy of the distribution, in nats |
+    | classes, yes/no labels | `confidence` | 1 - probability of the likeliest class |
+    | numbers | `variance` | predicted variance, in units of `target_stddev`, summed over targets |
+
+    Positions are averaged; of yes/no labels entropies are summed, and probabilities averaged. The
+    disagreement of an ensemble's members is one more score: `ecl_tf.uncertainty.disagreement`.
+
+    Args:
+        output: an `ecl_tf.outputs.Output` that is no `Joint`.
+        raw: raw outputs (rows, ..., size).
+
+    Returns:
+        A dict from score to an array (rows,).
+
+    Example:
+    >>> scores = unfamiliarity(outputs.Categorical(), [[0.0, 0.0]])
+    >>> {name: round(float(values[0]), 3) for name, values in scores.items()}
+    {'entropy': 0.693, 'confidence': 0.5}
+    """
+    total = np.asarray(sum(output.score(part) for part in output.uncertainty([raw])))
+    if isinstance(output, outputs.Numeric):
+        return {"variance": total}
+    shares = np.asarray(output.prediction(raw))
+    if output.family == "categorical":
+        sure = shares.max(-1)
+    else:
+        sure = np.maximum(shares, 1.0 - shares).mean(-1)
+    return {"entropy": total, "confidence": np.reshape(1.0 - sure, [len(sure), -1]).mean(1)}

@@ -1,0 +1,474 @@
+"""The evaluation suite of an experiment: final students on corrupted inputs, and off the data."""
+
+import dataclasses
+import functools
+import json
+import math
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import ecl_tf
+from ecl_tf import data, gap, outputs
+from ecl_tf._internal import keras_files
+from ecl_tf.evaluation import suite
+from ecl_tf.experiments import closeness, progress, refusals, strategies, tables, work_directory
+from ecl_tf.experiments.experiment import Experiment
+
+FILE, TABLE = "suite.json", "suite.md"
+_SHOWN = 8  # Rows of a rehearsal.
+_PARTS = "Test rows as they are", "Corrupted test rows", "Inputs unlike the data"
+_TITLES = {
+    "aurc": "area under the risk-coverage curve",
+    "excess_aurc": "the same above the best order",
+    "crps": "CRPS",
+    "interval_score": "score of 95 % intervals",
+    "quantile_calibration_error": "quantile calibration error, %",
+    "stddev": "mean standard deviation",
+    "interval_width": "mean width of 95 % intervals",
+    "agreement": "agreement with the teacher, %",
+    "agreement_where_wrong": "agreement where the teacher is wrong, %",
+    "divergence": "divergence from the teacher, nats",
+    "mean_difference": "difference of means from the teacher",
+}
+_IN_PERCENT = ("quantile_calibration_error", "agreement", "agreement_where_wrong")
+_MEASURES = {"auroc": "AUROC", "fpr95": "false positives at 95 %"}
+
+
+def of_answers(
+    experiment: Experiment,
+    output: outputs.Output,
+    raw: Any,
+    labels: Any,
+    known: Mapping[str, float],
+    of_teacher: Any = None,
+) -> dict[str, float]:
+    """The numbers that answers to the test rows give without another forward pass.
+
+    Args:
+        experiment: the `Experiment`.
+        output: the `ecl_tf.outputs.Output` of the raw outputs.
+        raw: raw outputs for the test rows.
+        labels: the labels of these.
+        known: scores of the same answers, which are taken over.
+        of_teacher: the teacher's raw outputs, of the experiment's output; None, the default, for
+            the teacher itself.
+    """
+    teacher = None if of_teacher is None else (experiment.output, of_teacher)
+    model = suite.Model(None, output)
+    return {**suite.of_answers(model, raw, labels, teacher, experiment.score_name), **known}
+
+
+def about(experiment: Experiment) -> dict[str, Any]:
+    """The settings that the numbers of shifted inputs depend on, as JSON."""
+    found = dataclasses.asdict(experiment.config.suite)
+    del found["shifts"]
+    return json.loads(json.dumps(found))
+
+
+def rehearse(experiment: Experiment) -> None:
+    """Makes all inputs that will be shown, of a few test rows.
+
+    Args:
+        experiment: the `Experiment`.
+
+    Raises:
+        ValueError: if a setting is wrong, blaming it.
+    """
+    with refusals.blaming("config.suite", experiment.config.suite):
+        shown = _shown(experiment, _SHOWN)
+        for _, sets in shown.corrupted():
+            next(iter(sets.values()))()
+        for make in shown.others().values():
+            make()
+
+
+def shifted(
+    experiment: Experiment, workdir: pathlib.Path, load: Mapping[str, Callable[[], suite.Model]]
+) -> dict[str, dict[str, float]]:
+    """Shows corrupted and other inputs to networks.
+
+    WORKDIR/suite.json keeps what is measured after each corruption, and no network is asked again.
+
+    Args:
+        experiment: the `Experiment`.
+        workdir: the work directory.
+        load: from a name, which tells the network from others, to a function that loads it.
+
+    Returns:
+        The flat numbers by name.
+    """
+    path, settings = workdir / FILE, about(experiment)
+    kept = work_directory.read_json(path) if path.exists() else {}
+    found = kept["found"] if kept.get("settings") == settings else {}
+    strategies.wait_for_all()  # The chief may write it from now on.
+    with refusals.blaming("config.suite", experiment.config.suite):
+        shown = _shown(experiment, experiment.config.suite.rows)
+    sets = shown.sets
+    left = [name for name in load if not {*sets} <= found.setdefault(name, {}).keys()]
+    if left:
+        rows = len(keras.tree.flatten(shown.x)[0])
+        progress.announce(
+            f"{len(left)} networks are shown {len(sets)} sets of shifted inputs of {rows:,} rows"
+        )
+    total = len(shown.names) + len(shown.others())
+    number = 0
+
+    def keep(name, count):
+        nonlocal number
+        number += 1
+        progress.announce(f"[suite {number}/{total}] {name}: {count} networks")
+        work_directory.write_json(path, {"settings": settings, "found": found})
+
+    models = {name: load[name]() for name in left}
+    suite.shift(models, shown, found, keep, score=experiment.score_name)
+    return {name: suite.pooled({each: found[name][each] for each in sets}) for name in load}
+
+
+def of_comparison(
+    experiment: Experiment, workdir: pathlib.Path, load_teacher: Callable[[], ecl_tf.Teacher]
+) -> dict[str, Any]:
+    """Measures the teacher and all final students of a comparison; returns its results.
+
+    results.json gets "suite" in the records of final runs, "teacher_suite", and "shifted", the
+    settings of both.
+
+    Args:
+        experiment: the `Experiment`.
+        workdir: the directory of a finished comparison.
+        load_teacher: gives its teacher.
+    """
+    path = workdir / "results.json"
+    results = work_directory.read_json(path)
+    if results.get("shifted") == about(experiment):
+        return results
+    keys = [key for keys in results["final"].values() for key in keys]
+    files = {key: results["runs"][key]["student"] for key in keys}
+    teacher = load_teacher()
+    its_name = f"teacher {teacher.fingerprint()[:12]}"
+    load = {its_name: functools.partial(_model, experiment, lambda: teacher, experiment.output)}
+    for key, file in files.items():
+        student = functools.partial(_student, workdir / "students" / file)
+        output = outputs.get(results["runs"][key]["output"])
+        load[file] = functools.partial(_model, experiment, student, output)
+    _add_answers(experiment, results, workdir, teacher)
+    found = shifted(experiment, workdir, load)
+    for key, file in files.items():
+        record = results["runs"][key]
+        record["suite"] = {**_clean(record["suite"]), **found[file]}
+    results["teacher_suite"] = {**_clean(results["teacher_suite"]), **found[its_name]}
+    results["shifted"] = about(experiment)
+    work_directory.write_json(path, results)
+    return results
+
+
+def _clean(numbers):
+    """The numbers of test rows as they are."""
+    return {name: value for name, value in numbers.items() if _part(name) == 0}
+
+
+def _part(number):
+    """Which of the parts of the table a number belongs to."""
+    if any(f"_{measure}_" in number for measure in _MEASURES):
+        return 2
+    return int(number.startswith("corrupted_"))
+
+
+def _add_answers(experiment, results, workdir, teacher):
+    """Adds what answers to the test rows tell, where an earlier version has not."""
+    keys = [key for keys in results["final"].values() for key in keys]
+    missing = [key for key in keys if "suite" not in results["runs"][key]]
+    if not missing and "teacher_suite" in results:
+        return
+    labels, of_teacher = closeness.Divergences(experiment, teacher).of_teacher("test")
+    for key in missing:
+        record = results["runs"][key]
+        output = outputs.get(record["output"])
+        student = _student(workdir / "students" / record["student"])
+        _, raw = experiment.answers(student, "test", output)
+        arguments = raw, labels, record["test"], of_teacher
+        record["suite"] = of_answers(experiment, output, *arguments)
+    arguments = of_teacher, labels, results["teacher"]
+    results["teacher_suite"] = of_answers(experiment, experiment.output, *arguments)
+
+
+def of_models(
+    experiment: Experiment,
+    workdir: pathlib.Path,
+    models: Mapping[str, Any],
+    names: Mapping[str, str],
+    known: Mapping[str, Mapping[str, float]],
+) -> dict[str, dict[str, float]]:
+    """Measures networks that are loaded; returns their numbers by name.
+
+    Args:
+        experiment: the `Experiment`.
+        workdir: the work directory.
+        models: by name, as `Experiment.answers` takes them; "teacher" is the teacher.
+        names: by name what tells a network from others, such as a hash.
+        known: by name their scores on the test split.
+    """
+    answers = {name: experiment.answers(model, "test") for name, model in models.items()}
+    of_teacher = answers.get("teacher", (None, None))[1]
+    output = experiment.output
+    load = {
+        names[name]: functools.partial(_model, experiment, functools.partial(_same, model), output)
+        for name, model in models.items()
+    }
+    found = shifted(experiment, workdir, load)
+    measured = {}
+    for name, (labels, raw) in answers.items():
+        its = None if name == "teacher" else of_teacher
+        clean = of_answers(experiment, output, raw, labels, known[name], its)
+        measured[name] = {**clean, **found[names[name]]}
+    return measured
+
+
+def as_results(experiment: Experiment, found: Mapping[str, dict[str, float]]) -> dict[str, Any]:
+    """What `of_models` returned, as `write` takes it.
+
+    Args:
+        experiment: the `Experiment`.
+        found: the numbers by name.
+    """
+    others = [name for name in found if name != "teacher"]
+    results: dict[str, Any] = {
+        "final": {name: [name] for name in others},
+        "runs": {name: {"suite": found[name]} for name in others},
+        "shifted": about(experiment),
+    }
+    if "teacher" in found:
+        results["teacher_suite"] = found["teacher"]
+    return results
+
+
+def of_parts(results: dict[str, Any], merged: dict[str, Any]) -> None:
+    """Takes what was measured of folds or splits over to the results of all of them.
+
+    Args:
+        results: of all, to which it is added.
+        merged: what `tables.average` makes of the parts now.
+    """
+    for key, record in merged["runs"].items():
+        results["runs"][key]["suite"] = record["suite"]
+    for name in ("teacher_suite", "teacher_suites", "shifted"):
+        if name in merged:
+            results[name] = merged[name]
+
+
+def has(results: dict[str, Any]) -> bool:
+    """Whether shifted inputs were shown to the students of a comparison, or of a cell of a grid."""
+    return any("shifted" in cell for cell in results.get("cells", {"": results}).values())
+
+
+def write(results: dict[str, Any], workdir: pathlib.Path) -> str:
+    """Has the chief write WORKDIR/suite.md; returns its text.
+
+    Args:
+        results: of a comparison, or of a grid, of which `has` is true.
+        workdir: the work directory.
+    """
+    text = table(results)
+    strategies.on_chief(lambda: (workdir / TABLE).write_text(text, encoding="utf-8"))
+    return text
+
+
+def table(results: dict[str, Any]) -> str:
+    """All numbers as Markdown: a row each, and a column for the teacher and each method."""
+    if "cells" in results:
+        cells = {name: cell for name, cell in results["cells"].items() if "shifted" in cell}
+        return "\n".join(f"## {name}\n\n{table(cell)}" for name, cell in cells.items())
+    found = [
+        f"### {heading}\n\n{tables.markdown(lines)}" for heading, lines in parts(results).items()
+    ]
+    return "\n\n".join([*found, note(results)]) + "\n"
+
+
+def parts(results: dict[str, Any], whole: bool = True) -> dict[str, list[list[str]]]:
+    """A header and a row for each number, as lists of text, by what the numbers are of.
+
+    Args:
+        results: of a comparison. A method whose runs were not measured has no column.
+        whole: True, the default, for all numbers; False leaves out those of a single severity, and
+            the test scores, which have a table of their own.
+    """
+    who = measured(results)
+    found = {name: means(results, name) for name in who}
+    numbers = list(dict.fromkeys(number for each in found.values() for number in each))
+    if not whole:
+        scores = results["teacher"]
+        numbers = [n for n in numbers if n not in scores and not severity(n)]
+    lines: dict[str, list[list[str]]] = {}
+    for number in numbers:
+        own = lines.setdefault(_PARTS[_part(number)], [["", *who]])
+        own.append([title(number), *(_words(found[name].get(number)) for name in who)])
+    return {heading: lines[heading] for heading in _PARTS if heading in lines}
+
+
+def measured(results: dict[str, Any]) -> list[str]:
+    """Of whom there are numbers: "teacher", and methods of which all runs were measured.
+
+    Args:
+        results: of a comparison.
+    """
+    runs = results["runs"]
+    teacher = ["teacher"] if results.get("teacher_suite") else []
+    return teacher + [
+        name
+        for name, keys in results["final"].items()
+        if all(runs[key].get("suite") for key in keys)
+    ]
+
+
+def means(results: dict[str, Any], who: str) -> dict[str, gap.Interval]:
+    """The teacher's or a method's mean numbers over seeds or splits, in the unit of `title`.
+
+    Args:
+        results: of a comparison.
+        who: "teacher", or a method.
+    """
+    if who == "teacher":
+        each = results.get("teacher_suites", [results["teacher_suite"]])
+    else:
+        each = [results["runs"][key]["suite"] for key in results["final"][who]]
+    common = [name for name in each[0] if all(name in one for one in each)]
+    return {name: gap.mean([_scaled(name, one[name]) for one in each]) for name in common}
+
+
+def title(number: str) -> str:
+    """The name and the unit of a number of the suite."""
+    for measure, words in _MEASURES.items():
+        if f"_{measure}_" in number:
+            of, _, by = number.partition(f"_{measure}_")
+            return f"{words}, by {by}, {'all sets' if of == 'ood' else of}, %"
+    base, severity = _base(number)
+    words = _TITLES.get(base) or tables.title(base)
+    return f"{words}, severity {severity}" if severity else words
+
+
+def severity(number: str) -> str:
+    """The severity of the corruptions that a number is of, as a digit; "" for any other number."""
+    return _base(number)[1]
+
+
+def _base(number):
+    """A number without the prefix of corrupted rows, and its severity or ""."""
+    base = number.removeprefix("corrupted_")
+    name, _, last = base.rpartition("_")
+    return (name, last) if base != number and last.isdigit() else (base, "")
+
+
+def _scaled(number, value):
+    base, _ = _base(number)
+    is_share = _part(number) == 2 or base in _IN_PERCENT
+    return 100 * value if is_share else tables.scale(base, value)
+
+
+def _words(interval):
+    if interval is None:
+        return ""
+    value, half = interval.value, interval.high - interval.value
+    size = math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
+    digits = min(max(3 - size, 0), 6)  # Four of them count.
+    return f"{value:.{digits}f}" + ("" if math.isnan(half) else f" ± {half:.{digits}f}")
+
+
+def note(results: dict[str, Any]) -> str:
+    """What the numbers are of, in sentences.
+
+    Args:
+        results: of a comparison.
+    """
+    count = len(next(iter(results["final"].values())))
+    over = "splits" if "splits" in results else "seeds"
+    text = f"Means over {count} {over} with 95 % intervals. " if count > 1 else ""
+    settings = results.get("shifted")
+    if settings is None:
+        return text.strip()
+    severities = ", ".join(map(str, settings["severities"]))
+    return (
+        f"{text}Corrupted rows are at most {settings['rows']:,} test rows at random, at the "
+        f"severities {severities}; numbers without a severity are means over all of them. By "
+        "entropy, confidence, variance or disagreement a network is to tell other inputs from "
+        "these rows."
+    )
+
+
+def _model(experiment, load, output):
+    """A network with its prediction sets."""
+    network = load()
+    return suite.Model(network, output, experiment.prediction_sets(network, output))
+
+
+def _student(path):
+    return keras_files.load(path, "Restore it from a copy, or compare again in a new --workdir.")
+
+
+def _same(model):
+    return model
+
+
+def _shown(experiment, count):
+    """What is shown to all networks, of at most so many test rows at random."""
+    section, splits = experiment.config.suite, experiment.splits
+    x, y = _rows(splits.test, count)
+    other = None
+    if section.other is not None:
+        other = _other(section.other, splits, x, count)
+    arguments = dict(section.arguments)
+    if splits.columns is not None:
+        arguments["columns"] = splits.columns
+    return suite.Shown(x, y, section.kind, None, section.severities, other, arguments=arguments)
+
+
+def _rows(dataset, count):
+    """Inputs and labels of at most so many examples at random, as arrays."""
+    size = int(dataset.cardinality())
+    if size < 0:
+        size = int(dataset.reduce(np.int64(0), lambda n, _: n + 1))
+    kept = np.sort(np.random.default_rng(0).permutation(size)[:count])
+    is_kept = np.zeros(size, bool)
+    is_kept[kept] = True
+    chosen = tf.constant(is_kept)
+    some = dataset.enumerate().filter(lambda number, _: chosen[number]).map(lambda _, each: each)
+    rows = some.batch(max(len(kept), 1)).get_single_element()
+    return keras.tree.map_structure(lambda leaf: leaf.numpy(), rows)
+
+
+def _other(described, splits, x, count):
+    """Test inputs of another data set, in the form of this one's, by its name."""
+    described = {"name": described} if isinstance(described, str) else described
+    name = str(described.get("name")).rpartition(":")[2]
+    theirs = data.load(**described)
+    inputs, _ = _rows(theirs.test, count)
+    if splits.columns is not None:
+        names = None if theirs.columns is None else theirs.columns.names
+        if names != splits.columns.names:
+            raise ValueError(
+                f"The inputs of the other data set {name!r} are the columns {names}, and those of "
+                f"this table {splits.columns.names}. Give one with the same columns."
+            )
+        return {name: splits.columns.encode(theirs.columns.decode(inputs))}
+    if keras.tree.is_nested(x) or keras.tree.is_nested(inputs):
+        keras.tree.assert_same_structure(x, inputs)
+        return {name: inputs}
+    if x.dtype != np.uint8:
+        inputs = np.asarray(data.to_float(tf.convert_to_tensor(inputs)))
+    if inputs.shape[1:] != x.shape[1:]:
+        inputs = _resized(inputs, x, name)
+    return {name: inputs.astype(x.dtype)}
+
+
+def _resized(images, x, name):
+    """Images of another size as large as those of the data."""
+    if images.ndim != 4 or x.ndim != 4 or images.shape[-1] != x.shape[-1]:
+        raise ValueError(
+            f"Rows of the other data set {name!r} have the shape {images.shape[1:]}, and those of "
+            f"the data {x.shape[1:]}. Give one of the same shape, or images of as many channels."
+        )
+    sized = np.asarray(tf.image.resize(images, x.shape[1:3], antialias=True))
+    return np.rint(sized) if x.dtype == np.uint8 else sized

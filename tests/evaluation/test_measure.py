@@ -1,0 +1,166 @@
+"""The whole suite, on networks with known weights, against NumPy."""
+
+import keras
+import numpy as np
+import pytest
+from by_hand import heads, linear, network, numbers, softmax, weights
+from scipy import stats
+
+import ecl_tf
+from ecl_tf import evaluation, outputs
+from ecl_tf.data import Category, Columns, Number
+from ecl_tf.evaluation import corruptions
+from ecl_tf.evaluation.suite import Shown
+
+
+def pairs(known, other):
+    """The share of pairs in which the other one has the higher score."""
+    return np.mean(np.sign(other[:, None] - known) / 2 + 0.5)
+
+
+def entropy(p):
+    return -np.sum(p * np.log(p), -1)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    return images[:40].reshape(-1, 8, 8, 1).astype("float32") / 16, labels[:40]
+
+
+@pytest.fixture
+def flat():
+    """A linear network of the 64 pixels."""
+    student = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+    student.add(keras.layers.Dense(10))
+    student.set_weights([numbers(64, 10), numbers(10, seed=1)])
+    return student
+
+
+def test_the_numbers_of_images_are_those_of_numpy(digits, flat):
+    x, y = digits
+    names, severities = ["contrast", "gaussian_noise"], [1, 4]
+    found = evaluation.measure(flat, x, y, names=names, severities=severities)
+
+    def ask(inputs):
+        return softmax(
+            inputs.reshape(40, 64).astype("float64") @ numbers(64, 10) + numbers(10, seed=1)
+        )
+
+    def scores(p):
+        right, sure = p.argmax(-1) == y, p.max(-1)
+        risk = np.cumsum(~right[np.argsort(-sure)]) / np.arange(1, 41)
+        bins = np.ceil(sure * 15).astype(int)
+        gaps = [abs(np.sum((right - sure)[bins == b])) / 40 for b in range(16)]
+        nll = -np.log(p[np.arange(40), y]).mean()
+        return dict(accuracy=right.mean(), nll=nll, ece=sum(gaps), aurc=risk.mean())
+
+    clean = scores(ask(x))
+    assert {name: found[name] for name in clean} == pytest.approx(clean, rel=1e-4)
+    by_set = {
+        (name, severity): scores(ask(evaluation.corrupt(x, name, severity)))
+        for name in names
+        for severity in severities
+    }
+    for number in clean:
+        means = {s: np.mean([by_set[name, s][number] for name in names]) for s in severities}
+        got = [found[f"corrupted_{number}_{s}"] for s in severities]
+        assert got == pytest.approx([*means.values()], rel=1e-4)
+        assert found[f"corrupted_{number}"] == pytest.approx(np.mean(got))
+    others = evaluation.drawn_inputs(x)
+    for name, other in others.items():
+        known, unknown = entropy(ask(x)), entropy(ask(other))
+        assert found[f"{name}_auroc_entropy"] == pytest.approx(pairs(known, unknown), abs=1e-4)
+    both = [found[f"{name}_fpr95_confidence"] for name in others]
+    assert found["ood_fpr95_confidence"] == pytest.approx(np.mean(both))
+    # Batches and other networks beside it change nothing.
+    again = evaluation.measure(
+        {"one": flat, "two": flat}, x, y, names=names, severities=severities, batch_size=7
+    )
+    assert again["one"] == again["two"] == pytest.approx(found, rel=1e-4)
+
+
+def test_an_ensemble_disagrees_and_its_student_is_compared_with_it(digits):
+    x, y = digits[0].reshape(40, 64)[:, 20:24], digits[1] % 3
+    members = [linear(weights(seed=seed)) for seed in (1, 2)]
+    teacher, student = ecl_tf.Ensemble(members, "categorical"), linear(weights(seed=3))
+    other = {"far": 9.0 * x[::-1].copy()}
+    arguments = {"names": (), "other": other}
+    models = {"teacher": teacher, "student": student}
+    found = evaluation.measure(models, x, y, teacher=teacher, **arguments)
+    both = {
+        name: [softmax(rows @ weights(seed=s)[0] + weights(seed=s)[1]) for s in (1, 2)]
+        for name, rows in (("x", x), ("far", other["far"]))
+    }
+    apart = {
+        name: entropy(np.mean(p, 0)) - np.mean(entropy(np.array(p)), 0) for name, p in both.items()
+    }
+    expected = pairs(apart["x"], apart["far"])
+    assert found["teacher"]["far_auroc_disagreement"] == pytest.approx(expected, abs=2e-3)
+    assert "far_auroc_disagreement" not in found["student"]
+    assert "agreement" not in found["teacher"]
+    p, q = np.mean(both["x"], 0), softmax(x @ weights(seed=3)[0] + weights(seed=3)[1])
+    assert found["student"]["agreement"] == np.mean(p.argmax(-1) == q.argmax(-1))
+    divergence = np.sum(p * np.log(p / q), -1).mean()
+    assert found["student"]["divergence"] == pytest.approx(divergence, rel=1e-4)
+    alone = evaluation.measure(student, x, y, teacher=teacher, **arguments)
+    assert alone == found["student"]
+
+
+def test_numbers_named_outputs_and_prediction_sets():
+    x, y = numbers(60, 4), numbers(60, 1, seed=5)
+    student = network(0, 4, 2)
+    output = outputs.Normal(1)
+    sets = ecl_tf.conformal(student, numbers(99, 4, seed=6), numbers(99, 1, seed=7), output=output)
+    arguments = {"output": output, "sets": sets, "severities": [5]}
+    found = evaluation.measure(student, x, y, **arguments)
+    answered = output(student(x))
+    mean, stddev = np.asarray(answered.mean()), np.asarray(answered.stddev())
+    assert found["rmse"] == pytest.approx(np.sqrt(np.mean((mean - y) ** 2)), rel=1e-4)
+    assert found["nll"] == pytest.approx(-stats.norm(mean, stddev).logpdf(y).mean(), rel=1e-4)
+    z = (y - mean) / stddev
+    crps = stddev * (z * (2 * stats.norm.cdf(z) - 1) + 2 * stats.norm.pdf(z) - np.pi**-0.5)
+    assert found["crps"] == pytest.approx(crps.mean(), rel=1e-4)
+    assert found["conformal_coverage"] == np.mean(np.abs(z) <= sets.thresholds[0])
+    assert {"corrupted_crps_5", "corrupted_conformal_size", "ood_auroc_variance"} <= found.keys()
+    # Of named outputs every name begins with the output's.
+    both = heads(kind=3, size=2)
+    labels = {"kind": np.arange(60) % 3, "size": y}
+    found = evaluation.measure(
+        both, x, labels, output={"kind": "categorical", "size": output}, names=(), teacher=both
+    )
+    assert {"kind_accuracy", "size_crps", "noise_auroc_kind_entropy"} <= found.keys()
+    angles = evaluation.measure(student, x, y, output=output, score="angular_error", names=())
+    assert angles["angular_error"] > 0 and "rmse" not in angles
+
+
+def test_what_is_shown_by_the_kind_of_inputs():
+    columns = Columns([Number("age", 30.0), Category("city", ("Basel", "Bern"))])
+    x = columns.encode({"age": np.arange(20.0), "city": ["Bern", "Basel"] * 10})
+    shown = Shown(x, np.zeros(20), arguments={"columns": columns})
+    made = {name: make() for _, sets in shown.corrupted() for name, make in sets.items()}
+    assert [*made] == shown.sets[: len(made)] and len(made) == 5 * len(corruptions.NAMES["table"])
+    for rows in made.values():  # As the network takes them.
+        assert rows["numbers"].shape == (20, 1) and set(np.ravel(rows["categories"])) <= {0, 1, 2}
+    assert any((rows["numbers"] != x["numbers"]).any() for rows in made.values())
+    ids = np.arange(24).reshape(4, 6)
+    assert Shown(ids, None).kind == Shown(numbers(4, 6, 2), None).kind == "sequence"
+    shuffled = evaluation.drawn_inputs(ids)["shuffled"]
+    assert (shuffled != ids).any() and (np.sort(shuffled, 1) == ids).all()  # Within each row.
+    several = {"image": np.zeros((3, 4, 4, 1), "float32"), "pose": np.ones((3, 2), "float32")}
+    shown = Shown(several, None, names=["brightness"])
+    ((_, sets),) = shown.corrupted()
+    brighter = sets["brightness 3"]()
+    assert shown.kind == "image" and (brighter["pose"] == 1).all() and brighter["image"].min() > 0
+    noise = evaluation.drawn_inputs(several)["noise"]
+    assert (noise["image"] == 0).all()  # In the range of all pixels.
+    assert "shuffled" not in evaluation.drawn_inputs(numbers(5, 1))
+    for wrong, message in (
+        ({"names": ["rain"]}, "no corruption 'rain' of the kind 'image'"),
+        ({"severities": [6]}, "severities are of"),
+        ({"kind": "picture"}, "kind must be one of"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Shown(several, None, **wrong)

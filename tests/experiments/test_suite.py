@@ -1,0 +1,191 @@
+"""The suite on work directories: all final students, by splits, once, and those of before."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from scipy import stats
+from tiny import rows
+
+import ecl_tf
+from ecl_tf import evaluation, gap
+from ecl_tf.evaluation import corruptions
+from ecl_tf.experiments import comparison, suite, tables, work_directory
+from ecl_tf.experiments.experiment import Experiment, save_model
+
+METHODS = ["ERM", "XCL"]
+NAMES = ("contrast", "gaussian_noise")
+
+
+@pytest.fixture
+def few(monkeypatch):
+    monkeypatch.setitem(corruptions.NAMES, "image", NAMES)
+
+
+@pytest.fixture
+def config(digits_config):
+    digits_config.teacher.calibrate = False
+    digits_config.suite.update({"rows": 30, "severities": (2, 5)})
+    return digits_config
+
+
+def finished(config, workdir):
+    """A comparison of networks that are not trained, as versions before the suite wrote it."""
+    experiment = Experiment(config)
+    work_directory.claim(workdir, config)
+    for name in ("teacher", "students"):
+        (workdir / name).mkdir(parents=True)
+    for number in range(config.teacher.members):
+        path = workdir / f"teacher/member_{number}.keras"
+        save_model(experiment.network(experiment.config.teacher), path)
+    runs, output = {}, keras.saving.serialize_keras_object(experiment.output)
+    for method in METHODS:
+        for seed in (1, 2):
+            student = experiment.network(experiment.config.student)
+            key = f"{method}, seed {seed}"
+            save_model(student, workdir / f"students/{key}.keras")
+            scores = experiment.evaluate(student, "test")
+            runs[key] = {"method": method, "label": "", "seed": seed, "seconds": 1.0}
+            runs[key] |= {"student": f"{key}.keras", "output": output, "test": scores}
+    results = {
+        "score": "accuracy",
+        "higher_is_better": True,
+        "student_steps": 20,
+        "student_weights": 100,
+        "teacher_weights": 1000,
+        "teacher": {"accuracy": 0.5, "nll": 1.0, "ece": 0.1},
+        "runs": runs,
+        "final": {method: [key for key in runs if method in key] for method in METHODS},
+    }
+    work_directory.write_json(workdir / "results.json", results)
+    return experiment
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def test_a_finished_comparison_of_before_is_measured_once(
+    run_script, config, few, tmp_path, monkeypatch, capsys
+):
+    experiment = finished(config, tmp_path)
+    run_script("evaluate", config, tmp_path, suite=True)
+    results = read(tmp_path / "results.json")
+    printed = capsys.readouterr().out
+    assert "5 networks are shown 6 sets of shifted inputs of 30 rows" in printed
+    assert (
+        "[suite 4/4] other shuffled: 5 networks" in printed and "results.json, suite.md" in printed
+    )
+
+    # The same as in Python, of the same rows.
+    x, y = rows(experiment.splits.test)
+    chosen = np.sort(np.random.default_rng(0).permutation(len(y))[:30])
+    members = sorted((tmp_path / "teacher").glob("*.keras"))
+    teacher = ecl_tf.Ensemble([keras.models.load_model(path) for path in members], "categorical")
+    key = "XCL, seed 2"
+    student = keras.models.load_model(tmp_path / f"students/{key}.keras")
+    models = {"teacher": teacher, "student": student}
+    expected = evaluation.measure(models, x[chosen], y[chosen], severities=(2, 5))
+    of_all = evaluation.measure(student, x, y, teacher=teacher, names=(), other={})
+    record = results["runs"][key]
+    assert record["suite"].items() >= record["test"].items()
+    for number, value in record["suite"].items():
+        shifted = "corrupted" in number or "_auroc_" in number or "_fpr95_" in number
+        its = expected["student"] if shifted else of_all
+        assert value == pytest.approx(its[number], rel=1e-4, abs=1e-6), number
+    assert record["suite"].keys() == {*expected["student"], *of_all}
+    assert results["teacher_suite"]["accuracy"] == 0.5  # As it was measured before.
+    of_teacher = results["teacher_suite"]["ood_auroc_disagreement"]
+    assert of_teacher == pytest.approx(expected["teacher"]["ood_auroc_disagreement"], abs=1e-4)
+
+    # Its table has means with intervals over the seeds.
+    each = [results["runs"][f"XCL, seed {seed}"]["suite"]["corrupted_nll"] for seed in (1, 2)]
+    half = stats.t.ppf(0.975, 1) * stats.sem(each)
+    table = (tmp_path / "suite.md").read_text()
+    assert f"{np.mean(each):.3f} ± {half:.3f}" in table
+    assert (tmp_path / "report.html").exists()
+
+    # Again: nothing is asked. Stopped before its end: only what is left.
+    asked = []
+    load = suite.keras_files.load
+    monkeypatch.setattr(suite.keras_files, "load", lambda *a: asked.append(a[0].stem) or load(*a))
+    assert comparison.add_suite(config, tmp_path) == results and not asked
+    kept = read(tmp_path / "suite.json")
+    del kept["found"][f"{key}.keras"]["contrast 5"]
+    work_directory.write_json(tmp_path / "suite.json", kept)
+    before = {name: value for name, value in results.items() if name != "shifted"}
+    work_directory.write_json(tmp_path / "results.json", before)
+    again = comparison.add_suite(config, tmp_path)["runs"][key]["suite"]
+    assert [name for name in asked if "member" not in name] == [key]
+    assert again == pytest.approx(record["suite"], rel=1e-5)
+    # Other settings are other numbers.
+    config.suite.severities = (3,)
+    again = comparison.add_suite(config, tmp_path)["runs"][key]["suite"]
+    assert {n for n in again if "corrupted_nll" in n} == {"corrupted_nll", "corrupted_nll_3"}
+
+
+def test_a_distilled_student_and_a_model_are_measured_alone(
+    run_script, config, few, tmp_path, capsys
+):
+    experiment = finished(config, tmp_path)
+    (tmp_path / "results.json").unlink()
+    save_model(experiment.network(experiment.config.student), tmp_path / "student.keras")
+    run_script("evaluate", config, tmp_path, suite=True)
+    found = read(tmp_path / "evaluation.json")
+    assert found["suite"].keys() == {"teacher", "student"}
+    assert found["suite"]["student"].items() >= found["test"]["student"].items()
+    assert {"agreement", "corrupted_ece_5", "noise_fpr95_entropy"} <= found["suite"][
+        "student"
+    ].keys()
+    assert "| agreement with the teacher, % |  |" in (tmp_path / "suite.md").read_text()
+    path = str(tmp_path / "students/XCL, seed 1.keras")
+    capsys.readouterr()
+    run_script("evaluate", config, tmp_path, suite=True, model=path)
+    assert "1 networks are shown" in capsys.readouterr().out
+    written = read(tmp_path / "evaluation.json")["suite"]
+    assert written.keys() == {"teacher", "student", path} and "agreement" not in written[path]
+    with pytest.raises(ValueError, match="--suite is of the test split"):
+        run_script("evaluate", config, tmp_path, suite=True, split="validation")
+    config.splits = 2
+    with pytest.raises(ValueError, match=r"no finished comparison in .*split_0"):
+        comparison.add_suite(config, tmp_path)
+
+
+def test_other_data_is_brought_into_the_form_of_the_data(rotated_digits_config, casp_config):
+    config = rotated_digits_config
+    config.suite.other = "digits"  # Smaller images, from 0 to 16, as uint8 or not.
+    experiment = Experiment(config)
+    suite.rehearse(experiment)
+    (name, make), *more = suite._shown(experiment, 5).others().items()
+    assert name == "other digits" and not more
+    x, _ = rows(experiment.splits.test)
+    assert make().shape == (5, *x.shape[1:]) and make().dtype == x.dtype and make().max() <= x.max()
+    casp_config.suite.other = {"name": "digits"}
+    with pytest.raises(ValueError, match=r"config.suite=.*'digits' have the shape \(8, 8, 1\)"):
+        suite.rehearse(Experiment(casp_config))
+    casp_config.suite.other = None
+    casp_config.suite.kind = "image"
+    with pytest.raises(ValueError, match=r"config\.suite="):
+        suite.rehearse(Experiment(casp_config))
+
+
+def test_splits_are_averaged_with_their_teachers():
+    def part(nll, of_teacher, **more):
+        runs = {"XCL 1": {"label": "", "seed": 1, "seconds": 1.0, "test": {"nll": 1.0}}}
+        runs["XCL 1"]["suite"] = {"corrupted_nll": nll, **more}
+        return {
+            "teacher": {"nll": 1.0},
+            "teacher_suite": {"corrupted_nll": of_teacher},
+            "final": {"XCL": ["XCL 1"]},
+            "runs": runs,
+        }
+
+    merged = tables.average([part(1.0, 0.5, agreement=1.0), part(2.0, 0.7)], "split")
+    assert merged["teacher_suite"]["corrupted_nll"] == pytest.approx(0.6)
+    assert suite.means(merged, "XCL") == {"corrupted_nll": gap.mean([1.0, 2.0])}
+    assert suite.means(merged, "teacher") == {"corrupted_nll": gap.mean([0.5, 0.7])}
+    before = tables.average([part(9.0, 9.0), part(9.0, 9.0)], "split")
+    suite.of_parts(before, merged)
+    assert suite.means(before, "XCL") == suite.means(merged, "XCL")
+    assert "| NLL, nats | 0.6000 ± 1.2706 |" in suite.table(merged)
