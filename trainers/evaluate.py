@@ -77,10 +77,9 @@ def main(_):
 
 
 def _is_comparison():
-    """Whether the work directory holds one, or is to hold one by its config."""
-    config, workdir = command_line.CONFIG.value, pathlib.Path(command_line.WORKDIR.value)
-    several = config.get("grid") or config.get("splits", 1) > 1
-    return bool(several) or (workdir / "results.json").exists()
+    """Whether the work directory holds a comparison, and not one student alone."""
+    workdir = pathlib.Path(command_line.WORKDIR.value)
+    return (workdir / "results.json").exists() or not (workdir / "student.keras").exists()
 
 
 def _of_comparison():

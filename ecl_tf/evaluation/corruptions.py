@@ -164,6 +164,8 @@ def _limits(x, value_range):
     if not is_integer and x.dtype.kind != "f" and x.dtype.name != "bfloat16":
         raise ValueError(f"Images hold numbers; got the dtype {x.dtype}. Give uint8 or float32.")
     low, high = value_range or ((0, 255) if is_integer else (0, 1))
+    if not is_integer:  # In the precision of the images, as 0.1 is another number in float32.
+        low, high = (float(np.asarray(limit).astype(x.dtype)) for limit in (low, high))
     if not low < high:
         raise ValueError(f"value_range must be (black, white), black < white; got {value_range}.")
     least, most = float(x.min()), float(x.max())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ecl_tf import divergences, outputs
-from ecl_tf.evaluation.selective import losses_and_uncertainty
+from ecl_tf.evaluation.selective import known_answers, losses_and_uncertainty
 
 _TOGETHER = 4096  # Rows.
 _NAMES = {"mean_error": "mean_difference"}
@@ -91,7 +91,6 @@ def fidelity_scores(
 
 def _same(teacher_output, teacher_raw, output, raw, labels):
     """Whether both answers are the same, of every place with a known label."""
-    known = teacher_output.known(np.asarray(labels), teacher_raw)
     own, its = (
         np.asarray(each.logits(r)) for each, r in ((output, raw), (teacher_output, teacher_raw))
     )
@@ -99,7 +98,7 @@ def _same(teacher_output, teacher_raw, output, raw, labels):
         same = own.argmax(-1) == its.argmax(-1)
     else:
         same = (own > 0.0) == (its > 0.0)
-    return same.ravel() if known is None else same.ravel()[np.ravel(known) > 0.0]
+    return same.ravel()[known_answers(teacher_output, teacher_raw, labels)]
 
 
 def _parts(*arrays):

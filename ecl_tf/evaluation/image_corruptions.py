@@ -9,7 +9,6 @@ Reference: Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to 
 and Perturbations", ICLR 2019.
 """
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -18,16 +17,14 @@ import numpy as np
 import tensorflow as tf
 from scipy import ndimage
 
-from ecl_tf.evaluation import linear_maps
+from ecl_tf.evaluation import linear_maps, resampling, textures
 from ecl_tf.evaluation.draws import Draws
 
 _CHUNK = 2**20  # Numbers of the images that are corrupted at once.
 _SMALL = 64  # Pixels of the shorter side up to which the constants of CIFAR-10-C hold.
 _GREY = np.array([0.299, 0.587, 0.114], "float32")
 _FROST = np.array([0.85, 0.93, 1.0], "float32")  # Ice is bluish.
-_TEXTURES = 6
 _POINTS = 16  # Along a pixel's side.
-_FAINT = 1e-4  # The share of a motion blur's weights below which a tap is left out.
 _LARGEST_JPEG = 65_500  # Pixels of a side.
 
 
@@ -48,8 +45,8 @@ def corrupt(
     side = min(x.shape[1:3])
     is_small = side <= _SMALL
     constants = (small if is_small else large)[severity - 1]
-    # A blur of less than a pixel is none, so lengths in pixels do not fall below those at 32.
-    unit = max(1.0, side / 32) if is_small else side / 224
+    # A blur of far less than a pixel is none, so lengths stay at half of those at 32, or above.
+    unit = max(0.5, side / 32) if is_small else side / 224
     corrupted = np.empty_like(x)
     rows = max(1, _CHUNK // max(1, x[:1].size))
     for start in range(0, len(x), rows):
@@ -64,7 +61,7 @@ def corrupt(
 
 
 def gaussian_noise(x, stddev, draws, unit):
-    """X + c z, z standard normal."""
+    """x + c z, where z is standard normal."""
     return x + np.float32(stddev) * draws.normal(len(x), x.shape[1:])
 
 
@@ -85,7 +82,8 @@ def impulse_noise(x, share, draws, unit):
 def defocus_blur(x, constants, draws, unit):
     """The mean over a disk of radius r, whose border is smoothed by a Gaussian."""
     radius, smoothing = constants
-    radius *= unit
+    # A disk of less than a pixel is none, so the smallest do not shrink.
+    radius *= unit if radius > 1.5 else max(unit, 1.0)
     reach = math.ceil(radius) + 2
     # The share of each pixel that the disk covers, from points within the pixels.
     at = (np.arange((2 * reach + 1) * _POINTS) + 0.5) / _POINTS - reach - 0.5
@@ -118,13 +116,13 @@ def glass_blur(x, constants, draws, unit):
                 taken = np.take_along_axis(origin, there, 1)
                 np.put_along_axis(origin, there, origin[:, here], 1)
                 origin[:, here] = taken
-    return blur(_gather(blur(x), origin).reshape(x.shape))
+    return blur(resampling.gather(blur(x), origin).reshape(x.shape))
 
 
 def motion_blur(x, constants, draws, unit):
     """The mean over pixels along a line of a random angle, weighed by half of a Gaussian."""
     radius, sigma = constants
-    return _along_lines(x, radius, sigma, -45 + draws.whole(len(x), (), 91), unit)
+    return resampling.along_lines(x, radius * unit, sigma * unit, -45 + draws.whole(len(x), (), 91))
 
 
 def zoom_blur(x, factors, draws, unit):
@@ -141,7 +139,8 @@ def snow(x, constants, draws, unit):
     layer = np.float32(mean) + np.float32(stddev) * draws.normal(rows, (1, height, width))
     layer = linear_maps.zooms((height, width), np.array([zoom]))(layer)
     layer = np.where(layer < threshold, np.float32(0), np.clip(layer, 0.0, 1.0))
-    layer = _along_lines(layer, radius, sigma, -135 + draws.whole(rows, (), 91, 1), unit)
+    degrees = -135 + draws.whole(rows, (), 91, 1)
+    layer = resampling.along_lines(layer, radius * unit, sigma * unit, degrees)
     bright = np.maximum(x, 1.5 * _grey(x) + 0.5)
     return kept * x + (1 - kept) * bright + layer + layer[:, :, ::-1, ::-1]
 
@@ -150,8 +149,8 @@ def frost(x, constants, draws, unit):
     """a x + b f, where f is a part of a texture of ice."""
     kept, added = constants
     rows, channels, height, width = x.shape
-    textures = _frost_textures(draws.seed, 4 * _power_of_two(max(height, width)))
-    views = np.lib.stride_tricks.sliding_window_view(textures, (height, width), (1, 2))
+    ice = textures.ice(draws.seed, 2 * textures.power_of_two(max(height, width)))
+    views = np.lib.stride_tricks.sliding_window_view(ice, (height, width), (1, 2))
     which = [draws.whole(rows, (), count, s) for s, count in enumerate(views.shape[:3])]
     colour = _FROST if channels == 3 else np.ones(channels, "float32")
     return kept * x + added * views[tuple(which)][:, None] * colour[:, None, None]
@@ -161,8 +160,9 @@ def fog(x, constants, draws, unit):
     """(x + c p) max(x) / (max(x) + c), where p in [0, 1] is a plasma fractal."""
     thickness, decay = constants
     rows, _, height, width = x.shape
-    size = _power_of_two(max(height, width))
-    plasma = _plasma(2 * draws.uniform(rows, (size, size)) - 1, decay)[:, None, :height, :width]
+    size = textures.power_of_two(max(height, width))
+    plasma = textures.plasma(2 * draws.uniform(rows, (size, size)) - 1, decay)
+    plasma = plasma[:, None, :height, :width]
     brightest = x.max((1, 2, 3), keepdims=True)
     return (x + thickness * plasma) * (brightest / (brightest + thickness))
 
@@ -198,7 +198,8 @@ def elastic_transform(x, constants, draws, unit):
     )
     moved = second + (third - second) * (1 - down[:, None]) / 2 + (first - second) * (1 + right) / 2
     at = amplitude * side * field + moved
-    return _interpolate(x, at[:, 0] + np.arange(height)[:, None], at[:, 1] + np.arange(width))
+    at_row, at_column = at[:, 0] + np.arange(height)[:, None], at[:, 1] + np.arange(width)
+    return resampling.interpolate(x, at_row, at_column)
 
 
 def pixelate(x, share, draws, unit):
@@ -227,6 +228,13 @@ def jpeg_compression(x, quality, draws, unit):
     decoded = decoded[:, :height, :width]
     decoded = decoded.transpose(0, 3, 1, 2) if channels == 3 else decoded.reshape(x.shape)
     return decoded.astype("float32") / np.float32(255)
+
+
+def _grey(x):
+    """The luminance of colours, the mean of other channels; (rows, 1, height, width)."""
+    if x.shape[1] != 3:
+        return x.mean(1, keepdims=True)
+    return (x * _GREY[:, None, None]).sum(1, keepdims=True)
 
 
 def _steps(last, step):
@@ -320,111 +328,3 @@ CORRUPTIONS: dict[str, tuple[Callable, Any, Any]] = {
     "pixelate": (pixelate, (0.95, 0.9, 0.85, 0.75, 0.65), (0.6, 0.5, 0.4, 0.3, 0.25)),
     "jpeg_compression": (jpeg_compression, (80, 65, 58, 50, 40), (25, 18, 15, 10, 7)),
 }
-
-
-def _along_lines(x, radius, sigma, degrees, unit):
-    """The mean over pixels along a line of each row's angle; the border goes on beyond it."""
-    taps = np.exp(-0.5 * (np.arange(2 * round(radius * unit) + 1) / (sigma * unit)) ** 2)
-    taps = taps[taps > _FAINT * taps.sum()]
-    taps /= taps.sum()
-    reach = len(taps)
-    *_, height, width = x.shape
-    padded = np.pad(x, [(0, 0), (0, 0), (reach, reach), (reach, reach)], "edge")
-    blurred = np.empty_like(x)
-    for angle in np.unique(degrees):
-        (rows,) = np.nonzero(degrees == angle)
-        part, mean = padded[rows], np.zeros_like(x[rows])
-        for step, weight in enumerate(taps):
-            down = reach + round(step * math.sin(math.radians(angle)))
-            right = reach + round(step * math.cos(math.radians(angle)))
-            mean += np.float32(weight) * part[:, :, down : down + height, right : right + width]
-        blurred[rows] = mean
-    return blurred
-
-
-def _grey(x):
-    """The luminance of colours, the mean of other channels; (rows, 1, height, width)."""
-    if x.shape[1] != 3:
-        return x.mean(1, keepdims=True)
-    return (x * _GREY[:, None, None]).sum(1, keepdims=True)
-
-
-def _gather(x, index):
-    """Pixels (rows, channels, n) by their numbers (rows, n)."""
-    rows, channels, height, width = x.shape
-    first = np.arange(rows * channels).reshape(rows, channels, 1) * (height * width)
-    return np.take(x.reshape(-1), first + index[:, None])
-
-
-def _interpolate(x, at_row, at_column):
-    """The values at fractions of pixels, (rows, height, width); mirrored beyond the border."""
-    (top, bottom, down), (left, right, across) = (
-        _neighbours(at, size) for at, size in zip((at_row, at_column), x.shape[2:], strict=True)
-    )
-    width = x.shape[3]
-    rows = len(x)
-
-    def row_of(vertical):
-        first, second = (
-            _gather(x, (vertical * width + horizontal).reshape(rows, -1)).reshape(x.shape)
-            for horizontal in (left, right)
-        )
-        return first + across[:, None] * (second - first)
-
-    upper, lower = row_of(top), row_of(bottom)
-    return upper + down[:, None] * (lower - upper)
-
-
-def _neighbours(at, size):
-    """The pixels before and after a place, and the share of the latter."""
-    last = size - 1
-    at = np.clip(last - np.abs(last - np.abs(at)), 0, last).astype("float32")
-    before = np.minimum(at.astype("int64"), max(last - 1, 0))
-    return before, np.minimum(before + 1, last), at - before
-
-
-def _power_of_two(size):
-    return 2 ** max(1, math.ceil(math.log2(size)))
-
-
-def _plasma(noise, decay):
-    """Random heights in [0, 1] by the diamond-square algorithm, on a torus.
-
-    The middle of each square, then that of each diamond, is the mean of its corners and noise,
-    whose amplitude falls by decay^2 from squares to those of half the side.
-
-    Args:
-        noise: (rows, size, size) in [-1, 1), of a size that is a power of 2.
-        decay: above 1.
-    """
-    size, heights = noise.shape[1], noise.copy()
-    heights[:, 0, 0] = 0
-    step, amplitude = size, np.float32(1)
-    while step > 1:
-        half = step // 2
-        corners = heights[:, ::step, ::step]
-        across = corners + np.roll(corners, -1, 2)
-        middles = heights[:, half::step, half::step]
-        middles *= amplitude
-        middles += (across + np.roll(across, -1, 1)) / 4
-        # The other diamonds' corners are two of the squares' corners and two of their middles.
-        tops, sides = heights[:, ::step, half::step], heights[:, half::step, ::step]
-        tops *= amplitude
-        tops += (across + middles + np.roll(middles, 1, 1)) / 4
-        sides *= amplitude
-        sides += (corners + np.roll(corners, -1, 1) + middles + np.roll(middles, 1, 2)) / 4
-        step, amplitude = half, amplitude / np.float32(decay**2)
-    lowest, highest = (f(heights, (1, 2), keepdims=True) for f in (np.min, np.max))
-    return (heights - lowest) / np.maximum(highest - lowest, np.float32(1e-12))
-
-
-@functools.lru_cache(maxsize=2)
-def _frost_textures(seed, size):
-    """Ice: veins where random heights cross the middle, at two scales, over a clouded ground."""
-    draws = Draws(seed, "frost textures")
-    clouds, coarse, fine = (
-        _plasma(2 * draws.uniform(_TEXTURES, (size, size), stream) - 1, decay)
-        for stream, decay in enumerate((1.6, 1.4, 1.2))
-    )
-    veins = np.maximum(*((1 - np.abs(2 * each - 1)) ** 6 for each in (coarse, fine)))
-    return 0.5 * clouds + 0.5 * veins

@@ -39,7 +39,9 @@ def main_scores(
     raw, labels = np.asarray(raw), np.asarray(labels)
     losses, unsure = selective.losses_and_uncertainty(output, raw, labels)
     aurc = selective.aurc(losses, unsure)
-    found = {"nll": _result(metrics.NegativeLogLikelihood(output), labels, raw)}
+    values = np.asarray(output.negative_log_likelihoods(output(raw), labels), float)
+    known = output.known(labels, raw)
+    found = {"nll": float(np.average(values, weights=known))}
     if not isinstance(output, outputs.Numeric):
         if output.family == "categorical":
             found["ece"] = _result(metrics.ExpectedCalibrationError(output=output), labels, raw)

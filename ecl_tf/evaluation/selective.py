@@ -126,8 +126,8 @@ def losses_and_uncertainty(
         error = np.mean((labels.reshape(mean.shape) - mean) ** 2, -1)
         spread = np.mean(np.asarray(distribution.variance(), float), -1)
         return error.ravel(), spread.ravel()
-    known = output.known(labels, raw)
-    logits = np.asarray(output.logits(raw), float)  # type: ignore[attr-defined]
+    of_classes: Any = output
+    logits = np.asarray(of_classes.logits(raw), "float64")
     if output.family == "categorical":
         if outputs.is_one_hot(labels, raw):
             labels = np.argmax(labels, -1)
@@ -136,5 +136,24 @@ def losses_and_uncertainty(
     else:
         wrong = (logits > 0.0) != (labels.reshape(logits.shape) > 0.5)
         unsure = -special.log_expit(np.abs(logits))
-    kept = slice(None) if known is None else np.ravel(known) > 0.0
+    kept = known_answers(output, raw, labels)
     return wrong.ravel()[kept].astype(float), unsure.ravel()[kept]
+
+
+def known_answers(output: outputs.Output, raw: Any, labels: Any) -> Any:
+    """Which answers have a known label, of all positions and yes/no labels in one row.
+
+    Args:
+        output: as in `losses_and_uncertainty`, of classes or of yes/no labels.
+        raw: as in `losses_and_uncertainty`.
+        labels: as in `losses_and_uncertainty`.
+
+    Returns:
+        An index: an array of booleans, or a slice of all.
+
+    Example:
+    >>> known_answers(outputs.Categorical(ignore_class=-1), [[0.0, 0.0]] * 3, [1, -1, 0])
+    array([ True, False,  True])
+    """
+    known = getattr(output, "known_labels", output.known)(np.asarray(labels), np.asarray(raw))
+    return slice(None) if known is None else np.ravel(known) > 0.0

@@ -87,7 +87,8 @@ def measure(
             distiller's or a teacher's own, and "categorical" for other networks.
         teacher: a network, to which fidelity is measured; None, the default, for none. It may be
             one of `models`, too.
-        sets: the `ecl_tf.prediction_sets.PredictionSets` of a single network; None by default.
+        sets: the `ecl_tf.prediction_sets.PredictionSets` of a single network, of one output; None
+            by default.
         kind: "image", "table" or "sequence", which says how inputs are corrupted; None, the
             default, infers it: inputs of rank 4 are images, of rank 3 and whole numbers of rank 2
             are sequences, and others are tables.
@@ -121,7 +122,7 @@ def measure(
     of_teacher = None
     if teacher is not None:
         its = _as_model(teacher, output)
-        of_teacher = its.output, ask(its, x, batch_size).raw
+        of_teacher = its.output, ask(answering(its), x, batch_size).raw
     found: Found = {name: {} for name in asked}
     shift(
         asked,
@@ -132,7 +133,7 @@ def measure(
     )
     measured = {}
     for name, model in asked.items():
-        raw = ask(model, x, batch_size).raw
+        raw = ask(answering(model), x, batch_size).raw
         its = None if several[name] is teacher else of_teacher
         measured[name] = {**of_answers(model, raw, y, its, score), **pooled(found[name])}
     return measured if isinstance(models, dict) else measured[""]
@@ -150,14 +151,15 @@ def of_answers(
         teacher: the teacher's output and its raw outputs; None, the default, for none.
         score: as in `main_scores`; None by default.
     """
-    found = {}
+    found: dict[str, float] = {}
     its_output, its_raw = teacher or (model.output, None)
     of_teacher = outputs.parts_of(its_output, its_raw)
     for name, (output, own, truth) in outputs.parts_of(model.output, raw, labels).items():
         each = scores.main_scores(output, own, truth, score)
         each |= scores.further_scores(output, own, truth)
         if teacher is not None:
-            each |= fidelity.fidelity_scores(*of_teacher[name], output, own, truth)
+            its_output, its_raw = of_teacher[name]
+            each |= fidelity.fidelity_scores(its_output, its_raw, output, own, truth)
         found |= _prefixed(name, each)
     return {**found, **_of_sets(model, raw, labels)}
 
@@ -183,13 +185,14 @@ def shift(
         batch_size: rows of a forward pass; 512 by default.
     """
     of_data: dict[str, dict[str, np.ndarray]] = {}
+    answers = {name: answering(model) for name, model in models.items()}
     for corruption, sets in shown.corrupted():
         most = 0
         for name, make in sets.items():
             if left := [each for each in models if name not in found[each]]:
                 inputs = make()
                 for each in left:
-                    raw = ask(models[each], inputs, batch_size).raw
+                    raw = ask(answers[each], inputs, batch_size).raw
                     found[each][name] = _of_corrupted(models[each], raw, shown.y, score)
                 most = max(most, len(left))
         if most:
@@ -198,10 +201,12 @@ def shift(
         if left := [each for each in models if name not in found[each]]:
             inputs = make()
             for each in left:
+                output, answer = models[each].output, answers[each]
                 if each not in of_data:
-                    of_data[each] = _unfamiliarity(models[each], shown.x, batch_size)
+                    of_data[each] = _unfamiliarity(output, ask(answer, shown.x, batch_size))
                 found[each][name] = {}
-                for score_name, its in _unfamiliarity(models[each], inputs, batch_size).items():
+                unlike = _unfamiliarity(output, ask(answer, inputs, batch_size))
+                for score_name, its in unlike.items():
                     both = of_data[each][score_name], its
                     found[each][name] |= {
                         f"auroc_{score_name}": detection.auroc(*both),
@@ -375,11 +380,53 @@ def drawn_inputs(x: Any, seed: int = 0) -> dict[str, Any]:
     return {name: make() for name, make in _drawn(x, seed).items()}
 
 
-def ask(model: Model, x: Any, batch_size: int = 512) -> _Answers:
-    """Asks a network about all rows.
+def answering(model: Model) -> Callable[[Any], tuple[Any, Any]]:
+    """Returns a function from a batch of inputs to raw outputs, and to what members differ by.
+
+    Networks of Keras are traced once. Of networks that are no ensemble the second part is None.
 
     Args:
         model: a `Model`.
+    """
+    network, output = model.network, model.output
+    if isinstance(network, teachers.Teacher):
+        networks = uncertainty.Networks(network, None, None)
+
+        def of_teacher(inputs):
+            members = network.member_outputs(inputs)
+            raw = output.raw(network.output_kind.combine(members))  # Whatever its own output is.
+            if len(members) < 2:
+                return raw, None
+            return raw, uncertainty.disagreement(uncertainty.Answers(networks, inputs, members))
+
+        return _traced(of_teacher)
+    if isinstance(network, keras.Model):
+        return _traced(
+            lambda inputs: (network(own_inputs.of(network, inputs), training=False), None)
+        )
+    return lambda inputs: (network(inputs), None)
+
+
+def _traced(function):
+    """A function that is traced at its first call, for any number of rows."""
+    made: list[Any] = []
+
+    def answer(inputs):
+        if not made:
+            specs = keras.tree.map_structure(
+                lambda leaf: tf.TensorSpec((None, *leaf.shape[1:]), leaf.dtype), inputs
+            )
+            made.append(tf.function(function, autograph=False).get_concrete_function(specs))
+        return made[0](inputs)
+
+    return answer
+
+
+def ask(answer: Callable[[Any], tuple[Any, Any]], x: Any, batch_size: int = 512) -> _Answers:
+    """Asks a network about all rows.
+
+    Args:
+        answer: what `answering` returned of it.
         x: the inputs, as arrays.
         batch_size: rows of a forward pass; 512 by default.
     """
@@ -387,28 +434,12 @@ def ask(model: Model, x: Any, batch_size: int = 512) -> _Answers:
     raws, apart = [], []
     for first in range(0, count, batch_size):
         part = slice(first, first + batch_size)
-        inputs = data.to_float(keras.tree.map_structure(lambda leaf, p=part: _tensor(leaf[p]), x))
-        raw, disagreement = _answer(model, inputs)
+        rows = keras.tree.map_structure(lambda leaf, p=part: tf.convert_to_tensor(leaf[p]), x)
+        raw, disagreement = answer(data.to_float(rows))
         raws.append(keras.tree.map_structure(np.asarray, raw))
         apart.append(disagreement)
     raw = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *raws)
     return _Answers(raw, None if apart[0] is None else np.concatenate(apart))
-
-
-def _answer(model, inputs):
-    network = model.network
-    if isinstance(network, teachers.Teacher):
-        members = network.member_outputs(inputs)
-        raw = model.output.raw(network.output_kind.combine(members))  # Whatever its own output is.
-        if len(members) < 2:
-            return raw, None
-        networks = uncertainty.Networks(network, None, None)
-        return raw, np.asarray(
-            uncertainty.disagreement(uncertainty.Answers(networks, inputs, members))
-        )
-    if isinstance(network, keras.Model):
-        return network(own_inputs.of(network, inputs), training=False), None
-    return network(inputs), None
 
 
 def _as_model(network, output, sets=None):
@@ -420,25 +451,24 @@ def _as_model(network, output, sets=None):
 
 
 def _of_corrupted(model, raw, labels, score):
-    found = {}
+    found: dict[str, float] = {}
     for name, (output, own, truth) in outputs.parts_of(model.output, raw, labels).items():
         found |= _prefixed(name, scores.main_scores(output, own, truth, score))
     return {**found, **_of_sets(model, raw, labels)}
 
 
 def _of_sets(model, raw, labels):
-    if model.sets is None:
+    if model.sets is None or isinstance(model.output, outputs.Joint):
         return {}
     found = model.sets.evaluate(raw, labels)
     return {f"conformal_{name}": value for name, value in found.items()}
 
 
-def _unfamiliarity(model, x, batch_size):
+def _unfamiliarity(output, answers):
     """All scores of rows by how unfamiliar they are."""
-    answers = ask(model, x, batch_size)
-    found = {}
-    for name, (output, own) in outputs.parts_of(model.output, answers.raw).items():
-        found |= _prefixed(name, detection.unfamiliarity(output, own))
+    found: dict[str, np.ndarray] = {}
+    for name, (each, own) in outputs.parts_of(output, answers.raw).items():
+        found |= _prefixed(name, detection.unfamiliarity(each, own))
     if answers.disagreement is not None:
         found["disagreement"] = answers.disagreement
     return found
@@ -450,10 +480,6 @@ def _prefixed(name, numbers):
 
 def _is_image(leaf):
     return np.ndim(leaf) == 4
-
-
-def _tensor(leaf):
-    return leaf if isinstance(leaf, tf.Tensor) else tf.convert_to_tensor(leaf)
 
 
 def _same(inputs):

@@ -296,9 +296,12 @@ def _with_suite(config, workdir, make, teacher_directory=None, home=None):
         if name:
             progress.announce(f"[suite of {name}]")
         experiment = make(own)
-        load = functools.partial(
-            teaching.load_teacher, experiment, place if name else home or workdir, teacher_directory
-        )
+        its_home = place if name else home or workdir
+
+        def load(experiment=experiment, place=place, its_home=its_home):
+            teacher = teaching.load_teacher(experiment, its_home, teacher_directory)
+            require_its_teacher(work_directory.read_json(place / "results.json"), teacher, place)
+            return teacher
 
         def measure(experiment=experiment, place=place, load=load):
             suite.of_comparison(experiment, place, load)

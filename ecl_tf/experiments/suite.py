@@ -115,13 +115,11 @@ def shifted(
         progress.announce(
             f"{len(left)} networks are shown {len(sets)} sets of shifted inputs of {rows:,} rows"
         )
-    total = len(shown.names) + len(shown.others())
-    number = 0
+    steps = [*shown.names, *shown.others()]
 
     def keep(name, count):
-        nonlocal number
-        number += 1
-        progress.announce(f"[suite {number}/{total}] {name}: {count} networks")
+        place = f"{steps.index(name) + 1}/{len(steps)}"
+        progress.announce(f"[suite {place}] {name}: {count} networks")
         work_directory.write_json(path, {"settings": settings, "found": found})
 
     models = {name: load[name]() for name in left}
@@ -190,10 +188,9 @@ def _add_answers(experiment, results, workdir, teacher):
         output = outputs.get(record["output"])
         student = _student(workdir / "students" / record["student"])
         _, raw = experiment.answers(student, "test", output)
-        arguments = raw, labels, record["test"], of_teacher
-        record["suite"] = of_answers(experiment, output, *arguments)
-    arguments = of_teacher, labels, results["teacher"]
-    results["teacher_suite"] = of_answers(experiment, experiment.output, *arguments)
+        record["suite"] = of_answers(experiment, output, raw, labels, record["test"], of_teacher)
+    output, known = experiment.output, results["teacher"]
+    results["teacher_suite"] = of_answers(experiment, output, of_teacher, labels, known)
 
 
 def of_models(
@@ -446,11 +443,11 @@ def _other(described, splits, x, count):
     theirs = data.load(**described)
     inputs, _ = _rows(theirs.test, count)
     if splits.columns is not None:
-        names = None if theirs.columns is None else theirs.columns.names
-        if names != splits.columns.names:
+        if theirs.columns is None or theirs.columns.names != splits.columns.names:
+            names = theirs.columns.names if theirs.columns else "not named"
             raise ValueError(
-                f"The inputs of the other data set {name!r} are the columns {names}, and those of "
-                f"this table {splits.columns.names}. Give one with the same columns."
+                f"The columns of the other data set {name!r} are {names}, and those of this table "
+                f"{splits.columns.names}. Give one with the same columns."
             )
         return {name: splits.columns.encode(theirs.columns.decode(inputs))}
     if keras.tree.is_nested(x) or keras.tree.is_nested(inputs):

@@ -250,10 +250,14 @@ def average(repetitions, kind="fold"):
     merged["teacher"] = _mean([each["teacher"] for each in repetitions])
     if kind == "split":
         merged["teachers"] = [each["teacher"] for each in repetitions]
+    for name in ("teacher_suite", "shifted"):
+        merged.pop(name, None)
     if all("teacher_suite" in each for each in repetitions):
         merged["teacher_suite"] = _mean([each["teacher_suite"] for each in repetitions])
         if kind == "split":
             merged["teacher_suites"] = [each["teacher_suite"] for each in repetitions]
+    if all("shifted" in each for each in repetitions):
+        merged["shifted"] = repetitions[0]["shifted"]
     if all("teacher_quality" in each for each in repetitions):
         validation = [each["teacher_quality"]["validation"] for each in repetitions]
         merged["teacher_quality"] = {"validation": _mean(validation)}

@@ -10,7 +10,7 @@ import scipy.stats
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from ecl_tf.evaluation import corrupt, corruptions
+from ecl_tf.evaluation import corrupt, corruptions, image_corruptions
 
 NAMES = corruptions.NAMES["image"]
 NOT_RANDOM = ("brightness", "contrast", "defocus_blur", "jpeg_compression", "pixelate", "zoom_blur")
@@ -39,7 +39,8 @@ def test_the_fifteen_names():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_corruption_is_seeded_by_row_and_grows_with_severity(name):
+def test_a_corruption_is_seeded_by_row_and_grows_with_severity(name, monkeypatch):
+    monkeypatch.setattr(image_corruptions, "_CHUNK", 20 * 32 * 32 * 3)  # Of 20 rows.
     colours = drawn(40, 32, 32)
     whole = corrupt(colours, name, seed=3)
     assert whole.dtype == np.float32 and whole.shape == colours.shape
@@ -64,10 +65,11 @@ def test_a_corruption_is_seeded_by_row_and_grows_with_severity(name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", [(9, 1, 1), (10, 23, 4), (70, 96, 3)])
 def test_any_size_and_channels(name, shape):
-    images = 2 * drawn(2, *shape) - 1
-    found = corrupt(images.astype("float16"), name, 5, value_range=(-1, 1))
+    images = (drawn(2, *shape) - 0.1).astype("float16")
+    images[0, 0] = -0.1  # Which is less in float16.
+    found = corrupt(images, name, 5, value_range=(-0.1, 0.9))
     assert found.shape == images.shape and found.dtype == np.float16
-    assert found.min() >= -1 and found.max() <= 1 and not np.isnan(found).any()
+    assert found.min() >= np.float16(-0.1) and found.max() <= np.float16(0.9)
 
 
 def test_noise_has_the_published_moments():
@@ -165,6 +167,21 @@ def test_geometry_and_weather_keep_what_they_should():
     ice = (corrupt(images * 0.5, "frost", 1) - images * 0.5) / 0.2
     assert ice.min() > -1e-5 and ice.max() < 1 + 1e-5
     assert (corrupt(images, "snow", 5) >= images - 1e-5).all()
+
+
+def test_elastic_transform_moves_three_corners_of_a_square_freely():
+    ramp = np.broadcast_to(np.arange(32.0), (400, 32, 32))[..., None]
+    for images, axis in ((ramp, 1), (ramp.swapaxes(1, 2), 0)):
+        found = corrupt(images / 32, "elastic_transform", 1) * 32 - images
+        # By 3 % of 32 pixels at most, and a field: of the blurred noise's standard deviation.
+        field = 0.05 * 32 / 3**0.5 / (2 * np.pi**0.5 * 0.06 * 32)
+        corners = found[:, [26, 26, 5], [26, 5, 5], 0]
+        expected = np.hypot(0.96 / 3**0.5, field)
+        np.testing.assert_allclose(corners.std(0), expected, rtol=0.12, err_msg=str(axis))
+        assert np.abs(corners).max() < 0.96 + 5 * field
+        # The fourth is their sum.
+        fourth = np.hypot(0.96, field)
+        assert found[:, 5, 26, 0].std() == pytest.approx(fourth, rel=0.12)
 
 
 def test_refusals():

@@ -139,6 +139,9 @@ def test_losses_and_uncertainty_of_classes_labels_and_numbers():
     losses, unsure = evaluation.losses_and_uncertainty(outputs.Bernoulli(), raw[0], raw[0] * 0)
     np.testing.assert_array_equal(losses, (raw[0] > 0).ravel())
     np.testing.assert_allclose(np.exp(-unsure), special.expit(np.abs(raw[0])).ravel(), 1e-6)
+    output, some = outputs.Bernoulli(ignore_class=-1), np.array([[1, -1, 0]] * 4)
+    losses, _ = evaluation.losses_and_uncertainty(output, raw[0], some)
+    np.testing.assert_array_equal(losses, ((raw[0] > 0) != some)[some >= 0])
     output = outputs.Normal(2)
     losses, unsure = evaluation.losses_and_uncertainty(
         output, raw[0][:, [0, 1, 2, 2]], labels[:4, :2]
