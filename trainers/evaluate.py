@@ -78,7 +78,7 @@ def main(_):
 
 def _is_comparison():
     """Whether the work directory holds a comparison, and not one student alone."""
-    workdir = pathlib.Path(command_line.WORKDIR.value)
+    workdir = pathlib.Path(str(command_line.WORKDIR.value))
     return (workdir / "results.json").exists() or not (workdir / "student.keras").exists()
 
 
