@@ -231,9 +231,11 @@ def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, 
         own = (lambda _: experiment()) if not repetitions else Experiment
         results = _with_suite(config, workdir, own, teacher_directory, home)
     found: dict[str, Any] = {}
-    if (about := results.get("about")) and "command" not in about:
+    if about := results.get("about"):
         asked = json.loads(json.dumps(config.to_dict()))
-        found["about"] = {**about, "config": asked, "command": command}
+        # A process that helps has no command of its own.
+        given = {"command": command} if command is not None else {}
+        found["about"] = {"config": asked, **given, **about}
     if command is not None:
 
         def teacher(own, directory):
