@@ -81,10 +81,11 @@ def main(_):
 
         def write():
             written = report.write(results, workdir)
-            print(f"\n{tables.table(results)}\nWritten to {workdir}: results.json, {written}\n")
+            print(f"\n{tables.table(results)}\nWritten to {workdir}: results.json, {written}")
             if suite.has(results):
-                print(f"{suite.write(results, workdir)}\nWritten to {workdir}: {suite.TABLE}\n")
-            print("\n".join(message.sentences(report.with_config(results, workdir))))
+                print(f"\n{suite.write(results, workdir)}\nWritten to {workdir}: {suite.TABLE}")
+            said = message.sentences(report.with_config(results, workdir))
+            print("", *said, sep="\n")
 
         with jobs.turn(workdir / "report.html"):
             work_directory.write_json(workdir / "results.json", results)

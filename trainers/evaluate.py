@@ -48,7 +48,6 @@ def main(_):
     if _SUITE.value and not _MODEL.value and _is_comparison():
         return _of_comparison()
     experiment, workdir = command_line.start(shares=True)
-    other_data.require_same_rows(experiment, workdir)
 
     def load_teacher(own):
         return teaching.load_teacher(own, workdir, command_line.TEACHER.value)
@@ -79,7 +78,7 @@ def main(_):
 
 def _is_comparison():
     """Whether the work directory holds a comparison, and not one student alone."""
-    workdir = pathlib.Path(command_line.WORKDIR.value or "")
+    workdir = pathlib.Path(str(command_line.WORKDIR.value))
     return (workdir / "results.json").exists() or not (workdir / "student.keras").exists()
 
 

@@ -320,7 +320,7 @@ def _with_suite(config, workdir, make, teacher_directory=None, home=None):
     if not repetitions:
         return parts[""]
     path = workdir / "results.json"
-    merged = tables.average([*parts.values()], grid.kind_of_repetition(config))
+    merged = _average([*parts.values()], grid.kind_of_repetition(config))
     with jobs.turn(path):
         results = work_directory.read_json(path) if path.exists() else merged
         suite.of_parts(results, merged)
@@ -363,8 +363,13 @@ def _compare_all(config, repetitions, workdir, checkpoint_every):
         results = _finish([start(number) for number in numbers])
     else:  # One at a time, so that one fold's data is in memory.
         results = [result for number in numbers for result in _finish([start(number)])]
-    about = provenance.together([result.get("about") for result in results])
-    return {**tables.average(results, kind), "about": about}
+    return _average(results, kind)
+
+
+def _average(parts, kind):
+    """The mean over folds or splits, with what all of them come from."""
+    about = provenance.together([part.get("about") for part in parts])
+    return {**tables.average(parts, kind), "about": about}
 
 
 def compare(

@@ -11,11 +11,13 @@ import numpy as np
 from scipy import stats
 
 from ecl_tf import outputs, samplers, uncertainty
+from ecl_tf.evaluation import selective
 
 _BINS = 15  # Of confidence.
 _LEVELS = np.linspace(0.05, 0.95, 19)
 _CURVE = ("predicted", "observed", "weight")
 _SHOWN = 8  # Sampled inputs.
+_COVERAGES = 50  # Points of a curve.
 _GRID = 200  # Points of a one-dimensional figure.
 
 
@@ -41,6 +43,23 @@ class LearningCurve(keras.callbacks.Callback):
         name = self.experiment.score_name
         score = self.experiment.evaluate(student, "validation", self.output)[name]
         self.points.append({"step": int(self.model.optimizer.iterations.numpy()), name: score})
+
+
+def risk_coverage(labels, raw, output):
+    """The curve of `ecl_tf.evaluation.risk_coverage`, at no more than 50 coverages.
+
+    Args:
+        labels: (rows,) classes, or (rows, d) targets.
+        raw: raw outputs.
+        output: the `ecl_tf.outputs.Output` of `raw`.
+    """
+    curve = selective.risk_coverage(*selective.losses_and_uncertainty(output, raw, labels))
+    count = len(curve.coverage)
+    kept = np.unique(np.linspace(0, count - 1, min(count, _COVERAGES)).round().astype(int))
+    return {
+        "coverage": curve.coverage[kept].round(4).tolist(),
+        "risk": [float(f"{risk:.4g}") for risk in curve.risk[kept]],
+    }
 
 
 def reliability(labels, raw, output):

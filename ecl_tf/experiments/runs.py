@@ -233,6 +233,7 @@ class Runs:
                     experiment, output, raw, labels, record["test"], of_teacher
                 )
                 record["reliability"] = diagnostics.reliability(labels, raw, output)
+                record["risk_coverage"] = diagnostics.risk_coverage(labels, raw, output)
                 first.setdefault(setting.method, (student, output))
         scores = {
             **experiment.scores(labels, of_teacher),
@@ -248,6 +249,7 @@ class Runs:
             teacher_suite=suite.of_answers(experiment, output, of_teacher, labels, scores),
             conformal=experiment.config.student.conformal,
             teacher_reliability=diagnostics.reliability(labels, of_teacher, output),
+            teacher_risk_coverage=diagnostics.risk_coverage(labels, of_teacher, output),
             teacher_weights=sum(math.prod(weight.shape) for weight in weights),
             student_weights=student.count_params(),
             student_quantization=experiment.config.student.quantization,

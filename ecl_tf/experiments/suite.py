@@ -279,18 +279,46 @@ def table(results: dict[str, Any]) -> str:
     if "cells" in results:
         cells = {name: cell for name, cell in results["cells"].items() if "shifted" in cell}
         return "\n".join(f"## {name}\n\n{table(cell)}" for name, cell in cells.items())
-    who = [*(["teacher"] if "teacher_suite" in results else []), *results["final"]]
+    found = [
+        f"### {heading}\n\n{tables.markdown(lines)}" for heading, lines in parts(results).items()
+    ]
+    return "\n\n".join([*found, note(results)]) + "\n"
+
+
+def parts(results: dict[str, Any], whole: bool = True) -> dict[str, list[list[str]]]:
+    """A header and a row for each number, as lists of text, by what the numbers are of.
+
+    Args:
+        results: of a comparison. A method whose runs were not measured has no column.
+        whole: True, the default, for all numbers; False leaves out those of a single severity, and
+            the test scores, which have a table of their own.
+    """
+    who = measured(results)
     found = {name: means(results, name) for name in who}
     numbers = list(dict.fromkeys(number for each in found.values() for number in each))
-    parts = []
-    for part, heading in enumerate(_PARTS):
-        own = [number for number in numbers if _part(number) == part]
-        lines = [
-            [title(number), *(_words(found[name].get(number)) for name in who)] for number in own
-        ]
-        if own:
-            parts.append(f"### {heading}\n\n{tables.markdown([['', *who], *lines])}")
-    return "\n\n".join([*parts, _note(results)]) + "\n"
+    if not whole:
+        scores = results["teacher"]
+        numbers = [n for n in numbers if n not in scores and not severity(n)]
+    lines: dict[str, list[list[str]]] = {}
+    for number in numbers:
+        own = lines.setdefault(_PARTS[_part(number)], [["", *who]])
+        own.append([title(number), *(_words(found[name].get(number)) for name in who)])
+    return {heading: lines[heading] for heading in _PARTS if heading in lines}
+
+
+def measured(results: dict[str, Any]) -> list[str]:
+    """Of whom there are numbers: "teacher", and methods of which all runs were measured.
+
+    Args:
+        results: of a comparison.
+    """
+    runs = results["runs"]
+    teacher = ["teacher"] if results.get("teacher_suite") else []
+    return teacher + [
+        name
+        for name, keys in results["final"].items()
+        if all(runs[key].get("suite") for key in keys)
+    ]
 
 
 def means(results: dict[str, Any], who: str) -> dict[str, gap.Interval]:
@@ -319,6 +347,11 @@ def title(number: str) -> str:
     return f"{words}, severity {severity}" if severity else words
 
 
+def severity(number: str) -> str:
+    """The severity of the corruptions that a number is of, as a digit; "" for any other number."""
+    return _base(number)[1]
+
+
 def _base(number):
     """A number without the prefix of corrupted rows, and its severity or ""."""
     base = number.removeprefix("corrupted_")
@@ -341,8 +374,12 @@ def _words(interval):
     return f"{value:.{digits}f}" + ("" if math.isnan(half) else f" ± {half:.{digits}f}")
 
 
-def _note(results):
-    """What the numbers are of, in sentences."""
+def note(results: dict[str, Any]) -> str:
+    """What the numbers are of, in sentences.
+
+    Args:
+        results: of a comparison.
+    """
     count = len(next(iter(results["final"].values())))
     over = "splits" if "splits" in results else "seeds"
     text = f"Means over {count} {over} with 95 % intervals. " if count > 1 else ""

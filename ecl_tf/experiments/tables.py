@@ -27,7 +27,7 @@ _OF_COSTS = {
     "milliseconds_at_32": "ms a row, 32 at a time",
 }
 # Of single experiments: an average over folds or splits has none of it.
-_DETAILS = ("teacher_reliability", "gallery", "one_dimension")
+_DETAILS = ("teacher_reliability", "teacher_risk_coverage", "gallery", "one_dimension")
 
 
 def table(results):

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ecl_tf import outputs
 from ecl_tf.experiments import diagnostics, figures, report, side_by_side, tables
 
 METHODS = ("ERM", "standard KD", "tuned KD", "XCL", "FunMatch")
@@ -239,13 +240,19 @@ def test_the_suite_is_shown_where_it_is_there(drawn):
     results = suites(make())
     results["runs"]["XCL, seed 0"]["suite"]["aurc"] = 0.0153
     page = parse(results)
-    assert "Beyond the test rows" in texts(page.iter("h2"))
-    # 1 / 1000 above the others: the half width is 4.303 times 0.001.
-    assert rows_of(page)[1] == [
-        ["", "teacher", *METHODS],
-        ["NLL on corrupted inputs, nats", "0.3", *(f"{turn}.3 ± 0" for turn in range(1, 6))],
-        ["accuracy on corrupted inputs, %", "30", *["30 ± 0"] * 5],
-        ["aurc", "0.0123", *["0.0123 ± 0"] * 3, "0.0133 ± 0.0043", "0.0123 ± 0"],
+    assert "Beyond the test scores" in texts(page.iter("h2"))
+    # 0.003 above the others, of a mean of 3: the half width is 4.303 times 0.001. Numbers of one
+    # severity are in the pictures, and test scores in the first table.
+    who = ["", "teacher", *METHODS]
+    same = "0.01230 ± 0.00000"
+    words = "area under the risk-coverage curve"
+    assert rows_of(page)[1:3] == [
+        [who, [words, "0.01230", *[same] * 3, "0.01330 ± 0.00430", same]],
+        [
+            who,
+            ["NLL, nats", "0.3000", *(f"{turn}.300 ± 0.000" for turn in range(1, 6))],
+            ["accuracy, %", "30.00", *["30.00 ± 0.00"] * 5],
+        ],
     ]
     axes = {alt: frame for alt, frame in drawn.items() if "by severity" in alt}
     assert [alt.split(" by")[0] for alt in axes] == ["accuracy, %", "NLL, nats"]
@@ -267,9 +274,9 @@ def test_the_suite_is_shown_where_it_is_there(drawn):
     np.testing.assert_allclose(xcl.get_xydata().T, [[0.5, 1.0], [0.1, 0.4]])
 
     del results["runs"]["XCL, seed 0"]["suite"], results["runs"]["ERM, seed 0"]["suite"]["aurc"]
-    header, *_, last = rows_of(parse(results))[1]
-    assert "XCL" not in header and last[:3] == ["aurc", "0.0123", ""]
-    assert "Beyond the test rows" not in texts(parse(make()).iter("h2"))
+    header, row = rows_of(parse(results))[1]
+    assert "XCL" not in header and row[:3] == [words, "0.01230", ""]
+    assert "Beyond the test scores" not in texts(parse(make()).iter("h2"))
 
 
 def test_headings_captions_and_pictures_are_for_readers_who_do_not_see_them(drawn):
@@ -377,6 +384,19 @@ def test_reliability_of_all_seeds_by_hand():
     np.testing.assert_allclose(pooled["weight"], [0.75, 0.25])
     levels = [{**CURVE, "predicted": [0.9, 0.95], "observed": o} for o in ([0, 1], [1, 1])]
     np.testing.assert_allclose(diagnostics.pool(levels, classes=False)["observed"], [0.5, 1.0])
+
+
+def test_a_curve_of_risk_and_coverage_has_50_points():
+    # Ten rows of equal spread: all of them have the mean risk of the squared errors, 0 to 81.
+    labels, raw = np.arange(10.0)[:, None], np.zeros((10, 2))
+    curve = diagnostics.risk_coverage(labels, raw, outputs.Normal(1))
+    assert curve["coverage"] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    np.testing.assert_allclose(curve["risk"], 28.5)
+    # Sure of the first half, which is right, and not of the other one, which is wrong.
+    logits = np.repeat([[4.0, 0.0], [1.0, 0.0]], 500, axis=0)
+    curve = diagnostics.risk_coverage(np.repeat([0, 1], 500), logits, outputs.Categorical())
+    assert len(curve["coverage"]) == 50 and curve["coverage"][-1] == 1.0
+    assert curve["risk"][24] == 0.0 and curve["risk"][-1] == 0.5
 
 
 def test_the_gallery_shows_inputs_and_answers(drawn):
