@@ -8,13 +8,14 @@ the networks answer, and of where they are unsure, are written to segmentation.p
 
     majority class 78.6%
                            weights accuracy    iou    nll
-    labels alone              3771    96.4%  0.809  0.133
-    ordinary distillation     3771    97.6%  0.863  0.077
-    XCL, default recipe       3771    98.0%  0.883  0.065
+    labels alone              3771    96.3%  0.802  0.124
+    ordinary distillation     3771    97.7%  0.863  0.074
+    XCL, default recipe       3771    97.3%  0.845  0.081
     teacher                  14739    98.6%  0.911  0.046
 
 On held-out images; iou is the mean intersection over union of the classes, nll the negative
-log-likelihood of a pixel in nats. Students are the mean of two seeds, after the same steps.
+log-likelihood of a pixel in nats. Students take the same steps. This is one seed: the mean iou of
+two others is 0.809, 0.863 and 0.883.
 """
 
 import keras
@@ -70,22 +71,21 @@ teacher.fit(x, y, batch_size=20, epochs=16, verbose=0)
 
 rows, maps = [], {"teacher": ecl_tf.evaluation.uncertainty_maps(teacher, test_x[:4])}
 for name in ["labels alone", "ordinary distillation", "XCL, default recipe"]:
-    for seed in range(2):
-        keras.utils.set_random_seed(seed)
-        student, sampler = unet(4), "Empirical" if "ordinary" in name else None
-        distiller = ecl_tf.Distiller(student, teacher, sampler=sampler, seed=seed)
-        iou, nll = keras.metrics.MeanIoU(CLASSES, "iou"), ecl_tf.metrics.NegativeLogLikelihood
-        metrics = ["accuracy", iou, nll("categorical")]
-        distiller.compile(keras.optimizers.Adam(5e-3), metrics=metrics, teacher_metrics=True)
-        student.compile(keras.optimizers.Adam(5e-3), teacher.loss)
-        given = (student, few_x, few_y) if name == "labels alone" else (distiller, few_x)
-        given[0].fit(*given[1:], batch_size=20, epochs=10, verbose=0)  # 300 steps.
-        scores = distiller.evaluate(test_x, test_y, verbose=0, return_dict=True)
-        rows += [{"": name, "weights": student.count_params(), **scores}]
+    keras.utils.set_random_seed(1)
+    student, sampler = unet(4), "Empirical" if "ordinary" in name else None
+    distiller = ecl_tf.Distiller(student, teacher, sampler=sampler)
+    iou, nll = keras.metrics.MeanIoU(CLASSES, "iou"), ecl_tf.metrics.NegativeLogLikelihood
+    metrics = ["accuracy", iou, nll("categorical")]
+    distiller.compile(keras.optimizers.Adam(5e-3), metrics=metrics, teacher_metrics=True)
+    student.compile(keras.optimizers.Adam(5e-3), teacher.loss)
+    given = (student, few_x, few_y) if name == "labels alone" else (distiller, few_x)
+    given[0].fit(*given[1:], batch_size=20, epochs=10, verbose=0)  # 300 steps.
+    scores = distiller.evaluate(test_x, test_y, verbose=0, return_dict=True)
+    rows += [{"": name, "weights": student.count_params(), **scores}]
     maps[name] = ecl_tf.evaluation.uncertainty_maps(student, test_x[:4])
 ecl_tf.evaluation.draw_maps(test_x[:4].clip(0, 1), maps, test_y[:4]).savefig("segmentation.png")
 keys = ["accuracy", "iou", "nll"]
-table = pd.DataFrame(rows).groupby("", sort=False)[["weights", *keys]].mean()
+table = pd.DataFrame(rows).set_index("")[["weights", *keys]].rename_axis(None)
 table.loc["teacher"] = [teacher.count_params(), *(scores[f"teacher_{key}"] for key in keys)]
 table["accuracy"] = table["accuracy"].map("{:.1%}".format)
 print(f"majority class {np.mean(test_y == 0):.1%}")
