@@ -169,11 +169,12 @@ class LabelMetrics:
             output.validate_labels(y_true.shape, y_pred.shape)
             _require_fit(metric, output, tuple(y_true.shape), tuple(y_pred.shape))
             known = output.known(y_true, y_pred)
+            is_one_hot = outputs.is_one_hot(y_true, y_pred)
             others = [mask, known, weight if weighted else None]
             others = [factor for factor in others if factor is not None]
             weights = _position_weights(y_pred, [rows, *others])
             # Any class in the place of one that may be out of range.
-            if known is not None and output.family == "categorical":
+            if known is not None and output.family == "categorical" and not is_one_hot:
                 y_true = tf.reshape(y_true, tf.shape(known))
                 y_true = tf.where(known > 0.0, y_true, tf.zeros_like(y_true))
             if output.family == "categorical" and _is_of_keras(metric):

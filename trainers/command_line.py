@@ -3,12 +3,12 @@
 Nothing heavy is imported here, and by scripts only in their main function: --help answers at once.
 """
 
-import _thread
 import linecache
 import os
 import pathlib
 import re
 import shlex
+import signal
 import sys
 import threading
 import traceback
@@ -161,7 +161,9 @@ def run(main, takes_directories=False):
 def _keep_interruptions(dropped):
     """Has a Ctrl-C come again that came where Python drops errors, as in a callback of weakref."""
     if issubclass(dropped.exc_type, KeyboardInterrupt):
-        threading.Timer(0.1, _thread.interrupt_main).start()  # Right away it would be dropped, too.
+        main, number = threading.main_thread().ident, signal.SIGINT
+        # Right away it would be dropped, too.
+        threading.Timer(0.1, signal.pthread_kill, (main, number)).start()
     else:
         sys.__unraisablehook__(dropped)
 

@@ -103,8 +103,7 @@ def _of_models(experiment, workdir, models, paths, known):
     from ecl_tf.experiments import evaluation, strategies, suite, work_directory
 
     names = {
-        name: f"{name} {work_directory.hash_of_file(path)[:12]}" if path.is_file() else name
-        for name, path in paths.items()
+        name: f"{name} {work_directory.hash_of_file(path)[:12]}" for name, path in paths.items()
     }
     if "teacher" in models:
         names["teacher"] = f"teacher {models['teacher'].fingerprint()[:12]}"

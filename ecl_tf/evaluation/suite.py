@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 
 from ecl_tf import data, outputs, prediction_sets, teachers, uncertainty
@@ -573,7 +574,7 @@ def _drawn(x, seed):
     """Functions that make inputs of `drawn_inputs`, by their names."""
     found = {"noise": functools.partial(_drawn_leaves, x, seed, _noise)}
     leaves = [np.asarray(leaf) for leaf in keras.tree.flatten(x)]
-    if sum(leaf[0].size for leaf in leaves) > 1:
+    if sum(np.size(leaf[0]) for leaf in leaves) > 1:
         found["shuffled"] = functools.partial(_drawn_leaves, x, seed, _shuffled)
     return found
 
@@ -587,10 +588,16 @@ def _drawn_leaves(x, seed, draw):
 
 
 def _noise(leaf, rng):
+    if leaf.dtype.kind not in "iuf":  # Texts and truths.
+        return rng.choice(pd.unique(leaf.ravel()), leaf.shape)
     if _is_image(leaf):
         low, high = np.full(leaf.shape[1:], leaf.min()), np.full(leaf.shape[1:], leaf.max())
+    elif np.isnan(leaf).all(0).any():
+        raise ValueError(
+            "A column of the inputs is NaN in all rows. Leave it out, or give `other`."
+        )
     else:
-        low, high = leaf.min(0), leaf.max(0)
+        low, high = np.nanmin(leaf, 0), np.nanmax(leaf, 0)
     if leaf.dtype.kind in "iu":  # Ids and bytes have no others.
         return rng.integers(low, high, leaf.shape, leaf.dtype, endpoint=True)
     margin = 0.0 if _is_image(leaf) else (high - low) / 2

@@ -145,19 +145,24 @@ def of_comparison(
     if results.get("shifted") == about(experiment):
         return results
     keys = [key for keys in results["final"].values() for key in keys]
+    folder = workdir / "students"
     files = {key: results["runs"][key]["student"] for key in keys}
+    names = {  # A student that was trained again may have the file's name.
+        key: f"{file} {work_directory.hash_of_file(folder / file)[:12]}"
+        for key, file in files.items()
+    }
     teacher = load_teacher()
     its_name = f"teacher {teacher.fingerprint()[:12]}"
     load = {its_name: functools.partial(_model, experiment, lambda: teacher, experiment.output)}
     for key, file in files.items():
-        student = functools.partial(_student, workdir / "students" / file)
+        student = functools.partial(_student, folder / file)
         output = outputs.get(results["runs"][key]["output"])
-        load[file] = functools.partial(_model, experiment, student, output)
+        load[names[key]] = functools.partial(_model, experiment, student, output)
     _add_answers(experiment, results, workdir, teacher)
     found = shifted(experiment, workdir, load)
-    for key, file in files.items():
+    for key, name in names.items():
         record = results["runs"][key]
-        record["suite"] = {**_clean(record["suite"]), **found[file]}
+        record["suite"] = {**_clean(record["suite"]), **found[name]}
     results["teacher_suite"] = {**_clean(results["teacher_suite"]), **found[its_name]}
     results["shifted"] = about(experiment)
     work_directory.write_json(path, results)
@@ -455,9 +460,11 @@ def _other(described, splits, x, count):
         return {name: inputs}
     if x.dtype != np.uint8:
         inputs = np.asarray(data.to_float(tf.convert_to_tensor(inputs)))
+    if x.dtype == np.uint8 and inputs.dtype.kind == "f":  # Those are in [0, 1].
+        inputs = inputs * 255.0
     if inputs.shape[1:] != x.shape[1:]:
         inputs = _resized(inputs, x, name)
-    return {name: inputs.astype(x.dtype)}
+    return {name: (np.rint(inputs) if x.dtype == np.uint8 else inputs).astype(x.dtype)}
 
 
 def _resized(images, x, name):
@@ -467,5 +474,4 @@ def _resized(images, x, name):
             f"Rows of the other data set {name!r} have the shape {images.shape[1:]}, and those of "
             f"the data {x.shape[1:]}. Give one of the same shape, or images of as many channels."
         )
-    sized = np.asarray(tf.image.resize(images, x.shape[1:3], antialias=True))
-    return np.rint(sized) if x.dtype == np.uint8 else sized
+    return np.asarray(tf.image.resize(images, x.shape[1:3], antialias=True))

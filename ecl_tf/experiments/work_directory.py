@@ -174,7 +174,11 @@ def _as_json(config):
 
 
 def hash_of_file(path: str | pathlib.Path) -> str:
-    """SHA-256 of a file's bytes, as `require_same` keeps it of the data."""
+    """SHA-256 of a file's bytes, as `require_same` keeps it of the data, or of a directory's."""
+    if (found := pathlib.Path(path)).is_dir():
+        parts = [each for each in sorted(found.rglob("*")) if each.is_file()]
+        told = [[str(each.relative_to(found)), hash_of_file(each)] for each in parts]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -66,8 +66,9 @@ class Output(Configured):
         raise NotImplementedError
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Sets an attribute once: what was compiled with it would not see another."""
-        if name in vars(self):
+        """Sets an attribute; ours only once, as compiled steps would not see another."""
+        is_ours = type(self).__module__.partition(".")[0] == __name__.partition(".")[0]
+        if is_ours and name in vars(self):
             raise ValueError(
                 f"An output keeps its {name}. Make a new one, {type(self).__name__}({name}=...), "
                 "and a new teacher or distiller with it."

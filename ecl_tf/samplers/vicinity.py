@@ -266,10 +266,10 @@ class Augment(Sampler):
         shapes: list = []
         if (shape := symbolic.output_shape(networks.student)) is not None:
             keras.tree.map_shape_structure(lambda each: shapes.append(tuple(each)), shape)
-        if dense := [each for each in shapes if len(each) > 2]:
+        if dense := [each for each in shapes if len(each) > 3]:  # Of pixels.
             raise ValueError(
                 f"Augment has keeps_labels=True, and its layer {moving[0]!r} moves pixels, but the "
-                f"student answers for every position, {dense[0]}: its labels would stay where "
+                f"student answers for every pixel, {dense[0]}: its labels would stay where "
                 "they were. Leave keeps_labels at False, or move both before the distiller gets "
                 "them: dataset.map(lambda x, y: augment.with_labels(x, y, seed))."
             )

@@ -108,6 +108,10 @@ class Mapped(Teacher):
             pairs = _pairs(given[""], classes, size)
             kinds = {"": _mapped_kind(kinds[""], pairs, size)}
         own = kinds[""] if "" in kinds else outputs.Joint(kinds)
+        known = getattr(own, "known_classes", None)
+        if isinstance(output, outputs.Categorical) and output.known_classes is None and known:
+            config = {**output.get_config(), "known_classes": known}
+            output = outputs.Categorical.from_config(config)
         super().__init__(own if output is None else output, name=name)
         if self.output_kind.family != own.family:
             raise ValueError(f"The teacher's answers are {own!r}; got the output {output!r}.")
@@ -373,7 +377,8 @@ def _mapped_kind(kind, pairs, size):
         raise ValueError(
             f"`classes` maps the classes of a categorical output; the teacher's is {kind!r}."
         )
-    known = sorted(set(pairs.values()))
+    theirs = pairs.keys() if kind.known_classes is None else kind.known_classes
+    known = sorted({pairs[each] for each in theirs if each in pairs})
     return outputs.Categorical(
         ignore_class=kind.ignore_class, known_classes=None if len(known) == size else known
     )

@@ -157,6 +157,14 @@ def test_what_is_shown_by_the_kind_of_inputs():
     noise = evaluation.drawn_inputs(several)["noise"]
     assert (noise["image"] == 0).all()  # In the range of all pixels.
     assert "shuffled" not in evaluation.drawn_inputs(numbers(5, 1))
+    table = {
+        "city": np.array(["Bern", "Basel", "Bern"], object),
+        "open": np.array([True, False, True]),
+        "age": np.array([30.0, np.nan, 50.0]),
+    }
+    noise = evaluation.drawn_inputs(table)["noise"]
+    assert set(noise["city"]) <= {"Bern", "Basel"} and noise["open"].dtype == bool
+    assert ((noise["age"] >= 20.0) & (noise["age"] <= 60.0)).all()
     for wrong, message in (
         ({"names": ["rain"]}, "no corruption 'rain' of the kind 'image'"),
         ({"severities": [6]}, "severities are of"),

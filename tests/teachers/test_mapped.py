@@ -69,6 +69,13 @@ def test_probabilities_are_summed_and_uncertainty_is_of_the_mapped_classes():
     assert turned.output_kind == outputs.Categorical()
 
 
+def test_classes_that_are_not_known_stay_so_in_another_output_and_when_mapped_again():
+    teacher = Mapped(members(1), CLASSES, size=4, output=outputs.Categorical(2.0))
+    assert (teacher.output_kind.temperature, teacher.output_kind.known_classes) == (2.0, KNOWN)
+    again = Mapped(teacher, {each: 4 - each for each in range(4)}, size=5)
+    assert again.output_kind.known_classes == sorted(4 - each for each in KNOWN)
+
+
 def test_a_step_compares_the_student_given_the_known_classes(eagerly):
     student = linear(STUDENT)
     teacher = Mapped(Ensemble(members(), outputs.Categorical(T)), CLASSES, size=4)
