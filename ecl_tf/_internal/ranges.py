@@ -330,8 +330,11 @@ def of_description(found):
 
 
 def is_image(shape):
-    """Whether inputs of this shape, with the batch first, are images, or sequences of them."""
-    return len(shape) in (4, 5) and shape[-1] in (1, 3, 4)
+    """Whether inputs of this shape, with the batch first, are images, or coloured videos.
+
+    Of one channel a sequence may be of any amounts, such as rain.
+    """
+    return shape[-1] in {4: (1, 3, 4), 5: (3, 4)}.get(len(shape), ())
 
 
 def off(expected, values):

@@ -36,6 +36,8 @@ _MOVE = (
     keras.layers.RandomZoom,
     keras.layers.RandAugment,
 )
+# What TensorFlow can't vectorise.
+_ROW_BY_ROW = keras.layers.RandAugment, keras.layers.RandomElasticTransform
 _SHIFT = keras.layers.ZeroPadding2D, keras.layers.Cropping2D
 
 
@@ -175,8 +177,8 @@ class Augment(Sampler):
     where the layers do (flips and crops do, rotations and zooms do not), but the layers' own
     random floats then differ from those without XLA. Layers that compute with a `value_range`,
     such as `keras.layers.RandomBrightness`, need that of the images: Keras takes (0, 255), which
-    a `Distiller` refuses for images in [0, 1]. `keras.layers.RandAugment` changes one row after
-    another, which is slow.
+    a `Distiller` refuses for images in [0, 1]. `keras.layers.RandAugment` and
+    `RandomElasticTransform` change one row after another, which is slow.
 
     Args:
         layers: a Keras layer that keeps its input's shape, or a list of them, such as
@@ -355,7 +357,7 @@ class Augment(Sampler):
             ]
             change = functools.partial(_change_row, layer)
             of_rows = [tf.cast(each, layer.compute_dtype) for each in changed], seeds
-            if isinstance(layer, keras.layers.RandAugment):  # TensorFlow can't vectorise it.
+            if isinstance(layer, _ROW_BY_ROW):
                 types = [layer.compute_dtype] * len(changed)
                 changed = tf.map_fn(change, of_rows, fn_output_signature=types)
             else:

@@ -234,8 +234,14 @@ def explaining(teacher: Teacher) -> Iterator[None]:
         yield
     except tf.errors.OpError as error:
         # Several threads may fail at once, so an error is known by its words.
-        for each in (teacher, *getattr(teacher, "teachers", ())):
-            for failure in getattr(getattr(each, "_asked", None), "failures", ()):
-                if str(failure) in str(error):
-                    raise failure from error
+        for failure in _failures(teacher):
+            if str(failure) in str(error):
+                raise failure from error
         raise
+
+
+def _failures(teacher):
+    """The last errors of a teacher's functions, and of those of the teachers that it is made of."""
+    yield from getattr(getattr(teacher, "_asked", None), "failures", ())
+    for each in getattr(teacher, "teachers", ()):
+        yield from _failures(each)

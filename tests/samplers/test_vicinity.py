@@ -146,6 +146,13 @@ def test_ordinary_augmentation_follows_from_the_seed_and_the_rows_number(name):
     assert draw(images[:0], random.at_row([3, 1], 6)).shape == (0, 8, 8, 3)  # A replica's.
 
 
+def test_an_elastic_transform_of_larger_images_runs_in_a_graph():
+    images = np.random.default_rng(0).random((3, 24, 24, 1)).astype("float32")
+    augment = Augment(keras.layers.RandomElasticTransform(1.0, 1.0, value_range=(0, 1)))
+    drawn = tf.function(lambda x: augment(x, seed=1).inputs)(images)
+    assert np.abs(drawn - images).max((1, 2, 3)).min() > 0.01
+
+
 MOVING = {  # Layers, and the numbers that images have where they are filled.
     "flip": ([flip(), keras.layers.RandomBrightness(0.0, (0, 300))], None),
     "crop": ([keras.layers.ZeroPadding2D(2), keras.layers.RandomCrop(8, 8)], 0.0),

@@ -24,6 +24,7 @@ from scipy.special import log_softmax
 import ecl_tf
 from ecl_tf import Distiller, Ensemble, outputs, replay, uncertainty
 from ecl_tf.teachers import FunctionTeacher, Mapped
+from ecl_tf.teachers.function import explaining
 
 X = numbers(12, SIZE)
 THEIRS = [weights(5, seed=seed) for seed in (1, 2)]
@@ -227,6 +228,11 @@ def test_a_function_can_be_mapped_and_says_what_went_wrong():
     distiller.compile("sgd")
     with pytest.raises(ValueError, match="no answer to what is missing"):
         distiller.fit(np.where(X > 1.0, np.nan, X), verbose=0)
+    with (
+        pytest.raises(ValueError, match="no answer to what is missing"),
+        explaining(Mapped({"kind": teacher})),
+    ):
+        tf.function(teacher.member_outputs)(np.where(X > 1.0, np.nan, X))
 
 
 def test_inputs_of_another_scale_are_refused_as_for_the_network_itself():
