@@ -109,8 +109,11 @@ def _of_models(experiment, workdir, models, paths, known):
         names["teacher"] = f"teacher {models['teacher'].fingerprint()[:12]}"
     found = suite.of_models(experiment, workdir, models, names, known)
     evaluation.keep(workdir, {"suite": found})
-    text = suite.write(suite.as_results(experiment, found), workdir)
-    written = f"evaluation.json, {suite.TABLE}"
+    results, written = suite.as_results(experiment, found), "evaluation.json"
+    if (workdir / "results.json").exists():  # The file is of the comparison's students.
+        text = suite.table(results)
+    else:
+        text, written = suite.write(results, workdir), f"{written}, {suite.TABLE}"
     strategies.on_chief(lambda: print(f"\n{text}\nWritten to {workdir}: {written}"))
 
 

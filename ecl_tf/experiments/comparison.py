@@ -237,8 +237,8 @@ def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, 
     if about := results.get("about"):
         asked = json.loads(json.dumps(config.to_dict()))
         # A process that helps has no command of its own.
-        given = {"command": command} if command is not None else {}
-        found["about"] = {"config": asked, **given, **about}
+        its = {"config": asked, "command": command}
+        found["about"] = {"config": asked, **about} if command is None else {**about, **its}
     if command is not None:
 
         def teacher(own, directory):
