@@ -117,6 +117,19 @@ class LabelMetrics:
     def metrics(self):
         return [metric for _, metric, _ in self._entries]
 
+    def build(self, shape):
+        """Has metrics make their variables, which they could not in a step of several replicas.
+
+        Args:
+            shape: of the network's raw output, or a dict of shapes; None where it is not known.
+        """
+        for name, metric, _ in self._entries:
+            output = self.output if name is None else self.output.outputs[name]
+            its = shape.get(name) if isinstance(shape, dict) and name is not None else shape
+            if its is not None and isinstance(metric, _OF_ROWS) and not metric._built:
+                size = None, output.event_size(tuple(its))
+                metric._build(size, size)
+
     def validate(self, labels, raw):
         """Raises ValueError if a metric does not take such labels, or counts other classes.
 
@@ -136,10 +149,6 @@ class LabelMetrics:
             output = self.output if name is None else self.output.outputs[name]
             is_there = its_labels is not None and not isinstance(its_labels, tf.NoneTensorSpec)
             if is_there:
-                if isinstance(metric, _OF_ROWS) and not metric._built:
-                    # In a step of several replicas they could make no variables.
-                    shape = None, output.event_size(tuple(its_raw.shape))
-                    metric._build(shape, shape)
                 _require_fit(metric, output, tuple(its_labels.shape), tuple(its_raw.shape))
 
     def update(self, labels, raw, rows=None, sample_weight=None, masks=None):
@@ -240,8 +249,7 @@ def _labels_for(metric, labels, raw):
     own = _own(metric)
     name = getattr(own, "__name__", type(own).__name__)
     if "sparse" in name.lower() or getattr(metric, "sparse_y_true", False):
-        takes_indices = isinstance(metric, _IOU) and is_one_hot
-        return tf.argmax(labels, -1) if takes_indices else labels
+        return tf.argmax(labels, -1) if is_one_hot else labels
     if is_one_hot:
         return labels
     labels = tf.reshape(tf.cast(labels, tf.int64), tf.shape(raw)[:-1])

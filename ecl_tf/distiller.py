@@ -261,6 +261,8 @@ class Distiller(Loops, Settings, keras.Model):
             self._label_metrics = LabelMetrics(self.output_kind, metrics, weighted_metrics)
             of_teacher = (metrics, weighted_metrics) if teacher_metrics else (None, None)
             self._teacher_metrics = LabelMetrics(self.output_kind, *of_teacher, prefix="teacher_")
+            for each in (self._label_metrics, self._teacher_metrics):
+                each.build(symbolic.shape_for(self.output_kind, self.student, "student"))
         self._label_metrics.require_names_beside(self.means.names)
         self._teacher_metrics.require_room_for(self.teacher.output_kind)
         patch_fit(self)
@@ -448,8 +450,10 @@ class Distiller(Loops, Settings, keras.Model):
         """
         if self.compiled:
             with self.distribute_strategy.scope():
-                self._label_metrics.validate(labels, raw)
-                self._teacher_metrics.validate(labels, raw)
+                shape = keras.tree.map_structure(lambda spec: tuple(spec.shape), raw)
+                for each in (self._label_metrics, self._teacher_metrics):
+                    each.build(shape)
+                    each.validate(labels, raw)
 
     def _networks(self):
         return uncertainty.Networks(self.teacher, self.student, self.output_kind)

@@ -288,3 +288,13 @@ def test_shares_of_classes_are_no_labels_to_ignore():
     assert results(output, one_hot, LOGITS, ["accuracy"]) == {
         "accuracy": pytest.approx(accuracy_score(CLASSES, LOGITS.argmax(-1)))
     }
+
+
+def test_sparse_metrics_take_one_hot_labels_of_any_number_of_rows():
+    rows = LOGITS[:3]  # As many as there are classes.
+    one_hot = np.eye(3, dtype="float32")[CLASSES[:3]]
+    expected = pytest.approx(accuracy_score(CLASSES[:3], rows.argmax(-1)))
+    found = results(
+        outputs.Categorical(), one_hot, rows, [keras.metrics.SparseCategoricalAccuracy()]
+    )
+    assert [*found.values()] == [expected]

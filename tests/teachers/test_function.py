@@ -276,6 +276,17 @@ def test_functions_that_are_no_teachers(function, output, arguments, message):
         FunctionTeacher(function, output, X, **arguments)
 
 
+def test_a_function_of_a_fixed_number_of_rows_is_asked_about_no_fewer():
+    def fixed(rows):
+        if len(rows) != 64:
+            raise ValueError("64 rows alone")
+        return softmax(rows)
+
+    FunctionTeacher(fixed, "categorical", X)
+    with pytest.raises(ValueError, match="in another order"):
+        FunctionTeacher(lambda x: fixed(x[np.argsort(x[:, 0])]), "categorical", X)
+
+
 def test_a_function_whose_rows_change_each_others_answers_is_told_of():
     with pytest.warns(UserWarning, match="asked again with other rows beside it"):
         FunctionTeacher(lambda x: softmax(x + 2.0 * np.roll(x, 1, 0)), "categorical", X)
