@@ -64,7 +64,7 @@ def assert_xla_is_the_same(**arguments):
 
 def test_every_sampler():
     # At once, for a compilation takes seconds. Choice draws from all for every row.
-    assert SAMPLERS.keys() | {"Augment", "Choice"} == samplers._SAMPLERS.keys()
+    assert SAMPLERS.keys() | {"Augment", "Choice", "Embedded"} == samplers._SAMPLERS.keys()
     assert_xla_is_the_same(sampler=samplers.Choice([make() for make in SAMPLERS.values()]))
 
 
@@ -72,6 +72,21 @@ def test_augment_which_draws_other_numbers_under_xla():
     flip = samplers.Augment(keras.layers.RandomFlip("horizontal"))
     losses, _ = train(True, sampler=flip)
     assert np.isfinite(losses).all()
+
+
+def test_rows_that_are_mixed_within_the_networks():
+    def of_ids(seed):
+        keras.utils.set_random_seed(seed)
+        layers = [keras.layers.Embedding(7, 3), keras.layers.Flatten(), keras.layers.Dense(3)]
+        return keras.Sequential([keras.Input((4,), dtype="int32"), *layers])
+
+    ids, losses = np.random.default_rng(0).integers(0, 7, (16, 4)).astype("int32"), []
+    for ways in ({"jit_compile": True}, {"run_eagerly": True}):
+        distiller = Distiller(of_ids(1), of_ids(2), sampler="Embedded")
+        distiller.compile(keras.optimizers.SGD(0.1), **ways)
+        fitted = distiller.fit(ids, batch_size=8, shuffle=False, epochs=2, verbose=0)
+        losses.append(fitted.history["loss"])
+    np.testing.assert_allclose(*losses, rtol=1e-3)
 
 
 def test_one_member_a_step():

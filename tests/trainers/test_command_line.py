@@ -83,7 +83,6 @@ def test_checkpoints_by_seconds_or_steps(text, arguments):
 
 BROKEN = """
 import pathlib
-import signal
 
 from configs import digits
 {line}
