@@ -235,6 +235,7 @@ def test_every_kind_of_step_is_served_as_it_was_trained():
     np.testing.assert_allclose(found, raw, atol=1.01 * step)
 
 
+@pytest.mark.slow
 def test_ranges_may_be_measured_after_training(tmp_path):
     distiller = Distiller(network(1), network(2))
     path = tmp_path / "student.tflite"

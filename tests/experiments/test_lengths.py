@@ -82,6 +82,7 @@ def experiment(digits_config):
 
 
 @pytest.mark.usefixtures("eagerly")
+@pytest.mark.slow
 def test_the_loss_on_validation_inputs_by_hand(experiment, subtests):
     """Of labels, of a teacher, of stored answers, and of samples in the place of such inputs."""
     x, y = rows(experiment.splits.validation)

@@ -149,6 +149,7 @@ def test_what_cannot_be_compared_is_refused(directory, tmp_path):
         side_by_side.write([there, directory("other", [])], tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command(directory, tmp_path):
     a, b = (directory(name, results(**SPLITS)) for name in ("a", "b"))
 

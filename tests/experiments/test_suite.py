@@ -68,6 +68,7 @@ def read(path):
     return json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_a_finished_comparison_of_before_is_measured_once(
     run_script, config, few, tmp_path, monkeypatch, capsys
 ):

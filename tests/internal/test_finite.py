@@ -222,6 +222,7 @@ def test_a_short_last_execution_names_its_own_step():
         its.fit(data(np.nan).take(3), verbose=0)
 
 
+@pytest.mark.slow
 def test_the_host_reads_once_an_execution(monkeypatch):
     # 12 steps in 2 epochs.
     read, at = [], []

@@ -270,6 +270,7 @@ def test_the_divisor_is_the_number_of_rows_that_are_kept(mixed):
     np.testing.assert_allclose(distiller.student.get_weights()[1], wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_distiller_of_a_store_is_saved_and_resumed(mixed, tmp_path):
     def batches(first_step):
         return mixed.batches(X, Y, first_step=first_step)

@@ -169,6 +169,7 @@ def test_a_graph_with_any_batch_size_gives_the_eager_sample():
             assert_same(samples, expected[name], rtol=1e-6, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_xla_compiles_them_with_the_seed_as_an_argument_and_static_shapes():
     """Every other sampler is compiled in test_xla."""
     draw, traces = draw_each("Augment", "Mix and swap", "Uncertain, drawn"), []

@@ -203,6 +203,7 @@ def test_no_position_becomes_padding():
 # What it costs, and with other samplers.
 
 
+@pytest.mark.slow
 def test_a_step_asks_each_member_no_more_than_it_must():
     def asked_of(score):
         counters = [Recorder() for _ in range(3)]
