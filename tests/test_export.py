@@ -263,6 +263,7 @@ def test_a_student_is_exported_as_it_is_then(tmp_path):
     np.testing.assert_allclose(answer, softmax(student(X)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_no_export_wrote_stays_as_it_is(tmp_path, subtests):
     def note(name):
         def write(path):

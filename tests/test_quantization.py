@@ -86,6 +86,7 @@ def test_a_saved_distiller_is_the_same_one(trained, tmp_path):
     assert "quantization" not in Distiller(network(), network()).get_config()
 
 
+@pytest.mark.slow
 def test_a_model_in_8_bits_is_distilled_saved_and_exported_as_such(trained, tmp_path, subtests):
     model = QuantizedModel(network(1))
     distiller = Distiller(model, network(2, 8))
