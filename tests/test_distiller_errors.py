@@ -424,3 +424,17 @@ def test_evaluation_needs_something_to_evaluate_and_labels_for_a_label_weight():
     its.compile("sgd", metrics=["accuracy"], evaluate_teacher=False)
     with raises_naming("nothing to evaluate", "evaluate_teacher"):
         its.evaluate(X, verbose=0)
+
+
+def test_what_an_assertion_of_a_network_says_is_told_as_a_whole():
+    inputs = keras.Input((SIZE,))
+
+    def small(x):
+        check = tf.debugging.assert_less(x, 100.0, "expected numbers below [100] here")
+        with tf.control_dependencies([check]):
+            return tf.identity(x)
+
+    checked = keras.layers.Lambda(small, output_shape=(SIZE,))(inputs)
+    its = compiled(None, keras.Model(inputs, keras.layers.Dense(3)(checked)))
+    with pytest.raises(ValueError, match=r"^expected numbers below \[100\] here$"):
+        its.fit(np.where(X.max() == X, np.float32(1e3), X), verbose=0)

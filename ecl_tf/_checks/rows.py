@@ -86,9 +86,10 @@ def explaining_a_failed_step(asked, x):
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        if found := re.search(r"assertion failed: \[(.+?)\]", str(error)):
+        # What it says may hold brackets; after it TensorFlow lists values, or begins a line.
+        if found := re.search(r"assertion failed: \[(.+?)\](?: \[|\s*$)", str(error), re.MULTILINE):
             raise ValueError(found[1].replace("\\'", "'")) from error  # TensorFlow escapes quotes.
-        *_, reason = error.message.partition("[[{{")[0].strip().splitlines()
+        reason = ["", *error.message.partition("[[{{")[0].strip().splitlines()][-1]
         if not isinstance(x, tf.data.Dataset) or not re.search("(?i)shape|size|dimension", reason):
             raise
         given, *_ = batches.unpack(x.element_spec)

@@ -19,7 +19,7 @@ _ALIKE = {
     "Subtract",
     "TrueDivide",
 }
-_FLATTENS = {"Flatten"}  # It has a `data_format`, and takes images of any.
+_FLATTENS = "Flatten"  # It has a `data_format`, and takes images of any.
 
 
 def formats_of(model):
@@ -80,7 +80,7 @@ def _of_operation(network, node, place, axes, onward):
         axes = (0, *(axes[axis] for axis in operation.dims))
     elif kind == "Transpose" and operation.axes is not None:
         axes = tuple(axes[axis] for axis in operation.axes)
-    elif getattr(operation, "data_format", None) is not None and kind not in _FLATTENS:
+    elif getattr(operation, "data_format", None) is not None and kind != _FLATTENS:
         last = len(axes) - 1
         of_channels = axes[1 if operation.data_format == "channels_first" else last]
         known = {1: "channels_first", last: "channels_last"}.get(of_channels)
