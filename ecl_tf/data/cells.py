@@ -10,6 +10,7 @@ import pandas as pd
 
 # Text that stands for a cell that is not known, in lower case.
 MISSING = ("", "?", "#n/a", "<na>", "n/a", "na", "nan", "null")
+_DAYS = 3_000_000  # From 1970 to beyond the year 9999, and less than 20240305.
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
 
 Place = Callable[[int], str]
@@ -86,10 +87,17 @@ def days(column: pd.Series, name: str, place: Place = BY_NUMBER) -> np.ndarray:
         place: as in `amounts`.
 
     Raises:
-        ValueError: naming the first cell that is neither a date nor missing.
+        ValueError: naming the first cell that is neither a date nor missing, or no number of days.
     """
     if is_number(column):  # As exported students take them.
-        return amounts(column, name, place)
+        values = amounts(column, name, place)
+        if (outside := np.abs(values) > _DAYS).any():
+            row = int(outside.argmax())
+            raise ValueError(
+                f"{name} holds dates, and {values[row]:.0f} in {place(row)} is no number of days "
+                "since 1970-01-01. Write dates like 2024-03-05."
+            )
+        return values
     if isinstance(column.dtype, pd.DatetimeTZDtype) or column.dtype.kind == "M":
         return _days(pd.DatetimeIndex(column))
     codes, found = unique(column, name)

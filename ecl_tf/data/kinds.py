@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +15,21 @@ from ecl_tf.data.table_files import Source
 
 _RARE = 5  # Training rows below which a category has none of its own.
 _MOST = 1000  # Categories of a column.
-# Decimal commas, thousands separators, percentages: numbers to people, and none to a parser.
-_NEARLY_NUMBER = re.compile(r"[+-]?\d{1,3}(?:[.,' ]?\d{3})*(?:[.,]\d+)? ?%?")
+_MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+# What is a number or a date to people, and none to a parser: decimal commas, separators of
+# thousands, percentages, a bookkeeper's (3.5); days and months in other orders, or in words.
+_NEARLY = {
+    "numbers": (re.compile(r"\(?[+-]? ?\d{1,3}(?:[.,' _]?\d{3})*(?:[.,]\d+)? ?%?\)?"), "1234.5"),
+    "dates": (
+        re.compile(
+            r"(?:\d{1,2}([-/.])\d{1,2}\1\d{4}|\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}/\d{1,2}/\d{2}"
+            rf"|\d{{1,2}}\.?[ -](?:{_MONTHS})[a-z]*\.?,?[ -]\d{{2,4}}"
+            rf"|(?:{_MONTHS})[a-z]*\.? \d{{1,2}},? \d{{4}})(?:[ T,].*)?"
+        ),
+        "2024-03-05",
+    ),
+}
+_AMOUNT = re.compile(r"[+-]?\d+(?:[.,]\d+)? ?[^\W\d_]+[²³]?")  # With a unit, such as 5 km.
 
 
 @dataclasses.dataclass
@@ -130,15 +144,23 @@ def _kind(source, name):
         if 2 * counts[test(texts) & known].sum() >= rows:
             # Others among them are told by whoever reads them as such.
             return kind
-    is_nearly = np.array([bool(_NEARLY_NUMBER.fullmatch(text)) for text in texts])
-    if 2 * counts[is_nearly].sum() >= rows:
-        row = int(np.isin(codes, np.flatnonzero(is_nearly)).argmax())
-        raise ValueError(
-            f"Cells of {source.name} are nearly numbers, the first in {source.row_place(row)}, "
-            f"column {name!r}: {texts[codes[row]]!r}. Write numbers like 1234.5; or say that the "
-            f"column is a category, with --config.data.categories={name}."
-        )
+    plain = [*map(_plain, texts)]
+    for what, (form, example) in _NEARLY.items():
+        is_nearly = np.array([bool(form.fullmatch(text)) for text in plain])
+        if 2 * counts[is_nearly].sum() >= rows:
+            row = int(np.isin(codes, np.flatnonzero(is_nearly)).argmax())
+            raise ValueError(
+                f"Cells of {source.name} are nearly {what}, the first in {source.row_place(row)}, "
+                f"column {name!r}: {texts[codes[row]]!r}. Write {what} like {example}; or say that "
+                f"the column is a category, with --config.data.categories={name}."
+            )
     return "category"
+
+
+def _plain(text):
+    """A text in lower case with plain spaces and minus signs, and without signs of currencies."""
+    text = re.sub(r"\s", " ", text).replace("\N{MINUS SIGN}", "-").lower()
+    return "".join(each for each in text if unicodedata.category(each) != "Sc").strip()
 
 
 def _amount(source, name, train, kind):
@@ -204,6 +226,12 @@ def _category(source, name, train, is_said):
         told = f"none of its {known:,} texts is in {_RARE} training rows"
         return _Fitted(told, found[codes], missing)
     notes = []
+    with_unit = [text for text in kept if _AMOUNT.fullmatch(_plain(text))]
+    if 2 * len(with_unit) > len(kept) and not is_said:
+        notes.append(
+            f"{name} is a category, though it looks like amounts ({_shortened(with_unit, 3)}): if "
+            "it is one of numbers, write them without a unit"
+        )
     is_other = ~np.isin(found, kept)[codes]
     if is_other.any():
         examples = [text or "missing cells" for text in dict.fromkeys(found[codes[is_other]])]

@@ -269,8 +269,15 @@ def _labels(columns, name, classes):
         )
     if classes is None:
         texts = columns.values if columns.values.dtype.kind == "O" else np.zeros((0, 1))
+        different = {*texts.ravel()}
         classes = bool(texts.size) and 2 * np.isnan(_parsed(texts)).sum() > texts.size
-        classes = classes and 2 * len({*texts.ravel()}) <= texts.size  # Others are bad numbers.
+        classes = classes and 2 * len(different) <= texts.size  # Others are bad numbers.
+        if classes and cells.are_iso_dates([*different]).all():
+            raise ValueError(
+                f"The target of {name} is dates, the first {texts[0, 0]!r}. Write the days since "
+                "one of them, which are numbers; or say that each date is a class, with "
+                "--config.data.classes=True."
+            )
     if classes:
         return _classes(columns, name)
     return _numbers(columns, name, "If it is a class, say so: --config=table:classes."), None
@@ -331,7 +338,8 @@ def _classes(columns, name):
     if missing.any():
         raise ValueError(
             f"{missing.sum()} of the {len(labels)} rows of {name} have no class, the first in "
-            f"{columns.place(missing.argmax(), 0)}. Remove them."
+            f"{columns.place(missing.argmax(), 0)}. Remove them. (Empty cells, ?, NA, NaN and "
+            "null are missing: a class of such a name needs another.)"
         )
     if is_number.any() and not is_number.all():
         raise ValueError(

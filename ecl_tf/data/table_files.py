@@ -116,6 +116,11 @@ def read(
         inputs = _names(inputs, found, "inputs")
     _require([*inputs, *targets, *others], found, name)
     _require_apart(inputs, targets, name)
+    if parted := [each for each in others if each in targets]:
+        raise ValueError(
+            f"The target {parted[0]!r} of {name} can't part its rows: those of the test would have "
+            "targets that no training row has. Name another column as groups or time."
+        )
     wanted = list(dict.fromkeys([*inputs, *targets, *others]))
     _require_unique(wanted, found, name)
     if not inputs:
@@ -224,6 +229,8 @@ def _read_npz(path, inputs, target):
                 "text for classes."
             )
     arrays = [a.astype(str).astype(object) if a.dtype.kind in "US" else a for a in arrays]
+    if arrays[1].dtype.kind == "b":  # Classes, as in a file of columns.
+        arrays[1] = arrays[1].astype(str).astype(object)
     return (
         Columns(table, [f"column {number} of {name!r}" for number in range(table.shape[1])])
         for name, array in zip(names, arrays, strict=True)

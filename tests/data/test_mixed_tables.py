@@ -248,6 +248,16 @@ def change(**values):
     return mixed().assign(**values)
 
 
+# A minus sign, a space that does not break, an underscore, currencies, brackets of a bookkeeper.
+NEARLY_NUMBERS = "\N{MINUS SIGN}3.5", "1\N{NO-BREAK SPACE}050", "1_003", "$3.50", "3 €", "(3.5)"
+NEARLY_DATES = (
+    "05/03/2024",
+    "5.3.2024 12:30",
+    "2024/3/5",
+    "5 Mar 2024",
+    "March 5, 2024",
+    "05-MAR-24",
+)
 HOLES = np.where(np.arange(ROWS) % 10 == 3, np.nan, 1.0)
 
 
@@ -269,6 +279,25 @@ HOLES = np.where(np.arange(ROWS) % 10 == 3, np.nan, 1.0)
         (change(age=[[1]] * ROWS), {}, "'age' of the DataFrame holds cells that are no numbers"),
         (change(age=1j), {}, "'age' of the DataFrame is of type complex128"),
         (change(age=[f"{i},5" for i in range(ROWS)]), {}, r"nearly numbers, .*'age': '0,5'"),
+        *(
+            (change(age=[t] * ROWS), {}, "nearly numbers, the first in row 0")
+            for t in NEARLY_NUMBERS
+        ),
+        *(
+            (change(age=[t] * ROWS), {}, "nearly dates, .*like 2024-03-05; or say")
+            for t in NEARLY_DATES
+        ),
+        (mixed(), {"groups": "price"}, "The target 'price' .* can't part its rows"),
+        (
+            change(price=["2024-03-05", "2024-03-06"] * 100),
+            {},
+            "target of .* is dates, the first '2",
+        ),
+        (
+            change(price=["NA", "x"] * 100),
+            {"classes": True},
+            r"\(Empty cells, \?, NA, .* a class of",
+        ),
         (mixed()[["price"]], {}, r"no inputs beside the target \['price'\]"),
         (mixed().iloc[:0], {}, "not at least one row"),
         (mixed().iloc[:1], {}, "at most 1 together"),
@@ -330,3 +359,14 @@ def test_dates_are_not_guessed(tmp_path):
     for wrong in ("03/04/2021", 20210304):
         with pytest.raises(ValueError, match=r"rite dates like 2024-03-05"):
             data.table(frame.assign(day=wrong), target="price", dates="day", **SIZES)
+    with pytest.raises(ValueError, match="20210304 in row 0"):
+        columns.encode(frame.assign(day=20210304))
+
+
+def test_categories_that_look_like_something_else():
+    frame = change(age=["5 km", "12 km"] * 100, city=["1.2.3", "18-25"] * 100)
+    splits = data.table(frame, target="price", **SIZES)
+    assert splits.columns.categories == ["city", "is_new", "age"]
+    (note,) = splits.notes
+    assert note.startswith("age is a category, though it looks like amounts (12 km, 5 km)")
+    assert not data.table(frame, target="price", categories="age,city", **SIZES).notes

@@ -3,6 +3,7 @@
 import unicodedata
 
 import numpy as np
+import pandas as pd
 import pytest
 from dataset_arrays import arrays, assert_same
 
@@ -148,6 +149,16 @@ def test_the_classes_are_the_labels_that_are_there(tmp_path, labels, names):
     written = [unicodedata.normalize("NFC", str(drawn[int(n)])) for n in x[:, 0]]
     assert [names[number] for number in y] == written
     np.testing.assert_array_equal(from_npz, y)
+
+
+def test_booleans_are_classes_in_an_npz_file_as_in_a_frame(tmp_path):
+    truth = np.arange(ROWS) % 3 == 0
+    frame = pd.DataFrame(X).rename(columns=str).assign(y=truth)
+    for table in (npz_of(tmp_path, X, truth), frame):
+        splits = data.table(table)
+        assert splits.class_names == ("False", "True")
+        x, y = arrays(splits.train)
+        np.testing.assert_array_equal(y, truth[rows_of(x[:, 0], 0)])
 
 
 def test_delimiters_and_text_in_other_columns(tmp_path, csv):
