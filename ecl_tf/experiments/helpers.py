@@ -22,9 +22,17 @@ def share_cores(processes: int) -> None:
 
     Args:
         processes: how many there are.
+
+    Raises:
+        ValueError: if there are more than cores, and more than two.
     """
     if processes > 1:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        if processes > max(cores or 1, 2):
+            raise ValueError(
+                f"--processes={processes} are more than the {cores} cores of this machine, and "
+                f"each takes about 1 GB of memory. Give at most {max(cores or 1, 2)}."
+            )
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, (cores or 1) // processes)))
         os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 

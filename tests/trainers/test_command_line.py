@@ -106,6 +106,7 @@ def test_a_mistake_is_told_in_a_line_and_leaves_no_directory(tmp_path, subtests)
         (["--config", "digits", "--config.student.widht=3"], "config.student.widht is no setting"),
         (["--config=digits", "--config.student.network.widht=3"], "no arguments ['widht']"),
         (["--config=digits:one_split", "--teacher=nowhere"], "There is no teacher in nowhere"),
+        (["--config=digits", "--processes=100000"], "--processes=100000 are more than the "),
         (["--config=digits", "--config.seeds=0"], "config.seeds=0 is out of its range; expected"),
         (
             ["--config=digits", "--config.xcl.sampler=Mixup"],
