@@ -16,6 +16,7 @@ import ecl_tf
 from ecl_tf import data, gap, outputs
 from ecl_tf._internal import keras_files
 from ecl_tf.evaluation import suite
+from ecl_tf.evaluation.shown import Shown
 from ecl_tf.experiments import closeness, progress, refusals, strategies, tables, work_directory
 from ecl_tf.experiments.experiment import Experiment
 
@@ -425,7 +426,7 @@ def _shown(experiment, count):
     arguments = dict(section.arguments)
     if splits.columns is not None:
         arguments["columns"] = splits.columns
-    return suite.Shown(x, y, section.kind, None, section.severities, other, arguments=arguments)
+    return Shown(x, y, section.kind, None, section.severities, other, arguments=arguments)
 
 
 def _rows(dataset, count):
