@@ -221,7 +221,7 @@ def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, 
     repetitions = grid.repetitions(config)
     experiment = functools.cache(lambda: Experiment(config, checkpoint_every))
     if path.exists() and "final" in (results := work_directory.read_json(path)):
-        if not repetitions and ":" in str(config.data.get("name")):
+        if not repetitions and other_data.is_a_functions(config.data):
             other_data.require_same_rows(experiment(), workdir)
         if teacher_directory:
             loaded = teaching.load_teacher(experiment(), workdir, teacher_directory)
