@@ -74,6 +74,13 @@ class Shown:
         corrupted = [f"{name} {severity}" for name in self.names for severity in self.severities]
         return [*corrupted, *self.others()]
 
+    @property
+    def versions(self) -> dict[str, int]:
+        """The version of each corruption, and of the code that draws other inputs, by name."""
+        of = {name: f"{self.kind} {name}" for name in self.names}
+        of |= {name: name for name in self.others()}
+        return {name: corruptions.VERSIONS.get(full, 1) for name, full in of.items()}
+
     def corrupted(self) -> Iterator[tuple[str, dict[str, Callable[[], Any]]]]:
         """Yields each corruption, and functions that make its inputs, by the names of the sets."""
         for name in self.names:

@@ -95,10 +95,10 @@ def _rehearse_one(rehearsed, config, home, teacher_directory, done):
     to_tune, fixed = _settings(experiment)
     rehearsed.read_batch(experiment, "student")
     rehearsed.export(experiment)
-    if config.get("suite", {}).get("shifts"):
-        suite.rehearse(experiment)
     teacher = rehearsed.teacher(experiment, home, teacher_directory)
     tuning_seeds, final_seeds = seeds(experiment.config)
+    if config.get("suite", {}).get("shifts"):
+        rehearsed.suite(experiment, teacher, len([*to_tune, *fixed]) * len(final_seeds))
     finished = [(run["method"], run["seed"]) for run in done.values()]
 
     def rehearse(setting, seeds):
