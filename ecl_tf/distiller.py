@@ -10,12 +10,12 @@ from ecl_tf import (
     _checks,
     _weights,
     divergences,
-    export,
     outputs,
     samplers,
     teachers,
     uncertainty,
 )
+from ecl_tf._exports import Exports
 from ecl_tf._internal import (
     batches,
     directions,
@@ -38,10 +38,6 @@ from ecl_tf._internal.row_means import RowMeans
 from ecl_tf._label_metrics import LabelMetrics
 from ecl_tf._loops import Loops
 from ecl_tf._settings import Settings
-from ecl_tf.export import quantizing
-
-# Rows at once, and samples of each, from which ranges of activations are measured.
-_MEASURED, _DRAWS = 256, 4
 
 
 class _Answer(NamedTuple):
@@ -61,7 +57,7 @@ class _Answer(NamedTuple):
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
-class Distiller(Loops, Settings, keras.Model):
+class Distiller(Loops, Settings, Exports, keras.Model):
     """Trains a student to match a teacher's distribution beyond the training set.
 
     A training step (1) samples inputs x~ beyond the training set, (2) evaluates the
@@ -573,46 +569,6 @@ class Distiller(Loops, Settings, keras.Model):
         """
         results = _results(self._logging[self._mode])
         return {name: results[name] for name in self._logged[self._mode]}
-
-    def export(self, filepath: Any, format: str = "saved_model", **kwargs: Any) -> None:
-        """Writes the student alone to a file; see `ecl_tf.export.export_student`.
-
-        Args:
-            filepath: the directory to write; of LiteRT a file called *.tflite, of ONNX one called
-                *.onnx.
-            format: "saved_model", the default, "litert" or "onnx".
-            **kwargs: `columns`, `class_names`, `conformal`, `target_units`, `examples` and
-                `quantization`, as there. Of a distiller with `quantization="int8"` a LiteRT file
-                has the ranges that it learned, and needs no `examples`; other formats hold its
-                student in float32. Of another one `quantization="int8"` takes the ranges of
-                `examples` and of what the sampler makes of them.
-        """
-        known = ["columns", "class_names", "conformal", "target_units", "examples", "quantization"]
-        if unknown := sorted(set(kwargs) - set(known)):
-            raise ValueError(f"Distiller.export takes {known} besides format; got {unknown}.")
-        # Of a store's samples it is not known which networks were asked.
-        others = getattr(self.teacher, "members", []) if self.teacher.answers_new_inputs else None
-        if format == "litert":
-            quantization = kwargs.pop("quantization", self.quantization)
-            kwargs["quantization"] = self._quantized_for(quantization, kwargs.get("examples"))
-        own = self.student, self.output_kind, filepath, self._input_specs, others
-        export.write(*own, format=format, **kwargs)
-
-    def _quantized_for(self, quantization, examples):
-        if quantization == "int8" and self.quantized:
-            quantizing.require_ranges(self.quantized)
-            return self.quantized
-        batches = self._representative(examples)
-        of = self.student, quantization, batches, self.output_kind
-        return quantizing.prepared(*of, takes_scaled=True)
-
-    def _representative(self, examples):
-        """Batches of inputs as they are, and as the sampler changes them."""
-        for number, batch in enumerate(quantizing.parted(examples)):
-            yield batch
-            for draw in range(_DRAWS):
-                seed = random.fold_in(random.fold_in(self.seed, draw), number)
-                yield self.sampler(batch, seed, self._networks()).inputs
 
     def describe_method(self) -> dict[str, Any]:
         """What tells this training from another one of networks of the same shapes.

@@ -7,7 +7,7 @@ once, and what a row costs.
 
     on held-out rows        accuracy NLL, nats  rows a CPU second
     teacher                    95.6%     0.156             12,156
-    labels alone               95.1%     0.230            372,120
+    labels alone               95.1%     0.220            372,120
     ordinary distillation      94.6%     0.205            666,771
     XCL                        95.0%     0.147            515,088
 
@@ -62,8 +62,9 @@ p = teacher.distribution(test_x).probs_parameter().numpy()
 tell("teacher", p, forest.predict_proba)
 student = network()
 loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-student.compile(keras.optimizers.Adam(3e-3), loss)
-student.fit(x, y, batch_size=50, epochs=150, verbose=0)
+student.compile(keras.optimizers.Adam(3e-3), loss, steps_per_execution=20)
+rows = tf.data.Dataset.from_tensor_slices((x, y)).repeat().shuffle(400, seed=0).batch(50)
+student.fit(rows, steps_per_epoch=1200, shuffle=False, verbose=0)
 tell("labels alone", tf.nn.softmax(student(test_x)).numpy(), tf.function(student))
 samplers = {"ordinary distillation": "Empirical", "XCL": ecl_tf.samplers.recipe()}
 for name, sampler in samplers.items():
@@ -73,6 +74,6 @@ for name, sampler in samplers.items():
     store = ecl_tf.replay.Store(name)
     student = network()
     distiller = ecl_tf.Distiller(student, store.teacher, sampler=store.sampler)
-    distiller.compile(keras.optimizers.Adam(3e-3))
+    distiller.compile(keras.optimizers.Adam(3e-3), steps_per_execution=20)
     distiller.fit(store.batches(x), steps_per_epoch=1200, shuffle=False, verbose=0)
     tell(name, tf.nn.softmax(student(test_x)).numpy(), tf.function(student))

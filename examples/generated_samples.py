@@ -73,7 +73,8 @@ for name, choices in {
     keras.utils.set_random_seed(1)  # All students begin with the same weights.
     student = ecl_tf.models.build("mlp", (64,), CLASSES, widths=(32,))
     distiller = ecl_tf.Distiller(student, teacher, sampler=ecl_tf.samplers.Choice(choices))
-    distiller.compile(keras.optimizers.Adam(3e-3), metrics=metrics, teacher_metrics=True)
+    optimizer = keras.optimizers.Adam(3e-3)
+    distiller.compile(optimizer, metrics=metrics, teacher_metrics=True, steps_per_execution=20)
     distiller.fit(few, steps_per_epoch=1000, shuffle=False, verbose=0)
     scores = distiller.evaluate(test_x, test_y, verbose=0, return_dict=True)
     print(f"{name:22} {scores['accuracy']:9.1%} {scores['nll']:9.3f}")

@@ -23,7 +23,8 @@ from ecl_tf.evaluation.selective import (
     losses_and_uncertainty,
     risk_coverage,
 )
-from ecl_tf.evaluation.suite import Model, drawn_inputs, measure
+from ecl_tf.evaluation.shown import drawn_inputs
+from ecl_tf.evaluation.suite import Model, measure
 
 __all__ = [
     "Model",

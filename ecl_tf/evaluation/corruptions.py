@@ -17,6 +17,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "table": tuple(table_corruptions.CONSTANTS),
     "sequence": tuple(sequence_corruptions.CONSTANTS),
 }
+# The version of a corruption, such as "image fog", whose code has changed what it returns; 1 of all
+# others. What work directories keep of another version is measured anew.
+VERSIONS: dict[str, int] = {}
 # The arguments of `corrupt` that a kind takes.
 _ARGUMENTS = {
     "image": ("value_range",),

@@ -137,8 +137,8 @@ def quantile_calibration_error(output: outputs.Output, raw: Any, labels: Any) ->
     Calibrated Regression", 2018, section 3.3, with absolute values in place of squares; Czado,
     Gneiting and Held, "Predictive Model Assessment for Count Data", 2009, for counts.
     """
-    _require_numbers(output)
-    at_most, at_least = output.tails(output(raw), np.asarray(labels))  # type: ignore[attr-defined]
+    numbers = _require_numbers(output)
+    at_most, at_least = numbers.tails(numbers(raw), np.asarray(labels))
     above, below = (np.ravel(np.asarray(part, float)) for part in (at_most, at_least))
     below = np.minimum(1.0 - below, above)
     jump = above - below
@@ -176,11 +176,12 @@ def sharpness(output: outputs.Output, raw: Any, level: float = 0.95) -> dict[str
     return {"stddev": float(np.mean(stddev)), "interval_width": float(np.mean(upper - lower))}
 
 
-def _require_numbers(output):
+def _require_numbers(output: outputs.Output) -> outputs.Numeric:
     if not isinstance(output, outputs.Numeric):
         raise ValueError(
             f"Expected an output of numbers, such as ecl_tf.outputs.Normal; got {output!r}."
         )
+    return output
 
 
 def _as_values(output, raw, labels):

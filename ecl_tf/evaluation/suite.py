@@ -1,25 +1,18 @@
 """Everything that is measured of networks: on the data, on corrupted data, and off the data."""
 
-import functools
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import pandas as pd
 import tensorflow as tf
 
 from ecl_tf import data, outputs, prediction_sets, teachers, uncertainty
 from ecl_tf._internal import own_inputs, positions
 from ecl_tf.evaluation import corruptions, detection, fidelity, scores
+from ecl_tf.evaluation.shown import OTHER, Shown
 
-SEVERITIES = (1, 2, 3, 4, 5)
-KINDS = ("image", "table", "sequence")
 _TPR = 0.95
-# Corruptions after which the labels of positions would be at other places.
-_MOVING = ("elastic_transform", "cut", "swapped")
-_OTHER = "other"  # Sets of this kind are unlike the data.
 Found = dict[str, dict[str, dict[str, float]]]
 
 
@@ -63,7 +56,7 @@ def measure(
     sets: prediction_sets.PredictionSets | None = None,
     kind: str | None = None,
     names: Sequence[str] | None = None,
-    severities: Sequence[int] = SEVERITIES,
+    severities: Sequence[int] = corruptions.SEVERITIES,
     other: Mapping[str, Any] | None = None,
     score: str | None = None,
     arguments: Mapping[str, Any] | None = None,
@@ -133,18 +126,22 @@ def measure(
     >>> sorted(name for name in found if name.endswith("nll") or "auroc" in name)[:3]
     ['corrupted_nll', 'nll', 'noise_auroc_confidence']
     """
+    shown = Shown(x, y, kind, names, severities, other, seed, arguments)
     several = models if isinstance(models, dict) else {"": models}
     asked = {name: _as_model(each, output, sets) for name, each in several.items()}
+    functions = {name: answering(model) for name, model in asked.items()}
+    answers = {name: ask(function, x, batch_size) for name, function in functions.items()}
     of_teacher = None
     if teacher is not None:
         its = _as_model(teacher, output)
-        of_teacher = its.output, ask(answering(its), x, batch_size).raw
+        own = [name for name, each in several.items() if each is teacher]
+        answered = answers[own[0]] if own else ask(answering(its), x, batch_size)
+        of_teacher = its.output, answered.raw
     found: Found = {name: {} for name in asked}
-    shown = Shown(x, y, kind, names, severities, other, seed, arguments)
-    answers = {name: ask(answering(model), x, batch_size) for name, model in asked.items()}
     if any(_has_positions(each.raw) for each in answers.values()):
-        _leave_moving_out(shown, names)
-    shift(asked, shown, found, score=score, batch_size=batch_size)
+        shown.leave_out_moving(names)
+    known = {name: (functions[name], answers[name]) for name in asked}
+    shift(asked, shown, found, known=known, score=score, batch_size=batch_size)
     measured = {}
     for name, model in asked.items():
         its = None if several[name] is teacher else of_teacher
@@ -182,10 +179,11 @@ def of_answers(
 
 def shift(
     models: Mapping[str, Model],
-    shown: "Shown",
+    shown: Shown,
     found: Found,
     keep: Callable[[str, int], None] = lambda name, count: None,
     *,
+    known: Mapping[str, tuple[Callable, Any]] | None = None,
     score: str | None = None,
     batch_size: int = 512,
 ) -> None:
@@ -197,18 +195,20 @@ def shift(
         found: by network and by set of inputs the numbers that are known. Others are added.
         keep: a function that is called after each corruption, and each set of other inputs, with
             its name and the number of networks; nothing by default.
+        known: by network what `answering` returned of it, and what `ask` returned of `shown.x`;
+            None, the default, asks here.
         score: as in `main_scores`; None by default.
         batch_size: rows of a forward pass; 512 by default.
     """
+    known = known or {name: (answering(model), None) for name, model in models.items()}
     of_data: dict[str, dict[str, np.ndarray]] = {}
-    answers = {name: answering(model) for name, model in models.items()}
     for corruption, sets in shown.corrupted():
         most = 0
         for name, make in sets.items():
             if left := [each for each in models if name not in found[each]]:
                 inputs = make()
                 for each in left:
-                    its = ask(answers[each], inputs, batch_size)
+                    its = ask(known[each][0], inputs, batch_size)
                     raw, labels, _ = _as_rows(models[each].output, its, shown.y)
                     found[each][name] = _of_corrupted(models[each], raw, labels, score)
                 most = max(most, len(left))
@@ -218,9 +218,10 @@ def shift(
         if left := [each for each in models if name not in found[each]]:
             inputs = make()
             for each in left:
-                output, answer = models[each].output, answers[each]
+                output, (answer, of_x) = models[each].output, known[each]
                 if each not in of_data:
-                    of_data[each] = _unfamiliarity(output, ask(answer, shown.x, batch_size))
+                    of_x = of_x or ask(answer, shown.x, batch_size)
+                    of_data[each] = _unfamiliarity(output, of_x)
                 found[each][name] = {}
                 unlike = _unfamiliarity(output, ask(answer, inputs, batch_size))
                 for score_name, its in unlike.items():
@@ -244,7 +245,7 @@ def pooled(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     for name, numbers in found.items():
         kind, _, rest = name.partition(" ")
         for number, value in numbers.items():
-            if kind == _OTHER:
+            if kind == OTHER:
                 unlike.setdefault(f"ood_{number}", []).append(value)
                 single[f"{rest}_{number}"] = value
             else:
@@ -257,144 +258,6 @@ def pooled(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         for severity, values in sorted(by_severity.items()):
             means[f"corrupted_{number}_{severity}"] = float(np.mean(values))
     return {**means, **{name: float(np.mean(each)) for name, each in unlike.items()}, **single}
-
-
-class Shown:
-    """Corrupted and other inputs, each made when it is needed.
-
-    Args:
-        x: as in `measure`.
-        y: as in `measure`.
-        kind: as in `measure`; None by default.
-        names: as in `measure`; None by default.
-        severities: as in `measure`; all by default.
-        other: as in `measure`; None by default.
-        seed: as in `measure`; 0 by default.
-        arguments: as in `measure`; None by default.
-
-    Raises:
-        ValueError: if there is no corruption of a name, kind or severity.
-    """
-
-    def __init__(
-        self,
-        x: Any,
-        y: Any,
-        kind: str | None = None,
-        names: Sequence[str] | None = None,
-        severities: Sequence[int] = SEVERITIES,
-        other: Mapping[str, Any] | None = None,
-        seed: int = 0,
-        arguments: Mapping[str, Any] | None = None,
-    ):
-        """Takes the arguments that the class describes."""
-        self.x, self.y, self.seed = x, y, seed
-        self._arguments, self._other = dict(arguments or {}), other
-        columns = self._arguments.get("columns")
-        self.kind = "table" if columns is not None else kind_of(x, kind)
-        if self.kind == "image":  # Of several inputs those that are images.
-            if not any(map(_is_image, keras.tree.flatten(x))):
-                raise ValueError(
-                    "kind='image' needs images (rows, height, width, channels), and there are "
-                    "none. Of grey ones give images[..., None]."
-                )
-            known = corruptions.NAMES["image"]
-        else:
-            known = corruptions.suitable(x, self.kind, columns)
-        self.names = known if names is None else tuple(names)
-        self.severities = tuple(severities)
-        if unknown := sorted({*self.names} - {*known}):
-            raise ValueError(
-                f"There is no corruption {unknown[0]!r} of the kind {self.kind!r}; expected some "
-                f"of {list(known)}."
-            )
-        if not {*self.severities} <= {*SEVERITIES}:
-            raise ValueError(f"severities are of {SEVERITIES}; got {self.severities}.")
-
-    @property
-    def sets(self) -> list[str]:
-        """The names of all sets of inputs."""
-        corrupted = [f"{name} {severity}" for name in self.names for severity in self.severities]
-        return [*corrupted, *self.others()]
-
-    def corrupted(self) -> Iterator[tuple[str, dict[str, Callable[[], Any]]]]:
-        """Yields each corruption, and functions that make its inputs, by the names of the sets."""
-        for name in self.names:
-            yield (
-                name,
-                {
-                    f"{name} {severity}": functools.partial(self._corrupted, name, severity)
-                    for severity in self.severities
-                },
-            )
-
-    def others(self) -> dict[str, Callable[[], Any]]:
-        """Functions that make inputs unlike the data, by their names."""
-        if self._other is None:
-            makers = _drawn(self.x, self.seed)
-        else:
-            makers = {name: functools.partial(_same, each) for name, each in self._other.items()}
-        return {f"{_OTHER} {name}": make for name, make in makers.items()}
-
-    def _corrupted(self, name, severity):
-        def corrupt(inputs):
-            given = {"seed": self.seed, "kind": self.kind, **self._arguments}
-            return corruptions.corrupt(inputs, name, severity, **given)
-
-        if self.kind != "image":
-            return corrupt(self.x)
-        return keras.tree.map_structure(
-            lambda leaf: corrupt(leaf) if _is_image(leaf) else leaf, self.x
-        )
-
-
-def kind_of(x: Any, kind: str | None = None) -> str:
-    """Returns how inputs are corrupted: "image", "table" or "sequence".
-
-    Args:
-        x: as in `measure`.
-        kind: as in `measure`; None by default.
-
-    Raises:
-        ValueError: if there is no such `kind`.
-    """
-    if kind is not None:
-        if kind not in KINDS:
-            raise ValueError(f"kind must be one of {KINDS}; got {kind!r}.")
-        return kind
-    leaves = keras.tree.flatten(x)
-    if any(map(_is_image, leaves)):
-        return "image"
-    if len(leaves) == 1 and not isinstance(x, Mapping):
-        (leaf,) = map(np.asarray, leaves)
-        if leaf.ndim == 3 or (leaf.ndim == 2 and leaf.dtype.kind in "iu"):
-            return "sequence"
-    return "table"
-
-
-def drawn_inputs(x: Any, seed: int = 0) -> dict[str, Any]:
-    """Inputs unlike the data that need no other data set.
-
-    `noise` is uniform and without structure: of images in the range of all pixels, of other inputs
-    in a range twice as wide as that of each column, around its middle. `shuffled` has the right
-    numbers at wrong places: of images and sequences the positions of every row are shuffled, of
-    tables every column over the rows, by itself. (A table of one column has no `shuffled`.)
-
-    Args:
-        x: inputs of all rows, as arrays.
-        seed: an integer; 0 by default.
-
-    Returns:
-        A dict of two such inputs, `noise` and `shuffled`, each in the form of `x`.
-
-    Example:
-    >>> found = drawn_inputs(np.array([[0.0, 5.0], [1.0, 6.0]]))
-    >>> bool((abs(found["noise"] - [0.5, 5.5]) <= 1.0).all())
-    True
-    >>> found["shuffled"].sum(0)
-    array([ 1., 11.])
-    """
-    return {name: make() for name, make in _drawn(x, seed).items()}
 
 
 def answering(model: Model) -> Callable[[Any], tuple[Any, Any, Any]]:
@@ -484,18 +347,6 @@ def _has_positions(raw):
     return any(np.ndim(each) > 2 for each in keras.tree.flatten(raw))
 
 
-def _leave_moving_out(shown, names):
-    """Takes corruptions out of a `Shown` after which labels of positions would not fit."""
-    if shown.kind == "table":
-        return
-    if names is not None and (moving := sorted({*names} & {*_MOVING})):
-        raise ValueError(
-            f"The corruption {moving[0]!r} moves positions, and their labels would stay where they "
-            f"are. Leave it out: names={[n for n in shown.names if n not in _MOVING]}."
-        )
-    shown.names = tuple(name for name in shown.names if name not in _MOVING)
-
-
 def _as_rows(output, answers, labels, others=None):
     """Raw outputs, labels and other raw outputs, with those positions that count as rows.
 
@@ -560,55 +411,3 @@ def _unfamiliarity(output, answers):
 
 def _prefixed(name, numbers):
     return {f"{name}_{key}": value for key, value in numbers.items()} if name else numbers
-
-
-def _is_image(leaf):
-    return np.ndim(leaf) == 4
-
-
-def _same(inputs):
-    return inputs
-
-
-def _drawn(x, seed):
-    """Functions that make inputs of `drawn_inputs`, by their names."""
-    found = {"noise": functools.partial(_drawn_leaves, x, seed, _noise)}
-    leaves = [np.asarray(leaf) for leaf in keras.tree.flatten(x)]
-    if sum(np.size(leaf[0]) for leaf in leaves) > 1:
-        found["shuffled"] = functools.partial(_drawn_leaves, x, seed, _shuffled)
-    return found
-
-
-def _drawn_leaves(x, seed, draw):
-    """A nest whose arrays are drawn by a function, each from its own numbers."""
-    numbers = itertools.count()
-    return keras.tree.map_structure(
-        lambda leaf: draw(np.asarray(leaf), np.random.default_rng([seed, next(numbers)])), x
-    )
-
-
-def _noise(leaf, rng):
-    if leaf.dtype.kind not in "iuf":  # Texts and truths.
-        return rng.choice(pd.unique(leaf.ravel()), leaf.shape)
-    if _is_image(leaf):
-        low, high = np.full(leaf.shape[1:], leaf.min()), np.full(leaf.shape[1:], leaf.max())
-    elif np.isnan(leaf).all(0).any():
-        raise ValueError(
-            "A column of the inputs is NaN in all rows. Leave it out, or give `other`."
-        )
-    else:
-        low, high = np.nanmin(leaf, 0), np.nanmax(leaf, 0)
-    if leaf.dtype.kind in "iu":  # Ids and bytes have no others.
-        return rng.integers(low, high, leaf.shape, leaf.dtype, endpoint=True)
-    margin = 0.0 if _is_image(leaf) else (high - low) / 2
-    return rng.uniform(low - margin, high + margin, leaf.shape).astype(leaf.dtype)
-
-
-def _shuffled(leaf, rng):
-    is_sequence = leaf.ndim == 2 and leaf.dtype.kind in "iu"
-    if leaf.ndim < 3 and not is_sequence:
-        return rng.permuted(leaf, axis=0)
-    positions = leaf if is_sequence else leaf.reshape(len(leaf), -1, leaf.shape[-1])
-    order = rng.permuted(np.tile(np.arange(positions.shape[1]), (len(leaf), 1)), axis=1)
-    order = order if is_sequence else order[..., None]
-    return np.take_along_axis(positions, order, 1).reshape(leaf.shape)

@@ -95,10 +95,10 @@ def _rehearse_one(rehearsed, config, home, teacher_directory, done):
     to_tune, fixed = _settings(experiment)
     rehearsed.read_batch(experiment, "student")
     rehearsed.export(experiment)
-    if config.get("suite", {}).get("shifts"):
-        suite.rehearse(experiment)
     teacher = rehearsed.teacher(experiment, home, teacher_directory)
     tuning_seeds, final_seeds = seeds(experiment.config)
+    if config.get("suite", {}).get("shifts"):
+        rehearsed.suite(experiment, teacher, len([*to_tune, *fixed]) * len(final_seeds))
     finished = [(run["method"], run["seed"]) for run in done.values()]
 
     def rehearse(setting, seeds):
@@ -221,7 +221,7 @@ def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, 
     repetitions = grid.repetitions(config)
     experiment = functools.cache(lambda: Experiment(config, checkpoint_every))
     if path.exists() and "final" in (results := work_directory.read_json(path)):
-        if not repetitions and ":" in str(config.data.get("name")):
+        if not repetitions and other_data.is_a_functions(config.data):
             other_data.require_same_rows(experiment(), workdir)
         if teacher_directory:
             loaded = teaching.load_teacher(experiment(), workdir, teacher_directory)

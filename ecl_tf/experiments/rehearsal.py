@@ -30,6 +30,7 @@ from ecl_tf.experiments import (
     refusals,
     stores,
     strategies,
+    suite,
     teaching,
 )
 from ecl_tf.experiments.experiment import Experiment
@@ -108,6 +109,7 @@ class Rehearsal:
         self._members: dict[str, keras.Model] = {}
         self._planned: set[pathlib.Path] = set()
         self._exported: set[str] = set()
+        self._suites: list[tuple[float, str]] = []  # Seconds, and of what.
         # The settings of the data that was read last, its splits, and these shortened.
         self._data: tuple[str, Any, Any] = ("", None, None)
         self._parts_of_validation = 1.0
@@ -289,6 +291,19 @@ class Rehearsal:
             best.try_formats(experiment)
             self._exported.add(kind)
 
+    def suite(self, experiment: Experiment, teacher: ecl_tf.Teacher, students: int) -> None:
+        """Makes the inputs of the suite of a few rows, and takes the time of it for the plan.
+
+        Args:
+            experiment: of this rehearsal.
+            teacher: as `teacher` returned it.
+            students: how many final students there will be.
+        """
+        suite.rehearse(experiment)
+        if self.measures:
+            seconds, sets, rows = suite.seconds(experiment, teacher, students)
+            self._suites.append((seconds, f"{students + 1} networks, {sets} sets of {rows:,} rows"))
+
     def read_batch(self, experiment: Experiment, name: str) -> None:
         """Reads a batch of config.teacher or config.student.
 
@@ -319,8 +334,11 @@ class Rehearsal:
                 f"    stored answers of the teacher, {cost['rows']:,} rows, {directory.name}: "
                 f"{_time(cost['seconds'])}, {_size(cost['bytes'])}"
             )
+        for seconds, described in self._suites:
+            progress.announce(f"    suite, {described}: {_time(seconds)}")
         costs = self._recordings.values()
         seconds = _seconds(self._plan) + sum(cost["seconds"] for cost in costs)
+        seconds += sum(each for each, _ in self._suites)
         networks = sum(item.count * item.cost.bytes for item in self._plan)
         size = networks + sum(cost["bytes"] for cost in costs)
         beside = max((item.cost.checkpoints for item in self._plan), default=0)

@@ -5,22 +5,29 @@ import functools
 import json
 import math
 import pathlib
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 import ecl_tf
-from ecl_tf import data, gap, outputs
+from ecl_tf import gap, outputs
 from ecl_tf._internal import keras_files
-from ecl_tf.evaluation import suite
-from ecl_tf.experiments import closeness, progress, refusals, strategies, tables, work_directory
+from ecl_tf.evaluation import corruptions, suite
+from ecl_tf.experiments import (
+    closeness,
+    progress,
+    refusals,
+    shifted_inputs,
+    strategies,
+    tables,
+    work_directory,
+)
 from ecl_tf.experiments.experiment import Experiment
 
 FILE, TABLE = "suite.json", "suite.md"
-_SHOWN = 8  # Rows of a rehearsal.
+_SHOWN, _TIMED = 8, 64  # Rows of a rehearsal, and of one whose time is taken.
 _PARTS = "Test rows as they are", "Corrupted test rows", "Inputs unlike the data"
 _TITLES = {
     "aurc": "area under the risk-coverage curve",
@@ -64,7 +71,13 @@ def of_answers(
 
 
 def about(experiment: Experiment) -> dict[str, Any]:
-    """The settings that the numbers of shifted inputs depend on, as JSON."""
+    """What the numbers of shifted inputs depend on beside rows and networks, as JSON."""
+    # Of what has not changed nothing is said, as by versions that did not know of it.
+    changed = {"versions": corruptions.VERSIONS} if corruptions.VERSIONS else {}
+    return {**_settings(experiment), **changed}
+
+
+def _settings(experiment):
     found = dataclasses.asdict(experiment.config.suite)
     del found["shifts"]
     return json.loads(json.dumps(found))
@@ -80,11 +93,49 @@ def rehearse(experiment: Experiment) -> None:
         ValueError: if a setting is wrong, blaming it.
     """
     with refusals.blaming("config.suite", experiment.config.suite):
-        shown = _shown(experiment, _SHOWN)
+        shown = shifted_inputs.make(experiment, _SHOWN)
         for _, sets in shown.corrupted():
             next(iter(sets.values()))()
         for make in shown.others().values():
             make()
+
+
+def seconds(
+    experiment: Experiment, teacher: ecl_tf.Teacher, students: int
+) -> tuple[float, int, int]:
+    """About how long the suite takes, from a few rows.
+
+    Args:
+        experiment: the `Experiment`.
+        teacher: its teacher, or one like it.
+        students: how many will be measured, all as an untrained one.
+
+    Returns:
+        Seconds, the number of sets of inputs, and that of their rows.
+    """
+    section, size = experiment.config.suite, int(experiment.splits.test.cardinality())
+    shown = shifted_inputs.make(experiment, _TIMED)
+    networks = (teacher, 1), (experiment.network(experiment.config.student), students)
+    each = 0.0  # A set that is made already.
+    for network, count in networks:
+        answer = suite.answering(suite.Model(network, experiment.output))
+        each += count * _time(functools.partial(suite.ask, answer, shown.x))
+    making = sum(_time(make) for make in shown.others().values())
+    for _, sets in shown.corrupted():
+        makes = [*sets.values()]
+        making += len(makes) * _time(makes[len(makes) // 2])
+    rows = min(section.rows, size) if size >= 0 else section.rows
+    times = rows / len(keras.tree.flatten(shown.x)[0])
+    count = len(shown.sets)
+    return times * (making + (count + 1) * each), count, rows  # Rows as they are, too.
+
+
+def _time(do):
+    """Seconds of a function's second call."""
+    do()
+    begun = time.perf_counter()
+    do()
+    return time.perf_counter() - begun
 
 
 def shifted(
@@ -92,7 +143,8 @@ def shifted(
 ) -> dict[str, dict[str, float]]:
     """Shows corrupted and other inputs to networks.
 
-    WORKDIR/suite.json keeps what is measured after each corruption, and no network is asked again.
+    WORKDIR/suite.json keeps what is measured after each corruption, and no network is asked again,
+    unless the corruption's version is another one now.
 
     Args:
         experiment: the `Experiment`.
@@ -102,29 +154,38 @@ def shifted(
     Returns:
         The flat numbers by name.
     """
-    path, settings = workdir / FILE, about(experiment)
+    path, settings = workdir / FILE, _settings(experiment)
     kept = work_directory.read_json(path) if path.exists() else {}
     found = kept["found"] if kept.get("settings") == settings else {}
+    before = kept.get("versions", {})
     strategies.wait_for_all()  # The chief may write it from now on.
     with refusals.blaming("config.suite", experiment.config.suite):
-        shown = _shown(experiment, experiment.config.suite.rows)
-    sets = shown.sets
+        shown = shifted_inputs.make(experiment, experiment.config.suite.rows)
+    sets, steps = shown.sets, shown.versions
+    _forget(found, [each for each, version in steps.items() if before.get(each, 1) != version])
     left = [name for name in load if not {*sets} <= found.setdefault(name, {}).keys()]
     if left:
         rows = len(keras.tree.flatten(shown.x)[0])
         progress.announce(
             f"{len(left)} networks are shown {len(sets)} sets of shifted inputs of {rows:,} rows"
         )
-    steps = [*shown.names, *shown.others()]
 
     def keep(name, count):
-        place = f"{steps.index(name) + 1}/{len(steps)}"
+        place = f"{[*steps].index(name) + 1}/{len(steps)}"
         progress.announce(f"[suite {place}] {name}: {count} networks")
-        work_directory.write_json(path, {"settings": settings, "found": found})
+        written = {"settings": settings, "versions": steps, "found": found}
+        work_directory.write_json(path, written)
 
     models = {name: load[name]() for name in left}
     suite.shift(models, shown, found, keep, score=experiment.score_name)
     return {name: suite.pooled({each: found[name][each] for each in sets}) for name in load}
+
+
+def _forget(found, changed):
+    """Takes out what was measured of some corruptions, or of some other inputs."""
+    for numbers in found.values():
+        for name in [each for each in numbers if {each, each.rpartition(" ")[0]} & {*changed}]:
+            del numbers[name]
 
 
 def of_comparison(
@@ -413,66 +474,3 @@ def _student(path):
 
 def _same(model):
     return model
-
-
-def _shown(experiment, count):
-    """What is shown to all networks, of at most so many test rows at random."""
-    section, splits = experiment.config.suite, experiment.splits
-    x, y = _rows(splits.test, count)
-    other = None
-    if section.other is not None:
-        other = _other(section.other, splits, x, count)
-    arguments = dict(section.arguments)
-    if splits.columns is not None:
-        arguments["columns"] = splits.columns
-    return suite.Shown(x, y, section.kind, None, section.severities, other, arguments=arguments)
-
-
-def _rows(dataset, count):
-    """Inputs and labels of at most so many examples at random, as arrays."""
-    size = int(dataset.cardinality())
-    if size < 0:
-        size = int(dataset.reduce(np.int64(0), lambda n, _: n + 1))
-    kept = np.sort(np.random.default_rng(0).permutation(size)[:count])
-    is_kept = np.zeros(size, bool)
-    is_kept[kept] = True
-    chosen = tf.constant(is_kept)
-    some = dataset.enumerate().filter(lambda number, _: chosen[number]).map(lambda _, each: each)
-    rows = some.batch(max(len(kept), 1)).get_single_element()
-    return keras.tree.map_structure(lambda leaf: leaf.numpy(), rows)
-
-
-def _other(described, splits, x, count):
-    """Test inputs of another data set, in the form of this one's, by its name."""
-    described = {"name": described} if isinstance(described, str) else described
-    name = str(described.get("name")).rpartition(":")[2]
-    theirs = data.load(**described)
-    inputs, _ = _rows(theirs.test, count)
-    if splits.columns is not None:
-        if theirs.columns is None or theirs.columns.names != splits.columns.names:
-            names = theirs.columns.names if theirs.columns else "not named"
-            raise ValueError(
-                f"The columns of the other data set {name!r} are {names}, and those of this table "
-                f"{splits.columns.names}. Give one with the same columns."
-            )
-        return {name: splits.columns.encode(theirs.columns.decode(inputs))}
-    if keras.tree.is_nested(x) or keras.tree.is_nested(inputs):
-        keras.tree.assert_same_structure(x, inputs)
-        return {name: inputs}
-    if x.dtype != np.uint8:
-        inputs = np.asarray(data.to_float(tf.convert_to_tensor(inputs)))
-    if x.dtype == np.uint8 and inputs.dtype.kind == "f":  # Those are in [0, 1].
-        inputs = inputs * 255.0
-    if inputs.shape[1:] != x.shape[1:]:
-        inputs = _resized(inputs, x, name)
-    return {name: (np.rint(inputs) if x.dtype == np.uint8 else inputs).astype(x.dtype)}
-
-
-def _resized(images, x, name):
-    """Images of another size as large as those of the data."""
-    if images.ndim != 4 or x.ndim != 4 or images.shape[-1] != x.shape[-1]:
-        raise ValueError(
-            f"Rows of the other data set {name!r} have the shape {images.shape[1:]}, and those of "
-            f"the data {x.shape[1:]}. Give one of the same shape, or images of as many channels."
-        )
-    return np.asarray(tf.image.resize(images, x.shape[1:3], antialias=True))

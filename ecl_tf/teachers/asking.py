@@ -110,10 +110,13 @@ class Functions:
             np.concatenate([array.reshape(len(array), -1) for array in found], -1)
             for found in (first, turned)
         )
-        near = 1.0 / _STEPS * max(float(np.ptp(flat)), 1e-6)
-        if np.allclose(flat, other[::-1], rtol=0.0, atol=near):
+        # Probabilities have one unit. Columns of numbers may have one each, and no range at all.
+        shares = self._are_classes or self._is_bernoulli
+        steps = np.ptp(flat, None if shares else 0) / _STEPS
+        near = np.maximum(steps, 1e-6 * np.maximum(abs(flat).max(0), 1e-3))  # Or by rounding.
+        if (abs(flat - other[::-1]) <= near).all():
             return
-        of_each = [any(np.allclose(one, two, atol=near) for two in other) for one in flat]
+        of_each = [(abs(other - one) <= near).all(-1).any() for one in flat]
         kinds = len(np.unique(np.round(flat / near), axis=0))
         if all(of_each) and 2 * kinds > len(flat):  # Of fewer kinds they may be alike by chance.
             raise ValueError(

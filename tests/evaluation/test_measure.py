@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from by_hand import heads, linear, network, numbers, softmax, weights
 from scipy import stats
 
@@ -10,7 +11,7 @@ import ecl_tf
 from ecl_tf import evaluation, outputs
 from ecl_tf.data import Category, Columns, Number
 from ecl_tf.evaluation import corruptions
-from ecl_tf.evaluation.suite import Shown
+from ecl_tf.evaluation.shown import Shown
 
 
 def pairs(known, other):
@@ -37,6 +38,19 @@ def flat():
     student.add(keras.layers.Dense(10))
     student.set_weights([numbers(64, 10), numbers(10, seed=1)])
     return student
+
+
+def test_a_network_is_asked_about_each_set_once_also_if_it_is_the_teacher():
+    asked = []
+
+    def network(inputs):
+        asked.append(inputs.numpy().tolist())
+        return tf.matmul(inputs, numbers(3, 2))
+
+    sets = {"names": ["noise"], "severities": [1, 5], "other": {"far": numbers(20, 3, seed=2)}}
+    arguments = dict(teacher=network, output="categorical", **sets)
+    evaluation.measure({"one": network}, numbers(20, 3), np.arange(20) % 2, **arguments)
+    assert len(asked) == 4 and all(asked.count(each) == 1 for each in asked)
 
 
 def test_the_numbers_of_images_are_those_of_numpy(digits, flat):

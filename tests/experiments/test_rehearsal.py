@@ -12,7 +12,8 @@ from tiny import untuned
 
 import ecl_tf
 from ecl_tf import samplers
-from ecl_tf.experiments import comparison, rehearsal
+from ecl_tf.evaluation import corruptions
+from ecl_tf.experiments import comparison, rehearsal, suite
 from ecl_tf.experiments.experiment import Experiment
 
 
@@ -106,11 +107,15 @@ def trainings(monkeypatch):
 
 @pytest.mark.slow
 def test_of_equal_kinds_one_is_tried_and_all_are_planned(
-    run_script, digits_config, tmp_path, trainings, eagerly, capsys
+    run_script, digits_config, tmp_path, trainings, eagerly, capsys, monkeypatch
 ):
     """Temperatures are numbers; with labels a student sees more, and the samplers differ."""
     config = changed(untuned(digits_config), kd__temperatures=(1.0, 2.0, 4.0))
     config.grid = (("student.train.learning_rate", (0.01, 0.02)),)
+    config.suite.update({"shifts": True, "rows": 9, "severities": (1,)})
+    monkeypatch.setitem(corruptions.NAMES, "image", ("contrast",))
+    measure = suite.seconds
+    monkeypatch.setattr(suite, "seconds", lambda *given: (5e8, *measure(*given)[1:]))
     run_script("compare", config, tmp_path, dry_run=True)
     # Teacher, ERM; standard KD with labels, tuned KD without, XCL.
     assert sorted(trainings) == ["Distiller"] * 3 + ["Functional"] * 2
@@ -126,7 +131,10 @@ def test_of_equal_kinds_one_is_tried_and_all_are_planned(
         (2, "XCL"),
     ]:
         assert re.search(rf"\n +{count} x {name}, 20 steps: [\d,]+ seconds\n", printed)
-    assert re.search(r"In all about [\d,]+ seconds\. Files: about [\d.]+ MB", printed)
+    # The teacher and a final student of each method, contrast, noise and shuffled, of both cells.
+    assert printed.count("\n    suite, 5 networks, 3 sets of 9 rows: 138,888.9 hours") == 2
+    # Beside which trainings are nothing, however slow the machine is.
+    assert re.search(r"In all about 27\d,\d{3}\.\d hours\. Files: about [\d.]+ MB", printed)
     assert not any(tmp_path.iterdir())
 
 

@@ -13,7 +13,7 @@ from tiny import rows
 import ecl_tf
 from ecl_tf import data, evaluation, gap
 from ecl_tf.evaluation import corruptions
-from ecl_tf.experiments import comparison, suite, tables, work_directory
+from ecl_tf.experiments import comparison, shifted_inputs, suite, tables, work_directory
 from ecl_tf.experiments.experiment import Experiment, save_model
 
 METHODS = ["ERM", "XCL"]
@@ -127,6 +127,18 @@ def test_a_finished_comparison_of_before_is_measured_once(
     config.suite.severities = (3,)
     again = comparison.add_suite(config, tmp_path)["runs"][key]["suite"]
     assert {n for n in again if "corrupted_nll" in n} == {"corrupted_nll", "corrupted_nll_3"}
+    # A corruption whose code has changed is measured anew, and nothing else is.
+    monkeypatch.setitem(corruptions.VERSIONS, "image contrast", 2)
+    kept = read(tmp_path / "suite.json")
+    for numbers in kept["found"].values():
+        numbers["contrast 3"]["nll"] = numbers["other noise"]["auroc_entropy"] = 9.0
+    work_directory.write_json(tmp_path / "suite.json", kept)
+    changed = comparison.add_suite(config, tmp_path)["runs"][key]["suite"]
+    assert changed["corrupted_nll_3"] == pytest.approx(again["corrupted_nll_3"], rel=1e-5)
+    assert changed["noise_auroc_entropy"] == 9.0
+    asked.clear()
+    comparison.add_suite(config, tmp_path)
+    assert not asked
 
 
 def test_a_distilled_student_and_a_model_are_measured_alone(
@@ -156,12 +168,25 @@ def test_a_distilled_student_and_a_model_are_measured_alone(
         run_script("evaluate", config, tmp_path, suite=True)
 
 
+def test_the_time_of_the_suite_by_hand(config, few, monkeypatch):
+    config.suite.rows = 128
+    experiment = Experiment(config)
+    teacher = ecl_tf.Ensemble([experiment.network(experiment.config.teacher)], "categorical")
+    asked = []
+    monkeypatch.setattr(suite, "_time", lambda do: asked.append(do()) or 1.0)
+    seconds, sets, rows = suite.seconds(experiment, teacher, 3)
+    # Noise, shuffled, and contrast at two severities; the rows as they are, too. Of 64 rows at a
+    # time all of it is done twice, by four networks.
+    assert (seconds, sets, rows) == (2 * (4 + 5 * 4), 4, 128)
+    assert len(asked) == 2 + 2 + 1
+
+
 def test_other_data_is_brought_into_the_form_of_the_data(rotated_digits_config, casp_config):
     config = rotated_digits_config
     config.suite.other = "digits"  # Smaller images, from 0 to 16, as uint8 or not.
     experiment = Experiment(config)
     suite.rehearse(experiment)
-    (name, make), *more = suite._shown(experiment, 5).others().items()
+    (name, make), *more = shifted_inputs.make(experiment, 5).others().items()
     assert name == "other digits" and not more
     x, _ = rows(experiment.splits.test)
     assert make().shape == (5, *x.shape[1:]) and make().dtype == x.dtype and make().max() <= x.max()
@@ -183,12 +208,12 @@ def test_another_table_is_encoded_as_the_tables_own_columns(monkeypatch):
     loaded = types.SimpleNamespace(test=dataset, columns=theirs)
     monkeypatch.setattr(data, "load", lambda name: loaded)
     splits = types.SimpleNamespace(columns=own)
-    found = suite._other({"name": "mine:other"}, splits, own.encode(cells), 9)["other"]
+    found = shifted_inputs._other({"name": "mine:other"}, splits, own.encode(cells), 9)["other"]
     np.testing.assert_array_equal(found["numbers"], [[20.0], [30.0]])  # Its own mean.
     np.testing.assert_array_equal(found["categories"], [[2], [2]])
     splits.columns = data.Columns([data.Number("weight", 1.0)])
     with pytest.raises(ValueError, match="columns of the other data set 'other' are"):
-        suite._other("mine:other", splits, np.zeros((2, 1)), 9)
+        shifted_inputs._other("mine:other", splits, np.zeros((2, 1)), 9)
 
 
 def test_other_images_are_in_the_range_of_the_datas_own(monkeypatch):
@@ -198,8 +223,17 @@ def test_other_images_are_in_the_range_of_the_datas_own(monkeypatch):
     monkeypatch.setattr(data, "load", lambda name: loaded)
     splits = types.SimpleNamespace(columns=None)
     for side in (8, 16):
-        found = suite._other("mine:other", splits, np.zeros((2, side, side, 1), "uint8"), 2)
+        found = shifted_inputs._other(
+            "mine:other", splits, np.zeros((2, side, side, 1), "uint8"), 2
+        )
         assert found["other"].dtype == np.uint8 and found["other"].max() > 250
+    own = np.linspace(-1.0, 1.0, 2 * 64, dtype="float32").reshape(2, 8, 8, 1)
+    np.testing.assert_allclose(shifted_inputs._other("a:b", splits, own, 2)["b"], own, atol=1e-6)
+    loaded.test = tf.data.Dataset.from_tensor_slices((own, np.zeros(2)))
+    found = shifted_inputs._other("a:b", splits, images, 2)["b"]
+    np.testing.assert_allclose(found, images, atol=1e-6)
+    with pytest.raises(ValueError, match=r"'b' holds values from -1 to 1, and the data from -4 to"):
+        shifted_inputs._other("a:b", splits, 4.0 * own, 2)
 
 
 def test_splits_are_averaged_with_their_teachers():

@@ -292,6 +292,19 @@ def test_a_function_whose_rows_change_each_others_answers_is_told_of():
         FunctionTeacher(lambda x: softmax(x + 2.0 * np.roll(x, 1, 0)), "categorical", X)
 
 
+def test_a_column_in_small_units_counts_beside_one_in_large_units(recwarn):
+    def far(x):  # Beside steps of a thousandth of this column's range the other one is nothing.
+        return 1e6 + 1e5 * x[:, :1]
+
+    stddev, two = [1e3, 1.0], outputs.Normal(2)
+    FunctionTeacher(lambda x: np.hstack([far(x), x[:, 1:2]]), two, X, stddev=stddev)
+    FunctionTeacher(lambda x: np.hstack([far(x), 0 * x[:, :1] + 3.0]), two, X, stddev=stddev)
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="asked again with other rows beside it"):
+        beside = lambda x: np.hstack([far(x), x[:, 1:2] + np.roll(x[:, 1:2], 1, 0)])  # noqa: E731
+        FunctionTeacher(beside, two, X, stddev=stddev)
+
+
 def test_estimators_that_are_no_teachers(forest):
     boosted = GradientBoostingRegressor(n_estimators=3).fit(X, Y)
     named = LogisticRegression().fit(X, np.array(["b", "c", "a"])[KIND])
