@@ -61,6 +61,7 @@ def pairs(network):
             yield before, layer, given
 
 
+@tf.autograph.experimental.do_not_convert
 def call(network, inputs, dtype=None):
     """What a network answers in inference mode, the same to rounding, and sooner.
 
