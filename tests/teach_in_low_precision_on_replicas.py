@@ -21,7 +21,7 @@ def train(strategy, chosen):
     keras.utils.set_random_seed(0)
     with strategy.scope():
         distiller = ecl_tf.Distiller(
-            network(4), [network(16), network(16)], sampler="Mixup", teacher_precision=chosen
+            network(4), [network(16), network(16)], sampler="Empirical", teacher_precision=chosen
         )
         distiller.compile("sgd")
     data = tf.data.Dataset.from_tensor_slices(X).batch(8)

@@ -179,13 +179,23 @@ def test_auto_takes_what_is_faster_and_near_and_keeps_its_choice(rows, faster, t
     assert len(faster) == 2
 
 
-@pytest.mark.parametrize(("kernel", "ratio"), [(1.0, 0.95), (100.0, 0.5)])
-def test_auto_leaves_out_what_is_not_faster_or_too_far_off(rows, kernel, ratio, monkeypatch):
-    monkeypatch.setattr(precisions, "_ratio", lambda *_: ratio)
-    network = dense()
-    network.layers[-1].kernel.assign(kernel * network.layers[-1].kernel)
-    is_low, why = precisions.choose(ecl_tf.Ensemble(network, "categorical"), rows)
-    assert not is_low and ("0.95 of the time" if kernel == 1.0 else "are allowed") in why
+def test_auto_leaves_out_what_is_not_faster_or_too_far_off(rows, monkeypatch):
+    teacher = ecl_tf.Ensemble(dense(), "categorical")
+    monkeypatch.setattr(precisions, "_ratio", lambda *_: 0.95)
+    is_low, why = precisions.choose(teacher, rows)
+    assert not is_low and "0.95 of the time" in why
+    monkeypatch.setattr(precisions, "_ratio", lambda *_: 0.5)
+    assert precisions.choose(teacher, rows)[0]
+    # A bias of 1 + 1/256, which bfloat16 rounds to 1; the logits are 96 times what is lost.
+    hidden, last = teacher.members[0].layers
+    hidden.set_weights([np.zeros((4, 32), "float32"), np.full(32, 1 + 2**-8, "float32")])
+    kernel = np.tile(np.array([[3.0, 0.0, -3.0]], "float32"), (32, 1))
+    last.set_weights([kernel, np.array([-96.0, 0.0, 96.0], "float32")])
+    is_low, why = precisions.choose(teacher, rows)
+    logits = lambda bias: 96.0 * np.array([bias - 1, 0.0, 1 - bias])
+    full, low = special.log_softmax(logits(1 + 2**-8)), special.log_softmax(logits(1.0))
+    nats = (np.exp(full) * (full - low)).sum()
+    assert not is_low and f"{nats:.1e} nats off in the mean" in why and "0.001 are allowed" in why
 
 
 def test_the_time_of_both_precisions_is_measured(rows):
