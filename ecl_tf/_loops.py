@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from ecl_tf import _checks, _validation_scores
 from ecl_tf._class_weights import ClassWeights
-from ecl_tf._teacher_precision import TeacherPrecision
 from ecl_tf._internal import batches, endless, finite, ranges, replicas, require
+from ecl_tf._teacher_precision import TeacherPrecision
 from ecl_tf.teachers.function import explaining
 
 _COUNTS = ("steps_per_epoch", "validation_steps", "validation_batch_size")  # Of Keras's `fit`.

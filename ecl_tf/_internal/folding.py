@@ -101,7 +101,11 @@ def _view(network, dtype, gives_answer=True):
     if not symbolic.computes_its_graph(network):
         return None
     policy, network = network.dtype_policy, functional(network)
-    found = {id(pair[0]): pair for pair in pairs(network) if _pays(*pair, dtype)}
+    found = {
+        id(before): (before, after, between)
+        for before, after, between in pairs(network)
+        if _pays(before, after, between, dtype)
+    }
     low = low_precision.stand_ins(network, dtype, gives_answer) if dtype else {}
     ends = {id(tensor._keras_history.operation) for tensor in keras.tree.flatten(network.outputs)}
     within = {
@@ -129,8 +133,10 @@ def _pays(layer, normalisation, between, dtype):
     if not isinstance(kernel, keras.Variable) or {*types} != {"float32"}:
         return False
     *sizes, channels = between.shape[1:]
-    return dtype is not None or None in sizes or (
-        math.prod(kernel.shape) <= _WEIGHTS_PER_POSITION * channels * math.prod(sizes)
+    return (
+        dtype is not None
+        or None in sizes
+        or (math.prod(kernel.shape) <= _WEIGHTS_PER_POSITION * channels * math.prod(sizes))
     )
 
 

@@ -458,7 +458,7 @@ class Ensemble(Teacher):
 
 
 def require_precision(precision: str | None, *others: str) -> str | None:
-    """Returns a teacher's `precision`; ValueError if it is none of `PRECISIONS`, None or `others`."""
+    """Returns a teacher's `precision`; ValueError if it is not one that there is, or `others`."""
     if precision is None or precision in (*PRECISIONS, *others):
         return precision
     known = ", ".join(map(repr, (*PRECISIONS, *others)))

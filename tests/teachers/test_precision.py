@@ -54,7 +54,10 @@ def test_inner_layers_round_as_numpy_rounds_to_bfloat16():
     numbers = [off * rng.integers(-3, 4, shape).astype("float32") for shape in shapes]
     rows, kernel, bias, last_kernel, last_bias = numbers
     network.set_weights(numbers[1:])
-    rounded = lambda values: values.astype(BFLOAT16).astype("float32")
+
+    def rounded(values):
+        return values.astype(BFLOAT16).astype("float32")
+
     hidden = np.maximum(rounded(rows) @ rounded(kernel) + rounded(bias), 0.0)
     teacher = ecl_tf.Ensemble(network, "categorical", precision="bfloat16")
     (answered,) = teacher.member_outputs(rows)
@@ -66,13 +69,14 @@ def test_inner_layers_round_as_numpy_rounds_to_bfloat16():
 def test_convolutions_and_sums_are_low_and_what_prepares_and_answers_is_not(rows):
     network = convolutional()
     images = 255 * np.random.default_rng(0).random((16, 8, 8, 1), "float32")
-    network.layers[3].set_weights(
-        [np.full(8, value, "float32") for value in (1.5, 0.1, 0.02, 0.5)]
-    )
+    network.layers[3].set_weights([np.full(8, value, "float32") for value in (1.5, 0.1, 0.02, 0.5)])
     teacher = ecl_tf.Ensemble(network, "categorical", precision="float16")
     function = tf.function(teacher.member_outputs, autograph=False).get_concrete_function(images)
     nodes = [node for node in function.graph.as_graph_def().node if "T" in node.attr]
-    types = lambda kind: {tf.as_dtype(n.attr["T"].type).name for n in nodes if n.op == kind}
+
+    def types(kind):
+        return {tf.as_dtype(n.attr["T"].type).name for n in nodes if n.op == kind}
+
     assert types("Conv2D") == types("Relu") == {"float16"}
     assert types("MatMul") == {"float32"}
     # Scaled to [0, 1] before it is cast: 255 levels survive.
@@ -154,9 +158,11 @@ def test_a_distillers_loss_is_that_of_the_teacher_in_its_precision(rows):
 
 
 def test_auto_takes_what_is_faster_and_near_and_keeps_its_choice(rows, faster, tmp_path, capsys):
-    make = lambda: ecl_tf.Distiller(
-        dense("student"), dense("teacher"), sampler="Mixup", teacher_precision="auto"
-    )
+    def make():
+        return ecl_tf.Distiller(
+            dense("student"), dense("teacher"), sampler="Mixup", teacher_precision="auto"
+        )
+
     distiller = make()
     distiller.compile("sgd")
     distiller.fit(rows, verbose=2)
@@ -192,7 +198,10 @@ def test_auto_leaves_out_what_is_not_faster_or_too_far_off(rows, monkeypatch):
     kernel = np.tile(np.array([[3.0, 0.0, -3.0]], "float32"), (32, 1))
     last.set_weights([kernel, np.array([-96.0, 0.0, 96.0], "float32")])
     is_low, why = precisions.choose(teacher, rows)
-    logits = lambda bias: 96.0 * np.array([bias - 1, 0.0, 1 - bias])
+
+    def logits(bias):
+        return 96.0 * np.array([bias - 1, 0.0, 1 - bias])
+
     full, low = special.log_softmax(logits(1 + 2**-8)), special.log_softmax(logits(1.0))
     nats = (np.exp(full) * (full - low)).sum()
     assert not is_low and f"{nats:.1e} nats off in the mean" in why and "0.001 are allowed" in why
@@ -240,11 +249,14 @@ def test_a_training_that_goes_on_keeps_the_choice_bit_by_bit(rows, tmp_path, mon
 
 def test_a_store_is_of_one_precision(rows, tmp_path):
     network = dense()
-    make = lambda precision: ecl_tf.Ensemble(network, "categorical", precision=precision)
+
+    def make(precision):
+        return ecl_tf.Ensemble(network, "categorical", precision=precision)
+
     settings = {"directory": tmp_path, "batch_size": 32, "epochs": 1, "verbose": 0}
     replay.record(make("bfloat16"), rows, **settings)
     replay.record(make("bfloat16"), rows, **settings)  # Is there already.
-    with pytest.raises(ValueError, match="recorded with other settings.*teacher"):
+    with pytest.raises(ValueError, match=r"recorded with other settings.*teacher"):
         replay.record(make(None), rows, **settings)
     assert replay.Store(tmp_path).plan["precision"] == "bfloat16"
 
