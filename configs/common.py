@@ -45,6 +45,7 @@ def experiment(choices, **settings):
         "function": placeholder(str),
         "inference_form": placeholder(str),
         "members_per_step": placeholder(int),
+        "precision": placeholder(str),
         **settings.pop("teacher"),
     }
     student = {

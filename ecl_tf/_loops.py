@@ -10,12 +10,13 @@ import tensorflow as tf
 from ecl_tf import _checks, _validation_scores
 from ecl_tf._class_weights import ClassWeights
 from ecl_tf._internal import batches, endless, finite, ranges, replicas, require
+from ecl_tf._teacher_precision import TeacherPrecision
 from ecl_tf.teachers.function import explaining
 
 _COUNTS = ("steps_per_epoch", "validation_steps", "validation_batch_size")  # Of Keras's `fit`.
 
 
-class Loops(keras.Model):
+class Loops(TeacherPrecision):
     """The part of a `Distiller` that runs its steps."""
 
     _refusal = ""  # What `predict_step` says of inputs of another scale.
@@ -44,6 +45,7 @@ class Loops(keras.Model):
         _checks.data.evaluation(self, x, y, sample_weight, batch_size, steps, "steps")
         if not self._is_fitting:  # Otherwise the networks are those of the training.
             _checks.networks.finite_weights(self._networks())
+        self._follow_precision()
         self._notice("test", x, y, sample_weight)
         callbacks = endless.watched(callbacks, test=(x, steps, "steps"))
         x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
@@ -156,6 +158,7 @@ class Loops(keras.Model):
         steps = kwargs.get("steps_per_epoch")
         _checks.data.training(self, x, y, sample_weight, batch_size, steps, class_weight)
         self.built = self.student.built  # By the check, from the data's specs.
+        self.settle_teacher_precision(x, batch_size, verbose)
         self._notice("train", x, y, sample_weight)
         labelled = validation_data
         is_split = validation_data is None and validation_split

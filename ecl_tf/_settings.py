@@ -20,6 +20,7 @@ _CHANGEABLE: dict[str, Callable] = {
     "seed": functools.partial(require.integer, "seed"),
 }
 _KEPT = {"student", "teacher", "output", "output_kind", "feature_losses", "quantization"}
+_KEPT |= {"teacher_precision"}
 _SETTINGS = {*_CHANGEABLE, *_KEPT}
 # Attributes of a Keras model that its compiled loops hold, too.
 _OF_KERAS = ("steps_per_execution", "run_eagerly")

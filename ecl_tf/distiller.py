@@ -149,6 +149,7 @@ class Distiller(Loops, Settings, Exports, keras.Model):
         seed: int = 0,
         name: str = "distiller",
         quantization: str | None = None,
+        teacher_precision: str | None = None,
     ):
         """Takes the arguments that the class describes."""
         legacy.refuse(student, "student")
@@ -158,7 +159,8 @@ class Distiller(Loops, Settings, Exports, keras.Model):
         super().__init__(name=name, dtype=loss_scaling_policy(student), autocast=False)
         self.student = student
         self.output_kind = outputs.get(output, symbolic.shape_for(output, student, "student"))
-        self.teacher = teachers.get(teacher, self.output_kind)
+        teacher = teachers.get(teacher, self.output_kind)
+        self._take_teacher(teacher, teacher_precision, feature_losses)
         self.sampler = samplers.get(sampler)
         self.divergence = divergences.get(divergence)
         self._temperature: float | tf.Variable = require.number("temperature", temperature)
@@ -452,7 +454,7 @@ class Distiller(Loops, Settings, Exports, keras.Model):
                     each.validate(labels, raw)
 
     def _networks(self):
-        return uncertainty.Networks(self.teacher, self.student, self.output_kind)
+        return uncertainty.Networks(self._asked.teacher, self.student, self.output_kind)
 
     def _answer(self, raw, its_features, masks):
         return _Answer(raw, its_features, masks, self.output_kind(raw))
@@ -462,24 +464,24 @@ class Distiller(Loops, Settings, Exports, keras.Model):
         return raw, student_features, positions.masks(raw)
 
     def _teach(self, inputs, member_outputs=(), seed=None):
-        its_features = None
+        asked, its_features = self._asked.teacher, None
         if self.feature_losses:
             raw, its_features = self._features.run_teacher(inputs, training=False)
-            member_outputs = [self.teacher.raw_of(raw)]
+            member_outputs = [asked.raw_of(raw)]
         # One of a user's may know its distribution only.
-        is_ensemble = isinstance(self.teacher, teachers.Ensemble)
-        combines = type(self.teacher).distribution is teachers.Teacher.distribution
+        is_ensemble = isinstance(asked, teachers.Ensemble)
+        combines = type(asked).distribution is teachers.Teacher.distribution
         if not member_outputs and not (is_ensemble or combines):
-            distribution = self.teacher.distribution(inputs)
-            _checks.step.distribution(distribution, self.teacher)
-            kind = self.teacher.output_kind
+            distribution = asked.distribution(inputs)
+            _checks.step.distribution(distribution, asked)
+            kind = asked.output_kind
             raws = [kind.raw(distribution)] if kind.makes_probabilities else ()
             return _Answer(raws, None, None, distribution)
         if not member_outputs and is_ensemble and seed is not None:
-            member_outputs = self.teacher.step_outputs(inputs, seed)
+            member_outputs = asked.step_outputs(inputs, seed)
         if not member_outputs:
-            member_outputs = self.teacher.member_outputs(inputs)
-        distribution = self.teacher.output_kind.combine(member_outputs)
+            member_outputs = asked.member_outputs(inputs)
+        distribution = asked.output_kind.combine(member_outputs)
         return _Answer(member_outputs, its_features, None, distribution)
 
     def _row_losses(
@@ -586,6 +588,7 @@ class Distiller(Loops, Settings, Exports, keras.Model):
             **({} if self.label_rows == "appended" else {"label_rows": self.label_rows}),
             **({"quantization": self.quantization} if self.quantization else {}),
             "seed": self.seed,
+            **({"teacher_precision": "auto"} if self.teacher_precision == "auto" else {}),
             "teacher_output": identity.config_of(self.teacher.output_kind),
             "teacher": self.teacher.fingerprint(),
             "members_per_step": getattr(self.teacher, "members_per_step", None),
@@ -604,6 +607,8 @@ class Distiller(Loops, Settings, Exports, keras.Model):
         }
         if self.quantization:
             own["quantization"] = self.quantization
+        if self.teacher_precision == "auto":  # Otherwise the teacher holds it.
+            own["teacher_precision"] = "auto"
         networks = [*self._members(), self.student]
         places = shared_layers.find(networks)
         shared_layers.require_apart(self.generators, networks)

@@ -192,6 +192,7 @@ def test_networks_fit_the_data_and_have_as_many_weights_as_known(name, role, wei
     [
         ("casp", "data.inputs", "features"),
         ("digits", "teacher.inference_form", "bfloat16"),
+        ("digits", "teacher.precision", "bfloat16"),
         ("cifar100", "student.network.name", "wide_resnet"),
         ("digits", "student.train.steps", 5000),
         ("imagenet", "teacher.pretrained.model", "ConvNeXtLarge"),

@@ -7,7 +7,7 @@ import weakref
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import batch_normalisation, symbolic
+from ecl_tf._internal import batch_normalisation, low_precision, symbolic
 
 _FOLDABLE = (
     keras.layers.Conv1D,
@@ -21,7 +21,7 @@ _FOLDABLE = (
 # each of its positions in a row: it saves two passes over its activations, of typically as many
 # rows. It does not depend on the batch, so that all batches are answered by the same arithmetic.
 _WEIGHTS_PER_POSITION = 32
-# Of networks, with the outputs that they had then: a sequential model may grow.
+# Of networks by type, with the outputs that they had then: a sequential model may grow.
 _views: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
@@ -61,7 +61,8 @@ def pairs(network):
             yield before, layer, given
 
 
-def call(network, inputs):
+@tf.autograph.experimental.do_not_convert
+def call(network, inputs, dtype=None):
     """What a network answers in inference mode, the same to rounding, and sooner.
 
     Layers and batch normalisations with the weights that they have now, in one operation where
@@ -70,46 +71,72 @@ def call(network, inputs):
         gamma (W x + b - mean) / sqrt(variance + epsilon) + beta = W' x + b'
 
     with W' = W gamma / sqrt(variance + epsilon) by output channel. A network that is not made of
-    layers alone, or has nothing to fold, is called as it is.
+    layers alone, or has nothing to change, is called as it is.
 
     Args:
         network: a Keras model.
         inputs: a batch, as it takes it.
+        dtype: "bfloat16" or "float16", in which the layers of `low_precision.stand_ins` compute;
+            None, the default, leaves them their own.
     """
+    return (_view_of(network, dtype) or network)(inputs, training=False)
+
+
+def lowers(network, dtype):
+    """Whether any layer computes in another type than its own when `call` is given one."""
+    view = _view_of(network, dtype)
+    return view is not None and view.replaced.lowers()
+
+
+def _view_of(network, dtype):
     made = getattr(network, "outputs", None)
-    if network not in _views or _views[network][0] is not made:
-        _views[network] = made, _view(network)
-    return (_views[network][1] or network)(inputs, training=False)
+    known = _views.setdefault(network, {})
+    if dtype not in known or known[dtype][0] is not made:
+        known[dtype] = made, _view(network, dtype)
+    return known[dtype][1]
 
 
-def _view(network):
+def _view(network, dtype, gives_answer=True):
     """A `_Folded` of a network's own layers; None where that would be no other network."""
     if not symbolic.computes_its_graph(network):
         return None
     policy, network = network.dtype_policy, functional(network)
-    found = {id(pair[0]): pair for pair in pairs(network) if _pays(*pair)}
+    found = {
+        id(before): (before, after, between)
+        for before, after, between in pairs(network)
+        if _pays(before, after, between, dtype)
+    }
+    low = low_precision.stand_ins(network, dtype, gives_answer) if dtype else {}
+    ends = {id(tensor._keras_history.operation) for tensor in keras.tree.flatten(network.outputs)}
     within = {
         id(layer): view
         for layer in network.layers
-        if isinstance(layer, keras.Model) and (view := _view(layer)) is not None
+        if isinstance(layer, keras.Model)
+        and (view := _view(layer, dtype, gives_answer and id(layer) in ends)) is not None
     }
-    if not (found or within):
+    if not (found or within or low):
         return None
     view = _Folded(network.input, network.output, name=network.name)
     view.dtype_policy = policy  # Not the global one of now.
-    view.replaced = _Replaced(found, within)
+    view.replaced = _Replaced(found, within, low)
     return view
 
 
-def _pays(layer, normalisation, between):
-    """Whether a layer's kernel is small beside what comes out of it, all of it in float32."""
+def _pays(layer, normalisation, between, dtype):
+    """Whether a layer's kernel is small beside what comes out of it, all of it in float32.
+
+    In another `dtype` any kernel is: all are cast in every step, and Keras's batch normalisation
+    would cast what comes out to float32 and back.
+    """
     kernel = layer.kernel
     types = layer.compute_dtype, normalisation.compute_dtype, getattr(kernel, "dtype", None)
     if not isinstance(kernel, keras.Variable) or {*types} != {"float32"}:
         return False
     *sizes, channels = between.shape[1:]
-    return None in sizes or (
-        math.prod(kernel.shape) <= _WEIGHTS_PER_POSITION * channels * math.prod(sizes)
+    return (
+        dtype is not None
+        or None in sizes
+        or (math.prod(kernel.shape) <= _WEIGHTS_PER_POSITION * channels * math.prod(sizes))
     )
 
 
@@ -119,22 +146,26 @@ class _Replaced:
     Attributes:
         folded: layers, with what `pairs` says of them.
         within: views of networks.
+        low: layers that stand for others, in low precision.
     """
 
-    def __init__(self, folded, within):
-        self.folded, self.within = folded, within
+    def __init__(self, folded, within, low):
+        self.folded, self.within, self.low = folded, within, low
         self.passed = {id(after) for _, after, _ in folded.values()}
+
+    def lowers(self):
+        return bool(self.low) or any(view.replaced.lowers() for view in self.within.values())
 
 
 class _Folded(keras.Model):
     """A functional model of another one's layers."""
 
-    replaced = _Replaced({}, {})
+    replaced = _Replaced({}, {}, {})
 
     def _run_through_graph(self, inputs, operation_fn=lambda operation: operation, **kwargs):
         # As Keras's own, of other operations.
         def calling(operation):
-            own = operation_fn(operation)
+            own = operation_fn(self.replaced.low.get(id(operation), operation))
             if id(operation) in self.replaced.folded:
                 before, after, _ = self.replaced.folded[id(operation)]
                 return lambda x, **kwargs: _folded(own, before, after, x, **kwargs)
@@ -177,7 +208,7 @@ def _folded(call_layer, layer, normalisation, *args, **kwargs):
     if layer.use_bias:
         return result
     mask = getattr(result, "_keras_mask", None)
-    result = tf.nn.bias_add(result, shift)
+    result = tf.nn.bias_add(result, tf.cast(shift, result.dtype))
     if mask is not None:
         result._keras_mask = mask
     return result

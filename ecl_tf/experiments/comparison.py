@@ -36,7 +36,9 @@ from ecl_tf.experiments.experiment import Experiment
 from ecl_tf.experiments.runs import Runs, require_its_teacher
 
 # Settings of the teacher that a teacher brought along may have one after the other.
-_AFTER_TRAINING = ("teacher.calibrate", "teacher.inference_form", "teacher.members_per_step")
+_AFTER_TRAINING = tuple(
+    f"teacher.{name}" for name in ("calibrate", "inference_form", "members_per_step", "precision")
+)
 
 
 def rehearse(

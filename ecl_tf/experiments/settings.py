@@ -227,6 +227,9 @@ class Teacher:
         members_per_step: how many members, drawn at random, teach in a step of a distillation;
             None, all, by default, typically 1 where their passes take most of it. See
             `ecl_tf.Ensemble`.
+        precision: None by default; "bfloat16" or "float16" has the networks compute in it, from
+            their float32 weights. See `ecl_tf.Ensemble`. There is no "auto" here: results would
+            hang on how busy a machine was.
         network: the name of a function of `ecl_tf.models`, or "module:function" of yours (see
             `ecl_tf.models.build`), its arguments, and perhaps `preprocessing`, Keras layers by
             name, and `scale_branch`, of Normal outputs; typically {"name": "convnet",
@@ -248,6 +251,7 @@ class Teacher:
     calibrate: bool = False
     inference_form: Literal["float32", "bfloat16", "float16"] | None = None
     members_per_step: Count | None = None
+    precision: Literal["bfloat16", "float16"] | None = None
     network: dict[str, Any] | None = None
     train: Train | None = None
     labels: Labels = Labels()

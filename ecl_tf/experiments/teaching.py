@@ -241,8 +241,13 @@ def ensemble(experiment: Experiment, members: list[keras.Model]) -> ecl_tf.Ensem
     if form is not None:
         with strategies.current().scope():
             members = [ecl_tf.inference_form(member, form) for member in members]
-    per_step = experiment.config.teacher.members_per_step
-    teacher = ecl_tf.Ensemble(members, output, members_per_step=per_step)
+    per_step, precision = (
+        getattr(experiment.config.teacher, name) for name in ("members_per_step", "precision")
+    )
+    teacher = ecl_tf.Ensemble(members, output, members_per_step=per_step, precision=precision)
+    if precision is not None and first is not None:
+        found = teachers.rounding(teacher, first[0])
+        progress.announce_once([f"The teacher in {precision} is {found} (validation rows)."])
     if experiment.config.teacher.calibrate:
         return _calibrated(experiment, teacher)
     return teacher
@@ -256,7 +261,7 @@ def _of_function(experiment):
     is_teacher = isinstance(made, ecl_tf.Teacher)
     if not is_teacher and several and all(isinstance(each, keras.Model) for each in several):
         return ensemble(experiment, several)
-    for name in ("inference_form", "members_per_step"):
+    for name in ("inference_form", "members_per_step", "precision"):
         if getattr(section, name) is not None:
             raise ValueError(
                 f"config.teacher.{name} is of networks of Keras, and config.teacher.function gives "

@@ -146,6 +146,8 @@ class Recording:
             "shards": self.shards,
             "about": about or {},
         }
+        if chosen := getattr(self.teacher, "precision", None):  # Also in its fingerprint.
+            self.plan["precision"] = chosen
         # In every record, because the files of two stores have the same names.
         self._mark = bytes.fromhex(identity.fingerprint_of_record(self.plan))[:8]
         self._draw = draws.drawing(self.rows, self.sampler, prepare, seed, networks)

@@ -8,11 +8,13 @@ from ecl_tf.teachers.estimator import from_estimator
 from ecl_tf.teachers.function import FunctionTeacher
 from ecl_tf.teachers.inference import inference_form
 from ecl_tf.teachers.mapped import Mapped
+from ecl_tf.teachers.precision import Rounding, rounding
 
 __all__ = [
     "Ensemble",
     "FunctionTeacher",
     "Mapped",
+    "Rounding",
     "Teacher",
     "as_logits",
     "calibrated",
@@ -21,4 +23,5 @@ __all__ = [
     "inference_form",
     "pretrained",
     "residual_stddev",
+    "rounding",
 ]

@@ -1,6 +1,7 @@
 """Teachers: what gives the distribution that a student is matched to."""
 
 import functools
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +25,9 @@ from ecl_tf._internal import (
 )
 from ecl_tf.teachers import answers
 
-_KEPT = ("output_kind", "members", "answer")
+PRECISIONS = ("bfloat16", "float16")
+
+_KEPT = ("output_kind", "members", "answer", "precision")
 
 
 class Teacher(keras.Model):
@@ -130,6 +133,13 @@ class Teacher(keras.Model):
             "temperature that its answers should have: output.tempered(0.8)."
         )
 
+    def with_precision(self, precision: str | None) -> "Teacher":
+        """Returns a teacher of the same networks that computes in `precision`, as `Ensemble` says.
+
+        One that can't, since it has no networks of Keras's layers, is returned as it is.
+        """
+        return self
+
     @property
     def raw_shape(self) -> tuple[int | None, ...] | None:
         """The shape of a member's raw output, None for the rows; None where it is not known."""
@@ -229,13 +239,20 @@ class Ensemble(Teacher):
         members_per_step: k, how many members teach in a training step, from 1 to their number;
             None, the default, for all; typically 1 where the teacher's passes take most of a
             step.
+        precision: "bfloat16" or "float16", in which the members then compute, in about half of
+            the time on processors that know it: Keras's own layers from the first convolution or
+            dense layer on, but for the last one with weights and what follows it. Inputs, weights
+            and answers stay float32; weights are cast in every step, so that changes of them are
+            followed. A warning names members of which no layer can. None, the default, computes
+            as the members were made. Measure what it does to your teacher:
+            `ecl_tf.teachers.rounding`.
         **kwargs: of `keras.Model`.
 
     Raises:
         ValueError: if there are no members, one is no Keras model, a member's output does
             not fit `output`, it answers with probabilities and `answer` does not say so, or
-            the other way round, one of its weights is NaN or infinite, or `members_per_step` is
-            out of its range.
+            the other way round, one of its weights is NaN or infinite, or `members_per_step` or
+            `precision` is out of its range.
 
     Example:
     >>> members = [keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])] * 2
@@ -258,6 +275,7 @@ class Ensemble(Teacher):
         name: str = "ensemble",
         answer: str | dict[str, str | None] | None = None,
         members_per_step: int | None = None,
+        precision: str | None = None,
         **kwargs: Any,
     ):
         members = list(members) if isinstance(members, (list, tuple)) else [members]
@@ -283,8 +301,22 @@ class Ensemble(Teacher):
         # One member that gives points without a spread is refused here, not in a step.
         if 1 in (len(members), members_per_step) and isinstance(self.output_kind, outputs.Point):
             self.output_kind.combine([np.zeros((1, self.output_kind.size))])
+        self.precision = require_precision(precision)
+        if precision is not None:
+            self._tell_of_float32()
         self._known_members: list[str] = []
         self.check_members()
+
+    def _tell_of_float32(self):
+        names = [each.name for each in self.members if not folding.lowers(each, self.precision)]
+        if names:
+            warnings.warn(
+                f"The teacher's networks {names} compute as they were made, and not in "
+                f"{self.precision}: they have no inner layers of Keras's own that could. (Layers "
+                "of a user, layers that hold others, and the last one with weights stay as they "
+                "are.) ecl_tf.inference_form may make a copy that does.",
+                stacklevel=3,
+            )
 
     @property
     def members_per_step(self) -> int | None:
@@ -350,8 +382,15 @@ class Ensemble(Teacher):
         return answers.raw_of(output, answers.by_part(self.answer, output), answered)
 
     def with_output(self, output: outputs.Output) -> "Ensemble":
-        own = {name: getattr(self, name) for name in ("name", "answer", "members_per_step")}
-        return Ensemble(self.members, output, **own)
+        return self._with(output=output)
+
+    def with_precision(self, precision: str | None) -> "Ensemble":
+        return self._with(precision=precision)
+
+    def _with(self, **changed):
+        names = ("name", "answer", "members_per_step", "precision")
+        own = {"output": self.output_kind, **{name: getattr(self, name) for name in names}}
+        return Ensemble(self.members, **{**own, **changed})
 
     def member_outputs(self, inputs: Any) -> list:
         return [self._member_output(number, inputs) for number in range(len(self.members))]
@@ -380,10 +419,15 @@ class Ensemble(Teacher):
 
     def _member_output(self, number, inputs):
         member = self.members[number]
-        return self.raw_of(folding.call(member, own_inputs.of(member, inputs)))
+        answered = folding.call(member, own_inputs.of(member, inputs), self.precision)
+        if self.precision is not None:
+            answered = keras.tree.map_structure(lambda each: tf.cast(each, tf.float32), answered)
+        return self.raw_of(answered)
 
     def fingerprint(self) -> str:
         own = super().fingerprint()
+        if self.precision is not None:  # It answers otherwise than the same networks in float32.
+            own = identity.fingerprint_of_text(f"{own} in {self.precision}")
         given = answers.by_part(self.answer, self.output_kind)
         of_probabilities = sorted(n for n, each in given.items() if each == "probabilities")
         if not of_probabilities:
@@ -401,6 +445,8 @@ class Ensemble(Teacher):
             config["answer"] = dict(self.answer) if isinstance(self.answer, dict) else self.answer
         if self.members_per_step is not None:
             config["members_per_step"] = self.members_per_step
+        if self.precision is not None:
+            config["precision"] = self.precision
         return {**config, "shared_layers": places} if places else config
 
     @classmethod
@@ -409,6 +455,14 @@ class Ensemble(Teacher):
         if places := arguments.pop("shared_layers", []):
             arguments["members"] = shared_layers.rebuilt(arguments["members"], places)
         return cls(**arguments)
+
+
+def require_precision(precision: str | None, *others: str) -> str | None:
+    """Returns a teacher's `precision`; ValueError if it is not one that there is, or `others`."""
+    if precision is None or precision in (*PRECISIONS, *others):
+        return precision
+    known = ", ".join(map(repr, (*PRECISIONS, *others)))
+    raise ValueError(f"A teacher's precision is None or one of {known}; got {precision!r}.")
 
 
 def get(

@@ -4,15 +4,7 @@ import collections
 
 import keras
 
-from ecl_tf._internal import batch_normalisation, finite, folding, legacy, symbolic
-
-# They take raw numbers, and low precision would leave too little of them.
-_PREPROCESSING = (
-    keras.layers.CenterCrop,
-    keras.layers.Normalization,
-    keras.layers.Rescaling,
-    keras.layers.Resizing,
-)
+from ecl_tf._internal import batch_normalisation, finite, folding, legacy, low_precision, symbolic
 
 
 def inference_form(model: keras.Model, dtype: str = "float32") -> keras.Model:
@@ -79,7 +71,7 @@ def inference_form(model: keras.Model, dtype: str = "float32") -> keras.Model:
             if uses[id(before)] == uses[id(layer)] == 1:  # One of several networks stays.
                 folded[id(before)] = _fold(before, layer)
                 folded[id(layer)] = None
-    last = {id(layer) for layer in _last_layers(model)}
+    last = {id(layer) for layer in low_precision.last_layers(model)}
     copies = []
 
     def copy(layer):
@@ -92,7 +84,8 @@ def inference_form(model: keras.Model, dtype: str = "float32") -> keras.Model:
             made = type(layer).from_config(config)
         if not isinstance(layer, keras.Layer):
             return made  # An operation such as a sum: it has no weights, and its inputs' type.
-        if dtype != "float32" and id(layer) not in last and not isinstance(layer, _PREPROCESSING):
+        is_raw = isinstance(layer, low_precision.PREPROCESSING)
+        if dtype != "float32" and id(layer) not in last and not is_raw:
             made.dtype_policy = dtype
         copies.append((layer, made))
         return made
@@ -119,16 +112,6 @@ def _networks(model):
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from _networks(layer)
-
-
-def _last_layers(model):
-    """The layers that give the outputs; layers of an inner network where it gives one."""
-    for tensor in keras.tree.flatten(model.outputs):
-        layer = tensor._keras_history.operation
-        if isinstance(layer, keras.Model):
-            yield from _last_layers(layer)
-        else:
-            yield layer
 
 
 def _fold(before, normalisation):

@@ -216,6 +216,11 @@ class Mapped(Teacher):
     def with_output(self, output: outputs.Output) -> "Mapped":
         return Mapped(**{**self._arguments(), "output": output})
 
+    def with_precision(self, precision: str | None) -> "Mapped":
+        made = [each.with_precision(precision) for each in self.teachers]
+        named = {name: made[place] for name, place in self.places.items()}
+        return Mapped(**{**self._arguments(), "teacher": named.get("", named)})
+
     def _arguments(self):
         teacher = {name: self._teacher(name) for name in self.places}
         return {

@@ -22,7 +22,7 @@ from tiny import rows, untuned
 
 import ecl_tf
 from configs import table as tables
-from ecl_tf import outputs
+from ecl_tf import data, outputs
 from ecl_tf.experiments import distillation, other_data, rehearsal, teaching, work_directory
 from ecl_tf.experiments.experiment import Experiment
 
@@ -211,6 +211,29 @@ def test_a_teacher_answers_in_the_form_that_is_asked_for(digits_config, tmp_path
     assert keras.layers.BatchNormalization not in kinds and keras.layers.Conv2D in kinds
     rows = np.random.default_rng(0).random((5, 8, 8, 1), "float32")
     np.testing.assert_allclose(member(rows), network(rows), atol=1e-5)
+
+
+def test_a_config_says_the_teachers_precision_and_how_far_it_is_off(
+    digits_config, tmp_path, capsys
+):
+    image = keras.Input((8, 8, 1))
+    hidden = keras.layers.Dense(16, "relu")(keras.layers.Flatten()(image))
+    network = keras.Model(image, keras.layers.Dense(10)(hidden))
+    (tmp_path / "teacher").mkdir()
+    network.save(tmp_path / "teacher" / "member_0.keras")
+    digits_config.teacher.update({"precision": "bfloat16", "members": 1})
+    experiment = Experiment(digits_config)
+    teacher = teaching.load_teacher(experiment, tmp_path)
+    assert teacher.precision == "bfloat16"
+    x, _ = next(iter(data.evaluation_batches(experiment.splits.validation, 256)))
+    full, low = (
+        special.log_softmax(raw.numpy().astype("float64"), -1)
+        for raw in (network(x), teacher.member_outputs(x)[0])
+    )
+    nats = (np.exp(full) * (full - low)).sum(-1)
+    said = capsys.readouterr().out.split("The teacher in bfloat16 is ")[1].split()
+    assert float(said[0]) == pytest.approx(nats.mean(), rel=0.1)
+    assert float(said[7]) == pytest.approx(nats.max(), rel=0.1)
 
 
 def test_a_calibrated_teacher_has_the_temperature_of_the_validation_labels(digits_config, tmp_path):
