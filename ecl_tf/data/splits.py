@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from ecl_tf._internal import random
 from ecl_tf.data.columns import Columns
+from ecl_tf.data.indexed import IndexedExamples
 
 # Examples, as they are stored: 8,192 JPEG files of ImageNet are 0.9 GB.
 SHUFFLE_BUFFER = 8192
@@ -37,6 +38,8 @@ class Splits:
         decode: None, the default, for what fits into memory. Otherwise `train` holds encoded
             examples, and this function (encoded inputs, seed) -> inputs decodes one of them,
             and may vary it at random.
+        examples: the same training examples as those of an encoded `train`, for `ecl_tf.replay`,
+            which finds them by their ids; None, the default, where answers are not to be stored.
         target_mean: mean of the training targets, one number for each dimension, for
             networks to learn in standardised units (see `ecl_tf.outputs.Normal`); 0 by default.
         target_stddev: their standard deviation; 1 by default.
@@ -57,6 +60,7 @@ class Splits:
     event_size: int
     augment: Callable[[Any, Any], Any] | None = None
     decode: Callable[[Any, Any], Any] | None = None
+    examples: IndexedExamples | None = None
     target_mean: Any = 0.0
     target_stddev: Any = 1.0
     class_names: tuple[str, ...] | None = None
