@@ -5,7 +5,6 @@ import hashlib
 import os
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 import numpy as np

@@ -21,6 +21,7 @@ from ecl_tf.data.indexed import IndexedExamples
 
 # Examples, as they are stored: 8,192 JPEG files of ImageNet are 0.9 GB.
 SHUFFLE_BUFFER = 8192
+_GATHERED_BYTES, _GATHERED_STEPS = 2**20, 16
 _SEEN = 64  # Images that tell of a range.
 
 
@@ -389,7 +390,17 @@ def shuffled_batches(rows: Any, batch_size: int, seed: int, first_step: int = 0)
         )
 
     orders = tf.data.Dataset.range(first_pass, tf.int64.max).flat_map(one_pass).skip(within)
-    return endless(orders.map(gather, num_parallel_calls=tf.data.AUTOTUNE))
+    # Small batches cost less when some are gathered at once.
+    bytes_of_row = sum(
+        leaf.shape[1:].num_elements() * leaf.dtype.size
+        for leaf in keras.tree.flatten(rows)
+        if leaf is not None
+    )
+    together = min(_GATHERED_BYTES // (batch_size * bytes_of_row), _GATHERED_STEPS)
+    if together < 2:
+        return endless(orders.map(gather, num_parallel_calls=tf.data.AUTOTUNE))
+    gathered = orders.batch(together).map(gather, num_parallel_calls=tf.data.AUTOTUNE)
+    return endless(gathered.unbatch())
 
 
 def endless(dataset: tf.data.Dataset) -> tf.data.Dataset:

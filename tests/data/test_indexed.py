@@ -67,7 +67,7 @@ def test_what_is_wrong_with_files_is_said(paths, tmp_path):
     content = paths[0].read_bytes()
     for name, damaged in {"cut": content[:-1], "text": b"This is a text of some length."}.items():
         (tmp_path / name).write_bytes(damaged)
-        with pytest.raises(ValueError, match="is truncated after . records, or is no TFRecord"):
+        with pytest.raises(ValueError, match=r"is truncated after . records, or is no TFRecord"):
             _ = data.IndexedExamples([tmp_path / name], parse).count
     with pytest.raises(ValueError, match="at least one file"):
         data.IndexedExamples([], parse)

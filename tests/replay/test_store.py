@@ -305,7 +305,7 @@ def test_candidates_must_be_read_for_the_distillers_own_sampler(mixed):
     chooses = samplers.Uncertain(mixed.sampler, candidates=2)
     of_more = samplers.Uncertain(mixed.sampler, candidates=4)
     plain, candidates = mixed.batches(X, Y), mixed.batches(X, Y, sampler=chooses)
-    for of_distiller, data in [
+    for of_distiller, batches in [
         (chooses, plain),
         (mixed.sampler, candidates),
         (of_more, candidates),
@@ -314,7 +314,7 @@ def test_candidates_must_be_read_for_the_distillers_own_sampler(mixed):
         distiller = student_of(mixed, of_distiller)
         distiller.compile("sgd")
         with pytest.raises(ValueError, match="read for another sampler"):
-            distiller.fit(data, steps_per_epoch=1)
+            distiller.fit(batches, steps_per_epoch=1)
 
 
 def test_the_divisor_is_the_number_of_rows_that_are_kept(mixed):
