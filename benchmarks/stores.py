@@ -43,7 +43,7 @@ CASES = {
         "student": ("resnet", {"depth": 8}),
     },
 }
-CLASSES, BATCH, EXECUTION, TURNS, SECONDS = 10, 64, 20, 7, 2.0
+CLASSES, BATCH, EXECUTION, TURNS, SECONDS = 10, 64, 20, 5, 2.0
 _FILES = 8
 
 
@@ -160,9 +160,9 @@ def measure(case, rows):
         reading, training = (statistics.median(column) for column in zip(*pairs, strict=True))
         ratios = sorted(one / other for one, other in pairs)
         yield (
-            f"read {reading:,.0f} rows/s of the processors, the student's step {training:,.0f} rows/s, ratio "
-            f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}); the first "
-            f"batch after {started:.1f} s; {megabytes:,.0f} MB at most"
+            f"read {reading:,.0f} rows/s of the processors, the student's step {training:,.0f}, "
+            f"ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}); the "
+            f"first batch after {started:.1f} s; {megabytes:,.0f} MB at most"
         )
 
 

@@ -175,7 +175,7 @@ class Recording:
 
         if self.holds_samples:  # Functions of a dataset would keep the teacher from a GPU.
             return itertools.starmap(with_samples, steps)
-        return steps.map(with_samples, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        return steps.map(with_samples, tf.data.AUTOTUNE).prefetch(2)
 
     def _answer_of(self, inputs, mixture=()):
         samples = samplers.Samples(inputs, tf.zeros([], tf.bool), mixture=mixture)
