@@ -35,21 +35,17 @@ more than ERM's: the check for NaN (0.03), the logged means (0.02), reading.
 
 import sys
 
-from benchmarks import memory, steps
+from benchmarks import cases, memory, steps
 
 
 def main():
-    names = sys.argv[1:] or list(steps.CASES)
-    columns: dict[str, dict[str, str]] = {name: {} for name in names}
+    names = sys.argv[1:] or list(cases.CASES)
+    columns: dict[str, dict[str, str]] = {}
     # Memory first: a process that is started counts its parent's peak as its own.
     for measure in (memory.measure, steps.measure):
-        for name, column in columns.items():
-            for what, result in measure(steps.CASES[name]):
-                print(f"{name}: {what}: {result}", file=sys.stderr, flush=True)
-                column[what] = result
-    print(f"| | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
-    for what in columns[names[0]]:
-        print(f"| {what} | {' | '.join(column[what] for column in columns.values())} |")
+        for name in names:
+            steps.collect(columns, name, measure(cases.CASES[name]))
+    print(steps.table(columns))
 
 
 if __name__ == "__main__":

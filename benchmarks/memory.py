@@ -42,7 +42,7 @@ def measure(case):
 
     with tempfile.TemporaryDirectory() as directory:
         alone(_record, case, directory)
-        for kind in steps.TRAININGS:
+        for kind in steps.trainings(case):
             queue = spawn.SimpleQueue()
             alone(_train, case, kind, directory, queue)
             yield f"{kind}, MB", f"{queue.get():.0f}"

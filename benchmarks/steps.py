@@ -1,28 +1,36 @@
 """What a training step costs, as ratios of steps that take turns in one process.
 
-Cases: LeNet from 3 convolutional networks on 8 x 8 images, 64 rows; ResNet-20 from 3 ResNet-56 on
-32 x 32, 64 rows; MobileNetV2 from a ResNet-50 on 96 x 96, 16 rows. Random images and weights. In
-every turn each of these trains for some steps by Keras's `fit`, and its time a step is taken:
+    python -m benchmarks.steps [case ...] [--turns=N] [--device=gpu] [--rows=N]
 
-    ERM        plain `compile` and `fit` on labels
-    replayed   `Distiller` from a store of mixtures (`ecl_tf.replay`)
-    live       `Distiller` that mixes and asks the teacher, whose `Ensemble` folds what pays
-    folded     the same, the teacher's networks copied by `ecl_tf.inference_form`
-    bfloat16   the same, by `ecl_tf.inference_form(..., "bfloat16")`
-    keras      `keras.distillation.Distiller` with the teacher as one model, `KLDivergence()`, and
-               the mixing in tf.data
-    teacher    the teacher's forward pass alone
-    sampler    the mixing alone
-    PyTorch    a hand-written loop (`benchmarks.torch_steps`), with `pip install -e ".[benchmarks]"`
+The cases are those of `benchmarks.cases`, with random inputs and weights. In every turn each of
+these trains for some steps, and its time a step is taken; the first ones by Keras's `fit`:
+
+    ERM             plain `compile` and `fit` on labels
+    replayed        `Distiller` from a store of mixtures (`ecl_tf.replay`)
+    live            `Distiller` that mixes and asks the teacher: ours by default
+    folded          the same, the teacher's networks copied by `ecl_tf.inference_form`
+    bfloat16        the same, by `ecl_tf.inference_form(..., "bfloat16")`: ours at best, live
+    keras           `keras.distillation.Distiller` with the teacher as one model,
+                    `KLDivergence()`, and the mixing in tf.data
+    Keras loop      a `tf.function` with a `GradientTape`, written by hand (`benchmarks.loops`)
+    PyTorch         a loop in eager mode (`benchmarks.torch_steps`), where torch is installed
+    torch.compile   the same, compiled
+    JAX             a `jax.jit` step of the same Keras networks (`benchmarks.loops`), where jax is
+    teacher         the teacher's forward pass alone
+    sampler         the mixing alone
+    limit, products the multiply-adds alone, in two ways (`benchmarks.limit`)
 
 What counts are the medians over turns of the ratios within a turn, after two turns of warm-up
-(parts are teacher and ERM). `python -m benchmarks` prints them.
+(parts are teacher and ERM). Where the teacher is a forest, what needs networks is left out, and the
+limit is the student's.
 """
 
+import argparse
 import functools
 import importlib.util
 import json
 import pathlib
+import select
 import statistics
 import subprocess
 import sys
@@ -34,42 +42,19 @@ import numpy as np
 import tensorflow as tf
 
 import ecl_tf
-from ecl_tf import replay, samplers
+from benchmarks import cases, limit, loops
+from benchmarks.cases import CASES
+from ecl_tf import replay, samplers, teachers
 from ecl_tf.data import splits
 
-TRAININGS = ("ERM", "replayed", "live", "folded", "bfloat16", "keras")
-CASES = {
-    "small": {
-        "shape": (8, 8, 1),
-        "classes": 10,
-        "rows": 64,
-        "steps": 200,
-        "execution": 20,
-        "turns": 15,
-        "members": ("convnet", {"width": 32}, 3),
-        "student": ("lenet", {"padding": "same"}),
-    },
-    "medium": {
-        "shape": (32, 32, 3),
-        "classes": 100,
-        "rows": 64,
-        "steps": 4,
-        "execution": 1,
-        "turns": 7,
-        "members": ("resnet", {"depth": 56}, 3),
-        "student": ("resnet", {"depth": 20}),
-    },
-    "heavy": {
-        "shape": (96, 96, 3),
-        "classes": 100,
-        "rows": 16,
-        "steps": 4,
-        "execution": 1,
-        "turns": 7,
-        "members": ("application", {"model": "ResNet50"}, 1),
-        "student": ("application", {"model": "MobileNetV2"}),
-    },
-}
+_STARTING_SECONDS = 300  # For another process's first steps, in which it may compile.
+
+
+def trainings(case):
+    """The names of what is trained by `fit`."""
+    of_networks = ("folded", "bfloat16", "keras")
+    is_network = case["members"][0] != "forest"
+    return ("ERM", "replayed", "live", *(of_networks if is_network else ()))
 
 
 class Bench:
@@ -93,7 +78,14 @@ class Bench:
         return keras.optimizers.SGD(1e-3, 0.9)
 
     @functools.cached_property
+    def forest(self):
+        return cases.forest(self.case)
+
+    @functools.cached_property
     def members(self):
+        """The teacher's networks; none of a forest."""
+        if self.case["members"][0] == "forest":
+            return []
         name, arguments, count = self.case["members"]
         members = [self.build(name, arguments) for _ in range(count)]
         for number, member in enumerate(members):
@@ -102,6 +94,8 @@ class Bench:
         return members
 
     def teacher(self, form="live"):
+        if self.case["members"][0] == "forest":
+            return teachers.from_estimator(self.forest, "categorical", self.x)
         members = self.members
         if form != "live":
             dtype = "float32" if form == "folded" else form
@@ -165,10 +159,17 @@ class Bench:
         return self.batches().enumerate().map(mix, num_parallel_calls=tf.data.AUTOTUNE)
 
     def calls(self):
-        """Functions that do a part of a number of steps, and return the seconds taken."""
-        members = self.members
-        batch = tf.constant(self.x[: self.rows])
-        forward = tf.function(lambda x: [m(x, training=False) for m in members], autograph=False)
+        """Functions that do a number of steps, or a part of them, and return the seconds taken."""
+        members, batch = self.members, tf.constant(self.x[: self.rows])
+
+        def probabilities(x):
+            if not members:
+                found = tf.numpy_function(self.forest.predict_proba, [x], tf.float64)
+                return tf.cast(tf.ensure_shape(found, [self.rows, None]), tf.float32)
+            each = [tf.nn.softmax(member(x, training=False)) for member in members]
+            return tf.add_n(each) / len(members)
+
+        forward = tf.function(probabilities, autograph=False)
         mix = tf.function(lambda x, seed: self.sampler(x, seed).inputs, autograph=False)
 
         def repeated(call):
@@ -181,20 +182,35 @@ class Bench:
 
             return run
 
+        data = self.batches().prefetch(2)
         return {
+            "Keras loop": loops.of_tensorflow(
+                self.student(), probabilities, data, self.optimizer()
+            ),
             "teacher": repeated(lambda n: forward(batch)),
             "sampler": repeated(lambda n: mix(batch, tf.constant([0, n]))),
+            **limit.of(members, self.student(), batch),
         }
 
 
-def measure(case):
+def measure(case, device="cpu"):
     """Yields what is measured in a case and the result: milliseconds, ratios, bytes, nats."""
     bench = Bench(case)
-    live = bench.teacher()
-    fits = {kind: bench.training(kind) for kind in TRAININGS}
+    fits = {kind: bench.training(kind) for kind in trainings(case)}
     calls = bench.calls()
+    others = {}
     if importlib.util.find_spec("torchvision"):
-        calls["PyTorch"] = _pytorch(case)
+        script = ["benchmarks.torch_steps", f"--device={device}"]
+        others["PyTorch"] = _Other(script, case)
+        others["torch.compile"] = _Other([*script, "--compiled"], case)
+    if importlib.util.find_spec("jax") and bench.members:
+        networks = [bench.members[0].to_json(), bench.student().to_json()]
+        others["JAX"] = _Other(["benchmarks.loops"], {**case, "networks": networks})
+    for name, other in others.items():  # One by one, so that each compiles on its own.
+        if failure := other.start():
+            yield f"{name}, not measured", failure
+        else:
+            calls[name] = other
 
     times: dict[str, list[float]] = {name: [] for name in (*fits, *calls)}
     for turn in range(2 + case["turns"]):
@@ -209,43 +225,64 @@ def measure(case):
         for name, call in calls.items():
             times[name].append(call(case["steps"]) / case["steps"])
         print(f"turn {turn + 1} of {2 + case['turns']}", end="\r", file=sys.stderr)
+    for other in others.values():
+        other.process.kill()
     times = {name: seconds[2:] for name, seconds in times.items()}
     for name, seconds in times.items():
-        yield f"{name}, ms a step", f"{1000 * statistics.median(seconds):.1f}"
+        yield f"{name}, ms a step", f"{1000 * statistics.median(seconds):.2f}"
     times["parts"] = [t + s for t, s in zip(times["teacher"], times["ERM"], strict=True)]
+    rivals = ("keras", "Keras loop", *others, "limit", "products")
     for top, bottom in [
         ("replayed", "ERM"),
         ("live", "parts"),
-        ("live", "keras"),
         ("folded", "keras"),
-        ("bfloat16", "keras"),
-        *([("live", "PyTorch"), ("bfloat16", "PyTorch")] if "PyTorch" in times else []),
+        *((ours, rival) for ours in ("live", "bfloat16") for rival in rivals),
         ("sampler", "live"),
     ]:
-        ratios = sorted(t / b for t, b in zip(times[top], times[bottom], strict=True))
-        low, high = ratios[0], ratios[-1]
-        yield f"{top} / {bottom}", f"{statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})"
+        if top in times and bottom in times:
+            ratios = sorted(t / b for t, b in zip(times[top], times[bottom], strict=True))
+            low, high = ratios[0], ratios[-1]
+            yield f"{top} / {bottom}", f"{statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})"
     yield "store, bytes a row", f"{bench.bytes_per_row:.1f}"
-    for form in ("folded", "bfloat16"):
-        answers = bench.teacher(form).distribution(bench.x)
-        nats = ecl_tf.divergences.kl(live.distribution(bench.x), answers)
+    for form in ("folded", "bfloat16") if bench.members else ():
+        live, answers = (bench.teacher(each).distribution(bench.x) for each in ("live", form))
+        nats = ecl_tf.divergences.kl(live, answers)
         yield f"{form}, nats off at most", f"{float(tf.reduce_max(nats)):.0e}"
 
 
-def _pytorch(case):
-    """As `Bench.calls`: `benchmarks.torch_steps`, which waits in another process."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.torch_steps", json.dumps(case)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+class _Other:
+    """As a function of `Bench.calls`: a script that waits in another process.
 
-    def run(steps):
-        print(steps, file=process.stdin, flush=True)
-        return float(process.stdout.readline())
+    Args:
+        script: the module and its flags.
+        case: what it reads on its first line.
+    """
 
-    return run
+    def __init__(self, script, case):
+        self._script, self._case = script, case
+
+    def start(self):
+        """Has it do its first steps; returns what went wrong, or None."""
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the process)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", *self._script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        print(json.dumps(self._case), 2, sep="\n", file=self.process.stdin, flush=True)
+        if not select.select([self.process.stdout], [], [], _STARTING_SECONDS)[0]:
+            self.process.kill()
+            return f"its first steps took more than {_STARTING_SECONDS} s"
+        if self.process.stdout.readline():
+            return None
+        self._errors.seek(0)
+        return [*self._errors.read().strip().splitlines(), "it ended"][-2]
+
+    def __call__(self, steps):
+        print(steps, file=self.process.stdin, flush=True)
+        return float(self.process.stdout.readline())
 
 
 def settle(model, x):
@@ -275,3 +312,43 @@ class _Clock(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.seconds.append(time.perf_counter() - self._begun)
+
+
+def table(columns):
+    """A Markdown table of results by what and by case."""
+    rows = dict.fromkeys(what for column in columns.values() for what in column)
+    header = [f"| | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
+    cells = {what: [column.get(what, "") for column in columns.values()] for what in rows}
+    return "\n".join([*header, *(f"| {what} | {' | '.join(row)} |" for what, row in cells.items())])
+
+
+def collect(columns, name, results):
+    """Adds what was measured to a case's column, and tells it at once."""
+    for what, result in results:
+        print(f"{name}: {what}: {result}", file=sys.stderr, flush=True)
+        columns.setdefault(name, {})[what] = result
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("cases", nargs="*", default=[*CASES], metavar="case")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--rows", type=int, help="Of a batch, in place of the case's.")
+    parser.add_argument("--turns", type=int, help="In place of the case's.")
+    flags = parser.parse_args()
+    given = {"rows": flags.rows, "turns": flags.turns}
+    given = {name: value for name, value in given.items() if value is not None}
+    if flags.device == "gpu" and not tf.config.list_physical_devices("GPU"):
+        raise SystemExit("--device=gpu needs a GPU, and TensorFlow finds none.")
+    if flags.device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+    columns: dict[str, dict[str, str]] = {}
+    for name in flags.cases:
+        if name not in CASES:
+            raise SystemExit(f"There is no case {name!r}; expected some of {[*CASES]}.")
+        collect(columns, name, measure({**CASES[name], **given}, flags.device))
+    print(table(columns))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,16 +1,20 @@
 """The live step of `benchmarks.steps` as a hand-written PyTorch loop, in a process of its own.
 
-    python -m benchmarks.torch_steps JSON
+    python -m benchmarks.torch_steps [--compiled] [--device=gpu]
 
-reads numbers of steps, a line each, and answers with the seconds that they took; JSON is one of
-`steps.CASES`. (In one process the LLVMs of TensorFlow and PyTorch may end each other.) It needs
-`pip install torch torchvision`.
+reads a case of `benchmarks.cases` as JSON on the first line, then numbers of steps, a line each,
+and answers with the seconds that they took. (In one process the LLVMs of TensorFlow and PyTorch may
+end each other.) It needs `pip install torch torchvision`.
 
 The networks are those of the cases, layer by layer, or torchvision's, with random weights. Batches
-are mixed by CutMix, the teacher runs under `inference_mode`, the student is updated by SGD with
-momentum: all in PyTorch's eager mode and the "channels last" layout.
+are mixed by CutMix, or by Mixup where inputs are no images, the teacher runs without gradients, the
+student is updated by SGD with momentum: all in PyTorch's eager mode, or with mixing, teacher and
+loss as one function by `torch.compile`; images are in the "channels last" layout. On a GPU products
+may be in TF32, as TensorFlow's are.
 """
 
+import argparse
+import itertools
 import json
 import sys
 import time
@@ -20,50 +24,77 @@ import torchvision
 from torch import nn
 from torch.nn import functional
 
+from benchmarks import cases
 
-def training(case):
+
+def training(case, compiled, device):
     """A function that trains for a number of steps."""
     name, arguments, count = case["members"]
-    members = [_build(case, name, arguments).eval() for _ in range(count)]
+    if name == "forest":
+        forest = cases.forest(case)
+
+        def ask(x):
+            probabilities = torch.from_numpy(forest.predict_proba(x.cpu().numpy()))
+            return probabilities.clamp_min(1e-30).log().float().to(device)
+    else:
+        members = [_build(case, name, arguments).eval().to(device) for _ in range(count)]
+
+        def ask(x):
+            each = torch.stack([functional.log_softmax(member(x), -1) for member in members])
+            return torch.logsumexp(each, 0) - torch.log(torch.tensor(float(count)))
+
     name, arguments = case["student"]
-    student = _build(case, name, arguments).train()
+    student = _build(case, name, arguments).train().to(device)
     optimizer = torch.optim.SGD(student.parameters(), 1e-3, 0.9)
-    height, width, channels = case["shape"]
-    images = _channels_last(torch.rand(4 * case["rows"], channels, height, width))
+    shape = case["shape"]
+    inputs = _channels_last(torch.rand(4 * case["rows"], *shape[2:], *shape[:2]).to(device))
+
+    def loss_of(batch):
+        mixed = _mixed(batch)
+        with torch.no_grad():
+            teacher = ask(mixed)
+        answers = functional.log_softmax(student(mixed), -1)
+        return functional.kl_div(answers, teacher, reduction="batchmean", log_target=True)
+
+    if compiled:
+        loss_of = torch.compile(loss_of)
 
     def run(steps):
         for _ in range(steps):
-            batch = images[torch.randint(len(images), [case["rows"]])]
-            mixed = _channels_last(_cutmix(batch))
-            with torch.inference_mode():
-                each = torch.stack([functional.log_softmax(m(mixed), -1) for m in members])
-                teacher = torch.logsumexp(each, 0) - torch.log(torch.tensor(float(count)))
-            teacher = teacher.clone()  # Tensors of inference take no part in gradients.
-            answers = functional.log_softmax(student(mixed), -1)
-            loss = functional.kl_div(answers, teacher, reduction="batchmean", log_target=True)
+            loss = loss_of(inputs[torch.randint(len(inputs), [case["rows"]], device=device)])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+        loss.item()  # Waits for a GPU.
 
     return run
 
 
-def _cutmix(images):
-    rows, _, height, width = images.shape
-    side = torch.sqrt(torch.rand(rows))  # Of the box's area, 1 - Beta(1, 1).
+def _mixed(x):
+    rows = len(x)
+    partners = x.roll(int(torch.randint(1, rows, [])), 0)
+    if x.ndim == 2:
+        share = torch.rand(rows, 1, device=x.device)
+        return share * x + (1.0 - share) * partners
+    side = torch.sqrt(torch.rand(rows, device=x.device))  # Of the box's area, 1 - Beta(1, 1).
 
     def inside(size):
-        centre, half = torch.rand(rows), side / 2
+        centre, half = torch.rand(rows, device=x.device), side / 2
         low, high = torch.round((centre - half) * size), torch.round((centre + half) * size)
-        place = torch.arange(size)
+        place = torch.arange(size, device=x.device)
         return (place >= low[:, None]) & (place < high[:, None])
 
+    *_, height, width = x.shape
     box = inside(height)[:, None, :, None] & inside(width)[:, None, None, :]
-    partners = images.roll(int(torch.randint(1, rows, [])), 0)
-    return torch.where(box, partners, images)
+    return _channels_last(torch.where(box, partners, x))
 
 
 def _build(case, name, arguments):
+    if name == "mlp":
+        sizes = [*case["shape"], *arguments["widths"]]
+        pairs = itertools.pairwise(sizes)
+        hidden = [layer for pair in pairs for layer in (nn.Linear(*pair), nn.ReLU())]
+        return nn.Sequential(*hidden, nn.Linear(sizes[-1], case["classes"]))
     height, _, channels = case["shape"]
     if name == "application":
         build = {
@@ -140,12 +171,18 @@ class _ResNet(nn.Module):
         return self.last(x.mean((2, 3)))
 
 
-def _channels_last(images):
-    return images.contiguous(memory_format=torch.channels_last)
+def _channels_last(x):
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 def main():
-    run = training(json.loads(sys.argv[1]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--compiled", action="store_true")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    flags = parser.parse_args()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    device = torch.device("cuda" if flags.device == "gpu" else "cpu")
+    run = training(json.loads(sys.stdin.readline()), flags.compiled, device)
     for line in sys.stdin:
         begun = time.perf_counter()
         run(int(line))

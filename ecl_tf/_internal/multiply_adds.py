@@ -6,16 +6,22 @@ bias, activations, normalisations and the like are not.
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-_PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
-_CONVOLUTIONS = ("Conv2D", "Conv3D")
+_MATMULS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3")
 _TRANSPOSED = ("Conv2DBackpropInput", "Conv3DBackpropInputV2")
-_COUNTED = (*_PRODUCTS, *_CONVOLUTIONS, *_TRANSPOSED, "DepthwiseConv2dNative", "Einsum")
+_OF_KERNELS = ("Conv2DBackpropFilter", "Conv3DBackpropFilterV2")
+_DEPTHWISE = "DepthwiseConv2dNative"
+_OF_DEPTHWISE = (f"{_DEPTHWISE}BackpropInput", f"{_DEPTHWISE}BackpropFilter")
+PRODUCTS = (*_MATMULS, "Einsum")
+CONVOLUTIONS = (
+    *("Conv2D", "Conv3D", _DEPTHWISE),
+    *(*_TRANSPOSED, *_OF_KERNELS, *_OF_DEPTHWISE),
+)
 _LOOPS = ("While", "StatelessWhile", "Case", "StatelessCase", "If", "StatelessIf")
 # What these compute is not in the graph.
 _OF_PYTHON = ("EagerPyFunc", "PyFunc", "PyFuncStateless")
@@ -42,14 +48,17 @@ def of_a_row(function: Callable[[Any], Any], inputs: Any) -> int | None:
         return None
 
 
-def count(graph: tf.Graph) -> int | None:
+def count(
+    graph: tf.Graph, operations: Collection[str] = (*PRODUCTS, *CONVOLUTIONS)
+) -> int | None:
     """Returns the multiply-adds of a graph, those of the functions that it calls among them.
 
     A product of (m, k) and (k, n) has m k n of them; a convolution one for each number of its
-    answer and each number of the kernel that goes into that.
+    answer and each number of the kernel that goes into that, and as many each of its gradients.
 
     Args:
         graph: of a concrete function of fixed shapes.
+        operations: the names of those that are counted; `PRODUCTS` and `CONVOLUTIONS` by default.
 
     Returns:
         The number; None where it can't be known: of loops and branches that hold products, of
@@ -64,7 +73,7 @@ def count(graph: tf.Graph) -> int | None:
         for node in nodes:
             if node.op in _HIDDEN:
                 return None
-            if node.op in _COUNTED:
+            if node.op in operations:
                 found = _of_node(node, shapes)
             else:
                 called = [functions[name] for name in _called(node) if name in functions]
@@ -129,11 +138,15 @@ def _of_node(node, shapes):
     if node.op in _TRANSPOSED:  # The first argument is the answer's shape.
         kernel, given_rows = given[1], given[2]
         return given_rows.num_elements() // given_rows[-1] * kernel.num_elements()
+    if node.op in (*_OF_KERNELS, *_OF_DEPTHWISE):  # The last argument is the answer's gradient.
+        kernel = answer if node.op.endswith(("Filter", "FilterV2")) else given[1]
+        used = kernel[:2] if node.op in _OF_DEPTHWISE else kernel[:-1]
+        return given[-1].num_elements() * used.num_elements()
     first, second, *_ = given
-    if node.op in _PRODUCTS:
+    if node.op in _MATMULS:
         transposed = node.attr["transpose_a"].b or node.attr["adj_x"].b
         return answer.num_elements() * first[-2 if transposed else -1]
-    used = second[:2] if node.op == "DepthwiseConv2dNative" else second[:-1]
+    used = second[:2] if node.op == _DEPTHWISE else second[:-1]
     return answer.num_elements() * used.num_elements()
 
 

@@ -7,6 +7,7 @@ from ecl_tf.data.columns import Category, Columns, Date, Number
 from ecl_tf.data.digits import digits, rotated_digits
 from ecl_tf.data.embedded_tables import embedded_table
 from ecl_tf.data.images import cifar10, cifar100, fashion_mnist, imagenet2012
+from ecl_tf.data.indexed import IndexedExamples
 from ecl_tf.data.mpii_gaze import mpii_gaze
 from ecl_tf.data.sine import sine
 from ecl_tf.data.splits import (
@@ -22,6 +23,7 @@ __all__ = [
     "Category",
     "Columns",
     "Date",
+    "IndexedExamples",
     "Number",
     "Splits",
     "cifar10",

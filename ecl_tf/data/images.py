@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import random
+from ecl_tf.data.indexed import IndexedExamples
 from ecl_tf.data.splits import Splits, in_memory
 
 
@@ -144,7 +145,9 @@ def imagenet2012(
                 read_config=tfds.ReadConfig(interleave_cycle_length=16, shuffle_seed=0),
             )
 
-        train = read(f"train[{validation_size}:{stop}]", shuffle_files=True)
+        part = f"train[{validation_size}:{stop}]"
+        train = read(part, shuffle_files=True)
+        examples = None if mock_examples else _indexed(builder, part)
         held_out = read(f"train[:{validation_size}]"), read("validation")
     validation, test = (
         dataset.map(
@@ -154,7 +157,22 @@ def imagenet2012(
         for dataset in held_out
     )
     decode = functools.partial(random_crop_and_mirror, image_size=image_size)
-    return Splits(train, validation, test, 1000, decode=decode)
+    return Splits(train, validation, test, 1000, decode=decode, examples=examples)
+
+
+def _indexed(builder, split):
+    """The examples of a TFDS split (encoded image, label), found by their `tfds_id`."""
+    import tensorflow_datasets as tfds
+
+    def parse(record):
+        found = builder.info.features.deserialize_example(
+            record, decoders={"image": tfds.decode.SkipDecoding()}
+        )
+        return found["image"], found["label"]
+
+    instructions = builder.info.splits[split].file_instructions
+    parts = [(each.filename, each.skip, each.take) for each in instructions]
+    return IndexedExamples(parts, parse)
 
 
 def _train_size(train_size, validation_size, rows, name):

@@ -17,9 +17,11 @@ import tensorflow as tf
 
 from ecl_tf._internal import random
 from ecl_tf.data.columns import Columns
+from ecl_tf.data.indexed import IndexedExamples
 
 # Examples, as they are stored: 8,192 JPEG files of ImageNet are 0.9 GB.
 SHUFFLE_BUFFER = 8192
+_GATHERED_BYTES, _GATHERED_STEPS = 2**20, 16
 _SEEN = 64  # Images that tell of a range.
 
 
@@ -37,6 +39,8 @@ class Splits:
         decode: None, the default, for what fits into memory. Otherwise `train` holds encoded
             examples, and this function (encoded inputs, seed) -> inputs decodes one of them,
             and may vary it at random.
+        examples: the same training examples as those of an encoded `train`, for `ecl_tf.replay`,
+            which finds them by their ids; None, the default, where answers are not to be stored.
         target_mean: mean of the training targets, one number for each dimension, for
             networks to learn in standardised units (see `ecl_tf.outputs.Normal`); 0 by default.
         target_stddev: their standard deviation; 1 by default.
@@ -57,6 +61,7 @@ class Splits:
     event_size: int
     augment: Callable[[Any, Any], Any] | None = None
     decode: Callable[[Any, Any], Any] | None = None
+    examples: IndexedExamples | None = None
     target_mean: Any = 0.0
     target_stddev: Any = 1.0
     class_names: tuple[str, ...] | None = None
@@ -385,7 +390,17 @@ def shuffled_batches(rows: Any, batch_size: int, seed: int, first_step: int = 0)
         )
 
     orders = tf.data.Dataset.range(first_pass, tf.int64.max).flat_map(one_pass).skip(within)
-    return endless(orders.map(gather, num_parallel_calls=tf.data.AUTOTUNE))
+    # Small batches cost less when some are gathered at once.
+    bytes_of_row = sum(
+        leaf.shape[1:].num_elements() * leaf.dtype.size
+        for leaf in keras.tree.flatten(rows)
+        if leaf is not None
+    )
+    together = min(_GATHERED_BYTES // (batch_size * bytes_of_row), _GATHERED_STEPS)
+    if together < 2:
+        return endless(orders.map(gather, num_parallel_calls=tf.data.AUTOTUNE))
+    gathered = orders.batch(together).map(gather, num_parallel_calls=tf.data.AUTOTUNE)
+    return endless(gathered.unbatch())
 
 
 def endless(dataset: tf.data.Dataset) -> tf.data.Dataset:

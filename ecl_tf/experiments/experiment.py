@@ -190,17 +190,28 @@ class Experiment:
         """What `ecl_tf.replay` records and replays: the training split, and how it is varied.
 
         Raises:
-            ValueError: if the data is streamed: a store finds rows in memory.
+            ValueError: if the data is streamed, and its examples have no ids to be found by.
         """
         splits = self.splits
-        if splits.decode is not None:
+        if splits.decode is None:
+            x, y = splits.train_rows
+        elif splits.examples is not None:
+            x, y = splits.examples, None
+        else:
             raise ValueError(
-                "Answers are stored for data that fits into memory; this data set is streamed from "
-                "its files, where rows can't be found again by what they are."
+                "Answers are stored for data that fits into memory, or whose examples are found in "
+                "their files by their ids; this data set is streamed without. Give its Splits "
+                "`examples`, an ecl_tf.data.IndexedExamples. (Random data in the place of "
+                "ImageNet has no files.)"
             )
-        x, y = splits.train_rows
 
         def prepare(x, seed):
+            if splits.decode is not None:
+                seeds = random.seeds(random.fold_in(seed, 0), samplers.row_count(x))
+                # Training examples may still be encoded, and validation examples never are.
+                specs = splits.validation.element_spec[0]
+                each = (x, seeds)
+                x = tf.map_fn(lambda e: splits.decode(*e), each, fn_output_signature=specs)
             return data.to_float(x if splits.augment is None else splits.augment(x, seed))
 
         places = ("data_dir", "manual_dir", "path")

@@ -9,6 +9,7 @@ import tensorflow as tf
 from ecl_tf import samplers
 from ecl_tf._internal import random
 from ecl_tf.data import splits
+from ecl_tf.data.indexed import IndexedExamples
 
 # What TensorFlow reads from bytes.
 STORABLE = ("bool", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8")
@@ -17,25 +18,35 @@ STORABLE = ("bool", "float16", "float32", "float64", "int8", "int16", "int32", "
 class Rows:
     """Training rows by an identity of their own: their place in the order of their contents.
 
-    It does not depend on the order in which they are stored or read, so that any order of the
-    same rows gives the same samples.
+    Of `IndexedExamples` it is the place in the order of their ids. It does not depend on the order
+    in which rows are stored or read, so that any order of the same rows gives the same samples.
 
     Args:
-        x: inputs, nested arrays or tensors of shape (rows, ...).
-        y: labels, the same; or None.
+        x: inputs, nested arrays or tensors of shape (rows, ...), of which a `numpy.memmap` stays in
+            its file; or `IndexedExamples`, with labels or without.
+        y: labels, the same as arrays; or None.
 
     Attributes:
         count: the number of rows.
         fingerprint: a hash of all rows, whatever their order.
 
     Raises:
-        ValueError: if inputs and labels are not of the same number of rows.
+        ValueError: if inputs and labels are not of the same number of rows, or labels are given
+            beside `IndexedExamples`.
     """
 
     def __init__(self, x, y=None):
+        if isinstance(x, IndexedExamples):
+            if y is not None:
+                raise ValueError(
+                    "The labels of IndexedExamples are in their files. Leave y out, and let "
+                    "`parse` return (inputs, label)."
+                )
+            self._read, self.count, self.fingerprint = x, x.count, x.fingerprint
+            self._place = tf.constant(x.order, tf.int32)
+            return
         data = (x,) if y is None else (x, y)
-        self._tensors = keras.tree.map_structure(tf.convert_to_tensor, data)
-        leaves = [np.asarray(leaf) for leaf in keras.tree.flatten(data)]
+        leaves = [np.asanyarray(leaf) for leaf in keras.tree.flatten(data)]
         if not all(leaf.ndim for leaf in leaves):
             raise ValueError(
                 "Inputs and labels must be arrays with their rows first, and one is a number, or "
@@ -45,16 +56,42 @@ class Rows:
         if len(set(counts)) > 1:
             raise ValueError(f"All inputs and labels must have as many rows; got {counts}.")
         self.count = counts[0]
-        rows = (b"".join(leaf[row].tobytes() for leaf in leaves) for row in range(self.count))
-        hashes = [hashlib.blake2b(row, digest_size=16).digest() for row in rows]
-        order = sorted(range(self.count), key=hashes.__getitem__)
+        gathers = keras.tree.map_structure(_gather, data)
+
+        def read(places):
+            return keras.tree.map_structure(lambda gather: gather(places), gathers)
+
+        self._read = read
+        size = 16
+        digests = (_digest(leaf[row] for leaf in leaves) for row in range(self.count))
+        hashes = np.frombuffer(b"".join(digests), f"V{size}")
+        # Bytes compare as whole numbers do whose highest byte comes first.
+        order = np.lexsort(hashes.view(">u8").reshape(-1, size // 8).T[::-1])
         self._place = tf.constant(order, tf.int32)
-        self.fingerprint = hashlib.blake2b(b"".join(sorted(hashes)), digest_size=16).hexdigest()
+        self.fingerprint = hashlib.blake2b(hashes[order].tobytes(), digest_size=size).hexdigest()
 
     def __call__(self, identities):
         """(inputs, labels), or (inputs,), of the rows of some identities, int32 (batch,)."""
-        place = tf.gather(self._place, identities)
-        return keras.tree.map_structure(lambda leaf: tf.gather(leaf, place), self._tensors)
+        return self._read(tf.gather(self._place, identities))
+
+
+def _digest(row):
+    """A hash of the leaves of a row."""
+    return hashlib.blake2b(b"".join(leaf.tobytes() for leaf in row), digest_size=16).digest()
+
+
+def _gather(leaf):
+    """A function from places to the rows of an array there."""
+    if not isinstance(leaf, np.memmap):
+        tensor = tf.convert_to_tensor(leaf)
+        return lambda places: tf.gather(tensor, places)
+    kind = tf.as_dtype(leaf.dtype)
+
+    def gather(places):
+        rows = tf.numpy_function(lambda some: leaf[some], [places], kind, stateful=False)
+        return tf.ensure_shape(rows, [*places.shape, *leaf.shape[1:]])
+
+    return gather
 
 
 def steps(rows, batch_size, seed, first_step=0):

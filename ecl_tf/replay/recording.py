@@ -43,8 +43,9 @@ class Recording:
 
     Args:
         teacher: an `ecl_tf.Teacher`, a `keras.Model`, or a sequence of them.
-        x: inputs, nested arrays or tensors of shape (rows, ...).
-        y: labels, the same; None by default. They are not stored, but tell rows apart.
+        x: inputs, nested arrays or tensors of shape (rows, ...), of which a `numpy.memmap` stays
+            in its file; or `ecl_tf.data.IndexedExamples`.
+        y: labels, the same arrays; None by default. They are not stored, but tell rows apart.
         output: the teacher's, where it is no `ecl_tf.Teacher`; "categorical" by default.
         sampler: an `ecl_tf.samplers.Sampler`, its name or config. None, the default, is that
             of the default recipe. Of an `Uncertain` one its candidates are recorded, all of
@@ -87,7 +88,8 @@ class Recording:
         if isinstance(x, tf.data.Dataset):
             raise ValueError(
                 "A recording takes arrays, whose rows it draws in orders of its own; got a "
-                "dataset. Give arrays (rows, ...) of inputs and labels."
+                "dataset. Give arrays (rows, ...) of inputs and labels, or of examples in TFRecord "
+                "files ecl_tf.data.IndexedExamples."
             )
         own_inputs.require_dense(x)
         self.rows = draws.Rows(x, y)
@@ -175,7 +177,7 @@ class Recording:
 
         if self.holds_samples:  # Functions of a dataset would keep the teacher from a GPU.
             return itertools.starmap(with_samples, steps)
-        return steps.map(with_samples).prefetch(tf.data.AUTOTUNE)
+        return steps.map(with_samples, tf.data.AUTOTUNE).prefetch(2)
 
     def _answer_of(self, inputs, mixture=()):
         samples = samplers.Samples(inputs, tf.zeros([], tf.bool), mixture=mixture)
@@ -375,8 +377,9 @@ def record(
 
     Args:
         teacher: an `ecl_tf.Teacher`, a `keras.Model`, or a sequence of them.
-        x: inputs, nested arrays or tensors of shape (rows, ...).
-        y: labels, the same; None by default. They are not stored, but tell rows apart.
+        x: inputs, nested arrays or tensors of shape (rows, ...), of which a `numpy.memmap` stays
+            in its file; or `ecl_tf.data.IndexedExamples`, which stay in theirs.
+        y: labels, the same arrays; None by default. They are not stored, but tell rows apart.
         directory: of the store; new, empty, or of this recording.
         worker: the number of this worker, 0 by default.
         workers: how many there are, 1 by default.

@@ -15,7 +15,9 @@ from ecl_tf.replay import compact, draws, manifest
 from ecl_tf.replay.recording import Recording, candidates_of, means
 from ecl_tf.teachers import Teacher
 
-_SHUFFLE_BUFFER = 4096  # Records, of one step each.
+# Records, of one step each: so many, or as many as these bytes hold.
+_SHUFFLE_BUFFER, _SHUFFLE_BYTES = 4096, 2**28
+_PREFETCH, _PREFETCH_BYTES = 32, 2**26  # Steps that are drawn ahead of the reader.
 _TOLERANCE = 1e-4  # Nats between an answer and its recomputation.
 
 
@@ -141,7 +143,8 @@ class Store:
         Passes over what is stored are each in another order.
 
         Args:
-            x: the training inputs that were recorded, in any order.
+            x: the training inputs that were recorded, in any order, or the same examples in files
+                (`ecl_tf.data.IndexedExamples`), of any order, too.
             y: their labels, if they were given to `record`; None by default.
             sampler: the distiller's: None (the default) for the recorded one, or an `Uncertain`
                 of it.
@@ -206,7 +209,9 @@ class Store:
         options, policies = tf.data.Options(), tf.data.experimental.AutoShardPolicy
         # Every worker reads all, and takes its replicas' rows.
         options.experimental_distribute.auto_shard_policy = policies.DATA
-        return splits.endless(result).prefetch(tf.data.AUTOTUNE).with_options(options)
+        # Not tf.data.AUTOTUNE, which keeps gigabytes of steps that a slow reader leaves.
+        ahead = min(max(_PREFETCH_BYTES // (step_bytes * sampler.candidates), 2), _PREFETCH)
+        return splits.endless(result).prefetch(ahead).with_options(options)
 
     def verify(
         self,
@@ -289,6 +294,8 @@ class Store:
     def _records(self, seed, first):
         """Serialized records without end, each pass over the store in another order."""
         names = tf.constant([str(self.directory / name) for name in self._manifest["shards"]])
+        stored = sum(shard["bytes"] for shard in self._manifest["shards"].values())
+        buffer = max(min(_SHUFFLE_BUFFER, _SHUFFLE_BYTES * self.steps // stored), 1)
         first_pass, within = divmod(first, self.steps)
 
         def one_pass(number):
@@ -297,7 +304,7 @@ class Store:
             order = tf.random.experimental.stateless_shuffle(names, key)
             records = tf.data.TFRecordDataset(order, num_parallel_reads=4)
             return records.shuffle(
-                _SHUFFLE_BUFFER, seed=tf.bitcast(key, tf.int64), reshuffle_each_iteration=False
+                buffer, seed=tf.bitcast(key, tf.int64), reshuffle_each_iteration=False
             )
 
         return tf.data.Dataset.range(first_pass, tf.int64.max).flat_map(one_pass).skip(within)

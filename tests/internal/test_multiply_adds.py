@@ -52,6 +52,27 @@ def test_attention():
     assert multiply_adds.of_a_row(model, words) == expected
 
 
+@pytest.mark.parametrize(
+    "case", ["Dense of each of 5 positions", "Conv2D, every second pixel", "DepthwiseConv2D"]
+)
+def test_gradients(case):
+    """Each of the two factors' takes as many as the product itself."""
+    layer, shape, expected = CASES[case]
+    model = keras.Sequential([keras.Input(shape), *layer])
+
+    @tf.function(autograph=False)
+    def gradients(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            answer = tf.reduce_sum(model(x) ** 2)
+        return tape.gradient(answer, [x, model.trainable_weights[0]])
+
+    graph = gradients.get_concrete_function(tf.TensorSpec((1, *shape))).graph
+    assert multiply_adds.count(graph) == 3 * expected
+    kinds = multiply_adds.PRODUCTS, multiply_adds.CONVOLUTIONS
+    assert 0 in [multiply_adds.count(graph, kind) for kind in kinds]
+
+
 def test_what_a_graph_does_not_tell():
     @tf.function
     def inner(x):

@@ -1,5 +1,6 @@
 """What is recorded is replayed: the same samples, the recorded answers, chosen at reading."""
 
+import itertools
 import json
 
 import keras
@@ -9,7 +10,7 @@ import pytest
 import tensorflow as tf
 from by_hand import assert_arrays, assert_same_weights
 
-from ecl_tf import Distiller, outputs, replay, resume, samplers
+from ecl_tf import Distiller, data, outputs, replay, resume, samplers
 from ecl_tf._internal import identity, random
 
 ROWS, BATCH = 70, 16
@@ -142,6 +143,68 @@ def test_a_student_learns_from_stored_samples_that_are_all_moved(tmp_path):
     assert history["loss"][1] < 0.9 * history["loss"][0]
 
 
+def in_files(directory, order, sizes):
+    """The rows of X and Y as examples of files, in an order, with a text as their id."""
+    paths, numbers = [], iter(order)
+    for size in sizes:
+        paths.append(directory / f"part-{len(paths)}.tfrecord")
+        with tf.io.TFRecordWriter(str(paths[-1])) as writer:
+            for n in itertools.islice(numbers, size):
+                fields = [f"row {n}", X[n].tobytes(), np.int64(Y[n]).tobytes()]
+                writer.write(tf.io.serialize_tensor(tf.constant(fields)).numpy())
+
+    def fields_of(record):
+        return tf.ensure_shape(tf.io.parse_tensor(record, tf.string), [3])
+
+    def parse(record):
+        _, pixels, label = tf.unstack(fields_of(record))
+        image = tf.reshape(tf.io.decode_raw(pixels, tf.float32), [4, 4, 1])
+        return image, tf.reshape(tf.io.decode_raw(label, tf.int64), [])
+
+    return data.IndexedExamples(paths, parse, id_of=lambda record: fields_of(record)[0])
+
+
+def test_examples_in_files_are_found_by_their_ids_in_whatever_order(tmp_path):
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    arguments = {"batch_size": BATCH, "epochs": 3, "sampler": "Mixup", "prepare": flip_and_halve}
+    first = in_files(tmp_path / "first", range(ROWS), (30, 40))
+    directory = tmp_path / "store"
+    replay.record(
+        echo(), first, directory=directory, output=outputs.Normal(16), verbose=0, **arguments
+    )
+    store = replay.Store(directory)
+    second = in_files(tmp_path / "second", RNG.permutation(ROWS), (20, 0, 50))
+    order = RNG.permutation(ROWS)
+    by_image = {X[n].tobytes(): Y[n] for n in order}
+    for memory in (0, 2**20):
+        batches = [
+            everything(store.batches(x, prepare=flip_and_halve, memory=memory))
+            for x in (first, second)
+        ]
+        for (samples, labels), (others, same_labels) in zip(*batches, strict=True):
+            np.testing.assert_array_equal(samples.inputs, others.inputs)
+            np.testing.assert_array_equal(labels, same_labels)
+            means = others.member_outputs[0][:, :16]  # What the teacher saw.
+            np.testing.assert_array_equal(means, others.inputs.reshape(BATCH, 16))
+    # Labels go with their own image.
+    images, labels = second(tf.range(ROWS))
+    assert [by_image[image.tobytes()] for image in images.numpy()] == labels.numpy().tolist()
+    with pytest.raises(ValueError, match=r"data\.rows \(70 there, 60 here\)"):
+        store.batches(in_files(tmp_path / "second", range(60), (60,)), prepare=flip_and_halve)
+    with pytest.raises(ValueError, match="Leave y out"):
+        store.batches(first, Y, prepare=flip_and_halve)
+
+
+def test_rows_of_a_memory_mapped_file_are_those_of_an_array(mixed, tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    for memory in (0, 2**20):
+        batches = [everything(mixed.batches(x, Y, memory=memory)) for x in (X, mapped)]
+        for one, other in zip(*batches, strict=True):
+            assert_arrays(keras.tree.flatten(one), keras.tree.flatten(other))
+
+
 def test_the_store_does_not_depend_on_the_order_of_the_data(mixed, tmp_path):
     order = RNG.permutation(ROWS)
     recorded(tmp_path, x=X[order], y=Y[order], sampler="Mixup")
@@ -242,7 +305,7 @@ def test_candidates_must_be_read_for_the_distillers_own_sampler(mixed):
     chooses = samplers.Uncertain(mixed.sampler, candidates=2)
     of_more = samplers.Uncertain(mixed.sampler, candidates=4)
     plain, candidates = mixed.batches(X, Y), mixed.batches(X, Y, sampler=chooses)
-    for of_distiller, data in [
+    for of_distiller, batches in [
         (chooses, plain),
         (mixed.sampler, candidates),
         (of_more, candidates),
@@ -251,7 +314,7 @@ def test_candidates_must_be_read_for_the_distillers_own_sampler(mixed):
         distiller = student_of(mixed, of_distiller)
         distiller.compile("sgd")
         with pytest.raises(ValueError, match="read for another sampler"):
-            distiller.fit(data, steps_per_epoch=1)
+            distiller.fit(batches, steps_per_epoch=1)
 
 
 def test_the_divisor_is_the_number_of_rows_that_are_kept(mixed):
