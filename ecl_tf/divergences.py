@@ -38,15 +38,15 @@ summed over labels instead: zero at the same place, at most K ln 2.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import tensorflow as tf
-import tensorflow_probability as tfp
-from tensorflow_probability import distributions as tfd
 
+from ecl_tf._internal import distributions as tfd
 from ecl_tf._internal import expectations
 
-Distribution: TypeAlias = tfd.Distribution
+# Of TensorFlow Probability, which tells no types, and which is imported where it is used.
+Distribution: TypeAlias = Any
 
 _POINTS = 256
 
@@ -256,9 +256,11 @@ def _log_no_and_yes(bernoulli):
 
 def _kl_to_mixture(p, q):
     """KL(p || (p + q) / 2) = ln 2 - E_p[softplus(log q - log p)] for normals."""
+    from tensorflow_probability import mcmc  # Imported already by the two distributions.
+
     mean, stddev = p.mean(), p.stddev()
     dimensions = mean.shape[-1] if p.event_shape.rank else 1
-    uniform = tfp.mcmc.sample_halton_sequence(dimensions, _POINTS, randomized=False)
+    uniform = mcmc.sample_halton_sequence(dimensions, _POINTS, randomized=False)
     # TFP rounds some of the first points to exactly 0, where z would be infinite.
     points = tf.math.ndtri(tf.clip_by_value(uniform, 0.5 / _POINTS, 1 - 0.5 / _POINTS))
     shape = [_POINTS] + [1] * (mean.shape.rank - p.event_shape.rank)

@@ -17,7 +17,8 @@ import functools
 import numpy as np
 import tensorflow as tf
 from scipy import stats
-from tensorflow_probability import distributions as tfd
+
+from ecl_tf._internal import distributions as tfd
 
 _NODES = 64
 _EXACT = 128  # Counts that are summed one by one.

@@ -12,8 +12,8 @@ replicas that hold parts of a batch draw what one device draws for the whole of 
 import math
 
 import tensorflow as tf
-from tensorflow_probability import distributions as tfd
 
+from ecl_tf._internal import distributions as tfd
 from ecl_tf._internal import groups
 
 

@@ -41,8 +41,9 @@ class LearningCurve(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         student = getattr(self.model, "student", self.model)
         name = self.experiment.score_name
-        score = self.experiment.evaluate(student, "validation", self.output)[name]
-        self.points.append({"step": int(self.model.optimizer.iterations.numpy()), name: score})
+        labels, raw = self.experiment.answers(student, "validation", self.output)
+        score = self.experiment.scores(labels, raw, self.output, [name])
+        self.points.append({"step": int(self.model.optimizer.iterations.numpy()), **score})
 
 
 def risk_coverage(labels, raw, output):

@@ -404,10 +404,19 @@ class Experiment:
             raws.append(np.asarray(raw))
         return np.concatenate(labels), np.concatenate(raws)
 
-    def scores(self, labels, raw, output=None):
-        """A dict from metric name to float, of what `answers` returns."""
+    def scores(self, labels, raw, output=None, names=None):
+        """A dict from metric name to float, of what `answers` returns.
+
+        Args:
+            labels: what `answers` returned of a split.
+            raw: the same.
+            output: as `answers` takes it.
+            names: of the metrics that are computed; None, the default, for all.
+        """
         output = self.output if output is None else output
         measures = self._metrics(output)
+        if names is not None:
+            measures = {name: measures[name] for name in names}
         for metric in measures.values():
             own = getattr(metric, "takes_raw_output", False)
             metric.update_state(labels, raw if own else output.prediction(raw))

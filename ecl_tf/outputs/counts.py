@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
-from tensorflow_probability import distributions as tfd
 
+from ecl_tf._internal import distributions as tfd
 from ecl_tf.divergences import Distribution
 from ecl_tf.outputs.numeric import Restricted, inverse_softplus
 from ecl_tf.outputs.output import Uncertainty, float32, stack

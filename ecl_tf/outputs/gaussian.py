@@ -6,9 +6,9 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow_probability import distributions as tfd
 
 from ecl_tf import divergences
+from ecl_tf._internal import distributions as tfd
 from ecl_tf.divergences import Distribution
 from ecl_tf.outputs.numeric import LocationScale, Numeric
 from ecl_tf.outputs.output import Output, float32

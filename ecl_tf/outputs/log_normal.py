@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow_probability import distributions as tfd
 
+from ecl_tf._internal import distributions as tfd
 from ecl_tf.divergences import Distribution
 from ecl_tf.outputs.numeric import LocationScale, Restricted
 from ecl_tf.outputs.output import float32

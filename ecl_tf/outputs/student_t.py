@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow_probability import distributions as tfd
 
+from ecl_tf._internal import distributions as tfd
 from ecl_tf._internal import require
 from ecl_tf.divergences import Distribution
 from ecl_tf.outputs.numeric import LocationScale
