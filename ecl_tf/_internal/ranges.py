@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import symbolic
+from ecl_tf._internal import own_inputs, symbolic
 
 # A factor that stands for the change from one range of images to another, and the range before it.
 _FACTORS = {
@@ -101,6 +101,40 @@ class Expected(NamedTuple):
     highest: float | None = None
     remedy: str = ""
     clips: bool = False
+
+
+class Held(NamedTuple):
+    """What a network's input of whole numbers holds.
+
+    Keras casts what it is given to that type, and cuts off or wraps what the type does not hold.
+
+    Attributes:
+        dtype: the type.
+        words: the same, for messages.
+    """
+
+    dtype: tf.DType
+    words: str
+
+
+def changed_by(dtype, values):
+    """Whether a cast to a type changes some of the values; a scalar bool tensor."""
+    back = tf.cast(tf.cast(values, dtype), values.dtype)
+    return tf.reduce_any(tf.not_equal(back, values))
+
+
+def _held(model, inputs):
+    """Yields pairs of a tensor and the `Held` of the input that it is for, where it may not fit."""
+    if not own_inputs.are_given(model, inputs):
+        return
+    for given, its, _ in own_inputs.pairs(inputs, model):
+        dtype, own = tf.as_dtype(its.dtype), tf.as_dtype(given.dtype)
+        is_number = own.is_floating or own.is_integer
+        if not (dtype.is_integer and is_number):
+            continue
+        if not np.can_cast(own.as_numpy_dtype, dtype.as_numpy_dtype):
+            words = f"whole numbers of {dtype.name}, from {dtype.min} to {dtype.max}"
+            yield given, Held(dtype, words)
 
 
 def expected_by(model):
@@ -368,6 +402,18 @@ def _compared(networks, inputs, others=()):
         if leaf is not None and (leaf.dtype.is_floating or leaf.dtype.is_integer):
             found = f"{who} expects {each.words}, and the data's range is another one."
             yield each, leaf, f"{found} {_remedy(each)}", places[path]
+    for role, model in networks:
+        for leaf, each in _held(model, inputs):
+            place = next(n for n, own in enumerate(leaves.values()) if own is leaf)
+            yield (
+                each,
+                leaf,
+                f"The {role} {model.name!r} takes{_named([*leaves][place])} {each.words}, and "
+                "some of the data's are others, which it would cut off or wrap. Give it whole "
+                "numbers of that type, or build it for others: keras.Input(..., "
+                f"dtype={leaf.dtype.name!r}).",
+                place,
+            )
     takes = [_takes_as_they_are(model) for _, model in networks]
     for path, leaf in leaves.items():
         if (
@@ -393,6 +439,8 @@ def _top(images):
 
 def _is_outside(expected, values):
     """Whether values are beyond the range that is expected; a scalar bool tensor."""
+    if isinstance(expected, Held):
+        return changed_by(expected.dtype, values)
     most = float(_top(values))
     values = tf.cast(values, tf.float32)
     if expected.clips:
@@ -423,7 +471,7 @@ def _is_narrow(expected, values, rows=None):
         values: rows, or the least and the greatest ones of all.
         rows: how many they stand for; None, the default, is as many as there are.
     """
-    if expected is SCALED:
+    if expected is SCALED or isinstance(expected, Held):
         return tf.constant(False)
     deviations = _deviations(expected, tf.cast(values, tf.float32))
     axis = None if expected.is_range else 0

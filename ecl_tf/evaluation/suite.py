@@ -11,12 +11,13 @@ import pandas as pd
 import tensorflow as tf
 
 from ecl_tf import data, outputs, prediction_sets, teachers, uncertainty
-from ecl_tf._internal import own_inputs, positions
+from ecl_tf._internal import own_inputs, positions, probabilities, ranges
 from ecl_tf.evaluation import corruptions, detection, fidelity, scores
 
 SEVERITIES = (1, 2, 3, 4, 5)
 KINDS = ("image", "table", "sequence")
 _TPR = 0.95
+_ROWS_COMPARED = 256  # With the range that a network expects.
 # Corruptions after which the labels of positions would be at other places.
 _MOVING = ("elastic_transform", "cut", "swapped")
 _OTHER = "other"  # Sets of this kind are unlike the data.
@@ -122,7 +123,9 @@ def measure(
 
     Raises:
         ValueError: if there is no corruption of a name, kind or severity, or `names` has one that
-            moves positions, and labels are of positions.
+            moves positions, and labels are of positions; if there are no rows, or not as many
+            labels, or labels that are none; or if inputs have another scale than a Keras model
+            expects.
 
     Example:
     >>> from sklearn.datasets import load_digits
@@ -135,6 +138,7 @@ def measure(
     """
     several = models if isinstance(models, dict) else {"": models}
     asked = {name: _as_model(each, output, sets) for name, each in several.items()}
+    _require_rows(asked, x, y)
     of_teacher = None
     if teacher is not None:
         its = _as_model(teacher, output)
@@ -142,6 +146,10 @@ def measure(
     found: Found = {name: {} for name in asked}
     shown = Shown(x, y, kind, names, severities, other, seed, arguments)
     answers = {name: ask(answering(model), x, batch_size) for name, model in asked.items()}
+    for name, model in asked.items():
+        for part, (own, truth, raw) in outputs.parts_of(model.output, y, answers[name].raw).items():
+            if truth is not None:
+                own.require_labels(truth, np.shape(raw), part)
     if any(_has_positions(each.raw) for each in answers.values()):
         _leave_moving_out(shown, names)
     shift(asked, shown, found, score=score, batch_size=batch_size)
@@ -153,6 +161,29 @@ def measure(
         its = None if its is None else (its[0], its_raw)
         measured[name] = {**of_answers(model, raw, labels, its, score), **pooled(found[name])}
     return measured if isinstance(models, dict) else measured[""]
+
+
+def _require_rows(models, x, y):
+    """Refuses nothing to measure, or to measure it on, and inputs of another scale."""
+    if not models:
+        raise ValueError("There is no network to measure: models is an empty dict.")
+    labels = y if isinstance(y, dict) else np.asarray(y)
+    counts = [len(leaf) for leaf in keras.tree.flatten((x, labels)) if np.ndim(leaf)]
+    if not min(counts, default=0) or len(set(counts)) > 1:
+        raise ValueError(
+            f"Inputs and labels are arrays of so many rows: {counts}. Expected as many labels as "
+            "inputs, of one row at least."
+        )
+    networks = []
+    for model in models.values():
+        network = model.network
+        if isinstance(network, keras.Model) and not isinstance(network, teachers.Teacher):
+            probabilities.require_logits(model.output, network, "model")
+        members = getattr(network, "members", [network])
+        networks += [("network", each) for each in members if isinstance(each, keras.Model)]
+    every = -(-counts[0] // _ROWS_COMPARED)
+    some = keras.tree.map_structure(lambda leaf: tf.convert_to_tensor(leaf[::every]), x)
+    ranges.require_within(networks, data.to_float(some))
 
 
 def of_answers(

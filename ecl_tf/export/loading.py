@@ -195,6 +195,14 @@ def _as(spec, value, name):
             "the commands, divide by 255: tf.cast(images, tf.float32) / 255. If it learned on 0 to "
             "255, cast only: tf.cast(images, tf.float32)."
         )
+    is_known = spec.dtype.is_integer and hasattr(tensor, "numpy")  # Not in a graph.
+    if is_known and not tensor.dtype.is_bool and ranges.changed_by(spec.dtype, tensor):
+        values = tensor.numpy()
+        raise ValueError(
+            f"{expected}; got {tensor.dtype.name} between {values.min():g} and {values.max():g}, "
+            "of which some are fractions, or beyond that type. Give whole numbers that it holds, "
+            "as the student learned them."
+        )
     return tf.cast(tensor, spec.dtype)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from ecl_tf import outputs
 from ecl_tf._internal import extras, files, finite, legacy, probabilities, ranges, symbolic
@@ -176,7 +177,7 @@ def write(
         )
     output = outputs.get(output)
     if class_names is not None:
-        _require_names(class_names, output, student)
+        class_names = _names(class_names, output, student)
     if target_units is not None:
         _require_units(target_units, output)
     if not isinstance(conformal, (PredictionSets, type(None))):
@@ -188,6 +189,8 @@ def write(
             f"The prediction sets were measured for {conformal.output!r}, and the student's output "
             f"is {output!r}. Measure them again: ecl_tf.conformal(student, x, y, output=...)."
         )
+    if conformal is not None:
+        conformal.require_student(student)
     if conformal is not None and isinstance(quantization, FakeQuantized):
         raise ValueError(
             "Prediction sets have their coverage for the student in float32, on which they were "
@@ -236,17 +239,22 @@ def _blaming(name):
         ) from error
 
 
-def _require_names(class_names, output, student):
-    """Raises ValueError unless there is one name for each class."""
-    names = [class_names] if isinstance(class_names, str) else list(class_names)
+def _names(class_names, output, student):
+    """The names of the classes as JSON holds them; ValueError unless there is one for each."""
+    is_text = isinstance(class_names, (str, bytes))
+    names = [] if is_text else [*class_names]
+    names = [each.item() if isinstance(each, np.generic) else each for each in names]
+    names = [each.decode() if isinstance(each, bytes) else each for each in names]
     shape = getattr(symbolic.output_of(student), "shape", [None])
     size = shape[-1] if output.family == "categorical" else None
-    if isinstance(class_names, str) or len({*names}) < len(names) or size not in (None, len(names)):
+    are_names = all(isinstance(each, (str, int, float)) for each in names)
+    if not (names and are_names and len({*names}) == len(names) and size in (None, len(names))):
         raise ValueError(
             f"class_names takes a list with a name of its own for each class, in their order"
             f"{f', {size} for the student {student.name!r}' * (size is not None)}; got "
             f"{class_names!r}."
         )
+    return names
 
 
 def _require_units(units, output):

@@ -124,6 +124,13 @@ def test_the_risk_coverage_curve_is_the_mean_over_all_orders_of_ties():
     assert evaluation.excess_aurc(losses, unsure) == pytest.approx(np.mean(curves) - best)
     with pytest.raises(ValueError, match=r"\(5,\) and \(4,\)"):
         evaluation.risk_coverage(losses, unsure[:4])
+    unknown = np.where([0, 1, 0, 0, 0], np.nan, unsure)  # Its row comes last, wherever it belongs.
+    np.testing.assert_allclose(
+        evaluation.risk_coverage(losses, unknown).risk, [0.5, 0.5, 1 / 3, 6 / 4, np.nan]
+    )
+    assert np.isnan(evaluation.aurc(losses, unknown))
+    found = evaluation.scores.main_scores(outputs.Categorical(), [[np.nan] * 2, [1, 0]], [0, 0])
+    assert np.isnan([*found.values()]).all()
 
 
 def test_losses_and_uncertainty_of_classes_labels_and_numbers():
