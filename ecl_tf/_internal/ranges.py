@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import own_inputs, symbolic
+from ecl_tf._internal import symbolic, whole_numbers
 
 # A factor that stands for the change from one range of images to another, and the range before it.
 _FACTORS = {
@@ -26,22 +26,6 @@ _FACTORS = {
 }
 # Images whose mean is subtracted are in [0, 255] where it is about the half of that.
 _MEANS_OF_BYTES = (90.0, 140.0)
-_MOVES_VALUES = {
-    "CenterCrop",
-    "Concatenate",
-    "Cropping2D",
-    "GetItem",
-    "RandomContrast",
-    "RandomCrop",
-    "RandomFlip",
-    "RandomRotation",
-    "RandomTranslation",
-    "RandomZoom",
-    "Repeat",
-    "Resizing",
-    "Stack",
-    "ZeroPadding2D",
-}
 # Keras's layers that compute with their `value_range`, which is (0, 255) if nothing is said.
 _OF_VALUE_RANGE = {
     "AugMix",
@@ -103,40 +87,6 @@ class Expected(NamedTuple):
     clips: bool = False
 
 
-class Held(NamedTuple):
-    """What a network's input of whole numbers holds.
-
-    Keras casts what it is given to that type, and cuts off or wraps what the type does not hold.
-
-    Attributes:
-        dtype: the type.
-        words: the same, for messages.
-    """
-
-    dtype: tf.DType
-    words: str
-
-
-def changed_by(dtype, values):
-    """Whether a cast to a type changes some of the values; a scalar bool tensor."""
-    back = tf.cast(tf.cast(values, dtype), values.dtype)
-    return tf.reduce_any(tf.not_equal(back, values))
-
-
-def _held(model, inputs):
-    """Yields pairs of a tensor and the `Held` of the input that it is for, where it may not fit."""
-    if not own_inputs.are_given(model, inputs):
-        return
-    for given, its, _ in own_inputs.pairs(inputs, model):
-        dtype, own = tf.as_dtype(its.dtype), tf.as_dtype(given.dtype)
-        is_number = own.is_floating or own.is_integer
-        if not (dtype.is_integer and is_number):
-            continue
-        if not np.can_cast(own.as_numpy_dtype, dtype.as_numpy_dtype):
-            words = f"whole numbers of {dtype.name}, from {dtype.min} to {dtype.max}"
-            yield given, Held(dtype, words)
-
-
 def expected_by(model):
     """What a model expects of its inputs: a dict from path (of names or numbers) to `Expected`.
 
@@ -172,7 +122,7 @@ def expected_by_layers(layers, scale=1.0, offset=0.0):
             return found._replace(clips=kind in _CLIPPING), layer
         if isinstance(layer, keras.layers.Rescaling) and np.ndim(layer.scale) == 0:
             scale, offset = scale * layer.scale, offset * layer.scale + np.mean(layer.offset)
-        elif not (symbolic.passes_values_on(layer) or kind in _MOVES_VALUES):
+        elif not (symbolic.passes_values_on(layer) or kind in symbolic.MOVES_VALUES):
             break
     return None, None
 
@@ -198,39 +148,14 @@ def _takes_as_they_are(model):
     return {
         tuple(path)
         for path, tensor in keras.tree.flatten_with_path(inputs)
-        if (found := list(_first_layers(symbolic.graph_of(model), tensor))) and all(found)
+        if (found := list(symbolic.first_layers(symbolic.graph_of(model), tensor)))
+        and all(map(_is_weighted, found))
     }
 
 
-def _first_layers(network, tensor, onward=lambda place: ()):
-    """Yields whether each of the first layers that change a tensor's values is a weighted one.
-
-    Args:
-        network: a Keras model with a graph.
-        tensor: one of the graph.
-        onward: a function of the number of an output, called if the tensor is one.
-    """
-    for node in (each for nodes in network._nodes_by_depth.values() for each in nodes):
-        for place, given in enumerate(node.input_tensors):
-            if given is not tensor:
-                continue
-            operation = _of_each_step(node.operation)
-            kind = type(operation).__name__
-            if isinstance(operation, keras.Model):
-                inner = symbolic.graph_of(operation)
-
-                def leave(number, node=node):
-                    return _first_layers(network, node.outputs[number], onward)
-
-                its = inner and inner.inputs[place]
-                yield from [False] if inner is None else _first_layers(inner, its, leave)
-            elif symbolic.passes_values_on(operation) or kind in _MOVES_VALUES:
-                yield from _first_layers(network, node.outputs[0], onward)
-            else:
-                yield kind in _WEIGHTED and type(operation).__module__.startswith("keras.")
-    for number, output in enumerate(network.outputs):
-        if output is tensor:
-            yield from onward(number)
+def _is_weighted(operation):
+    is_of_keras = type(operation).__module__.startswith("keras.")
+    return is_of_keras and type(operation).__name__ in _WEIGHTED
 
 
 def require_equal(networks):
@@ -351,6 +276,8 @@ def expected_in_training(student, others):
 
 def described(expected):
     """An `Expected` as JSON holds it: the bounds, or "scaled"; None of one that is no range."""
+    if isinstance(expected, whole_numbers.Whole):
+        return {"whole": [*expected]}
     if expected is SCALED:
         return "scaled"
     if not expected.is_range:
@@ -359,7 +286,9 @@ def described(expected):
 
 
 def of_description(found):
-    """The `Expected` that `described` described."""
+    """The `Expected`, or `whole_numbers.Whole`, that `described` described."""
+    if isinstance(found, dict):
+        return whole_numbers.Whole(*found["whole"])
     return SCALED if found == "scaled" else _range(found, 1.0, 0.0)
 
 
@@ -403,15 +332,15 @@ def _compared(networks, inputs, others=()):
             found = f"{who} expects {each.words}, and the data's range is another one."
             yield each, leaf, f"{found} {_remedy(each)}", places[path]
     for role, model in networks:
-        for leaf, each in _held(model, inputs):
+        for leaf, each in whole_numbers.compared(model, inputs):
             place = next(n for n, own in enumerate(leaves.values()) if own is leaf)
             yield (
                 each,
                 leaf,
-                f"The {role} {model.name!r} takes{_named([*leaves][place])} {each.words}, and "
-                "some of the data's are others, which it would cut off or wrap. Give it whole "
-                "numbers of that type, or build it for others: keras.Input(..., "
-                f"dtype={leaf.dtype.name!r}).",
+                f"The {role} {model.name!r} takes{_named([*leaves][place])} {each.words}, by the "
+                "type of the input or the embedding that looks them up, and some of the data's are "
+                "others, which would be cut off, wrapped, or not be found. Give it numbers that it "
+                "takes, or build it for others.",
                 place,
             )
     takes = [_takes_as_they_are(model) for _, model in networks]
@@ -439,8 +368,8 @@ def _top(images):
 
 def _is_outside(expected, values):
     """Whether values are beyond the range that is expected; a scalar bool tensor."""
-    if isinstance(expected, Held):
-        return changed_by(expected.dtype, values)
+    if isinstance(expected, whole_numbers.Whole):
+        return whole_numbers.are_others(expected, values)
     most = float(_top(values))
     values = tf.cast(values, tf.float32)
     if expected.clips:
@@ -471,7 +400,7 @@ def _is_narrow(expected, values, rows=None):
         values: rows, or the least and the greatest ones of all.
         rows: how many they stand for; None, the default, is as many as there are.
     """
-    if expected is SCALED or isinstance(expected, Held):
+    if expected is SCALED or isinstance(expected, whole_numbers.Whole):
         return tf.constant(False)
     deviations = _deviations(expected, tf.cast(values, tf.float32))
     axis = None if expected.is_range else 0
@@ -511,11 +440,6 @@ def _named(path):
     return f" of input {'/'.join(map(str, path))!r}" if path else ""
 
 
-def _of_each_step(operation):
-    """The layer that a `TimeDistributed` has work on each step, as on each image of a video."""
-    return operation.layer if isinstance(operation, keras.layers.TimeDistributed) else operation
-
-
 def _follow(network, tensor, scale, offset, onward=lambda place, scale, offset: None):
     """What is expected of a network's symbolic input, of which a tensor is scale * x + offset.
 
@@ -538,7 +462,7 @@ def _follow(network, tensor, scale, offset, onward=lambda place, scale, offset: 
 
 
 def _of_operation(network, node, place, scale, offset, onward):
-    operation = _of_each_step(node.operation)
+    operation = symbolic.of_each_step(node.operation)
     kind = type(operation).__name__
     if isinstance(operation, keras.Model):
         inner = symbolic.graph_of(operation)
@@ -568,7 +492,7 @@ def _of_operation(network, node, place, scale, offset, onward):
         if is_image and shift and np.isclose(-shift / factor, 0.5, rtol=1e-3):
             return _range((0.0, 1.0), scale, offset)  # Its middle becomes 0.
         scale, offset = scale * factor, offset * factor + shift
-    elif not (symbolic.passes_values_on(operation) or kind in _MOVES_VALUES):
+    elif not (symbolic.passes_values_on(operation) or kind in symbolic.MOVES_VALUES):
         return None
     return _follow(network, node.outputs[0], scale, offset, onward) if scale else None
 

@@ -9,7 +9,16 @@ import keras
 import numpy as np
 
 from ecl_tf import outputs
-from ecl_tf._internal import extras, files, finite, legacy, probabilities, ranges, symbolic
+from ecl_tf._internal import (
+    extras,
+    files,
+    finite,
+    legacy,
+    probabilities,
+    ranges,
+    symbolic,
+    whole_numbers,
+)
 from ecl_tf._internal.fake_quantization import FakeQuantized
 from ecl_tf.data.columns import Columns
 from ecl_tf.export import litert, onnx_files, parity, quantizing, running, saved_model
@@ -204,7 +213,8 @@ def write(
     specs = signature(inputs, student)
     expected = _expected(student, others, specs)
     place = kind.place(files.at_home(path).resolve())
-    described = {name: ranges.described(each) for name, each in expected.items()}
+    ids = _ids(student, specs)
+    described = {name: ranges.described(each) for name, each in {**ids, **expected}.items()}
     described = {name: each for name, each in described.items() if each is not None}
     about = columns, class_names, target_units, conformal, quantization
     served = Served(student, output, specs, described, *about)
@@ -301,3 +311,13 @@ def _expected(student, others, specs):
         found = ranges.expected_in_training(student, others)
     names = {path: spec.name for path, spec in keras.tree.flatten_with_path(specs)}
     return {names[path]: each for path, each in found.items()}
+
+
+def _ids(student, specs):
+    """The ids that the student's embeddings know, by the names of inputs that are such ids."""
+    own = symbolic.inputs_of(student)
+    if own is None:
+        return {}
+    pairs = zip(keras.tree.flatten(own), keras.tree.flatten(specs), strict=True)
+    found = {spec.name: whole_numbers.known_ids(student, tensor) for tensor, spec in pairs}
+    return {name: ids for name, ids in found.items() if ids}

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from by_hand import softmax
 
 import ecl_tf
 from ecl_tf import preprocessing
@@ -204,36 +203,6 @@ def test_a_distiller_refuses_other_ranges_of_its_networks_and_of_its_data():
     distiller = ecl_tf.Distiller(expects_units, scaled)
     distiller.compile("adam", run_eagerly=True)
     distiller.fit(UNIT, verbose=0)
-
-
-def test_whole_numbers_that_an_input_does_not_hold_are_refused(tmp_path, subtests):
-    def network():
-        x = keras.Input((3,), dtype="uint8")
-        return keras.Model(x, keras.layers.Dense(2)(keras.layers.Rescaling(1 / 255)(x)))
-
-    student = network()
-    distiller = ecl_tf.Distiller(student, network(), sampler="Empirical")
-    distiller.compile("adam")
-    ecl_tf.export_student(student, "categorical", tmp_path / "student")
-    exported = ecl_tf.load_student(tmp_path / "student")
-    kernel, bias = student.get_weights()
-    whole = np.random.default_rng(0).integers(0, 256, (16, 3))
-    logits = whole / 255 @ kernel + bias
-    for dtype in ("uint8", "int64", "float32"):  # Those that it holds are taken, of any type.
-        x = whole.astype(dtype)
-        np.testing.assert_allclose(distiller.predict(x, verbose=0), logits, atol=1e-5)
-        found = exported.parameters(x)["probabilities"]
-        np.testing.assert_allclose(found, softmax(logits), atol=1e-5)
-    others = {"fractions": whole + 0.5, "large": whole + 100, "below 0": whole - 100}
-    for name, x in others.items():
-        message = r"takes.* of uint8, from 0 to 255.*cut off or wrap"
-        batches = tf.data.Dataset.from_tensor_slices(x).batch(8)
-        for given in (x, batches):
-            for loop in (distiller.fit, distiller.evaluate, distiller.predict):
-                with subtests.test(name), pytest.raises(ValueError, match=message):
-                    loop(given, verbose=0)
-        with subtests.test(name), pytest.raises(ValueError, match=r"uint8.*beyond that type"):
-            exported.parameters(x)
 
 
 def test_one_network_that_scales_images_beside_one_that_does_not_is_told():
