@@ -11,7 +11,7 @@ import pandas as pd
 import tensorflow as tf
 
 from ecl_tf import data, outputs, prediction_sets, teachers, uncertainty
-from ecl_tf._internal import own_inputs, positions, probabilities, ranges
+from ecl_tf._internal import finite, own_inputs, positions, probabilities, ranges
 from ecl_tf.evaluation import corruptions, detection, fidelity, scores
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -147,6 +147,8 @@ def measure(
     shown = Shown(x, y, kind, names, severities, other, seed, arguments)
     answers = {name: ask(answering(model), x, batch_size) for name, model in asked.items()}
     for name, model in asked.items():
+        if any(np.isnan(raw).any() for raw in keras.tree.flatten(answers[name].raw)):
+            finite.require_answers(answers[name].raw, f"network {name!r}", x)
         for part, (own, truth, raw) in outputs.parts_of(model.output, y, answers[name].raw).items():
             if truth is not None:
                 own.require_labels(truth, np.shape(raw), part)
