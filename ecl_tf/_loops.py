@@ -84,7 +84,8 @@ class Loops(TeacherPrecision):
         finite.require_weights(self.student, "student")
         callbacks = endless.watched(callbacks, predict=(x, steps, "steps"))
         try:
-            return super().predict(x, batch_size, verbose, steps, callbacks)
+            with _checks.rows.explaining_a_failed_step(self._networks(), x):
+                return super().predict(x, batch_size, verbose, steps, callbacks)
         except UnboundLocalError as error:  # Keras joins batches of which there were none.
             raise ValueError(batches.NO_ROWS.format("predict from")) from error
         except tf.errors.InvalidArgumentError as error:

@@ -33,7 +33,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import finite, labelled, own_inputs, probabilities, symbolic
+from ecl_tf._internal import finite, identity, labelled, own_inputs, probabilities, symbolic
 from ecl_tf._internal.configured import Configured
 from ecl_tf.divergences import Distribution
 
@@ -52,6 +52,8 @@ class PredictionSets(Configured):
         rows: the number n of held-out rows; of named outputs a dict.
         thresholds: the highest score of a label in the set: of classes one number, of numbers one
             for each dimension; of named outputs a dict.
+        weights: a hash of the student's weights on which they were measured, as `conformal` keeps
+            it; None, the default, if it is not known.
     """
 
     def __init__(
@@ -60,10 +62,21 @@ class PredictionSets(Configured):
         coverage: float,
         rows: int | dict[str, int],
         thresholds: Any,
+        weights: str | None = None,
     ):
         """Takes the arguments that the class describes."""
         self.output = outputs.get(output)
         self.coverage, self.rows, self.thresholds = coverage, rows, thresholds
+        self.weights = weights
+
+    def require_student(self, student: keras.Model) -> None:
+        """Raises ValueError if a `student` has other weights than the one that was measured."""
+        if self.weights not in (None, identity.fingerprint_of_models([student])):
+            raise ValueError(
+                f"The prediction sets were measured on other weights than those of the student "
+                f"{student.name!r}, so their coverage is not known of it. Measure them after its "
+                "training, on rows that had no say in it: ecl_tf.conformal(student, x, y)."
+            )
 
     def parameters(self, distribution: Distribution | dict[str, Distribution]) -> dict[str, Any]:
         """Returns the sets of a student's `distribution`, by their names in the export.
@@ -119,6 +132,7 @@ class PredictionSets(Configured):
             "coverage": self.coverage,
             "rows": self.rows,
             "thresholds": self.thresholds,
+            "weights": self.weights,
         }
 
 
@@ -184,7 +198,9 @@ def conformal(
     if not answered:
         raise ValueError("conformal got no rows; give it held-out inputs and labels.")
     raw, labels = tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *answered)
-    return of_answers(output, raw, labels, float(coverage))
+    found = of_answers(output, raw, labels, float(coverage))
+    found.weights = identity.fingerprint_of_models([student])
+    return found
 
 
 def of_answers(output, raw, labels, coverage):

@@ -347,13 +347,25 @@ def test_other_formats_and_arguments_are_refused(arguments, tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"class_names": ["a", "b"]}, {"class_names": "abc"}, {"class_names": ["a", "a", "b"]}],
+    [
+        {"class_names": ["a", "b"]},
+        {"class_names": "abc"},
+        {"class_names": ["a", "a", "b"]},
+        {"class_names": ["a", "b", object()]},
+    ],
 )
 def test_class_names_are_one_for_each_class(arguments, tmp_path):
     with pytest.raises(ValueError, match=r"a name of its own for each class.*3 for the student"):
         export_student(network(), "categorical", tmp_path / "student", **arguments)
     with pytest.raises(ValueError, match=r"conformal takes what ecl_tf\.conformal"):
         export_student(network(), "categorical", tmp_path / "student", conformal=0.9)
+
+
+def test_class_names_of_bytes_and_of_numpy_are_written_as_text_and_numbers(tmp_path):
+    for given in (np.array([b"a", b"b", b"c"]), [1, np.int64(2), np.float32(2.5)]):
+        export_student(network(), "categorical", tmp_path / "s", class_names=given)
+        expected = ("a", "b", "c") if given[0] == b"a" else (1, 2, 2.5)
+        assert load_student(tmp_path / "s").class_names == expected
 
 
 def test_units_and_suffixes_that_contradict_the_student_are_refused(tmp_path, subtests):

@@ -16,6 +16,7 @@ from ecl_tf import (
     outputs,
     prediction_sets,
 )
+from ecl_tf.prediction_sets import PredictionSets
 
 RNG = np.random.default_rng(0)
 
@@ -184,3 +185,8 @@ def test_what_can_give_no_guarantee_is_refused_in_words(subtests):
     with pytest.raises(ValueError, match=r"measured for Categorical.*student's output is Normal"):
         sets = conformal(student, x, classes)
         export_student(network(1, classes=2), outputs.Normal(1), "none", conformal=sets)
+    again = PredictionSets.from_config(sets.get_config())  # As by a file.
+    student.set_weights([1.5 * weight for weight in student.get_weights()])
+    for its in (sets, again):
+        with pytest.raises(ValueError, match=r"on other weights than those of the student"):
+            export_student(student, "categorical", "none", conformal=its)

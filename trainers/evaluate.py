@@ -84,11 +84,10 @@ def _is_comparison():
 
 def _of_comparison():
     """Measures the teachers and final students of a comparison, and writes its report again."""
-    from ecl_tf.experiments import comparison, report, strategies, suite, work_directory
+    from ecl_tf.experiments import comparison, report, strategies, suite
 
-    config = command_line.CONFIG.value
-    workdir = work_directory.claim(command_line.begin(shares=True), config)
-    results = comparison.add_suite(config, workdir, command_line.TEACHER.value)
+    workdir = command_line.begin(shares=True)  # A finished comparison's: it is claimed.
+    results = comparison.add_suite(command_line.CONFIG.value, workdir, command_line.TEACHER.value)
     text = suite.write(results, workdir)
 
     def write():

@@ -137,10 +137,11 @@ def _arrays(x=None, y=None, sample_weight=None):
                 )
     for leaf in keras.tree.flatten(sample_weight):
         batches.require_numbers(leaf)
-        if isinstance(leaf, np.ndarray) and leaf.size and not leaf.any():
+        if isinstance(leaf, np.ndarray) and leaf.size and leaf.sum(dtype="float64") <= 0.0:
             raise ValueError(
-                "All weights in sample_weight are 0, so no row would count. Give weights > 0 to "
-                "those that do."
+                f"The weights in sample_weight add up to {leaf.sum(dtype='float64'):g}, so no row "
+                "would count, or the student would learn to be unlike the teacher. Give weights > "
+                "0 to rows that count."
             )
 
 

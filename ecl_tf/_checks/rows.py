@@ -82,13 +82,19 @@ def explaining_fixed_rows(asked):
 
 @contextlib.contextmanager
 def explaining_a_failed_step(asked, x):
-    """Says what an error in a step means: what a check found, or sizes that were left open."""
+    """Says what an error in a step means: a check's words, an unknown id, or a size left open."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
         # What it says may hold brackets; after it TensorFlow lists values, or begins a line.
         if found := re.search(r"assertion failed: \[(.+?)\](?: \[|\s*$)", str(error), re.MULTILINE):
             raise ValueError(found[1].replace("\\'", "'")) from error  # TensorFlow escapes quotes.
+        if found := re.search(r"= (-?\d+) is not in \[0, (\d+)\)", str(error)):
+            raise ValueError(
+                f"A network takes whole numbers from 0 to {int(found[2]) - 1} to look something up "
+                f"by, and got {found[1]}. Look for such ids in the data, and at the size of the "
+                "embedding."
+            ) from error
         reason = ["", *error.message.partition("[[{{")[0].strip().splitlines()][-1]
         if not isinstance(x, tf.data.Dataset) or not re.search("(?i)shape|size|dimension", reason):
             raise

@@ -2,6 +2,8 @@
 
 import math
 
+import keras
+
 from ecl_tf import samplers
 
 
@@ -73,12 +75,29 @@ def generators(models):
         )
 
 
+# Arguments of Keras's optimizers that say which share of a running mean is kept.
+_KEPT = ("beta_1", "beta_2", "rho")
+
+
 def optimizer(given):
-    """Refuses an optimizer with a setting that is NaN or infinite: the first update would be."""
+    """Refuses an optimizer with a setting by which an update would not be finite, or go uphill."""
+    given = getattr(given, "inner_optimizer", given)  # Of one that scales losses.
+    is_of_keras = type(given).__module__.startswith("keras.")  # In others rho may be a radius.
     for name, value in vars(given).items():
-        if isinstance(value, float) and not math.isfinite(value):
+        if not isinstance(value, (int, float)):
+            continue
+        expected = None if math.isfinite(value) else "a finite number"
+        if is_of_keras and name.endswith(_KEPT) and not 0.0 <= value < 1.0:
+            expected = "a number from 0 to less than 1"
+        if expected:
             kind = type(given).__name__
-            raise ValueError(f"The optimizer {kind} has {name}={value}; expected a finite number.")
+            raise ValueError(f"The optimizer {kind} has {name}={value}; expected {expected}.")
+    rate = float(keras.ops.convert_to_numpy(given.learning_rate))
+    if rate < 0.0:
+        raise ValueError(
+            f"The optimizer {type(given).__name__} has learning_rate={rate:g}; expected a number "
+            ">= 0, or the student would learn to be unlike the teacher."
+        )
 
 
 def compilation(loss, metrics, teacher_metrics, asks_teacher):

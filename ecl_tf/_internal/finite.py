@@ -10,7 +10,8 @@ from ecl_tf._internal import batches
 
 # Where values come from, in the order in which they flow, and what helps.
 SOURCES = {
-    "the sampled inputs": "Look for NaN in the data, or in a custom sampler.",
+    "the sampled inputs": "Look for NaN in the data, or in a custom sampler. Missing numbers have "
+    "to be filled in, even where a network would do it, and may be marked in inputs of their own.",
     "the teacher": "Look at its weights, and at its answers to extreme inputs.",
     "the student": "A lower learning rate or gradient clipping may help.",
     "the loss": "Look at the labels, the sample weights and the regularizers; and at the student's "

@@ -113,6 +113,12 @@ def pairs(inputs, model):
     return [(own, its, path) for (path, its), own in zip(taken, given, strict=True)]
 
 
+def are_given(model, inputs):
+    """Whether a batch, or specs of one, has what a network takes, where its inputs are known."""
+    names = names_of(model)
+    return names is None or _holds(inputs, names)
+
+
 def require_known_rank(nest, what):
     """Refuses tensors, or specs of them, of which not even the number of axes is known."""
     for leaf in keras.tree.flatten(nest):

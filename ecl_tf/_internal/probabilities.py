@@ -18,11 +18,9 @@ _TOLERANCE = 1e-2
 _FEWEST_ROWS = 4
 # Networks of other weights that are asked whether something keeps all of them in [0, 1].
 _DRAWS = 8
-# Keras's activations that make probabilities, by the one that would make them of raw outputs.
-_MAKING = {
-    "softmax": {"softmax", "sparsemax"},
-    "sigmoid": {"sigmoid", "hardsigmoid", "sparsesigmoid"},
-}
+# Keras's activations that make probabilities: of classes, and of each number by itself.
+_OF_A_ROW = {"softmax", "sparsemax"}
+_OF_A_NUMBER = {"sigmoid", "hardsigmoid", "sparsesigmoid"}
 OF_CLASSES = "answers with rows of numbers that are not negative and add up to 1, or 100"
 _NO_LOGITS = (
     "The network {}: it gives probabilities where {} takes logits. Leave the last layer's "
@@ -126,9 +124,9 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
     """Raises ValueError if a model answers with probabilities where logits are expected.
 
     The last layers tell of most models. Others are asked: probabilities of classes are none
-    below 0 and add up to 1 in every row. Yes/no probabilities stay in [0, 1] whatever the signs
-    of the weights are, as logits do not. In the same way standard deviations, where raw scales
-    are expected, stay positive.
+    below 0 and add up to 1 in every row. Those of each number by itself, as of a sigmoid, stay in
+    [0, 1] whatever the signs of the weights are, as logits do not. In the same way standard
+    deviations, where raw scales are expected, stay positive.
 
     Args:
         output: the `ecl_tf.outputs.Output` that the model's raw tensors are meant for.
@@ -136,8 +134,8 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
         role: "student", "teacher" or "model", for the message.
         specs: of a batch of inputs, for a model without symbolic ones; None by default.
         parts: a dict of the outputs that are looked at by name; None, the default, for all.
-        said_to_be_logits: names of outputs ("" of a single one) whose yes/no values are not
-            looked at, because the user insists; none by default.
+        said_to_be_logits: names of outputs ("" of a single one) that may stay in [0, 1], because
+            the user insists; none by default.
         ask: a function from inputs to raw tensors, of a user's own teacher; None, the default,
             asks the model.
     """
@@ -155,8 +153,11 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
         made = list(symbolic.made_by(tensor)) if isinstance(tensor, keras.KerasTensor) else []
         for operation, path in made:
             activation = _activation(operation)
-            if activation.replace("_", "") in _MAKING.get(each.makes_probabilities, ()):
+            kind = activation.replace("_", "")
+            if each.makes_probabilities and kind in _OF_A_ROW | _OF_A_NUMBER:
                 reason = f"ends in {activation}"
+                if each.makes_probabilities == "softmax" and kind in _OF_A_NUMBER:
+                    raise _refusal_of_numbers(reason, model, role, name)
                 linear = _linear(operation, path) * (len(made) == 1)
                 raise refusal(reason, model, role, linear, name)
         if _has_raw_scales(each):  # A loaded network's means and deviations may become raw here.
@@ -174,9 +175,11 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
             continue
         if _has_raw_scales(each):
             _require_raw_scales(model, role, specs, parts, name, ask, each.size)
-        elif each.makes_probabilities == "softmax":
-            if rows_that_look_like(each, tf.constant(values)):
-                raise refusal(OF_CLASSES, model, role, name=name)
+            continue
+        of_classes = each.makes_probabilities == "softmax"
+        if of_classes and rows_that_look_like(each, tf.constant(values)):
+            raise refusal(OF_CLASSES, model, role, name=name)
+        if of_classes and _have_one_sum(values):
             _warn_of_shares(values, model, role, name)
         elif name not in said_to_be_logits and _stays_within_0_and_1(
             model, specs, parts, name, ask
@@ -185,7 +188,8 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
             insist = "Say answer='logits' if they are logits nevertheless." * (role == "teacher")
             if is_own(model):
                 insist = "If they are logits nevertheless, override its check_members."
-            raise refusal(reason, model, role, insist, name)
+            refuse = _refusal_of_numbers if of_classes else refusal
+            raise refuse(reason, model, role, insist, name)
 
 
 def ends_in_logits(model, parts, name):
@@ -272,21 +276,25 @@ def _require_raw_scales(model, role, specs, parts, name, ask, size):
     warnings.warn(told.format("means and scales"), stacklevel=3)
 
 
-def _warn_of_shares(values, model, role, name):
-    """Warns of rows that are not negative and have one sum, though neither 1 nor 100.
+def _have_one_sum(rows):
+    """Whether no number is negative and all rows add up to the same."""
+    sums = rows.sum(-1)
+    is_one = sums.max() - sums.min() <= _TOLERANCE * sums.max()
+    return len(sums) >= _FEWEST_ROWS and rows.min() >= 0.0 and sums.min() > 0.0 and is_one
+
+
+def _warn_of_shares(rows, model, role, name):
+    """Warns of rows with one sum that is neither 1 nor 100.
 
     A rule's answer, such as 5 for its class and 0 for all others, has it, too, and may be logits.
     """
-    sums = values.sum(-1)
-    is_one = sums.max() - sums.min() <= _TOLERANCE * sums.max()
-    if len(sums) >= _FEWEST_ROWS and values.min() >= 0.0 and sums.min() > 0.0 and is_one:
-        warnings.warn(
-            f"{_described(role, model, name)} answers with rows of numbers that are not negative "
-            f"and all add up to {sums.mean():.4g}. They are taken for logits. If they are shares "
-            "of the classes, divide them by their sum and say so: ecl_tf.Ensemble(model, output, "
-            "answer='probabilities') for a teacher, ecl_tf.as_logits(model, output) for any.",
-            stacklevel=3,
-        )
+    warnings.warn(
+        f"{_described(role, model, name)} answers with rows of numbers that are not negative "
+        f"and all add up to {rows.sum(-1).mean():.4g}. They are taken for logits. If they are "
+        "shares of the classes, divide them by their sum and say so: ecl_tf.Ensemble(model, "
+        "output, answer='probabilities') for a teacher, ecl_tf.as_logits(model, output) for any.",
+        stacklevel=3,
+    )
 
 
 def _weights(model):
@@ -351,6 +359,17 @@ def _linear(operation, path):
 def is_own(model):
     """Whether a model is a user's own `ecl_tf.Teacher`, and no ensemble of networks."""
     return hasattr(model, "member_outputs") and not hasattr(model, "members")
+
+
+def _refusal_of_numbers(reason, model, role, also="", name=""):
+    """`refusal`, of a model for classes whose probabilities need not add up to 1."""
+    return ValueError(
+        f"{_described(role, model, name)} {reason}: each number is a probability by itself, where "
+        "raw outputs are logits of classes of which one is right, and they would be taken for "
+        "these. If several labels may be right, say output='bernoulli'. If one is, divide them by "
+        "their sum, keras.Model(model.inputs, model.output / keras.ops.sum(model.output, -1, "
+        f"keepdims=True)), which makes probabilities of classes. {also}".rstrip()
+    )
 
 
 def refusal(reason, model, role, also="", name=""):

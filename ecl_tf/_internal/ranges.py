@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import symbolic
+from ecl_tf._internal import symbolic, whole_numbers
 
 # A factor that stands for the change from one range of images to another, and the range before it.
 _FACTORS = {
@@ -26,22 +26,6 @@ _FACTORS = {
 }
 # Images whose mean is subtracted are in [0, 255] where it is about the half of that.
 _MEANS_OF_BYTES = (90.0, 140.0)
-_MOVES_VALUES = {
-    "CenterCrop",
-    "Concatenate",
-    "Cropping2D",
-    "GetItem",
-    "RandomContrast",
-    "RandomCrop",
-    "RandomFlip",
-    "RandomRotation",
-    "RandomTranslation",
-    "RandomZoom",
-    "Repeat",
-    "Resizing",
-    "Stack",
-    "ZeroPadding2D",
-}
 # Keras's layers that compute with their `value_range`, which is (0, 255) if nothing is said.
 _OF_VALUE_RANGE = {
     "AugMix",
@@ -138,7 +122,7 @@ def expected_by_layers(layers, scale=1.0, offset=0.0):
             return found._replace(clips=kind in _CLIPPING), layer
         if isinstance(layer, keras.layers.Rescaling) and np.ndim(layer.scale) == 0:
             scale, offset = scale * layer.scale, offset * layer.scale + np.mean(layer.offset)
-        elif not (symbolic.passes_values_on(layer) or kind in _MOVES_VALUES):
+        elif not (symbolic.passes_values_on(layer) or kind in symbolic.MOVES_VALUES):
             break
     return None, None
 
@@ -164,39 +148,14 @@ def _takes_as_they_are(model):
     return {
         tuple(path)
         for path, tensor in keras.tree.flatten_with_path(inputs)
-        if (found := list(_first_layers(symbolic.graph_of(model), tensor))) and all(found)
+        if (found := list(symbolic.first_layers(symbolic.graph_of(model), tensor)))
+        and all(map(_is_weighted, found))
     }
 
 
-def _first_layers(network, tensor, onward=lambda place: ()):
-    """Yields whether each of the first layers that change a tensor's values is a weighted one.
-
-    Args:
-        network: a Keras model with a graph.
-        tensor: one of the graph.
-        onward: a function of the number of an output, called if the tensor is one.
-    """
-    for node in (each for nodes in network._nodes_by_depth.values() for each in nodes):
-        for place, given in enumerate(node.input_tensors):
-            if given is not tensor:
-                continue
-            operation = _of_each_step(node.operation)
-            kind = type(operation).__name__
-            if isinstance(operation, keras.Model):
-                inner = symbolic.graph_of(operation)
-
-                def leave(number, node=node):
-                    return _first_layers(network, node.outputs[number], onward)
-
-                its = inner and inner.inputs[place]
-                yield from [False] if inner is None else _first_layers(inner, its, leave)
-            elif symbolic.passes_values_on(operation) or kind in _MOVES_VALUES:
-                yield from _first_layers(network, node.outputs[0], onward)
-            else:
-                yield kind in _WEIGHTED and type(operation).__module__.startswith("keras.")
-    for number, output in enumerate(network.outputs):
-        if output is tensor:
-            yield from onward(number)
+def _is_weighted(operation):
+    is_of_keras = type(operation).__module__.startswith("keras.")
+    return is_of_keras and type(operation).__name__ in _WEIGHTED
 
 
 def require_equal(networks):
@@ -317,6 +276,8 @@ def expected_in_training(student, others):
 
 def described(expected):
     """An `Expected` as JSON holds it: the bounds, or "scaled"; None of one that is no range."""
+    if isinstance(expected, whole_numbers.Whole):
+        return {"whole": [*expected]}
     if expected is SCALED:
         return "scaled"
     if not expected.is_range:
@@ -325,7 +286,9 @@ def described(expected):
 
 
 def of_description(found):
-    """The `Expected` that `described` described."""
+    """The `Expected`, or `whole_numbers.Whole`, that `described` described."""
+    if isinstance(found, dict):
+        return whole_numbers.Whole(*found["whole"])
     return SCALED if found == "scaled" else _range(found, 1.0, 0.0)
 
 
@@ -368,6 +331,18 @@ def _compared(networks, inputs, others=()):
         if leaf is not None and (leaf.dtype.is_floating or leaf.dtype.is_integer):
             found = f"{who} expects {each.words}, and the data's range is another one."
             yield each, leaf, f"{found} {_remedy(each)}", places[path]
+    for role, model in networks:
+        for leaf, each in whole_numbers.compared(model, inputs):
+            place = next(n for n, own in enumerate(leaves.values()) if own is leaf)
+            yield (
+                each,
+                leaf,
+                f"The {role} {model.name!r} takes{_named([*leaves][place])} {each.words}, by the "
+                "type of the input or the embedding that looks them up, and some of the data's are "
+                "others, which would be cut off, wrapped, or not be found. Give it numbers that it "
+                "takes, or build it for others.",
+                place,
+            )
     takes = [_takes_as_they_are(model) for _, model in networks]
     for path, leaf in leaves.items():
         if (
@@ -393,6 +368,8 @@ def _top(images):
 
 def _is_outside(expected, values):
     """Whether values are beyond the range that is expected; a scalar bool tensor."""
+    if isinstance(expected, whole_numbers.Whole):
+        return whole_numbers.are_others(expected, values)
     most = float(_top(values))
     values = tf.cast(values, tf.float32)
     if expected.clips:
@@ -423,7 +400,7 @@ def _is_narrow(expected, values, rows=None):
         values: rows, or the least and the greatest ones of all.
         rows: how many they stand for; None, the default, is as many as there are.
     """
-    if expected is SCALED:
+    if expected is SCALED or isinstance(expected, whole_numbers.Whole):
         return tf.constant(False)
     deviations = _deviations(expected, tf.cast(values, tf.float32))
     axis = None if expected.is_range else 0
@@ -463,11 +440,6 @@ def _named(path):
     return f" of input {'/'.join(map(str, path))!r}" if path else ""
 
 
-def _of_each_step(operation):
-    """The layer that a `TimeDistributed` has work on each step, as on each image of a video."""
-    return operation.layer if isinstance(operation, keras.layers.TimeDistributed) else operation
-
-
 def _follow(network, tensor, scale, offset, onward=lambda place, scale, offset: None):
     """What is expected of a network's symbolic input, of which a tensor is scale * x + offset.
 
@@ -490,7 +462,7 @@ def _follow(network, tensor, scale, offset, onward=lambda place, scale, offset: 
 
 
 def _of_operation(network, node, place, scale, offset, onward):
-    operation = _of_each_step(node.operation)
+    operation = symbolic.of_each_step(node.operation)
     kind = type(operation).__name__
     if isinstance(operation, keras.Model):
         inner = symbolic.graph_of(operation)
@@ -520,7 +492,7 @@ def _of_operation(network, node, place, scale, offset, onward):
         if is_image and shift and np.isclose(-shift / factor, 0.5, rtol=1e-3):
             return _range((0.0, 1.0), scale, offset)  # Its middle becomes 0.
         scale, offset = scale * factor, offset * factor + shift
-    elif not (symbolic.passes_values_on(operation) or kind in _MOVES_VALUES):
+    elif not (symbolic.passes_values_on(operation) or kind in symbolic.MOVES_VALUES):
         return None
     return _follow(network, node.outputs[0], scale, offset, onward) if scale else None
 

@@ -38,6 +38,23 @@ _PASS_VALUES_ON = {
     "UpSampling2D",
     "UpSampling3D",
 }
+# What moves values, leaves some out or joins them, when a model is run.
+MOVES_VALUES = {
+    "CenterCrop",
+    "Concatenate",
+    "Cropping2D",
+    "GetItem",
+    "RandomContrast",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomTranslation",
+    "RandomZoom",
+    "Repeat",
+    "Resizing",
+    "Stack",
+    "ZeroPadding2D",
+}
 INPUTS_HINT = (
     "A dict is taken for inputs, by the names of the network's inputs. If it holds labels too, as "
     "tfds.load gives it without as_supervised=True, give (inputs, labels): "
@@ -207,6 +224,41 @@ def made_by(tensor, path=()):
         yield operation.layer, ()
     else:
         yield operation, here
+
+
+def first_layers(network, tensor, onward=lambda place: ()):
+    """Yields the first operations that change or use a tensor's values; None for one unknown.
+
+    Args:
+        network: a Keras model with a graph.
+        tensor: one of the graph.
+        onward: a function of the number of an output, called if the tensor is one.
+    """
+    for node in (each for nodes in network._nodes_by_depth.values() for each in nodes):
+        for place, given in enumerate(node.input_tensors):
+            if given is not tensor:
+                continue
+            operation = of_each_step(node.operation)
+            if isinstance(operation, keras.Model):
+                inner = graph_of(operation)
+
+                def leave(number, node=node):
+                    return first_layers(network, node.outputs[number], onward)
+
+                its = inner and inner.inputs[place]
+                yield from [None] if inner is None else first_layers(inner, its, leave)
+            elif passes_values_on(operation) or type(operation).__name__ in MOVES_VALUES:
+                yield from first_layers(network, node.outputs[0], onward)
+            else:
+                yield operation
+    for number, output in enumerate(network.outputs):
+        if output is tensor:
+            yield from onward(number)
+
+
+def of_each_step(operation):
+    """The layer that a `TimeDistributed` has work on each step, as on each image of a video."""
+    return operation.layer if isinstance(operation, keras.layers.TimeDistributed) else operation
 
 
 def passes_values_on(operation):

@@ -35,7 +35,8 @@ def risk_coverage(losses: npt.ArrayLike, uncertainty: npt.ArrayLike) -> RiskCove
 
     Args:
         losses: of each row, (n,), such as 0 for right and 1 for wrong.
-        uncertainty: of each row, (n,).
+        uncertainty: of each row, (n,). Where it is NaN, the row has no place in the order, and the
+            risk of all rows together is NaN.
 
     Raises:
         ValueError: if there are no rows, or not as many losses as uncertainties.
@@ -51,7 +52,8 @@ def risk_coverage(losses: npt.ArrayLike, uncertainty: npt.ArrayLike) -> RiskCove
             f"A risk-coverage curve needs a loss and an uncertainty of each row, two arrays (n,) "
             f"with n >= 1; got the shapes {values.shape} and {order.shape}."
         )
-    _, group = np.unique(order, return_inverse=True)  # NaN is the most uncertain.
+    values = np.where(np.isnan(order), np.nan, values)
+    _, group = np.unique(order, return_inverse=True)  # NaN is the last.
     expected = np.bincount(group, values) / np.bincount(group)
     count = np.arange(1, len(values) + 1)
     return RiskCoverage(count / len(values), np.cumsum(expected[np.sort(group)]) / count)
@@ -114,12 +116,16 @@ def losses_and_uncertainty(
         raw: raw outputs (rows, ..., size).
         labels: labels in any form that `fit` takes.
 
+    Raises:
+        ValueError: if a label is none of this output.
+
     Example:
     >>> loss, uncertainty = losses_and_uncertainty(outputs.Categorical(), [[0.0, 0.0]], [1])
     >>> print(loss, uncertainty.round(3))
     [1.] [0.693]
     """
     raw, labels = np.asarray(raw), np.asarray(labels)
+    output.require_labels(labels, raw.shape)
     if isinstance(output, outputs.Numeric):
         distribution = output(raw)
         mean = np.asarray(output.prediction(raw), float)
@@ -137,7 +143,8 @@ def losses_and_uncertainty(
         wrong = (logits > 0.0) != (labels.reshape(logits.shape) > 0.5)
         unsure = -special.log_expit(np.abs(logits))
     kept = known_answers(output, raw, labels)
-    return wrong.ravel()[kept].astype(float), unsure.ravel()[kept]
+    wrong = np.where(np.isnan(unsure), np.nan, wrong)  # An argmax finds a class even there.
+    return wrong.ravel()[kept], unsure.ravel()[kept]
 
 
 def known_answers(output: outputs.Output, raw: Any, labels: Any) -> Any:

@@ -8,11 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import data, outputs, prediction_sets, teachers, uncertainty
-from ecl_tf._internal import own_inputs, positions
+from ecl_tf._internal import finite, own_inputs, positions, probabilities, ranges
 from ecl_tf.evaluation import corruptions, detection, fidelity, scores
 from ecl_tf.evaluation.shown import OTHER, Shown
 
 _TPR = 0.95
+_ROWS_COMPARED = 256  # With the range that a network expects.
 Found = dict[str, dict[str, dict[str, float]]]
 
 
@@ -115,7 +116,9 @@ def measure(
 
     Raises:
         ValueError: if there is no corruption of a name, kind or severity, or `names` has one that
-            moves positions, and labels are of positions.
+            moves positions, and labels are of positions; if there are no rows, or not as many
+            labels, or labels that are none; or if inputs have another scale than a Keras model
+            expects.
 
     Example:
     >>> from sklearn.datasets import load_digits
@@ -126,11 +129,13 @@ def measure(
     >>> sorted(name for name in found if name.endswith("nll") or "auroc" in name)[:3]
     ['corrupted_nll', 'nll', 'noise_auroc_confidence']
     """
-    shown = Shown(x, y, kind, names, severities, other, seed, arguments)
     several = models if isinstance(models, dict) else {"": models}
     asked = {name: _as_model(each, output, sets) for name, each in several.items()}
+    _require_rows(asked, x, y)
+    shown = Shown(x, y, kind, names, severities, other, seed, arguments)
     functions = {name: answering(model) for name, model in asked.items()}
     answers = {name: ask(function, x, batch_size) for name, function in functions.items()}
+    _require_answers(asked, answers, x, y)
     of_teacher = None
     if teacher is not None:
         its = _as_model(teacher, output)
@@ -150,6 +155,40 @@ def measure(
         its = None if its is None else (its[0], its_raw)
         measured[name] = {**of_answers(model, raw, labels, its, score), **pooled(found[name])}
     return measured if isinstance(models, dict) else measured[""]
+
+
+def _require_rows(models, x, y):
+    """Refuses nothing to measure, or to measure it on, and inputs of another scale."""
+    if not models:
+        raise ValueError("There is no network to measure: models is an empty dict.")
+    labels = y if isinstance(y, dict) else np.asarray(y)
+    counts = [len(leaf) for leaf in keras.tree.flatten((x, labels)) if np.ndim(leaf)]
+    if not min(counts, default=0) or len(set(counts)) > 1:
+        raise ValueError(
+            f"Inputs and labels are arrays of so many rows: {counts}. Expected as many labels as "
+            "inputs, of one row at least."
+        )
+    networks = []
+    for model in models.values():
+        network = model.network
+        if isinstance(network, keras.Model) and not isinstance(network, teachers.Teacher):
+            probabilities.require_logits(model.output, network, "model")
+        members = getattr(network, "members", [network])
+        networks += [("network", each) for each in members if isinstance(each, keras.Model)]
+    every = -(-counts[0] // _ROWS_COMPARED)
+    some = keras.tree.map_structure(lambda leaf: tf.convert_to_tensor(leaf[::every]), x)
+    ranges.require_within(networks, data.to_float(some))
+
+
+def _require_answers(models, answers, x, y):
+    """Refuses NaN, and labels that are none."""
+    for name, model in models.items():
+        raw = answers[name].raw
+        if any(np.isnan(each).any() for each in keras.tree.flatten(raw)):
+            finite.require_answers(raw, f"network {name!r}", x)
+        for part, (own, truth, of_part) in outputs.parts_of(model.output, y, raw).items():
+            if truth is not None:
+                own.require_labels(truth, np.shape(of_part), part)
 
 
 def of_answers(

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import files, ranges
+from ecl_tf._internal import files, ranges, whole_numbers
 from ecl_tf.data.columns import Columns
 from ecl_tf.export import litert, onnx_files, running, saved_model, served
 
@@ -145,9 +145,11 @@ class ExportedStudent:
         if not found or (found == "narrow" and self._has_warned):
             return
         low, high = float(tf.reduce_min(tensor)), float(tf.reduce_max(tensor))
+        is_id = isinstance(expected, whole_numbers.Whole)
         said = (
             f"The student learned on {expected.words} as input {name!r}, and these lie between "
-            f"{low:g} and {high:g}. Give inputs of the scale that it learned on."
+            f"{low:g} and {high:g}. "
+            + ("It knows no others." if is_id else "Give inputs of the scale that it learned on.")
         )
         if found == "outside":
             raise ValueError(said)
@@ -195,6 +197,14 @@ def _as(spec, value, name):
             "the commands, divide by 255: tf.cast(images, tf.float32) / 255. If it learned on 0 to "
             "255, cast only: tf.cast(images, tf.float32)."
         )
+    is_known = spec.dtype.is_integer and hasattr(tensor, "numpy")  # Not in a graph.
+    if is_known and not tensor.dtype.is_bool and tensor.dtype != spec.dtype:
+        held = whole_numbers.of_type(spec.dtype)
+        if whole_numbers.are_others(held, tensor):
+            raise ValueError(
+                f"{expected}; got {tensor.dtype.name}, of which some are none of the {held.words} "
+                "that this type holds. Give numbers as the student learned them."
+            )
     return tf.cast(tensor, spec.dtype)
 
 

@@ -6,9 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from ecl_tf import outputs
-from ecl_tf._internal import extras, files, finite, legacy, probabilities, ranges, symbolic
+from ecl_tf._internal import (
+    extras,
+    files,
+    finite,
+    legacy,
+    probabilities,
+    ranges,
+    symbolic,
+    whole_numbers,
+)
 from ecl_tf._internal.fake_quantization import FakeQuantized
 from ecl_tf.data.columns import Columns
 from ecl_tf.export import litert, onnx_files, parity, quantizing, running, saved_model
@@ -176,7 +186,7 @@ def write(
         )
     output = outputs.get(output)
     if class_names is not None:
-        _require_names(class_names, output, student)
+        class_names = _names(class_names, output, student)
     if target_units is not None:
         _require_units(target_units, output)
     if not isinstance(conformal, (PredictionSets, type(None))):
@@ -188,6 +198,8 @@ def write(
             f"The prediction sets were measured for {conformal.output!r}, and the student's output "
             f"is {output!r}. Measure them again: ecl_tf.conformal(student, x, y, output=...)."
         )
+    if conformal is not None:
+        conformal.require_student(student)
     if conformal is not None and isinstance(quantization, FakeQuantized):
         raise ValueError(
             "Prediction sets have their coverage for the student in float32, on which they were "
@@ -201,7 +213,8 @@ def write(
     specs = signature(inputs, student)
     expected = _expected(student, others, specs)
     place = kind.place(files.at_home(path).resolve())
-    described = {name: ranges.described(each) for name, each in expected.items()}
+    ids = _ids(student, specs)
+    described = {name: ranges.described(each) for name, each in {**ids, **expected}.items()}
     described = {name: each for name, each in described.items() if each is not None}
     about = columns, class_names, target_units, conformal, quantization
     served = Served(student, output, specs, described, *about)
@@ -236,17 +249,22 @@ def _blaming(name):
         ) from error
 
 
-def _require_names(class_names, output, student):
-    """Raises ValueError unless there is one name for each class."""
-    names = [class_names] if isinstance(class_names, str) else list(class_names)
+def _names(class_names, output, student):
+    """The names of the classes as JSON holds them; ValueError unless there is one for each."""
+    is_text = isinstance(class_names, (str, bytes))
+    names = [] if is_text else [*class_names]
+    names = [each.item() if isinstance(each, np.generic) else each for each in names]
+    names = [each.decode() if isinstance(each, bytes) else each for each in names]
     shape = getattr(symbolic.output_of(student), "shape", [None])
     size = shape[-1] if output.family == "categorical" else None
-    if isinstance(class_names, str) or len({*names}) < len(names) or size not in (None, len(names)):
+    are_names = all(isinstance(each, (str, int, float)) for each in names)
+    if not (names and are_names and len({*names}) == len(names) and size in (None, len(names))):
         raise ValueError(
             f"class_names takes a list with a name of its own for each class, in their order"
             f"{f', {size} for the student {student.name!r}' * (size is not None)}; got "
             f"{class_names!r}."
         )
+    return names
 
 
 def _require_units(units, output):
@@ -293,3 +311,13 @@ def _expected(student, others, specs):
         found = ranges.expected_in_training(student, others)
     names = {path: spec.name for path, spec in keras.tree.flatten_with_path(specs)}
     return {names[path]: each for path, each in found.items()}
+
+
+def _ids(student, specs):
+    """The ids that the student's embeddings know, by the names of inputs that are such ids."""
+    own = symbolic.inputs_of(student)
+    if own is None:
+        return {}
+    pairs = zip(keras.tree.flatten(own), keras.tree.flatten(specs), strict=True)
+    found = {spec.name: whole_numbers.known_ids(student, tensor) for tensor, spec in pairs}
+    return {name: ids for name, ids in found.items() if ids}

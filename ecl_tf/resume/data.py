@@ -87,7 +87,7 @@ def describe(function: Callable[[int], tf.data.Dataset]) -> dict[str, Any]:
     Args:
         function: the run's, from a number of steps to data. If it has a method `describe`, that
             says it. If not, the first batch does, unless it is another one at every call; then
-            a warning is given.
+            a warning is given, as where the second batch is the same.
     """
     if hasattr(function, "describe"):
         described = function.describe()
@@ -106,6 +106,13 @@ def describe(function: Callable[[int], tf.data.Dataset]) -> dict[str, Any]:
             "The first batch is another one at every call of `batches`, so a run that is continued "
             "sees other batches than one that never stopped. Give seeds to what is drawn at random "
             "in the data.",
+            stacklevel=2,
+        )
+    elif found and found == _first_batch(call(function, 1)):
+        warnings.warn(
+            "The first batch is the same after 0 and after 1 steps, so `batches` seems to leave "
+            "none out, and a run that is continued would see the first ones again. Leave them out: "
+            "`lambda step: dataset.repeat().skip(step)`.",
             stacklevel=2,
         )
     spec = [str(leaf) for leaf in tf.nest.flatten(first.element_spec)]

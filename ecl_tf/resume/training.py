@@ -56,8 +56,9 @@ def fit(
         model: a compiled `keras.Model`, or `Distiller`.
         batches: a function from a number of steps to an endless `tf.data.Dataset` that leaves
             out as many batches: `ecl_tf.resume.batches`, or yours. Yours is known by its
-            `element_spec` and by its first batch, which is read twice for that, from data of
-            calls of its own; or by the dict that its method `describe`, if it has one, returns.
+            `element_spec` and by its first batch, which is read twice for that, and the second
+            once, from data of calls of its own; or by the dict that its method `describe`, if it
+            has one, returns.
         directory: the path of a directory, for checkpoints. Only files that `fit` wrote are read
             or removed.
         steps: the number of steps in all, typically some thousands.

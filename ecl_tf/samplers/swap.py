@@ -22,10 +22,10 @@ class Swap(Sampler):
 
     Args:
         probability: p in (0, 1], 0.15 by default, as in Jahrer's solution; typically 0.05 to 0.3.
-        padding: the value that fills sequences up to their common length, such as 0, or NaN: such
-            a cell stays, and is never taken, so every row keeps its length. For named inputs a
-            number for all, or a dict from the names of those that have padding. None, the default,
-            for no padding. A position of rank 3 is padding if all of its features are that value.
+        padding: the value that fills sequences up to their common length, such as 0: such a cell
+            stays, and is never taken, so every row keeps its length. For named inputs a number for
+            all, or a dict from the names of those that have padding. None, the default, for no
+            padding. A position of rank 3 is padding if all of its features are that value.
         group_size: as in `Mixup`: the rows that cells are taken from; None by default.
         data_format: "channels_last" or "channels_first", of inputs of rank 4 and more; None, the
             default, is `keras.config.image_data_format()`.

@@ -1,5 +1,7 @@
 """The whole suite, on networks with known weights, against NumPy."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -148,6 +150,29 @@ def test_numbers_named_outputs_and_prediction_sets():
     assert {"kind_accuracy", "size_crps", "noise_auroc_kind_entropy"} <= found.keys()
     angles = evaluation.measure(student, x, y, output=output, score="angular_error", names=())
     assert angles["angular_error"] > 0 and "rmse" not in angles
+
+
+def test_rows_labels_and_scales_that_would_give_a_wrong_number_are_refused(digits, flat, subtests):
+    x, y = digits
+    measure = functools.partial(evaluation.measure, severities=[1], other={})
+    pixels = np.round(x * 255.0)
+    found = measure(flat, pixels.astype("uint8"), y, names=())["nll"]
+    p = softmax(pixels.reshape(40, 64) / 255.0 @ numbers(64, 10) + numbers(10, seed=1))
+    assert abs(found + np.log(p[np.arange(40), y]).mean()) < 1e-5
+    ending = keras.Sequential([flat, keras.layers.Softmax()])
+    table = keras.Sequential([keras.Input((64,)), keras.layers.Dense(10)])
+    gaps = np.where(np.arange(64) == 5, np.nan, x.reshape(40, 64))
+    for name, message, arguments in (
+        ("no class", "out of range: -1", (flat, x, np.append(y[:-1], -1))),
+        ("a label too few", r"so many rows: \[40, 39\]", (flat, x, y[:-1])),
+        ("no rows", "one row at least", (flat, x[:0], y[:0])),
+        ("no network", "no network to measure", ({}, x, y)),
+        ("bytes in another type", "go from 0 to 255", (flat, pixels.astype("int64"), y)),
+        ("probabilities", "ends in softmax", (ending, x, y)),
+        ("NaN", "NaN or Inf to inputs that hold", (table, gaps, y)),
+    ):
+        with subtests.test(name), pytest.raises(ValueError, match=message):
+            measure(*arguments, names=())
 
 
 def test_what_is_shown_by_the_kind_of_inputs():

@@ -124,6 +124,13 @@ def test_the_risk_coverage_curve_is_the_mean_over_all_orders_of_ties():
     assert evaluation.excess_aurc(losses, unsure) == pytest.approx(np.mean(curves) - best)
     with pytest.raises(ValueError, match=r"\(5,\) and \(4,\)"):
         evaluation.risk_coverage(losses, unsure[:4])
+    unknown = np.where([0, 1, 0, 0, 0], np.nan, unsure)  # Its row comes last, wherever it belongs.
+    np.testing.assert_allclose(
+        evaluation.risk_coverage(losses, unknown).risk, [0.5, 0.5, 1 / 3, 6 / 4, np.nan]
+    )
+    assert np.isnan(evaluation.aurc(losses, unknown))
+    found = evaluation.main_scores(outputs.Categorical(), [[np.nan] * 2, [1, 0]], [0, 0])
+    assert np.isnan([*found.values()]).all()
 
 
 def test_losses_and_uncertainty_of_classes_labels_and_numbers():
@@ -142,6 +149,9 @@ def test_losses_and_uncertainty_of_classes_labels_and_numbers():
     output, some = outputs.Bernoulli(ignore_class=-1), np.array([[1, -1, 0]] * 4)
     losses, _ = evaluation.losses_and_uncertainty(output, raw[0], some)
     np.testing.assert_array_equal(losses, ((raw[0] > 0) != some)[some >= 0])
+    for measure in (evaluation.main_scores, evaluation.further_scores):
+        with pytest.raises(ValueError, match=r"out of range: 3\. Expected.*0 to 2"):
+            measure(outputs.Categorical(), raw, np.full((6, 4), 3))
     output = outputs.Normal(2)
     losses, unsure = evaluation.losses_and_uncertainty(
         output, raw[0][:, [0, 1, 2, 2]], labels[:4, :2]

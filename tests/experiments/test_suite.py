@@ -164,8 +164,10 @@ def test_a_distilled_student_and_a_model_are_measured_alone(
     with pytest.raises(ValueError, match="--suite is of the test split"):
         run_script("evaluate", config, tmp_path, suite=True, split="validation")
     (tmp_path / "student.keras").unlink()
-    with pytest.raises(ValueError, match="There is no finished comparison"):
-        run_script("evaluate", config, tmp_path, suite=True)
+    for place in (tmp_path, tmp_path / "new"):
+        with pytest.raises(ValueError, match="There is no finished comparison"):
+            run_script("evaluate", config, place, suite=True)
+    assert not (tmp_path / "new").exists()  # Another experiment may have it.
 
 
 def test_the_time_of_the_suite_by_hand(config, few, monkeypatch):

@@ -101,8 +101,24 @@ def test_weights_that_an_update_made_infinite_are_not_written(tmp_path):
 def test_a_rate_that_is_no_number_leaves_the_student_as_it_was(tmp_path):
     its = distiller()
     assert_stopped_in_step_3(its, tmp_path, "the learning rate", [rate_of_third_step(its, np.nan)])
-    with pytest.raises(ValueError, match=r"SGD has weight_decay=nan; expected a finite number"):
-        its.compile(keras.optimizers.SGD(0.1, weight_decay=np.nan))
+    optimizers = keras.optimizers
+    for optimizer, said in (
+        (optimizers.SGD(0.1, weight_decay=np.nan), "SGD has weight_decay=nan; expected a finite"),
+        (optimizers.SGD(-0.1), "SGD has learning_rate=-0.1; expected a number >= 0"),
+        # Adam divides by 1 - beta_1^t, and takes the root of 1 - beta_2^t.
+        (optimizers.Adam(beta_1=1), "Adam has beta_1=1; expected a number from 0 to less than 1"),
+        (optimizers.Adam(beta_2=1.5), "Adam has beta_2=1.5; expected a number from 0"),
+        (optimizers.LossScaleOptimizer(optimizers.RMSprop(rho=1.0)), "RMSprop has rho=1.0"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            its.compile(optimizer)
+
+    class Sharpness(optimizers.SGD):
+        def __init__(self, rate):
+            super().__init__(rate)
+            self.rho = 2.0  # A radius.
+
+    its.compile(Sharpness(optimizers.schedules.CosineDecay(0.1, 10)))
 
 
 def test_gradients_whose_squares_overflow_harm_no_optimizer():

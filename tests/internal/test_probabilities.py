@@ -158,6 +158,26 @@ def test_yes_no_probabilities_are_those_that_no_weights_take_out_of_0_to_1():
     probabilities.require_logits(bernoulli, small, "student")
 
 
+def test_numbers_that_are_probabilities_by_themselves_are_no_logits_of_classes(subtests):
+    inputs = keras.Input((4,))
+    units = DENSE(3)(inputs)
+    for name, last in {"by layer": keras.ops.sigmoid, "by value": bounded}.items():
+        with subtests.test(name), pytest.raises(ValueError) as refused:
+            ecl_tf.Ensemble(keras.Model(inputs, last(units)), "categorical")
+        assert "probability by itself" in str(refused.value)
+    believed = keras.Model(inputs, bounded(units))
+    ecl_tf.Ensemble(believed, "categorical", answer="logits")
+    # What the message says makes probabilities of classes.
+    remedy = str(refused.value).partition("by their sum, ")[2].partition(", which makes")[0]
+    divided = eval(remedy, {"model": believed, "keras": keras})
+    teacher = ecl_tf.Ensemble(divided, "categorical", answer="probabilities")
+    x = LOGITS[:, :4]
+    kernel, bias = believed.get_weights()
+    expected = scipy.special.expit(x @ kernel + bias)
+    expected /= expected.sum(-1, keepdims=True)
+    np.testing.assert_allclose(teacher.distribution(x).probs_parameter(), expected, atol=1e-5)
+
+
 def test_neither_students_nor_members_of_a_teacher_may_end_in_probabilities():
     plain = keras.Sequential([keras.Input((4,)), DENSE(3)])
     ending = keras.Sequential([keras.Input((4,)), DENSE(3, "softmax")])

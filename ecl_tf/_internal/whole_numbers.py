@@ -1,0 +1,76 @@
+"""Which whole numbers an input of a network takes: those of its type, and ids that it knows.
+
+Keras cuts fractions off, and wraps numbers that a type does not hold. An id that an embedding does
+not know is an error on a processor, zeros on a GPU, and perhaps another id's vector elsewhere.
+"""
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from ecl_tf._internal import own_inputs, symbolic
+
+
+class Whole(NamedTuple):
+    """Whole numbers from `low` to `high`."""
+
+    low: int
+    high: int
+
+    @property
+    def words(self):
+        """The numbers, for messages."""
+        return f"whole numbers from {self.low} to {self.high}"
+
+
+def of_type(dtype):
+    """Those that a `tf.DType` of whole numbers holds."""
+    return Whole(dtype.min, dtype.max)
+
+
+def taken_by(model):
+    """What inputs of a model take: a dict from path to `Whole`; without those that take any."""
+    found = {}
+    for path, tensor in keras.tree.flatten_with_path(symbolic.inputs_of(model)):
+        if ids := known_ids(model, tensor):
+            found[tuple(path)] = ids
+        elif tf.as_dtype(tensor.dtype).is_integer:
+            found[tuple(path)] = of_type(tf.as_dtype(tensor.dtype))
+    return found
+
+
+def known_ids(model, tensor):
+    """The ids that embeddings know which look up a symbolic input as it is; None without one."""
+    first = symbolic.first_layers(symbolic.graph_of(model), tensor)
+    sizes = [each.input_dim for each in first if type(each) is keras.layers.Embedding]
+    return Whole(0, min(sizes) - 1) if sizes else None
+
+
+def compared(model, inputs):
+    """Yields tensors of a batch that may hold other numbers than a model takes, and its `Whole`.
+
+    Args:
+        model: a Keras model.
+        inputs: a batch, or specs of one.
+    """
+    if symbolic.inputs_of(model) is None or not own_inputs.are_given(model, inputs):
+        return
+    taken = taken_by(model)
+    for given, _, path in own_inputs.pairs(inputs, model):
+        whole, dtype = taken.get(tuple(path)), tf.as_dtype(given.dtype)
+        if whole is None or not (dtype.is_integer or dtype.is_floating):
+            continue
+        if dtype.is_floating or dtype.min < whole.low or dtype.max > whole.high:
+            yield given, whole
+
+
+def are_others(whole, values):
+    """Whether some of a tensor's numbers are others; a scalar bool tensor."""
+    low, high = whole
+    if values.dtype.is_integer:
+        low, high = max(low, values.dtype.min), min(high, values.dtype.max)
+    others = (values < tf.constant(low, values.dtype)) | (values > tf.constant(high, values.dtype))
+    if values.dtype.is_floating:
+        others |= values != tf.floor(values)
+    return tf.reduce_any(others)

@@ -1,0 +1,87 @@
+"""Whole numbers that an input takes, by its type and by the embedding that looks them up."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from by_hand import softmax
+
+import ecl_tf
+from ecl_tf._internal import whole_numbers
+
+LAYERS = keras.layers
+
+
+def test_whole_numbers_that_an_input_does_not_hold_are_refused(tmp_path, subtests):
+    def network():
+        x = keras.Input((3,), dtype="uint8")
+        return keras.Model(x, keras.layers.Dense(2)(keras.layers.Rescaling(1 / 255)(x)))
+
+    student = network()
+    distiller = ecl_tf.Distiller(student, network(), sampler="Empirical")
+    distiller.compile("adam")
+    ecl_tf.export_student(student, "categorical", tmp_path / "student")
+    exported = ecl_tf.load_student(tmp_path / "student")
+    kernel, bias = student.get_weights()
+    whole = np.random.default_rng(0).integers(0, 256, (16, 3))
+    logits = whole / 255 @ kernel + bias
+    for dtype in ("uint8", "int64", "float32"):  # Those that it holds are taken, of any type.
+        x = whole.astype(dtype)
+        np.testing.assert_allclose(distiller.predict(x, verbose=0), logits, atol=1e-5)
+        found = exported.parameters(x)["probabilities"]
+        np.testing.assert_allclose(found, softmax(logits), atol=1e-5)
+    others = {"fractions": whole + 0.5, "large": whole + 100, "below 0": whole - 100}
+    for name, x in others.items():
+        message = r"takes whole numbers from 0 to 255.*would be cut off, wrapped"
+        batches = tf.data.Dataset.from_tensor_slices(x).batch(8)
+        for given in (x, batches):
+            for loop in (distiller.fit, distiller.evaluate, distiller.predict):
+                with subtests.test(name), pytest.raises(ValueError, match=message):
+                    loop(given, verbose=0)
+        with subtests.test(name), pytest.raises(ValueError, match=r"uint8.*none of the whole"):
+            exported.parameters(x)
+
+
+def test_ids_that_an_embedding_does_not_know_are_refused(tmp_path, subtests):
+    def reader(width, size=10, dtype="float32"):
+        ids = keras.Input((5,), dtype=dtype, name="ids")
+        inner = keras.Sequential([keras.Input((5,)), LAYERS.Embedding(size, width)])
+        vectors = LAYERS.GlobalAveragePooling1D()(inner(LAYERS.Reshape((5,))(ids)))
+        return keras.Model(ids, LAYERS.Dense(3)(vectors))
+
+    student = reader(4)
+    distiller = ecl_tf.Distiller(student, reader(8, size=12), sampler="Swap")
+    distiller.compile("adam")
+    ids = np.random.default_rng(0).integers(0, 10, (32, 5))
+    vectors, kernel, bias = student.get_weights()
+    logits = vectors[ids].mean(1) @ kernel + bias
+    np.testing.assert_allclose(distiller.predict(ids, verbose=0), logits, atol=1e-5)
+    distiller.fit(tf.data.Dataset.from_tensor_slices(ids).batch(16), verbose=0)
+    vectors, kernel, bias = student.get_weights()
+    for name in ("student", "student.onnx", "student.tflite"):
+        kind = {"": "saved_model", ".onnx": "onnx", ".tflite": "litert"}[name[7:]]
+        distiller.export(tmp_path / name, format=kind)
+    for unknown in (10, -1, 2.5):
+        x = np.where(np.arange(160).reshape(32, 5) == 107, unknown, ids)
+        batches = tf.data.Dataset.from_tensor_slices(x).batch(16)
+        for given in (x, batches):
+            for loop in (distiller.fit, distiller.evaluate, distiller.predict):
+                with (
+                    subtests.test(unknown),
+                    pytest.raises(ValueError, match=r"takes whole numbers from 0 to 9"),
+                ):
+                    loop(given, verbose=0)
+        for name in ("student", "student.onnx", "student.tflite"):
+            exported = ecl_tf.load_student(tmp_path / name)
+            found = exported.parameters(ids)["probabilities"]
+            expected = softmax(vectors[ids].mean(1) @ kernel + bias)
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+            with subtests.test(name), pytest.raises(ValueError, match="knows no others"):
+                exported.parameters(x)
+
+
+def test_ids_that_are_made_or_moved_before_they_are_looked_up_may_be_any():
+    ids = keras.Input((5,), dtype="int64")
+    for first in (LAYERS.Hashing(10), lambda x: keras.ops.minimum(x, 9), lambda x: x + 1):
+        model = keras.Model(ids, LAYERS.Dense(3)(LAYERS.Embedding(10, 4)(first(ids))))
+        assert whole_numbers.taken_by(model) == {(): whole_numbers.of_type(tf.int64)}
