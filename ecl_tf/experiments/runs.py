@@ -6,7 +6,7 @@ import re
 
 import keras
 
-from ecl_tf import data, outputs, teachers
+from ecl_tf import outputs, teachers
 from ecl_tf._internal import keras_files
 from ecl_tf.experiments import (
     closeness,
@@ -186,7 +186,7 @@ class Runs:
             def points(inputs, training):
                 return output.prediction(student(inputs, training=training))
 
-            validation = data.evaluation_batches(experiment.splits.validation)
+            validation = experiment.counted.batches(experiment.splits.validation)
             output = experiment.point_output(teachers.residual_stddev(points, validation))
         return student, output, curve, stopwatch
 
