@@ -35,9 +35,10 @@ def overlaps(
     >>> print(intersection, union)
     [1 1] [2 2]
     """
-    if output.family not in ("categorical", "bernoulli"):
-        raise ValueError(f"The overlap is of classes or yes/no labels; got {output!r}.")
     of_classes: Any = output
+    if of_classes.family not in ("categorical", "bernoulli"):
+        raise ValueError(f"The overlap is of classes or yes/no labels; got {output!r}.")
+    unknown = of_classes.ignore_class
     raw, labels = np.asarray(raw), np.asarray(labels)
     size = raw.shape[-1]
     logits = np.asarray(of_classes.logits(raw)).reshape(-1, size)
@@ -46,18 +47,17 @@ def overlaps(
     if output.family == "bernoulli":
         labels = labels.reshape(logits.shape)
         known = np.ones(logits.shape, bool)
-        if output.ignore_class is not None:
-            known = labels != output.ignore_class
+        if unknown is not None:
+            known = labels != unknown
         own, its = (logits > 0.0) & known, (labels > 0.5) & known
-        found = np.zeros((2, count, size), int)
-        np.add.at(found, (slice(None), row), np.stack([own & its, own | its]).astype(int))
+        found = np.stack([_sums(own & its, row, count), _sums(own | its, row, count)])
     else:
         if outputs.is_one_hot(labels, raw):
             labels = labels.argmax(-1)
         labels, predicted = labels.reshape(-1), logits.argmax(-1)
         known = np.ones(labels.shape, bool)
-        if output.ignore_class is not None:
-            known = labels != output.ignore_class
+        if unknown is not None:
+            known = labels != unknown
         row, labels, predicted = row[known], labels[known].astype(int), predicted[known]
 
         def counted(which, classes):
@@ -95,3 +95,9 @@ def iou_of(intersection: np.ndarray, union: np.ndarray) -> float:
     """The mean of intersection / union over the classes that have a union; 0 if none has."""
     has_some = union > 0
     return float(np.mean(intersection[has_some] / union[has_some])) if has_some.any() else 0.0
+
+
+def _sums(values, row, count):
+    """Of every column the sum of each row's values."""
+    sums = [np.bincount(row, column, count) for column in values.T]
+    return np.stack(sums, -1).astype(int)

@@ -32,11 +32,14 @@ class Model(NamedTuple):
         output: the `ecl_tf.outputs.Output` of its raw outputs. A teacher's distribution is taken as
             it is, and written as raw outputs of this one.
         sets: its `ecl_tf.prediction_sets.PredictionSets`; None by default, for none.
+        mask: a function from a batch of inputs to Keras's mask of the positions that count, or to
+            None; None, the default, for the network's own mask.
     """
 
     network: Any
     output: outputs.Output
     sets: prediction_sets.PredictionSets | None = None
+    mask: Callable[[Any], Any] | None = None
 
 
 class _Answers(NamedTuple):
@@ -143,7 +146,7 @@ def measure(
     shown = Shown(x, y, kind, names, severities, other, seed, arguments)
     answers = {name: ask(answering(model), x, batch_size) for name, model in asked.items()}
     if any(_has_positions(each.raw) for each in answers.values()):
-        _leave_moving_out(shown, names)
+        leave_moving_out(shown, names)
     shift(asked, shown, found, score=score, batch_size=batch_size)
     measured = {}
     for name, model in asked.items():
@@ -406,7 +409,14 @@ def answering(model: Model) -> Callable[[Any], tuple[Any, Any, Any]]:
     Args:
         model: a `Model`.
     """
-    network, output = model.network, model.output
+    answer = _answering(model.network, model.output)
+    mask = model.mask
+    if mask is None:
+        return answer
+    return lambda inputs: (*answer(inputs)[:2], mask(inputs))
+
+
+def _answering(network, output):
     if isinstance(network, teachers.Teacher):
         networks = uncertainty.Networks(network, None, None)
 
@@ -484,8 +494,16 @@ def _has_positions(raw):
     return any(np.ndim(each) > 2 for each in keras.tree.flatten(raw))
 
 
-def _leave_moving_out(shown, names):
-    """Takes corruptions out of a `Shown` after which labels of positions would not fit."""
+def leave_moving_out(shown: "Shown", names: Sequence[str] | None = None) -> None:
+    """Takes corruptions out of a `Shown` after which labels of positions would not fit.
+
+    Args:
+        shown: the `Shown`.
+        names: of corruptions that were asked for; None, the default, for all.
+
+    Raises:
+        ValueError: if one of these moves positions.
+    """
     if shown.kind == "table":
         return
     if names is not None and (moving := sorted({*names} & {*_MOVING})):

@@ -114,7 +114,7 @@ class Experiment:
 
         if config.student.conformal is not None:
             with refusals.blaming("config.student.conformal", config.student.conformal):
-                _require_conformal(self.splits, self.output, config.student)
+                _require_conformal(self.splits, self.output, config.student, self.positions)
 
     def _in_target_units(self, output):
         """Lets networks learn in standardised units where the data set gives them."""
@@ -468,9 +468,14 @@ def _numbers_of_a_row(shape):
     )
 
 
-def _require_conformal(splits, output, student):
+def _require_conformal(splits, output, student, own_positions):
     """Refuses prediction sets of such an output, in 8 bits, or with too few validation rows."""
     coverage = student.conformal
+    if own_positions:
+        raise ValueError(
+            f"Its guarantee is of rows drawn alike, and the positions {own_positions} of a row are "
+            "not independent of each other. Set it to None."
+        )
     if student.quantization is not None:
         raise ValueError(
             f"config.student.quantization={student.quantization!r} is trained for LiteRT files "

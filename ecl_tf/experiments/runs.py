@@ -64,6 +64,7 @@ class Runs:
         self.results = {
             "score": experiment.score_name,
             "higher_is_better": experiment.higher_is_better,
+            "positions": list(experiment.positions),
             "student_steps": experiment.config.student.train.steps,
             "ends_by_itself": lengths.is_auto(experiment.config.student.train),
             "replay_epochs": stored.epochs,
