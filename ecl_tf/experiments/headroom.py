@@ -212,8 +212,8 @@ def _lead(experiment, teacher, directory, erm):
 def _errors(experiment, model, output):
     """The error of every validation row, whose mean is the score's, or for the RMSE its square.
 
-    Of rows with positions it is the sum over those that count, up to a factor that is the same for
-    all: positions of a row are not independent of each other, and rows are.
+    Of rows with several labels it is the sum over those that count, up to a factor that is the same
+    for all: labels of one row are not independent of each other, and rows are.
     """
     labels, raw, rows = experiment.answers_by_row(model, "validation", output)
     if experiment.score_name == "angular_error":
@@ -225,7 +225,7 @@ def _errors(experiment, model, output):
     else:
         predicted = np.asarray(output.prediction(raw), "float64")
         errors = np.square(predicted - np.reshape(labels, predicted.shape)).mean(-1)
-    if not experiment.positions:
+    if len(np.unique(rows)) == len(errors):
         return errors
     sums = np.bincount(rows, errors)
     return sums * len(sums) / len(errors)

@@ -240,9 +240,17 @@ def prepared(batches, labels, mix, splits, output, seed, first_step):
             lambda step, xy: mix(xy, random.fold_in(seed, step)).inputs
         )
     if hides and (share or mix):
-        # Less than 1 where an unknown label was mixed in.
-        batches = batches.map(lambda x, y: (x, y[..., :-1], tf.floor(y[..., -1] + 1e-6)))
+        batches = batches.map(_apart)
     return batches
+
+
+def _apart(x, y):
+    """The last channel of labels as weights: 0 where an unknown one was mixed in.
+
+    Their mean is 1, so that the loss is a mean over those that count.
+    """
+    counts = tf.floor(y[..., -1] + 1e-6)
+    return x, y[..., :-1], tf.math.divide_no_nan(counts, tf.reduce_mean(counts))
 
 
 def _with_channels(y):
