@@ -89,12 +89,12 @@ def experiment(choices, **settings):
 
 
 def classification(**settings):
-    """`experiment` with classes, scored by accuracy."""
+    """`experiment` with classes, scored by accuracy unless the settings say otherwise."""
     return experiment(
         CLASS_CHOICES,
-        output="categorical",
-        score="accuracy",
         **{
+            "output": "categorical",
+            "score": "accuracy",
             "erm": {"label_smoothing": 0.1, "mixup_alpha": 0.4},
             "kd": {"temperatures": KD_TEMPERATURES, "label_weights": KD_LABEL_WEIGHTS},
             **settings,

@@ -27,6 +27,7 @@ FILES = {
     "recipes": ["", "friedman", "digits", "rotated_digits", "casp", "fashion_mnist"],
     "relatives": ["", "mlp"],
     "rotated_digits": [""],
+    "segmentation": [""],
     "schedules": ["", "digits", "ensembles", "convnet_5000", "transformer_all", "casp"],
     "sine": [""],
     "table": ["", "classes"],
@@ -42,6 +43,7 @@ SHAPES = {
     "imagenet": ((224, 224, 3), 1000),
     "mpii_gaze": ({"image": (36, 60, 1), "head_pose": (2,)}, 2),
     "rotated_digits": ((12, 12, 1), 1),
+    "segmentation": ((16, 16, 1), 5),
     "sine": ((1,), 1),
     "turned_clothes": ((20, 20, 1), 1),
 }
@@ -77,7 +79,12 @@ def test_what_is_named_exists_and_fits(name, tmp_path):
     known = inspect.signature(pkgutil.resolve_name(_full(config.data["name"]))).parameters
     assert set(config.data) - {"name"} <= set(known) or "others" in known
     output = outputs.get(config.output)
-    families = {"accuracy": "categorical", "angular_error": "normal", "rmse": "normal"}
+    families = {
+        "accuracy": "categorical",
+        "iou": "categorical",
+        "angular_error": "normal",
+        "rmse": "normal",
+    }
     assert output.family == families[config.score]
     assert 0.0 in config.kd.label_weights and 1.0 in config.kd.temperatures
     assert output.takes_temperature or not config.erm.label_smoothing  # No classes to smooth.
@@ -168,6 +175,9 @@ def test_rates_are_the_published_ones_by_epoch(name, steps, rate, epochs):
         # 5x5x20 + 20, 5x5x20x50 + 50, 6x12x50 inputs of 500, and 502 of four raw outputs.
         ("mpii_gaze", "student", 520 + 25_050 + 3_600 * 500 + 500 + 502 * 4 + 4),
         ("mpii_gaze", "teacher", None),
+        # 3x3 of 1 to 6, 6 to 12, 12 to 24, 24 + 12 to 12 and 12 + 6 to 6; 3 numbers a filter.
+        ("segmentation", "student", 9 * (6 + 72 + 288 + 432 + 108) + 3 * 60 + 6 * 5 + 5),
+        ("segmentation", "teacher", None),
         ("sine", "student", None),
         ("turned_clothes", "student", None),
     ],
@@ -180,7 +190,9 @@ def test_networks_fit_the_data_and_have_as_many_weights_as_known(name, role, wei
     output = outputs.get(settings.parse(config).output)
     inputs = preprocessing.output_shape(layers, shape)
     model = models.build(input_shape=inputs, units=output.raw_size(size), **arguments)
-    assert model.output_shape == (None, {"categorical": 1, "normal": 2}[output.family] * size)
+    positions = shape[:2] if arguments["name"] == "unet" else ()
+    raw_size = {"categorical": 1, "normal": 2}[output.family] * size
+    assert model.output_shape == (None, *positions, raw_size)
     found = keras.tree.map_structure(lambda tensor: tuple(tensor.shape[1:]), model.input)
     assert found == inputs
     trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)

@@ -4,6 +4,7 @@ from typing import Any
 
 from ecl_tf._internal.build import call_by_name
 from ecl_tf.data.columns import Category, Columns, Date, Number
+from ecl_tf.data.digit_scenes import digit_scenes
 from ecl_tf.data.digits import digits, rotated_digits
 from ecl_tf.data.embedded_tables import embedded_table
 from ecl_tf.data.images import cifar10, cifar100, fashion_mnist, imagenet2012
@@ -28,6 +29,7 @@ __all__ = [
     "Splits",
     "cifar10",
     "cifar100",
+    "digit_scenes",
     "digits",
     "embedded_table",
     "evaluation_batches",
@@ -45,6 +47,7 @@ __all__ = [
 _DATASETS = {
     "cifar10": cifar10,
     "cifar100": cifar100,
+    "digit_scenes": digit_scenes,
     "digits": digits,
     "embedded_table": embedded_table,
     "fashion_mnist": fashion_mnist,

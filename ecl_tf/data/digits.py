@@ -31,8 +31,8 @@ def digits(train_size: int = 900, validation_size: int = 300, seed: int = 0) -> 
     >>> digits(train_size=200).input_shape
     (8, 8, 1)
     """
-    images, labels = _load()
-    parts = _split(labels, train_size, validation_size, seed)
+    images, labels = load_digits()
+    parts = split_digits(labels, train_size, validation_size, seed)
     train, validation, test, spare = (
         _dataset(images[part], labels[part]) if len(part) else None for part in parts
     )
@@ -72,8 +72,8 @@ def rotated_digits(
             f"rotated_digits needs 0 < max_angle <= 180 and copies >= 1; got {max_angle} and "
             f"{copies}."
         )
-    images, labels = _load()
-    parts = _split(labels, train_size, validation_size, seed)
+    images, labels = load_digits()
+    parts = split_digits(labels, train_size, validation_size, seed)
     generator = np.random.default_rng(seed)
 
     def turn(part):
@@ -89,14 +89,15 @@ def rotated_digits(
     return Splits(train, validation, test, event_size=1, spare=spare)
 
 
-def _load():
-    from sklearn.datasets import load_digits
+def load_digits():
+    """Returns the images (1797, 8, 8) in [0, 1], and their digits."""
+    from sklearn import datasets
 
-    bunch = load_digits()
+    bunch = datasets.load_digits()
     return (bunch.images / 16.0).astype("float32"), bunch.target.astype("int64")
 
 
-def _split(labels, train_size, validation_size, seed):
+def split_digits(labels, train_size, validation_size, seed):
     """Indices of the three parts and of what is left; the test part depends on the seed alone."""
     from sklearn.model_selection import train_test_split
 

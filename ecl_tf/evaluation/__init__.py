@@ -8,6 +8,7 @@ from ecl_tf.evaluation.corruptions import corrupt
 from ecl_tf.evaluation.detection import auroc, fpr_at_tpr, unfamiliarity
 from ecl_tf.evaluation.fidelity import divergence, fidelity_scores
 from ecl_tf.evaluation.maps import draw_maps, uncertainty_maps
+from ecl_tf.evaluation.overlap import mean_iou, overlaps
 from ecl_tf.evaluation.regression import (
     crps,
     interval,
@@ -45,7 +46,9 @@ __all__ = [
     "interval_score",
     "losses_and_uncertainty",
     "main_scores",
+    "mean_iou",
     "measure",
+    "overlaps",
     "quantile_calibration_error",
     "risk_coverage",
     "sharpness",

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ecl_tf import metrics, outputs
-from ecl_tf.evaluation import regression, selective
+from ecl_tf.evaluation import overlap, regression, selective
 
 
 def main_scores(
@@ -19,6 +19,7 @@ def main_scores(
     | `accuracy` | classes, yes/no | share of rows whose likeliest answer is the label |
     | `rmse` | numbers | root of the mean squared error, in target units |
     | `angular_error` | angles | mean angle, in degrees, in place of `rmse` if asked for |
+    | `iou` | classes, yes/no | `mean_iou`, if asked for |
     | `nll` | all | mean negative log-likelihood, in nats |
     | `ece` | classes | `ecl_tf.metrics.ExpectedCalibrationError` |
     | `coverage` | numbers | share of labels inside the central 95 % intervals |
@@ -29,7 +30,7 @@ def main_scores(
         output: an `ecl_tf.outputs.Output` that is no `Joint`.
         raw: raw outputs (rows, ..., size).
         labels: labels in any form that `fit` takes.
-        score: "angular_error", or None, the default, for `accuracy` or `rmse`.
+        score: "angular_error", "iou", or None, the default, for `accuracy` or `rmse`.
 
     Example:
     >>> found = main_scores(outputs.Categorical(), [[1.0, 0.0], [0.0, 2.0]], [0, 0])
@@ -45,6 +46,8 @@ def main_scores(
     if not isinstance(output, outputs.Numeric):
         if output.family == "categorical":
             found["ece"] = _result(metrics.ExpectedCalibrationError(output=output), labels, raw)
+        if score == "iou":
+            found[score] = overlap.mean_iou(output, raw, labels)
         return {"accuracy": float(1.0 - np.mean(losses)), **found, "aurc": aurc}
     if score == "angular_error":
         error = {score: _result(metrics.AngularError(output), labels, raw)}

@@ -100,11 +100,11 @@ class Shown:
             makers = {name: functools.partial(_same, each) for name, each in self._other.items()}
         return {f"{OTHER} {name}": make for name, make in makers.items()}
 
-    def leave_out_moving(self, names: Sequence[str] | None) -> None:
+    def leave_out_moving(self, names: Sequence[str] | None = None) -> None:
         """Leaves out the corruptions after which labels of positions would not fit.
 
         Args:
-            names: those that were asked for; None for all of the kind.
+            names: those that were asked for; None, the default, for all of the kind.
 
         Raises:
             ValueError: if one of these moves positions.

@@ -26,11 +26,14 @@ class Model(NamedTuple):
         output: the `ecl_tf.outputs.Output` of its raw outputs. A teacher's distribution is taken as
             it is, and written as raw outputs of this one.
         sets: its `ecl_tf.prediction_sets.PredictionSets`; None by default, for none.
+        mask: a function from a batch of inputs to Keras's mask of the positions that count, or to
+            None; None, the default, for the network's own mask.
     """
 
     network: Any
     output: outputs.Output
     sets: prediction_sets.PredictionSets | None = None
+    mask: Callable[[Any], Any] | None = None
 
 
 class _Answers(NamedTuple):
@@ -308,7 +311,14 @@ def answering(model: Model) -> Callable[[Any], tuple[Any, Any, Any]]:
     Args:
         model: a `Model`.
     """
-    network, output = model.network, model.output
+    answer = _answering(model.network, model.output)
+    mask = model.mask
+    if mask is None:
+        return answer
+    return lambda inputs: (*answer(inputs)[:2], mask(inputs))
+
+
+def _answering(network, output):
     if isinstance(network, teachers.Teacher):
         networks = uncertainty.Networks(network, None, None)
 

@@ -6,8 +6,13 @@ import tensorflow as tf
 
 from ecl_tf import data, samplers
 from ecl_tf.data import splits
+from ecl_tf.experiments import progress
 
 _MEMORY = 2**28  # Bytes of all answers together, like those of a store in memory.
+_TOO_LARGE = (
+    "The teacher's answers to all training rows would take {:,.1f} GB of memory, so it is asked in "
+    "every step. config.replay_epochs stores them on the disk."
+)
 
 
 class Answers:
@@ -85,7 +90,10 @@ def ask(experiment, teacher, rows=None):
         leaves = keras.tree.flatten(found[-1])
         each = sum(leaf.shape.num_elements() * leaf.dtype.size for leaf in leaves)
         is_finite = all(bool(tf.reduce_all(tf.math.is_finite(leaf))) for leaf in leaves)
-        if not is_finite or each * count > _MEMORY * size:
+        if not is_finite:
+            return None
+        if each * count > _MEMORY * size:
+            progress.announce_once([_TOO_LARGE.format(each * count / size / 1e9)])
             return None
     raws = keras.tree.map_structure(lambda *each: tf.concat(each, 0)[:count], *found)
     return Answers(teacher, raws, size)

@@ -10,7 +10,8 @@ class Divergences:
 
     It is KL(teacher, student) at temperature 1 in nats, whatever a student was trained with: what
     `Distiller.evaluate` logs as `divergence`. Training inputs are at most 10,000 at random, not
-    augmented (but drawn at random where images are decoded so).
+    augmented (but drawn at random where images are decoded so); fewer where rows have many
+    positions.
 
     Args:
         experiment: the `Experiment`.
@@ -46,4 +47,7 @@ class Divergences:
         return self._answers[split]
 
     def _rows(self, split):
-        return self.experiment.training_sample(_ROWS) if split == "train" else split
+        if split != "train":
+            return split
+        count = self.experiment.counted.rows_within_memory(_ROWS)
+        return self.experiment.training_sample(count)

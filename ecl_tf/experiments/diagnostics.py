@@ -8,15 +8,17 @@ from typing import Any
 
 import keras
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from ecl_tf import outputs, samplers, uncertainty
 from ecl_tf.evaluation import selective
+from ecl_tf.experiments import positions
 
 _BINS = 15  # Of confidence.
 _LEVELS = np.linspace(0.05, 0.95, 19)
 _CURVE = ("predicted", "observed", "weight")
 _SHOWN = 8  # Sampled inputs.
+_MAPPED, _SIDE = 4, 64  # Those with positions, and the most of these that are kept along an axis.
 _COVERAGES = 50  # Points of a curve.
 _GRID = 200  # Points of a one-dimensional figure.
 
@@ -66,10 +68,10 @@ def risk_coverage(labels, raw, output):
 def reliability(labels, raw, output):
     """How far confidences can be trusted, for a reliability diagram.
 
-    For classes: rows are binned by confidence (15 equal bins), `predicted` is a bin's mean
-    confidence, `observed` its accuracy, `weight` its share of the rows; empty bins are left
-    out. For numbers: `predicted` are nominal levels of central intervals, `observed` the share of
-    labels inside.
+    For classes, and yes/no labels, each of which is one of two: rows are binned by confidence (15
+    equal bins), `predicted` is a bin's mean confidence, `observed` its accuracy, `weight`
+    its share of the rows; empty bins are left out. For numbers: `predicted` are nominal levels of
+    central intervals, `observed` the share of labels inside.
 
     Args:
         labels: (rows,) classes, or (rows, d) targets.
@@ -78,10 +80,9 @@ def reliability(labels, raw, output):
 
     Reference: Guo et al., "On Calibration of Modern Neural Networks", 2017, section 2.
     """
-    if output.family == "categorical":
-        probabilities = np.asarray(output.prediction(raw))
-        confidence = probabilities.max(-1)
-        right = probabilities.argmax(-1) == np.reshape(labels, confidence.shape)
+    if not isinstance(output, outputs.Numeric):
+        logits, classes = positions.as_classes(output, raw, labels)
+        confidence, right = special.softmax(logits, -1).max(-1), logits.argmax(-1) == classes
         row = confidence, right, np.full(len(right), 1 / len(right))
         found = pool([dict(zip(_CURVE, row, strict=True))], classes=True)
     else:
@@ -128,19 +129,77 @@ def gallery(experiment, teacher, students, sampler):
         sampler: the `Sampler`, or its config; where it asks the student, XCL's.
 
     Returns:
-        None where inputs are not one tensor; else {"shape": of one input, "inputs": [...],
-        "distributions": {who: {parameter: [...]}}}.
+        None where inputs are not one tensor, or positions have more than two axes; else
+        {"shape": of one input, "inputs": [...],
+        "distributions": {who: {parameter: [...]}}}. Where rows have positions "maps" are in the
+        place of the distributions: {who: {"answer": [...], "spread": [...]}}, None where positions
+        are masked, with every n-th position of large ones; and the "size" of what an answer is of.
     """
     x, _ = next(iter(experiment.batches(experiment.config.student, experiment.config.seed)))
-    if keras.tree.is_nested(x):
+    if keras.tree.is_nested(x) or len(experiment.positions) > 2:
         return None
     networks = uncertainty.Networks(teacher, *students["XCL"])
     inputs = samplers.get(sampler)(x, experiment.config.seed, networks).inputs[:_SHOWN]
+    if experiment.positions:
+        return _mapped(experiment, teacher, students, inputs[:_MAPPED])
     return {
         "shape": list(inputs.shape[1:]),
         "inputs": _rounded(inputs),
         "distributions": _distributions(experiment, teacher, students, inputs),
     }
+
+
+def _mapped(experiment, teacher, students, inputs):
+    """A gallery of inputs with positions."""
+    mask = experiment.counted.mask(inputs)
+    answers = {"teacher": (teacher.output_kind, teacher.distribution(inputs))}
+    answers |= {
+        who: (output, output(student(inputs))) for who, (student, output) in students.items()
+    }
+    maps = {who: _map(*answer, mask, len(experiment.positions)) for who, answer in answers.items()}
+    is_of_classes = experiment.output.family == "categorical"
+    shown = _thinned(np.asarray(inputs), len(inputs.shape) - 1)
+    return {
+        "shape": list(shown.shape[1:]),
+        "inputs": _rounded(shown),
+        "family": experiment.output.family,
+        "size": int(experiment.splits.event_size) if is_of_classes else None,
+        "maps": maps,
+    }
+
+
+def _map(output, distribution, mask, axes):
+    """The likeliest class and the entropy; of numbers the mean and the deviation of the first one.
+
+    Of yes/no labels it is their mean probability, and the sum of their entropies.
+    """
+    found = output.parameters(distribution)
+    if output.family == "categorical":
+        p = np.asarray(found["probabilities"], float)
+        answer, spread = p.argmax(-1).astype(float), special.entr(p).sum(-1)
+    elif output.family == "bernoulli":
+        p = np.asarray(found["probabilities"], float)
+        answer, spread = p.mean(-1), (special.entr(p) + special.entr(1 - p)).sum(-1)
+    else:
+        answer, spread = (np.asarray(found[name], float)[..., 0] for name in ("mean", "stddev"))
+    if mask is not None:
+        counts = np.asarray(mask).reshape(*mask.shape, *[1] * (answer.ndim - len(mask.shape)))
+        answer, spread = (np.where(counts, each, np.nan) for each in (answer, spread))
+    kept = {"answer": _thinned(answer, axes), "spread": _thinned(spread, axes)}
+    return {name: _without_nan(each.round(4).tolist()) for name, each in kept.items()}
+
+
+def _thinned(values, axes):
+    """Every n-th place along the first axes after the rows', so that few are left of each."""
+    steps = [max(1, -(-size // _SIDE)) for size in values.shape[1 : 1 + min(axes, 2)]]
+    return values[(slice(None), *(slice(None, None, step) for step in steps))]
+
+
+def _without_nan(nest):
+    """None in the place of NaN, which JSON does not have."""
+    if isinstance(nest, list):
+        return [_without_nan(each) for each in nest]
+    return None if nest != nest else nest
 
 
 def one_dimension(experiment, teacher, students):
@@ -151,7 +210,7 @@ def one_dimension(experiment, teacher, students):
     """
     if experiment.splits.input_shape != (1,) or not isinstance(experiment.output, outputs.Numeric):
         return None
-    if experiment.splits.event_size != 1:
+    if experiment.splits.event_size != 1 or experiment.positions:
         return None
     x, y = (np.asarray(part) for part in experiment.splits.train_rows)
     margin = 0.1 * (x.max() - x.min())

@@ -11,6 +11,7 @@ import tensorflow as tf
 import ecl_tf
 from ecl_tf import (
     data,
+    evaluation,
     metrics,
     models,
     outputs,
@@ -19,14 +20,16 @@ from ecl_tf import (
     samplers,
     uncertainty,
 )
-from ecl_tf._internal import files, keras_fit, own_inputs, random
+from ecl_tf._internal import files, keras_fit, own_inputs, random, symbolic
 from ecl_tf._internal.quantized_model import QuantizedModel
 from ecl_tf.experiments import (
     fitting,
     lengths,
     optimizers,
+    positions,
     progress,
     refusals,
+    row_labels,
     settings,
     sizes,
     stopping_score,
@@ -50,6 +53,8 @@ class Experiment:
         whole_splits: the same, where a rehearsal shortens `splits`.
         output: the `ecl_tf.outputs.Output` of the networks.
         score_name: the metric that decides.
+        positions: the sizes of the positions of a row; () where a row has one label.
+        counted: the `positions.Positions` that count.
 
     Raises:
         ValueError: if a setting is unknown or out of its range.
@@ -73,7 +78,7 @@ class Experiment:
         with refusals.blaming("config.output", config.output):
             self.output = self._in_target_units(output)
         self.score_name = config.score
-        expected = _scores_of(self.output)
+        expected = _scores_of(self.output, row_labels.positions(self.splits, self.output))
         if config.score not in expected:
             raise ValueError(
                 f"config.score={config.score!r} does not fit the output {self.output!r}; "
@@ -86,8 +91,11 @@ class Experiment:
                 "name a target of numbers."
             )
         with refusals.blaming("config.data", config.data):
-            _require_labels(self.splits, self.output)
-            _require_values(self.splits, self.output)
+            row_labels.require(self.splits, self.output)
+            row_labels.require_values(self.splits, self.output)
+            row_labels.require_room(self.splits, self.output)
+        self.positions = row_labels.positions(self.splits, self.output)
+        self.counted = positions.Positions(self)
         if self.output.family == "categorical" and self.splits.event_size < 2:
             raise ValueError(
                 f"config.output={config.output!r} needs classes, and this data has targets of one "
@@ -99,24 +107,14 @@ class Experiment:
                 f"config.output={config.output!r} is of {size} target dimensions, and this data "
                 f"has {self.splits.event_size}. Give the output the data's number."
             )
-        if self.output.family != "categorical" and config.erm.label_smoothing:
-            raise ValueError(
-                f"config.erm.label_smoothing={config.erm.label_smoothing} needs classes, and "
-                f"config.output={config.output!r} has none. Set it to 0."
-            )
+        for name, each in {"erm": config.erm, "teacher.labels": config.teacher.labels}.items():
+            row_labels.require_mixing(name, each, self.splits, self.output)
+        row_labels.require_class_weight(config.class_weight, self.splits, self.output)
         progress.announce_once(filter(None, about))
-
-        mixing = {"erm": config.erm, "teacher.labels": config.teacher.labels}
-        for name, labels in mixing.items():
-            if not self.output.takes_mixed_labels and (labels.mixup_alpha or labels.cutmix_alpha):
-                raise ValueError(
-                    f"config.{name} mixes labels, and counts can't be mixed, as in config.output="
-                    f"{config.output!r}. Set config.{name}.mixup_alpha and its cutmix_alpha to 0."
-                )
 
         if config.student.conformal is not None:
             with refusals.blaming("config.student.conformal", config.student.conformal):
-                _require_conformal(self.splits, self.output, config.student)
+                _require_conformal(self.splits, self.output, config.student, self.positions)
 
     def _in_target_units(self, output):
         """Lets networks learn in standardised units where the data set gives them."""
@@ -131,7 +129,7 @@ class Experiment:
 
     @property
     def higher_is_better(self):
-        return self.score_name == "accuracy"
+        return self.score_name in ("accuracy", "iou")
 
     def network(self, section, output=None):
         """A new network as config.teacher or config.student describes it."""
@@ -157,6 +155,9 @@ class Experiment:
             )
         strategies.prepare(model, section.train.batch_size)
         model = preprocessing.with_preprocessing(model, layers, shape)
+        with refusals.blaming(f"config.{name}.network", section.network):
+            if (shape := symbolic.shape_for(output, model, name)) is not None:
+                row_labels.require_fit(self.splits, output, shape, name)
         with refusals.blaming("config.data", self.config.data):
             inputs = keras.tree.map_structure(
                 lambda leaf: tf.TensorSpec((None, *leaf.shape), leaf.dtype),
@@ -184,7 +185,8 @@ class Experiment:
                 f"config.student.train.batch_size is {section.train.batch_size}. Give the same."
             )
         rows = self.training_rows()
-        return store.batches(**rows, sampler=sampler, seed=seed, first_step=first_step)
+        batches = store.batches(**rows, sampler=sampler, seed=seed, first_step=first_step)
+        return row_labels.weighted(batches, self.config.class_weight, self.output)
 
     def training_rows(self):
         """What `ecl_tf.replay` records and replays: the training split, and how it is varied.
@@ -245,31 +247,21 @@ class Experiment:
         return other
 
     def erm_batches(self, section, seed, first_step=0, labels=None):
-        """Training batches whose labels are softened or mixed as a `settings.Labels` says."""
+        """Training batches whose labels are softened, mixed (as `labels` says) and weighed."""
         labels = labels or settings.Labels()
         batches = self.batches(section, seed, first_step)
         # As a sampler sees them, inputs and labels are a pair.
-        mix = _mixing(labels, [f"0/{name}" for name in self.splits.swap])
-        share = labels.label_smoothing
-        if self.output.family == "categorical" and (share or mix):
-            classes = self.splits.event_size
-
-            def soften(x, y):
-                return x, tf.one_hot(tf.reshape(y, [-1]), classes) * (1 - share) + share / classes
-
-            batches = batches.map(soften)
-        if mix:
-            batches = batches.enumerate(first_step).map(
-                lambda step, xy: mix(xy, random.fold_in(seed, step)).inputs
-            )
-        return batches
+        mix = row_labels.mixing(labels, [f"0/{name}" for name in self.splits.swap])
+        how = labels, mix, self.splits, self.output
+        batches = row_labels.prepared(batches, *how, seed, first_step)
+        return row_labels.weighted(batches, self.config.class_weight, self.output)
 
     def train_supervised(self, section, seed, callbacks=(), checkpoints=None, labels=None):
         """Trains a network on the labels alone (a teacher, or ERM); returns it."""
         keras.utils.set_random_seed(seed)
         with strategies.current().scope():
             model = self.network(section)
-            if mix := _mixing(labels or settings.Labels(), self.splits.swap):
+            if mix := row_labels.mixing(labels or settings.Labels(), self.splits.swap):
                 mix.validate_networks(uncertainty.Networks(None, model, self.output))
             model.compile(
                 optimizers.build(section.train, section.train.weight_decay),
@@ -380,16 +372,23 @@ class Experiment:
     def answers(self, model, split, output=None):
         """Labels and raw outputs of a whole split, as two arrays.
 
+        Where rows have positions, every position that the student does not mask is a row of them.
+
         Args:
             model: a function from inputs to raw outputs, e.g. a Keras model.
             split: the name of the split, or a `tf.data.Dataset` of single examples.
             output: what the raw outputs stand for; by default the experiment's output. A
                 teacher's distribution is taken as it is.
         """
+        labels, raw, _ = self.answers_by_row(model, split, output)
+        return labels, raw
+
+    def answers_by_row(self, model, split, output=None):
+        """What `answers` returns, and the number of the example that each label is of."""
         output = self.output if output is None else output
-        labels, raws = [], []
+        found, first = [], 0
         examples = getattr(self.splits, split) if isinstance(split, str) else split
-        for x, y in data.evaluation_batches(examples):
+        for x, y in self.counted.batches(examples):
             if isinstance(model, ecl_tf.Teacher):
                 raw = output.raw(model.distribution(x))  # Whatever its own output is.
             else:
@@ -400,9 +399,14 @@ class Experiment:
                     f"this data has {output.raw_size(self.splits.event_size)}. Give one that was "
                     "trained on such data."
                 )
-            labels.append(np.asarray(y))
-            raws.append(np.asarray(raw))
-        return np.concatenate(labels), np.concatenate(raws)
+            row_labels.require_fit(self.splits, output, raw.shape, "network")
+            count = len(y)
+            part = np.asarray(y), np.asarray(raw), np.arange(count)
+            if self.positions:
+                part = self.counted.as_rows(x, y, raw, output)
+            found.append((*part[:2], first + part[2]))
+            first += count
+        return tuple(np.concatenate(each) for each in zip(*found, strict=True))
 
     def scores(self, labels, raw, output=None, names=None):
         """A dict from metric name to float, of what `answers` returns.
@@ -414,13 +418,39 @@ class Experiment:
             names: of the metrics that are computed; None, the default, for all.
         """
         output = self.output if output is None else output
-        measures = self._metrics(output)
-        if names is not None:
-            measures = {name: measures[name] for name in names}
-        for metric in measures.values():
-            own = getattr(metric, "takes_raw_output", False)
-            metric.update_state(labels, raw if own else output.prediction(raw))
-        return {name: float(metric.result()) for name, metric in measures.items()}
+        measures = self._measures(labels, raw, output)
+        return {name: float(measures[name]()) for name in names or measures}
+
+    def _measures(self, labels, raw, output):
+        """From each metric's name to a function that computes it."""
+        likelihood = functools.partial(_of, metrics.NegativeLogLikelihood(output), labels, raw)
+        if isinstance(output, outputs.Numeric):
+            if self.score_name == "rmse":
+                error = keras.metrics.RootMeanSquaredError(name="rmse")
+            else:
+                error = metrics.AngularError(output)
+            takes_mean = not getattr(error, "takes_raw_output", False)
+            return {
+                error.name: lambda: _of(
+                    error, labels, output.prediction(raw) if takes_mean else raw
+                ),
+                "nll": likelihood,
+                "coverage": functools.partial(_of, _coverage(output), labels, raw),
+            }
+        logits, classes = positions.as_classes(output, raw, labels)
+        right, calibration = (
+            keras.metrics.SparseCategoricalAccuracy(),
+            metrics.ExpectedCalibrationError(),
+        )
+        of_positions = {}
+        if self.positions:
+            of_positions["iou"] = lambda: evaluation.mean_iou(output, raw, labels)
+        return {
+            "accuracy": functools.partial(_of, right, classes, logits),
+            **of_positions,
+            "nll": likelihood,
+            "ece": functools.partial(_of, calibration, classes, logits),
+        }
 
     def prediction_sets(self, model, output=None):
         """A network's `PredictionSets`, measured on validation rows; None if none are asked for.
@@ -449,23 +479,6 @@ class Experiment:
         found = {} if sets is None else sets.evaluate(raw, labels)
         return {f"conformal_{name}": value for name, value in found.items()}
 
-    def _metrics(self, output):
-        if output.family == "categorical":
-            return {
-                "accuracy": keras.metrics.SparseCategoricalAccuracy(),
-                "nll": metrics.NegativeLogLikelihood(output),
-                "ece": metrics.ExpectedCalibrationError(output=output),
-            }
-        if self.score_name == "rmse":
-            error = keras.metrics.RootMeanSquaredError(name="rmse")
-        else:
-            error = metrics.AngularError(output)
-        return {
-            error.name: error,
-            "nll": metrics.NegativeLogLikelihood(output),
-            "coverage": _coverage(output),
-        }
-
 
 def _about(splits):
     """Lines about a table's columns."""
@@ -484,9 +497,14 @@ def _numbers_of_a_row(shape):
     )
 
 
-def _require_conformal(splits, output, student):
+def _require_conformal(splits, output, student, own_positions):
     """Refuses prediction sets of such an output, in 8 bits, or with too few validation rows."""
     coverage = student.conformal
+    if own_positions:
+        raise ValueError(
+            f"Its guarantee is of rows drawn alike, and the positions {own_positions} of a row are "
+            "not independent of each other. Set it to None."
+        )
     if student.quantization is not None:
         raise ValueError(
             f"config.student.quantization={student.quantization!r} is trained for LiteRT files "
@@ -502,13 +520,18 @@ def _require_conformal(splits, output, student):
         )
 
 
-def _scores_of(output):
+def _scores_of(output, own_positions):
     """The metrics that may decide, by their names."""
-    if output.family == "categorical":
-        return ["accuracy"]
+    if output.family in ("categorical", "bernoulli"):
+        return ["accuracy", "iou"] if own_positions else ["accuracy"]
     if output.family == "normal":
         return ["angular_error", "rmse"]
     return ["rmse"] if isinstance(output, outputs.Numeric) else []
+
+
+def _of(metric, labels, predicted):
+    metric.update_state(labels, predicted)
+    return metric.result()
 
 
 def _coverage(output):
@@ -528,43 +551,6 @@ def _resolved(config, rows):
             _validate_training(f"config.{name}.train", train)
             found[name] = dataclasses.replace(section, train=train)
     return dataclasses.replace(config, **found)
-
-
-def _require_labels(splits, output):
-    """Refuses labels of another shape than scripts train on and score."""
-    label, size = splits.validation.element_spec[1], splits.event_size
-    if label.dtype == tf.string:
-        raise ValueError(
-            "The labels are texts; expected numbers. keras.layers.StringLookup(num_oov_indices=0) "
-            "numbers names of classes."
-        )
-    shape, wanted = (
-        label.shape,
-        [[], [1]] if output.family == "categorical" or size == 1 else [[size]],
-    )
-    if shape.rank is None or any(shape.is_compatible_with(each) for each in wanted):
-        return
-    if output.family == "categorical":
-        remedy = "Of one-hot rows: dataset.map(lambda x, y: (x, tf.argmax(y, -1)))."
-        raise ValueError(
-            f"The labels have the shape {tuple(shape)}; expected one class index from 0 to "
-            f"{size - 1} for each example. {remedy}"
-        )
-    raise ValueError(
-        f"The labels have the shape {tuple(shape)}, and event_size={size} says that each example "
-        f"has {size} targets. Give labels of shape {(size,)}, or the number they have."
-    )
-
-
-def _require_values(splits, output):
-    """Refuses training labels that the output can't have, such as a negative count.
-
-    Streamed ones are refused in a step.
-    """
-    if splits.decode is not None or not isinstance(output, outputs.numeric.Restricted):
-        return
-    _, labels = splits.train_rows
-    output.require_labels(labels, (None, output.raw_size(splits.event_size)))
 
 
 def _validate_training(name, train):
@@ -631,17 +617,3 @@ def _swapping(config, names):
         for name, method in config.methods.items()
     }
     return dataclasses.replace(config, xcl=xcl, methods=others)
-
-
-def _mixing(labels, swap=()):
-    """The sampler that mixes inputs together with their labels, or None.
-
-    Args:
-        labels: a `settings.Labels`.
-        swap: names of inputs that have no mean.
-    """
-    alphas = {samplers.Mixup: labels.mixup_alpha, samplers.CutMix: labels.cutmix_alpha}
-    mixing = [make(alpha, swap=swap) for make, alpha in alphas.items() if alpha]
-    if len(mixing) > 1:
-        return samplers.Choice(mixing)
-    return mixing[0] if mixing else None

@@ -26,6 +26,7 @@ _FIRST = ("ERM", "standard KD", "tuned KD", "XCL")  # They look the same in ever
 # Without colours, too, as in print.
 _MARKERS = "os^*DvX<>pP"
 _LINES = (":", "-.", (0, (7, 2)), "-", (0, (3, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (9, 2, 2, 2)))
+_SPREADS = {"categorical": "entropy", "bernoulli": "entropy"}  # Of others it is a deviation.
 _STYLE: Any = {
     "axes.grid": True,
     "axes.grid.axis": "y",
@@ -127,7 +128,7 @@ def reliability(results: dict[str, Any], kind: str = "svg") -> Images:
 
     A dot's area grows with its share of the inputs.
     """
-    classes = results["score"] == "accuracy"
+    classes = tables.is_of_classes(results)
     labels = ("confidence", "accuracy"), ("nominal level", "share inside")
     x_label, y_label = labels[0 if classes else 1]
     found = {"teacher": [results.get("teacher_reliability")]}
@@ -278,6 +279,71 @@ def gallery(results: dict[str, Any], kind: str = "svg") -> Images:
     return images
 
 
+def maps(results: dict[str, Any], kind: str = "svg") -> list[Images]:
+    """Sampled inputs with positions: the images of each, first the input itself.
+
+    The others hold what the teacher, or a method, answers at every position, and how unsure it is.
+    """
+    found = results["gallery"]
+    answers, spreads = (
+        [np.array(its[name], float) for its in found["maps"].values()]
+        for name in ("answer", "spread")
+    )
+    low, high = 0.0, 1.0
+    if found["family"] == "categorical":
+        high = found["size"] - 1.0
+    elif found["family"] != "bernoulli":
+        low, high = (float(f([f(each) for each in answers])) for f in (np.nanmin, np.nanmax))
+    of_answer = {"vmin": low, "vmax": high, "cmap": "viridis", "interpolation": "nearest"}
+    of_spread = {"vmin": 0.0, "vmax": _largest(spreads), "cmap": "gray", "interpolation": "nearest"}
+    groups: list[Images] = []
+    for number, values in enumerate(found["inputs"]):
+        images: Images = []
+        with _image(images, f"sampled input {number + 1}", (1.3, 1.5), kind) as frame:
+            _show(frame, _as_picture(values), "input", {"cmap": "gray"})
+        for who, answer, spread in zip(found["maps"], answers, spreads, strict=True):
+            words = f"sampled input {number + 1}, {who}: answers, and how unsure they are"
+            with _image(images, words, (2.5, 1.5), kind, 2) as (left, right):
+                _show(left, answer[number], who, of_answer)
+                _show(right, spread[number], _SPREADS.get(found["family"], "deviation"), of_spread)
+        groups.append(images)
+    return groups
+
+
+def about_maps(gallery: dict[str, Any]) -> str:
+    """What the images of `maps` show, in sentences."""
+    spread = _largest([np.array(its["spread"], float) for its in gallery["maps"].values()])
+    if gallery["family"] == "categorical":
+        last = gallery["size"] - 1
+        text = f"Colours are the likeliest classes, from 0 (violet) to {last} (yellow)."
+    elif gallery["family"] == "bernoulli":
+        text = "Colours are the mean probability of the labels, from 0 (violet) to 1 (yellow)."
+    else:
+        text = "Colours are the means of the first target, from the lowest (violet) to the highest."
+    unsure = "Standard deviations" if gallery["family"] not in _SPREADS else "Entropies, in nats,"
+    return f"{text} {unsure} go from 0 (black) to {spread:.3g} (white)."
+
+
+def _largest(spreads):
+    return float(np.nanmax([np.nanmax(each) for each in spreads])) or 1.0
+
+
+def _as_picture(values):
+    """An input as (height, width) or (height, width, 3); a sequence lies along its steps."""
+    values = np.array(values, float)
+    if values.ndim == 3 and values.shape[1] > 1:
+        return _shown(values)
+    return values.reshape(len(values), -1).T
+
+
+def _show(frame, values, title, look):
+    values = values if values.ndim > 1 else values[None]
+    shape = "equal" if min(values.shape[:2]) > 1 else "auto"
+    frame.imshow(values, aspect=shape, **look)
+    frame.set_title(title)
+    frame.set_axis_off()
+
+
 def _draw_answer(frame, answers, who, number, color):
     frame.set_title(who)
     own, its = (
@@ -308,13 +374,18 @@ def pictures(results: Mapping[str, Any]) -> dict[str, np.ndarray]:
         "learning curves": learning_curves(known, "png"),
         "reliability": reliability(known, "png"),
         "between the training points": one_dimension(known, "png"),
-        "sampled inputs": gallery(known, "png"),
     }
-    return {
+    if "maps" not in (known.get("gallery") or {}):
+        drawn["sampled inputs"] = gallery(known, "png")
+    found = {
         name: _joined([_pixels_of(each["src"]) for each in images], down=name == "sampled inputs")
         for name, images in drawn.items()
         if images
     }
+    if "sampled inputs" not in drawn:
+        rows = [[_pixels_of(each["src"]) for each in group] for group in maps(known, "png")]
+        found["sampled inputs"] = _joined([_joined(row, down=False) for row in rows], down=True)
+    return found
 
 
 def _pixels_of(source):

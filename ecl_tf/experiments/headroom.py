@@ -8,8 +8,9 @@ import numpy as np
 from ml_collections import ConfigDict
 from scipy import stats
 
-from ecl_tf import headroom, metrics, outputs
+from ecl_tf import evaluation, headroom, metrics, outputs
 from ecl_tf._internal import keras_files
+from ecl_tf.evaluation import overlap, selective
 from ecl_tf.experiments import (
     logs,
     methods,
@@ -26,6 +27,7 @@ from ecl_tf.experiments.experiment import Experiment
 from ecl_tf.experiments.runs import Runs
 
 _STEPS = 2000  # At most, if nothing is said.
+_DRAWINGS = 500  # Of rows, with replacement.
 _KD = methods.kd(temperature=1.0, label_weight=0.0)
 
 
@@ -192,8 +194,11 @@ def _lead(experiment, teacher, directory, erm):
     """
     path = directory / "students" / erm["student"]
     student = keras_files.load(path, "Delete the directory `headroom` and run the command again.")
+    output = outputs.get(erm["output"])
+    if experiment.score_name == "iou":
+        return _lead_of_iou(experiment, (teacher, experiment.output), (student, output))
     own = _errors(experiment, teacher, experiment.output)
-    its = _errors(experiment, student, outputs.get(erm["output"]))
+    its = _errors(experiment, student, output)
     if its.mean() == 0.0 or len(its) < 2:
         return 0.0, 0.0
     # Of a ratio of means, and of its root for the RMSE (the delta method).
@@ -205,11 +210,39 @@ def _lead(experiment, teacher, directory, erm):
 
 
 def _errors(experiment, model, output):
-    """The error of every validation row, whose mean is the score's, or for the RMSE its square."""
-    labels, raw = experiment.answers(model, "validation", output)
+    """The error of every validation row, whose mean is the score's, or for the RMSE its square.
+
+    Of rows with several labels it is the sum over those that count, up to a factor that is the same
+    for all: labels of one row are not independent of each other, and rows are.
+    """
+    labels, raw, rows = experiment.answers_by_row(model, "validation", output)
     if experiment.score_name == "angular_error":
-        return np.asarray(metrics.AngularError(output).values(labels, raw), "float64")
-    predicted = np.asarray(output.prediction(raw), "float64")
-    if experiment.score_name == "accuracy":
-        return np.asarray(predicted.argmax(-1) != np.reshape(labels, -1), "float64")
-    return np.square(predicted - np.reshape(labels, predicted.shape)).mean(-1)
+        errors = np.asarray(metrics.AngularError(output).values(labels, raw), "float64")
+    elif experiment.score_name == "accuracy":
+        kept = selective.known_answers(output, raw, labels)
+        errors, _ = selective.losses_and_uncertainty(output, raw, labels)
+        rows = np.repeat(rows, raw.shape[-1] if output.family == "bernoulli" else 1)[kept]
+    else:
+        predicted = np.asarray(output.prediction(raw), "float64")
+        errors = np.square(predicted - np.reshape(labels, predicted.shape)).mean(-1)
+    if len(np.unique(rows)) == len(errors):
+        return errors
+    sums = np.bincount(rows, errors)
+    return sums * len(sums) / len(errors)
+
+
+def _lead_of_iou(experiment, teacher, student):
+    """The same of 1 - the mean IoU, whose standard error is that over drawings of the rows."""
+    of_rows = []
+    for model, output in (teacher, student):
+        labels, raw, rows = experiment.answers_by_row(model, "validation", output)
+        of_rows.append(evaluation.overlaps(output, raw, labels, rows))
+    count = len(of_rows[0][0])
+
+    def ratio(drawn):
+        own, its = (1.0 - overlap.iou_of(*(drawn @ each for each in both)) for both in of_rows)
+        return own / its if its else 1.0
+
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), _DRAWINGS)
+    error = np.std([ratio(each) for each in drawn], ddof=1)
+    return 1.0 - ratio(np.ones(count, int)), float(error)

@@ -13,6 +13,7 @@ import jinja2
 import numpy as np
 
 import ecl_tf
+from ecl_tf import outputs
 from ecl_tf._internal import ranges
 from ecl_tf.data.columns import Category, Date
 from ecl_tf.experiments import provenance, tables
@@ -61,6 +62,7 @@ def render(
         own=chosen.scores[split],
         task=_task(experiment),
         config=experiment.config,
+        positions=experiment.positions,
         data=provenance.data(experiment, chosen.workdir),
         scores=tables.markdown(_scores(chosen, of_files)),
         compared=results and tables.table(results),
@@ -123,12 +125,15 @@ def _files(directory, hashes):
 
 def _task(experiment):
     """The task, by the names of model hubs where they have one."""
-    splits, is_of_classes = experiment.splits, experiment.output.family == "categorical"
+    splits, output = experiment.splits, experiment.output
+    is_of_classes = not isinstance(output, outputs.Numeric)
     kind = "classification" if is_of_classes else "regression"
     if splits.columns is not None:
         return f"tabular-{kind}"
     shape = splits.input_shape
     is_image = isinstance(shape, tuple) and len(shape) == 3 and ranges.is_image((None, *shape))
+    if experiment.positions and is_of_classes:
+        return "image-segmentation" if is_image else "token-classification"
     return f"image-{kind}" if is_image and is_of_classes else kind
 
 

@@ -1,9 +1,7 @@
 """How good a teacher is, told before its students learn from it."""
 
-import numpy as np
-
 import ecl_tf
-from ecl_tf.experiments import progress
+from ecl_tf.experiments import positions, progress
 from ecl_tf.experiments.experiment import Experiment
 
 _LEAST_SHARE = 0.5
@@ -32,8 +30,10 @@ def of_teacher(experiment: Experiment, teacher: ecl_tf.Teacher) -> dict[str, dic
     progress.announce_scores("teacher", "validation", scores["validation"])
     if not splits.has_validation:
         return scores
-    constant = _constant_nll(labels, experiment.output.family == "categorical")
-    labels, raw = experiment.answers(teacher, experiment.training_sample(_ROWS))
+    constant = positions.constant_nll(experiment.output, labels)
+    labels, raw = experiment.answers(
+        teacher, experiment.training_sample(experiment.counted.rows_within_memory(_ROWS))
+    )
     scores["train"] = experiment.scores(labels, raw)
     progress.announce_scores("teacher", "train", scores["train"])
     known = [constant - scores[split]["nll"] for split in ("train", "validation")]
@@ -65,12 +65,3 @@ def against_erm(experiment: Experiment, teacher: dict[str, float], erm: float) -
             "so that a student can hardly gain by it. Make its network larger, train it for more "
             "steps, or give it more members (config.teacher)."
         )
-
-
-def _constant_nll(labels, are_classes):
-    """The mean negative log-likelihood of the best answer that is the same for all rows."""
-    if are_classes:
-        frequencies = np.unique(labels, return_counts=True)[1] / len(labels)
-        return float(-np.sum(frequencies * np.log(frequencies)))
-    variances = np.var(np.reshape(labels, [len(labels), -1]).astype("float64"), axis=0)
-    return float(0.5 * np.sum(np.log(2.0 * np.pi * np.e * np.maximum(variances, 1e-300))))

@@ -6,6 +6,7 @@ import json
 import math
 import pathlib
 import random
+import shutil
 import tempfile
 import time
 import warnings
@@ -37,6 +38,7 @@ from ecl_tf.experiments.experiment import Experiment
 
 _VALIDATION_ROWS = 512  # One batch.
 _TIMED_SECONDS = 1.0  # Of each kind of training, at least, for the plan.
+_LARGE = 1e9  # Bytes of stored answers that are told of beforehand.
 _CHECKPOINTS = 3  # The last two, and one that is being written.
 
 
@@ -139,6 +141,9 @@ class Rehearsal:
                 f"[rehearsal] {len(self._costs)} kinds of training took one step each on a batch, "
                 f"{time.monotonic() - begun:.0f} s"
             )
+        size = sum(each["bytes"] for each in self._recordings.values())
+        if size > _LARGE:
+            progress.announce(f"[rehearsal] The teacher's stored answers will take {_size(size)}.")
 
     def experiment(self, config: ConfigDict, splits: data.Splits | None = None) -> Experiment:
         """An `Experiment` whose trainings take one step.
@@ -374,7 +379,9 @@ class Rehearsal:
             if plan is None or stored / plan[0] in self._recordings:
                 return
             steps = 5 if self.measures else 1
-            self._recordings[stored / plan[0]] = replay.estimate(teacher, **plan[1], steps=steps)
+            found = replay.estimate(teacher, **plan[1], steps=steps)
+            self._recordings[stored / plan[0]] = found
+            _require_room(stored, sum(each["bytes"] for each in self._recordings.values()))
 
 
 class _Rehearsed(Experiment):
@@ -412,6 +419,17 @@ class _Rehearsed(Experiment):
                 self.step_seconds = seconds / (executions * own)
                 executions *= 4
         return history
+
+
+def _require_room(directory, size):
+    """Refuses stores that the disk can't hold."""
+    home = next(each for each in directory.absolute().parents if each.exists())
+    free = shutil.disk_usage(home).free
+    if size > free:
+        raise ValueError(
+            f"The teacher's stored answers would take {_size(size)}, and {home} has {_size(free)} "
+            "left. Store fewer epochs, or none: --config.replay_epochs=0."
+        )
 
 
 def _shortened(splits):

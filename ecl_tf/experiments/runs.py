@@ -6,7 +6,7 @@ import re
 
 import keras
 
-from ecl_tf import data, outputs, teachers
+from ecl_tf import outputs, teachers
 from ecl_tf._internal import keras_files
 from ecl_tf.experiments import (
     closeness,
@@ -64,6 +64,7 @@ class Runs:
         self.results = {
             "score": experiment.score_name,
             "higher_is_better": experiment.higher_is_better,
+            "positions": list(experiment.positions),
             "student_steps": experiment.config.student.train.steps,
             "ends_by_itself": lengths.is_auto(experiment.config.student.train),
             "replay_epochs": stored.epochs,
@@ -186,7 +187,7 @@ class Runs:
             def points(inputs, training):
                 return output.prediction(student(inputs, training=training))
 
-            validation = data.evaluation_batches(experiment.splits.validation)
+            validation = experiment.counted.batches(experiment.splits.validation)
             output = experiment.point_output(teachers.residual_stddev(points, validation))
         return student, output, curve, stopwatch
 

@@ -82,6 +82,12 @@ Weights = Annotated[
     tuple[float, ...],
     Range("numbers >= 0, at least one", lambda v: v and all(map(_is_weight, v))),
 ]
+ClassWeights = Annotated[
+    tuple[float, ...],
+    Range(
+        "numbers >= 0, one above 0, or ()", lambda v: not v or (all(map(_is_weight, v)) and any(v))
+    ),
+]
 Names = Annotated[
     tuple[str, ...], Range("each name once", lambda values: len(set(values)) == len(values))
 ]
@@ -413,8 +419,8 @@ class Settings:
         output: "categorical" for classes, or the class_name and config of an
             `ecl_tf.outputs.Output`: "Normal", or "StudentT", "LogNormal", "NormalMixture",
             "NegativeBinomial", "Poisson".
-        score: what decides: "accuracy" for classes, "rmse" or "angular_error" (degrees)
-            for numbers.
+        score: what decides: "accuracy" for classes and yes/no labels, or "iou" where rows have
+            positions; "rmse" or "angular_error" (degrees) for numbers.
         student: the network that is distilled into.
         teacher: the networks that it learns from; none by default, where all commands are
             given --teacher.
@@ -422,6 +428,10 @@ class Settings:
         seeds: final runs of each method in `ecl-tf compare`; 5 by default, and typically.
         tuning_seeds: runs of each setting that is tuned; 1 by default, typically 1 or 2. The
             final runs have other seeds.
+        class_weight: a weight for each class, in their order, by which the losses of all trainings
+            are multiplied at rows or positions with such a label; as `class_weight` of
+            `Distiller.fit`. Scores have no weights. () by default, for none, typically
+            (0.5, 2.0) where most pixels are background.
         erm: what training on labels is tuned over in `ecl-tf compare`, each by itself; plain
             training alone by default.
         kd: what ordinary distillation is tuned over; by default 4 temperatures and 4 weights.
@@ -456,6 +466,7 @@ class Settings:
     seed: Seed = 0
     seeds: Count = 5
     tuning_seeds: Count = 1
+    class_weight: ClassWeights = ()
     erm: Labels = Labels()
     kd: Kd = Kd()
     xcl: Xcl = Xcl()

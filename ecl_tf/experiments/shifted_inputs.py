@@ -29,7 +29,10 @@ def make(experiment: Experiment, count: int) -> Shown:
     arguments = dict(section.arguments)
     if splits.columns is not None:
         arguments["columns"] = splits.columns
-    return Shown(x, y, section.kind, None, section.severities, other, arguments=arguments)
+    shown = Shown(x, y, section.kind, None, section.severities, other, arguments=arguments)
+    if experiment.positions:
+        shown.leave_out_moving()
+    return shown
 
 
 def _rows(dataset, count):

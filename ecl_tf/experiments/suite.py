@@ -28,6 +28,10 @@ from ecl_tf.experiments.experiment import Experiment
 
 FILE, TABLE = "suite.json", "suite.md"
 _SHOWN, _TIMED = 8, 64  # Rows of a rehearsal, and of one whose time is taken.
+_OF_POSITIONS = (
+    " Corruptions that move positions are left out, because labels would not move with them. Other "
+    "inputs are told by the mean over the positions of a row."
+)
 _PARTS = "Test rows as they are", "Corrupted test rows", "Inputs unlike the data"
 _TITLES = {
     "aurc": "area under the risk-coverage curve",
@@ -303,6 +307,7 @@ def as_results(experiment: Experiment, found: Mapping[str, dict[str, float]]) ->
         "final": {name: [name] for name in others},
         "runs": {name: {"suite": found[name]} for name in others},
         "shifted": about(experiment),
+        "positions": list(experiment.positions),
     }
     if "teacher" in found:
         results["teacher_suite"] = found["teacher"]
@@ -458,14 +463,15 @@ def note(results: dict[str, Any]) -> str:
         f"severities {severities}; numbers without a severity are means over all of them. Of few "
         "rows ECE is larger by itself, and the numbers without corruption are of all test rows. By "
         "entropy, confidence, variance or disagreement a network is to tell other inputs from "
-        "these rows."
+        f"these rows.{_OF_POSITIONS if results.get('positions') else ''}"
     )
 
 
 def _model(experiment, load, output):
     """A network with its prediction sets."""
     network = load()
-    return suite.Model(network, output, experiment.prediction_sets(network, output))
+    sets = experiment.prediction_sets(network, output)
+    return suite.Model(network, output, sets, experiment.counted.mask)
 
 
 def _student(path):

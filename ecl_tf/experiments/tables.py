@@ -8,6 +8,7 @@ from ecl_tf import gap, headroom
 
 _TITLES = {
     "accuracy": "accuracy, %",
+    "iou": "mean IoU, %",
     "angular_error": "mean error, degrees",
     "rmse": "RMSE",
     "nll": "NLL, nats",
@@ -16,7 +17,7 @@ _TITLES = {
     "conformal_coverage": "coverage of conformal sets, %",
     "conformal_size": "size of conformal sets",
 }
-_IN_PERCENT = ("accuracy", "ece", "coverage", "conformal_coverage")
+_IN_PERCENT = ("accuracy", "iou", "ece", "coverage", "conformal_coverage")
 BASELINES = ("standard KD", "tuned KD")
 _DIVERGENCE = "divergence, training / new inputs"
 _OF_COSTS = {
@@ -98,6 +99,10 @@ def note(results):
         f"{what} with 95 % interval; students of {results['student_weights']:,} weights"
         f"{' in 8 bits' * bool(results.get('student_quantization'))}, {length}."
     )
+    if sizes := results.get("positions"):
+        own = " x ".join("any" if size is None else str(size) for size in sizes)
+        of = "splits" if "splits" in results else "seeds"
+        text += f" Scores are of all {own} positions of a row that count; intervals are over {of}."
     if epochs := results.get("replay_epochs"):
         text += (
             f" The teacher's answers were stored for {epochs} epochs, but for methods whose "
@@ -349,6 +354,11 @@ def _share(reduction):
         return f"{100 * reduction.value:.0f} % (unbounded interval)"
     low, high = 100 * reduction.low, 100 * reduction.high
     return f"{100 * reduction.value:.0f} % ({low:.0f} to {high:.0f})"
+
+
+def is_of_classes(results):
+    """Whether a comparison's answers are classes, or yes/no labels."""
+    return results["score"] in ("accuracy", "iou")
 
 
 def is_finished(results):

@@ -234,7 +234,7 @@ def ensemble(experiment: Experiment, members: list[keras.Model]) -> ecl_tf.Ensem
     if output.family == "normal" and shape and shape[-1] == output.size:
         stddev = None
         if len(members) == 1:
-            validation = data.evaluation_batches(experiment.splits.validation)
+            validation = experiment.counted.batches(experiment.splits.validation)
             stddev = teachers.residual_stddev(members, validation)
         output = outputs.Point(output.size, stddev)
     form = experiment.config.teacher.inference_form
@@ -298,7 +298,7 @@ def _call(described, experiment):
 def _of_predictions(experiment, made):
     """The teacher of estimators or functions, which is shown validation rows."""
     output = experiment.output
-    batches = list(data.evaluation_batches(experiment.splits.validation))
+    batches = list(experiment.counted.batches(experiment.splits.validation))
     x, y = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
     each = list(made.values()) if isinstance(made, dict) else made
     each = list(each) if isinstance(each, (list, tuple)) else [each]
@@ -324,7 +324,7 @@ def _calibrated(experiment, teacher):
         "config.teacher.calibrate needs validation data",
         "or leave the teacher as it is: --config.teacher.calibrate=False.",
     )
-    teacher = ecl_tf.calibrated(teacher, data.evaluation_batches(splits.validation))
+    teacher = ecl_tf.calibrated(teacher, experiment.counted.batches(splits.validation))
     temperature = teacher.output_kind.temperature
     progress.announce(f"The teacher's temperature, fitted to validation data: {temperature:g}")
     return teacher

@@ -15,6 +15,7 @@ from ecl_tf.models.preactivation import preactivation_resnet, wide_resnet
 from ecl_tf.models.residual import resnet
 from ecl_tf.models.scale_branch import with_scale_branch
 from ecl_tf.models.transformer import vision_transformer
+from ecl_tf.models.unet import unet
 
 __all__ = [
     "CategoryEmbedding",
@@ -25,6 +26,7 @@ __all__ = [
     "mlp",
     "preactivation_resnet",
     "resnet",
+    "unet",
     "vision_transformer",
     "wide_resnet",
     "with_scale_branch",

@@ -507,7 +507,7 @@ def residual_stddev(
     The standard deviation s of each target dimension with
     s^2 = mean((y - mean_m)^2) - mean(Var_m[mean_m]): together with the members'
     disagreement, which `Ensemble` adds, the predicted variance then equals the
-    measured one on average.
+    measured one on average. Positions of rows count as rows.
 
     Args:
         members: a Keras model that gives points (batch, d), or a sequence of them.
@@ -550,7 +550,8 @@ def residual_stddev(
                 f"{points.shape[-1]} targets."
             )
         targets = np.reshape(targets, points.shape[1:])
-        excess.append((targets - points.mean(0)) ** 2 - points.var(0))
+        own = (targets - points.mean(0)) ** 2 - points.var(0)
+        excess.append(own.reshape(-1, points.shape[-1]))  # Positions count as rows.
     if not excess:
         raise ValueError("residual_stddev got no rows; give it held-out inputs and targets.")
     variance = np.concatenate(excess).mean(0)

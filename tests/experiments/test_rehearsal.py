@@ -2,6 +2,7 @@
 
 import random
 import re
+import types
 
 import keras
 import numpy as np
@@ -153,3 +154,11 @@ def test_a_rehearsal_changes_no_result(digits_config, tmp_path):
     comparison.rehearse(untuned(digits_config.copy_and_resolve_references()), tmp_path)
     assert (random.getstate(), np.random.get_state()[1].tolist()) == states
     assert_arrays(before, member())
+
+
+def test_stores_that_the_disk_can_not_hold_are_refused(tmp_path, monkeypatch):
+    free = types.SimpleNamespace(free=5_000_000)
+    monkeypatch.setattr(rehearsal.shutil, "disk_usage", {tmp_path: free}.__getitem__)
+    rehearsal._require_room(tmp_path / "work" / "stores", 5_000_000)
+    with pytest.raises(ValueError, match=r"take 5.1 MB, .* has 5.0 MB left.*replay_epochs=0"):
+        rehearsal._require_room(tmp_path / "work" / "stores", 5_100_000)
