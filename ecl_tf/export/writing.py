@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from ecl_tf import outputs
-from ecl_tf._internal import extras, files, finite, legacy, probabilities, ranges, symbolic
+from ecl_tf._internal import extras, files, finite, first_layers, legacy, probabilities, symbolic
 from ecl_tf._internal.fake_quantization import FakeQuantized
 from ecl_tf.data.columns import Columns
 from ecl_tf.export import litert, onnx_files, parity, quantizing, running, saved_model
@@ -201,7 +201,7 @@ def write(
     specs = signature(inputs, student)
     expected = _expected(student, others, specs)
     place = kind.place(files.at_home(path).resolve())
-    described = {name: ranges.described(each) for name, each in expected.items()}
+    described = {name: first_layers.described(each) for name, each in expected.items()}
     described = {name: each for name, each in described.items() if each is not None}
     about = columns, class_names, target_units, conformal, quantization
     served = Served(student, output, specs, described, *about)
@@ -288,8 +288,8 @@ def _expected(student, others, specs):
     if symbolic.inputs_of(student) is None:
         return {}
     if others is None:  # It was trained somewhere.
-        found = ranges.expected_by(student)
+        found = first_layers.expected_by(student)
     else:
-        found = ranges.expected_in_training(student, others)
+        found = first_layers.expected_in_training(student, others)
     names = {path: spec.name for path, spec in keras.tree.flatten_with_path(specs)}
     return {names[path]: each for path, each in found.items()}
