@@ -72,9 +72,7 @@ def test_nothing_imports_upward_or_in_a_circle():
     assert not graph, f"A circle: {sorted(graph)}"
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("wheel")
+def build_wheel(directory):
     # In a copy, so that no build directory is left in the checkout.
     source = directory / "source"
     source.mkdir()
@@ -87,17 +85,15 @@ def wheel(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_only_ecl_tf_and_all_of_it(wheel):
+def test_the_wheel_holds_ecl_tf_alone_and_its_command_compares_outside_the_checkout(tmp_path):
+    """In a new environment, which sees the packages of this one."""
+    wheel = build_wheel(tmp_path)
     names = zipfile.ZipFile(wheel).namelist()
     found = {name for name in names if ".dist-info/" not in name}
     expected = {f"{name.replace('.', '/')}.py" for name in modules()} | {"ecl_tf/py.typed"}
     pages = [*(ROOT / "ecl_tf").rglob("*.html"), *(ROOT / "ecl_tf").rglob("*.md")]
     assert found == expected | {str(path.relative_to(ROOT)) for path in pages}
 
-
-@pytest.mark.slow
-def test_the_installed_command_compares_outside_the_checkout(wheel, tmp_path):
-    """In a new environment, which sees the packages of this one."""
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     scripts = tmp_path / "venv" / "bin"
     (site,) = (tmp_path / "venv").glob("lib/*/site-packages")
@@ -115,6 +111,7 @@ def test_the_installed_command_compares_outside_the_checkout(wheel, tmp_path):
     assert run.returncode == 0, run.stderr
     assert "| XCL (Choice) |" in run.stdout
     assert (tmp_path / "run" / "report.html").exists()
-    where = [scripts / "python", "-c", "import ecl_tf; print(ecl_tf.__file__)"]
+    code = "import sys, ecl_tf.data; print(ecl_tf.__file__, 'tensorflow_datasets' in sys.modules)"
+    where = [scripts / "python", "-c", code]
     found = subprocess.run(where, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert found.stdout.startswith(str(site))
+    assert found.stdout.startswith(str(site)) and found.stdout.endswith(" False\n")

@@ -14,7 +14,7 @@ import numpy as np
 
 import ecl_tf
 from ecl_tf import outputs
-from ecl_tf._internal import ranges
+from ecl_tf._internal import first_layers
 from ecl_tf.data.columns import Category, Date
 from ecl_tf.experiments import provenance, tables
 from ecl_tf.experiments.experiment import Experiment
@@ -131,7 +131,9 @@ def _task(experiment):
     if splits.columns is not None:
         return f"tabular-{kind}"
     shape = splits.input_shape
-    is_image = isinstance(shape, tuple) and len(shape) == 3 and ranges.is_image((None, *shape))
+    is_image = (
+        isinstance(shape, tuple) and len(shape) == 3 and first_layers.is_image((None, *shape))
+    )
     if experiment.positions and is_of_classes:
         return "image-segmentation" if is_image else "token-classification"
     return f"image-{kind}" if is_image and is_of_classes else kind
@@ -161,6 +163,6 @@ def _cell(spec):
 def _array(spec):
     """Code of a made-up row of an input: images are from 0 to 1, as the commands have them."""
     sizes = (1, *(size or 1 for size in spec.shape[1:]))
-    if ranges.is_image(spec.shape) and spec.dtype.is_floating:
+    if first_layers.is_image(spec.shape) and spec.dtype.is_floating:
         return f"np.random.default_rng(0).random({sizes}, {spec.dtype.name!r})"
     return f"np.zeros({sizes}, {spec.dtype.name!r})"

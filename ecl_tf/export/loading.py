@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import files, ranges, whole_numbers
+from ecl_tf._internal import files, first_layers, ranges, whole_numbers
 from ecl_tf.data.columns import Columns
 from ecl_tf.export import litert, onnx_files, running, saved_model, served
 
@@ -70,7 +70,9 @@ class ExportedStudent:
         for own in (served.INPUTS, served.PARAMETERS):
             config.pop(own, None)
         expected = config.pop(served.RANGES, {})  # Earlier versions wrote none.
-        self._expected = {name: ranges.of_description(each) for name, each in expected.items()}
+        self._expected = {
+            name: first_layers.of_description(each) for name, each in expected.items()
+        }
         columns = config.pop(served.COLUMNS, None)
         self.columns = None if columns is None else Columns.from_config(columns)
         names = config.pop(served.CLASS_NAMES, None)

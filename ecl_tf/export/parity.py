@@ -28,7 +28,7 @@ def require(
     Args:
         served: the student.
         run: asks the file: from named tensors to named arrays.
-        expected: the `ranges.Expected` of the inputs that are known, by name.
+        expected: the `first_layers.Expected` of the inputs that are known, by name.
         examples: a batch of inputs, or None to make one up.
         name: of the format, for the message.
     """

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import finite, positions, ranges
+from ecl_tf._internal import finite, first_layers, positions, ranges
 from ecl_tf._internal.fake_quantization import FakeQuantized
 from ecl_tf._internal.quantized_model import QuantizedModel
 from ecl_tf.export.served import Served
@@ -59,7 +59,7 @@ def prepared(
     for batch in batches:
         if batch is not None:
             finite.require_rows(batch, "examples")
-            if takes_scaled or ranges.expected_by(student):
+            if takes_scaled or first_layers.expected_by(student):
                 ranges.require_within([("student", student)], batch)
             quantized.measure(batch)
             first = batch if first is None else first

@@ -13,9 +13,9 @@ from ecl_tf._internal import (
     extras,
     files,
     finite,
+    first_layers,
     legacy,
     probabilities,
-    ranges,
     symbolic,
     whole_numbers,
 )
@@ -214,7 +214,7 @@ def write(
     expected = _expected(student, others, specs)
     place = kind.place(files.at_home(path).resolve())
     ids = _ids(student, specs)
-    described = {name: ranges.described(each) for name, each in {**ids, **expected}.items()}
+    described = {name: first_layers.described(each) for name, each in {**ids, **expected}.items()}
     described = {name: each for name, each in described.items() if each is not None}
     about = columns, class_names, target_units, conformal, quantization
     served = Served(student, output, specs, described, *about)
@@ -306,9 +306,9 @@ def _expected(student, others, specs):
     if symbolic.inputs_of(student) is None:
         return {}
     if others is None:  # It was trained somewhere.
-        found = ranges.expected_by(student)
+        found = first_layers.expected_by(student)
     else:
-        found = ranges.expected_in_training(student, others)
+        found = first_layers.expected_in_training(student, others)
     names = {path: spec.name for path, spec in keras.tree.flatten_with_path(specs)}
     return {names[path]: each for path, each in found.items()}
 

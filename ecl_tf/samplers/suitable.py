@@ -5,7 +5,7 @@ import re
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import channels, exact_values, ranges, symbolic
+from ecl_tf._internal import channels, exact_values, first_layers, symbolic
 from ecl_tf.samplers import fields
 
 
@@ -145,7 +145,7 @@ def expected_ranges(sampler):
             layers = [each for each in keras.tree.flatten(held) if isinstance(each, keras.Layer)]
             if not layers or name in ("model", "models"):
                 continue
-            expected, layer = ranges.expected_by_layers(layers)
+            expected, layer = first_layers.expected_by_layers(layers)
             if expected is not None:
                 who = f"The layer {layer.name!r} of {type(part).__name__}"
                 found.append((who, getattr(part, "key", None), expected))

@@ -3,8 +3,6 @@
 import math
 import re
 import shutil
-import subprocess
-import sys
 import tarfile
 
 import numpy as np
@@ -367,9 +365,3 @@ def test_copies_in_another_format_are_refused(archive, tmp_path):
     prepare(tmp_path, archive[0], file_format="array_record")
     with pytest.raises(ValueError, match="prepared as array_record; tfrecord is expected"):
         data.mpii_gaze(data_dir=str(tmp_path))
-
-
-@pytest.mark.slow
-def test_the_package_does_not_import_tfds():
-    code = "import sys, ecl_tf.data; assert 'tensorflow_datasets' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)

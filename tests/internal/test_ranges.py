@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import ecl_tf
 from ecl_tf import preprocessing
-from ecl_tf._internal import ranges
+from ecl_tf._internal import first_layers, ranges
 from ecl_tf.teachers.pretrained import ApplicationPreprocessing
 
 LAYERS = keras.layers
@@ -112,7 +112,7 @@ def test_layers_that_tell_nothing_refuse_nothing():
     unknown = [LAYERS.Rescaling(3.0)], [LAYERS.Normalization()], [LAYERS.BatchNormalization()]
     for first in (*unknown, [LAYERS.Lambda(lambda x: x / 255.0)]):
         model = network(*first)
-        assert ranges.expected_by(model) == {}
+        assert first_layers.expected_by(model) == {}
         assert ranges.outside([("student", model)], BYTES) == (None, "")
 
 
@@ -244,7 +244,7 @@ def test_layers_of_a_sampler_need_the_range_of_the_images(tmp_path):
         with pytest.raises(ValueError, match=r"contrast.* of Augment .*Give RandomContrast"):
             distiller(contrast).fit(data, verbose=0)
     named = {"image": UNIT, "other": UNIT}
-    found = [("who", "image", ranges.expected_by_layers([brighten])[0])]
+    found = [("who", "image", first_layers.expected_by_layers([brighten])[0])]
     with pytest.raises(ValueError, match="who expects values from 0 to 255"):
         ranges.require_within([], named, found)
     scaled = [LAYERS.Rescaling(255.0), LAYERS.RandomBrightness(0.2), LAYERS.Rescaling(1 / 255)]
