@@ -113,6 +113,13 @@ class Distiller(Loops, Settings, Exports, keras.Model):
             A sampler that chooses by what the student answers asks it in float32. The student has
             to be functional or sequential, in float32; a warning names the layers that stay in
             floating point.
+        teacher_precision: None, the default, asks the teacher as it was made. "bfloat16" or
+            "float16" asks it in that precision, as `ecl_tf.Ensemble(precision=...)` says; a
+            teacher that can't is asked as it is, with a warning. "auto" has `fit` measure on its
+            first batch whether bfloat16 takes at most 0.9 of the teacher's time and moves its
+            answers by no more than 1e-3 nats in the mean, and say what it chose. The choice is
+            kept with the weights, so that a training that goes on after a stop is the same; two
+            trainings may choose differently.
 
     Raises:
         ValueError: if the networks don't fit each other or the output, a weight of one is NaN or
