@@ -48,9 +48,7 @@ def of_a_row(function: Callable[[Any], Any], inputs: Any) -> int | None:
         return None
 
 
-def count(
-    graph: tf.Graph, operations: Collection[str] = (*PRODUCTS, *CONVOLUTIONS)
-) -> int | None:
+def count(graph: tf.Graph, operations: Collection[str] = (*PRODUCTS, *CONVOLUTIONS)) -> int | None:
     """Returns the multiply-adds of a graph, those of the functions that it calls among them.
 
     A product of (m, k) and (k, n) has m k n of them; a convolution one for each number of its
