@@ -199,7 +199,7 @@ def measure(case, device="cpu"):
     fits = {kind: bench.training(kind) for kind in trainings(case)}
     calls = bench.calls()
     others = {}
-    if importlib.util.find_spec("torchvision"):
+    if importlib.util.find_spec("torch"):
         script = ["benchmarks.torch_steps", f"--device={device}"]
         others["PyTorch"] = _Other(script, case)
         others["torch.compile"] = _Other([*script, "--compiled"], case)

@@ -20,7 +20,6 @@ import sys
 import time
 
 import torch
-import torchvision
 from torch import nn
 from torch.nn import functional
 
@@ -97,6 +96,8 @@ def _build(case, name, arguments):
         return nn.Sequential(*hidden, nn.Linear(sizes[-1], case["classes"]))
     height, _, channels = case["shape"]
     if name == "application":
+        import torchvision  # Here, because it is needed for these alone.
+
         build = {
             "ResNet50": torchvision.models.resnet50,
             "MobileNetV2": torchvision.models.mobilenet_v2,

@@ -56,8 +56,6 @@ def get_config(size="full"):
         },
         erm={"label_smoothing": 0.1, "mixup_alpha": 0.2},
     )
-    with config.unlocked():
-        del config.replay_epochs  # Streamed data can't be stored.
     if size == "runlocal":
         config.data.update({"mock_examples": 64, "image_size": 64})
         config.teacher.pretrained = ConfigDict(

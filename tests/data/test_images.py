@@ -258,3 +258,11 @@ def test_validation_and_test_show_the_central_square(imagenet_copy):
         assert not mirrored
         assert [height, width] == pytest.approx([side, side], abs=2)
         assert [top, left] == pytest.approx([(n - side) / 2 for n in shape], abs=2)
+
+
+def test_imagenets_training_examples_are_found_by_their_ids(imagenet_copy):
+    splits = data.imagenet2012(validation_size=7, image_size=16, data_dir=imagenet_copy)
+    encoded, labels = splits.examples(tf.range(splits.examples.count))
+    found = dict(zip(labels.numpy().tolist(), encoded.numpy().tolist(), strict=True))
+    assert found == {int(label): image.numpy() for image, label in splits.train}
+    assert splits.examples.ids[0].startswith(b"imagenet2012-train.tfrecord-")

@@ -49,5 +49,5 @@ def test_a_student_is_distilled_from_a_store(run_script, digits_config, tmp_path
 
 
 def test_a_stream_is_refused(run_script, tmp_path):
-    with pytest.raises(ValueError, match="streamed from its files"):
+    with pytest.raises(ValueError, match="this data set is streamed without"):
         run_script("reinforce", imagenet.get_config("runlocal"), tmp_path)
