@@ -68,29 +68,28 @@ def main(_):
     config, directory = command_line.CONFIG.value, command_line.TEACHER.value
     joins = _JOIN.value or _PROCESSES.value > 1
     place = command_line.begin(joins=joins)
-    rehearsal = comparison.rehearse(config, place, directory, command_line.DRY_RUN.value)
-    if command_line.DRY_RUN.value:
-        return rehearsal.tell_plan()
     every = command_line.interval(command_line.CHECKPOINT_EVERY.value)
-    with (
-        work_directory.working_in(place, config, joins) as workdir,
-        helpers.at_work(_PROCESSES.value - 1, config, workdir, directory, every),
-    ):
-        command = command_line.written("compare")
-        results = comparison.run(config, workdir, directory, every, command)
+    with helpers.waiting(0 if command_line.DRY_RUN.value else _PROCESSES.value - 1) as waiting:
+        rehearsal = comparison.rehearse(config, place, directory, command_line.DRY_RUN.value)
+        if command_line.DRY_RUN.value:
+            return rehearsal.tell_plan()
+        with work_directory.working_in(place, config, joins) as workdir:
+            helpers.begin(waiting, config, workdir, directory, every)
+            command = command_line.written("compare")
+            results = comparison.run(config, workdir, directory, every, command)
 
-        def write():
-            written = report.write(results, workdir)
-            print(f"\n{tables.table(results)}\nWritten to {workdir}: results.json, {written}")
-            if suite.has(results):
-                print(f"\n{suite.write(results, workdir)}\nWritten to {workdir}: {suite.TABLE}")
-            said = message.sentences(report.with_config(results, workdir))
-            print("", *said, sep="\n")
+            def write():
+                written = report.write(results, workdir)
+                print(f"\n{tables.table(results)}\nWritten to {workdir}: results.json, {written}")
+                if suite.has(results):
+                    print(f"\n{suite.write(results, workdir)}\nWritten to {workdir}: {suite.TABLE}")
+                said = message.sentences(report.with_config(results, workdir))
+                print("", *said, sep="\n")
 
-        with jobs.turn(workdir / "report.html"):
-            work_directory.write_json(workdir / "results.json", results)
-            strategies.on_chief(write)
-            comparison.log(config, workdir, results)
+            with jobs.turn(workdir / "report.html"):
+                work_directory.write_json(workdir / "results.json", results)
+                strategies.on_chief(write)
+                comparison.log(config, workdir, results)
 
 
 if __name__ == "__main__":

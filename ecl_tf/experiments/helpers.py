@@ -2,13 +2,14 @@
 
 import contextlib
 import multiprocessing
+import multiprocessing.connection
 import os
 import pathlib
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -37,44 +38,77 @@ def share_cores(processes: int) -> None:
         os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 
+class Helper(NamedTuple):
+    """A process that waits, or works.
+
+    Attributes:
+        process: it.
+        told: where it is told what to do.
+    """
+
+    process: multiprocessing.process.BaseProcess
+    told: multiprocessing.connection.Connection
+
+
 @contextlib.contextmanager
-def at_work(
-    count: int,
+def waiting(count: int) -> Iterator[list[Helper]]:
+    """Within it processes wait for `begin`; they import TensorFlow while this one rehearses.
+
+    At its end it waits for those that work. If this process fails, they are ended.
+
+    Args:
+        count: how many, perhaps 0.
+
+    Yields:
+        A list of them.
+    """
+    context = multiprocessing.get_context("spawn")  # A fork of TensorFlow's threads hangs.
+    started = []
+    for _ in range(count):
+        theirs, own = context.Pipe(duplex=False)
+        process = context.Process(target=_help, args=(theirs,), daemon=True)
+        process.start()
+        theirs.close()  # Theirs ends with the last that holds it.
+        started.append(Helper(process, own))
+    try:
+        yield started
+    except BaseException:
+        for helper in started:
+            helper.process.terminate()  # A training writes a checkpoint first.
+        raise
+    finally:
+        for helper in started:
+            helper.told.close()  # One that was told nothing ends.
+            helper.process.join()
+
+
+def begin(
+    helpers: list[Helper],
     config: ConfigDict,
     workdir: pathlib.Path,
     teacher_directory: str | pathlib.Path | None,
     checkpoint_every: dict[str, Any] | None,
-) -> Iterator[None]:
-    """Has processes do what is left of a comparison, until it is complete or this one fails.
+) -> None:
+    """Has processes do what is left of a comparison, until it is complete.
 
     They print nothing. What fails in one of them is done by this process, which then tells why.
 
     Args:
-        count: how many, perhaps 0.
+        helpers: those of `waiting`.
         config: as `comparison.run` takes it.
         workdir: the same.
         teacher_directory: the same.
         checkpoint_every: the same.
     """
-    context = multiprocessing.get_context("spawn")  # A fork of TensorFlow's threads hangs.
-    arguments = config, workdir, teacher_directory, checkpoint_every, logs.chosen()
-    started = [context.Process(target=_help, args=arguments, daemon=True) for _ in range(count)]
-    for process in started:
-        process.start()
-    try:
-        yield
-    except BaseException:
-        for process in started:
-            process.terminate()  # It writes a checkpoint first.
-        raise
-    finally:
-        for process in started:
-            process.join()
+    for helper in helpers:
+        with contextlib.suppress(BrokenPipeError):  # It has ended, and this process does all.
+            helper.told.send((config, workdir, teacher_directory, checkpoint_every, logs.chosen()))
 
 
-def _help(config, workdir, teacher_directory, checkpoint_every, chosen):
+def _help(told):
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     try:
+        config, workdir, teacher_directory, checkpoint_every, chosen = told.recv()
         logs.use(*chosen)
         with progress.quiet(), work_directory.working_in(workdir, config, joins=True):
             comparison.run(config, workdir, teacher_directory, checkpoint_every)
