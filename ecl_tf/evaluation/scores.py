@@ -32,12 +32,15 @@ def main_scores(
         labels: labels in any form that `fit` takes.
         score: "angular_error", "iou", or None, the default, for `accuracy` or `rmse`.
 
+    Raises:
+        ValueError: if a label is none of this output.
+
     Example:
     >>> found = main_scores(outputs.Categorical(), [[1.0, 0.0], [0.0, 2.0]], [0, 0])
     >>> {name: round(value, 3) for name, value in found.items()}
     {'accuracy': 0.5, 'nll': 1.22, 'ece': 0.575, 'aurc': 0.75}
     """
-    raw, labels = np.asarray(raw), np.asarray(labels)
+    raw, labels = _arrays(output, raw, labels)
     losses, unsure = selective.losses_and_uncertainty(output, raw, labels)
     aurc = selective.aurc(losses, unsure)
     values = np.asarray(output.negative_log_likelihoods(output(raw), labels), float)
@@ -74,11 +77,14 @@ def further_scores(output: outputs.Output, raw: Any, labels: Any) -> dict[str, f
         raw: as in `main_scores`.
         labels: as in `main_scores`.
 
+    Raises:
+        ValueError: as `main_scores`.
+
     Example:
     >>> further_scores(outputs.Categorical(), [[3.0, 0.0], [0.0, 2.0]], [0, 0])
     {'excess_aurc': 0.0}
     """
-    raw, labels = np.asarray(raw), np.asarray(labels)
+    raw, labels = _arrays(output, raw, labels)
     losses = selective.losses_and_uncertainty(output, raw, labels)
     found = {"excess_aurc": selective.excess_aurc(*losses)}
     if isinstance(output, outputs.Numeric):
@@ -87,6 +93,13 @@ def further_scores(output: outputs.Output, raw: Any, labels: Any) -> dict[str, f
         found |= {"interval_score": float(np.mean(scores)), "quantile_calibration_error": error}
         found |= regression.sharpness(output, raw)
     return found
+
+
+def _arrays(output, raw, labels):
+    """Raw outputs and labels as arrays; ValueError for labels that are none."""
+    raw, labels = np.asarray(raw), np.asarray(labels)
+    output.require_labels(labels, raw.shape)
+    return raw, labels
 
 
 def _result(metric, labels, raw):

@@ -101,9 +101,10 @@ class ExportedStudent:
             ValueError: if a column is not there, or holds cells of another kind; or if the inputs
                 have other names or shapes, are no numbers where numbers are expected, are images
                 of whole numbers where the student takes floating point (it learned on images of
-                one scale, which the type does not tell), or lie far outside of the range on which
-                it learned, where that is known; and in a `tf.function`, if a LiteRT or ONNX file
-                is asked.
+                one scale, which the type does not tell), are fractions or numbers that its type
+                does not hold, or lie far outside of the range on which it learned, where that is
+                known, as ids do that its embedding does not know; and in a `tf.function`, if a
+                LiteRT or ONNX file is asked.
         """
         if self.columns is not None:
             return running.run(self.runner, _cells(self.columns, inputs))
