@@ -14,7 +14,7 @@ from configs import segmentation
 from ecl_tf.experiments.experiment import Experiment
 from tests import dense
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eagerly")]
 
 
 def test_a_segmentation_ends_with_numbers_maps_and_a_student(run_script, tmp_path):
