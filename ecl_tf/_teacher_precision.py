@@ -36,10 +36,11 @@ class TeacherPrecision(keras.Model):
         must not hang on what is measured anew.
         """
         self.teacher_precision = teachers.ensemble.require_precision(precision, "auto")
-        if precision is not None and feature_losses:
+        chosen = precision or getattr(teacher, "precision", None)
+        if chosen is not None and feature_losses:
             raise ValueError(
-                f"teacher_precision={precision!r} does not go with feature_losses, which compare "
-                "the teacher's inner features as its layers give them. Leave out one of the two."
+                f"The precision {chosen!r} of the teacher does not go with feature_losses, which "
+                "compare its inner features as its layers give them. Leave out one of the two."
             )
         if precision in teachers.ensemble.PRECISIONS:
             full, teacher = teacher, teacher.with_precision(precision)

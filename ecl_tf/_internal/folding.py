@@ -107,12 +107,12 @@ def _view(network, dtype, gives_answer=True):
         if _pays(before, after, between, dtype)
     }
     low = low_precision.stand_ins(network, dtype, gives_answer) if dtype else {}
-    ends = {id(tensor._keras_history.operation) for tensor in keras.tree.flatten(network.outputs)}
+    ends = low_precision.ends(network) if dtype and gives_answer else set()
     within = {
         id(layer): view
         for layer in network.layers
         if isinstance(layer, keras.Model)
-        and (view := _view(layer, dtype, gives_answer and id(layer) in ends)) is not None
+        and (view := _view(layer, dtype, id(layer) in ends)) is not None
     }
     if not (found or within or low):
         return None

@@ -44,7 +44,7 @@ def stand_ins(network, dtype, gives_answer=True):
     Returns:
         A dict from layers' ids to layers.
     """
-    kept = _ends(network) if gives_answer else set()
+    kept = ends(network) if gives_answer else set()
     low: set[int] = set()  # Ids of tensors that come after a product.
     chosen = {}
     depths = sorted(network._nodes_by_depth, reverse=True)
@@ -58,13 +58,15 @@ def stand_ins(network, dtype, gives_answer=True):
     return {key: _in_precision(layer, dtype) for key, layer in chosen.items()}
 
 
-def _ends(network):
+def ends(network):
     """Ids of the layers from the last one with weights on, on every path to the outputs."""
-    found, ahead = set(), list(keras.tree.flatten(network.outputs))
+    found, ahead, seen = set(), list(keras.tree.flatten(network.outputs)), set()
     while ahead:
-        operation, number, _ = ahead.pop()._keras_history
-        if id(operation) in found:
+        tensor = ahead.pop()
+        if id(tensor) in seen:
             continue
+        seen.add(id(tensor))
+        operation, number, _ = tensor._keras_history
         found.add(id(operation))
         if not getattr(operation, "variables", ()):
             ahead += operation._inbound_nodes[number].input_tensors

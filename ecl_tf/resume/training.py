@@ -141,9 +141,9 @@ def fit(
     )
     if checkpointing.finished:
         return checkpointing.as_history()
-    # By data of its own call, as what a dataset shuffles depends on how often it was read.
-    if settle := getattr(model, "settle_teacher_precision", None):
-        settle(data_of_steps.call(batches, 0), verbose=verbose)
+    if getattr(model, "teacher_precision", None) == "auto":
+        # By data of its own call, as what a dataset shuffles depends on how often it was read.
+        model.settle_teacher_precision(data_of_steps.call(batches, 0), verbose=verbose)
     with checkpointing.interruptions.noticed(), replicas.explaining_a_lost_worker():
         try:
             while checkpointing.step < steps:

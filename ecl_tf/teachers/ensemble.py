@@ -308,7 +308,8 @@ class Ensemble(Teacher):
         self.check_members()
 
     def _tell_of_float32(self):
-        names = [each.name for each in self.members if not folding.lowers(each, self.precision)]
+        built = [member for member in self.members if member.built]
+        names = [member.name for member in built if not folding.lowers(member, self.precision)]
         if names:
             warnings.warn(
                 f"The teacher's networks {names} compute as they were made, and not in "

@@ -83,6 +83,17 @@ def test_convolutions_and_sums_are_low_and_what_prepares_and_answers_is_not(rows
     np.testing.assert_allclose(function(images)[0], network(images), atol=2e-3)
 
 
+def test_a_network_within_a_network_keeps_its_last_layer(rows):
+    image = keras.Input((4,))
+    network = keras.Model(image, keras.layers.Rescaling(2.0)(dense("inner")(image)))
+    teacher = ecl_tf.Ensemble(network, "categorical", precision="bfloat16")
+    function = tf.function(teacher.member_outputs, autograph=False).get_concrete_function(rows)
+    products = [n for n in function.graph.as_graph_def().node if n.op == "MatMul"]
+    types = [tf.as_dtype(node.attr["T"].type).name for node in products]
+    assert types == ["bfloat16", "float32"]
+    np.testing.assert_allclose(function(rows)[0], network(rows), atol=0.05)
+
+
 def test_changed_weights_are_followed_and_saved_in_float32(rows, tmp_path):
     teacher = ecl_tf.Ensemble(dense(), "categorical", precision="bfloat16")
     ask = tf.function(teacher.member_outputs, autograph=False)
@@ -138,8 +149,10 @@ def test_what_can_not_be_lowered_stays_and_is_told(rows):
     with pytest.raises(ValueError, match="keeps its teacher_precision"):
         ecl_tf.Distiller(dense(), dense()).teacher_precision = "auto"
     losses = [keras.distillation.FeatureDistillation("mse")]
-    with pytest.raises(ValueError, match="does not go with feature_losses"):
-        ecl_tf.Distiller(dense(), dense(), teacher_precision="auto", feature_losses=losses)
+    low = ecl_tf.Ensemble(dense(), "categorical", precision="bfloat16")
+    for teacher, precision in ((dense(), "auto"), (low, None)):
+        with pytest.raises(ValueError, match="does not go with feature_losses"):
+            ecl_tf.Distiller(dense(), teacher, teacher_precision=precision, feature_losses=losses)
 
 
 def test_a_distillers_loss_is_that_of_the_teacher_in_its_precision(rows):
