@@ -10,11 +10,10 @@ passes, as TensorFlow traces them, in float32:
                numbers: what the machine takes for them when nothing else is computed
 """
 
-import time
-
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.clock import now
 from ecl_tf._internal import multiply_adds
 
 _SIDE, _IMAGES, _CHANNELS = 1024, (32, 32, 32), 64
@@ -52,11 +51,11 @@ def of(members, student, x):
         return float(steps * seconds)
 
     def products(steps):
-        begun = time.perf_counter()
+        begun = now()
         for _ in range(steps):
             last = alone()
         last.numpy()
-        return time.perf_counter() - begun
+        return now() - begun
 
     return {"limit": limit, "products": products}
 
@@ -76,11 +75,11 @@ def _large():
 def _rate(function, size):
     """Multiply-adds a second of a function that does so many."""
     function()
-    begun, calls = time.perf_counter(), 0
-    while time.perf_counter() - begun < _SECONDS:
+    begun, calls = now(), 0
+    while now() - begun < _SECONDS:
         function().numpy()
         calls += 1
-    return calls * size / (time.perf_counter() - begun)
+    return calls * size / (now() - begun)
 
 
 def _products(graph):

@@ -14,13 +14,14 @@ Both mix by CutMix where inputs are images, and by Mixup elsewhere, as the defau
 import json
 import os
 import sys
-import time
 
 if __name__ == "__main__":
     os.environ["KERAS_BACKEND"] = "jax"
 
 import keras
 import numpy as np
+
+from benchmarks.clock import now
 
 
 def of_tensorflow(student, ask, batches, optimizer):
@@ -70,11 +71,11 @@ def of_tensorflow(student, ask, batches, optimizer):
     iterator = iter(batches)
 
     def run(steps):
-        begun = time.perf_counter()
+        begun = now()
         for _ in range(steps):
             loss = step(next(iterator)[0])
         loss.numpy()
-        return time.perf_counter() - begun
+        return now() - begun
 
     return run
 
@@ -142,7 +143,7 @@ def of_jax(case):
     rng = np.random.default_rng(1)
 
     def run(steps):
-        begun = time.perf_counter()
+        begun = now()
         for _ in range(steps):
             batch = x[rng.integers(0, len(x), rows)]
             held["steps"] += 1
@@ -150,7 +151,7 @@ def of_jax(case):
                 held["state"], teacher, batch, jax.random.PRNGKey(held["steps"])
             )
         loss.block_until_ready()
-        return time.perf_counter() - begun
+        return now() - begun
 
     return run
 

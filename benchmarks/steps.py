@@ -35,7 +35,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 import keras
 import numpy as np
@@ -44,6 +43,7 @@ import tensorflow as tf
 import ecl_tf
 from benchmarks import cases, limit, loops
 from benchmarks.cases import CASES
+from benchmarks.clock import now
 from ecl_tf import replay, samplers, teachers
 from ecl_tf.data import splits
 
@@ -174,11 +174,11 @@ class Bench:
 
         def repeated(call):
             def run(steps):
-                begun = time.perf_counter()
+                begun = now()
                 for n in range(steps):
                     last = call(n)
                 keras.tree.map_structure(lambda tensor: tensor.numpy(), last)
-                return time.perf_counter() - begun
+                return now() - begun
 
             return run
 
@@ -308,10 +308,10 @@ class _Clock(keras.callbacks.Callback):
         self.seconds = []
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._begun = time.perf_counter()
+        self._begun = now()
 
     def on_epoch_end(self, epoch, logs=None):
-        self.seconds.append(time.perf_counter() - self._begun)
+        self.seconds.append(now() - self._begun)
 
 
 def table(columns):

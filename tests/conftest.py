@@ -15,6 +15,8 @@ from absl.testing import flagsaver
 from tiny import shrink
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Tolerances are of float32; on recent GPUs products would be in TF32, to about three digits.
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 
 
 def pytest_collection_finish():

@@ -84,7 +84,8 @@ class IndexedExamples:
             ids = [f"{names[n]}__{w}".encode() for n, w in zip(numbers, within, strict=True)]
         else:
             places = tf.data.Dataset.range(len(numbers)).batch(256)
-            texts = places.map(lambda some: tf.map_fn(self._text, self._records_at(some)))
+            text = functools.partial(_text, self._id_of)
+            texts = places.map(lambda some: tf.map_fn(text, self._records_at(some)))
             ids = np.concatenate([*texts.as_numpy_iterator()]).tolist()
         return np.array(ids)
 
@@ -135,10 +136,6 @@ class IndexedExamples:
         )
         return tf.map_fn(self._parse, self._records_at(places), fn_output_signature=specs)
 
-    def _text(self, record):
-        found = tf.convert_to_tensor(self._id_of(record))
-        return found if found.dtype == tf.string else tf.as_string(found)
-
     def _records_at(self, places):
         records = tf.numpy_function(self._read, [places], tf.string, stateful=False)
         return tf.ensure_shape(records, places.shape)
@@ -153,9 +150,15 @@ class IndexedExamples:
         return contents
 
 
+def _text(id_of, record):
+    found = tf.convert_to_tensor(id_of(record))
+    return found if found.dtype == tf.string else tf.as_string(found)
+
+
 def _records(path, first, count):
     """int64 (records, 3) of a file: where a record's content begins, its length, its checksum."""
-    found, offset, size = [], 0, path.stat().st_size
+    found: list[tuple[int, int, int]] = []
+    offset, size = 0, path.stat().st_size
     with open(path, "rb", buffering=0) as file:
         head = file.read(_HEAD)
         while offset < size and (count is None or len(found) < first + count):

@@ -1,6 +1,7 @@
 """Samples as a function of the step: drawn when a store is recorded, and again when it is read."""
 
 import hashlib
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -42,7 +43,8 @@ class Rows:
                     "The labels of IndexedExamples are in their files. Leave y out, and let "
                     "`parse` return (inputs, label)."
                 )
-            self._read, self.count, self.fingerprint = x, x.count, x.fingerprint
+            self._read: Callable[[tf.Tensor], tuple] = x
+            self.count, self.fingerprint = x.count, x.fingerprint
             self._place = tf.constant(x.order, tf.int32)
             return
         data = (x,) if y is None else (x, y)

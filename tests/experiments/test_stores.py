@@ -75,6 +75,7 @@ def test_what_can_be_replayed(config, tmp_path, monkeypatch, arguments, is_store
     assert stores.planned(experiment.Experiment(config), **arguments) is None
 
 
+@pytest.mark.slow
 def test_streamed_examples_are_decoded_with_seeds_of_their_own(digits_config, tmp_path):
     splits = experiment.Experiment(digits_config).splits
     images, labels = (np.asarray(each[:64]) for each in splits.train_rows)
