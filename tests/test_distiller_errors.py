@@ -248,6 +248,18 @@ def teaches(returned):
     return {"teacher": Mine("categorical"), "sampler": "Empirical"}
 
 
+def tells(returned):
+    class Mine(Teacher):
+        def distribution(self, inputs):
+            return returned(self.output_kind(inputs @ tf.ones((SIZE, 3))))
+
+    return {"teacher": Mine("categorical"), "sampler": "Empirical"}
+
+
+def test_a_teacher_that_tells_its_distribution_alone_teaches():
+    compiled(**tells(lambda distribution: distribution)).fit(X, batch_size=8, verbose=0)
+
+
 def draws(returned):
     class Mine(samplers.Sampler):
         def sample(self, inputs, seed):
@@ -285,6 +297,7 @@ def samples(inputs, flags=None):
         (teaches(lambda raw: [raw, raw[:, :2]]), ["Mine returned", "(8, 3), (8, 2)"]),
         (teaches(lambda raw: [{"a": raw}]), ["Mine returned a list with a dict"]),
         (teaches(lambda raw: [raw[:, :2]]), ["teacher 'mine", "2 classes", "student 3"]),
+        (tells(lambda p: p.logits), ["distribution of Mine returned", "member_outputs"]),
         (measures("divergence", tf.reduce_mean), ["divergence", "Mine", "shape ()", "(batch,)"]),
         (measures("divergence", lambda d: d[:, None]), ["divergence", "Mine", "(8, 1)"]),
         (measures("compare", lambda found: {}), ["compare", "Mine", "agreement"]),

@@ -3,9 +3,9 @@
 import keras
 import tensorflow as tf
 
-from ecl_tf import divergences, outputs, samplers
+from ecl_tf import outputs, samplers
 from ecl_tf._checks import labels, networks
-from ecl_tf._internal import batches, own_inputs, probabilities, ranges
+from ecl_tf._internal import batches, distributions, own_inputs, probabilities, ranges
 from ecl_tf.samplers import suitable
 
 
@@ -107,7 +107,7 @@ def row_values(output, **values):
 def distribution(given, teacher):
     """Refuses what a user's `distribution` gives if it is none, or no dict of them."""
     for each in keras.tree.flatten(given):
-        if not isinstance(each, divergences.Distribution):
+        if not isinstance(each, distributions.Distribution):
             raise ValueError(
                 f"distribution of {type(teacher).__name__} returned a {type(each).__name__}; "
                 "expected a distribution of tensorflow_probability, as self.output_kind(raw) gives "
