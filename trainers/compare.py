@@ -27,8 +27,8 @@ cells of equal data and teacher settings share the teacher (but for those with s
 
 The methods:
     ERM          labels only; the best of plain, label smoothing, mixup and CutMix
-    standard KD  T = 4, 0.9 T^2 KL + 0.1 cross-entropy on the training inputs; for
-                 regression, squared error to the teacher's mean
+    standard KD  T = 4, 0.9 T^2 KL + 0.1 cross-entropy on the training inputs, of yes/no
+                 labels T = 1; for regression, squared error to the teacher's mean
     tuned KD     KL on the training inputs; the best temperature, then the best label weight
                  there, or standard KD's setting if it is better still
     XCL          as config.xcl says, or one of config.xcl.choices that is better

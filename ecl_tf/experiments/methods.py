@@ -101,6 +101,9 @@ def standard_kd(experiment: Experiment) -> Setting:
         # learning rate 11 % higher to SGD.
         arguments = {"sampler": "Empirical", "temperature": 4.0, "label_weight": 1 / 9}
         return Setting("standard KD", "T = 4, 0.9 KL + 0.1 labels", arguments)
+    if experiment.output.family == "bernoulli":  # It takes no temperature.
+        arguments = {"sampler": "Empirical", "label_weight": 1 / 9, "temperature": 1.0}
+        return Setting("standard KD", "T = 1, 0.9 KL + 0.1 labels", arguments)
     arguments = {"sampler": "Empirical", **_squared_error(experiment)}
     return Setting("standard KD", "squared error to the mean", arguments)
 

@@ -6,13 +6,13 @@ import keras
 import numpy as np
 import pytest
 from by_hand import kl, softmax
-from test_positions import by_hand, of, small
 from tiny import rows
 
 import ecl_tf
 from configs import segmentation
 from ecl_tf.experiments.experiment import Experiment
 from tests import dense
+from tests.dense import by_hand, of, small
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eagerly")]
 

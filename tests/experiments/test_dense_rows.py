@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from by_hand import kl, softmax
 from scipy import stats
-from tiny import rows, untuned
+from tiny import rows
 
 from configs import segmentation
 from ecl_tf import Ensemble, data, models, teachers
@@ -26,16 +26,7 @@ from ecl_tf.experiments import (
 from ecl_tf.experiments import headroom as short_trainings
 from ecl_tf.experiments.experiment import Experiment
 from tests import dense
-
-
-def small(config):
-    config = untuned(config)
-    config.export.measures = False
-    config.kd.label_weights = (0.0,)
-    for section in (config.teacher, config.student):
-        section.train.update({"steps": 4, "steps_per_execution": 2, "batch_size": 16})
-    config.student.train.epochs = 2
-    return config
+from tests.dense import by_hand, of, small
 
 
 @pytest.fixture
@@ -44,15 +35,6 @@ def scenes_config():
     config.data.update({"train_size": 32, "validation_size": 10, "test_size": 12})
     for section in (config.teacher, config.student):
         section.network.width = 2
-    return config
-
-
-def of(name, output, network="pixels", **settings):
-    config = small(segmentation.get_config())
-    config.data = {"name": f"tests.dense:{name}", **settings}
-    config.output = output
-    for section in (config.teacher, config.student):
-        section.network = {"name": f"tests.dense:{network}"}
     return config
 
 
@@ -76,23 +58,6 @@ def numbers_config():
     config = of("images", {"class_name": "Normal", "config": {"event_size": 1}})
     config.score, config.teacher.calibrate = "rmse", False
     return config
-
-
-def by_hand(logits, labels):
-    """Accuracy, mean IoU, NLL and ECE of positions (n,) that count."""
-    p, found = softmax(np.asarray(logits, "float64")), np.argmax(logits, -1)
-    ious = []
-    for each in range(p.shape[-1]):
-        union = np.sum((found == each) | (labels == each))
-        ious += [np.sum((found == each) & (labels == each)) / union] if union else []
-    bins = np.ceil(p.max(-1) * 15).astype(int)
-    gaps = [
-        abs(np.sum((found == labels)[bins == each] - p.max(-1)[bins == each]))
-        for each in np.unique(bins)
-    ]
-    nll = -np.log(p[np.arange(len(p)), labels]).mean()
-    share = np.mean(found == labels)
-    return {"accuracy": share, "iou": np.mean(ious), "nll": nll, "ece": sum(gaps) / len(labels)}
 
 
 def test_a_masked_taggers_numbers_equal_numpys(tags_config):
