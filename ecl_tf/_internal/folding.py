@@ -76,7 +76,7 @@ def call(network, inputs, dtype=None):
     Args:
         network: a Keras model.
         inputs: a batch, as it takes it.
-        dtype: "bfloat16" or "float16", in which the layers of `low_precision.stand_ins` compute;
+        dtype: "bfloat16" or "float16", in which the layers of `low_precision.lowered` compute;
             None, the default, leaves them their own.
     """
     return (_view_of(network, dtype) or network)(inputs, training=False)
@@ -106,7 +106,7 @@ def _view(network, dtype, gives_answer=True):
         for before, after, between in pairs(network)
         if _pays(before, after, between, dtype)
     }
-    low = low_precision.stand_ins(network, dtype, gives_answer) if dtype else {}
+    low = low_precision.lowered(network, gives_answer) if dtype else set()
     ends = low_precision.ends(network) if dtype and gives_answer else set()
     within = {
         id(layer): view
@@ -118,7 +118,7 @@ def _view(network, dtype, gives_answer=True):
         return None
     view = _Folded(network.input, network.output, name=network.name)
     view.dtype_policy = policy  # Not the global one of now.
-    view.replaced = _Replaced(found, within, low)
+    view.replaced = _Replaced(found, within, low, dtype)
     return view
 
 
@@ -146,11 +146,12 @@ class _Replaced:
     Attributes:
         folded: layers, with what `pairs` says of them.
         within: views of networks.
-        low: layers that stand for others, in low precision.
+        low: the ids of layers that compute in another type.
+        dtype: this type, or None.
     """
 
-    def __init__(self, folded, within, low):
-        self.folded, self.within, self.low = folded, within, low
+    def __init__(self, folded, within, low, dtype):
+        self.folded, self.within, self.low, self.dtype = folded, within, low, dtype
         self.passed = {id(after) for _, after, _ in folded.values()}
 
     def lowers(self):
@@ -160,12 +161,15 @@ class _Replaced:
 class _Folded(keras.Model):
     """A functional model of another one's layers."""
 
-    replaced = _Replaced({}, {}, {})
+    replaced = _Replaced({}, {}, set(), None)
 
     def _run_through_graph(self, inputs, operation_fn=lambda operation: operation, **kwargs):
         # As Keras's own, of other operations.
         def calling(operation):
-            own = operation_fn(self.replaced.low.get(id(operation), operation))
+            own = operation
+            if id(operation) in self.replaced.low:
+                own = low_precision.stand_in(operation, self.replaced.dtype)
+            own = operation_fn(own)
             if id(operation) in self.replaced.folded:
                 before, after, _ = self.replaced.folded[id(operation)]
                 return lambda x, **kwargs: _folded(own, before, after, x, **kwargs)

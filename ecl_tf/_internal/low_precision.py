@@ -11,8 +11,8 @@ PREPROCESSING = (
     keras.layers.Rescaling,
     keras.layers.Resizing,
 )
-# Weights of these are looked up, and their inputs are numbers that name something.
-_LOOKED_UP = (keras.layers.Embedding,)
+# Inputs of an embedding name something, and a Lambda computes what its user wrote for float32.
+_LEFT = (keras.layers.Embedding, keras.layers.Lambda)
 
 
 def last_layers(network):
@@ -25,28 +25,24 @@ def last_layers(network):
             yield layer
 
 
-def stand_ins(network, dtype, gives_answer=True):
-    """What stands for layers of a functional network where it computes in low precision.
+def lowered(network, gives_answer=True):
+    """The layers of a functional network that compute in low precision if it does.
 
     That is all from the first product with a kernel on, but for the last such layer and what
     follows it: inputs may need every bit until a network has made features of them, and answers
     are distributions. Layers that hold layers, layers of a user's own, and those of another type
     than float32 stay as they are.
 
-    A stand-in has the layer's own variables, which are cast in every step, so that whatever
-    changes them is followed.
-
     Args:
         network: a functional model. Networks within it are left out.
-        dtype: "bfloat16" or "float16".
         gives_answer: whether its outputs are the answer; True by default.
 
     Returns:
-        A dict from layers' ids to layers.
+        A set of the layers' ids.
     """
     kept = ends(network) if gives_answer else set()
     low: set[int] = set()  # Ids of tensors that come after a product.
-    chosen = {}
+    chosen = set()
     depths = sorted(network._nodes_by_depth, reverse=True)
     for node in (node for depth in depths for node in network._nodes_by_depth[depth]):
         layer = node.operation
@@ -54,8 +50,8 @@ def stand_ins(network, dtype, gives_answer=True):
         if follows or _multiplies(layer):
             low |= {id(tensor) for tensor in node.output_tensors}
             if id(layer) not in kept and _is_plain(layer):
-                chosen[id(layer)] = layer
-    return {key: _in_precision(layer, dtype) for key, layer in chosen.items()}
+                chosen.add(id(layer))
+    return chosen
 
 
 def ends(network):
@@ -84,13 +80,22 @@ def _is_plain(layer):
         isinstance(layer, keras.layers.Layer)
         and type(layer).__module__.startswith("keras.")
         and not isinstance(layer, (keras.Model, keras.layers.InputLayer))
-        and not isinstance(layer, (*PREPROCESSING, *_LOOKED_UP))
+        and not isinstance(layer, (*PREPROCESSING, *_LEFT))
         and layer.dtype_policy.name == "float32"
         and not any(layer._flatten_layers(include_self=False))
     )
 
 
-def _in_precision(layer, dtype):
+def stand_in(layer, dtype):
+    """A layer that computes in low precision with another one's variables.
+
+    These are cast in every step, so that whatever changes them is followed. It has the layer's
+    attributes of this moment, so it is made for each trace.
+
+    Args:
+        layer: one of `lowered`.
+        dtype: "bfloat16" or "float16".
+    """
     # Keras copies a layer by way of a file, with weights of its own.
     made = object.__new__(type(layer))
     vars(made).update(vars(layer))

@@ -382,10 +382,14 @@ class Ensemble(Teacher):
             answered = symbolic.only(answered, f"teacher {self.name!r}")
         return answers.raw_of(output, answers.by_part(self.answer, output), answered)
 
-    def with_output(self, output: outputs.Output) -> "Ensemble":
+    def with_output(self, output: outputs.Output) -> "Teacher":
+        if type(self) is not Ensemble:  # What a subclass computes would be lost.
+            return super().with_output(output)
         return self._with(output=output)
 
-    def with_precision(self, precision: str | None) -> "Ensemble":
+    def with_precision(self, precision: str | None) -> "Teacher":
+        if type(self) is not Ensemble:
+            return super().with_precision(precision)
         return self._with(precision=precision)
 
     def _with(self, **changed):

@@ -297,3 +297,37 @@ def test_two_replicas_teach_in_low_precision_as_one_does():
         np.testing.assert_allclose(
             several["history"]["divergence"], one["history"]["divergence"], rtol=1e-5
         )
+
+
+def test_layers_that_were_changed_since_are_followed(rows):
+    network = dense()
+    teacher = ecl_tf.Ensemble(network, "categorical", precision="bfloat16")
+    before = teacher.member_outputs(rows)[0]
+    network.layers[0].activation = keras.activations.tanh
+    network.layers[0].enable_lora(2)
+    network.layers[0].lora_kernel_b.assign(np.full((2, 32), 0.7, "float32"))
+    hidden, last = network.layers
+    exact = np.tanh(rows @ hidden.kernel.numpy() + hidden.bias.numpy()) @ last.kernel.numpy()
+    found = teacher.member_outputs(rows)[0]
+    assert np.abs(before - exact).max() > 0.5
+    np.testing.assert_allclose(found, exact, atol=0.05)
+
+
+def test_what_a_user_computes_stays_in_float32(rows):
+    class Sharper(ecl_tf.Ensemble):
+        def member_outputs(self, inputs):
+            return [10.0 * each for each in super().member_outputs(inputs)]
+
+    own = Sharper(dense(), "categorical")
+    with pytest.warns(UserWarning, match="answers as it was made, and not in bfloat16"):
+        distiller = ecl_tf.Distiller(dense(), own, teacher_precision="bfloat16")
+    assert distiller.teacher is own
+    with pytest.raises(TypeError, match="can't be given another output"):
+        own.with_output(own.output_kind.tempered(2.0))
+
+    layers = keras.layers
+    third = layers.Lambda(lambda x: x + tf.constant(1.0 / 3.0))  # It takes float32 alone.
+    network = keras.Sequential([layers.Dense(8), third, layers.Dense(8), layers.Dense(3)])
+    exact = network(rows).numpy()
+    teacher = ecl_tf.Ensemble(network, "categorical", precision="bfloat16")
+    np.testing.assert_allclose(teacher.member_outputs(rows)[0], exact, atol=0.05)
