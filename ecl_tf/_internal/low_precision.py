@@ -11,8 +11,14 @@ PREPROCESSING = (
     keras.layers.Rescaling,
     keras.layers.Resizing,
 )
-# Inputs of an embedding name something, and a Lambda computes what its user wrote for float32.
-_LEFT = (keras.layers.Embedding, keras.layers.Lambda)
+# Inputs of an embedding name something, a Lambda computes what its user wrote for float32, and
+# processors have no pooling over three axes in float16.
+_LEFT = (
+    keras.layers.AveragePooling3D,
+    keras.layers.Embedding,
+    keras.layers.Lambda,
+    keras.layers.MaxPooling3D,
+)
 
 
 def last_layers(network):

@@ -391,13 +391,10 @@ def shuffled_batches(rows: Any, batch_size: int, seed: int, first_step: int = 0)
 
     orders = tf.data.Dataset.range(first_pass, tf.int64.max).flat_map(one_pass).skip(within)
     # Small batches cost less when some are gathered at once.
-    bytes_of_row = sum(
-        leaf.shape[1:].num_elements() * leaf.dtype.size
-        for leaf in keras.tree.flatten(rows)
-        if leaf is not None
-    )
-    together = min(_GATHERED_BYTES // (batch_size * bytes_of_row), _GATHERED_STEPS)
-    if together < 2:
+    leaves = [leaf for leaf in keras.tree.flatten(rows) if leaf is not None]
+    sizes = [leaf.shape[1:].num_elements() * leaf.dtype.size for leaf in leaves]
+    together = min(_GATHERED_BYTES // (batch_size * max(sum(sizes), 1)), _GATHERED_STEPS)
+    if together < 2 or 0 in sizes:  # TensorFlow's `unbatch` dies of rows without elements.
         return endless(orders.map(gather, num_parallel_calls=tf.data.AUTOTUNE))
     gathered = orders.batch(together).map(gather, num_parallel_calls=tf.data.AUTOTUNE)
     return endless(gathered.unbatch())

@@ -71,6 +71,11 @@ def test_what_is_wrong_with_files_is_said(paths, tmp_path):
             _ = data.IndexedExamples([tmp_path / name], parse).count
     with pytest.raises(ValueError, match="at least one file"):
         data.IndexedExamples([], parse)
+    examples = data.IndexedExamples(paths, parse)
+    assert examples.count == 9
+    paths[1].write_bytes(paths[1].read_bytes()[:-20])
+    with pytest.raises(ValueError, match="has become shorter"):
+        examples(tf.constant([8]))
 
 
 def test_the_ids_are_those_of_tfds(tmp_path):

@@ -70,6 +70,14 @@ def test_every_row_is_as_likely_to_come_first_and_to_be_left_out():
     assert np.bincount(passes[:, 0], minlength=SIZE).max() < 8 + 5 * 2.8
 
 
+def test_inputs_without_columns_are_batched_beside_others():
+    rows = tf.zeros([6, 0]), tf.range(6)
+    batches = splits.shuffled_batches(rows, 2, seed=0).take(3)
+    found = [(tuple(x.shape), y.numpy().tolist()) for x, y in batches]
+    assert [shape for shape, _ in found] == [(2, 0)] * 3
+    assert sorted(label for _, labels in found for label in labels) == [*range(6)]
+
+
 @pytest.mark.parametrize("make", [numbered, encoded])
 def test_the_seed_alone_decides_order_and_decoding(make):
     first = batches(make(), 6, seed=5)
