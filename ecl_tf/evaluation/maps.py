@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs, teachers
-from ecl_tf._internal import positions, require
+from ecl_tf._internal import positions, ranges, require
 
 _WIDTH = 1.6  # Of a panel, in inches.
 
@@ -46,7 +46,8 @@ def uncertainty_maps(
         Of several outputs a dict of such dicts, by their names.
 
     Raises:
-        ValueError: if the network can't answer, or gives NaN or infinite answers.
+        ValueError: if the network can't answer, gives NaN or infinite answers, or expects inputs of
+            another scale.
 
     Example: the second pixel may as well be of one class as of the other.
     >>> x = np.array([[[[9.0, 0.0], [0.0, 0.0]]]], "float32")
@@ -70,6 +71,7 @@ def uncertainty_maps(
     kind = outputs.get(kind if output is None and kind is not None else output or "categorical")
     rows = keras.tree.flatten(x)[0].shape[0]
     require.whole("The number of rows of x", rows, 1)
+    ranges.require_within([("network", each) for each in getattr(network, "members", [network])], x)
     batches = []
     for first in range(0, rows, batch_size):
         part = keras.tree.map_structure(

@@ -102,3 +102,5 @@ def test_maps_are_drawn_and_what_cannot_be_answered_or_drawn_is_refused(subtests
             uncertainty_maps(segmenter(1), IMAGES + np.float32(np.nan))
         with pytest.raises(ValueError, match=r"number of rows"):
             uncertainty_maps(segmenter(1), tf.zeros((0, 4, 3, 1)))
+        with pytest.raises(ValueError, match=r"go from 0 to 255, and neither network scales"):
+            uncertainty_maps(segmenter(1), np.round(255 * IMAGES))
