@@ -70,7 +70,7 @@ def _warn_of_one_that_scales(networks, known):
                 return
 
 
-def require_within(networks, inputs, others=()):
+def require_within(networks, inputs, others=(), compares_images=True):
     """Raises ValueError if inputs are far from the range that a network expects.
 
     Their first rows are read. Where these are narrow, as dark images are, all of them are.
@@ -80,10 +80,12 @@ def require_within(networks, inputs, others=()):
         inputs: a batch, or the nesting of arrays of a whole data set.
         others: what else takes the inputs, such as a sampler: tuples of its name, the name of the
             input (None for the only one) and an `Expected`; none by default.
+        compares_images: whether images are refused that no network scales, and that are not scaled
+            already; True by default. Networks that were trained somewhere may take such.
     """
     first = keras.tree.map_structure(lambda leaf: tf.convert_to_tensor(leaf[:256]), inputs)
     leaves = keras.tree.flatten(inputs)
-    for each, tensor, message, place in _compared(networks, first, others):
+    for each, tensor, message, place in _compared(networks, first, others, compares_images):
         if not (_is_outside(each, tensor) or _is_narrow(each, tensor)):
             continue
         bounds = tuple(f(np.asarray(leaves[place]), axis=0) for f in (np.min, np.max))
@@ -128,7 +130,7 @@ def off(expected, values):
     return "narrow" if bool(_is_narrow(expected, values)) else ""
 
 
-def _compared(networks, inputs, others=()):
+def _compared(networks, inputs, others=(), compares_images=True):
     """Yields what is expected, a tensor, the message, and the tensor's place among all inputs.
 
     That is of every input that is known.
@@ -164,7 +166,7 @@ def _compared(networks, inputs, others=()):
                 "takes, or build it for others.",
                 place,
             )
-    takes = [takes_as_they_are(model) for _, model in networks]
+    takes = [takes_as_they_are(model) for _, model in networks] if compares_images else []
     for path, leaf in leaves.items():
         if (
             is_image(leaf.shape)

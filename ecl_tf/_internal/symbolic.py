@@ -55,6 +55,8 @@ MOVES_VALUES = {
     "Stack",
     "ZeroPadding2D",
 }
+# Those of both that leave some values out.
+_SELECTS = {"CenterCrop", "Cropping1D", "Cropping2D", "Cropping3D", "GetItem", "RandomCrop"}
 INPUTS_HINT = (
     "A dict is taken for inputs, by the names of the network's inputs. If it holds labels too, as "
     "tfds.load gives it without as_supervised=True, give (inputs, labels): "
@@ -226,13 +228,14 @@ def made_by(tensor, path=()):
         yield operation, here
 
 
-def first_layers(network, tensor, onward=lambda place: ()):
+def first_layers(network, tensor, onward=lambda place: (), whole=False):
     """Yields the first operations that change or use a tensor's values; None for one unknown.
 
     Args:
         network: a Keras model with a graph.
         tensor: one of the graph.
         onward: a function of the number of an output, called if the tensor is one.
+        whole: whether what selects a part of the values uses them; False, the default, passes it.
     """
     for node in (each for nodes in network._nodes_by_depth.values() for each in nodes):
         for place, given in enumerate(node.input_tensors):
@@ -243,12 +246,14 @@ def first_layers(network, tensor, onward=lambda place: ()):
                 inner = graph_of(operation)
 
                 def leave(number, node=node):
-                    return first_layers(network, node.outputs[number], onward)
+                    return first_layers(network, node.outputs[number], onward, whole)
 
                 its = inner and inner.inputs[place]
-                yield from [None] if inner is None else first_layers(inner, its, leave)
+                yield from [None] if inner is None else first_layers(inner, its, leave, whole)
+            elif whole and type(operation).__name__ in _SELECTS:
+                yield operation
             elif passes_values_on(operation) or type(operation).__name__ in MOVES_VALUES:
-                yield from first_layers(network, node.outputs[0], onward)
+                yield from first_layers(network, node.outputs[0], onward, whole)
             else:
                 yield operation
     for number, output in enumerate(network.outputs):

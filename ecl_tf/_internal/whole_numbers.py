@@ -41,8 +41,8 @@ def taken_by(model):
 
 
 def known_ids(model, tensor):
-    """The ids that embeddings know which look up a symbolic input as it is; None without one."""
-    first = symbolic.first_layers(symbolic.graph_of(model), tensor)
+    """The ids that embeddings know which look up all of a symbolic input; None without one."""
+    first = symbolic.first_layers(symbolic.graph_of(model), tensor, whole=True)
     sizes = [each.input_dim for each in first if type(each) is keras.layers.Embedding]
     return Whole(0, min(sizes) - 1) if sizes else None
 

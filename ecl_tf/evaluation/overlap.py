@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ecl_tf import outputs
+from ecl_tf.evaluation import selective
 
 
 def overlaps(
@@ -24,10 +25,11 @@ def overlaps(
             None, the default, counts all positions together.
 
     Returns:
-        Two arrays of whole numbers (classes,), or (rows, classes).
+        Two arrays of whole numbers (classes,), or (rows, classes); NaN of rows where an answer is.
 
     Raises:
-        ValueError: if the output is neither of classes nor of yes/no labels.
+        ValueError: if the output is neither of classes nor of yes/no labels, or if a label is none
+            of this output.
 
     Example: one of two positions of class 1 is taken for class 0.
     >>> logits = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
@@ -38,27 +40,25 @@ def overlaps(
     of_classes: Any = output
     if of_classes.family not in ("categorical", "bernoulli"):
         raise ValueError(f"The overlap is of classes or yes/no labels; got {output!r}.")
-    unknown = of_classes.ignore_class
     raw, labels = np.asarray(raw), np.asarray(labels)
+    output.require_labels(labels, raw.shape)
     size = raw.shape[-1]
     logits = np.asarray(of_classes.logits(raw)).reshape(-1, size)
     row = np.zeros(len(logits), int) if rows is None else np.ravel(rows)
-    count = int(row.max(initial=0)) + 1
+    count, of_nan = int(row.max(initial=0)) + 1, np.isnan(logits)
+    kept = selective.known_answers(output, raw, labels)
     if output.family == "bernoulli":
-        labels = labels.reshape(logits.shape)
-        known = np.ones(logits.shape, bool)
-        if unknown is not None:
-            known = labels != unknown
-        own, its = (logits > 0.0) & known, (labels > 0.5) & known
+        known = np.zeros(logits.size, bool)
+        known[kept] = True
+        known = known.reshape(logits.shape)
+        own, its = (logits > 0.0) & known, (labels.reshape(logits.shape) > 0.5) & known
+        lost = row[(of_nan & known).any(-1)]
         found = np.stack([_sums(own & its, row, count), _sums(own | its, row, count)])
     else:
         if outputs.is_one_hot(labels, raw):
             labels = labels.argmax(-1)
-        labels, predicted = labels.reshape(-1), logits.argmax(-1)
-        known = np.ones(labels.shape, bool)
-        if unknown is not None:
-            known = labels != unknown
-        row, labels, predicted = row[known], labels[known].astype(int), predicted[known]
+        row, labels = row[kept], labels.reshape(-1)[kept].astype(int)
+        predicted, lost = logits.argmax(-1)[kept], row[of_nan.any(-1)[kept]]
 
         def counted(which, classes):
             cells = row[which] * size + classes[which]
@@ -68,6 +68,9 @@ def overlaps(
         intersection = counted(labels == predicted, labels)
         union = counted(every, labels) + counted(every, predicted) - intersection
         found = np.stack([intersection, union])
+    if lost.size:  # An argmax finds a class even there.
+        found = found.astype(float)
+        found[:, lost] = np.nan
     return tuple(found if rows is not None else found[:, 0])
 
 
@@ -93,7 +96,7 @@ def mean_iou(output: outputs.Output, raw: Any, labels: Any) -> float:
 
 def iou_of(intersection: np.ndarray, union: np.ndarray) -> float:
     """The mean of intersection / union over the classes that have a union; 0 if none has."""
-    has_some = union > 0
+    has_some = union != 0
     return float(np.mean(intersection[has_some] / union[has_some])) if has_some.any() else 0.0
 
 

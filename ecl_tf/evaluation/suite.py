@@ -180,18 +180,25 @@ def _require_rows(models, x, y):
         networks += [("network", each) for each in members if isinstance(each, keras.Model)]
     every = -(-counts[0] // _ROWS_COMPARED)
     some = keras.tree.map_structure(lambda leaf: tf.convert_to_tensor(leaf[::every]), x)
-    ranges.require_within(networks, data.to_float(some))
+    ranges.require_within(networks, data.to_float(some), compares_images=False)
 
 
 def _require_answers(models, answers, x, y):
     """Refuses NaN, and labels that are none."""
     for name, model in models.items():
-        raw = answers[name].raw
+        raw, mask = answers[name].raw, answers[name].mask
         if any(np.isnan(each).any() for each in keras.tree.flatten(raw)):
             finite.require_answers(raw, f"network {name!r}", x)
-        for part, (own, truth, of_part) in outputs.parts_of(model.output, y, raw).items():
-            if truth is not None:
-                own.require_labels(truth, np.shape(of_part), part)
+        parts = outputs.parts_of(model.output, y, raw, mask)
+        for part, (own, truth, of_part, of_mask) in parts.items():
+            if truth is None:
+                continue
+            truth, shape = np.asarray(truth), np.shape(of_part)
+            own.validate_labels(truth.shape, shape)
+            if of_mask is not None and len(shape) > 2:  # Labels of masked positions may be any.
+                counts = _counts(of_part, of_mask)
+                truth, shape = truth[counts], (int(counts.sum()), shape[-1])
+            own.require_labels(truth, shape, part)
 
 
 def of_answers(
@@ -409,11 +416,7 @@ def _as_rows(output, answers, labels, others=None):
     given = answers.raw, labels, others, answers.mask
     for name, (_, raw, truth, its, mask) in outputs.parts_of(output, *given).items():
         if np.ndim(raw) > 2:
-            counts = np.ones(np.shape(raw)[:-1], bool) if mask is None else mask
-            counts = np.broadcast_to(
-                counts.reshape(*counts.shape, *[1] * (np.ndim(raw) - 1 - counts.ndim)),
-                np.shape(raw)[:-1],
-            )
+            counts = _counts(raw, mask)
             raw, truth, its = (
                 each if each is None else np.asarray(each)[counts] for each in (raw, truth, its)
             )
@@ -421,6 +424,13 @@ def _as_rows(output, answers, labels, others=None):
     if "" in parts:
         return parts[""]
     return tuple({name: part[n] for name, part in parts.items()} for n in range(3))
+
+
+def _counts(raw, mask):
+    """Which positions of raw outputs count, (rows, positions...)."""
+    shape = np.shape(raw)[:-1]
+    counts = np.ones(shape, bool) if mask is None else mask
+    return np.broadcast_to(counts.reshape(*counts.shape, *[1] * (len(shape) - counts.ndim)), shape)
 
 
 def _as_model(network, output, sets=None):

@@ -138,9 +138,12 @@ def _of_cell(workdir, config, name):
 def _home(workdir, cell):
     """Where cells of equal data and teacher settings have their teacher."""
     plain = cell.to_dict()
-    if plain.get("teacher", {}).get("function", "") is None:
-        del plain["teacher"]["function"]  # Directories of versions without it stay theirs.
-    described = json.dumps([plain.get(key) for key in ("seed", "output", "data", "teacher")])
+    for name in ("function", "precision"):
+        if plain.get("teacher", {}).get(name, "") is None:
+            del plain["teacher"][name]  # Directories of versions without it stay theirs.
+    names = ["seed", "output", "data", "teacher"]
+    names += ["class_weight"] if plain.get("class_weight") else []
+    described = json.dumps([plain.get(name) for name in names])
     return workdir / "teachers" / hashlib.sha256(described.encode()).hexdigest()[:12]
 
 

@@ -186,7 +186,7 @@ class Experiment:
             )
         rows = self.training_rows()
         batches = store.batches(**rows, sampler=sampler, seed=seed, first_step=first_step)
-        return row_labels.weighted(batches, self.config.class_weight, self.output)
+        return row_labels.weighted(batches, self.config.class_weight, self.splits, self.output)
 
     def training_rows(self):
         """What `ecl_tf.replay` records and replays: the training split, and how it is varied.
@@ -254,7 +254,7 @@ class Experiment:
         mix = row_labels.mixing(labels, [f"0/{name}" for name in self.splits.swap])
         how = labels, mix, self.splits, self.output
         batches = row_labels.prepared(batches, *how, seed, first_step)
-        return row_labels.weighted(batches, self.config.class_weight, self.output)
+        return row_labels.weighted(batches, self.config.class_weight, self.splits, self.output)
 
     def train_supervised(self, section, seed, callbacks=(), checkpoints=None, labels=None):
         """Trains a network on the labels alone (a teacher, or ERM); returns it."""

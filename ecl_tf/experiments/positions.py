@@ -110,14 +110,14 @@ def constant_nll(output, labels):
 
     Args:
         output: of the networks.
-        labels: classes (rows,), or numbers or yes/no labels (rows, d).
+        labels: classes (rows,), or numbers or yes/no labels (rows, d); of one (rows,), too.
     """
     labels = np.asarray(labels)
     if isinstance(output, outputs.Numeric):
         variances = np.var(np.reshape(labels, [len(labels), -1]).astype("float64"), axis=0)
         return float(0.5 * np.sum(np.log(2.0 * np.pi * np.e * np.maximum(variances, 1e-300))))
-    columns = [labels.reshape(-1)] if output.family == "categorical" else labels.T
-    return float(sum(_entropy(each, output.ignore_class) for each in columns))
+    columns = labels.reshape(-1, 1 if output.family == "categorical" else labels[0].size)
+    return float(sum(_entropy(each, output.ignore_class) for each in columns.T))
 
 
 def _entropy(labels, unknown):

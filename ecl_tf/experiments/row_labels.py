@@ -285,7 +285,7 @@ def require_class_weight(class_weight, splits, output) -> None:
         )
 
 
-def weighted(batches, class_weight, output):
+def weighted(batches, class_weight, splits, output):
     """Batches with the weight of every label's class, which is 1 of an unknown label.
 
     The weight of a mixed label is the mean of its classes' weights.
@@ -294,20 +294,22 @@ def weighted(batches, class_weight, output):
         batches: a dataset of (inputs, labels) or (inputs, labels, weights); others stay as they
             are.
         class_weight: a weight for each class.
+        splits: the data.
         output: of the networks.
     """
     if not class_weight or len(batches.element_spec) < 2:
         return batches
+    rank = 1 + len(positions(splits, output))
     count, of_class = len(class_weight), tf.constant(class_weight, tf.float32)
 
     def weigh(x, y, weights=1.0):
         if output.family == "bernoulli":
-            share = tf.cast(tf.reshape(y, tf.shape(y)[:-1]) if y.shape[-1] == 1 else y, tf.float32)
+            share = tf.cast(tf.reshape(y, tf.shape(y)[:rank]), tf.float32)
             own = of_class[0] + (of_class[1] - of_class[0]) * tf.clip_by_value(share, 0.0, 1.0)
             known = tf.ones_like(own, tf.bool)
             if output.ignore_class is not None:
                 known = tf.not_equal(share, float(output.ignore_class))
-        elif y.dtype.is_floating and y.shape.rank > 1 and y.shape[-1] == count:
+        elif y.shape.rank > rank and y.shape[-1] == count:
             own, known = tf.linalg.matvec(y, of_class), True
         else:
             classes = tf.cast(y, tf.int64)

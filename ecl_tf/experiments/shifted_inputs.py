@@ -70,7 +70,9 @@ def _other(described, splits, x, count):
         inputs = _in_range(inputs, x, name)
     if inputs.shape[1:] != x.shape[1:]:
         inputs = _resized(inputs, x, name)
-    return {name: (np.rint(inputs) if x.dtype == np.uint8 else inputs).astype(x.dtype)}
+    if x.dtype == np.uint8:  # Values beyond black and white would wrap around.
+        inputs = np.rint(inputs).clip(0, 255)
+    return {name: inputs.astype(x.dtype)}
 
 
 def _in_range(images, x, name):

@@ -1,6 +1,7 @@
 """The work directory: which experiment it belongs to, and what its results come from."""
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -13,9 +14,14 @@ from ml_collections import ConfigDict
 
 from ecl_tf._internal.files import write_json as _write_json
 from ecl_tf._internal.identity import differences
-from ecl_tf.experiments import grid, jobs, locks, strategies
+from ecl_tf.experiments import grid, jobs, locks, settings, strategies
 
 _HASHES = "hashes.json"
+_DEFAULTS = {
+    field.name: field.default
+    for field in dataclasses.fields(settings.Settings)
+    if isinstance(field.default, (int, tuple))
+}
 # What scripts write there, besides a directory for each fold or split, and `logs`, where others'
 # files do no harm.
 _WRITTEN = {
@@ -151,6 +157,8 @@ def _require_own(path, config):
         there = read_json(path / "config.json")
         own = _as_json(config)
         for each in (there, own):
+            for name, default in _DEFAULTS.items():  # A setting may be younger than a directory.
+                each.setdefault(name, default)
             for name in ("export", "suite"):  # Of what is trained they change nothing.
                 each.pop(name, None)
         if differing := sorted(differences(there, own)):

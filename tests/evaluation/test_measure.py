@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from by_hand import heads, linear, network, numbers, softmax, weights
-from scipy import stats
+from scipy import special, stats
 
 import ecl_tf
 from ecl_tf import evaluation, outputs
@@ -161,13 +161,19 @@ def test_rows_labels_and_scales_that_would_give_a_wrong_number_are_refused(digit
     assert abs(found + np.log(p[np.arange(40), y]).mean()) < 1e-5
     ending = keras.Sequential([flat, keras.layers.Softmax()])
     table = keras.Sequential([keras.Input((64,)), keras.layers.Dense(10)])
+    scaled = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Rescaling(1 / 255), flat])
+    # It was trained somewhere, perhaps on such pixels.
+    found = measure(flat, pixels.astype("float32"), y, arguments={"value_range": (0, 255)})["nll"]
+    logits = pixels.reshape(40, 64) @ numbers(64, 10) + numbers(10, seed=1)
+    nll = special.logsumexp(logits, -1) - logits[np.arange(40), y]
+    assert found == pytest.approx(nll.mean(), rel=1e-5)
     gaps = np.where(np.arange(64) == 5, np.nan, x.reshape(40, 64))
     for name, message, arguments in (
         ("no class", "out of range: -1", (flat, x, np.append(y[:-1], -1))),
         ("a label too few", r"so many rows: \[40, 39\]", (flat, x, y[:-1])),
         ("no rows", "one row at least", (flat, x[:0], y[:0])),
         ("no network", "no network to measure", ({}, x, y)),
-        ("bytes in another type", "go from 0 to 255", (flat, pixels.astype("int64"), y)),
+        ("a scaled network", "data's range is another one", (scaled, x, y)),
         ("probabilities", "ends in softmax", (ending, x, y)),
         ("NaN", "NaN or Inf to inputs that hold", (table, gaps, y)),
     ):

@@ -69,6 +69,19 @@ def test_masked_steps_and_unknown_labels_do_not_count(subtests):
     inside = members[np.arange(known.sum()), TAGS[known]]
     assert found["conformal_coverage"] == pytest.approx(inside.mean())
 
+    with subtests.test("masked steps may have any label"):
+        own, plain = answer(student, TOKENS), np.where(TAGS == 255, 0, TAGS)
+        labels = np.where(REAL, plain, -1)
+        settings_of_all = {"severities": [2], "arguments": {"padding": 0}, "other": {}}
+        found = evaluation.measure(student, TOKENS, labels, **settings_of_all)
+        expected = scores(own, TOKENS, labels)
+        assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+        labels[0, 0] = -1
+        with pytest.raises(ValueError, match="out of range: -1"):
+            evaluation.measure(student, TOKENS, labels, **settings_of_all)
+        with pytest.raises(ValueError, match=r"labels have shape \(8,\)"):
+            evaluation.measure(student, TOKENS, labels[:, 0], **settings_of_all)
+
     with subtests.test("other inputs"):
         other = RNG.integers(1, 9, (5, STEPS)).astype("int32")
         found = evaluation.measure(

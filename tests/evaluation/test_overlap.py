@@ -51,3 +51,24 @@ def test_yes_no_labels_against_scikit_learn():
     )
     with pytest.raises(ValueError, match="classes or yes/no labels"):
         evaluation.overlaps(outputs.Normal(2), LOGITS, labels)
+
+
+@pytest.mark.parametrize("kind", [outputs.Categorical, outputs.Bernoulli])
+def test_rows_without_answers_have_no_number_and_labels_that_are_none_are_refused(kind):
+    output = kind(ignore_class=255)
+    of_classes = output.family == "categorical"
+    labels = LABELS if of_classes else np.eye(4)[LABELS].astype(int)
+    unknown, broken = labels.copy(), LOGITS.copy()
+    unknown[3, 0, 0], broken[3, 0, 0] = 255, np.nan
+    # Nobody asks for an answer there.
+    assert np.isfinite(evaluation.mean_iou(output, broken, unknown))
+    assert np.isnan(evaluation.mean_iou(output, broken, labels))
+    found, whole = (evaluation.overlaps(output, each, labels, ROW) for each in (broken, LOGITS))
+    others = [0, 1, 2, 4]
+    assert np.isnan(np.asarray(found)[:, 3]).all()
+    np.testing.assert_array_equal(np.take(found, others, 1), np.take(whole, others, 1))
+    for wrong in (7, -1):
+        labels[1, 0, 0] = wrong
+        for rows in (ROW, None):
+            with pytest.raises(ValueError, match=f"out of range: {wrong}"):
+                evaluation.overlaps(output, LOGITS, labels, rows)

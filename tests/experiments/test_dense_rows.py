@@ -12,7 +12,7 @@ from scipy import stats
 from tiny import rows
 
 from configs import segmentation
-from ecl_tf import Ensemble, data, models, teachers
+from ecl_tf import Ensemble, data, models, outputs, teachers
 from ecl_tf.experiments import (
     answers,
     closeness,
@@ -195,6 +195,21 @@ def test_classes_have_weights_in_all_trainings(scenes_config, masks_config):
     masks = Experiment(masks_config)
     _, labels, found = next(iter(masks.erm_batches(masks.config.student, 3)))
     np.testing.assert_array_equal(found, np.select([labels == 1, labels == 0], [3.0, 0.5], 1.0))
+
+
+def test_as_many_steps_as_classes_are_no_shares_of_classes():
+    y = np.array([[0.0, 1.0, 2.0], [2.0, 2.0, 0.0]], "float32")
+    steps = tf.data.Dataset.from_tensor_slices((y, y))
+    splits = data.Splits(steps, steps, steps, event_size=3)
+    ((*_, found),) = row_labels.weighted(
+        steps.batch(2), (1, 10, 100), splits, outputs.Categorical()
+    )
+    np.testing.assert_array_equal(found, [[1, 10, 100], [100, 100, 1]])
+    once = tf.data.Dataset.from_tensor_slices(([[0.0]], [1.0]))
+    splits = data.Splits(once, once, once, event_size=1)
+    batches = once.batch(1, drop_remainder=True)
+    ((*_, found),) = row_labels.weighted(batches, (1, 10), splits, outputs.Bernoulli())
+    np.testing.assert_array_equal(found, [10])
 
 
 def test_stored_answers_are_the_teachers_and_too_large_ones_are_told_of(

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import processes
 import pytest
+from ml_collections import ConfigDict
 from tiny import untuned
 
 from ecl_tf.experiments import comparison, grid
@@ -44,6 +45,27 @@ def test_a_grid_is_the_product_of_its_settings(config):
     cell = cells["data.train_size=32, student.network=other"]
     assert cell.data.train_size == 32 and cell.student.network.to_dict() == {"name": "lenet"}
     assert "grid" not in cell and config.data.train_size == 64
+
+
+def test_cells_have_a_teacher_of_their_own_where_it_learns_otherwise(config, tmp_path):
+    grids = {"class_weight": ((), (0.5,) * 10, (2.0,) * 10), "seeds": (2, 3)}
+    config = with_keys(config, class_weight=())
+    config.teacher.precision = None
+    for name, values in grids.items():
+        cells = with_keys(config, grid=((name, values),))
+        homes = [home for _, _, home in comparison._experiments(cells, tmp_path)]
+        assert len(set(homes)) == (3 if name == "class_weight" else 1)
+    # As of versions that knew neither setting.
+    old = {
+        "seed": 0,
+        "output": "categorical",
+        "data": {"name": "digits"},
+        "teacher": {"members": 2},
+    }
+    new = {**old, "class_weight": [], "teacher": {"members": 2, "precision": None}}
+    for each in (old, new):
+        home = comparison._home(tmp_path, ConfigDict(each))
+        assert home == tmp_path / "teachers" / "05dcd129fa1b"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from scipy import special, stats
 from tiny import rows
 
 import ecl_tf
-from ecl_tf.experiments import evaluation, quality, work_directory
+from ecl_tf import outputs
+from ecl_tf.experiments import evaluation, positions, quality, work_directory
 from ecl_tf.experiments.experiment import Experiment
 
 
@@ -65,7 +66,15 @@ def test_a_teacher_of_numbers_is_measured_against_a_normal_of_their_spread(casp_
     assert "WARNING" not in capsys.readouterr().out
     _, y = rows(experiment.splits.validation)
     expected = -stats.norm.logpdf(y, y.mean(), y.std()).mean()
-    assert quality._constant_nll(y, are_classes=False) == pytest.approx(expected, rel=1e-5)
+    assert positions.constant_nll(experiment.output, y) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_best_constant_answer_to_yes_no_labels_is_their_frequency():
+    output, labels = outputs.Bernoulli(ignore_class=-1), np.array([1, 0, 1, 1, -1])
+    once = stats.entropy([0.25, 0.75])
+    assert positions.constant_nll(output, labels) == pytest.approx(once)
+    two = np.stack([labels, [0, 1, 0, 1, 0]], -1)
+    assert positions.constant_nll(output, two) == pytest.approx(once + stats.entropy([0.4, 0.6]))
 
 
 def test_where_training_rows_are_all_there_is_they_are_scored_once(digits_config):

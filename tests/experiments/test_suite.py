@@ -229,6 +229,10 @@ def test_other_images_are_in_the_range_of_the_datas_own(monkeypatch):
             "mine:other", splits, np.zeros((2, side, side, 1), "uint8"), 2
         )
         assert found["other"].dtype == np.uint8 and found["other"].max() > 250
+    loaded.test = tf.data.Dataset.from_tensor_slices((1.08 * images - 0.04, np.zeros(2)))
+    found = shifted_inputs._other("a:b", splits, np.zeros((2, 8, 8, 1), "uint8"), 2)["b"]
+    assert found.min() == found[0, 0, 0, 0] == 0 and found.max() == found[1, 7, 7, 0] == 255
+    loaded.test = test
     own = np.linspace(-1.0, 1.0, 2 * 64, dtype="float32").reshape(2, 8, 8, 1)
     np.testing.assert_allclose(shifted_inputs._other("a:b", splits, own, 2)["b"], own, atol=1e-6)
     loaded.test = tf.data.Dataset.from_tensor_slices((own, np.zeros(2)))

@@ -24,6 +24,15 @@ def test_a_work_directory_is_continued_by_its_experiment_and_refused_to_others(t
     assert "nested.c" not in str(e.value)
 
 
+def test_a_directory_that_is_older_than_a_setting_has_its_default(tmp_path):
+    config = ConfigDict({"a": 1, "replay_epochs": 0, "class_weight": (), "splits": 1})
+    (tmp_path / "config.json").write_text('{"a": 1}')
+    work_directory.claim(tmp_path, config)
+    config.replay_epochs = 4
+    with pytest.raises(ValueError, match=r"differ: replay_epochs \(0 there, 4 here\)\."):
+        work_directory.claim(tmp_path, config)
+
+
 def test_files_of_others_stay_and_files_that_would_be_mixed_up_are_refused(tmp_path):
     config = ConfigDict({"a": 1, "folds": ("p00", "p01")})
     (tmp_path / "nohup.out").write_text("precious")

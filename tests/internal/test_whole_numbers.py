@@ -7,6 +7,7 @@ import tensorflow as tf
 from by_hand import softmax
 
 import ecl_tf
+from ecl_tf import evaluation
 from ecl_tf._internal import whole_numbers
 
 LAYERS = keras.layers
@@ -85,3 +86,31 @@ def test_ids_that_are_made_or_moved_before_they_are_looked_up_may_be_any():
     for first in (LAYERS.Hashing(10), lambda x: keras.ops.minimum(x, 9), lambda x: x + 1):
         model = keras.Model(ids, LAYERS.Dense(3)(LAYERS.Embedding(10, 4)(first(ids))))
         assert whole_numbers.taken_by(model) == {(): whole_numbers.of_type(tf.int64)}
+
+
+def test_columns_of_one_input_that_are_looked_up_apart_have_ids_of_their_own(tmp_path):
+    x = np.array([[99, 0, -2.25], [40, 4, 0.5], [7, 2, 1.5], [0, 1, 3.0]], "float32")
+
+    def columns(of):
+        rows = keras.Input((3,))
+        first, second, rest = of(rows)
+        large, small = LAYERS.Embedding(100, 4)(first), LAYERS.Embedding(5, 4)(second)
+        parts = [LAYERS.Flatten()(each) for each in (large, small, rest)]
+        return keras.Model(rows, LAYERS.Dense(2)(LAYERS.Concatenate()(parts)))
+
+    def cropped(rows):
+        steps = LAYERS.Reshape((3, 1))(rows)
+        return [LAYERS.Flatten()(LAYERS.Cropping1D((n, 2 - n))(steps)) for n in range(3)]
+
+    model = columns(cropped)
+    assert whole_numbers.taken_by(model) == {}
+    model = columns(lambda rows: (rows[:, 0:1], rows[:, 1:2], rows[:, 2:]))
+    assert whole_numbers.taken_by(model) == {}
+    large, small, kernel, bias = model.get_weights()
+    hidden = [large[x[:, 0].astype(int)], small[x[:, 1].astype(int)], x[:, 2:]]
+    p, labels = softmax(np.concatenate(hidden, 1) @ kernel + bias), [0, 1, 0, 1]
+    found = evaluation.measure(model, x, labels, names=(), other={})
+    assert found["nll"] == pytest.approx(-np.log(p[range(4), labels]).mean(), rel=1e-5)
+    ecl_tf.export_student(model, "categorical", tmp_path / "student")
+    exported = ecl_tf.load_student(tmp_path / "student")
+    np.testing.assert_allclose(exported.parameters(x)["probabilities"], p, atol=1e-5)
