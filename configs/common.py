@@ -94,6 +94,7 @@ def classification(**settings):
         CLASS_CHOICES,
         **{
             "output": "categorical",
+            "class_weight": (),
             "score": "accuracy",
             "erm": {"label_smoothing": 0.1, "mixup_alpha": 0.4},
             "kd": {"temperatures": KD_TEMPERATURES, "label_weights": KD_LABEL_WEIGHTS},

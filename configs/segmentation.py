@@ -16,7 +16,6 @@ def get_config():
     config = common.classification(
         output={"class_name": "Categorical", "config": {"ignore_class": 255}},
         score="iou",
-        class_weight=(),
         seeds=3,
         data={
             "name": "digit_scenes",

@@ -67,10 +67,9 @@ def compared(model, inputs):
 
 def are_others(whole, values):
     """Whether some of a tensor's numbers are others; a scalar bool tensor."""
-    low, high = whole
     if values.dtype.is_integer:
-        low, high = max(low, values.dtype.min), min(high, values.dtype.max)
-    others = (values < tf.constant(low, values.dtype)) | (values > tf.constant(high, values.dtype))
-    if values.dtype.is_floating:
-        others |= values != tf.floor(values)
-    return tf.reduce_any(others)
+        low, high = max(whole.low, values.dtype.min), min(whole.high, values.dtype.max)
+        return tf.reduce_any((values < low) | (values > high))
+    # 2 ** 31 - 1 is no number of float32, and 2 ** 31 is.
+    outside = (values < whole.low) | (values >= float(whole.high + 1))
+    return tf.reduce_any(outside | (values != tf.floor(values)))

@@ -15,19 +15,24 @@ from ecl_tf.data.table_files import Source
 
 _RARE = 5  # Training rows below which a category has none of its own.
 _MOST = 1000  # Categories of a column.
-_MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+_MONTH = (
+    "(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
+    "|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+)
+_NUMBER = r"[+-]? ?\d{1,3}(?:[.,' _]?\d{3})*(?:[.,]\d+)? ?%?"
+_DATES = (
+    r"\d{1,2}([-/.])\d{1,2}\1\d{4}",
+    r"\d{4}([-/.])\d{1,2}\2\d{1,2}",
+    r"\d{1,2}/\d{1,2}/\d{2}",
+    rf"\d{{1,2}}\.?[ -]{_MONTH}\.?,?[ -]\d{{2,4}}",
+    rf"{_MONTH}\.? \d{{1,2}},? \d{{4}}",
+)
 # What is a number or a date to people, and none to a parser: decimal commas, separators of
-# thousands, percentages, a bookkeeper's (3.5); days and months in other orders, or in words.
+# thousands, percentages, a bookkeeper's (3.5); days and months in other orders, or in words. With
+# an example of what a parser takes.
 _NEARLY = {
-    "numbers": (re.compile(r"\(?[+-]? ?\d{1,3}(?:[.,' _]?\d{3})*(?:[.,]\d+)? ?%?\)?"), "1234.5"),
-    "dates": (
-        re.compile(
-            r"(?:\d{1,2}([-/.])\d{1,2}\1\d{4}|\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}/\d{1,2}/\d{2}"
-            rf"|\d{{1,2}}\.?[ -](?:{_MONTHS})[a-z]*\.?,?[ -]\d{{2,4}}"
-            rf"|(?:{_MONTHS})[a-z]*\.? \d{{1,2}},? \d{{4}})(?:[ T,].*)?"
-        ),
-        "2024-03-05",
-    ),
+    "numbers": (re.compile(rf"{_NUMBER}|\({_NUMBER}\)"), "1234.5"),
+    "dates": (re.compile(rf"(?:{'|'.join(_DATES)})(?:[ T,].*)?"), "2024-03-05"),
 }
 _AMOUNT = re.compile(r"[+-]?\d+(?:[.,]\d+)? ?[^\W\d_]+[²³]?")  # With a unit, such as 5 km.
 

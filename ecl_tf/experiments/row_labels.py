@@ -26,7 +26,7 @@ def positions(splits: data.Splits, output: outputs.Output) -> tuple[int | None, 
     shape = splits.validation.element_spec[1].shape
     if not shape.rank:
         return ()
-    is_of_targets = output.family != "categorical" and shape[-1] == splits.event_size
+    is_of_targets = output.family != "categorical" and shape[-1] in (splits.event_size, None)
     return tuple(shape[:-1] if is_of_targets or shape[-1] == 1 else shape)
 
 
@@ -57,7 +57,7 @@ def require(splits: data.Splits, output: outputs.Output) -> None:
                 "each position of it. Of one-hot rows: dataset.map(lambda x, y: (x, tf.argmax(y, "
                 "-1)))."
             )
-    elif size > 1 and shape[-1:] != (size,):
+    elif size > 1 and not shape[-1:].is_compatible_with((size,)):
         raise ValueError(
             f"{found}, and event_size={size} says that each example has {size} targets. Give "
             f"labels of shape {(size,)}, or the number they have."

@@ -364,7 +364,7 @@ def test_dates_are_not_guessed(tmp_path):
 
 
 def test_categories_that_look_like_something_else():
-    frame = change(age=["5 km", "12 km"] * 100, city=["1.2.3", "18-25"] * 100)
+    frame = change(age=["5 km", "12 km"] * 100, city=["1.2.3", "18-25", "1)", "5 octopus 12"] * 50)
     splits = data.table(frame, target="price", **SIZES)
     assert splits.columns.categories == ["city", "is_new", "age"]
     (note,) = splits.notes
