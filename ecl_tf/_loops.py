@@ -45,7 +45,6 @@ class Loops(TeacherPrecision):
         _checks.data.evaluation(self, x, y, sample_weight, batch_size, steps, "steps")
         if not self._is_fitting:  # Otherwise the networks are those of the training.
             _checks.networks.finite_weights(self._networks())
-        self._follow_precision()
         self._notice("test", x, y, sample_weight)
         callbacks = endless.watched(callbacks, test=(x, steps, "steps"))
         x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)

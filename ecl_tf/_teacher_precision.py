@@ -77,7 +77,7 @@ class TeacherPrecision(keras.Model):
 
         Raises:
             ValueError: if the choice is open, and `x` is a generator, whose first batch would be
-                lost.
+                lost, or distributed already.
         """
         if self.teacher_precision != "auto" or not self.teacher.answers_new_inputs:
             return
@@ -92,9 +92,19 @@ class TeacherPrecision(keras.Model):
             if verbose:
                 chosen = "in bfloat16" if choice == _LOW else "as it was made"
                 print(f"The teacher computes {chosen}. Measured on the first batch: {why}.")
-        self._follow_precision()
+        self.follow_precision()
 
-    def _follow_precision(self):
+    def make_train_function(self, force=False):
+        """Keras's own, of the precision that the weights of now say."""
+        self.follow_precision()
+        super().make_train_function(force)
+
+    def make_test_function(self, force=False):
+        """Keras's own, of the precision that the weights of now say."""
+        self.follow_precision()
+        super().make_test_function(force)
+
+    def follow_precision(self) -> None:
         """Asks the teacher as the choice says, also after weights with another one were loaded."""
         if self.teacher_precision != "auto":
             return
@@ -113,7 +123,7 @@ def _first_inputs(x, batch_size):
         batch = x[0]
     elif isinstance(x, tf.data.Dataset):
         batch = next(iter(x))
-    elif hasattr(x, "__next__"):
+    elif hasattr(x, "__next__") or isinstance(x, tf.distribute.DistributedDataset):
         raise ValueError(
             'teacher_precision="auto" is measured on the first batch, which a generator can give '
             "only once. Give arrays, a tf.data.Dataset or a keras.utils.PyDataset, or say the "

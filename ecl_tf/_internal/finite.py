@@ -204,6 +204,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         self.model.follow_sampler()
+        self.model.follow_precision()  # Of weights that another callback may have loaded.
 
     def on_train_batch_end(self, batch, logs=None):
         counts = self.model.non_finite.counts.numpy()

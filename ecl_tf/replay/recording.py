@@ -148,8 +148,8 @@ class Recording:
             "shards": self.shards,
             "about": about or {},
         }
-        if chosen := getattr(self.teacher, "precision", None):  # Also in its fingerprint.
-            self.plan["precision"] = chosen
+        if isinstance(self.teacher, teachers.Ensemble) and self.teacher.precision is not None:
+            self.plan["precision"] = self.teacher.precision  # Also in its fingerprint.
         # In every record, because the files of two stores have the same names.
         self._mark = bytes.fromhex(identity.fingerprint_of_record(self.plan))[:8]
         self._draw = draws.drawing(self.rows, self.sampler, prepare, seed, networks)

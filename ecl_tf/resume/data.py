@@ -108,11 +108,13 @@ def describe(function: Callable[[int], tf.data.Dataset]) -> dict[str, Any]:
             "in the data.",
             stacklevel=2,
         )
-    elif found and found == _first_batch(call(function, 1)):
+    elif (
+        found and found != _first_batch(first.skip(1)) and found == _first_batch(call(function, 1))
+    ):
         warnings.warn(
-            "The first batch is the same after 0 and after 1 steps, so `batches` seems to leave "
-            "none out, and a run that is continued would see the first ones again. Leave them out: "
-            "`lambda step: dataset.repeat().skip(step)`.",
+            "The first batch is the same after 0 and after 1 steps, and the second is another, so "
+            "`batches` seems to leave none out, and a run that is continued would see the first "
+            "ones again. Leave them out: `lambda step: dataset.repeat().skip(step)`.",
             stacklevel=2,
         )
     spec = [str(leaf) for leaf in tf.nest.flatten(first.element_spec)]

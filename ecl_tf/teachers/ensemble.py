@@ -27,8 +27,6 @@ from ecl_tf.teachers import answers
 
 PRECISIONS = ("bfloat16", "float16")
 
-_KEPT = ("output_kind", "members", "answer", "precision")
-
 
 class Teacher(keras.Model):
     """Base class: inputs to the distribution over outputs.
@@ -75,9 +73,11 @@ class Teacher(keras.Model):
         super().__init__(**{"autocast": False, **kwargs})  # The networks cast for themselves.
         self.output_kind = outputs.get(output)
 
+    _kept: tuple[str, ...] = ("output_kind", "members", "answer")
+
     def __setattr__(self, name, value):
         """Sets an attribute; compiled steps would not see other members, or another output."""
-        if name in _KEPT and name in vars(self):
+        if name in self._kept and name in vars(self):
             raise ValueError(
                 f"A teacher keeps its {name}: steps that are compiled would not see another. Make "
                 "a new teacher, ecl_tf.Ensemble(members, output), and a new distiller."
@@ -239,8 +239,8 @@ class Ensemble(Teacher):
         members_per_step: k, how many members teach in a training step, from 1 to their number;
             None, the default, for all; typically 1 where the teacher's passes take most of a
             step.
-        precision: "bfloat16" or "float16", in which the members then compute, in about half of
-            the time on processors that know it: Keras's own layers from the first convolution or
+        precision: "bfloat16" or "float16", in which the members then compute, which saves time
+            where the device has such arithmetic: Keras's own layers from the first convolution or
             dense layer on, but for the last one with weights and what follows it. Inputs, weights
             and answers stay float32; weights are cast in every step, so that changes of them are
             followed. A warning names members of which no layer can. None, the default, computes
@@ -267,6 +267,8 @@ class Ensemble(Teacher):
     Reference: Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty
     Estimation using Deep Ensembles", 2017, section 2.4.
     """
+
+    _kept = (*Teacher._kept, "precision")
 
     def __init__(
         self,

@@ -46,6 +46,9 @@ def rounding(teacher: Teacher, inputs: Any, precision: str | None = None) -> Rou
         A `Rounding`: the mean and the largest divergence in nats. Both are 0 of a teacher that has
         no precision to be chosen.
 
+    Raises:
+        ValueError: of a subclass of `Ensemble` with a precision of its own.
+
     Example:
     >>> import keras, numpy as np, ecl_tf
     >>> network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(64, "relu"),
@@ -55,8 +58,15 @@ def rounding(teacher: Teacher, inputs: Any, precision: str | None = None) -> Rou
     >>> 0.0 < found.mean < found.largest < 1e-3
     True
     """
-    low = teacher if precision is None else teacher.with_precision(precision)
-    return _between(teacher.with_precision(None), low, inputs)
+    full, low = teacher.with_precision(None), teacher
+    if precision is not None:
+        low = teacher.with_precision(precision)
+    if getattr(full, "precision", None) is not None:
+        raise ValueError(
+            f"{type(full).__name__} is a class of yours, which can't be had in full precision. "
+            "Make a teacher without a precision, and compare the answers of the two."
+        )
+    return _between(full, low, inputs)
 
 
 def choose(teacher: Teacher, inputs: Any, precision: str = "bfloat16") -> tuple[bool, str]:
@@ -71,7 +81,7 @@ def choose(teacher: Teacher, inputs: Any, precision: str = "bfloat16") -> tuple[
         inputs: a batch of inputs.
         precision: "bfloat16", the default, or "float16".
     """
-    full, low = teacher.with_precision(None), teacher.with_precision(precision)
+    full, low = teacher, teacher.with_precision(precision)
     if low.fingerprint() == full.fingerprint():
         return False, f"it has no layers that could compute in {precision}"
     found = _between(full, low, inputs)

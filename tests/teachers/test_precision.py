@@ -260,6 +260,22 @@ def test_a_training_that_goes_on_keeps_the_choice_bit_by_bit(rows, tmp_path, mon
     assert int(resumed.precision_choice.value) == (ratio == 0.5)
 
 
+def test_a_choice_that_a_callback_loads_is_followed(rows, tmp_path, monkeypatch):
+    asked = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            asked.append(self.model._asked.teacher.precision)
+
+    for ratio, epochs in ((0.5, 1), (2.0, 2)):  # The second time it would not choose bfloat16.
+        monkeypatch.setattr(precisions, "_ratio", lambda *_, ratio=ratio: ratio)
+        distiller = ecl_tf.Distiller(dense(), dense("teacher"), teacher_precision="auto", seed=0)
+        distiller.compile("adam")
+        restore = keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
+        distiller.fit(rows, epochs=epochs, batch_size=64, callbacks=[restore, Watch()], verbose=0)
+    assert asked == ["bfloat16"] * 2
+
+
 def test_a_store_is_of_one_precision(rows, tmp_path):
     network = dense()
 
@@ -322,6 +338,8 @@ def test_what_a_user_computes_stays_in_float32(rows):
     with pytest.warns(UserWarning, match="answers as it was made, and not in bfloat16"):
         distiller = ecl_tf.Distiller(dense(), own, teacher_precision="bfloat16")
     assert distiller.teacher is own
+    with pytest.raises(ValueError, match="can't be had in full precision"):
+        teachers.rounding(Sharper(dense(), "categorical", precision="bfloat16"), rows)
     with pytest.raises(TypeError, match="can't be given another output"):
         own.with_output(own.output_kind.tempered(2.0))
 
