@@ -299,10 +299,6 @@ def test_maps_show_answers_and_their_uncertainty(scenes_config, tags_config):
         ({"class_weight": (1.0, 2.0)}, r"class_weight=\(1.0, 2.0\) has 2 .* the data 5 classes"),
         ({"output": "categorical"}, r"train split: Labels are out of range: 255.*ignore_class"),
         ({"score": "rmse"}, r"expected one of \['accuracy', 'iou'\]"),
-        (
-            {"data.test_size": 600_000},
-            r"600,000 rows of the test split take 3.1 GB.*at most 4\d\d,",
-        ),
     ],
 )
 def test_what_does_not_fit_is_refused(scenes_config, change, message):
@@ -332,11 +328,11 @@ def test_wrong_labels_and_networks_are_refused_before_anything_is_written(
 
     with pytest.raises(ValueError, match=r"\(16, 16, 5\); expected one class index.*tf.argmax"):
         Experiment(scenes_config, splits=labelled(lambda y: tf.one_hot(y % 5, 5)))
+    scenes_config.score = "accuracy"
     one_label = Experiment(scenes_config, splits=labelled(lambda y: tf.cast(y[0, 0] % 5, tf.int32)))
-    with pytest.raises(
-        ValueError, match=r"labels .* shape \(\), and the student gives one answer "
-    ):
+    with pytest.raises(ValueError, match=r"shape \(\), and the student gives one answer for each"):
         one_label.network(one_label.config.student)
+    scenes_config.score = "iou"
     tags_config.erm.cutmix_alpha = 1.0
     with pytest.raises(ValueError, match=r"erm.cutmix_alpha=1.0 cuts boxes.*\(6,\).*Set it to 0"):
         Experiment(tags_config)
