@@ -347,6 +347,7 @@ def test_wrong_labels_and_networks_are_refused_before_anything_is_written(
 
     with pytest.raises(ValueError, match=r"\(16, 16, 5\); expected one class index.*tf.argmax"):
         Experiment(scenes_config, splits=labelled(lambda y: tf.one_hot(y % 5, 5)))
+    scenes_config.score = "accuracy"
     one_label = Experiment(scenes_config, splits=labelled(lambda y: tf.cast(y[0, 0] % 5, tf.int32)))
     with pytest.raises(
         ValueError, match=r"labels .* shape \(\), and the student gives one answer "
