@@ -242,8 +242,9 @@ def _measured(output, raw, labels, coverage, name):
     if output.family == "categorical" and outputs.is_one_hot(labels, raw):
         if not np.isin(labels, (0, 1)).all():
             raise ValueError("conformal needs one class for each row; got rows of shares.")
-        labels = np.argmax(labels, -1)
-    known = output.known(labels, raw)
+        known, labels = output.known(labels, raw), np.argmax(labels, -1)
+    else:
+        known = output.known(labels, raw)
     if known is not None:
         kept = np.asarray(known) > 0.0
         raw, labels = np.asarray(raw)[kept], np.asarray(labels)[np.reshape(kept, [-1])]

@@ -130,6 +130,7 @@ def losses_and_uncertainty(
         return error.ravel(), spread.ravel()
     of_classes: Any = output
     logits = np.asarray(of_classes.logits(raw), "float64")
+    kept = known_answers(output, raw, labels)
     if output.family == "categorical":
         if outputs.is_one_hot(labels, raw):
             labels = np.argmax(labels, -1)
@@ -138,7 +139,6 @@ def losses_and_uncertainty(
     else:
         wrong = (logits > 0.0) != (labels.reshape(logits.shape) > 0.5)
         unsure = -special.log_expit(np.abs(logits))
-    kept = known_answers(output, raw, labels)
     wrong = np.where(np.isnan(unsure), np.nan, wrong)  # An argmax finds a class even there.
     return wrong.ravel()[kept], unsure.ravel()[kept]
 

@@ -35,6 +35,7 @@ from ecl_tf.experiments import (
     teaching,
 )
 from ecl_tf.experiments.experiment import Experiment
+from ecl_tf.replay.manifest import MANIFEST
 
 _VALIDATION_ROWS = 512  # One batch.
 _TIMED_SECONDS = 1.0  # Of each kind of training, at least, for the plan.
@@ -381,7 +382,8 @@ class Rehearsal:
             steps = 5 if self.measures else 1
             found = replay.estimate(teacher, **plan[1], steps=steps)
             self._recordings[stored / plan[0]] = found
-            _require_room(stored, sum(each["bytes"] for each in self._recordings.values()))
+            sizes = {place: each["bytes"] for place, each in self._recordings.items()}
+            _require_room(stored, sum(_left(*each) for each in sizes.items()))
 
 
 class _Rehearsed(Experiment):
@@ -421,9 +423,18 @@ class _Rehearsed(Experiment):
         return history
 
 
+def _left(store, size):
+    """The bytes of a store that are not written yet."""
+    if (store / MANIFEST).exists():
+        return 0
+    written = sum(each.stat().st_size for each in store.glob("**/*") if each.is_file())
+    return max(size - written, 0)
+
+
 def _require_room(directory, size):
     """Refuses stores that the disk can't hold."""
-    home = next(each for each in directory.absolute().parents if each.exists())
+    place = directory.resolve()  # A link may lead to another disk.
+    home = next(each for each in (place, *place.parents) if each.exists())
     free = shutil.disk_usage(home).free
     if size > free:
         raise ValueError(

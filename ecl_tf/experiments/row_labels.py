@@ -203,7 +203,7 @@ def require_mixing(name: str, labels: settings.Labels, splits, output) -> None:
 def prepared(batches, labels, mix, splits, output, seed, first_step):
     """Batches whose labels are softened or mixed.
 
-    Unknown labels stay unknown, in the third part of a batch: its weight is 0 where one has a say.
+    Where an unknown label has a say, a row of zeros takes the place of shares of classes.
 
     Args:
         batches: a dataset of (inputs, labels).
@@ -226,11 +226,8 @@ def prepared(batches, labels, mix, splits, output, seed, first_step):
             if not hides:
                 return x, soft
             known = tf.not_equal(y, tf.cast(output.ignore_class, y.dtype))[..., None]
-            any_class = tf.fill(tf.shape(soft), 1.0 / classes)
             # One more channel, so that it is mixed and cut as the labels are.
-            return x, tf.concat(
-                [tf.where(known, soft, any_class), tf.cast(known, tf.float32)], axis=-1
-            )
+            return x, tf.concat([soft, tf.cast(known, tf.float32)], axis=-1)
 
         batches = batches.map(soften)
     elif mix and own == 2:
@@ -240,17 +237,13 @@ def prepared(batches, labels, mix, splits, output, seed, first_step):
             lambda step, xy: mix(xy, random.fold_in(seed, step)).inputs
         )
     if hides and (share or mix):
-        batches = batches.map(_apart)
+        batches = batches.map(lambda x, y: (x, _of_known(y)))
     return batches
 
 
-def _apart(x, y):
-    """The last channel of labels as weights: 0 where an unknown one was mixed in.
-
-    Their mean is 1, so that the loss is a mean over those that count.
-    """
-    counts = tf.floor(y[..., -1] + 1e-6)
-    return x, y[..., :-1], tf.math.divide_no_nan(counts, tf.reduce_mean(counts))
+def _of_known(y):
+    """Shares of classes; zeros where, as the last channel tells, an unknown one was mixed in."""
+    return y[..., :-1] * tf.floor(y[..., -1:] + 1e-6)
 
 
 def _with_channels(y):
@@ -310,7 +303,7 @@ def weighted(batches, class_weight, splits, output):
             if output.ignore_class is not None:
                 known = tf.not_equal(share, float(output.ignore_class))
         elif y.shape.rank > rank and y.shape[-1] == count:
-            own, known = tf.linalg.matvec(y, of_class), True
+            own, known = tf.linalg.matvec(y, of_class), tf.reduce_any(y > 0.0, -1)
         else:
             classes = tf.cast(y, tf.int64)
             known = (classes >= 0) & (classes < count)

@@ -41,7 +41,7 @@ class Categorical(Logits):
             the temperature that `divergence` is given, which tempers teacher and student.
         ignore_class: a class index that says that a label is unknown, such as 255 or -1. Such
             labels count neither in the label loss nor in metrics; the teacher's answers there
-            do. None, the default, for none.
+            do. Of one-hot rows, a row of zeros says it. None, the default, for none.
         known_classes: of a teacher, the indices of the classes that it knows, at least two; None,
             the default, for all. All others have probability 0, and a student is compared with it
             given that the class is a known one: D(p, q) is taken of p and of q(k) / sum_j q(j),
@@ -157,13 +157,13 @@ class Categorical(Logits):
         return loss if known is None else tf.math.multiply_no_nan(loss, known)
 
     def known(self, labels: tf.Tensor, raw: tf.Tensor) -> Any:
-        if is_one_hot(labels, raw):
-            if self.known_classes is None:
-                return None
-            share = tf.gather(float32(labels), self.known_classes, axis=-1)
-            return float32(tf.reduce_sum(share, -1) > 0.99)
         if self.ignore_class is None and self.known_classes is None:
             return None
+        if is_one_hot(labels, raw):
+            share = float32(labels)
+            if self.known_classes is not None:
+                share = tf.gather(share, self.known_classes, axis=-1)
+            return float32(tf.reduce_sum(share, -1) > 0.99)
         labels = tf.reshape(tf.convert_to_tensor(labels), tf.shape(raw)[:-1])
         known = tf.ones_like(labels, tf.bool)
         if self.ignore_class is not None:
@@ -177,8 +177,11 @@ class Categorical(Logits):
         labels = tf.convert_to_tensor(labels)
         if is_one_hot(labels, raw):
             share = float32(labels)
-            off = tf.abs(tf.reduce_sum(share, -1, keepdims=True) - 1.0)
-            return ~(tf.math.is_finite(share) & (share >= 0.0) & (off < 0.01))
+            total = tf.reduce_sum(share, -1, keepdims=True)
+            is_row = tf.abs(total - 1.0) < 0.01
+            if self.ignore_class is not None:
+                is_row |= total == 0.0
+            return ~(tf.math.is_finite(share) & (share >= 0.0) & is_row)
         exact = tf.cast(labels, tf.float64)
         is_class = (exact >= 0.0) & (exact < tf.cast(tf.shape(raw)[-1], tf.float64))
         is_class &= exact == tf.floor(exact)
@@ -206,6 +209,7 @@ class Categorical(Logits):
     def expected_labels(self, raw_shape: Sequence[int | None]) -> str:
         classes = raw_shape[-1] or 0
         ignored = "" if self.ignore_class is None else f", or {self.ignore_class} for unknown"
+        zeros = "" if self.ignore_class is None else ", or to 0 for unknown"
         remedy = "Count classes from 0"
         if self.ignore_class is None:
             remedy += (
@@ -214,7 +218,7 @@ class Categorical(Logits):
             )
         return (
             f"class indices from 0 to {classes - 1}{ignored}, or rows of {classes} "
-            f"shares that sum to 1. {remedy}"
+            f"shares that sum to 1{zeros}. {remedy}"
         )
 
     def compare(

@@ -189,6 +189,24 @@ def test_scores_of_unfamiliar_rows():
     )
 
 
+def test_a_row_of_zeros_is_an_unknown_label_where_there_are_any():
+    logits, classes = numbers(6, 4), np.array([0, 1, 3, 2, 1, 0])
+    rows = np.eye(4)[classes]
+    rows[[0, 3]] = 0.0
+    known = rows.any(-1)
+    p = softmax(logits)[known]
+    expected = {
+        "accuracy": np.mean(p.argmax(-1) == classes[known]),
+        "nll": -np.log(p[range(4), classes[known]]).mean(),
+    }
+    found = evaluation.main_scores(outputs.Categorical(ignore_class=-1), logits, rows, "iou")
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    of_known = evaluation.main_scores(outputs.Categorical(), logits[known], rows[known], "iou")
+    assert found == pytest.approx(of_known)
+    with pytest.raises(ValueError, match="are out of range: 0"):
+        evaluation.main_scores(outputs.Categorical(), logits, rows)
+
+
 def test_fidelity_by_hand():
     teacher, student = numbers(6, 3), numbers(6, 3, seed=1)
     labels = np.array([0, 1, 2, 0, 1, -1])

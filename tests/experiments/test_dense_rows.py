@@ -12,7 +12,7 @@ from scipy import stats
 from tiny import rows
 
 from configs import segmentation
-from ecl_tf import Ensemble, data, models, outputs, teachers
+from ecl_tf import Ensemble, data, losses, models, outputs, teachers
 from ecl_tf.experiments import (
     answers,
     closeness,
@@ -139,11 +139,11 @@ def test_labels_of_pixels_are_smoothed_mixed_and_cut_as_the_image_is(scenes_conf
     section = experiment.config.student
     _, labels = next(iter(experiment.erm_batches(section, 3)))
     known = labels.numpy() != 255
-    (_, smooth, weights), *_ = experiment.erm_batches(
+    (_, smooth), *_ = experiment.erm_batches(
         section, 3, labels=settings.Labels(label_smoothing=0.1)
     ).take(1)
     one_hot = np.eye(5)[np.where(known, labels, 0)]
-    np.testing.assert_allclose(weights, known / known.mean(), rtol=1e-5)
+    assert not smooth[~known].numpy().any()
     np.testing.assert_allclose(smooth[known], (0.9 * one_hot + 0.02)[known], rtol=1e-5)
 
     # Images that show their classes tell what became of both.
@@ -151,13 +151,29 @@ def test_labels_of_pixels_are_smoothed_mixed_and_cut_as_the_image_is(scenes_conf
     experiment.batches = lambda *_: tf.data.Dataset.from_tensors((shown, labels)).repeat()
     for mixed in ({"mixup_alpha": 1.0}, {"cutmix_alpha": 1.0}):
         batches = experiment.erm_batches(section, 3, labels=settings.Labels(**mixed))
-        x, y, weights = map(np.asarray, next(iter(batches)))
-        counts = weights > 0
+        x, y = map(np.asarray, next(iter(batches)))
+        counts = y.any(-1)
         assert 0.5 < counts.mean() < 1.0
-        np.testing.assert_allclose(weights[counts], 1 / counts.mean(), rtol=1e-5)
+        np.testing.assert_allclose(y[counts].sum(-1), 1.0, rtol=1e-5)
         np.testing.assert_allclose((y @ np.arange(5) / 4)[counts], x[..., 0][counts], atol=1e-5)
         assert (np.max(y, -1)[counts] < 0.99).any() == ("mixup_alpha" in mixed)
         assert not np.allclose(x, shown)
+
+
+def test_the_loss_of_smooth_labels_is_a_mean_over_steps_that_count(tags_config):
+    experiment = Experiment(tags_config)
+    model = experiment.network(experiment.config.student)
+    model.compile(loss=losses.NegativeLogLikelihood(experiment.output))
+    section = experiment.config.student
+    (tokens, labels), *_ = experiment.erm_batches(section, 3).take(1)
+    known = (tokens > 0).numpy() & (labels != dense.UNKNOWN).numpy()
+    assert known.sum() < (tokens > 0).numpy().sum() < known.size
+    log_p, classes = np.log(softmax(model(tokens).numpy()))[known], labels.numpy()[known]
+    for share in (0.0, 0.3):
+        batches = experiment.erm_batches(section, 3, labels=settings.Labels(label_smoothing=share))
+        soft = (1 - share) * np.eye(dense.TAGS)[classes] + share / dense.TAGS
+        expected = -(soft * log_p).sum(-1).mean()
+        assert model.evaluate(batches.take(1), verbose=0) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.slow
@@ -171,9 +187,8 @@ def test_classes_have_weights_in_all_trainings(scenes_config, masks_config):
     np.testing.assert_array_equal(found, expected)
     of_mixed = settings.Labels(mixup_alpha=1.0)
     _, soft, found = next(iter(experiment.erm_batches(section, 3, labels=of_mixed)))
-    counts = found.numpy() > 0
-    expected = (soft.numpy() @ weights)[counts] / counts.mean()
-    np.testing.assert_allclose(found[counts], expected, rtol=1e-5)
+    counts = soft.numpy().any(-1)
+    np.testing.assert_allclose(found, np.where(counts, soft.numpy() @ weights, 1.0), rtol=1e-5)
 
     # As `class_weight` of `fit` does.
     teacher = Ensemble([experiment.network(experiment.config.teacher)], experiment.output)

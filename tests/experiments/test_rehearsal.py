@@ -162,3 +162,16 @@ def test_stores_that_the_disk_can_not_hold_are_refused(tmp_path, monkeypatch):
     rehearsal._require_room(tmp_path / "work" / "stores", 5_000_000)
     with pytest.raises(ValueError, match=r"take 5.1 MB, .* has 5.0 MB left.*replay_epochs=0"):
         rehearsal._require_room(tmp_path / "work" / "stores", 5_100_000)
+    (tmp_path / "large").mkdir()
+    (tmp_path / "stores").symlink_to(tmp_path / "large")  # Perhaps on another disk.
+    disks = {tmp_path / "large": types.SimpleNamespace(free=9_000_000)}
+    monkeypatch.setattr(rehearsal.shutil, "disk_usage", disks.__getitem__)
+    rehearsal._require_room(tmp_path / "stores", 5_100_000)
+
+    store = tmp_path / "work" / "stores" / "Empirical_1"
+    assert rehearsal._left(store, 1000) == 1000
+    (store / "shards").mkdir(parents=True)
+    (store / "shards" / "0").write_bytes(bytes(300))
+    assert rehearsal._left(store, 1000) == 700
+    (store / "manifest.json").write_text("{}")
+    assert rehearsal._left(store, 1000) == 0
