@@ -65,7 +65,7 @@ def test_a_teacher_of_numbers_is_measured_against_a_normal_of_their_spread(casp_
     assert "WARNING" not in capsys.readouterr().out
     _, y = rows(experiment.splits.validation)
     expected = -stats.norm.logpdf(y, y.mean(), y.std()).mean()
-    assert quality._constant_nll(y, are_classes=False) == pytest.approx(expected, rel=1e-5)
+    assert positions.constant_nll(experiment.output, y) == pytest.approx(expected, rel=1e-5)
 
 
 def test_where_training_rows_are_all_there_is_they_are_scored_once(digits_config):
