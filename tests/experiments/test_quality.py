@@ -10,7 +10,7 @@ from scipy import special, stats
 from tiny import rows
 
 import ecl_tf
-from ecl_tf.experiments import evaluation, quality, work_directory
+from ecl_tf.experiments import evaluation, positions, quality, work_directory
 from ecl_tf.experiments.experiment import Experiment
 
 
