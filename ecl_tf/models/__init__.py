@@ -51,8 +51,8 @@ def build(
             of yours (input_shape, units, **arguments) -> `keras.Model` of raw outputs.
         input_shape: shape of one example, such as (height, width, channels) of an image; for
             several inputs a dict from name to shape, such as {"image": (36, 60, 1),
-            "head_pose": (2,)}. "mlp" takes any shapes. The others take one image and any number
-            of vectors, which join the features before the last layer.
+            "head_pose": (2,)}. "mlp" takes any shapes, "unet" one image. The others take one
+            image and any number of vectors, which join the features before the last layer.
         units: the size of the raw output, `output.raw_size(event_size)`.
         scale_branch: the width of `with_scale_branch`, where the raw output is means and scales; 0,
             the default, for none; typically 32.

@@ -14,7 +14,7 @@ from ecl_tf.experiments import settings
     ("key", "value", "message"),
     [
         ("seedz", 1, "config.seedz is no setting. Did you mean 'seed'?"),
-        ("generator", {}, "config.generator is no setting. Expected some of ['data', 'erm', "),
+        ("generator", {}, "config.generator is no setting. Expected some of ['class_weight', "),
         ("kd.temperature", 2.0, "config.kd.temperature is no setting. Did you mean 'temperatures'"),
         ("student.train.schedule", {"name": "linear"}, "schedule.name='linear' is unknown; exp"),
         ("student.train.schedule", {"name": "cosine", "factor": 0.1}, "schedule.factor is no set"),
