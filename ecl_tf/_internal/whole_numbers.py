@@ -68,9 +68,10 @@ def compared(model, inputs):
 def are_others(whole, values):
     """Whether some of a tensor's numbers are others; a scalar bool tensor."""
     low, high = whole
-    if values.dtype.is_integer:
-        low, high = max(low, values.dtype.min), min(high, values.dtype.max)
-    others = (values < tf.constant(low, values.dtype)) | (values > tf.constant(high, values.dtype))
-    if values.dtype.is_floating:
+    if values.dtype.is_floating:  # These hold 2 ** 31, and not the number before it.
+        others = values >= tf.constant(float(high + 1), values.dtype)
         others |= values != tf.floor(values)
-    return tf.reduce_any(others)
+    else:
+        low, high = max(low, values.dtype.min), min(high, values.dtype.max)
+        others = values > tf.constant(high, values.dtype)
+    return tf.reduce_any(others | (values < tf.constant(low, values.dtype)))
