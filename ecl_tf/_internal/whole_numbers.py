@@ -67,9 +67,11 @@ def compared(model, inputs):
 
 def are_others(whole, values):
     """Whether some of a tensor's numbers are others; a scalar bool tensor."""
-    if values.dtype.is_integer:
-        low, high = max(whole.low, values.dtype.min), min(whole.high, values.dtype.max)
-        return tf.reduce_any((values < low) | (values > high))
-    # 2 ** 31 - 1 is no number of float32, and 2 ** 31 is.
-    outside = (values < whole.low) | (values >= float(whole.high + 1))
-    return tf.reduce_any(outside | (values != tf.floor(values)))
+    low, high = whole
+    if values.dtype.is_floating:  # These hold 2 ** 31, and not the number before it.
+        others = values >= tf.constant(float(high + 1), values.dtype)
+        others |= values != tf.floor(values)
+    else:
+        low, high = max(low, values.dtype.min), min(high, values.dtype.max)
+        others = values > tf.constant(high, values.dtype)
+    return tf.reduce_any(others | (values < tf.constant(low, values.dtype)))

@@ -62,6 +62,7 @@ def render(
         own=chosen.scores[split],
         task=_task(experiment),
         config=experiment.config,
+        is_yes_or_no=experiment.output.family == "bernoulli",
         positions=experiment.positions,
         data=provenance.data(experiment, chosen.workdir),
         scores=tables.markdown(_scores(chosen, of_files)),

@@ -9,11 +9,13 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import yaml
 from tiny import rows
 
 import ecl_tf
 from configs import table
+from ecl_tf import data
 from ecl_tf._internal import files
 from ecl_tf.experiments import best, comparison, settings, work_directory
 from ecl_tf.experiments.experiment import Experiment
@@ -262,6 +264,29 @@ def test_the_card_of_a_table_has_its_columns_and_sets(tmp_path, monkeypatch):
     exec(compile(code, "card", "exec"), found)
     assert found["rows"].keys() == {"size", "built", "colour"}
     assert found["distribution"].mean().shape == (1, 1)
+
+
+def test_the_card_of_yes_no_labels_says_so(digits_config, tmp_path):
+    splits = Experiment(digits_config).splits
+    parts = [
+        part.map(lambda x, y: (x, tf.cast(y[None] > 4, tf.int64)))
+        for part in (splits.train, splits.validation, splits.test)
+    ]
+    digits_config.output = "bernoulli"
+    digits_config.export.measures, digits_config.erm.label_smoothing = False, 0.0
+    experiment = Experiment(digits_config, splits=data.Splits(*parts, event_size=1))
+    work_directory.claim(tmp_path, digits_config)
+    path = tmp_path / "student.keras"
+    experiment.network(experiment.config.student).save(path)
+    chosen = best.Chosen(
+        **{"path": path, "workdir": path.parent, "output": experiment.output, "seed": 0},
+        **{"method": "XCL", "label": "Choice", "fingerprint": None, "among": "It is the only one"},
+        scores={"validation": {"accuracy": 0.5, "nll": 0.25}},
+        teacher={},
+    )
+    best.keep(lambda: experiment, tmp_path, chosen, "ecl-tf distill")
+    card = (tmp_path / "best/MODEL_CARD.md").read_text()
+    assert "Answers are probabilities of yes/no labels." in card
 
 
 def determinants(input_shape, units, widths):

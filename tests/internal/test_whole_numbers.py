@@ -114,3 +114,14 @@ def test_columns_of_one_input_that_are_looked_up_apart_have_ids_of_their_own(tmp
     ecl_tf.export_student(model, "categorical", tmp_path / "student")
     exported = ecl_tf.load_student(tmp_path / "student")
     np.testing.assert_allclose(exported.parameters(x)["probabilities"], p, atol=1e-5)
+
+
+def test_the_first_number_that_a_type_does_not_hold_is_another():
+    for dtype, bits in ((tf.int32, 31), (tf.int64, 63), (tf.uint64, 64), (tf.uint8, 8)):
+        whole = whole_numbers.of_type(dtype)
+        for of in ("float32", "float64"):
+            held = np.nextafter(np.array(2.0**bits, of), np.array(0.0, of)) // 1
+            assert not whole_numbers.are_others(whole, tf.constant([0.0, held], of))
+            assert whole_numbers.are_others(whole, tf.constant([0.0, 2.0**bits], of))
+            if not dtype.is_unsigned:
+                assert not whole_numbers.are_others(whole, tf.constant([-(2.0**bits)], of))
