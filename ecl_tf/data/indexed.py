@@ -49,7 +49,7 @@ class IndexedExamples:
     ...         writer.write(tf.io.serialize_tensor(tf.fill([2], number)).numpy())
     >>> parse = lambda record: (tf.ensure_shape(tf.io.parse_tensor(record, tf.int32), [2]),)
     >>> examples = IndexedExamples([path], parse)
-    >>> examples.ids[2], examples(tf.constant([2, 0]))[0].numpy().tolist()
+    >>> examples.ids.tolist()[2], examples(tf.constant([2, 0]))[0].numpy().tolist()
     (b'numbers.tfrecord__2', [[2, 2], [0, 0]])
     """
 

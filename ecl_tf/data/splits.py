@@ -7,6 +7,7 @@ is streamed from its files through a bounded shuffle buffer.
 
 import dataclasses
 import functools
+import math
 import numbers
 from collections.abc import Callable
 from typing import Any
@@ -360,7 +361,7 @@ def shuffled_batches(rows: Any, batch_size: int, seed: int, first_step: int = 0)
     """Endless batches gathered from memory by a permutation for each pass.
 
     Args:
-        rows: nested tensors of shape (rows, ...), or None in some places.
+        rows: nested tensors or arrays of shape (rows, ...), or None in some places.
         batch_size: rows of each batch.
         seed: an integer, from which and the pass the permutation follows.
         first_step: the number of batches to leave out, at no cost; 0 by default.
@@ -392,7 +393,7 @@ def shuffled_batches(rows: Any, batch_size: int, seed: int, first_step: int = 0)
     orders = tf.data.Dataset.range(first_pass, tf.int64.max).flat_map(one_pass).skip(within)
     # Small batches cost less when some are gathered at once.
     leaves = [leaf for leaf in keras.tree.flatten(rows) if leaf is not None]
-    sizes = [leaf.shape[1:].num_elements() * leaf.dtype.size for leaf in leaves]
+    sizes = [math.prod(leaf.shape[1:]) * tf.as_dtype(leaf.dtype).size for leaf in leaves]
     together = min(_GATHERED_BYTES // (batch_size * max(sum(sizes), 1)), _GATHERED_STEPS)
     if together < 2 or 0 in sizes:  # TensorFlow's `unbatch` dies of rows without elements.
         return endless(orders.map(gather, num_parallel_calls=tf.data.AUTOTUNE))
