@@ -19,8 +19,10 @@ _CHANGEABLE: dict[str, Callable] = {
     "divergence": divergences.get,
     "seed": functools.partial(require.integer, "seed"),
 }
-_KEPT = {"student", "teacher", "output", "output_kind", "feature_losses", "quantization"}
-_KEPT |= {"teacher_precision"}
+_KEPT = {
+    *("student", "teacher", "output", "output_kind"),
+    *("feature_losses", "quantization", "teacher_precision"),
+}
 _SETTINGS = {*_CHANGEABLE, *_KEPT}
 # Attributes of a Keras model that its compiled loops hold, too.
 _OF_KERAS = ("steps_per_execution", "run_eagerly")

@@ -1,6 +1,7 @@
 """The precision in which a `Distiller` asks its teacher."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -28,6 +29,7 @@ class TeacherPrecision(keras.Model):
     teacher: teachers.Teacher
     teacher_precision: str | None
     precision_choice: keras.Variable
+    _trace_anew: Callable[..., None]  # Of `Settings`.
 
     def _take_teacher(self, teacher, precision, feature_losses):
         """Sets the teacher, its precision and, of "auto", the variable that holds the choice.
@@ -112,7 +114,7 @@ class TeacherPrecision(keras.Model):
         if is_low != (self._asked.teacher is not self.teacher):
             low = self.teacher.with_precision("bfloat16") if is_low else self.teacher
             self._asked = _Asked(low)
-            self._trace_anew()  # type: ignore[attr-defined]
+            self._trace_anew()
 
     def _choice(self):
         return int(keras.ops.convert_to_numpy(self.precision_choice.value))

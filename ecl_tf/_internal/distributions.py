@@ -13,4 +13,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     with tf.init_scope():  # The first use may be in the trace of a step.
         from tensorflow_probability import distributions
-    return getattr(distributions, name)
+    found = getattr(distributions, name)
+    globals()[name] = found  # From now on without this function.
+    return found

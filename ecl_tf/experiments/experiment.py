@@ -438,16 +438,12 @@ class Experiment:
                 "coverage": functools.partial(_of, _coverage(output), labels, raw),
             }
         logits, classes = positions.as_classes(output, raw, labels)
-        right, calibration = (
-            keras.metrics.SparseCategoricalAccuracy(),
-            metrics.ExpectedCalibrationError(),
-        )
-        of_positions = {}
-        if self.positions:
-            of_positions["iou"] = lambda: evaluation.mean_iou(output, raw, labels)
+        right = keras.metrics.SparseCategoricalAccuracy()
+        calibration = metrics.ExpectedCalibrationError()
+        overlap = functools.partial(evaluation.mean_iou, output, raw, labels)
         return {
             "accuracy": functools.partial(_of, right, classes, logits),
-            **of_positions,
+            **({"iou": overlap} if self.positions else {}),
             "nll": likelihood,
             "ece": functools.partial(_of, calibration, classes, logits),
         }
