@@ -9,7 +9,8 @@ machine, on random images, in under two minutes:
     ecl-tf compare --config=cifar100:runlocal --workdir=runs/local
 
 For a machine of 2 cores, on 10,000 images, from two wide residual networks (--dry_run says how
-many hours it takes):
+many hours it takes; it computes in bfloat16, for which many processors have no arithmetic, and a
+line says so):
 
     ecl-tf compare --config=cifar100:small --workdir=runs/small
 

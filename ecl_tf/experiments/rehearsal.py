@@ -29,6 +29,7 @@ from ecl_tf.experiments import (
     methods,
     progress,
     refusals,
+    slow_precision,
     stores,
     strategies,
     suite,
@@ -153,6 +154,7 @@ class Rehearsal:
             config: as `Experiment` takes it.
             splits: its data; None, the default, loads it.
         """
+        slow_precision.tell(config)
         described = json.dumps(config.data.to_dict(), sort_keys=True, default=str)
         if splits is None and self._data[0] == described:
             splits = self._data[1]

@@ -1,0 +1,39 @@
+"""A network in 16 bits on a machine that only imitates them."""
+
+import types
+
+from ml_collections import ConfigDict
+
+
+def config(teacher, student):
+    return ConfigDict(
+        {"teacher": {"network": teacher}, "student": {"network": {"name": "resnet", **student}}}
+    )
+
+
+def test_a_slow_type_is_told_of_once_with_the_remedy(monkeypatch, capsys):
+    from ecl_tf.experiments import slow_precision
+
+    monkeypatch.setattr(slow_precision, "_seconds", {"bfloat16": 0.9, "float32": 0.1}.get)
+    for _ in range(2):
+        slow_precision.tell(config({"name": "resnet"}, {"dtype": "mixed_bfloat16"}))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 and "9 times" in lines[0]
+    assert lines[0].endswith("--config.student.network.dtype=float32 will be faster.")
+
+
+def test_a_fast_type_is_not_told_of(monkeypatch, capsys):
+    from ecl_tf.experiments import slow_precision
+
+    monkeypatch.setattr(slow_precision, "_seconds", {"float16": 0.1, "float32": 0.1}.get)
+    slow_precision.tell(config({"dtype": "mixed_float16"}, {"dtype": "float32"}))
+    assert capsys.readouterr().out == ""
+
+
+def test_what_is_timed_is_a_gradient_in_that_type(monkeypatch):
+    from ecl_tf.experiments import slow_precision
+
+    ticks = iter(range(100))
+    clock = types.SimpleNamespace(perf_counter=lambda: float(next(ticks)))
+    monkeypatch.setattr(slow_precision, "time", clock)
+    assert slow_precision._seconds("bfloat16") == 1.0  # One tick from begin to end.
