@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import hashlib
 import json
 import pathlib
 import re
@@ -10,6 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ecl_tf._internal import identity
 from ecl_tf.experiments import (
     best,
     choosing,
@@ -140,7 +140,7 @@ def _home(workdir, cell):
     names = ["seed", "output", "data", "teacher"]
     names += ["class_weight"] if plain.get("class_weight") else []
     described = json.dumps([plain.get(name) for name in names])
-    return workdir / "teachers" / hashlib.sha256(described.encode()).hexdigest()[:12]
+    return workdir / "teachers" / identity.fingerprint_of_text(described)[:12]
 
 
 def run(

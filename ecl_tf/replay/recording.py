@@ -96,52 +96,16 @@ class Recording:
                 "Choose a smaller batch_size."
             )
         prepared = draws.prepared(self.rows, prepare)
-        members = getattr(self.teacher, "members", [self.teacher])
-        for member in members:
-            finite.require_weights(member, "teacher")
-        asked = [("teacher", member) for member in members]
-        own_inputs.require_fit(prepared, asked)
-        if self.teacher.raw_shape is not None:  # One that knows without members what it takes.
-            self.teacher.check_members(batches.specs(prepared))
-        inputs, *_ = self.rows(tf.range(min(batch_size, self.rows.count)))
-        if prepare is not None:
-            inputs = prepare(inputs, random.fold_in(seed, 1))
-        ranges.require_within(asked, inputs, suitable.expected_ranges(self.sampler))
+        self._members = getattr(self.teacher, "members", [self.teacher])
+        self._require_inputs(prepared, prepare)
         networks = uncertainty.Networks(self.teacher, None, self.teacher.output_kind)
-        suitable.require(self.sampler, prepared, networks)
         self.holds_samples = self.sampler.asks_networks
-        if any(part.mixes_within for part in self.sampler.parts):
-            self.sampler.validate_networks(networks)
-            if self.holds_samples:
-                raise ValueError(
-                    f"A store can't hold samples of {self.sampler!r}: it asks the teacher, so that "
-                    "they are stored themselves, and Embedded mixes them within the networks. "
-                    "Record one of the two."
-                )
-        if self.holds_samples:
-            self.sampler.validate_networks(networks)
-            _require_storable(self.sampler, prepared)
+        self._require_sampler(prepared, networks)
         self._padding = suitable.padding(prepared, networks) if self.holds_samples else None
         self.compact = compact.get(self.teacher.output_kind, top_k)
         self.steps = epochs * (self.rows.count // batch_size)
         self.shards = min(shards, self.steps)
-        self.plan = {
-            "data": {"fingerprint": self.rows.fingerprint, "rows": self.rows.count},
-            "teacher": self.teacher.fingerprint(),
-            "dtype": [member.dtype_policy.name for member in members],
-            "output": identity.config_of(self.teacher.output_kind),
-            "sampler": identity.config_of(self.sampler),
-            "generators": identity.fingerprint_of_models(self.sampler.models),
-            "top_k": top_k,
-            "seed": seed,
-            "batch_size": batch_size,
-            "epochs": epochs,
-            "steps": self.steps,
-            "shards": self.shards,
-            "about": about or {},
-        }
-        if isinstance(self.teacher, teachers.Ensemble) and self.teacher.precision is not None:
-            self.plan["precision"] = self.teacher.precision  # Also in its fingerprint.
+        self.plan = self._planned(epochs, top_k, about)
         # In every record, because the files of two stores have the same names.
         self._mark = bytes.fromhex(identity.fingerprint_of_record(self.plan))[:8]
         self._draw = draws.drawing(self.rows, self.sampler, prepare, seed, networks)
@@ -151,10 +115,58 @@ class Recording:
         if isinstance(self.teacher, teachers.FunctionTeacher):
             self.group = max(_FUNCTION_ROWS // batch_size, 1)
             self.threads = self.teacher.threads
-        members = getattr(self.teacher, "members", [])
-        if any(symbolic.inputs_of(member) is None for member in members):
+        if any(symbolic.inputs_of(each) is None for each in getattr(self.teacher, "members", [])):
             _, _, samples = next(iter(self.drawn()))
             self.teacher.check_members(batches.specs(samples.inputs))
+
+    def _require_inputs(self, prepared, prepare):
+        """Refuses a teacher that can't answer to these inputs, or of which a weight is NaN."""
+        for member in self._members:
+            finite.require_weights(member, "teacher")
+        asked = [("teacher", member) for member in self._members]
+        own_inputs.require_fit(prepared, asked)
+        if self.teacher.raw_shape is not None:  # One that knows without members what it takes.
+            self.teacher.check_members(batches.specs(prepared))
+        inputs, *_ = self.rows(tf.range(min(self.batch_size, self.rows.count)))
+        if prepare is not None:
+            inputs = prepare(inputs, random.fold_in(self.seed, 1))
+        ranges.require_within(asked, inputs, suitable.expected_ranges(self.sampler))
+
+    def _require_sampler(self, prepared, networks):
+        """Refuses a sampler that does not suit the inputs, or whose samples a store can't hold."""
+        suitable.require(self.sampler, prepared, networks)
+        mixes_within = any(part.mixes_within for part in self.sampler.parts)
+        if mixes_within or self.holds_samples:
+            self.sampler.validate_networks(networks)
+        if mixes_within and self.holds_samples:
+            raise ValueError(
+                f"A store can't hold samples of {self.sampler!r}: it asks the teacher, so that "
+                "they are stored themselves, and Embedded mixes them within the networks. "
+                "Record one of the two."
+            )
+        if self.holds_samples:
+            _require_storable(self.sampler, prepared)
+
+    def _planned(self, epochs, top_k, about):
+        """All that the store depends on, as JSON has it."""
+        plan = {
+            "data": {"fingerprint": self.rows.fingerprint, "rows": self.rows.count},
+            "teacher": self.teacher.fingerprint(),
+            "dtype": [member.dtype_policy.name for member in self._members],
+            "output": identity.config_of(self.teacher.output_kind),
+            "sampler": identity.config_of(self.sampler),
+            "generators": identity.fingerprint_of_models(self.sampler.models),
+            "top_k": top_k,
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "epochs": epochs,
+            "steps": self.steps,
+            "shards": self.shards,
+            "about": about or {},
+        }
+        if isinstance(self.teacher, teachers.Ensemble) and self.teacher.precision is not None:
+            plan["precision"] = self.teacher.precision  # Also in its fingerprint.
+        return plan
 
     def drawn(self, first_step=0):
         """Steps without end, the identities of their rows, and the samples drawn from these."""
