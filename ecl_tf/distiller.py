@@ -1,19 +1,17 @@
 """Extracurricular learning as a Keras model."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from ecl_tf import (
     _checks,
-    _weights,
     divergences,
     outputs,
     samplers,
     teachers,
-    uncertainty,
 )
 from ecl_tf._exports import Exports
 from ecl_tf._internal import (
@@ -26,9 +24,6 @@ from ecl_tf._internal import (
     identity,
     legacy,
     own_inputs,
-    positions,
-    random,
-    replicas,
     require,
     shared_layers,
     symbolic,
@@ -38,26 +33,11 @@ from ecl_tf._internal.row_means import RowMeans
 from ecl_tf._label_metrics import LabelMetrics
 from ecl_tf._loops import Loops
 from ecl_tf._settings import Settings
-
-
-class _Answer(NamedTuple):
-    """What a network says of a batch.
-
-    Attributes:
-        raw: its raw output; of the teacher those of its members, where it tells them.
-        features: by layer, where a loss needs them.
-        masks: Keras's masks of the raw output.
-        distribution: what the raw output stands for.
-    """
-
-    raw: Any
-    features: Any
-    masks: Any
-    distribution: Any
+from ecl_tf._step import Labelled, Step
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
-class Distiller(Loops, Settings, Exports, keras.Model):
+class Distiller(Step, Loops, Settings, Exports, keras.Model):
     """Trains a student to match a teacher's distribution beyond the training set.
 
     A training step (1) samples inputs x~ beyond the training set, (2) evaluates the
@@ -324,105 +304,59 @@ class Distiller(Loops, Settings, Exports, keras.Model):
         _checks.step.batch(x, y, sample_weight, self._networks())
         _checks.networks.trained(self.student)
         self._input_specs = batches.specs(samplers.inputs_of(x))
-        is_recorded = isinstance(x, samplers.Samples)
-        candidates = self.sampler.candidates if is_recorded else 1
-        first_row, row_count = replicas.row_numbers(samplers.row_count(x) // candidates)
         ranges = self.quantized.variables if self.quantized else []
         before = guarded.read([self.step, *ranges, *guarded.changed_by_passes(self.student)])
 
         # 1. Sample inputs beyond the training set.
-        draw = self.sampler.keep if is_recorded else self.sampler
-        append = _checks.settings.appends(self.sampler, self.label_weight, self.label_rows)
-        source, source_labels = x, y
-        keeps_inputs = isinstance(self.sampler.proposer, samplers.Empirical)
-        if not (is_recorded or keeps_inputs):
-            source, source_labels = batches.without_padding((x, y), sample_weight)
-        seed = self._next_seed(x, first_row)
-        samples = draw(source, seed, self._networks())
-        sampled_weight = samples.follow(sample_weight)
-        if not append:
-            y, sample_weight = samples.follow(source_labels), sampled_weight
+        rows = self._sample(x, y, sample_weight)
 
         # 2. Evaluate both output distributions there.
-        with samplers.mixing(samples, self.sampler, self._networks(), "teacher"):
-            teacher = self._teach(samples.inputs, samples.member_outputs, seed)
-        mixing = samplers.mixing(samples, self.sampler, self._networks(), "student")
-        with tf.GradientTape() as tape, mixing:
-            inputs = _joined(samples.inputs, x) if append else samples.inputs
-            answered = self._ask_student(inputs, training=True)
-            student = labelled = self._answer(*answered)
-            if append:
-                rows = samplers.row_count(samples.inputs)
-                student = self._answer(*positions.rows(answered, slice(0, rows)))
-                labelled = self._answer(*positions.rows(answered, slice(rows, None)))
+        teacher = self._ask_teacher_of(rows)
+        with tf.GradientTape() as tape:
+            raw, student, labelled = self._ask_student_of(rows)
 
             # 3. Minimise their divergence.
-            kept = samples.unmodified if self.label_rows == "unmodified" else None
-            of_labels = labelled, y, sample_weight, kept
-            loss = self._row_losses(teacher, student, sampled_weight, *of_labels)
-            scaled = self.optimizer.scale_loss(tf.reduce_sum(loss) / row_count)
+            loss = self._row_losses(teacher, student, rows.sample_weight, labelled)
+            scaled = self.optimizer.scale_loss(tf.reduce_sum(loss) / rows.count)
         _checks.networks.trained(self.student)  # It may have been built by its call.
         weights = self.trainable_weights
         gradients = tape.gradient(scaled, weights)
         _checks.step.gradients(gradients, self.divergence)
-
-        given: tuple = samples.inputs, self.teacher.output_kind.parameters(teacher.distribution)
-        if is_recorded and x.member_outputs:  # Only finite answers are ever recorded.
-            given = (), ()
-        # Where losses are scaled, gradients may overflow: their optimizer sees to it.
-        is_scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
-        watched = [] if is_scaled else [g for g in gradients if g is not None]
-        takes_metrics = append or self.sampler.keeps_rows
-        wrong = self._wrong_labels(y, labelled.raw, takes_metrics)
-        sampler = None if is_recorded else self.sampler
-        refusals = self._refusals("train", x, answered[0], teacher.raw, sampler)
-        counts, is_bad = self.non_finite.count(
-            *given,
-            answered[0],
-            loss,
-            watched,
-            labels=wrong,
-            refusals=refusals,
-            are_clipped=self.optimizer.clipvalue is not None,
-            rate=self.optimizer.learning_rate,
-        )
+        answers = teacher, raw, labelled
+        counts, is_bad = self._count_non_finite(x, rows, *answers, loss, gradients)
         with tf.control_dependencies(keras.tree.flatten(x)):  # As in _next_seed.
             guarded.apply(self.optimizer, gradients, weights, ~is_bad, before)
         now = [weight.value for weight in self.student.weights]
         self.non_finite.update_state(counts, is_bad, now)
-
-        logged = [self.means]
-        if y is not None and takes_metrics:
-            unmodified = None if append else samples.unmodified
-            self._label_metrics.update(y, labelled.raw, unmodified, sample_weight, labelled.masks)
-            logged += self._label_metrics.metrics
         self._changes_followed = samplers.changes_of(self.sampler)
-        return self._log("train", logged)
+
+        if y is None or not self._labels_hold(rows):
+            return self._log("train", [self.means])
+        unmodified = None if rows.are_appended else rows.samples.unmodified
+        return self._log("train", [self.means, *self._compare(labelled, unmodified)])
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         x, y, sample_weight = batches.unpack(data)
         _checks.step.batch(x, y, sample_weight, self._networks())
-        raw, student_features, masks = self._ask_student(x, training=False)
-        raw = finite.nan_where_inputs_are_not(raw, x)
-        student = self._answer(raw, student_features, masks)
-        logged, loss, member_outputs = [], (), ()
+        raw, *others = self._ask_student(x, training=False)
+        student = self._answer(finite.nan_where_inputs_are_not(raw, x), *others)
+        labelled = Labelled(student, y, sample_weight)
+        logged, loss, teacher_raws = [], (), ()
         if self._evaluate_teacher:
-            teacher = self._teach(x)
-            member_outputs = teacher.raw
-            of_labels = student, y, sample_weight
-            loss = self._row_losses(teacher, student, sample_weight, *of_labels, training=False)
+            teacher = self._ask_teacher(x)
+            teacher_raws = teacher.raw
+            loss = self._row_losses(teacher, student, sample_weight, labelled, training=False)
             logged.append(self.means)
         if y is not None:
-            self._label_metrics.update(y, raw, None, sample_weight, masks)
-            logged += self._label_metrics.metrics
+            logged += self._compare(labelled)
             if self._teacher_metrics.metrics:
-                teacher_raw = self.output_kind.raw(teacher.distribution)
-                self._teacher_metrics.update(y, teacher_raw, None, sample_weight, masks)
+                its_raw = self.output_kind.raw(teacher.distribution)
+                self._teacher_metrics.update(y, its_raw, None, sample_weight, student.masks)
                 logged += self._teacher_metrics.metrics
-        wrong = self._wrong_labels(y, raw, True)
-        refusals = self._refusals("test", x, raw, member_outputs)
+        wrong = self._wrong_labels(labelled)
+        refusals = self._refusals("test", x, student.raw, teacher_raws)
         counts, _ = self.non_finite.count(
-            x, member_outputs, raw, loss, (), labels=wrong, refusals=refusals
+            x, teacher_raws, student.raw, loss, (), labels=wrong, refusals=refusals
         )
         self.non_finite.update_state(counts)
         if not logged:
@@ -432,14 +366,11 @@ class Distiller(Loops, Settings, Exports, keras.Model):
             )
         return self._log("test", logged)
 
-    def _next_seed(self, x, first_row):
-        """The seed of this step, for this replica's rows."""
-        # Nothing may count a step before its data is there: in a graph, operations that
-        # don't depend on the data also run when a dataset has come to its end.
-        with tf.control_dependencies(keras.tree.flatten(x)):
-            seed = random.fold_in(random.fold_in(self.seed, self.step.value), 0)  # The sampler's.
-            self.step.assign_add(tf.ones((), tf.int64))
-        return seed if first_row is None else random.at_row(seed, first_row)
+    def _compare(self, labelled, unmodified=None):
+        """Updates the metrics of labels on rows that stay unmodified, or on all; returns them."""
+        answer, labels, weight, _ = labelled
+        self._label_metrics.update(labels, answer.raw, unmodified, weight, answer.masks)
+        return self._label_metrics.metrics
 
     @property
     def uses_labels(self) -> bool:
@@ -459,109 +390,6 @@ class Distiller(Loops, Settings, Exports, keras.Model):
                 for each in (self._label_metrics, self._teacher_metrics):
                     each.build(shape)
                     each.validate(labels, raw)
-
-    def _networks(self):
-        return uncertainty.Networks(self._asked.teacher, self.student, self.output_kind)
-
-    def _answer(self, raw, its_features, masks):
-        return _Answer(raw, its_features, masks, self.output_kind(raw))
-
-    def _ask_student(self, inputs, training):
-        raw, student_features = self._features.run_student(inputs, training=training)
-        return raw, student_features, positions.masks(raw)
-
-    def _teach(self, inputs, member_outputs=(), seed=None):
-        asked, its_features = self._asked.teacher, None
-        if self.feature_losses:
-            raw, its_features = self._features.run_teacher(inputs, training=False)
-            member_outputs = [asked.raw_of(raw)]
-        # One of a user's may know its distribution only.
-        is_ensemble = isinstance(asked, teachers.Ensemble)
-        combines = type(asked).distribution is teachers.Teacher.distribution
-        if not member_outputs and not (is_ensemble or combines):
-            distribution = asked.distribution(inputs)
-            _checks.step.distribution(distribution, asked)
-            kind = asked.output_kind
-            raws = [kind.raw(distribution)] if kind.makes_probabilities else ()
-            return _Answer(raws, None, None, distribution)
-        if not member_outputs and is_ensemble and seed is not None:
-            member_outputs = asked.step_outputs(inputs, seed)
-        if not member_outputs:
-            member_outputs = asked.member_outputs(inputs)
-        distribution = asked.output_kind.combine(member_outputs)
-        return _Answer(member_outputs, its_features, None, distribution)
-
-    def _row_losses(
-        self,
-        teacher,
-        student,
-        sampled_weight,
-        labelled,
-        labels,
-        label_weights,
-        kept=None,
-        training=True,
-    ):
-        """The loss of every row, shape (batch,), and all means updated.
-
-        Args:
-            teacher: its `_Answer` for the sampled rows.
-            student: the student's.
-            sampled_weight: weights of the sampled rows, or None.
-            labelled: the student's `_Answer` for the rows with labels.
-            labels: their labels, or None.
-            label_weights: their weights, or None.
-            kept: bool (batch,), of which of these rows the labels hold; None, the default, is
-                all of them.
-            training: whether it is a step of a training, which NaN ends; True by default.
-        """
-        both, output = (teacher.distribution, student.distribution), self.output_kind
-        _checks.step.answers(teacher.raw, student.raw, self._networks())
-        weights = _weights.weigh(output, student.raw, student.masks, sampled_weight)
-        arguments = *both, self.divergence, self._temperature
-        divergence = output.divergence(*arguments, **_weights.argument(weights.of_loss))
-        closeness = output.compare(*both, **_weights.argument(weights.of_mean))
-        if not training:  # Where answers are NaN an argmax agrees all the same.
-            closeness = {name: value + 0.0 * divergence for name, value in closeness.items()}
-        values = {"divergence": divergence, **closeness}
-        counts = {**weights.counts, "divergence": weights.counts.get("loss", 1.0)}
-        _checks.step.row_values(output, **values)
-        loss = divergence
-        if self.label_weight > 0.0:
-            _checks.labels.require_fit(self.label_weight, labels, output, labelled.raw)
-            its = _weights.weigh(output, labelled.raw, labelled.masks, label_weights, labels, kept)
-            label_loss = output.negative_log_likelihood(
-                labelled.distribution, labels, **_weights.argument(its.of_loss)
-            )
-            _checks.step.row_values(output, negative_log_likelihood=label_loss)
-            values["label_loss"] = label_loss
-            counts["label_loss"] = its.counts.get("loss", 1.0)
-            loss += self.label_weight * label_loss
-        if self.feature_losses:
-            own = None if isinstance(weights.of_loss, dict) else weights.of_loss
-            unlike = self._features.mean(teacher.features, student.features, own)
-            unlike = tf.cast(unlike, loss.dtype)
-            loss += len(self.feature_losses) * unlike
-            values["feature_loss"] = unlike * tf.ones_like(loss)
-        for penalty in self.student.losses:  # As Keras adds them up, whatever their shape is.
-            loss += tf.cast(tf.reduce_sum(penalty), loss.dtype)
-        self.means.update_state({"loss": loss, **values}, counts)
-        return loss
-
-    def _wrong_labels(self, labels, raw, takes_metrics):
-        """The number of labels that no network can have, and their sum; None if none are."""
-        if self.uses_labels and not (self.label_weight > 0.0 or takes_metrics):
-            return None
-        counts, expected = _checks.step.wrong_labels(
-            labels, raw, self.output_kind, self.uses_labels
-        )
-        self.non_finite.expected_labels = expected
-        return counts
-
-    def _refusals(self, mode, x, raw, member_outputs, sampler=None):
-        asked, (is_known, _) = self._networks(), self._knows[mode]
-        inputs = samplers.inputs_of(x)
-        return _checks.step.refusals(inputs, raw, member_outputs, asked, is_known, sampler)
 
     def _log(self, mode, metrics):
         unused = {"label_loss"} if self.label_weight == 0.0 else set()
@@ -644,7 +472,3 @@ def _results(metrics):
         result = metric.result()
         results.update(result if isinstance(result, dict) else {metric.name: result})
     return results
-
-
-def _joined(*nests):
-    return keras.tree.map_structure(lambda *tensors: tf.concat(tensors, 0), *nests)

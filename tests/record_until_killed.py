@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from ecl_tf import replay
-from ecl_tf.replay import recording
+from ecl_tf.replay import recording, writing
 
 
 def main():
@@ -21,7 +21,7 @@ def main():
         return example(self, step, *args)
 
     recording.Recording.example = killed
-    recording.PART_STEPS = 4
+    writing.PART_STEPS = 4
     keras.utils.set_random_seed(1)
     x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
     teacher = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])

@@ -18,7 +18,7 @@ ROOMS = [
     "losses metrics gap headroom teachers callbacks prediction_sets",
     "evaluation export replay resume "
     "_label_metrics _weights _class_weights _validation_scores _checks _loops _settings _exports "
-    "_teacher_precision",
+    "_step _teacher_precision",
     "distiller",
     "experiments",
     "trainers configs",

@@ -85,7 +85,7 @@ def differences(found, wanted):
 def fingerprint_of_record(record):
     """A hash of a record, the same for two in which `differences` finds none."""
     fields = [[name, value] for name, _, value in differing({}, record)]
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    return fingerprint_of_text(json.dumps(fields, sort_keys=True))
 
 
 def comparable(value):

@@ -50,7 +50,7 @@ class Answers:
             unmodified = tf.ones([self.batch_size], tf.bool)
             return samplers.Samples(data.to_float(x), unmodified, member_outputs=raws), y
 
-        return batches.map(as_samples, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        return splits.prefetched(batches.map(as_samples, tf.data.AUTOTUNE), self.batch_size)
 
 
 def suffice(experiment, sampler=None, labels=None, spare=False, **_):

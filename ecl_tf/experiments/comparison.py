@@ -1,31 +1,27 @@
-"""What `ecl-tf compare` does: the choice among settings, the final runs, and the scores."""
+"""What `ecl-tf compare` does in every cell of a grid, and on all folds or splits of a data set."""
 
 import contextlib
 import functools
-import hashlib
-import itertools
 import json
 import pathlib
 import re
-import statistics
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from ecl_tf._internal import identity
 from ecl_tf.experiments import (
     best,
+    choosing,
     grid,
     jobs,
     logs,
-    methods,
     other_data,
     progress,
     provenance,
-    quality,
     refusals,
     rehearsal,
     settings,
-    stores,
     strategies,
     suite,
     tables,
@@ -33,7 +29,7 @@ from ecl_tf.experiments import (
     work_directory,
 )
 from ecl_tf.experiments.experiment import Experiment
-from ecl_tf.experiments.runs import Runs, require_its_teacher
+from ecl_tf.experiments.runs import require_its_teacher
 
 # Settings of the teacher that a teacher brought along may have one after the other.
 _AFTER_TRAINING = tuple(
@@ -93,12 +89,12 @@ def _blaming_splits(config, own):
 
 def _rehearse_one(rehearsed, config, home, teacher_directory, done):
     experiment = rehearsed.experiment(config)
-    _require_validation_data(experiment)
-    to_tune, fixed = _settings(experiment)
+    choosing.require_validation_data(experiment)
+    to_tune, fixed = choosing.settings_of(experiment)
     rehearsed.read_batch(experiment, "student")
     rehearsed.export(experiment)
     teacher = rehearsed.teacher(experiment, home, teacher_directory)
-    tuning_seeds, final_seeds = seeds(experiment.config)
+    tuning_seeds, final_seeds = choosing.seeds(experiment.config)
     if config.get("suite", {}).get("shifts"):
         rehearsed.suite(experiment, teacher, len([*to_tune, *fixed]) * len(final_seeds))
     finished = [(run["method"], run["seed"]) for run in done.values()]
@@ -144,26 +140,7 @@ def _home(workdir, cell):
     names = ["seed", "output", "data", "teacher"]
     names += ["class_weight"] if plain.get("class_weight") else []
     described = json.dumps([plain.get(name) for name in names])
-    return workdir / "teachers" / hashlib.sha256(described.encode()).hexdigest()[:12]
-
-
-def _settings(experiment):
-    """The settings to choose from, a list for each tuned method, and the others.
-
-    Which further ones KD is tuned over depends on the best temperature; here it is the first.
-    """
-    temperatures = methods.kd_temperatures(experiment)
-    kd = [*temperatures, *methods.kd_beside(experiment, temperatures[0])]
-    xcl = methods.xcl_settings(experiment)
-    to_tune, fixed = [methods.erm_settings(experiment), kd], [methods.standard_kd(experiment)]
-    if len(xcl) > 1:
-        to_tune.append(xcl)
-    else:
-        fixed += xcl
-    fixed += methods.others(experiment)
-    if experiment.config.oracle:
-        fixed.append(methods.oracle(experiment))
-    return to_tune, fixed
+    return workdir / "teachers" / identity.fingerprint_of_text(described)[:12]
 
 
 def run(
@@ -234,7 +211,7 @@ def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, 
     elif repetitions:
         results = _compare_all(config, repetitions, workdir, checkpoint_every)
     else:
-        results = compare(experiment(), workdir, teacher_directory, home)
+        results = choosing.compare(experiment(), workdir, teacher_directory, home)
     if config.get("suite", {}).get("shifts"):
         own = (lambda _: experiment()) if not repetitions else Experiment
         results = _with_suite(config, workdir, own, teacher_directory, home)
@@ -361,13 +338,13 @@ def _compare_all(config, repetitions, workdir, checkpoint_every):
         name, own = repetitions[number]
         progress.announce(f"[{kind} {number + 1}/{len(repetitions)}] {name}")
         directory = work_directory.claim(workdir / name, own)
-        return _start(Experiment(own, checkpoint_every), directory, name=name)
+        return choosing.start(Experiment(own, checkpoint_every), directory, name=name)
 
     numbers = range(len(repetitions))
     if kind == "split":
-        results = _finish([start(number) for number in numbers])
+        results = choosing.finish([start(number) for number in numbers])
     else:  # One at a time, so that one fold's data is in memory.
-        results = [result for number in numbers for result in _finish([start(number)])]
+        results = [result for number in numbers for result in choosing.finish([start(number)])]
     return _average(results, kind)
 
 
@@ -375,88 +352,6 @@ def _average(parts, kind):
     """The mean over folds or splits, with what all of them come from."""
     about = provenance.together([part.get("about") for part in parts])
     return {**tables.average(parts, kind), "about": about}
-
-
-def compare(
-    experiment: Experiment,
-    workdir: pathlib.Path,
-    teacher_directory: str | pathlib.Path | None = None,
-    home: pathlib.Path | None = None,
-) -> dict[str, Any]:
-    """Runs the comparison, or what is left of it; returns the results.
-
-    Args:
-        experiment: the `Experiment`.
-        workdir: where results and students go.
-        teacher_directory: as in `run`.
-        home: where the teacher and its stored answers go; None, the default, for `workdir`.
-    """
-    (results,) = _finish([_start(experiment, workdir, teacher_directory, home)])
-    return results
-
-
-def _start(experiment, workdir, teacher_directory=None, home=None, name=""):
-    """The teacher, and the `Runs` of its students, of which none is trained yet."""
-    _require_validation_data(experiment)
-    other_data.require_same_rows(experiment, workdir)
-    home = home or workdir
-    teacher = teaching.train_teacher(experiment, home, teacher_directory)
-    stored = stores.Stores(experiment, teacher, home / "stores")
-    to_tune, fixed = _settings(experiment)
-    tuning_seeds, final_seeds = seeds(experiment.config)
-    total = len(tuning_seeds) * sum(map(len, to_tune))
-    total += len(to_tune + fixed) * len(final_seeds)
-    runs = Runs(experiment, teacher, stored, workdir, total, name)
-    runs.teacher_quality()
-    return runs
-
-
-def _finish(together):
-    """Chooses for one experiment, or for all splits at once; runs the rest; returns all results.
-
-    Over the splits a choice has many validation rows and several trainings to go by. A row that
-    one split tests is another's validation row, which can favour methods with many settings only:
-    the baselines.
-    """
-    # All choices are made on validation data.
-    erm = _choose(together, methods.erm_settings)
-    for runs, chosen in zip(together, erm, strict=True):
-        tuning_seeds, _ = seeds(runs.experiment.config)
-        of_erm = [runs.results["runs"][chosen.key(seed)]["validation"] for seed in tuning_seeds]
-        mean = statistics.fmean(scores[runs.experiment.score_name] for scores in of_erm)
-        quality.against_erm(runs.experiment, runs.teacher_quality()["validation"], mean)
-    chosen = [erm, _choose(together, methods.kd_temperatures, methods.kd_beside)]
-    if len(methods.xcl_settings(together[0].experiment)) > 1:
-        chosen.append(_choose(together, methods.xcl_settings))
-    finals = []
-    for runs, own_erm, *tuned in zip(together, *chosen, strict=True):
-        _, (standard_kd, *others) = _settings(runs.experiment)
-        finals.append([own_erm, standard_kd, *tuned, *others])
-    tried = methods.xcl_settings(together[0].experiment)
-    label_weight = max(setting.arguments["label_weight"] for setting in tried)
-    remedy = "Try --config.xcl.label_weight=0.3, or add it to config.xcl.choices."
-    methods.tell_of_labels(label_weight, remedy)
-    last = [
-        (runs, setting, seed)
-        for runs, final in zip(together, finals, strict=True)
-        for setting, seed in itertools.product(final, seeds(runs.experiment.config)[1])
-    ]
-    _complete(run for run in last if not run[1].same_as)
-    _complete(run for run in last if run[1].same_as)  # Once the other one is there.
-    for runs, final in zip(together, finals, strict=True):
-        runs.read_test(final, seeds(runs.experiment.config)[1])
-    return [runs.results for runs in together]
-
-
-def _complete(found):
-    """Has (runs, setting, seed) trained, by this process or by others."""
-    jobs.complete([runs.job(setting, seed) for runs, setting, seed in found])
-
-
-def seeds(config: settings.Settings) -> tuple[range, range]:
-    """The seeds for tuning and, apart from them, for the final runs."""
-    first = config.seed + config.tuning_seeds
-    return range(config.seed, first), range(first, first + config.seeds)
 
 
 def _require_one_teacher(config):
@@ -474,47 +369,3 @@ def _require_one_teacher(config):
             f"--teacher would be one teacher for all {kind}s, and might have seen "
             f"{held_out[kind]}. Leave it away: every {kind} trains its own."
         )
-
-
-def _require_validation_data(experiment):
-    asker = "`ecl-tf compare` makes its choices on validation data"
-    refusals.require_validation(experiment.splits, asker)
-
-
-def _choose(together, tried, beside=None):
-    """The setting with the best mean score on validation data, then the best NLL.
-
-    Args:
-        together: the `Runs` that share the choice.
-        tried: a function of an experiment to its settings, as many for each.
-        beside: None, the default, or a function of an experiment and its best setting to others
-            that are tried after it.
-
-    Returns:
-        The chosen setting of each of `together`.
-    """
-    experiments = [runs.experiment for runs in together]
-
-    def runs_of(settings):
-        for runs, setting in zip(together, settings, strict=True):
-            for seed in seeds(runs.experiment.config)[0]:
-                yield runs, setting, seed
-
-    def rank(settings):
-        results = [
-            runs.run(setting, seed)["validation"] for runs, setting, seed in runs_of(settings)
-        ]
-        score = sum(result[experiments[0].score_name] for result in results)
-        score = -score if experiments[0].higher_is_better else score
-        return score, sum(result["nll"] for result in results)
-
-    def best(candidates):
-        _complete(run for settings in candidates for run in runs_of(settings))
-        ranks = [rank(settings) for settings in candidates]
-        return candidates[strategies.of_chief(ranks.index(min(ranks)))]
-
-    chosen = best([*zip(*map(tried, experiments), strict=True)])
-    if beside:
-        chosen = best([chosen, *zip(*map(beside, experiments, chosen), strict=True)])
-    progress.announce(f"Chosen for {chosen[0].method} on validation data: {chosen[0].label}")
-    return chosen

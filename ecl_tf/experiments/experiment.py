@@ -11,8 +11,6 @@ import tensorflow as tf
 import ecl_tf
 from ecl_tf import (
     data,
-    evaluation,
-    metrics,
     models,
     outputs,
     prediction_sets,
@@ -23,8 +21,10 @@ from ecl_tf import (
 from ecl_tf._internal import files, keras_fit, own_inputs, random, symbolic
 from ecl_tf._internal.quantized_model import QuantizedModel
 from ecl_tf.experiments import (
+    consistency,
     fitting,
-    lengths,
+    following,
+    measures,
     optimizers,
     positions,
     progress,
@@ -64,57 +64,25 @@ class Experiment:
         self.config = config = settings.parse(config)
         self.checkpoint_every = checkpoint_every
         # Before the data is loaded, whose length changes none of these refusals.
-        _resolved(config, 0)
+        following.with_lengths(config, 0)
         with refusals.blaming("config.output", config.output):
             output = outputs.get(config.output)
         with refusals.blaming("config.data", config.data):
             self.splits = data.load(**config.data) if splits is None else splits
         self.whole_splits = self.splits
-        config = _swapping(config, self.splits.swap)
+        config = following.with_swaps(config, self.splits.swap)
         rows = int(self.splits.train.cardinality())
         sized = sizes.resolved(config, rows, _numbers_of_a_row(self.splits.input_shape))
         about = [*_about(self.splits), sizes.describe(config, sized, rows)]
-        self.config = config = _resolved(sized, rows)
+        self.config = config = following.with_lengths(sized, rows)
         with refusals.blaming("config.output", config.output):
             self.output = self._in_target_units(output)
         self.score_name = config.score
-        expected = _scores_of(self.output, row_labels.positions(self.splits, self.output))
-        if config.score not in expected:
-            raise ValueError(
-                f"config.score={config.score!r} does not fit the output {self.output!r}; "
-                f"expected one of {expected}."
-            )
-        if self.output.family == "normal" and self.splits.class_names:
-            raise ValueError(
-                f"config.output={config.output!r} is of numbers, and the target of this data is a "
-                f"class, such as {self.splits.class_names[0]!r}. Say --config=table:classes; or "
-                "name a target of numbers."
-            )
-        with refusals.blaming("config.data", config.data):
-            row_labels.require(self.splits, self.output)
-            row_labels.require_values(self.splits, self.output)
-            row_labels.require_room(self.splits, self.output)
+        consistency.require_labels_fit(config, self.splits, self.output)
         self.positions = row_labels.positions(self.splits, self.output)
         self.counted = positions.Positions(self)
-        if self.output.family == "categorical" and self.splits.event_size < 2:
-            raise ValueError(
-                f"config.output={config.output!r} needs classes, and this data has targets of one "
-                "dimension. For a table with a column of classes say --config.data.classes=True."
-            )
-        size = getattr(self.output, "size", self.splits.event_size)
-        if isinstance(self.output, outputs.Numeric) and size != self.splits.event_size:
-            raise ValueError(
-                f"config.output={config.output!r} is of {size} target dimensions, and this data "
-                f"has {self.splits.event_size}. Give the output the data's number."
-            )
-        for name, each in {"erm": config.erm, "teacher.labels": config.teacher.labels}.items():
-            row_labels.require_mixing(name, each, self.splits, self.output)
-        row_labels.require_class_weight(config.class_weight, self.splits, self.output)
         progress.announce_once(filter(None, about))
-
-        if config.student.conformal is not None:
-            with refusals.blaming("config.student.conformal", config.student.conformal):
-                _require_conformal(self.splits, self.output, config.student, self.positions)
+        consistency.require_conformal(config.student, self.splits, self.output)
 
     def _in_target_units(self, output):
         """Lets networks learn in standardised units where the data set gives them."""
@@ -418,35 +386,8 @@ class Experiment:
             names: of the metrics that are computed; None, the default, for all.
         """
         output = self.output if output is None else output
-        measures = self._measures(labels, raw, output)
-        return {name: float(measures[name]()) for name in names or measures}
-
-    def _measures(self, labels, raw, output):
-        """From each metric's name to a function that computes it."""
-        likelihood = functools.partial(_of, metrics.NegativeLogLikelihood(output), labels, raw)
-        if isinstance(output, outputs.Numeric):
-            if self.score_name == "rmse":
-                error = keras.metrics.RootMeanSquaredError(name="rmse")
-            else:
-                error = metrics.AngularError(output)
-            takes_mean = not getattr(error, "takes_raw_output", False)
-            return {
-                error.name: lambda: _of(
-                    error, labels, output.prediction(raw) if takes_mean else raw
-                ),
-                "nll": likelihood,
-                "coverage": functools.partial(_of, _coverage(output), labels, raw),
-            }
-        logits, classes = positions.as_classes(output, raw, labels)
-        right = keras.metrics.SparseCategoricalAccuracy()
-        calibration = metrics.ExpectedCalibrationError()
-        overlap = functools.partial(evaluation.mean_iou, output, raw, labels)
-        return {
-            "accuracy": functools.partial(_of, right, classes, logits),
-            **({"iou": overlap} if self.positions else {}),
-            "nll": likelihood,
-            "ece": functools.partial(_of, calibration, classes, logits),
-        }
+        own = self.score_name, bool(self.positions)
+        return measures.scores(output, labels, raw, *own, names)
 
     def prediction_sets(self, model, output=None):
         """A network's `PredictionSets`, measured on validation rows; None if none are asked for.
@@ -493,79 +434,6 @@ def _numbers_of_a_row(shape):
     )
 
 
-def _require_conformal(splits, output, student, own_positions):
-    """Refuses prediction sets of such an output, in 8 bits, or with too few validation rows."""
-    coverage = student.conformal
-    if own_positions:
-        raise ValueError(
-            f"Its guarantee is of rows drawn alike, and the positions {own_positions} of a row are "
-            "not independent of each other. Set it to None."
-        )
-    if student.quantization is not None:
-        raise ValueError(
-            f"config.student.quantization={student.quantization!r} is trained for LiteRT files "
-            "without such sets. Set one of the two to None."
-        )
-    refusals.require_validation(splits, "It is measured on validation rows")
-    prediction_sets.require_output(output)
-    count, least = int(splits.validation.cardinality()), prediction_sets.least_rows(coverage)
-    if 0 <= count < least:
-        raise ValueError(
-            f"It needs {least} validation rows at least, and there are {count}. Hold more out, or "
-            "ask for a lower coverage."
-        )
-
-
-def _scores_of(output, own_positions):
-    """The metrics that may decide, by their names."""
-    if output.family in ("categorical", "bernoulli"):
-        return ["accuracy", "iou"] if own_positions else ["accuracy"]
-    if output.family == "normal":
-        return ["angular_error", "rmse"]
-    return ["rmse"] if isinstance(output, outputs.Numeric) else []
-
-
-def _of(metric, labels, predicted):
-    metric.update_state(labels, predicted)
-    return metric.result()
-
-
-def _coverage(output):
-    if output.family == "normal":
-        return metrics.GaussianCoverage(output, level=0.95)
-    return metrics.Coverage(output, level=0.95)
-
-
-def _resolved(config, rows):
-    """The settings with a length of every training, for so many rows of training data."""
-    found = {}
-    for name in ("teacher", "student"):
-        section = getattr(config, name)
-        train = section.train
-        if train is not None and None not in (train.steps, train.batch_size, train.weight_decay):
-            train = lengths.resolved(f"config.{name}.train", train, rows)
-            _validate_training(f"config.{name}.train", train)
-            found[name] = dataclasses.replace(section, train=train)
-    return dataclasses.replace(config, **found)
-
-
-def _validate_training(name, train):
-    """Refuses a section `train` whose settings don't fit each other, or that Keras refuses."""
-    warmup = getattr(train.schedule, "warmup_steps", 0)
-    if warmup >= train.steps:
-        raise ValueError(
-            f"{name}.schedule.warmup_steps={warmup} must be less than {name}.steps={train.steps}."
-        )
-    with refusals.blaming(f"{name}.optimizer", train.optimizer):
-        for weight_decay in (train.weight_decay, train.distillation_weight_decay):
-            optimizers.build(train, weight_decay)
-    if train.steps % strategies.steps_per_execution(train):
-        raise ValueError(
-            f"{name}.steps={train.steps} must be a multiple of its "
-            f"steps_per_execution={train.steps_per_execution}. Change either."
-        )
-
-
 def save_model(model, path):
     """Has the chief save a .keras file whole or not at all, without the optimizer's numbers.
 
@@ -584,32 +452,3 @@ def save_model(model, path):
                 model.optimizer, model.compiled = optimizer, compiled
 
     strategies.on_chief(save)
-
-
-def _swapping(config, names):
-    """The settings with samplers that swap inputs which have no mean, as the data names them."""
-    if not names:
-        return config
-
-    def swapping(place, value):
-        with refusals.blaming(place, value):
-            return keras.saving.serialize_keras_object(samplers.swapping(value, names))
-
-    def of_choice(number, choice):
-        if "sampler" not in choice:
-            return choice
-        place = f"config.xcl.choices[{number}].sampler"
-        return {**choice, "sampler": swapping(place, choice["sampler"])}
-
-    xcl = dataclasses.replace(
-        config.xcl,
-        sampler=swapping("config.xcl.sampler", config.xcl.sampler),
-        choices=tuple(of_choice(*each) for each in enumerate(config.xcl.choices)),
-    )
-    others = {
-        name: dataclasses.replace(
-            method, sampler=swapping(f"config.methods.{name}.sampler", method.sampler)
-        )
-        for name, method in config.methods.items()
-    }
-    return dataclasses.replace(config, xcl=xcl, methods=others)

@@ -1,13 +1,12 @@
 """The trainings of a comparison: each is recorded in results.json, and done once."""
 
-import hashlib
 import math
 import re
 
 import keras
 
 from ecl_tf import outputs, teachers
-from ecl_tf._internal import keras_files
+from ecl_tf._internal import identity, keras_files
 from ecl_tf.experiments import (
     closeness,
     diagnostics,
@@ -263,4 +262,4 @@ class Runs:
 def _file_name(key):
     """A run's name as that of a file, which tells what it is: other runs have other ones."""
     words = re.sub(r"[^0-9A-Za-z.=-]+", "_", key)[:60]
-    return f"{words}_{hashlib.sha256(key.encode()).hexdigest()[:6]}"
+    return f"{words}_{identity.fingerprint_of_text(key)[:6]}"

@@ -4,112 +4,30 @@
 """
 
 import dataclasses
-import difflib
-import itertools
-import types
-import typing
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from ml_collections import ConfigDict
 
-
-class Range(NamedTuple):
-    """Which values of a type a setting may have.
-
-    Attributes:
-        words: what is expected, in words.
-        holds: a function that says of a value whether it is in the range.
-    """
-
-    words: str
-    holds: Callable[[Any], bool]
-
-
-def _is_share(value):
-    return 0.0 < value < 1.0
-
-
-def _is_positive(value):
-    return 0.0 < value < float("inf")
-
-
-def _is_weight(value):
-    return 0.0 <= value < float("inf")
-
-
-Count = Annotated[int, Range("a whole number >= 1", lambda value: value >= 1)]
-CountOrZero = Annotated[int, Range("a whole number >= 0", lambda value: value >= 0)]
-# Far enough from 2^31 for the seeds of members and runs, which are counted from it.
-Seed = Annotated[int, Range("0 to 2,000,000,000", lambda value: 0 <= value <= 2_000_000_000)]
-Positive = Annotated[float, Range("a positive number", _is_positive)]
-Weight = Annotated[float, Range("a number >= 0", _is_weight)]
-Share = Annotated[float, Range("a number between 0 and 1", _is_share)]
-ShareOrZero = Annotated[float, Range("at least 0 and less than 1", lambda value: 0 <= value < 1)]
-Shares = Annotated[
-    tuple[float, ...],
-    Range(
-        "numbers between 0 and 1, at least one, each larger than the one before",
-        lambda values: values and all(map(_is_share, values)) and _increase(values),
-    ),
-]
-StepCount = Annotated[
-    Any,
-    Range(
-        'a whole number >= 1, or "auto", or None',
-        lambda value: value in ("auto", None) or (type(value) is int and value >= 1),
-    ),
-]
-Decay = Annotated[
-    Any,
-    Range(
-        "a number >= 0, or None",
-        lambda value: value is None or (type(value) in (int, float) and _is_weight(value)),
-    ),
-]
-BatchSize = Annotated[
-    Any,
-    Range(
-        "a whole number >= 1, or None",
-        lambda value: value is None or (type(value) is int and value >= 1),
-    ),
-]
-Temperatures = Annotated[
-    tuple[float, ...],
-    Range("positive numbers, at least one", lambda v: v and all(map(_is_positive, v))),
-]
-Weights = Annotated[
-    tuple[float, ...],
-    Range("numbers >= 0, at least one", lambda v: v and all(map(_is_weight, v))),
-]
-ClassWeights = Annotated[
-    tuple[float, ...],
-    Range(
-        "numbers >= 0, one above 0, or ()", lambda v: not v or (all(map(_is_weight, v)) and any(v))
-    ),
-]
-Names = Annotated[
-    tuple[str, ...], Range("each name once", lambda values: len(set(values)) == len(values))
-]
-Severities = Annotated[
-    tuple[int, ...],
-    Range(
-        "some of 1, 2, 3, 4, 5, at least one, each once",
-        lambda values: values and {*values} <= {*range(1, 6)} and len({*values}) == len(values),
-    ),
-]
-FORMATS = ("saved_model", "litert", "onnx")
-Formats = Annotated[
-    tuple[str, ...],
-    Range(
-        f"some of {', '.join(FORMATS)}, at least one, each once",
-        lambda values: values and {*values} <= {*FORMATS} and len({*values}) == len(values),
-    ),
-]
-
-
-def _increase(values):
-    return all(one < next_one for one, next_one in itertools.pairwise(values))
+from ecl_tf.experiments.conversion import convert
+from ecl_tf.experiments.setting_types import (
+    BatchSize,
+    ClassWeights,
+    Count,
+    CountOrZero,
+    Decay,
+    Formats,
+    Names,
+    Positive,
+    Seed,
+    Severities,
+    Share,
+    ShareOrZero,
+    Shares,
+    StepCount,
+    Temperatures,
+    Weight,
+    Weights,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -494,10 +412,10 @@ def choices(xcl: Xcl) -> dict[str, Distillation]:
     for number, choice in enumerate(xcl.choices):
         place = f"config.xcl.choices[{number}]"
         changes = {key: value for key, value in choice.items() if key != "name"}
-        name = _convert(choice.get("name"), str, f"{place}.name")
+        name = convert(choice.get("name"), str, f"{place}.name")
         if name in found:
             raise ValueError(f"{place}.name={name!r} is another's name. Choose one of its own.")
-        found[name] = _convert({**own, **changes}, Distillation, place)
+        found[name] = convert({**own, **changes}, Distillation, place)
     return found
 
 
@@ -522,89 +440,4 @@ def parse(config: ConfigDict | dict[str, Any]) -> Settings:
     Traceback (most recent call last):
     ValueError: config.student.train.batchsize is no setting. Did you mean 'batch_size'?
     """
-    return _convert(_plain(config), Settings, "config")
-
-
-def _plain(value):
-    return value.to_dict() if hasattr(value, "to_dict") else value
-
-
-class _OutOfRangeError(ValueError):
-    """A value has a type that its setting takes, so no other type is meant."""
-
-
-def _convert(value, hint, name):
-    """A value as its annotation has it; `name` is the dotted name of the setting."""
-    value = _plain(value)
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Annotated:
-        hint, allowed = arguments
-        found = _convert(value, hint, name)
-        if not allowed.holds(found):
-            raise _OutOfRangeError(
-                f"{name}={value!r} is out of its range; expected {allowed.words}."
-            )
-        return found
-    if origin in (types.UnionType, typing.Union):
-        return _one_of(value, arguments, hint, name)
-    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-        return _section(value, hint, name)
-    if origin is tuple and isinstance(value, (list, tuple)):
-        return tuple(_convert(v, arguments[0], f"{name}[{i}]") for i, v in enumerate(value))
-    if origin is dict and isinstance(value, Mapping):
-        return {key: _convert(v, arguments[1], f"{name}.{key}") for key, v in value.items()}
-    if hint is Any or (origin is Literal and value in arguments):
-        return value
-    expected = (int, float) if hint is float else hint
-    is_class = isinstance(hint, type) and origin is None
-    if is_class and isinstance(value, expected) and (hint is bool or not isinstance(value, bool)):
-        return value
-    raise ValueError(f"{name}={value!r} has a wrong type; expected {_in_words(hint)}.")
-
-
-def _section(values, section, name):
-    hints = typing.get_type_hints(section, include_extras=True)
-    for key in values:
-        if key not in hints:
-            near = difflib.get_close_matches(str(key), hints, 1, 0.5)
-            known = f"Did you mean {near[0]!r}?" if near else f"Expected some of {sorted(hints)}."
-            raise ValueError(f"{name}.{key} is no setting. {known}")
-    for field in dataclasses.fields(section):
-        optional = (field.default, field.default_factory) != (dataclasses.MISSING,) * 2
-        if field.name not in values and not optional:
-            raise ValueError(f"{name}.{field.name} is missing; expected {_in_words(field.type)}.")
-    return section(**{k: _convert(v, hints[k], f"{name}.{k}") for k, v in values.items()})
-
-
-def _one_of(value, hints, union, name):
-    """A value as the first annotation of a union that fits; a section goes by its name."""
-    sections = [hint for hint in hints if dataclasses.is_dataclass(hint)]
-    if sections and isinstance(value, Mapping):
-        named = {getattr(section, "name", None): section for section in sections}
-        if value.get("name") not in named:
-            found = value.get("name")
-            raise ValueError(f"{name}.name={found!r} is unknown; expected one of {[*named]}.")
-        return _section(value, named[value.get("name")], name)
-    beyond = None
-    for hint in hints:
-        try:
-            return _convert(value, hint, name)
-        except _OutOfRangeError as error:
-            beyond = error
-        except ValueError:
-            pass
-    raise beyond or ValueError(f"{name}={value!r} has a wrong type; expected {_in_words(union)}.")
-
-
-def _in_words(hint):
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Annotated:
-        return arguments[1].words if arguments[0] is Any else _in_words(arguments[0])
-    if origin is Literal:
-        return " | ".join(map(repr, arguments))
-    if origin in (types.UnionType, typing.Union):
-        return " | ".join(map(_in_words, arguments))
-    if hint is type(None):
-        return "None"
-    text = hint.__name__ if isinstance(hint, type) and not arguments else str(hint)
-    return text.replace("typing.", "").replace(f"{__name__}.", "")
+    return convert(config, Settings, "config")

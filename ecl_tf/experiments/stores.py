@@ -1,7 +1,6 @@
 """The answers of an experiment's teacher, stored once for all students (`ecl_tf.replay`)."""
 
 import functools
-import hashlib
 import json
 
 from ecl_tf import replay, samplers
@@ -94,5 +93,5 @@ def planned(
     top_k = max(experiment.splits.event_size, 10)
     plan = settings(experiment, base, epochs, top_k=top_k)
     described = [identity.config_of(base), plan["batch_size"], epochs]
-    key = hashlib.sha256(json.dumps(described).encode()).hexdigest()[:12]
+    key = identity.fingerprint_of_text(json.dumps(described))[:12]
     return f"{type(base).__name__}_{key}", plan

@@ -24,7 +24,7 @@ Reinforcement", 2023, and Shen and Xing, "A Fast Knowledge Distillation Framewor
 Recognition", 2022, who store the largest probabilities of random crops.
 """
 
-from ecl_tf.replay.recording import estimate, record
 from ecl_tf.replay.store import RecordedTeacher, Store
+from ecl_tf.replay.writing import estimate, record
 
 __all__ = ["RecordedTeacher", "Store", "estimate", "record"]

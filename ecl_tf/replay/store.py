@@ -17,7 +17,6 @@ from ecl_tf.teachers import Teacher
 
 # Records, of one step each: so many, or as many as these bytes hold.
 _SHUFFLE_BUFFER, _SHUFFLE_BYTES = 4096, 2**28
-_PREFETCH, _PREFETCH_BYTES = 32, 2**26  # Steps that are drawn ahead of the reader.
 _TOLERANCE = 1e-4  # Nats between an answer and its recomputation.
 
 
@@ -209,9 +208,7 @@ class Store:
         options, policies = tf.data.Options(), tf.data.experimental.AutoShardPolicy
         # Every worker reads all, and takes its replicas' rows.
         options.experimental_distribute.auto_shard_policy = policies.DATA
-        # Not tf.data.AUTOTUNE, which keeps gigabytes of steps that a slow reader leaves.
-        ahead = min(max(_PREFETCH_BYTES // (step_bytes * sampler.candidates), 2), _PREFETCH)
-        return splits.endless(result).prefetch(ahead).with_options(options)
+        return splits.prefetched(splits.endless(result), size).with_options(options)
 
     def verify(
         self,

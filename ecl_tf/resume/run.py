@@ -1,6 +1,5 @@
 """What tells one run from another, and the refusal to continue another."""
 
-import hashlib
 import inspect
 import json
 import os
@@ -230,7 +229,7 @@ def _model(model):
     """A hash of the layers of the network that is trained."""
     config = _without_code(identity.config_of(getattr(model, "student", model)))
     config = _without_numbers(identity.comparable(config))
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    return identity.fingerprint_of_text(json.dumps(config, sort_keys=True))
 
 
 def _without_numbers(config):

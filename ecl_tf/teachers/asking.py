@@ -1,26 +1,20 @@
-"""Functions of any library, asked about rows, and their answers read as raw tensors."""
+"""Functions of any library, asked about rows of inputs."""
 
 import collections
 import hashlib
 import threading
 import warnings
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from scipy import stats
 
-from ecl_tf import outputs
-from ecl_tf._internal import batches, probabilities, require
-from ecl_tf.teachers import answers
+from ecl_tf._internal import batches, probabilities
+from ecl_tf.teachers.kinds_of_answer import Kind
 
 _KNOWING_ROWS = 64  # Rows of x that a function is asked about when it becomes a teacher.
 _ORDERED_ROWS = 8  # Of these, which it is asked about twice, in two orders.
 _STEPS = 1000  # Into which a fingerprint divides the range of the answers.
-_OF_PROBABILITIES = ("probabilities", "logits", "members")
-_OF_NUMBERS = ("mean", "mean_and_stddev", "mean_and_variance", "quantiles", "members")
-_PAIRS = ("mean_and_stddev", "mean_and_variance")
 
 
 class Functions:
@@ -45,21 +39,12 @@ class Functions:
 
     def __init__(self, functions, output, x, answer, levels, least_probability, threads, name):
         self.threads, self._free = threads, threading.Semaphore(threads)
-        self.functions, self.answer, self.name = functions, answer, name
+        self.functions, self.name = functions, name
         for function in functions:
             _require_function(function)
         if not functions:
             raise ValueError("A teacher needs at least one function; got none.")
-        if not 0.0 <= require.number("least_probability", least_probability) < 0.5:
-            raise ValueError(
-                "least_probability must be a number from 0 to less than 0.5; got "
-                f"{least_probability!r}."
-            )
-        self.least_probability = float(least_probability)
-        self._size = output.size if output.family == "normal" else None
-        self._levels = _levels(levels, answer)
-        self._is_bernoulli = output.family == "bernoulli"
-        self._are_classes = output.family == "categorical"
+        self.kind = Kind(answer, output, levels, least_probability)
         self.on_host = not all(map(_is_tensorflows, functions))
         self.failures: collections.deque[Exception] = collections.deque(maxlen=threads + 1)
         self._spread = getattr(output, "stddev", None)
@@ -86,7 +71,7 @@ class Functions:
                 )
             self._require_order(number, arrays)
         self._require_equal_sizes()
-        raws = self._read(self._known, output)
+        raws = self.kind.raws(self._known, output)
         if answer == "logits" and any(probabilities.rows_that_look_like(output, r) for r in raws):
             raise ValueError(
                 f"The teacher {name!r} {probabilities.OF_CLASSES}: they seem to be probabilities, "
@@ -111,8 +96,7 @@ class Functions:
             for found in (first, turned)
         )
         # Probabilities have one unit. Columns of numbers may have one each, and no range at all.
-        shares = self._are_classes or self._is_bernoulli
-        steps = np.ptp(flat, None if shares else 0) / _STEPS
+        steps = np.ptp(flat, None if self.kind.size is None else 0) / _STEPS
         near = np.maximum(steps, 1e-6 * np.maximum(abs(flat).max(0), 1e-3))  # Or by rounding.
         if (abs(flat - other[::-1]) <= near).all():
             return
@@ -136,7 +120,9 @@ class Functions:
         return f"function{several} of the teacher {self.name!r}"
 
     def _require_equal_sizes(self):
-        sizes = {found[0][-1] if self._size is None else self._size for found in self.shapes}
+        sizes = {
+            found[0][-1] if self.kind.size is None else self.kind.size for found in self.shapes
+        }
         if len(sizes) > 1:
             raise ValueError(
                 f"The functions of the teacher {self.name!r} answer with different numbers of "
@@ -146,8 +132,8 @@ class Functions:
 
     def fingerprint(self):
         spread = None if self._spread is None else [f"{s:.5g}" for s in np.ravel(self._spread)]
-        levels = None if self._levels is None else self._levels.tolist()
-        about = [self.answer, levels, spread, self.least_probability]
+        levels = None if self.kind.levels is None else self.kind.levels.tolist()
+        about = [self.kind.answer, levels, spread, self.kind.least_probability]
         digest = hashlib.sha256(repr(about).encode())
         for found in self._known:
             for array in found:
@@ -187,7 +173,8 @@ class Functions:
         """The raw tensors of all members, for a batch of inputs."""
         given = self.own(keras.tree.map_structure(tf.convert_to_tensor, inputs))
         inputs = keras.tree.map_structure(self._as_shown, given, self.specs)
-        return self._read([self._answered(n, inputs) for n in range(len(self.functions))], output)
+        answered = [self._answered(number, inputs) for number in range(len(self.functions))]
+        return self.kind.raws(answered, output)
 
     def _as_shown(self, leaf, spec):
         """Inputs of the type that x has."""
@@ -206,7 +193,7 @@ class Functions:
         shapes = self.shapes[number]
         leaves = keras.tree.flatten(inputs)
         if _is_tensorflows(self.functions[number]):
-            found = _parts(self.answer, self.functions[number](inputs))
+            found = self.kind.parts(self.functions[number](inputs))
             return [
                 _in_shape(each, tf.shape(leaves[0])[0], shape)
                 for each, shape in zip(found, shapes, strict=True)
@@ -244,200 +231,19 @@ class Functions:
                 f"The {self._named(number)} failed on {rows} rows of {_shapes(arrays)}: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        found = [
-            self._shaped(np.asarray(part), rows, number) for part in _parts(self.answer, answered)
-        ]
+        who = self._named(number)
+        parts = map(np.asarray, self.kind.parts(answered))
+        found = [self.kind.shaped(part, rows, who) for part in parts]
         if self.shapes:
             shapes = [array.shape[1:] for array in found]
             if shapes != self.shapes[number]:
                 raise ValueError(
-                    f"The {self._named(number)} answers {rows} rows with arrays (rows, ...) of "
+                    f"The {who} answers {rows} rows with arrays (rows, ...) of "
                     f"{shapes}; it answered x with {self.shapes[number]}. It must give as many "
                     "numbers for every row, whatever it is asked."
                 )
-        self._require_values(found, number)
+        self.kind.require_values(found, who)
         return found
-
-    def _shaped(self, array, rows, number):
-        """An answer as float32, with all axes; ValueError if its shape is another one."""
-        if array.dtype.kind not in "biuf":
-            raise ValueError(
-                f"The {self._named(number)} answers with {array.dtype} such as "
-                f"{array.ravel()[:1].tolist()}; expected numbers. For answer={self.answer!r} give "
-                "those, not names of classes."
-            )
-        axes, expected = self._expected()
-        full = array[..., None] if array.ndim == axes - 1 and self._may_lack_an_axis else array
-        fits = full.ndim >= axes if self._size is None else full.ndim == axes
-        fits &= full.shape[:1] == (rows,)
-        if fits and self._size is not None:
-            fits = full.shape[-1] == self._size
-        if fits and self.answer == "quantiles":
-            fits = full.shape[1] == len(self._levels)
-        if not fits:
-            raise ValueError(
-                f"The {self._named(number)} answers {rows} rows with an array of shape "
-                f"{array.shape}; for answer={self.answer!r} expected {expected}."
-            )
-        return full.astype("float32")
-
-    @property
-    def _may_lack_an_axis(self):
-        return self._size == 1 or self._is_bernoulli
-
-    def _expected(self):
-        """The number of axes of an answer, and its shape in words."""
-        size = "classes or labels" if self._size is None else self._size
-        middle = {
-            "members": "members",
-            "quantiles": None if self._levels is None else len(self._levels),
-        }
-        if self.answer in middle:
-            return 3, f"(rows, {middle[self.answer]}, {size})" + (
-                f" or (rows, {middle[self.answer]})" * bool(self._may_lack_an_axis)
-            )
-        return 2, f"(rows, {size})" + " or (rows,)" * bool(self._may_lack_an_axis)
-
-    def _require_values(self, found, number):
-        """Raises ValueError of finite answers that are none of their kind."""
-        rows = [array[np.isfinite(array.reshape(len(array), -1)).all(-1)] for array in found]
-        if not all(map(len, rows)):
-            return  # Whoever asks tells of NaN.
-        if self._size is None and self.answer != "logits":
-            low, high = float(rows[0].min()), float(rows[0].max())
-            sums = rows[0].sum(-1)
-            is_one = np.abs(sums - 1.0) <= 1e-2
-            if low < -1e-6 or high > 1.0 + 1e-3 or (self._are_classes and not is_one.all()):
-                first = rows[0].reshape(-1, rows[0].shape[-1])[
-                    int(np.argmax(np.abs(sums.ravel() - 1.0))) if self._are_classes else 0
-                ]
-                raise ValueError(
-                    f"The {self._named(number)} answers with {first[:5].tolist()}, which are no "
-                    "probabilities"
-                    + (" of classes, that add up to 1. " if self._are_classes else " in [0, 1]. ")
-                    + "Say answer='logits' if they are logits, or output='bernoulli' for "
-                    "independent yes/no labels."
-                )
-        if self.answer in _PAIRS and float(rows[1].min()) < 0.0:
-            what = self.answer.removeprefix("mean_and_")
-            raise ValueError(
-                f"The {self._named(number)} answers with the {what} {float(rows[1].min()):g}, and "
-                "none is below 0."
-            )
-        if self.answer == "quantiles" and np.any(np.mean(rows[0][:, -1] - rows[0][:, 0], 0) < 0.0):
-            raise ValueError(
-                f"The {self._named(number)} answers with quantiles that fall where levels rise: "
-                f"{rows[0][0, :, 0].tolist()} at {self._levels.tolist()}. Give levels in the order "
-                "of the answers."
-            )
-
-    def _read(self, answered, output):
-        """The raw tensors of the members, of what each function answered."""
-        # An output's temperature belongs to what the teacher answers: p^(1/T), of its own p.
-        own = output if output.temperature == 1.0 else output.tempered(1.0)
-        raws = []
-        for first, *second in answered:
-            members = tf.unstack(first, axis=1) if self.answer == "members" else [first]
-            raws += [answers.raw(own, self._parameters(each, *second)) for each in members]
-        return raws
-
-    def _parameters(self, first, second=None):
-        """The parameters of the output, of one member's answer."""
-        if self.answer == "logits":
-            return {"logits": first}
-        if self._size is None:
-            return {"probabilities": tf.maximum(first, self.least_probability)}
-        if self.answer == "quantiles":
-            z = tf.constant(stats.norm.ppf(self._levels), tf.float32)[:, None]
-            quantiles = tf.sort(first, axis=1)
-            of_z, of_q = tf.reduce_mean(z, 0), tf.reduce_mean(quantiles, 1)
-            slope = tf.reduce_sum((z - of_z) * (quantiles - of_q[:, None]), 1)
-            stddev = slope / tf.reduce_sum((z - of_z) ** 2, 0)
-            return {"mean": of_q - stddev * of_z, "stddev": stddev}
-        if self.answer in _PAIRS:
-            stddev = tf.sqrt(second) if self.answer == "mean_and_variance" else second
-            return {"mean": first, "stddev": stddev}
-        return {"mean": first}
-
-
-def kind_of_answer(answer: str | None, output: outputs.Output) -> str:
-    """What a function answers with, for an output.
-
-    Args:
-        answer: as in `FunctionTeacher`.
-        output: the `ecl_tf.outputs.Output` that is taught.
-
-    Raises:
-        ValueError: if no function can teach it, or not by such answers.
-    """
-    if isinstance(output, outputs.Joint) or output.family not in (
-        "categorical",
-        "bernoulli",
-        "normal",
-    ):
-        raise ValueError(
-            "A FunctionTeacher teaches one output of classes, yes/no labels or numbers; got "
-            f"{output!r}. Subclass ecl_tf.Teacher for others: its member_outputs may call "
-            "tf.numpy_function."
-        )
-    known = _OF_NUMBERS if output.family == "normal" else _OF_PROBABILITIES
-    if answer is None:
-        return "mean" if output.family == "normal" else "probabilities"
-    if answer not in known:
-        raise ValueError(f"answer must be one of {[*known]} for {output!r}; got {answer!r}.")
-    return answer
-
-
-def with_spread(output: Any, answer: str, stddev: Any) -> Any:
-    """The output of the raw tensors: points in the target's units, where means alone are given.
-
-    Args:
-        output: the `ecl_tf.outputs.Output` that is taught.
-        answer: as `kind_of_answer` returns it.
-        stddev: as in `FunctionTeacher`.
-
-    Raises:
-        ValueError: if the spread is given twice.
-    """
-    gives_points = output.family == "normal" and answer in ("mean", "members")
-    if stddev is not None and not gives_points:
-        raise ValueError(
-            f"stddev is for answer='mean' and 'members' of numbers; with answer={answer!r} the "
-            "function gives the spread. Leave it out."
-        )
-    if gives_points:
-        point = output if isinstance(output, outputs.Point) else answers.points(output)
-        own = {"temperature": output.temperature}
-        if stddev is not None:
-            own["stddev"] = stddev
-        return outputs.Point.from_config({**point.get_config(), **own})
-    if isinstance(output, outputs.Point):
-        raise ValueError(
-            f"answer={answer!r} gives a spread, and {output!r} has one of its own. Give "
-            f"ecl_tf.outputs.Normal({output.size})."
-        )
-    return output
-
-
-def _levels(levels, answer):
-    if (levels is None) == (answer == "quantiles"):
-        raise ValueError(
-            f"levels are of answer='quantiles', which needs them; got levels={levels!r} with "
-            f"answer={answer!r}."
-        )
-    if levels is None:
-        return None
-    found = np.asarray(levels, "float64")
-    if (
-        found.ndim != 1
-        or len(found) < 2
-        or not (found.min() > 0.0 and found.max() < 1.0 and np.all(np.diff(found) > 0.0))
-    ):
-        raise ValueError(
-            "levels must be at least two numbers between 0 and 1 that rise, such as "
-            f"(0.05, 0.5, 0.95); got {levels!r}."
-        )
-    return found
 
 
 def _require_function(function):
@@ -458,18 +264,6 @@ def _require_function(function):
 
 def _is_tensorflows(function):
     return isinstance(function, tf.types.experimental.GenericFunction)
-
-
-def _parts(answer, answered):
-    """The arrays of an answer: a pair of them, or one."""
-    if answer not in _PAIRS:
-        return [answered]
-    if isinstance(answered, (tuple, list)) and len(answered) == 2:
-        return list(answered)
-    raise ValueError(
-        f"For answer={answer!r} a function returns a pair of arrays, (mean, "
-        f"{answer.removeprefix('mean_and_')}); got {type(answered).__name__}."
-    )
 
 
 def _in_shape(tensor, rows, shape):

@@ -11,7 +11,8 @@ from scipy import optimize
 
 from ecl_tf import outputs
 from ecl_tf._internal import finite, labelled, probabilities
-from ecl_tf.teachers.ensemble import Teacher, get
+from ecl_tf.teachers.ensemble import get
+from ecl_tf.teachers.teacher import Teacher
 
 _LOWEST, _HIGHEST = 1 / 20, 20.0
 

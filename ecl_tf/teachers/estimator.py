@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from ecl_tf import outputs
-from ecl_tf.teachers.ensemble import residual_stddev
 from ecl_tf.teachers.function import FunctionTeacher
+from ecl_tf.teachers.residuals import residual_stddev
 
 _TOLERANCE = 1e-5  # Of a prediction and the mean of its members', in units of its deviation.
 

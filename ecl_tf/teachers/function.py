@@ -10,7 +10,8 @@ import tensorflow as tf
 from ecl_tf import outputs
 from ecl_tf._internal import require
 from ecl_tf.teachers import asking
-from ecl_tf.teachers.ensemble import Teacher
+from ecl_tf.teachers.kinds_of_answer import kind_of_answer, with_spread
+from ecl_tf.teachers.teacher import Teacher
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -108,8 +109,8 @@ class FunctionTeacher(Teacher):
         threads = require.whole("threads", threads, 1)
         functions = list(function) if isinstance(function, (list, tuple)) else [function]
         output = outputs.get(output)
-        answer = asking.kind_of_answer(answer, output)
-        output = asking.with_spread(output, answer, stddev)
+        answer = kind_of_answer(answer, output)
+        output = with_spread(output, answer, stddev)
         asked = asking.Functions(
             functions, output, x, answer, levels, least_probability, threads, name
         )

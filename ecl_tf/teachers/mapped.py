@@ -11,7 +11,8 @@ import tensorflow as tf
 from ecl_tf import outputs, preprocessing
 from ecl_tf._internal import identity, own_inputs, require, symbolic
 from ecl_tf.outputs.categorical import UNKNOWN
-from ecl_tf.teachers.ensemble import Ensemble, Teacher, get
+from ecl_tf.teachers.ensemble import Ensemble, get
+from ecl_tf.teachers.teacher import Teacher
 
 
 @keras.saving.register_keras_serializable("ecl_tf")

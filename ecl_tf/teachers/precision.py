@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from ecl_tf import divergences
-from ecl_tf.teachers.ensemble import Teacher
+from ecl_tf.teachers.teacher import Teacher
 
 # Trained networks were 5e-5 and 9e-5 nats off in the mean (docs/results/speed.md). Ten times that
 # is still little beside the divergence of a student.

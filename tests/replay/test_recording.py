@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ecl_tf import replay, samplers
 from ecl_tf._internal import identity
-from ecl_tf.replay import recording
+from ecl_tf.replay import recording, writing
 
 X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
 ONE, TWO = "shard-00000-of-00002.tfrecord", "shard-00001-of-00002.tfrecord"
@@ -75,12 +75,12 @@ def test_after_a_full_disk_what_is_stored_is_not_computed_again(tmp_path, monkey
             no_space()
         return example(self, step, *args)
 
-    monkeypatch.setattr(recording, "PART_STEPS", 4)
+    monkeypatch.setattr(writing, "PART_STEPS", 4)
     monkeypatch.setattr(recording.Recording, "example", failing)
     with pytest.raises(OSError, match="No space left"):
         record(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(recording.shutil, "copyfileobj", no_space)  # When parts are joined.
+        patch.setattr(writing.shutil, "copyfileobj", no_space)  # When parts are joined.
         with pytest.raises(OSError, match="No space left"):
             record(tmp_path)
     assert record(tmp_path)

@@ -1,0 +1,67 @@
+"""Refuses settings that don't fit the data's labels."""
+
+from ecl_tf import outputs, prediction_sets
+from ecl_tf.experiments import measures, refusals, row_labels
+
+
+def require_labels_fit(config, splits, output):
+    """Raises ValueError if score, output, mixing or class weights don't fit the labels."""
+    expected = measures.scores_of(output, row_labels.positions(splits, output))
+    if config.score not in expected:
+        raise ValueError(
+            f"config.score={config.score!r} does not fit the output {output!r}; expected one of "
+            f"{expected}."
+        )
+    if output.family == "normal" and splits.class_names:
+        raise ValueError(
+            f"config.output={config.output!r} is of numbers, and the target of this data is a "
+            f"class, such as {splits.class_names[0]!r}. Say --config=table:classes; or name a "
+            "target of numbers."
+        )
+    with refusals.blaming("config.data", config.data):
+        row_labels.require(splits, output)
+        row_labels.require_values(splits, output)
+        row_labels.require_room(splits, output)
+    if output.family == "categorical" and splits.event_size < 2:
+        raise ValueError(
+            f"config.output={config.output!r} needs classes, and this data has targets of one "
+            "dimension. For a table with a column of classes say --config.data.classes=True."
+        )
+    size = getattr(output, "size", splits.event_size)
+    if isinstance(output, outputs.Numeric) and size != splits.event_size:
+        raise ValueError(
+            f"config.output={config.output!r} is of {size} target dimensions, and this data has "
+            f"{splits.event_size}. Give the output the data's number."
+        )
+    for name, each in {"erm": config.erm, "teacher.labels": config.teacher.labels}.items():
+        row_labels.require_mixing(name, each, splits, output)
+    row_labels.require_class_weight(config.class_weight, splits, output)
+
+
+def require_conformal(student, splits, output):
+    """Refuses prediction sets of such an output, in 8 bits, or with too few validation rows."""
+    if student.conformal is not None:
+        with refusals.blaming("config.student.conformal", student.conformal):
+            _require_conformal(student, splits, output)
+
+
+def _require_conformal(student, splits, output):
+    coverage = student.conformal
+    if own_positions := row_labels.positions(splits, output):
+        raise ValueError(
+            f"Its guarantee is of rows drawn alike, and the positions {own_positions} of a row are "
+            "not independent of each other. Set it to None."
+        )
+    if student.quantization is not None:
+        raise ValueError(
+            f"config.student.quantization={student.quantization!r} is trained for LiteRT files "
+            "without such sets. Set one of the two to None."
+        )
+    refusals.require_validation(splits, "It is measured on validation rows")
+    prediction_sets.require_output(output)
+    count, least = int(splits.validation.cardinality()), prediction_sets.least_rows(coverage)
+    if 0 <= count < least:
+        raise ValueError(
+            f"It needs {least} validation rows at least, and there are {count}. Hold more out, or "
+            "ask for a lower coverage."
+        )
