@@ -6,9 +6,9 @@ The columns are 22 numbers, 5 texts and booleans, 2 dates and a target; in 10 of
 cells are missing. Each measurement has a process of its own, which has read a small table before.
 Memory is the largest resident size while it reads, less that before it.
 
-Measured on one busy core, Python 3.11, pandas 3.1, tensorflow 2.21: 23.4 MB in 1.1 s of that core,
-62 MB more, 2.6 times the file; with missing cells in all columns, whose marks are 16 more numbers
-of a row, 1.3 s and 3.2 times the file.
+Measured on one busy core, Python 3.11, pandas 3.1, tensorflow 2.21: 23.4 MB in 1.4 s of that core,
+53 MB more, 2.3 times the file; with missing cells in all columns, whose marks are 16 more numbers
+of a row, 1.6 s and 2.6 times the file.
 """
 
 import multiprocessing

@@ -223,12 +223,23 @@ class Columns:
         encoder = self.encoder()
         if rows is None:
             rows = np.arange(len(found[self.names[0]]))
-        # In batches, so that what is computed on the way takes little memory.
-        batches = [
-            encoder([tf.convert_to_tensor(found[name][part]) for name in self.names])
-            for part in np.split(rows, range(_BATCH, len(rows), _BATCH))
-        ]
-        return keras.tree.map_structure(lambda *parts: tf.concat(parts, 0), *batches)
+        # In batches, so that what is computed on the way takes little memory, and each into its
+        # place at once: parts that are joined would take twice the memory of the rows.
+        with tf.device("CPU"):
+            wholes = [
+                tf.raw_ops.Empty(shape=(len(rows), *leaf.shape[1:]), dtype=leaf.dtype)
+                for leaf in encoder.outputs
+            ]
+            for first in range(0, max(len(rows), 1), _BATCH):
+                part = rows[first : first + _BATCH]
+                batch = encoder([tf.convert_to_tensor(found[name][part]) for name in self.names])
+                places = tf.range(first, first + len(part))
+                leaves = keras.tree.flatten(batch)
+                wholes = [
+                    tf.raw_ops.InplaceUpdate(x=whole, i=places, v=leaf)
+                    for whole, leaf in zip(wholes, leaves, strict=True)
+                ]
+        return keras.tree.pack_sequence_as(batch, wholes)
 
     def decode(self, rows: Any) -> dict[str, np.ndarray]:
         """Returns cells that are encoded to the same rows, by their columns' names.

@@ -114,6 +114,17 @@ def test_numbers_alone_are_one_tensor_as_before(tmp_path):
     assert_same(splits.train, data.table(tmp_path / "t.npz").train)
 
 
+def test_rows_of_several_batches_are_each_in_their_place():
+    # Batches have 8,192 rows.
+    number = np.arange(20_000)
+    columns = data.Columns([data.columns.Number("a", 0.0), data.columns.Category("b", ("x", "y"))])
+    cells = columns.cells({"a": number, "b": np.where(number % 3, "x", "y")})
+    for rows in (np.random.default_rng(0).permutation(20_000)[:9000], number[:0]):
+        encoded = columns.encode_cells(cells, rows)
+        np.testing.assert_array_equal(encoded["numbers"], rows[:, None])
+        np.testing.assert_array_equal(encoded["categories"], np.where(rows % 3, 1, 2)[:, None])
+
+
 def test_rare_and_new_categories_share_the_number_0(subtests):
     own = mixed()
     seen = data.table(own, target="price", **SIZES)
