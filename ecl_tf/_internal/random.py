@@ -113,10 +113,15 @@ def normal(seed, shape):
 
 def beta(seed, shape, a, b):
     """Beta(a, b) in [0, 1] by its quantile function, which compiles under XLA."""
+    return beta_of(uniform(seed, shape), a, b)
+
+
+def beta_of(u, a, b):
+    """What `beta` makes of the uniform numbers u, of any shape."""
     if a == 1.0 and b == 1.0:
-        return uniform(seed, shape)
+        return u
     # Away from u = 0, where the quantile's iteration is slow and of no use.
-    u = tf.maximum(uniform(seed, shape), 2.0**-25)
+    u = tf.maximum(u, 2.0**-25)
     return tf.clip_by_value(tfd.Beta(a, b).quantile(u), 0.0, 1.0)
 
 

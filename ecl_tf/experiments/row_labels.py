@@ -5,14 +5,18 @@ Positions are what a network answers about within one row: pixels of an image, s
 
 import math
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from ecl_tf import data, outputs, samplers
 from ecl_tf._internal import random
+from ecl_tf.data.splits import endless
 from ecl_tf.experiments import settings
+from ecl_tf.samplers import suitable
 
 _SEEN = 64  # Rows that tell one-hot labels from class indices.
+_DRAWN_STEPS = 100  # Whose coefficients of mixing are drawn at once.
 _MOST_BYTES = 2**31  # Of a network's answers to one split, which are in memory at once.
 
 
@@ -233,12 +237,32 @@ def prepared(batches, labels, mix, splits, output, seed, first_step):
     elif mix and own == 2:
         batches = batches.map(lambda x, y: (x, _with_channels(tf.cast(y, tf.float32))))
     if mix:
-        batches = batches.enumerate(first_step).map(
-            lambda step, xy: mix(xy, random.fold_in(seed, step)).inputs
-        )
+        batches = _mixed(batches, mix, seed, first_step)
     if hides and (share or mix):
         batches = batches.map(lambda x, y: (x, _of_known(y)))
     return batches
+
+
+def _mixed(batches, mix, seed, first_step):
+    """Batches that a sampler mixes, each by the number of its step."""
+    rows = keras.tree.flatten(batches.element_spec)[0].shape[0]
+    numbered = batches.enumerate(first_step)
+    if rows is None or getattr(mix, "alpha", 1.0) == 1.0:  # No quantile, or a choice of samplers.
+        return numbered.map(lambda step, xy: mix(xy, random.fold_in(seed, step)).inputs)
+    suitable.require(mix, batches.element_spec)
+
+    def draw(block):
+        steps = block * _DRAWN_STEPS + tf.range(_DRAWN_STEPS, dtype=tf.int64)
+        return mix.coefficients(rows, seed, steps)
+
+    def mixed(step_and_xy, coefficient):
+        step, xy = step_and_xy
+        return mix.sample(xy, random.fold_in(seed, step), coefficient).inputs
+
+    # The same blocks wherever it begins, as last bits may depend on the place in one.
+    block, within = divmod(first_step, _DRAWN_STEPS)
+    drawn = tf.data.Dataset.range(block, tf.int64.max).map(draw).unbatch().skip(within)
+    return tf.data.Dataset.zip(numbered, endless(drawn)).map(mixed)
 
 
 def _of_known(y):

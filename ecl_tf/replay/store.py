@@ -196,7 +196,7 @@ class Store:
         may_part = not once.element_spec[0].mixture
         fits = self.steps * step_bytes <= memory and self.steps >= sampler.candidates
         if may_part and fits:
-            held = keras.tree.map_structure(_joined, once.batch(self.steps).get_single_element())
+            held = _in_memory(once, self.steps)
             result = splits.shuffled_batches(held, size, seed, first_step)
         else:
             records = self._records(seed, first_step * sampler.candidates)
@@ -359,6 +359,24 @@ class Store:
                     "was recorded (augmentation, scaling)."
                 )
         return drawn, *labels
+
+
+def _in_memory(steps, count):
+    """All rows of a number of steps, as tensors. (`batch(count)` would hold them twice.)"""
+    part = max(count // 100, 1)
+    with tf.device("CPU"):
+        held = [
+            tf.raw_ops.Empty(shape=[count, *leaf.shape], dtype=leaf.dtype)
+            for leaf in keras.tree.flatten(steps.element_spec)
+        ]
+        for first, some in zip(range(0, count, part), steps.batch(part), strict=True):
+            places = tf.range(first, min(first + part, count))
+            # It is written in place.
+            held = [
+                tf.raw_ops.InplaceUpdate(x=x, i=places, v=leaf)
+                for x, leaf in zip(held, keras.tree.flatten(some), strict=True)
+            ]
+    return keras.tree.pack_sequence_as(steps.element_spec, [*map(_joined, held)])
 
 
 def _joined(tensor):

@@ -62,6 +62,28 @@ class _MixingAndSwapping(_Mixing):
             fields.require_names(self, "padding", self.padding, inputs)
         super().validate(inputs)
 
+    def coefficients(self, rows: int, seed: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
+        """What `sample` draws of Beta(a, a) for the seeds `fold_in(seed, step)`.
+
+        Unless a = 1 they are a quantile, which takes many small operations, and little longer for
+        a hundred steps than for one.
+
+        Args:
+            rows: the number of rows.
+            seed: as in `sample`.
+            steps: whole numbers (steps,).
+
+        Returns:
+            float32 (steps, rows), of which a row is given to `sample`.
+        """
+
+        def draw(step):
+            _, own = random.split(random.fold_in(seed, step), 2)
+            return random.uniform(own, [rows])
+
+        u = tf.map_fn(draw, steps, fn_output_signature=tf.TensorSpec([rows], tf.float32))
+        return random.beta_of(u, self.alpha, self.alpha)
+
     def _swap(self, inputs, partner, kept, seed):
         """The inputs to swap, by path, with the partner's values where a row's own are not kept.
 
@@ -130,20 +152,23 @@ class Mixup(_MixingAndSwapping):
     equation 1.
     """
 
-    def _draw(self, rows, seed):
+    def _draw(self, rows, seed, coefficient=None):
         """Every row's partner and coefficient, and the seed of what is swapped."""
         partner_seed, coefficient_seed, swap_seed = random.split(seed, 3)
         partner = random.partners(partner_seed, rows, self.group_size)
-        return partner, random.beta(coefficient_seed, [rows], self.alpha, self.alpha), swap_seed
+        if coefficient is None:
+            coefficient = random.beta(coefficient_seed, [rows], self.alpha, self.alpha)
+        return partner, coefficient, swap_seed
 
     def mixture(self, rows: int | tf.Tensor, seed: tf.Tensor) -> Mixture:
         """Returns the `Mixture` that `sample` makes of so many `rows` by this `seed`."""
         partner, coefficient, _ = self._draw(rows, seed)
         return Mixture((partner - tf.range(rows))[:, None], 1.0 - coefficient[:, None])
 
-    def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
+    def sample(self, inputs: Any, seed: tf.Tensor, coefficient: tf.Tensor | None = None) -> Samples:
+        """Draws a sample; a `coefficient` of every row, if given, is one of `coefficients`."""
         rows = row_count(inputs)
-        partner, coefficient, swap_seed = self._draw(rows, seed)
+        partner, coefficient, swap_seed = self._draw(rows, seed, coefficient)
         swapped = self._swap(inputs, partner, coefficient, swap_seed)
 
         def mix(x):
@@ -208,11 +233,14 @@ class CutMix(_MixingAndSwapping):
             )
         super().validate(inputs)
 
-    def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
+    def sample(self, inputs: Any, seed: tf.Tensor, coefficient: tf.Tensor | None = None) -> Samples:
+        """Draws a sample; a `coefficient` of every row, if given, is one of `coefficients`."""
         rows = row_count(inputs)
         partner_seed, area_seed, y_seed, x_seed, swap_seed = random.split(seed, 5)
         partner = random.partners(partner_seed, rows, self.group_size)
-        side = tf.sqrt(1.0 - random.beta(area_seed, [rows], self.alpha, self.alpha))
+        if coefficient is None:
+            coefficient = random.beta(area_seed, [rows], self.alpha, self.alpha)
+        side = tf.sqrt(1.0 - coefficient)
         centre_y, centre_x = random.uniform(y_seed, [rows]), random.uniform(x_seed, [rows])
         of_channels = 1 if self.data_format == "channels_first" else 3
         of_y, of_x = (axis for axis in (1, 2, 3) if axis != of_channels)

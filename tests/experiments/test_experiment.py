@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from tiny import rows
 
 from configs import table
-from ecl_tf import Ensemble, data, outputs
+from ecl_tf import Ensemble, data, outputs, samplers
 from ecl_tf.experiments import settings
 from ecl_tf.experiments.experiment import Experiment
 
@@ -66,6 +66,23 @@ def test_labels_are_smoothed_and_mixed_as_their_inputs_are(experiment):
     np.testing.assert_allclose(np.sum(labels, 1), 1.0, rtol=1e-5)
     assert np.max(labels, 1).min() < 0.9
     assert not np.allclose(first, second, atol=1e-3)  # Successive batches differ.
+
+
+@pytest.mark.parametrize(
+    ("alpha", "make"), [("mixup_alpha", samplers.Mixup), ("cutmix_alpha", samplers.CutMix)]
+)
+def test_labels_are_mixed_as_the_sampler_mixes_them_at_any_step(experiment, alpha, make):
+    section, labels = experiment.config.student, settings.Labels(**{alpha: 0.4})
+    batches = experiment.erm_batches(section, 3, labels=labels)
+    first = [*batches.take(103)]
+    for start in (1, 99):
+        continued = experiment.erm_batches(section, 3, start, labels=labels)
+        for mixed, again in zip(first[start:], continued.take(5), strict=False):
+            assert all(np.array_equal(*pair) for pair in zip(mixed, again, strict=True))
+    x, y = next(iter(experiment.batches(section, 3, 101)))
+    mixed = make(0.4)((x, tf.one_hot(y, 10)), samplers.random.fold_in(3, 101)).inputs
+    for own, expected in zip(first[101], mixed, strict=True):
+        np.testing.assert_allclose(own, expected, atol=1e-6)
 
 
 def test_classification_scores_equal_scikit_learns(experiment):
