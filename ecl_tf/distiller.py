@@ -374,8 +374,7 @@ class Distiller(Loops, Settings, Exports, keras.Model):
         watched = [] if is_scaled else [g for g in gradients if g is not None]
         takes_metrics = append or self.sampler.keeps_rows
         wrong = self._wrong_labels(y, labelled.raw, takes_metrics)
-        sampler = None if is_recorded else self.sampler
-        refusals = self._refusals("train", x, answered[0], teacher.raw, sampler)
+        refusals = self._refusals("train", x, answered[0], teacher.raw, self.sampler)
         counts, is_bad = self.non_finite.count(
             *given,
             answered[0],
@@ -560,8 +559,7 @@ class Distiller(Loops, Settings, Exports, keras.Model):
 
     def _refusals(self, mode, x, raw, member_outputs, sampler=None):
         asked, (is_known, _) = self._networks(), self._knows[mode]
-        inputs = samplers.inputs_of(x)
-        return _checks.step.refusals(inputs, raw, member_outputs, asked, is_known, sampler)
+        return _checks.step.refusals(x, raw, member_outputs, asked, is_known, sampler)
 
     def _log(self, mode, metrics):
         unused = {"label_loss"} if self.label_weight == 0.0 else set()
