@@ -241,8 +241,9 @@ class Output(Configured):
         raw = tf.zeros([1 if size is None else size for size in raw_shape])
         is_wrong = np.asarray(self.invalid(labels, raw))
         if is_wrong.any():
+            found = self._in_words(labels, is_wrong, raw)
             raise ValueError(
-                f"Labels{of_name} are out of range: {self._in_words(labels, is_wrong, raw)}. Expected "
+                f"Labels{of_name} are out of range: {found}. Expected "
                 f"{self.expected_labels(raw_shape)}."
             )
 
