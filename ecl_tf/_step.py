@@ -217,14 +217,13 @@ class Step(keras.Model):
         # Where losses are scaled, gradients may overflow: their optimizer sees to it.
         is_scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
         watched = [] if is_scaled else [each for each in gradients if each is not None]
-        sampler = None if is_recorded else self.sampler
         return self.non_finite.count(
             *given,
             raw,
             loss,
             watched,
             labels=self._wrong_labels(labelled, self._labels_hold(rows)),
-            refusals=self._refusals("train", x, raw, teacher.raw, sampler),
+            refusals=self._refusals("train", x, raw, teacher.raw, self.sampler),
             are_clipped=self.optimizer.clipvalue is not None,
             rate=self.optimizer.learning_rate,
         )
@@ -244,5 +243,4 @@ class Step(keras.Model):
 
     def _refusals(self, mode, x, raw, member_outputs, sampler=None):
         asked, (is_known, _) = self._networks(), self._knows[mode]
-        inputs = samplers.inputs_of(x)
-        return _checks.step.refusals(inputs, raw, member_outputs, asked, is_known, sampler)
+        return _checks.step.refusals(x, raw, member_outputs, asked, is_known, sampler)

@@ -96,17 +96,20 @@ class PredictionSets(Configured):
         """Returns the share of labels in their sets, and the mean size of a set.
 
         The size is a number of classes, or a width in the target's units. With several targets both
-        are means over them.
+        are means over them. Rows with unknown labels are left out.
 
         Args:
             raw: raw outputs of the student (rows, size), of one output.
-            labels: (rows,) classes, or (rows, d) targets.
+            labels: (rows,) classes, (rows, classes) of 0 and 1, or (rows, d) targets.
+
+        Raises:
+            ValueError: if a label is none of this output, or a row of shares.
         """
-        distribution = self.output(raw)
-        sets = self.parameters(distribution)
+        raw, labels = _labelled(self.output, np.asarray(raw), labels)
+        sets = self.parameters(self.output(raw))
         if "prediction_set" in sets:
             members = np.asarray(sets["prediction_set"])
-            inside = np.take_along_axis(members, np.reshape(labels, [-1, 1]).astype(int), -1)
+            inside = np.take_along_axis(members, labels.reshape(-1, 1).astype(int), -1)
             size = members.sum(-1)
         else:
             lower, upper = (np.asarray(sets[name]) for name in ("lower", "upper"))
@@ -238,16 +241,7 @@ def _measured(output, raw, labels, coverage, name):
             "conformal takes one answer for each row, because positions of a row are too alike to "
             f"count as rows; got raw outputs of shape {tuple(raw.shape)}."
         )
-    output.require_labels(labels, raw.shape, name)
-    if output.family == "categorical" and outputs.is_one_hot(labels, raw):
-        if not np.isin(labels, (0, 1)).all():
-            raise ValueError("conformal needs one class for each row; got rows of shares.")
-        known, labels = output.known(labels, raw), np.argmax(labels, -1)
-    else:
-        known = output.known(labels, raw)
-    if known is not None:
-        kept = np.asarray(known) > 0.0
-        raw, labels = np.asarray(raw)[kept], np.asarray(labels)[np.reshape(kept, [-1])]
+    raw, labels = _labelled(output, raw, labels, name)
     scores = np.sort(_scores(output, output(raw), labels), axis=0)
     count = len(scores)
     if count < least_rows(coverage):
@@ -259,6 +253,20 @@ def _measured(output, raw, labels, coverage, name):
     place = math.ceil(round((count + 1) * coverage, 9)) - 1
     # So that rounding leaves no label out that scores just as much: many may.
     return count, (scores[place] * (1.0 + _SLACK) + _SLACK).tolist()
+
+
+def _labelled(output, raw, labels, name=""):
+    """Raw outputs and labels of the rows with a known label, of classes as indices."""
+    output.require_labels(labels, raw.shape, name)
+    known, labels = output.known(labels, raw), np.asarray(labels)
+    if output.family == "categorical" and outputs.is_one_hot(labels, raw):
+        if not np.isin(labels, (0, 1)).all():
+            raise ValueError("A prediction set needs one class for each row; got rows of shares.")
+        labels = np.argmax(labels, -1)
+    if known is None:
+        return raw, labels
+    kept = np.asarray(known) > 0.0
+    return np.asarray(raw)[kept], labels[kept]
 
 
 def _scores(output, distribution, labels):

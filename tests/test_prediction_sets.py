@@ -160,6 +160,14 @@ def test_unknown_labels_are_left_out():
     sets = prediction_sets.of_answers(output, logits, some, 0.9)
     expected = prediction_sets.of_answers(output, logits[20:], labels[20:], 0.9)
     assert (sets.rows, sets.thresholds) == (40, expected.thresholds)
+    members = np.asarray(sets.parameters(output(logits))["prediction_set"])[20:]
+    by_hand = {
+        "coverage": members[np.arange(40), labels[20:]].mean(),
+        "size": members.sum(-1).mean(),
+    }
+    one_hot = np.eye(6)[labels] * (some >= 0)[:, None]
+    for each in (some, some[:, None], one_hot):
+        assert sets.evaluate(logits, each) == pytest.approx(by_hand)
 
 
 def test_what_can_give_no_guarantee_is_refused_in_words(subtests):

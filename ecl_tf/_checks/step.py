@@ -135,19 +135,26 @@ def refusals(x, raw, member_outputs, asked, may_be_narrow=False, sampler=None):
     """What tells on a batch, in a step, that it is not what the networks were made for.
 
     Args:
-        x: the batch's inputs.
+        x: the batch's inputs, or recorded samples.
         raw: the student's raw output.
         member_outputs: the raw outputs of the teacher's members; empty where it has none.
         asked: the `ecl_tf.uncertainty.Networks`.
         may_be_narrow: as in `ranges.outside`; False by default.
-        sampler: that draws from the batch; None, the default, where none does.
+        sampler: that draws from the batch, or drew it; None, the default, where none does.
 
     Returns:
         A list of pairs of a scalar bool tensor, whether it does, and the message.
     """
     found = []
-    others = [] if sampler is None else suitable.expected_ranges(sampler)
-    outside, message = ranges.outside(networks.with_roles(asked), x, may_be_narrow, others)
+    others, are_means = [], False
+    if isinstance(x, samplers.Samples):
+        x, parts = x.inputs, sampler.parts
+        leaves = keras.tree.flatten_with_path(x)
+        are_means = any(part.effect(*each) == "averages" for part in parts for each in leaves)
+    elif sampler is not None:
+        others = suitable.expected_ranges(sampler)
+    asked_of = networks.with_roles(asked)
+    outside, message = ranges.outside(asked_of, x, may_be_narrow, others, are_means)
     if message:
         found.append((outside, message))
     members = list(getattr(asked.teacher, "members", []))

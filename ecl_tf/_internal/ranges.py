@@ -94,7 +94,7 @@ def require_within(networks, inputs, others=(), compares_images=True):
             raise ValueError(f"{message} These inputs lie between {low:g} and {high:g}.")
 
 
-def outside(networks, inputs, may_be_narrow=False, others=()):
+def outside(networks, inputs, may_be_narrow=False, others=(), are_means=False):
     """Whether a batch is far from the range that a network expects, as a part of a compiled step.
 
     Args:
@@ -103,11 +103,13 @@ def outside(networks, inputs, may_be_narrow=False, others=()):
         may_be_narrow: whether the batch may be in a small part of the range, since it is known of
             all rows that they are not; False by default.
         others: as in `require_within`.
+        are_means: whether the batch is drawn, as means of the data's rows, so that fractions are
+            none of the data's; False by default.
 
     Returns:
         A scalar bool tensor, and the message; None and "" where no network tells of its range.
     """
-    compared = list(_compared(networks, inputs, others))
+    compared = list(_compared(networks, inputs, others, are_means=are_means))
     if not compared:
         return None, ""
     flags = [_is_outside(each, tensor) for each, tensor, *_ in compared]
@@ -130,7 +132,7 @@ def off(expected, values):
     return "narrow" if bool(_is_narrow(expected, values)) else ""
 
 
-def _compared(networks, inputs, others=(), compares_images=True):
+def _compared(networks, inputs, others=(), compares_images=True, are_means=False):
     """Yields what is expected, a tensor, the message, and the tensor's place among all inputs.
 
     That is of every input that is known.
@@ -159,7 +161,7 @@ def _compared(networks, inputs, others=(), compares_images=True):
             place = next(n for n, own in enumerate(leaves.values()) if own is leaf)
             yield (
                 each,
-                leaf,
+                tf.floor(leaf) if are_means and leaf.dtype.is_floating else leaf,
                 f"The {role} {model.name!r} takes{_named([*leaves][place])} {each.words}, by the "
                 "type of the input or the embedding that looks them up, and some of the data's are "
                 "others, which would be cut off, wrapped, or not be found. Give it numbers that it "
@@ -179,7 +181,9 @@ def _compared(networks, inputs, others=(), compares_images=True):
                 f"The images{_named(path)} go from 0 to {_top(leaf)}, and neither network scales "
                 f"them. Give images in [0, 1], dataset.map(lambda x, y: (tf.cast(x, tf.float32) / "
                 f"{_top(leaf)}.0, y)), or put keras.layers.Rescaling(1 / {_top(leaf)}) in front of "
-                "both networks. (The commands scale uint8 images.)",
+                "both networks; of 12 or 16 bits it is 4095 or 65535. If the teacher learned from "
+                "such values, put the layer in front of the student alone. (The commands scale "
+                "uint8 images.)",
                 places[path],
             )
 
@@ -199,8 +203,11 @@ def _is_outside(expected, values):
         is_clipped = tf.abs(_deviations(expected, values)) > 2.001
         return tf.reduce_mean(tf.cast(is_clipped, tf.float32)) > _MOST_CLIPPED
     if expected is SCALED:
-        highest = tf.reduce_max(values)
-        return (tf.reduce_min(values) >= 0.0) & (highest > 128.0) & (highest <= most)
+        highest, some = tf.reduce_max(values), values[:_FEWEST_ROWS]
+        # Beyond that whole numbers are pixels of more bits, others any amounts.
+        is_of_pixels = (highest <= most) | tf.reduce_all(tf.equal(some, tf.floor(some)))
+        is_finite = highest <= values.dtype.max
+        return (tf.reduce_min(values) >= 0.0) & (highest > 128.0) & is_of_pixels & is_finite
     deviations = _deviations(expected, values)
     if not expected.is_range:  # Of features, a few rows may be anywhere.
         share = tf.reduce_mean(tf.cast(tf.abs(deviations) > 30.0, tf.float32))

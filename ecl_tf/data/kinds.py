@@ -24,6 +24,9 @@ _DATES = (
     r"\d{1,2}([-/.])\d{1,2}\1\d{4}",
     r"\d{4}([-/.])\d{1,2}\2\d{1,2}",
     r"\d{1,2}/\d{1,2}/\d{2}",
+    r"\d{2}-\d{2}-\d{2}",
+    r"\d{4}-(?:0[1-9]|1[0-2])",
+    r"\d{8}t\d{4,6}",
     rf"\d{{1,2}}\.?[ -]{_MONTH}\.?,?[ -]\d{{2,4}}",
     rf"{_MONTH}\.? \d{{1,2}},? \d{{4}}",
 )
@@ -32,9 +35,11 @@ _DATES = (
 # an example of what a parser takes.
 _NEARLY = {
     "numbers": (re.compile(rf"{_NUMBER}|\({_NUMBER}\)"), "1234.5"),
-    "dates": (re.compile(rf"(?:{'|'.join(_DATES)})(?:[ T,].*)?"), "2024-03-05"),
+    "dates": (re.compile(rf"(?:{'|'.join(_DATES)})(?:[ t,].*)?"), "2024-03-05"),
+    "times": (re.compile(r"\d{1,3}:[0-5]\d(?::[0-5]\d(?:\.\d+)?)?(?: ?[ap]m)?"), "3.5, in hours"),
 }
-_AMOUNT = re.compile(r"[+-]?\d+(?:[.,]\d+)? ?[^\W\d_]+[²³]?")  # With a unit, such as 5 km.
+# With a unit, such as 5 km or 12°.
+_AMOUNT = re.compile(r"[+-]?\d+(?:[.,]\d+)? ?(?:°[cf]?|[^\W\d_]+(?:/[^\W\d_]+)?[²³]?)")
 
 
 @dataclasses.dataclass
@@ -223,6 +228,9 @@ def _category(source, name, train, is_said):
         return _Fitted("the same in all training rows", found[codes], missing)
     if 2 * known > rows and not is_said:
         told = f"{known:,} different texts in {rows:,} training rows"
+        with_unit = [text for text in found if _AMOUNT.fullmatch(_plain(text))]
+        if 2 * len(with_unit) > len(found):
+            told += f", such as {with_unit[0]}: amounts are read without a unit"
         return _Fitted(told, found[codes], missing)
     # Missing cells have a category of their own however few they are.
     kept = [number for number in np.argsort(-counts, kind="stable") if counts[number] >= _RARE]

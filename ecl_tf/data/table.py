@@ -102,13 +102,8 @@ def table(
     >>> splits.input_shape, splits.class_names
     ({'numbers': (1,), 'categories': (1,)}, ('apple', 'pear'))
     """
+    path = _found(path, "Name an .npz, .csv or .parquet file with --config.data.path=FILE.")
     if not isinstance(path, pd.DataFrame):
-        path = files.at_home(path)
-        if not path.is_file():
-            raise ValueError(
-                f"There is no table at {str(path)!r}. Name an .npz, .csv or .parquet file with "
-                "--config.data.path=FILE."
-            )
         table_files.require_form(path)
     sizes = {"train_size": train_size, "validation_size": validation_size, "test_size": test_size}
     said = {"numbers": numbers, "categories": categories, "dates": dates}
@@ -124,6 +119,26 @@ def table(
         return _of_arrays(x, y, str(path), classes, seed, sizes, stratify)
     parted = {"groups": groups, "time": time, "stratify": stratify}
     return _of_columns(path, inputs, target, classes, seed, sizes, said, unlabelled, **parted)
+
+
+def _found(table, remedy):
+    """A DataFrame, or the path of a file that is there."""
+    if isinstance(table, pd.DataFrame):
+        return table
+    if not isinstance(table, (str, os.PathLike)):
+        raise ValueError(
+            f"A table is the path of a file, or a pandas.DataFrame; got a {type(table).__name__}. "
+            "Give pandas.DataFrame of it."
+        )
+    path = files.at_home(table)
+    if path.is_dir():
+        raise ValueError(
+            f"{str(path)!r} is a directory. Of a table in several files give a DataFrame, such as "
+            "pandas.read_parquet makes of it."
+        )
+    if not path.is_file():
+        raise ValueError(f"There is no table at {str(path)!r}. {remedy}")
+    return path
 
 
 def _of_arrays(x, y, name, classes, seed, sizes, stratify):
@@ -245,10 +260,7 @@ def _splits(rows, labels, class_names, parts, name, columns=None, notes=()):
 
 def _with_unlabelled(splits, path):
     """Splits with the rows of another table among the spare inputs."""
-    if not isinstance(path, pd.DataFrame):
-        path = files.at_home(path)
-        if not path.is_file():
-            raise ValueError(f"There is no table at {str(path)!r}, which unlabelled names.")
+    path = _found(path, "Name another with unlabelled.")
     columns: Columns = splits.columns
     said = {"categories": columns.categories}
     source, *_ = table_files.read(path, columns.names, [], said=said)

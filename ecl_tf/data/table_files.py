@@ -131,7 +131,34 @@ def read(
     source = Source(*opened(wanted, kinds.get("categories", [])))
     if not source.rows:
         raise ValueError(f"{name} is no table: it has names of columns, and not at least one row.")
+    _require_names_above(source)
     return source, inputs, targets, kinds
+
+
+def _require_names_above(source):
+    """Refuses a table whose names of columns are a row, or are among its rows once more."""
+    of_numbers = {name: each for name, each in source.series.items() if cells.is_number(each)}
+    if not of_numbers:
+        are_names = [np.asarray(each.astype(str) == name) for name, each in source.series.items()]
+        if (is_header := np.logical_and.reduce(are_names)).any():
+            raise ValueError(
+                f"{source.row_place(int(is_header.argmax())).capitalize()} of {source.name} holds "
+                "the names of the columns again, as where files were joined. Remove it."
+            )
+        return
+    names = np.array([cells.number(name) for name in of_numbers])
+    steps = np.diff(names)
+    # Years and wavelengths are names, too, but in order.
+    if len(names) < 3 or np.isnan(names).any() or (steps > 0).all() or np.ptp(steps) == 0.0:
+        return
+    ends = zip(of_numbers.values(), names, strict=True)
+    if all(column.min() <= name <= column.max() for column, name in ends):
+        raise ValueError(
+            f"The columns of {source.name} have numbers as names, such as cells below them: "
+            f"{', '.join([*of_numbers][:5])}. It seems to have no line of names, so that its first "
+            "row was taken for one. Write names in a line above, pandas.read_csv(..., header=None, "
+            "names=[...]); or choose other names."
+        )
 
 
 def _of_frame(table, frame, wanted, as_text):

@@ -63,6 +63,9 @@ def fidelity_scores(
         raw: as in `divergence`.
         labels: labels in any form that `fit` takes; None by default.
 
+    Raises:
+        ValueError: if a label is none of these outputs.
+
     Example:
     >>> teacher, student = [[2.0, 0.0], [2.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]
     >>> output = outputs.Categorical()
@@ -80,9 +83,13 @@ def fidelity_scores(
         for name, each in compared.items()
     }
     if labels is not None and "agreement" in found:
-        is_wrong, _ = losses_and_uncertainty(teacher_output, teacher_raw, labels)
-        # The student against the teacher's answers, at the places whose labels are known.
-        same = _same(teacher_output, teacher_raw, output, raw, labels)
+        # The teacher's output need not know which labels stand for unknown ones.
+        known = known_answers(output, raw, labels)
+        size = raw.shape[-1] if output.family == "categorical" else 1
+        labels = np.reshape(labels, [-1, size if outputs.is_one_hot(labels, raw) else 1])[known]
+        its, own = (each.reshape(-1, size)[known] for each in (teacher_raw, raw))
+        is_wrong, _ = losses_and_uncertainty(teacher_output, its, labels)
+        same = _same(teacher_output, its, output, own, labels)
         if is_wrong.any():
             found["agreement_where_wrong"] = float(same[is_wrong > 0.0].mean())
     found["divergence"] = divergence(teacher_output, teacher_raw, output, raw)

@@ -116,12 +116,16 @@ def losses_and_uncertainty(
         raw: raw outputs (rows, ..., size).
         labels: labels in any form that `fit` takes.
 
+    Raises:
+        ValueError: if a label is none of this output.
+
     Example:
     >>> loss, uncertainty = losses_and_uncertainty(outputs.Categorical(), [[0.0, 0.0]], [1])
     >>> print(loss, uncertainty.round(3))
     [1.] [0.693]
     """
     raw, labels = np.asarray(raw), np.asarray(labels)
+    output.require_labels(labels, raw.shape)
     if isinstance(output, outputs.Numeric):
         distribution = output(raw)
         mean = np.asarray(output.prediction(raw), float)

@@ -16,6 +16,7 @@ from ecl_tf.outputs.output import (
     Uncertainty,
     fits,
     float32,
+    in_words,
     is_one_hot,
     per_example,
     stack,
@@ -219,6 +220,17 @@ class Categorical(Logits):
         return (
             f"class indices from 0 to {classes - 1}{ignored}, or rows of {classes} "
             f"shares that sum to 1{zeros}. {remedy}"
+        )
+
+    def _in_words(self, labels, is_wrong, raw):
+        if not is_one_hot(labels, raw):
+            return super()._in_words(labels, is_wrong, raw)
+        place = np.argwhere(is_wrong)[0][:-1]
+        row = labels[tuple(place)]
+        return (
+            f"the row at {place.tolist()} is {in_words(row, 10)}, which adds up to "
+            f"{row.sum(dtype='float64'):g}. If rows may have several labels, each of them yes or "
+            "no, give output='bernoulli'"
         )
 
     def compare(

@@ -230,21 +230,26 @@ class Output(Configured):
             name: that of the output, for the message; "" by default.
         """
         labels = np.asarray(labels)
+        of_name = f" of {name!r}" if name else ""
         if labels.dtype.kind not in "biuf":
             raise ValueError(
-                f"Labels{f' of {name!r}' if name else ''} must be numbers; got {labels.dtype} such "
-                f"as {labels.ravel()[0]!r}. Expected {self.expected_labels(raw_shape)}. "
-                "keras.layers.StringLookup(num_oov_indices=0) numbers names of classes."
+                f"Labels{of_name} must be numbers; got {labels.dtype} such as "
+                f"{labels.ravel()[0]!r}. Expected {self.expected_labels(raw_shape)}. "
+                + _remedy_of_type(labels)
             )
         self.validate_labels(labels.shape, raw_shape)
         raw = tf.zeros([1 if size is None else size for size in raw_shape])
-        wrong = np.unique(labels[np.asarray(self.invalid(labels, raw))])
-        if wrong.size:
-            found = ", ".join(f"{value:g}" for value in wrong[:5])
+        is_wrong = np.asarray(self.invalid(labels, raw))
+        if is_wrong.any():
+            found = self._in_words(labels, is_wrong, raw)
             raise ValueError(
-                f"Labels{f' of {name!r}' if name else ''} are out of range: {found}"
-                f"{', ...' if wrong.size > 5 else ''}. Expected {self.expected_labels(raw_shape)}."
+                f"Labels{of_name} are out of range: {found}. Expected "
+                f"{self.expected_labels(raw_shape)}."
             )
+
+    def _in_words(self, labels, is_wrong, raw):
+        """The labels that are wrong, for a message."""
+        return in_words(np.unique(labels[is_wrong]))
 
     def expected_labels(self, raw_shape: Sequence[int | None]) -> str:
         """Returns what labels `invalid` accepts, in words."""
@@ -363,6 +368,20 @@ def _require_same_positions(teacher, student):
         message="Teacher and student don't fit each other: their positions differ in a batch. Give "
         "both networks the same positions.",
     )
+
+
+def in_words(values: np.ndarray, most: int = 5) -> str:
+    """Returns the first of some numbers for a message."""
+    return ", ".join(f"{value:g}" for value in values[:most]) + ", ..." * (len(values) > most)
+
+
+def _remedy_of_type(labels):
+    """What to do with labels that are no numbers by their type."""
+    try:
+        labels.astype("float64")
+    except (TypeError, ValueError):
+        return "keras.layers.StringLookup(num_oov_indices=0) numbers names of classes."
+    return "They can be read as numbers: give np.asarray(labels).astype('float32')."
 
 
 def is_one_hot(labels: Any, logits: tf.Tensor) -> bool:

@@ -7,11 +7,15 @@ import tensorflow as tf
 from ecl_tf import data
 
 
+def record_of(number):
+    content = tf.fill([number % 3 + 1], number)  # Of different lengths.
+    return tf.io.serialize_tensor(content).numpy()
+
+
 def write(path, numbers):
     with tf.io.TFRecordWriter(str(path)) as writer:
         for number in numbers:
-            content = tf.fill([number % 3 + 1], number)  # Of different lengths.
-            writer.write(tf.io.serialize_tensor(content).numpy())
+            writer.write(record_of(number))
     return path
 
 
@@ -74,8 +78,14 @@ def test_what_is_wrong_with_files_is_said(paths, tmp_path):
     examples = data.IndexedExamples(paths, parse)
     assert examples.count == 9
     paths[1].write_bytes(paths[1].read_bytes()[:-20])
-    with pytest.raises(ValueError, match="has become shorter"):
-        examples(tf.constant([8]))
+    with pytest.raises(ValueError, match=r"Record 3 of the file .*b is damaged"):
+        examples(tf.constant([8, 0]))
+    damaged = bytearray(content)
+    damaged[content.index(record_of(4)) + 5] ^= 1
+    paths[0].write_bytes(damaged)
+    assert examples(tf.constant([3]))[0].numpy() == [3]
+    with pytest.raises(ValueError, match=r"Record 4 of the file .*a is damaged"):
+        examples(tf.constant([3, 4]))
 
 
 def test_the_ids_are_those_of_tfds(tmp_path):

@@ -268,7 +268,11 @@ NEARLY_DATES = (
     "5 Mar 2024",
     "March 5, 2024",
     "05-MAR-24",
+    "24-03-05",
+    "2024-03",
+    "20240305T1200",
 )
+NEARLY_TIMES = "3:25", "13:05:10", "1:05 PM"
 HOLES = np.where(np.arange(ROWS) % 10 == 3, np.nan, 1.0)
 
 
@@ -298,6 +302,24 @@ HOLES = np.where(np.arange(ROWS) % 10 == 3, np.nan, 1.0)
             (change(age=[t] * ROWS), {}, "nearly dates, .*like 2024-03-05; or say")
             for t in NEARLY_DATES
         ),
+        *((change(age=[t] * ROWS), {}, "nearly times, .*like 3.5, in hours") for t in NEARLY_TIMES),
+        (
+            pd.concat(
+                [mixed()[["city", "price"]], pd.DataFrame({"city": ["city"], "price": ["price"]})]
+            ),
+            {"inputs": "city"},
+            r"Row 200 \(from 0\) of the DataFrame holds the names of the columns again",
+        ),
+        (
+            pd.DataFrame(np.round(np.random.default_rng(0).normal(5, 1, (60, 4)), 1))
+            .assign(kind=["a", "b"] * 30)
+            .set_axis(["5.1", "4.9", "5.4", "5.0", "price"], axis=1),
+            {},
+            r"numbers as names, such as cells below them: 5\.1, 4\.9, 5\.4, 5\.0\. It seems",
+        ),
+        ({"price": [1.0, 2.0]}, {}, r"pandas\.DataFrame; got a dict"),
+        (mixed(), {"unlabelled": [{"age": 1}]}, r"pandas\.DataFrame; got a list"),
+        ("/", {}, "'/' is a directory"),
         (mixed(), {"groups": "price"}, "The target 'price' .* can't part its rows"),
         (
             change(price=["2024-03-05", "2024-03-06"] * 100),

@@ -203,8 +203,10 @@ def test_a_row_of_zeros_is_an_unknown_label_where_there_are_any():
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-5)
     of_known = evaluation.main_scores(outputs.Categorical(), logits[known], rows[known], "iou")
     assert found == pytest.approx(of_known)
-    with pytest.raises(ValueError, match="are out of range: 0"):
+    with pytest.raises(ValueError, match=r"range: the row at \[0\] is 0, 0, 0, .* up to 0\. If"):
         evaluation.main_scores(outputs.Categorical(), logits, rows)
+    with pytest.raises(ValueError, match=r"can be read as numbers: give np\.asarray\(labels\)"):
+        evaluation.main_scores(outputs.Point(3), logits, logits.astype(object))
 
 
 def test_fidelity_by_hand():
@@ -223,6 +225,12 @@ def test_fidelity_by_hand():
         },
         rel=1e-5,
     )
+    # The teacher's own output may know of no unknown labels, of rows of shares neither.
+    plain, shares = outputs.Categorical(), np.eye(3)[labels] * (labels >= 0)[:, None]
+    for each in (labels, labels[:, None], shares):
+        assert evaluation.fidelity_scores(plain, teacher, output, student, each) == found
+    with pytest.raises(ValueError, match="are out of range: -1"):
+        evaluation.fidelity_scores(plain, teacher, plain, student, labels)
     right = evaluation.fidelity_scores(output, teacher, output, student, p.argmax(-1))
     assert "agreement_where_wrong" not in right
     found = evaluation.fidelity_scores(

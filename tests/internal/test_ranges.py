@@ -119,10 +119,14 @@ def test_layers_that_tell_nothing_refuse_nothing():
 def test_images_from_0_to_255_that_no_network_scales_are_refused(tmp_path):
     plain_ones = [("student", plain()), ("teacher", plain())]
     words = BYTES.astype("uint16") * 257  # As of a picture of 16 bits.
+    of_12_bits = np.round(BYTES * (4095 / 255))  # In the type that most programs make of them.
     for images, top in ((BYTES, 255), (BYTES.astype("uint8"), 255), (words, 65535)):
         with pytest.raises(ValueError, match=f"from 0 to {top}, and neither .*/ {top}.0"):
             ranges.require_within(plain_ones, images)
-    for images in (UNIT, BYTES - 128.0, 4.0 * BYTES, BYTES[..., :2], BYTES[:, 0]):
+    for images in (of_12_bits, of_12_bits.astype("int32")):
+        with pytest.raises(ValueError, match=r"neither .* between \d and 409[45]\."):
+            ranges.require_within(plain_ones, images)
+    for images in (UNIT, BYTES - 128.0, 4.1 * BYTES, BYTES[..., :2], BYTES[:, 0]):
         ranges.require_within(plain_ones, images)
     scaled = ("teacher", network(LAYERS.Rescaling(3.0)))  # As it may have been trained.
     ranges.require_within([plain_ones[0], scaled], BYTES)

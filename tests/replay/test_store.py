@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import processes
 import pytest
+import scipy.special
 import tensorflow as tf
 from by_hand import assert_arrays, assert_same_weights
 
@@ -435,6 +436,30 @@ def test_prepare_may_lose_sizes(tmp_path):
     store = recorded(tmp_path, sampler="Empirical", prepare=prepare)
     samples, _ = store.batches(X, Y, prepare=prepare).element_spec
     assert samples.inputs.shape == (BATCH, 4, 4, 1)
+
+
+def test_mixtures_of_whole_numbers_are_replayed_as_they_were_recorded(tmp_path):
+    """A network of bytes cuts their fractions off, in the recording, live and replayed."""
+    x = np.round(255.0 * X)
+    teacher, student = (
+        keras.Sequential([keras.Input((4, 4, 1), dtype="uint8"), keras.layers.Rescaling(1 / 255)])
+        for _ in range(2)
+    )
+    for each in (teacher, student):
+        each.add(keras.layers.Flatten())
+        each.add(keras.layers.Dense(3))
+    store = recorded(tmp_path, teacher, x, sampler="Mixup", epochs=1)
+    distiller = Distiller(student, store.teacher, sampler=store.sampler)
+    distiller.compile(keras.optimizers.SGD(0.0))
+    logs = distiller.fit(store.batches(x, Y), steps_per_epoch=1, verbose=0).history
+    samples, _ = next(iter(store.batches(x, Y)))
+    flat = np.floor(samples.inputs).reshape(BATCH, 16) / 255.0
+    p, q = (
+        scipy.special.log_softmax(flat @ kernel + bias, -1)
+        for kernel, bias in (teacher.get_weights(), student.get_weights())
+    )
+    assert np.any(samples.inputs % 1.0)
+    assert logs["loss"] == pytest.approx([np.sum(np.exp(p) * (p - q), -1).mean()], rel=1e-4)
 
 
 def test_what_does_not_fit_the_manifest_is_named(mixed, tmp_path):
