@@ -7,10 +7,12 @@ applying to the identity what SciPy does to a signal.
 import dataclasses
 
 import numpy as np
+import threadpoolctl
 from scipy import ndimage
 
 _BLOCK = 2**20  # Numbers that are computed on the way at once, which stay in the cache.
 _LEAST = 1e-5  # A share of a kernel that makes no difference.
+_BLAS = threadpoolctl.ThreadpoolController()  # Of the libraries that NumPy multiplies with.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +44,13 @@ class LinearMap:
         images = x.reshape(-1, height, width)
         mapped = np.empty((len(images), new_height, new_width), "float32")
         block = max(1, _BLOCK // right[0].size // height)
-        for start in range(0, len(images), block):
-            part = np.matmul(images[start : start + block], right)
-            part = part.reshape(-1, height * terms, new_width)
-            np.matmul(left, part, out=mapped[start : start + block])
+        # Threads within a product of such small matrices mostly wait for one another, and bits
+        # would depend on their number.
+        with _BLAS.limit(limits=1, user_api="blas"):
+            for start in range(0, len(images), block):
+                part = np.matmul(images[start : start + block], right)
+                part = part.reshape(-1, height * terms, new_width)
+                np.matmul(left, part, out=mapped[start : start + block])
         return mapped.reshape(*leading, new_height, new_width)
 
 

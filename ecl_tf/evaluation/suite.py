@@ -14,6 +14,9 @@ from ecl_tf.evaluation.shown import OTHER, Shown
 
 _TPR = 0.95
 _ROWS_COMPARED = 256  # With the range that a network expects.
+_ROWS = 64, 512  # Of a forward pass, at least and at most.
+# Of the inputs of a forward pass: what layers make of more leaves the processor's cache.
+_NUMBERS = 2**17
 Found = dict[str, dict[str, dict[str, float]]]
 
 
@@ -65,7 +68,7 @@ def measure(
     score: str | None = None,
     arguments: Mapping[str, Any] | None = None,
     seed: int = 0,
-    batch_size: int = 512,
+    batch_size: int | None = None,
 ) -> dict[str, Any]:
     """Measures a network, or several, on labelled rows, on these corrupted, and on other inputs.
 
@@ -112,7 +115,8 @@ def measure(
         arguments: further ones of `corrupt`, such as {"value_range": (-1, 1)}, {"padding": 0} or
             {"columns": columns}; None by default, for none.
         seed: an integer, from which all random numbers follow; 0 by default.
-        batch_size: rows of a forward pass; 512 by default.
+        batch_size: rows of a forward pass; None, the default, for 64 to 512, the fewer the more
+            numbers a row has.
 
     Returns:
         A flat dict of floats by name; of a dict of networks a dict of such dicts.
@@ -234,7 +238,7 @@ def shift(
     *,
     known: Mapping[str, tuple[Callable, Any]] | None = None,
     score: str | None = None,
-    batch_size: int = 512,
+    batch_size: int | None = None,
 ) -> None:
     """Shows corrupted and other inputs to networks, and adds what is measured.
 
@@ -247,7 +251,7 @@ def shift(
         known: by network what `answering` returned of it, and what `ask` returned of `shown.x`;
             None, the default, asks here.
         score: as in `main_scores`; None by default.
-        batch_size: rows of a forward pass; 512 by default.
+        batch_size: as in `measure`; None by default.
     """
     known = known or {name: (answering(model), None) for name, model in models.items()}
     of_data: dict[str, dict[str, np.ndarray]] = {}
@@ -369,15 +373,21 @@ def _traced(function):
     return answer
 
 
-def ask(answer: Callable[[Any], tuple[Any, Any, Any]], x: Any, batch_size: int = 512) -> _Answers:
+def ask(
+    answer: Callable[[Any], tuple[Any, Any, Any]], x: Any, batch_size: int | None = None
+) -> _Answers:
     """Asks a network about all rows.
 
     Args:
         answer: what `answering` returned of it.
         x: the inputs, as arrays.
-        batch_size: rows of a forward pass; 512 by default.
+        batch_size: as in `measure`; None by default.
     """
-    count = len(keras.tree.flatten(x)[0])
+    leaves = keras.tree.flatten(x)
+    count = len(leaves[0])
+    if batch_size is None:
+        least, most = _ROWS
+        batch_size = min(most, max(least, _NUMBERS // sum(np.size(leaf[0]) for leaf in leaves)))
     raws, apart, masks = [], [], []
     for first in range(0, count, batch_size):
         part = slice(first, first + batch_size)

@@ -8,6 +8,7 @@ import pytest
 import scipy.ndimage
 import scipy.stats
 import tensorflow as tf
+import threadpoolctl
 from sklearn.datasets import load_digits
 
 from ecl_tf.evaluation import corrupt, corruptions, image_corruptions
@@ -136,6 +137,21 @@ def test_blurs_are_scipys():
     assert light.sum() == pytest.approx(1, abs=1e-3)
     weights = np.exp(-0.5 * (np.arange(13) / 2) ** 2)
     assert light.max() == pytest.approx(weights[0] / weights.sum(), rel=1e-3)
+
+
+def test_no_bit_depends_on_the_number_of_threads():
+    images = drawn(50, 28, 28, 1)
+    found = []
+    for threads in (1, 2):
+        with threadpoolctl.threadpool_limits(threads, user_api="blas"):
+            found.append(corrupt(images, "zoom_blur", 5))
+            (limit,) = {
+                each["num_threads"]
+                for each in threadpoolctl.threadpool_info()
+                if each["user_api"] == "blas"
+            }
+            assert limit == threads  # As it was before.
+    np.testing.assert_array_equal(*found)
 
 
 def test_jpeg_is_that_of_one_image_a_file():

@@ -55,6 +55,27 @@ def test_a_network_is_asked_about_each_set_once_also_if_it_is_the_teacher():
     assert len(asked) == 4 and all(asked.count(each) == 1 for each in asked)
 
 
+@pytest.mark.parametrize(
+    "shape, given, rows",
+    [
+        ((8, 8, 1), None, 512),
+        ((28, 28, 1), None, 167),  # 2^17 / 784
+        ((64, 64, 3), None, 64),
+        ((28, 28, 1), 300, 300),
+    ],
+)
+def test_large_rows_are_asked_about_in_smaller_batches(shape, given, rows):
+    kernel, asked = numbers(3, shape[-1], seed=1).T, []
+
+    def network(inputs):
+        asked.append(len(inputs))
+        return tf.reduce_mean(inputs, (1, 2)) @ kernel
+
+    x, y = numbers(600, *shape), np.arange(600) % 3
+    evaluation.measure(network, x, y, output="categorical", names=(), other={}, batch_size=given)
+    assert asked == [rows] * (600 // rows) + [600 % rows] * (600 % rows > 0)
+
+
 def test_the_numbers_of_images_are_those_of_numpy(digits, flat):
     x, y = digits
     names, severities = ["contrast", "gaussian_noise"], [1, 4]
