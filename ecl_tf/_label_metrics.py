@@ -51,16 +51,8 @@ class LabelMetrics:
                     its_prefix = prefix + (f"{name}_" if name else "")
                     metric = _resolve(identifier, its_output, its_prefix)
                     _require_logits(metric, its_output)
-                    if weighted and isinstance(metric, _IOU) and "int" in str(metric.dtype):
-                        raise ValueError(
-                            f"The metric {metric.name!r} counts in {metric.dtype}, which would "
-                            "round weights off. Give it dtype='float32' among weighted_metrics."
-                        )
-                    if weighted and _is_overlap(metric):
-                        raise ValueError(
-                            f"The metric {metric.name!r} takes no weights. Give it among metrics, "
-                            f"or use {_DICE}."
-                        )
+                    if weighted:
+                        _require_weighable(metric)
                     self._entries.append((name, metric, weighted))
         names = [metric.name for metric in self.metrics]
         if len(set(names)) < len(names):
@@ -379,6 +371,18 @@ def _require_logits(metric, output):
         raise ValueError(
             f"The metric {metric.name!r} takes logits of {' or '.join(families)} outputs; got "
             f"{output!r}."
+        )
+
+
+def _require_weighable(metric):
+    if isinstance(metric, _IOU) and "int" in str(metric.dtype):
+        raise ValueError(
+            f"The metric {metric.name!r} counts in {metric.dtype}, which would round weights off. "
+            "Give it dtype='float32' among weighted_metrics."
+        )
+    if _is_overlap(metric):
+        raise ValueError(
+            f"The metric {metric.name!r} takes no weights. Give it among metrics, or use {_DICE}."
         )
 
 

@@ -170,13 +170,8 @@ class Loops(TeacherPrecision):
                 validation_split = 0.0
         watched = {"train": (x, steps, "steps_per_epoch")}
         if validation_data is not None:
-            its_x, its_y, its_weight = keras.utils.unpack_x_y_sample_weight(validation_data)
-            steps, argument = kwargs.get("validation_steps"), "validation_steps"
-            rows = kwargs.get("validation_batch_size") or batch_size
-            its = its_x, its_y, its_weight
-            _checks.data.evaluation(self, *its, batch_size=rows, steps=steps, argument=argument)
-            _checks.data.same_scale(x, its_x)
-            watched["test"] = its_x, steps, argument
+            its = keras.utils.unpack_x_y_sample_weight(validation_data)
+            watched["test"] = self._check_validation(x, its, batch_size, kwargs)
             validation_data = batches.packed(*batches.keeping_weights(*its))
         replicas.validate(self, batches.smallest(x, batch_size))
         if self.built and not self.optimizer.built:
@@ -224,3 +219,12 @@ class Loops(TeacherPrecision):
             if said := _validation_scores.describe(self, labelled, batch_size, steps):
                 print(said)
         return history
+
+    def _check_validation(self, train_x, data, batch_size, arguments):
+        """Refuses validation data that can't be evaluated; returns what `endless.watched` takes."""
+        x, y, sample_weight = data
+        steps, name = arguments.get("validation_steps"), "validation_steps"
+        rows = arguments.get("validation_batch_size") or batch_size
+        _checks.data.evaluation(self, x, y, sample_weight, rows, steps, name)
+        _checks.data.same_scale(train_x, x)
+        return x, steps, name

@@ -99,7 +99,7 @@ class Step(keras.Model):
             self.step.assign_add(tf.ones((), tf.int64))
         return seed if first_row is None else random.at_row(seed, first_row)
 
-    def _ask_teacher_of(self, rows):
+    def _ask_teacher_about(self, rows):
         with samplers.mixing(rows.samples, self.sampler, self._networks(), "teacher"):
             return self._ask_teacher(rows.samples.inputs, rows.samples.member_outputs, rows.seed)
 
@@ -124,7 +124,7 @@ class Step(keras.Model):
         distribution = asked.output_kind.combine(member_outputs)
         return Answer(member_outputs, its_features, None, distribution)
 
-    def _ask_student_of(self, rows):
+    def _ask_student_about(self, rows):
         """The raw output for all rows, the `Answer` for the samples, and the rows with labels."""
         with samplers.mixing(rows.samples, self.sampler, self._networks(), "student"):
             answered = self._ask_student(rows.inputs, training=True)

@@ -311,9 +311,9 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
         rows = self._sample(x, y, sample_weight)
 
         # 2. Evaluate both output distributions there.
-        teacher = self._ask_teacher_of(rows)
+        teacher = self._ask_teacher_about(rows)
         with tf.GradientTape() as tape:
-            raw, student, labelled = self._ask_student_of(rows)
+            raw, student, labelled = self._ask_student_about(rows)
 
             # 3. Minimise their divergence.
             loss = self._row_losses(teacher, student, rows.sample_weight, labelled)

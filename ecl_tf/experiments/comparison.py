@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 from ecl_tf._internal import identity
 from ecl_tf.experiments import (
     best,
-    choosing,
     grid,
     jobs,
     logs,
@@ -21,6 +20,7 @@ from ecl_tf.experiments import (
     provenance,
     refusals,
     rehearsal,
+    selection,
     settings,
     strategies,
     suite,
@@ -89,12 +89,12 @@ def _blaming_splits(config, own):
 
 def _rehearse_one(rehearsed, config, home, teacher_directory, done):
     experiment = rehearsed.experiment(config)
-    choosing.require_validation_data(experiment)
-    to_tune, fixed = choosing.settings_of(experiment)
+    selection.require_validation_data(experiment)
+    to_tune, fixed = selection.settings_of(experiment)
     rehearsed.read_batch(experiment, "student")
     rehearsed.export(experiment)
     teacher = rehearsed.teacher(experiment, home, teacher_directory)
-    tuning_seeds, final_seeds = choosing.seeds(experiment.config)
+    tuning_seeds, final_seeds = selection.seeds(experiment.config)
     if config.get("suite", {}).get("shifts"):
         rehearsed.suite(experiment, teacher, len([*to_tune, *fixed]) * len(final_seeds))
     finished = [(run["method"], run["seed"]) for run in done.values()]
@@ -211,7 +211,7 @@ def _compare_one(config, workdir, teacher_directory, checkpoint_every, command, 
     elif repetitions:
         results = _compare_all(config, repetitions, workdir, checkpoint_every)
     else:
-        results = choosing.compare(experiment(), workdir, teacher_directory, home)
+        results = selection.compare(experiment(), workdir, teacher_directory, home)
     if config.get("suite", {}).get("shifts"):
         own = (lambda _: experiment()) if not repetitions else Experiment
         results = _with_suite(config, workdir, own, teacher_directory, home)
@@ -338,13 +338,13 @@ def _compare_all(config, repetitions, workdir, checkpoint_every):
         name, own = repetitions[number]
         progress.announce(f"[{kind} {number + 1}/{len(repetitions)}] {name}")
         directory = work_directory.claim(workdir / name, own)
-        return choosing.start(Experiment(own, checkpoint_every), directory, name=name)
+        return selection.start(Experiment(own, checkpoint_every), directory, name=name)
 
     numbers = range(len(repetitions))
     if kind == "split":
-        results = choosing.finish([start(number) for number in numbers])
+        results = selection.finish([start(number) for number in numbers])
     else:  # One at a time, so that one fold's data is in memory.
-        results = [result for number in numbers for result in choosing.finish([start(number)])]
+        results = [result for number in numbers for result in selection.finish([start(number)])]
     return _average(results, kind)
 
 

@@ -22,8 +22,8 @@ from ecl_tf._internal import files, keras_fit, own_inputs, random, symbolic
 from ecl_tf._internal.quantized_model import QuantizedModel
 from ecl_tf.experiments import (
     consistency,
+    derived,
     fitting,
-    following,
     measures,
     optimizers,
     positions,
@@ -64,17 +64,17 @@ class Experiment:
         self.config = config = settings.parse(config)
         self.checkpoint_every = checkpoint_every
         # Before the data is loaded, whose length changes none of these refusals.
-        following.with_lengths(config, 0)
+        derived.with_lengths(config, 0)
         with refusals.blaming("config.output", config.output):
             output = outputs.get(config.output)
         with refusals.blaming("config.data", config.data):
             self.splits = data.load(**config.data) if splits is None else splits
         self.whole_splits = self.splits
-        config = following.with_swaps(config, self.splits.swap)
+        config = derived.with_swaps(config, self.splits.swap)
         rows = int(self.splits.train.cardinality())
         sized = sizes.resolved(config, rows, _numbers_of_a_row(self.splits.input_shape))
         about = [*_about(self.splits), sizes.describe(config, sized, rows)]
-        self.config = config = following.with_lengths(sized, rows)
+        self.config = config = derived.with_lengths(sized, rows)
         with refusals.blaming("config.output", config.output):
             self.output = self._in_target_units(output)
         self.score_name = config.score

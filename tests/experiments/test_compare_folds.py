@@ -9,7 +9,7 @@ import pytest
 
 from configs import mpii_gaze
 from ecl_tf import data
-from ecl_tf.experiments import choosing, tables
+from ecl_tf.experiments import selection, tables
 from ecl_tf.experiments.experiment import Experiment
 
 METHODS = ["ERM", "standard KD", "tuned KD", "XCL"]
@@ -87,7 +87,7 @@ def test_without_validation_data_comparing_is_refused(config, tmp_path):
     splits = experiment.splits
     experiment.splits = dataclasses.replace(splits, validation=splits.train)
     with pytest.raises(ValueError, match=r"validation.*--config\.data\.validation_persons=1"):
-        choosing.compare(experiment, tmp_path)
+        selection.compare(experiment, tmp_path)
     assert not any(tmp_path.iterdir())
     config.data.held_out = "all"
     with pytest.raises(ValueError, match="held_out is 'all'; one of p00 to p14"):

@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from ecl_tf.experiments import choosing, jobs, methods
+from ecl_tf.experiments import jobs, methods, selection
 from ecl_tf.experiments.experiment import Experiment
 
 
@@ -43,7 +43,7 @@ def test_kd_is_tuned_by_temperature_then_by_label_weight_and_never_below_standar
     digits_config.tuning_seeds = 2
     experiment = Experiment(digits_config)
     runs = Scored(experiment, {"T = 2, label weight 0": (0.8, 0.5), **scores})
-    (found,) = choosing.choose([runs], methods.kd_temperatures, methods.kd_beside)
+    (found,) = selection.choose([runs], methods.kd_temperatures, methods.kd_beside)
     assert (found.method, found.label) == ("tuned KD", chosen)
     labels = ["T = 1, label weight 0", "T = 2, label weight 0", "T = 8, label weight 0"]
     labels += [*weighted(2, 0.1, 0.3, 1), "T = 4, 0.9 KL + 0.1 labels"]

@@ -11,7 +11,7 @@ from tiny import rows, untuned
 
 import ecl_tf
 from ecl_tf import headroom
-from ecl_tf.experiments import choosing, settings, work_directory
+from ecl_tf.experiments import selection, settings, work_directory
 from ecl_tf.experiments.experiment import Experiment, save_model
 
 
@@ -329,5 +329,5 @@ def test_a_saved_network_has_no_optimizer_and_can_still_be_trained(tmp_path):
 
 def test_final_seeds_are_apart_from_tuning_seeds(digits_config):
     digits_config.seed, digits_config.tuning_seeds, digits_config.seeds = 7, 2, 3
-    found = choosing.seeds(settings.parse(digits_config))
+    found = selection.seeds(settings.parse(digits_config))
     assert [list(part) for part in found] == [[7, 8], [9, 10, 11]]
