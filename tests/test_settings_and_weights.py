@@ -321,6 +321,19 @@ def test_data_that_is_taken_for_something_else_is_told_before_the_first_step():
         ({"x": X, "sample_weight": texts}, r"sample_weight must be numbers; got .*str"),
         ({"x": X, "sample_weight": texts.astype(object)}, r"sample_weight must be numbers"),
         (
+            {"x": {"city": pd.Series(texts)}},
+            r"x\['city'\] is of the type str.*np\.asarray\(x\['city'\], object\)",
+        ),
+        ({"x": np.array(["a", None] * 4, object)}, r"x holds texts, and None at 1\. Give texts"),
+        ({"x": pd.DataFrame(X).convert_dtypes()}, r"type Float.* frame\.to_numpy\('float32'\)"),
+        *(
+            (
+                {"x": each, "sample_weight": WEIGHTS},
+                r"beside a .*\(inputs, None, weights\)",
+            )
+            for each in (stream, Lists(None))
+        ),
+        (
             {"x": stream.map(lambda x, w: (x, None, tf.as_string(w)))},
             r"sample_weight must be numbers; got .*string",
         ),
@@ -330,6 +343,9 @@ def test_data_that_is_taken_for_something_else_is_told_before_the_first_step():
         assert int(its.step.numpy()) == 0
     for unknown in (np.full(ROWS, -1.0), np.full(ROWS, np.nan)):
         its.fit(X, unknown, verbose=0)  # Nobody looks at them.
+    before = int(its.step.numpy())
+    its.fit(Lists(None), verbose=0)  # Rows without labels.
+    assert int(its.step.numpy()) == before + 2
 
 
 def test_attributes_of_the_sampler_that_change_take_effect_in_the_next_epoch():

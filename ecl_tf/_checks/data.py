@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 
 from ecl_tf import samplers
@@ -107,7 +108,7 @@ def same_scale(x, its_x):
 
 
 def _arrays(x=None, y=None, sample_weight=None):
-    """Refuses lists of numbers, and types of pandas, which Keras does not take for arrays.
+    """Refuses lists of numbers, types of pandas, which Keras does not take, and parts of streams.
 
     Args:
         x: what `fit` or `evaluate` was given; None, the default, for nothing.
@@ -120,9 +121,15 @@ def _arrays(x=None, y=None, sample_weight=None):
                 f"{name} is a {type(given).__name__} of numbers or texts; expected an array. Give "
                 f"np.asarray({name})."
             )
+        if name != "x" and given is not None and batches.is_stream(x):
+            raise ValueError(
+                f"{name} is given beside a {type(x).__name__}, whose batches have "
+                f"{_PARTS[name]} themselves. Give batches (inputs, labels, weights), or (inputs, "
+                "None, weights): tf.data.Dataset.zip adds them."
+            )
         own_inputs.require_dense(given, _PARTS[name])
-        for leaf in keras.tree.flatten(given):
-            dtype = getattr(leaf, "dtype", None)
+        for path, leaf in keras.tree.flatten_with_path(given):
+            dtype, of = getattr(leaf, "dtype", None), "".join(f"[{each!r}]" for each in path)
             if getattr(dtype, "kind", "") in ("M", "m"):
                 raise ValueError(
                     f"{name} holds dates or times ({dtype}); expected numbers, such as days since "
@@ -131,10 +138,13 @@ def _arrays(x=None, y=None, sample_weight=None):
             if type(leaf).__module__.startswith("pandas") and not isinstance(
                 dtype, np.dtype | None
             ):
+                kind = "object" if pd.api.types.is_string_dtype(leaf) else "'float32'"
                 raise ValueError(
-                    f"{name} is of the type {dtype} of pandas, which Keras does not take. Give "
-                    f"np.asarray({name}, 'float32'), or 'int64'."
+                    f"{name}{of} is of the type {dtype} of pandas, which Keras does not take. Give "
+                    f"np.asarray({name}{of}, {kind})."
                 )
+            if name == "x" and getattr(dtype, "kind", "") == "O":
+                _texts(leaf, f"{name}{of}")
     for leaf in keras.tree.flatten(sample_weight):
         batches.require_numbers(leaf)
         if isinstance(leaf, np.ndarray) and leaf.size and leaf.sum(dtype="float64") <= 0.0:
@@ -143,6 +153,18 @@ def _arrays(x=None, y=None, sample_weight=None):
                 "would count, or the student would learn to be unlike the teacher. Give weights > "
                 "0 to rows that count."
             )
+
+
+def _texts(values, name):
+    """Refuses an array of objects of which some are text, and some are not, such as None."""
+    values = np.ravel(values)
+    are_text = np.array([isinstance(each, (str, bytes)) for each in values], bool)
+    if are_text.any() and not are_text.all():
+        place = int(are_text.argmin())
+        raise ValueError(
+            f"{name} holds texts, and {values[place]!r} at {place}. Give texts alone, such as '' "
+            "for missing ones."
+        )
 
 
 def _ends(x, steps, argument):

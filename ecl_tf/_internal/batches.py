@@ -77,7 +77,7 @@ def keeping_weights(x, y=None, sample_weight=None):
     if y is None and sample_weight is not None:
         return Weighted(x, sample_weight), None, None
     if isinstance(x, tf.data.Dataset) and _lacks_labels(x.element_spec):
-        x = x.map(lambda *batch: (Weighted(batch[0], batch[2]),))
+        x = x.map(lambda *batch: _without_labels(batch))
     else:
         x = _changed(x, _packed)
     return x, y, sample_weight
@@ -115,6 +115,11 @@ def _changed(x, change):
     return x
 
 
+def is_stream(x):
+    """Whether something gives batches, which have labels and weights of their own."""
+    return isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)) or inspect.isgenerator(x)
+
+
 def packed(x, y=None, sample_weight=None):
     """What Keras takes as validation data."""
     if y is None:
@@ -123,14 +128,20 @@ def packed(x, y=None, sample_weight=None):
 
 
 def _lacks_labels(batch):
-    if not isinstance(batch, (tuple, list)) or len(batch) != 3:
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
         return False
     return batch[1] is None or isinstance(batch[1], tf.NoneTensorSpec)
 
 
 def _packed(batch):
     _require_arrays(batch)
-    return (Weighted(batch[0], batch[2]),) if _lacks_labels(batch) else batch
+    return _without_labels(batch) if _lacks_labels(batch) else batch
+
+
+def _without_labels(batch):
+    inputs, _, *weights = batch
+    weights = [each for each in weights if each is not None]
+    return (Weighted(inputs, *weights),) if weights else (inputs,)
 
 
 def _require_arrays(batch):

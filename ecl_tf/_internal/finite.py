@@ -242,7 +242,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
             remedy = "Rows with such inputs count as NaN. Look for NaN in the data."
         warnings.warn(
             f"The evaluation met NaN or Inf: {source} had it in {counts[place]:g} of the batches, "
-            f"so the results are NaN. {remedy}",
+            f"so results are NaN, where they depend on it. {remedy}",
             stacklevel=2,
         )
 

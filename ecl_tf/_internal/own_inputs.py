@@ -218,6 +218,11 @@ def _require_numbers(frame, what):
             "ecl_tf.data.table(frame, target=...) encodes the columns of a table for a network, "
             "and splits.columns.encode(frame) other rows of it."
         )
+    if others := [kind for kind in frame.dtypes if not isinstance(kind, np.dtype)]:
+        raise ValueError(
+            f"The data's {what} are a DataFrame with columns of the type {others[0]} of pandas, "
+            "which Keras does not take. Give frame.to_numpy('float32')."
+        )
 
 
 def require_dense(nest, what="inputs"):

@@ -175,7 +175,11 @@ def test_delimiters_and_text_in_other_columns(tmp_path, csv):
 
 @pytest.mark.parametrize(
     ("name", "message"),  # Without a name it is a directory.
-    [("nothing.csv", "no table at '.*csv'.*data.path"), ("", "is a directory"), ("a.txt", "'.npz'.*txt")],
+    [
+        ("nothing.csv", "no table at '.*csv'.*data.path"),
+        ("", "is a directory"),
+        ("a.txt", "'.npz'.*txt"),
+    ],
 )
 def test_files_that_are_no_tables_are_refused(tmp_path, name, message):
     (tmp_path / "a.txt").touch()

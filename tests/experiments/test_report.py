@@ -334,7 +334,10 @@ def test_pages_fit_a_phone(tmp_path, monkeypatch):
     results = suites(make("rmse", methods=(*METHODS[:4], name), shape=(5,)))
     config = {"data": {"name": name}, name: [name] * 3}
     results["about"] = {"config": config, "command": f"ecl-tf compare --workdir={name}/{name}"}
-    pages = [report.page(each, name) for each in (results, {"cells": {f"{name}=1": results}})]
+    dense = suites(make(methods=(*METHODS[:4], name))) | {"gallery": maps(("teacher", name))}
+    cells = {"cells": {f"{name}=1": results}}
+    pages = [report.page(each, name) for each in (results, cells, dense)]
+    assert pages[2].count("answers, and how unsure they are") == 6
     for directory in ("one", "two"):
         (tmp_path / directory).mkdir()
         (tmp_path / directory / "results.json").write_text(json.dumps(results))
@@ -351,13 +354,28 @@ def test_pages_fit_a_phone(tmp_path, monkeypatch):
     command = [CHROMIUM, *flags, tmp_path / "all.html"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     (found,) = re.findall(r'<p id="widths">([\d ]*)</p>', done.stdout)
-    assert found.split() == ["375", "375", "375", "500"]
+    assert found.split() == ["375"] * 4 + ["500"]
+
+
+def maps(everyone, side=24, classes=6):
+    """A gallery of three inputs with an answer, and its entropy, at every position."""
+    generator = np.random.default_rng(0)
+    shape = 3, side, side
+    answers = {
+        who: {
+            "answer": generator.integers(0, classes, shape).tolist(),
+            "spread": generator.uniform(0, np.log(classes), shape).tolist(),
+        }
+        for who in everyone
+    }
+    about = {"shape": [side, side, 1], "family": "categorical", "size": classes}
+    return about | {"inputs": generator.random((*shape, 1)).tolist(), "maps": answers}
 
 
 @contextlib.contextmanager
-def _wide_image(images, alt, *_):
+def _wide_image(images, alt, size, kind="svg", count=1):
     """A picture of the size of the largest one, quickly."""
-    yield matplotlib.figure.Figure().subplots()
+    yield matplotlib.figure.Figure().subplots(1, count)
     svg = base64.b64encode(b'<svg xmlns="http://www.w3.org/2000/svg" width="900" height="90"/>')
     images.append({"alt": alt, "src": f"data:image/svg+xml;base64,{svg.decode()}"})
 
