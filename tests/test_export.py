@@ -246,6 +246,9 @@ def test_plain_tensorflow_loads_the_serving_signature_and_finds_no_teacher(categ
 
 
 def test_a_directory_that_holds_no_student_is_refused(tmp_path):
+    (tmp_path / "student.keras").touch()
+    with pytest.raises(FileNotFoundError, match=r"keras\.models\.load_model reads it"):
+        load_student(tmp_path / "student.keras")
     with pytest.raises(FileNotFoundError, match=r"no exported student.*distiller\.export"):
         load_student(tmp_path)
     tf.saved_model.save(tf.Module(), str(tmp_path / "module"))

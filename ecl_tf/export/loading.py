@@ -50,6 +50,11 @@ class ExportedStudent:
                     "student again, or give another copy of the file."
                 )
             kind = litert if is_litert else onnx_files
+            if path.suffix == ".keras":
+                raise FileNotFoundError(
+                    f"{path} is Keras's own file of a network, and no exported student; "
+                    "keras.models.load_model reads it. Write one with distiller.export(path)."
+                )
         remedy = "Export it again with distiller.export(path)."
         config: Any = None
         try:
