@@ -11,7 +11,7 @@ from by_hand import SIZE, Subclassed, numbers, softmax
 from scipy.special import expit
 from tensorflow_probability import distributions as tfd
 
-from ecl_tf import Distiller, export_student, load_student, outputs, samplers
+from ecl_tf import Distiller, data, export_student, load_student, outputs, samplers
 from ecl_tf.export.loading import is_exported
 
 X = numbers(64, SIZE)
@@ -246,6 +246,9 @@ def test_plain_tensorflow_loads_the_serving_signature_and_finds_no_teacher(categ
 
 
 def test_a_directory_that_holds_no_student_is_refused(tmp_path):
+    (tmp_path / "student.keras").touch()
+    with pytest.raises(FileNotFoundError, match=r"keras\.models\.load_model reads it"):
+        load_student(tmp_path / "student.keras")
     with pytest.raises(FileNotFoundError, match=r"no exported student.*distiller\.export"):
         load_student(tmp_path)
     tf.saved_model.save(tf.Module(), str(tmp_path / "module"))
@@ -488,6 +491,33 @@ def test_an_exported_student_knows_the_scale_on_which_it_learned(tmp_path):
         loaded(255 * 255 * images)
     export_student(plain, outputs.Categorical(), tmp_path / "alone")
     load_student(tmp_path / "alone")(255 * images)  # Nobody knows what it was trained on.
+
+
+@pytest.mark.parametrize("of_columns", [True, False])
+def test_amounts_in_another_unit_than_a_normalization_learned_are_refused(of_columns, tmp_path):
+    rng = np.random.default_rng(0)
+    kg, metres = rng.normal(70.0, 10.0, 64), rng.normal(1.7, 0.1, 64)
+    rows = np.stack([kg, metres], 1).astype("float32")
+    scaled = keras.layers.Normalization(mean=[70.0, 1.7], variance=[100.0, 0.01])
+    layers = [keras.Input((2,)), scaled, keras.layers.Dense(3)]
+    student, columns = keras.Sequential(layers), None
+    if of_columns:
+        columns = data.Columns([data.Number("kg", 70.0), data.Number("metres", 1.7)])
+    export_student(student, "categorical", tmp_path / "student", columns=columns)
+    loaded = load_student(tmp_path / "student")
+
+    def asked(factor, count=64):
+        found = rows[:count] * [1.0, factor]
+        return loaded(dict(zip(("kg", "metres"), found.T, strict=True)) if of_columns else found)
+
+    probabilities = softmax((rows - [70.0, 1.7]) / [10.0, 0.1] @ student.get_weights()[-2])
+    np.testing.assert_allclose(asked(1.0).probs_parameter(), probabilities, rtol=1e-3)
+    name = "'metres'" if of_columns else r"'inputs\[\.\.\., 1\]'"
+    with pytest.raises(
+        ValueError, match=f"around 1.7 with a standard deviation of 0.1 as .*{name}"
+    ):
+        asked(100.0)  # In centimetres.
+    asked(100.0, count=2)  # Two rows may be anywhere.
 
 
 def test_images_of_whole_numbers_are_refused_where_scaled_ones_may_be_expected(tmp_path):

@@ -73,6 +73,35 @@ def test_weights_count_without_labels_wherever_they_come_from(tmp_path, subtests
             assert logs["loss"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_weights_that_are_negative_count_and_their_sum_may_not_be():
+    """As those of simulated events; of a stream only the end of the epoch tells of the sum."""
+    signs = np.where(np.arange(ROWS) < 5, -1.0, 1.0).astype("float32")  # The first batch's is -2.
+
+    def stream(weights):
+        dataset = tf.data.Dataset.from_tensor_slices((X, weights)).batch(8)
+        return dataset.map(lambda x, w: (x, None, w))
+
+    its = distiller()
+    expected = {"loss": (signs * DIVERGENCE).mean()}
+    its_answers, own_answers = (logits(X, each).argmax(-1) for each in (TEACHER, STUDENT))
+    expected["agreement"] = np.average(its_answers == own_answers, weights=signs)
+    for logs in (
+        its.fit(stream(signs), verbose=0).history,
+        its.fit(X, sample_weight=signs, batch_size=8, verbose=0).history,
+        its.evaluate(stream(signs), verbose=0, return_dict=True),
+    ):
+        found = {name: np.ravel(logs[name])[0] for name in expected}
+        assert found == pytest.approx(expected, rel=1e-4)
+    for given, total in ((-signs, -6), (0.0 * signs, 0)):
+        for ends in ("epoch", "evaluation"):
+            message = f"The {ends} ended: The weights in sample_weight add up to {total}, so no row"
+            with pytest.raises(ValueError, match=message):
+                (its.fit if ends == "epoch" else its.evaluate)(stream(given), verbose=0)
+        with pytest.raises(ValueError, match=f"The epoch ended: .* up to {total}, so"):
+            its.fit(stream(given), validation_data=stream(signs), verbose=0)
+    its.fit(stream(np.where(np.arange(ROWS) < 8, 0.0, 1.0)), verbose=0)  # One batch is padding.
+
+
 def test_weights_of_classes_need_labels_and_endless_data_a_number_of_steps():
     its = distiller(run_eagerly=True)
     with pytest.raises(ValueError, match=r"class_weight needs labels"):

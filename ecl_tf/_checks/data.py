@@ -58,7 +58,7 @@ def evaluation(distiller, x, y, sample_weight, batch_size, steps, argument):
     _inputs_in_range(x, distiller._networks())
     if (inputs := batches.element_spec(x)) is not None:
         if isinstance(x, tf.data.Dataset):
-            inputs, _, _ = keras.utils.unpack_x_y_sample_weight(inputs)
+            inputs, _, _ = batches.unpack(inputs)
         networks.require_fit(distiller._networks(), samplers.inputs_of(inputs))
     rows.fixed_rows(x, batch_size, distiller)
     labels.of_data(x, y, distiller)
@@ -77,7 +77,7 @@ def prediction(distiller, x, steps):
     _arrays(x)
     if (inputs := batches.element_spec(x)) is not None:
         if isinstance(x, tf.data.Dataset):
-            inputs, _, _ = keras.utils.unpack_x_y_sample_weight(inputs)
+            inputs, _, _ = batches.unpack(inputs)
         own_inputs.require_shapes(inputs, distiller.student, "student")
     _inputs_in_range(x, distiller._networks())
 
@@ -148,11 +148,7 @@ def _arrays(x=None, y=None, sample_weight=None):
     for leaf in keras.tree.flatten(sample_weight):
         batches.require_numbers(leaf)
         if isinstance(leaf, np.ndarray) and leaf.size and leaf.sum(dtype="float64") <= 0.0:
-            raise ValueError(
-                f"The weights in sample_weight add up to {leaf.sum(dtype='float64'):g}, so no row "
-                "would count, or the student would learn to be unlike the teacher. Give weights > "
-                "0 to rows that count."
-            )
+            raise ValueError(batches.NO_WEIGHT.format(leaf.sum(dtype="float64")))
 
 
 def _texts(values, name):
@@ -201,7 +197,7 @@ def _of_training(x, y, distiller):
         return  # Only its iteration would tell; the step's own checks remain.
     inputs = element
     if isinstance(x, tf.data.Dataset):
-        inputs, y, _ = keras.utils.unpack_x_y_sample_weight(element)
+        inputs, y, _ = batches.unpack(element)
     is_recorded = isinstance(inputs, samplers.Samples)
     if is_recorded:
         if adds_rows:
@@ -276,7 +272,7 @@ def _inputs(x, y, asked):
         asked: as in `data`.
     """
     if isinstance(x, tf.data.Dataset):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(x.element_spec)
+        x, y, sample_weight = batches.unpack(x.element_spec)
         step.batch(x, y, sample_weight, asked)
         return
     if batches.element_spec(x) is not None:

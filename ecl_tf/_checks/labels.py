@@ -70,7 +70,7 @@ def of_data(x, y, distiller):
         return
     inputs = element
     if isinstance(x, tf.data.Dataset):
-        inputs, y, _ = keras.utils.unpack_x_y_sample_weight(element)
+        inputs, y, _ = batches.unpack(element)
         y = None if isinstance(y, tf.NoneTensorSpec) else y
     if y is None:
         return
@@ -168,7 +168,7 @@ def class_weight(given, x, y, distiller):
             f"{last} yes/no labels. {instead}"
         )
     if isinstance(x, tf.data.Dataset):
-        _, its, _ = keras.utils.unpack_x_y_sample_weight(x.element_spec)
+        _, its, _ = batches.unpack(x.element_spec)
         is_labelled = its is not None and not isinstance(its, tf.NoneTensorSpec)
     else:
         is_labelled = y is not None or batches.element_spec(x) is None

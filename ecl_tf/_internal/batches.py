@@ -16,6 +16,10 @@ WITHOUT_LABELS = (
     "class_weight needs labels, and the data has none. Give (inputs, labels), or weights of rows: "
     "sample_weight=..."
 )
+NO_WEIGHT = (
+    "The weights in sample_weight add up to {:g}, so no row counts, or the student learns to be "
+    "unlike the teacher. Give weights > 0 to rows that count."
+)
 
 
 class Weighted(NamedTuple):

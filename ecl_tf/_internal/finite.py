@@ -200,7 +200,26 @@ class StopOnNonFinite(keras.callbacks.Callback):
     numbers: the only ones in an epoch. At the end of an evaluation that met NaN or Inf it warns.
     """
 
-    _is_empty = False
+    _is_empty, _is_within_epoch = False, False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._is_within_epoch = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._end_epoch()
+
+    def _end_epoch(self):
+        """Looks at the weights of an epoch, before a validation has taken its means."""
+        if self._is_within_epoch:
+            self._is_within_epoch = False
+            self._require_weight("The epoch ended")
+
+    def _require_weight(self, what):
+        """Refuses weights of a stream, of which only its end tells that they count for nothing."""
+        counted = self.model.means.counted()
+        weights = [counted[name] for name in self.model.output_kind.closeness_names]
+        if counted["loss"] > 0.0 and weights and (min(weights) < 0.0 or max(weights) == 0.0):
+            raise ValueError(f"{what}: {batches.NO_WEIGHT.format(min(weights))}")
 
     def on_train_batch_begin(self, batch, logs=None):
         self.model.follow_sampler()
@@ -223,6 +242,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         )
 
     def on_test_begin(self, logs=None):
+        self._end_epoch()
         self._is_empty = True
 
     def on_test_batch_end(self, batch, logs=None):
@@ -231,6 +251,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
     def on_test_end(self, logs=None):
         if self._is_empty:
             raise ValueError(batches.NO_ROWS.format("evaluate"))
+        self._require_weight("The evaluation ended")
         counts = self.model.non_finite.counts.numpy()
         if not counts.any():
             return

@@ -164,18 +164,20 @@ def expected_in_training(student, others):
 
 
 def described(expected):
-    """An `Expected` as JSON holds it: the bounds, or "scaled"; None of one that is no range."""
+    """An `Expected` as JSON holds it: the bounds, "scaled", or of features mean and deviation."""
     if isinstance(expected, whole_numbers.Whole):
         return {"whole": [*expected]}
     if expected is SCALED:
         return "scaled"
     if not expected.is_range:
-        return None
+        return {"mean": expected.mean.tolist(), "stddev": expected.spread.tolist()}
     return [float(expected.mean + sign * 2.0 * expected.spread) for sign in (-1.0, 1.0)]
 
 
 def of_description(found):
     """The `Expected`, or `whole_numbers.Whole`, that `described` described."""
+    if isinstance(found, dict) and "mean" in found:
+        return of_features(np.asarray(found["mean"]), np.asarray(found["stddev"]))
     if isinstance(found, dict):
         return whole_numbers.Whole(*found["whole"])
     return SCALED if found == "scaled" else _range(found, 1.0, 0.0)
@@ -290,6 +292,11 @@ def _of_normalization(layer, scale, offset):
     )
     if (np.all(mean == 0.0) and np.all(variance == 1.0)) or np.any(variance <= 0.0):
         return None  # Not adapted.
-    mean, spread = (mean - offset) / scale, np.sqrt(variance) / abs(scale)
+    return of_features((mean - offset) / scale, np.sqrt(variance) / abs(scale))
+
+
+def of_features(mean, spread):
+    """What is expected of features of these means and standard deviations, which have one shape."""
     words = f"values around {np.mean(mean):.3g} with a standard deviation of {np.mean(spread):.3g}"
-    return Expected(mean.astype("float32"), spread.astype("float32"), False, words)
+    mean, spread = (np.asarray(each, "float32") for each in (mean, spread))
+    return Expected(mean, spread, False, words)

@@ -1,5 +1,6 @@
 """Batches of inputs with labels, from arrays or a dataset."""
 
+import keras
 import tensorflow as tf
 
 from ecl_tf._internal import endless, own_inputs, ranges
@@ -29,6 +30,15 @@ def dataset(what, x, y, batch_size, networks):
             "dataset.map(lambda row: (row['image'], row['label']))."
         )
     if not isinstance(x, tf.data.Dataset):
+        counts = [
+            {leaf.shape[0] for leaf in keras.tree.flatten(part) if getattr(leaf, "shape", ())}
+            for part in (x, y)
+        ]
+        if len(set.union(*counts)) > 1:
+            raise ValueError(
+                f"{what} needs a label for each row; got {sorted(counts[0])} rows of inputs, and "
+                f"{sorted(counts[1])} of labels."
+            )
         x = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
     if endless.is_endless(x):
         raise ValueError(f"{what} reads all data, and this is endless. Give x.take(batches).")

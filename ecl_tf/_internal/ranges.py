@@ -147,7 +147,7 @@ def _compared(networks, inputs, others=(), compares_images=True, are_means=False
                 continue
             message = (
                 f"The first layers of the {role} {model.name!r} expect{_named(path)} {each.words}, "
-                f"and the data's range is another one. {_remedy(each)}"
+                f"and the data's range is another one. {_remedy(each, is_image(leaf.shape))}"
             )
             yield each, leaf, message, places[own]
     for who, name, each in others:
@@ -245,11 +245,16 @@ def _deviations(expected, values):
     return (values - mean) / spread
 
 
-def _remedy(expected):
+def _remedy(expected, is_of_images=True):
     scaled = "dataset.map(lambda x, y: (tf.cast(x, tf.float32) / 255.0, y))"
     front = (
         "ecl_tf.preprocessing.with_preprocessing(model, [keras.layers.Rescaling({})], input_shape)"
     )
+    if not (expected.is_range or is_of_images):
+        return (
+            "Give numbers in the units that it learned, or put what brings them there in front: "
+            f"{front.format('scale')}."
+        )
     if expected.is_range and expected.spread > 1.0:
         return expected.remedy or (
             f"Images in [0, 1] need a layer in front of the network: {front.format(255.0)}; "

@@ -52,5 +52,9 @@ class RowMeans(keras.metrics.Metric):
         means = tf.unstack(tf.math.divide_no_nan(total, count))
         return dict(zip(self.names, means, strict=True))
 
+    def counted(self):
+        """Returns a dict from name to what its rows count together, numbers of Python."""
+        return dict(zip(self.names, self.totals.numpy()[0].tolist(), strict=True))
+
     def get_config(self):
         return {"names": self.names, "name": self.name}

@@ -202,6 +202,8 @@ class Columns:
                 continue
             read = cells.amounts if isinstance(spec, Number) else cells.days
             found[spec.name] = read(column, name, place).astype("float32")
+            if isinstance(spec, Date) and cells.is_number(column):
+                _warn_of_other_days(spec, found[spec.name], name)
         return found
 
     def encode(self, frame: Any) -> Any:
@@ -370,6 +372,20 @@ class Columns:
         return ", ".join(words)
 
 
+def _warn_of_other_days(spec, values, name):
+    """Warns of numbers in a column of dates that are likely no days since 1970."""
+    known = values[~np.isnan(values)]
+    if known.size and np.median(np.abs(known - spec.mean)) > _FAR:
+        first, mean = (np.datetime64(0, "D") + int(days) for days in (known[0], spec.mean))
+        warnings.warn(
+            f"The numbers in {name} are taken for days since 1970-01-01, such as {known[0]:g} for "
+            f"{first}, and training had dates around {mean}. Years and the days of Excel are "
+            "others: write dates like 2024-03-05.",
+            stacklevel=4,
+        )
+
+
+_FAR = 40 * 365  # In days. Those of Excel count from 70 years earlier, and years are about 2,000.
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # Of what can't be read: hardly a category.
 
 

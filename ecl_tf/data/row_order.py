@@ -70,13 +70,14 @@ def split(
     given: list[Any] = [test_size, validation_size]
     held_out = [round(s * len(order)) if 0 < s < 1 else s for s in given]
     left = len(order) - sum(held_out)
+    of_train = f"{left} (what is left)" if train_size is None else train_size
     train_size = left if train_size is None else train_size
     # A share in a configuration makes whole numbers from the command line floats, too.
     sizes = [int(s) if float(s).is_integer() else s for s in (*held_out, train_size)]
     if not all(isinstance(s, int) and s >= 1 for s in sizes) or train_size > left:
         raise ValueError(
             f"test_size={test_size}, validation_size={validation_size} and train_size="
-            f"{train_size} must be whole numbers of rows, the first two perhaps shares below "
+            f"{of_train} must be whole numbers of rows, the first two perhaps shares below "
             f"1, of at least one row each and at most {len(order)} together: so many {table} has."
         )
     ends = np.cumsum(sizes)

@@ -88,6 +88,12 @@ class Experiment:
         """Lets networks learn in standardised units where the data set gives them."""
         if not isinstance(output, outputs.Numeric):
             return output
+        mean = self.splits.target_mean
+        if isinstance(output, outputs.numeric.Restricted) and np.min(mean) <= 0.0:
+            raise ValueError(
+                f"Its numbers can't be negative, and this data's targets have the mean {mean}. "
+                "Choose another output, such as config.output='normal', or other targets."
+            )
         units = {"target_mean": self.splits.target_mean, "target_stddev": self.splits.target_stddev}
         return type(output).from_config({**output.get_config(), **units})
 

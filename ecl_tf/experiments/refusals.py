@@ -46,21 +46,29 @@ def blaming(name: str, value: Any) -> Iterator[None]:
 
 
 def require_validation(
-    splits: data.Splits, asker: str, remedy: str = "e.g. with --config.data.validation_persons=1."
+    splits: data.Splits,
+    asker: str,
+    remedy: str = "as the second of Splits(train, validation, test), or of MPIIGaze with "
+    "--config.data.validation_persons=1.",
 ) -> None:
     """Refuses data without validation rows.
 
     Args:
         splits: the `ecl_tf.data.Splits`.
         asker: what needs them, and for what, as a main clause.
-        remedy: what follows "Hold some out, "; by default a setting that does it.
+        remedy: what follows "Hold some out, "; by default what does it.
 
     Raises:
-        ValueError: if there are none.
+        ValueError: if there are none, or if they are the test's.
     """
     if not splits.has_validation:
         raise ValueError(
             f"{asker}, and this data set is split without any. Hold some out, {remedy}"
+        )
+    if splits.validation is splits.test:
+        raise ValueError(
+            f"{asker}, and this data set has the test's rows as such, on which nothing may be "
+            f"chosen. Hold others out, {remedy}"
         )
 
 

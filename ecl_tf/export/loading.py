@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ecl_tf import outputs
 from ecl_tf._internal import files, first_layers, ranges, whole_numbers
-from ecl_tf.data.columns import Columns
+from ecl_tf.data.columns import Category, Columns, Number
 from ecl_tf.export import litert, onnx_files, running, saved_model, served
 
 
@@ -50,6 +50,11 @@ class ExportedStudent:
                     "student again, or give another copy of the file."
                 )
             kind = litert if is_litert else onnx_files
+            if path.suffix == ".keras":
+                raise FileNotFoundError(
+                    f"{path} is Keras's own file of a network, and no exported student; "
+                    "keras.models.load_model reads it. Write one with distiller.export(path)."
+                )
         remedy = "Export it again with distiller.export(path)."
         config: Any = None
         try:
@@ -107,7 +112,9 @@ class ExportedStudent:
                 LiteRT or ONNX file is asked.
         """
         if self.columns is not None:
-            return running.run(self.runner, _cells(self.columns, inputs))
+            found = self.columns.cells(_named(self.columns, inputs))
+            self._compare_amounts(found)
+            return running.run(self.runner, _served(self.columns, found))
         has = f"The student has the inputs {self.input_names}"
         if not isinstance(inputs, dict):
             if len(self.input_names) != 1:
@@ -142,13 +149,29 @@ class ExportedStudent:
                 )
                 return
 
-    def _compare(self, name, expected, tensor):
+    def _compare_amounts(self, found):
+        """`_compare`, of the columns that are numbers; dates go on with time."""
+        amounts = [spec for spec in self.columns.specs if not isinstance(spec, Category)]
+        places = [n for n, spec in enumerate(amounts) if isinstance(spec, Number)]
+        names = [amounts[place].name for place in places]
+        for expected in self._expected.values() if names else ():
+            if getattr(expected, "is_range", True) or expected.mean.size < len(amounts):
+                continue
+            # Numbers and dates come first in a row.
+            of_numbers = (np.ravel(each)[places] for each in (expected.mean, expected.spread))
+            tensor = tf.stack([found[name] for name in names], 1)
+            self._compare("", first_layers.of_features(*of_numbers), tensor, names)
+
+    def _compare(self, name, expected, tensor, features=None):
         """Refuses a batch outside of the range of the training, and warns once of a narrow one."""
         found = ranges.off(expected, tensor)
         if not found or (found == "narrow" and self._has_warned):
             return
-        low, high = float(tf.reduce_min(tensor)), float(tf.reduce_max(tensor))
         is_id = isinstance(expected, whole_numbers.Whole)
+        if not is_id and not expected.is_range:  # The feature that is farthest away is shown.
+            place, expected, tensor = _farthest(expected, np.asarray(tensor))
+            name = features[place] if features else f"{name}[..., {place}]"
+        low, high = (float(bound(tensor)) for bound in (np.nanmin, np.nanmax))
         said = (
             f"The student learned on {expected.words} as input {name!r}, and these lie between "
             f"{low:g} and {high:g}. "
@@ -157,15 +180,27 @@ class ExportedStudent:
         if found == "outside":
             raise ValueError(said)
         self._has_warned = True
-        warnings.warn(f"{said} If they are only dark, all is right.", stacklevel=4)
+        are = "only dark" if expected.is_range else "rows that are alike"
+        warnings.warn(f"{said} If they are {are}, all is right.", stacklevel=4)
 
     def __call__(self, inputs: Any) -> Any:
         """Returns the student's distribution (a dict of them for joint outputs)."""
         return self.output.from_parameters(self.parameters(inputs))
 
 
-def _cells(columns, inputs):
-    """The columns of a batch, by their served names."""
+def _farthest(expected, values):
+    """Of all features that which is farthest from what is expected: its place, that, and values."""
+    values = values.reshape(-1, values.shape[-1])
+    mean, spread = (
+        np.broadcast_to(np.ravel(each), values.shape[1:])
+        for each in (expected.mean, expected.spread)
+    )
+    place = int(np.nanargmax(np.nanmean(np.abs(values - mean) / spread, 0)))
+    return place, first_layers.of_features(mean[place], spread[place]), values[:, place]
+
+
+def _named(columns, inputs):
+    """The columns of a batch, by their own names, of which others are left as they are."""
     served = columns.served
     if not hasattr(inputs, "keys"):
         raise ValueError(
@@ -174,8 +209,13 @@ def _cells(columns, inputs):
         )
     if set(inputs.keys()) == set(served.values()):
         inputs = {name: inputs[its] for name, its in served.items()}
-    found = columns.cells(inputs)
+    return inputs
+
+
+def _served(columns, found):
+    """The cells of the columns as tensors, by their served names."""
     columns.warn_of_unknown(found)
+    served = columns.served
     return {served[name]: tf.convert_to_tensor(cells) for name, cells in found.items()}
 
 

@@ -57,7 +57,7 @@ class Served:
     ):
         self.student, self.output, self.inputs, self.columns = student, output, inputs, columns
         self.quantization = quantization
-        self.ranges = ranges if columns is None else {}
+        self.ranges = ranges
         self._conformal, self._class_names, self._units = conformal, class_names, target_units
 
     def answers(self, rows: Any) -> dict[str, tf.Tensor]:

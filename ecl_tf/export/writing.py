@@ -215,7 +215,6 @@ def write(
     place = kind.place(files.at_home(path).resolve())
     ids = _ids(student, specs)
     described = {name: first_layers.described(each) for name, each in {**ids, **expected}.items()}
-    described = {name: each for name, each in described.items() if each is not None}
     about = columns, class_names, target_units, conformal, quantization
     served = Served(student, output, specs, described, *about)
     with kind.whole(place) as temporary:

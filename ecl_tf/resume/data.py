@@ -87,7 +87,7 @@ def describe(function: Callable[[int], tf.data.Dataset]) -> dict[str, Any]:
     Args:
         function: the run's, from a number of steps to data. If it has a method `describe`, that
             says it. If not, the first batch does, unless it is another one at every call; then
-            a warning is given, as where the second batch is the same.
+            a warning is given, as where the first batch after 1 step is not the second after 0.
     """
     if hasattr(function, "describe"):
         described = function.describe()
@@ -108,13 +108,12 @@ def describe(function: Callable[[int], tf.data.Dataset]) -> dict[str, Any]:
             "in the data.",
             stacklevel=2,
         )
-    elif (
-        found and found != _first_batch(first.skip(1)) and found == _first_batch(call(function, 1))
-    ):
+    elif found and _first_batch(call(function, 1)) != _first_batch(call(function, 0).skip(1)):
         warnings.warn(
-            "The first batch is the same after 0 and after 1 steps, and the second is another, so "
-            "`batches` seems to leave none out, and a run that is continued would see the first "
-            "ones again. Leave them out: `lambda step: dataset.repeat().skip(step)`.",
+            "The first batch after 1 step is not the second after 0, so `batches` leaves out none, "
+            "or others (rows in place of batches), and a run that is continued sees other batches "
+            "than one that never stopped. Leave out as many batches as there were steps: `lambda "
+            "step: dataset.repeat().batch(32).skip(step)`.",
             stacklevel=2,
         )
     spec = [str(leaf) for leaf in tf.nest.flatten(first.element_spec)]

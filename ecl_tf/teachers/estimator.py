@@ -73,6 +73,7 @@ def from_estimator(
     """
     output = outputs.get(output)
     settings: dict[str, Any] = {"name": name, "least_probability": least_probability}
+    _require_columns(estimator, x)
     if isinstance(estimator, Mapping):
         levels = sorted(estimator)
         by_level = [_function(estimator[level], "predict") for level in levels]
@@ -115,6 +116,25 @@ def from_estimator(
             f"Unknown spread {spread!r}; expected 'residuals', 'members', a number, or None."
         )
     return FunctionTeacher(functions, output, x, "mean", stddev=stddev, **settings)
+
+
+def _require_columns(estimators, x):
+    """Refuses a DataFrame of other columns than estimators were fitted on, or in another order.
+
+    Later they are asked about arrays, whose columns have no names.
+    """
+    estimators = [*estimators.values()] if isinstance(estimators, Mapping) else estimators
+    several = estimators if isinstance(estimators, (list, tuple)) else [estimators]
+    given = [*getattr(x, "columns", [])]
+    for each in several if given and all(isinstance(name, str) for name in given) else ():
+        names = [*getattr(each, "feature_names_in_", given)]
+        if names != given:
+            raise ValueError(
+                f"{type(each).__name__} was fitted on the columns {names[:10]}, and x has "
+                f"{given[:10]}: other ones, or in another order, and the student's rows would be "
+                "taken for others. Give x[list(estimator.feature_names_in_)], and such rows to the "
+                "student."
+            )
 
 
 def residuals(functions, x, y):

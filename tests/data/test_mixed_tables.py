@@ -1,5 +1,6 @@
 """Tables of numbers, texts, booleans, dates and missing cells, against pandas' own numbers."""
 
+import datetime
 import itertools
 
 import numpy as np
@@ -352,6 +353,18 @@ def test_tables_that_cant_be_learned_from_are_refused_in_words(frame, arguments,
     with pytest.raises(ValueError, match=message) as error:
         data.table(frame, **{"target": "price", **arguments})
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_numbers_that_are_likely_no_days_since_1970_are_told_of(recwarn):
+    mean = (datetime.date(2022, 7, 1) - datetime.date(1970, 1, 1)).days
+    columns = data.Columns([data.Date("when", float(mean))])
+    assert columns.encode({"when": [mean - 9000.0, np.nan]})[:, 0].tolist() == [mean - 9000.0, mean]
+    columns.encode({"when": ["1950-01-01"]})
+    assert not recwarn.list
+    for number, means in ((44562, datetime.date(1970, 1, 1)), (2022, datetime.date(1970, 1, 1))):
+        means += datetime.timedelta(number)
+        with pytest.warns(UserWarning, match=f"such as {number} for {means}, .* around 2022-07-01"):
+            columns.encode({"when": [float(number)]})
 
 
 def test_columns_of_an_npz_file_have_no_kinds(tmp_path):

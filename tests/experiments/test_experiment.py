@@ -129,6 +129,9 @@ def test_counts_have_the_units_of_the_data_and_labels_that_are_none_are_refused(
     assert scores["nll"] == pytest.approx(-expected.logpmf(y).mean(), rel=1e-3)
     inside = (y >= expected.ppf(0.025)) & (y <= expected.ppf(0.975))
     assert scores["coverage"] == pytest.approx(inside.mean())
+    np.savez(path, x=np.ones((100, 3)), y=counts - 100)
+    with pytest.raises(ValueError, match=r"can't be negative, and .* have the mean \[?-69\."):
+        Experiment(casp_config)
     np.savez(path, x=np.ones((100, 3)), y=counts - 28)
     with pytest.raises(ValueError, match=r"out of range: -\d+.*Expected counts"):
         Experiment(casp_config)

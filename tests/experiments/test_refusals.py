@@ -67,3 +67,6 @@ def test_data_without_validation_rows_are_refused_with_a_remedy():
         refusals.require_validation(
             data.Splits(rows, rows, rows, 2), "It asks for them", "or wait."
         )
+    same = rows.take(1)
+    with pytest.raises(ValueError, match=r"asks for them, .* the test's rows .* Hold others out"):
+        refusals.require_validation(data.Splits(rows, same, same, 2), "It asks for them")

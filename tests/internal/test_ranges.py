@@ -178,7 +178,7 @@ def test_features_of_a_table_are_compared_with_the_statistics_of_each():
     for rows in (64, 1):  # Alone in a batch, too.
         ranges.require_within(asked, {"row": outlier[:rows], "other": other[:rows]})
     for wrong in (table * 1000.0, table / 1000.0, (table - table.mean(0)) / table.std(0)):
-        with pytest.raises(ValueError, match="of input 'row' values around"):
+        with pytest.raises(ValueError, match=r"of input 'row' values around.*Give numbers in the"):
             ranges.require_within(asked, {"row": wrong, "other": other})
 
 

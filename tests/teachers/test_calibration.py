@@ -154,6 +154,10 @@ def test_what_has_no_best_temperature_or_is_refused():
 
     with pytest.raises(TypeError, match=r"tempered\(0.8\)"):
         calibrated(Own("categorical"), np.zeros((3, 2), "float32"), np.zeros(3, "int32"))
+    with pytest.raises(
+        ValueError, match=r"a label for each row; got \[4\] rows .* \[3\] of labels"
+    ):
+        calibrated(network(2), np.zeros((4, 2), "float32"), np.zeros(3, "int32"))
     with pytest.raises(ValueError, match="no rows"):
         calibrated(network(2), np.zeros((0, 2), "float32"), np.zeros(0, "int32"))
 

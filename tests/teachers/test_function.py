@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
+import pandas as pd
 import processes
 import pytest
 import scipy.stats
@@ -349,6 +350,18 @@ def test_estimators_that_are_no_teachers(forest):
     rows = {"numbers": X, "categories": KIND[:, None]}
     with pytest.raises(ValueError, match=r"takes columns .*numbers \(64, 3\), categories \(64, 1"):
         from_estimator(forest, "categorical", rows)
+
+
+def test_columns_of_a_frame_are_those_that_the_estimator_was_fitted_on():
+    frame = pd.DataFrame(X, columns=["a", "b", "c"])
+    fitted = RandomForestClassifier(3, random_state=0).fit(frame, KIND)
+    teacher = from_estimator(fitted, "categorical", frame)
+    found = outputs.Categorical()(teacher(X)).probs_parameter()
+    np.testing.assert_allclose(found, fitted.predict_proba(frame), atol=1e-5)
+    for others in (frame[["c", "b", "a"]], frame.rename(columns={"a": "d"})):
+        for each in (fitted, [fitted, fitted]):
+            with pytest.raises(ValueError, match=r"columns \['a', 'b', 'c'\], and x has \['"):
+                from_estimator(each, "categorical", others)
 
 
 def test_a_function_may_change_its_rows_in_place():
