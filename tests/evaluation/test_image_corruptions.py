@@ -145,12 +145,6 @@ def test_no_bit_depends_on_the_number_of_threads():
     for threads in (1, 2):
         with threadpoolctl.threadpool_limits(threads, user_api="blas"):
             found.append(corrupt(images, "zoom_blur", 5))
-            (limit,) = {
-                each["num_threads"]
-                for each in threadpoolctl.threadpool_info()
-                if each["user_api"] == "blas"
-            }
-            assert limit == threads  # As it was before.
     np.testing.assert_array_equal(*found)
 
 
