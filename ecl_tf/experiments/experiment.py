@@ -243,6 +243,8 @@ class Experiment:
                 steps_per_execution=strategies.steps_per_execution(section.train),
                 jit_compile=False,
             )
+            if model.built:  # A step that makes the optimizer's variables is traced twice.
+                model.optimizer.build(model.trainable_variables)
         keras_fit.patch_fit(model)
         batches = functools.partial(self.erm_batches, section, seed, labels=labels)
         callbacks = [*callbacks, keras.callbacks.TerminateOnNaN()]
