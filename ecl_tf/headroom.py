@@ -6,6 +6,7 @@ its training inputs: samples can mend it. And neither is worth closing if the te
 than the labels.
 """
 
+import math
 from typing import NamedTuple
 
 # All thresholds of the verdict, with what speaks for each.
@@ -42,6 +43,12 @@ class Evidence(NamedTuple):
     def mendable(self) -> float:
         """(new - training) / new: the share of KD's divergence that samples can mend."""
         return (self.new - self.training) / self.new if self.new > 0.0 else 0.0
+
+    @property
+    def gap(self) -> float:
+        """KD's error / the teacher's - 1; infinite where the teacher makes none."""
+        teacher = 1.0 - self.teacher_lead
+        return (1.0 - self.kd_lead) / teacher - 1.0 if teacher > 0.0 else math.inf
 
 
 class Verdict(NamedTuple):
@@ -119,7 +126,7 @@ def verdict(evidence: Evidence) -> Verdict:
         return Verdict("labels", tuple(known), ("labels", "a better teacher"))
     known.append(
         f"KD's divergence from the teacher is {evidence.training:.3g} nats on training inputs and "
-        f"{evidence.new:.3g} on new ones."
+        f"{evidence.new:.3g} on new ones, and its error is {_beside(-evidence.gap)} the teacher's."
     )
     if evidence.new < _NEAR:
         known.append(

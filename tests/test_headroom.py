@@ -49,4 +49,5 @@ def test_reasons_hold_the_numbers():
     said = " ".join(found.reasons)
     assert "25 % below ERM's (standard error 4 %)" in said
     assert "0.03 nats on training inputs and 0.12 on new ones" in said
+    assert "its error is 47 % above the teacher's" in said  # 1.1 / 0.75
     assert "75 % of that is found on new inputs only" in said  # (0.12 - 0.03) / 0.12
