@@ -46,7 +46,7 @@ class Evidence(NamedTuple):
 
     @property
     def gap(self) -> float:
-        """(KD's error - the teacher's) / the teacher's; infinite where the teacher makes none."""
+        """KD's error / the teacher's - 1; infinite where the teacher makes none."""
         teacher = 1.0 - self.teacher_lead
         return (1.0 - self.kd_lead) / teacher - 1.0 if teacher > 0.0 else math.inf
 
