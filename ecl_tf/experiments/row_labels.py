@@ -219,6 +219,7 @@ def prepared(batches, labels, mix, splits, output, seed, first_step):
     if output.family == "categorical" and (share or mix):
         classes = splits.event_size
 
+        @tf.autograph.experimental.do_not_convert
         def soften(x, y):
             # One label a row, or one for each position.
             y = tf.reshape(y, tf.shape(y)[: 1 + own])
@@ -233,9 +234,12 @@ def prepared(batches, labels, mix, splits, output, seed, first_step):
     elif mix and own == 2:
         batches = batches.map(lambda x, y: (x, _with_channels(tf.cast(y, tf.float32))))
     if mix:
-        batches = batches.enumerate(first_step).map(
-            lambda step, xy: mix(xy, random.fold_in(seed, step)).inputs
-        )
+
+        @tf.autograph.experimental.do_not_convert
+        def mixed(step, xy):
+            return mix(xy, random.fold_in(seed, step)).inputs
+
+        batches = batches.enumerate(first_step).map(mixed)
     if hides and (share or mix):
         batches = batches.map(lambda x, y: (x, _of_known(y)))
     return batches
@@ -295,6 +299,7 @@ def weighted(batches, class_weight, splits, output):
     rank = 1 + len(positions(splits, output))
     count, of_class = len(class_weight), tf.constant(class_weight, tf.float32)
 
+    @tf.autograph.experimental.do_not_convert
     def weigh(x, y, weights=1.0):
         if output.family == "bernoulli":
             share = tf.cast(tf.reshape(y, tf.shape(y)[:rank]), tf.float32)
