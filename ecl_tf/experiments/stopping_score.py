@@ -121,9 +121,6 @@ def _fresh_samples(experiment, sampler):
         )
     section, seed = experiment.config.student, -1 - experiment.config.seed
     batches = experiment.batches(section, seed).take(-(-_FRESH_ROWS // section.train.batch_size))
-
-    @tf.autograph.experimental.do_not_convert
-    def sampled(number, batch):
-        return (sampler(batch[0], random.fold_in(seed, number)).inputs,)
-
-    return batches.enumerate().map(sampled)
+    return batches.enumerate().map(
+        lambda number, batch: (sampler(batch[0], random.fold_in(seed, number)).inputs,)
+    )
