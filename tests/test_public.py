@@ -20,27 +20,31 @@ def public(module):
     for name in getattr(module, "__all__", own):
         value = getattr(module, name)
         if name[0] != "_" and (inspect.isclass(value) or inspect.isfunction(value)):
-            yield pytest.param(value, id=f"{module.__name__}.{name}")
+            yield value
 
 
-NAMES = [each for module in MODULES for each in public(module)]
-CLASSES = [each for each in NAMES if inspect.isclass(each.values[0])]
+def classes(module):
+    return filter(inspect.isclass, public(module))
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+of_each = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+
+
+@of_each
 def test_every_name_of_all_is_there(module):
     names = getattr(module, "__all__", [])
     assert module.__doc__ and sorted(names) == list(names)
     assert all(hasattr(module, name) for name in names)
 
 
-@pytest.mark.parametrize("value", NAMES)
-def test_the_docstring_names_every_argument_and_its_default(value):
-    for name, parameter in inspect.signature(value).parameters.items():
-        assert re.search(rf"\b{name}\b", value.__doc__), name
-        if parameter.default is not parameter.empty:
-            said = re.search(rf"^ +{name}: .*?(?=^ +\w+: |^ *$)", value.__doc__, re.M | re.S)
-            assert said and re.search("default|empty", said[0]), name
+@of_each
+def test_docstrings_name_every_argument_and_its_default(module):
+    for value in public(module):
+        for name, parameter in inspect.signature(value).parameters.items():
+            assert re.search(rf"\b{name}\b", value.__doc__), (value, name)
+            if parameter.default is not parameter.empty:
+                said = re.search(rf"^ +{name}: .*?(?=^ +\w+: |^ *$)", value.__doc__, re.M | re.S)
+                assert said and re.search("default|empty", said[0]), (value, name)
 
 
 def signatures(value):
@@ -52,21 +56,23 @@ def signatures(value):
             yield getattr(member, "__func__", member)
 
 
-@pytest.mark.parametrize("value", NAMES)
-def test_signatures_are_annotated(value):
-    for each in signatures(value):
+@of_each
+def test_signatures_are_annotated(module):
+    for each in (each for value in public(module) for each in signatures(value)):
         signature = inspect.signature(each)
         arguments = [p for p in signature.parameters.values() if p.name not in ("self", "cls")]
         assert not [p.name for p in arguments if p.annotation is p.empty], each
         assert inspect.isclass(each) or signature.return_annotation is not signature.empty, each
 
 
-@pytest.mark.parametrize("value", CLASSES)
-def test_help_of_a_class_is_its_own(value):
-    assert "Initialize self" not in pydoc.render_doc(value, renderer=pydoc.plaintext)
+@of_each
+def test_help_of_a_class_is_its_own(module):
+    for value in classes(module):
+        assert "Initialize self" not in pydoc.render_doc(value, renderer=pydoc.plaintext), value
 
 
-@pytest.mark.parametrize("value", CLASSES)
-def test_what_keras_can_save_has_a_configuration(value):
-    if keras.saving.get_registered_name(value) != value.__name__:
-        assert callable(getattr(value, "get_config", None))
+@of_each
+def test_what_keras_can_save_has_a_configuration(module):
+    for value in classes(module):
+        if keras.saving.get_registered_name(value) != value.__name__:
+            assert callable(getattr(value, "get_config", None)), value

@@ -97,6 +97,7 @@ def weighted(x, y, sample_weight, weigh):
         weigh: a function of labels and their weights, or None, that returns weights.
     """
 
+    @tf.autograph.experimental.do_not_convert
     def change(batch):
         its_x, its_y, its_weight = keras.utils.unpack_x_y_sample_weight(batch)
         if its_y is None:

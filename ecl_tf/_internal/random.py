@@ -35,6 +35,7 @@ def at_row(seed, first_row):
     return tf.concat([seed_tensor(seed)[:2], [tf.cast(first_row, tf.int32)]], 0)
 
 
+@tf.autograph.experimental.do_not_convert
 def fold_in(seed, number):
     """Derives an independent seed from a seed and an integer (a step, a layer)."""
     return split_at(seed, [number])[0]

@@ -46,6 +46,7 @@ class Answers:
         rows = keras.tree.map_structure(lambda leaf: leaf[: self._count], (x, y))
         batches = splits.shuffled_batches((*rows, self._raws), self.batch_size, seed, first_step)
 
+        @tf.autograph.experimental.do_not_convert
         def as_samples(x, y, raws):
             unmodified = tf.ones([self.batch_size], tf.bool)
             return samplers.Samples(data.to_float(x), unmodified, member_outputs=raws), y

@@ -223,6 +223,7 @@ def prepared(batches, labels, mix, splits, output, seed, first_step):
     if output.family == "categorical" and (share or mix):
         classes = splits.event_size
 
+        @tf.autograph.experimental.do_not_convert
         def soften(x, y):
             # One label a row, or one for each position.
             y = tf.reshape(y, tf.shape(y)[: 1 + own])
@@ -319,6 +320,7 @@ def weighted(batches, class_weight, splits, output):
     rank = 1 + len(positions(splits, output))
     count, of_class = len(class_weight), tf.constant(class_weight, tf.float32)
 
+    @tf.autograph.experimental.do_not_convert
     def weigh(x, y, weights=1.0):
         if output.family == "bernoulli":
             share = tf.cast(tf.reshape(y, tf.shape(y)[:rank]), tf.float32)

@@ -151,7 +151,8 @@ class ExportedStudent:
 
     def _compare_amounts(self, found):
         """`_compare`, of the columns that are numbers; dates go on with time."""
-        amounts = [spec for spec in self.columns.specs if not isinstance(spec, Category)]
+        specs = self.columns.specs if self.columns else ()
+        amounts = [spec for spec in specs if not isinstance(spec, Category)]
         places = [n for n, spec in enumerate(amounts) if isinstance(spec, Number)]
         names = [amounts[place].name for place in places]
         for expected in self._expected.values() if names else ():

@@ -175,6 +175,7 @@ class Recording:
     def draw(self, steps):
         """The samples of steps, from a dataset of steps and identities."""
 
+        @tf.autograph.experimental.do_not_convert
         def with_samples(step, identities):
             samples, *_ = self._draw(step, identities)
             return step, identities, samples

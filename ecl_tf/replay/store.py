@@ -179,6 +179,7 @@ class Store:
         else:
             samples_of = self._drawn_again(rows, base, prepare)
 
+        @tf.autograph.experimental.do_not_convert
         def read(record):
             step, fields = self._parse(record)
             samples, *labels = samples_of(step, fields)

@@ -19,7 +19,7 @@ Y = np.random.default_rng(1).integers(0, 3, 40)
 # What each of a run's starts dies of; checkpoints are written every four steps. Batches count
 # from the last checkpoint in the epoch under way.
 KILLED = {
-    "distiller": ["write 4", "step 6", "step 14"],
+    "distiller": ["write 4", "step 14"],
     "keras": ["epoch 0", "write 12"],
     "mirrored": ["epoch 1"],
 }
@@ -258,7 +258,8 @@ def compiled(loss="mse", activation=None, **optimizer):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((4,))  # Of a functional model Keras counts the names of layers.
     made = keras.Model(inputs, keras.layers.Dense(1, activation)(inputs) + 0.0)
-    made.compile(keras.optimizers.Adam(**{"learning_rate": 0.125, **optimizer}), loss)
+    optimizer = keras.optimizers.Adam(**{"learning_rate": 0.125, **optimizer})
+    made.compile(optimizer, loss, run_eagerly=True)
     return made
 
 
@@ -362,16 +363,19 @@ def test_data_that_ends_is_an_error(tmp_path, subtests):
         made.compile("sgd", run_eagerly=True)
         return made
 
-    for make in (model, distiller):
-        for data, epoch in ((rows, 8), (of_unknown_length, 8), (of_unknown_length, 1)):
-            with (
-                subtests.test(f"{make.__name__} {epoch}"),
-                pytest.raises(ValueError, match=r"ends after step 5, and steps=8 .*repeat\(\)"),
-            ):
-                arguments = {"steps": 8, "steps_per_epoch": epoch, "validation_data": (X, Y)}
-                resume.fit(make(), data.skip, tmp_path, verbose=0, **arguments)
-            for path in tmp_path.iterdir():
-                path.unlink()
+    for make, data, epoch in (
+        (model, rows, 8),
+        (model, of_unknown_length, 1),
+        (distiller, of_unknown_length, 8),
+    ):
+        with (
+            subtests.test(f"{make.__name__} {epoch}"),
+            pytest.raises(ValueError, match=r"ends after step 5, and steps=8 .*repeat\(\)"),
+        ):
+            arguments = {"steps": 8, "steps_per_epoch": epoch, "validation_data": (X, Y)}
+            resume.fit(make(), data.skip, tmp_path, verbose=0, **arguments)
+        for path in tmp_path.iterdir():
+            path.unlink()
 
 
 def test_data_of_ones_own_is_known_by_its_first_batch(tmp_path):
@@ -592,7 +596,7 @@ def test_what_callbacks_keep_goes_on(tmp_path):
     wanted, its_history = train(tmp_path / "undisturbed", steps=40, callbacks=undisturbed)
     epochs = len(its_history["loss"])
     assert epochs < 10 and np.argmax(its_history["loss"]) == epochs - 3
-    for at, name in ((3, "b"), (0, "c"), (2, "d"), (1, "e")):
+    for at, name in ((3, "b"), (0, "c")):  # An epoch's last step and its first.
         with pytest.raises(SystemExit):
             train(tmp_path / "b", steps=40, callbacks=callbacks(at, name))
     again = callbacks(-1, "f")
@@ -627,7 +631,7 @@ def test_what_callbacks_do_as_a_run_or_an_epoch_begins_is_done_once(tmp_path):
     def its_train(directory, its_callbacks):
         keras.utils.set_random_seed(0)
         made = Distiller(network(4), network(4), sampler="Empirical", temperature=2.0)
-        made.compile(keras.optimizers.SGD(0.1))
+        made.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
         return train(directory, made, steps=12, callbacks=its_callbacks)
 
     undisturbed = callbacks(-1)

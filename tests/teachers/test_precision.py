@@ -239,7 +239,7 @@ def test_a_training_that_goes_on_keeps_the_choice_bit_by_bit(rows, tmp_path, mon
         distiller = ecl_tf.Distiller(
             dense("student"), dense("teacher"), sampler="Mixup", teacher_precision="auto"
         )
-        distiller.compile("adam")
+        distiller.compile("adam", run_eagerly=True)
         data = resume.batches((rows,), batch_size=16, seed=0)
         resume.fit(
             distiller, data, tmp_path / directory, steps=8, steps_per_epoch=4, every_steps=2,
@@ -270,7 +270,7 @@ def test_a_choice_that_a_callback_loads_is_followed(rows, tmp_path, monkeypatch)
     for ratio, epochs in ((0.5, 1), (2.0, 2)):  # The second time it would not choose bfloat16.
         monkeypatch.setattr(precisions, "_ratio", lambda *_, ratio=ratio: ratio)
         distiller = ecl_tf.Distiller(dense(), dense("teacher"), teacher_precision="auto", seed=0)
-        distiller.compile("adam")
+        distiller.compile("adam", run_eagerly=True)
         restore = keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
         distiller.fit(rows, epochs=epochs, batch_size=64, callbacks=[restore, Watch()], verbose=0)
     assert asked == ["bfloat16"] * 2
