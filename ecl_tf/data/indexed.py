@@ -5,6 +5,7 @@ import hashlib
 import os
 import struct
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
