@@ -33,7 +33,7 @@ The methods:
                  there, or standard KD's setting if it is better still
     XCL          as config.xcl says, or one of config.xcl.choices that is better
     oracle       with config.oracle: ordinary distillation on the training inputs and on the spare
-                 ones that config.data.train_size leaves, which no sampler surpasses
+                 ones that config.data.train_size leaves, which samples stand for
     others       each of config.methods by its name: arguments of `ecl_tf.Distiller`, and
                  perhaps `labels` for batches mixed with their labels, nothing tuned
 """

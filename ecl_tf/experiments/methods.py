@@ -156,7 +156,7 @@ def tell_of_labels(label_weight: float, remedy: str) -> None:
 
 
 def oracle(experiment: Experiment) -> Setting:
-    """Ordinary distillation on the training inputs and the spare ones, which no sampler surpasses.
+    """Ordinary distillation on the training inputs and the spare ones, which samples stand for.
 
     Raises:
         ValueError: if the data has no spare inputs.

@@ -358,7 +358,7 @@ class Settings:
             default.
         oracle: whether `ecl-tf compare` has an oracle, too: ordinary distillation at temperature 1
             on the training inputs and on the spare ones of the data (those that `train_size`
-            leaves). No sampler can be asked for more. False by default, typically True where
+            leaves), which samples stand for. False by default, typically True where
             there are spare inputs.
         replay_epochs: epochs of the teacher's answers that `ecl-tf compare` stores for all
             students; 0, which asks the teacher itself, by default, typically 4 to 20.
