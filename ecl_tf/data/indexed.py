@@ -5,6 +5,7 @@ import hashlib
 import os
 import struct
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -146,7 +147,8 @@ class IndexedExamples:
 
     def _read(self, places):
         numbers, index = self._index
-        contents, opened, reader = np.empty(len(places), object), None, None
+        contents, opened = np.empty(len(places), object), None
+        reader: Any = None
         for n in np.argsort(numbers[places], kind="stable"):  # Opening takes longer than reading.
             number, (offset, length, _) = numbers[places[n]], index[places[n]]
             path, first, _ = self._parts[number]
