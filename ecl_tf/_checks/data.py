@@ -77,7 +77,7 @@ def prediction(distiller, x, steps):
     _arrays(x)
     if (inputs := batches.element_spec(x)) is not None:
         if isinstance(x, tf.data.Dataset):
-            inputs, _, _ = batches.unpack(inputs)
+            inputs, _, _ = keras.utils.unpack_x_y_sample_weight(inputs)
         own_inputs.require_shapes(inputs, distiller.student, "student")
     _inputs_in_range(x, distiller._networks())
 

@@ -151,7 +151,7 @@ def _require_names_above(source):
     # Years and wavelengths are names, too, but in order.
     if len(names) < 3 or np.isnan(names).any() or (steps > 0).all() or np.ptp(steps) == 0.0:
         return
-    ends = zip(of_numbers.values(), names, strict=True)
+    ends = zip((each.astype("float64") for each in of_numbers.values()), names, strict=True)
     if all(column.min() <= name <= column.max() for column, name in ends):
         raise ValueError(
             f"The columns of {source.name} have numbers as names, such as cells below them: "

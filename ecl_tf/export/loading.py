@@ -113,7 +113,7 @@ class ExportedStudent:
         """
         if self.columns is not None:
             found = self.columns.cells(_named(self.columns, inputs))
-            self._compare_amounts(found)
+            self._compare_amounts(self.columns, found)
             return running.run(self.runner, _served(self.columns, found))
         has = f"The student has the inputs {self.input_names}"
         if not isinstance(inputs, dict):
@@ -149,10 +149,9 @@ class ExportedStudent:
                 )
                 return
 
-    def _compare_amounts(self, found):
+    def _compare_amounts(self, columns, found):
         """`_compare`, of the columns that are numbers; dates go on with time."""
-        specs = self.columns.specs if self.columns else ()
-        amounts = [spec for spec in specs if not isinstance(spec, Category)]
+        amounts = [spec for spec in columns.specs if not isinstance(spec, Category)]
         places = [n for n, spec in enumerate(amounts) if isinstance(spec, Number)]
         names = [amounts[place].name for place in places]
         for expected in self._expected.values() if names else ():

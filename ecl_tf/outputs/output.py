@@ -372,7 +372,7 @@ def _require_same_positions(teacher, student):
 
 def in_words(values: np.ndarray, most: int = 5) -> str:
     """Returns the first of some numbers for a message."""
-    return ", ".join(f"{value:g}" for value in values[:most]) + ", ..." * (len(values) > most)
+    return ", ".join(f"{float(v):g}" for v in values[:most]) + ", ..." * (len(values) > most)
 
 
 def _remedy_of_type(labels):
