@@ -47,8 +47,10 @@ class Evidence(NamedTuple):
     @property
     def gap(self) -> float:
         """KD's error / the teacher's - 1; infinite where the teacher makes none."""
-        teacher = 1.0 - self.teacher_lead
-        return (1.0 - self.kd_lead) / teacher - 1.0 if teacher > 0.0 else math.inf
+        teacher, student = 1.0 - self.teacher_lead, 1.0 - self.kd_lead
+        if teacher > 0.0:
+            return student / teacher - 1.0
+        return math.inf if student > 0.0 else 0.0
 
 
 class Verdict(NamedTuple):
@@ -124,9 +126,10 @@ def verdict(evidence: Evidence) -> Verdict:
             return Verdict("inconclusive", tuple(known), ("more validation data",))
         known.append("There is little to learn from it beyond the labels.")
         return Verdict("labels", tuple(known), ("labels", "a better teacher"))
+    gap = "above" if math.isinf(evidence.gap) else _beside(-evidence.gap)
     known.append(
         f"KD's divergence from the teacher is {evidence.training:.3g} nats on training inputs and "
-        f"{evidence.new:.3g} on new ones, and its error is {_beside(-evidence.gap)} the teacher's."
+        f"{evidence.new:.3g} on new ones, and its error is {gap} the teacher's."
     )
     if evidence.new < _NEAR:
         known.append(

@@ -1,6 +1,7 @@
 """The exported student answers alone, by name, as it did in memory."""
 
 import shutil
+import warnings
 
 import keras
 import numpy as np
@@ -494,7 +495,7 @@ def test_an_exported_student_knows_the_scale_on_which_it_learned(tmp_path):
 
 
 @pytest.mark.parametrize("of_columns", [True, False])
-def test_amounts_in_another_unit_than_a_normalization_learned_are_refused(of_columns, tmp_path):
+def test_amounts_in_another_unit_than_a_normalization_learned_are_told_of(of_columns, tmp_path):
     rng = np.random.default_rng(0)
     kg, metres = rng.normal(70.0, 10.0, 64), rng.normal(1.7, 0.1, 64)
     rows = np.stack([kg, metres], 1).astype("float32")
@@ -513,11 +514,28 @@ def test_amounts_in_another_unit_than_a_normalization_learned_are_refused(of_col
     probabilities = softmax((rows - [70.0, 1.7]) / [10.0, 0.1] @ student.get_weights()[-2])
     np.testing.assert_allclose(asked(1.0).probs_parameter(), probabilities, rtol=1e-3)
     name = "'metres'" if of_columns else r"'inputs\[\.\.\., 1\]'"
-    with pytest.raises(
-        ValueError, match=f"around 1.7 with a standard deviation of 0.1 as .*{name}"
-    ):
-        asked(100.0)  # In centimetres.
-    asked(100.0, count=2)  # Two rows may be anywhere.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asked(100.0, count=2)  # Two rows may be anywhere.
+        with pytest.raises(
+            UserWarning, match=f"around 1.7 with a standard deviation of 0.1 as .*{name}"
+        ):
+            asked(100.0)  # In centimetres.
+
+
+def test_one_of_many_features_in_another_unit_is_told_of_whatever_its_statistics_shape(tmp_path):
+    images = np.random.default_rng(0).normal(5.0, 2.0, (64, 3, 2, 1)).astype("float32")
+    normalization = keras.layers.Normalization(axis=(1, 2, 3))
+    normalization.adapt(images)
+    layers = [keras.Input((3, 2, 1)), normalization, keras.layers.Flatten(), keras.layers.Dense(2)]
+    loaded = exported(keras.Sequential(layers), "categorical", tmp_path / "student")
+    loaded(images)
+    with pytest.warns(UserWarning, match="e-0.*If they are rows that are alike"):
+        loaded(np.zeros_like(images) + 1e-6 * images)
+    loaded = load_student(tmp_path / "student")
+    images[:, 1, 1] *= 1000.0  # One of six.
+    with pytest.warns(UserWarning, match=r"values around \d\."):
+        loaded(images)
 
 
 def test_images_of_whole_numbers_are_refused_where_scaled_ones_may_be_expected(tmp_path):

@@ -51,3 +51,6 @@ def test_reasons_hold_the_numbers():
     assert "0.03 nats on training inputs and 0.12 on new ones" in said
     assert "its error is 47 % above the teacher's" in said  # 1.1 / 0.75
     assert "75 % of that is found on new inputs only" in said  # (0.12 - 0.03) / 0.12
+    for kd_lead, its in ((1.0, "0 % below"), (0.9, "above")):  # Beside a teacher without errors.
+        reasons = headroom.verdict(headroom.Evidence(0.03, 0.12, 1.0, kd_lead)).reasons
+        assert f"and its error is {its} the teacher's." in " ".join(reasons)

@@ -212,14 +212,16 @@ class StopOnNonFinite(keras.callbacks.Callback):
         """Looks at the weights of an epoch, before a validation has taken its means."""
         if self._is_within_epoch:
             self._is_within_epoch = False
-            self._require_weight("The epoch ended")
+            if said := self._lacks_weight():  # An epoch need not be all data.
+                warnings.warn(f"The epoch ended: {said}", stacklevel=2)
 
-    def _require_weight(self, what):
-        """Refuses weights of a stream, of which only its end tells that they count for nothing."""
+    def _lacks_weight(self):
+        """What is wrong with weights of a stream, of which only its end tells; or ""."""
         counted = self.model.means.counted()
         weights = [counted[name] for name in self.model.output_kind.closeness_names]
         if counted["loss"] > 0.0 and weights and (min(weights) < 0.0 or max(weights) == 0.0):
-            raise ValueError(f"{what}: {batches.NO_WEIGHT.format(min(weights))}")
+            return batches.NO_WEIGHT.format(min(weights))
+        return ""
 
     def on_train_batch_begin(self, batch, logs=None):
         self.model.follow_sampler()
@@ -251,7 +253,8 @@ class StopOnNonFinite(keras.callbacks.Callback):
     def on_test_end(self, logs=None):
         if self._is_empty:
             raise ValueError(batches.NO_ROWS.format("evaluate"))
-        self._require_weight("The evaluation ended")
+        if said := self._lacks_weight():
+            raise ValueError(f"The evaluation ended: {said}")
         counts = self.model.non_finite.counts.numpy()
         if not counts.any():
             return

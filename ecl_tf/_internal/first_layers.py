@@ -170,7 +170,11 @@ def described(expected):
     if expected is SCALED:
         return "scaled"
     if not expected.is_range:
-        return {"mean": expected.mean.tolist(), "stddev": expected.spread.tolist()}
+        means, stddevs = (
+            np.vectorize(lambda each: float(f"{each:.4g}"), otypes=[float])(found).tolist()
+            for found in (expected.mean, expected.spread)
+        )
+        return {"mean": means, "stddev": stddevs}
     return [float(expected.mean + sign * 2.0 * expected.spread) for sign in (-1.0, 1.0)]
 
 

@@ -204,9 +204,11 @@ def _is_outside(expected, values):
         return tf.reduce_mean(tf.cast(is_clipped, tf.float32)) > _MOST_CLIPPED
     if expected is SCALED:
         highest, some = tf.reduce_max(values), values[:_FEWEST_ROWS]
-        # Beyond that whole numbers are pixels of more bits, others any amounts.
-        is_of_pixels = (highest <= most) | tf.reduce_all(tf.equal(some, tf.floor(some)))
+        # Beyond that whole numbers are pixels of more bits, others any amounts. Rows of zeros
+        # are whole, and say nothing.
+        are_whole = tf.reduce_all(tf.equal(some, tf.floor(some))) & (tf.reduce_max(some) > 128.0)
         is_finite = highest <= values.dtype.max
+        is_of_pixels = (highest <= most) | are_whole
         return (tf.reduce_min(values) >= 0.0) & (highest > 128.0) & is_of_pixels & is_finite
     deviations = _deviations(expected, values)
     if not expected.is_range:  # Of features, a few rows may be anywhere.

@@ -11,9 +11,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# What TensorFlow has to read a record by its offset, and compare it with its checksum.
-from tensorflow.python.lib.io import _pywrap_record_io
-
 from ecl_tf._internal import files
 
 # A record is its length (8 bytes), a checksum of that (4), its content, and a checksum of it (4).
@@ -146,6 +143,10 @@ class IndexedExamples:
         return tf.ensure_shape(records, places.shape)
 
     def _read(self, places):
+        # What TensorFlow has to read a record by its offset, and compare it with its checksum.
+        # It is private, so only who reads records needs it.
+        from tensorflow.python.lib.io import _pywrap_record_io
+
         numbers, index = self._index
         contents, opened = np.empty(len(places), object), None
         reader: Any = None

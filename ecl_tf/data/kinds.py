@@ -24,7 +24,8 @@ _DATES = (
     r"\d{1,2}([-/.])\d{1,2}\1\d{4}",
     r"\d{4}([-/.])\d{1,2}\2\d{1,2}",
     r"\d{1,2}/\d{1,2}/\d{2}",
-    r"\d{2}-\d{2}-\d{2}",
+    r"(?:0[1-9]|[12]\d|3[01])-(?:0[1-9]|1[0-2])-\d{2}",
+    r"\d{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])",
     r"\d{4}-(?:0[1-9]|1[0-2])",
     r"\d{8}t\d{4,6}",
     rf"\d{{1,2}}\.?[ -]{_MONTH}\.?,?[ -]\d{{2,4}}",
@@ -38,6 +39,7 @@ _NEARLY = {
     "dates": (re.compile(rf"(?:{'|'.join(_DATES)})(?:[ t,].*)?"), "2024-03-05"),
     "times": (re.compile(r"\d{1,3}:[0-5]\d(?::[0-5]\d(?:\.\d+)?)?(?: ?[ap]m)?"), "3.5, in hours"),
 }
+_FEWEST_TIMES = 20  # Different ones: scores and ratios look like times.
 # With a unit, such as 5 km or 12°.
 _AMOUNT = re.compile(r"[+-]?\d+(?:[.,]\d+)? ?(?:°[cf]?|[^\W\d_]+(?:/[^\W\d_]+)?[²³]?)")
 
@@ -157,7 +159,10 @@ def _kind(source, name):
     plain = [*map(_plain, texts)]
     for what, (form, example) in _NEARLY.items():
         is_nearly = np.array([bool(form.fullmatch(text)) for text in plain])
-        if 2 * counts[is_nearly].sum() >= rows:
+        are_others = all(_is_season(plain[n]) for n in np.flatnonzero(is_nearly)) or (
+            what == "times" and is_nearly.sum() < _FEWEST_TIMES
+        )
+        if 2 * counts[is_nearly].sum() >= rows and not are_others:
             row = int(np.isin(codes, np.flatnonzero(is_nearly)).argmax())
             raise ValueError(
                 f"Cells of {source.name} are nearly {what}, the first in {source.row_place(row)}, "
@@ -165,6 +170,12 @@ def _kind(source, name):
                 f"the column is a category, with --config.data.categories={name}."
             )
     return "category"
+
+
+def _is_season(text):
+    """Whether it is two years, such as 2010-11."""
+    years = re.fullmatch(r"\d\d(\d\d)-(\d\d)", text)
+    return years is not None and int(years[2]) == (int(years[1]) + 1) % 100
 
 
 def _plain(text):

@@ -147,9 +147,9 @@ def _require_names_above(source):
             )
         return
     names = np.array([cells.number(name) for name in of_numbers])
-    steps = np.diff(names)
-    # Years and wavelengths are names, too, but in order.
-    if len(names) < 3 or np.isnan(names).any() or (steps > 0).all() or np.ptp(steps) == 0.0:
+    # Years, numbers of pixels and, in order, wavelengths are names, too.
+    is_in_order = (names == np.floor(names)).all() or (np.diff(names) > 0).all()
+    if len(names) < 3 or np.isnan(names).any() or is_in_order:
         return
     ends = zip((each.astype("float64") for each in of_numbers.values()), names, strict=True)
     if all(column.min() <= name <= column.max() for column, name in ends):

@@ -5,6 +5,7 @@ applying to the identity what SciPy does to a signal.
 """
 
 import dataclasses
+import threading
 
 import numpy as np
 import threadpoolctl
@@ -12,6 +13,7 @@ from scipy import ndimage
 
 _BLOCK = 2**20  # Numbers that are computed on the way at once, which stay in the cache.
 _LEAST = 1e-5  # A share of a kernel that makes no difference.
+_ONE_AT_A_TIME = threading.Lock()  # A limit is of the process, and each puts back what it found.
 _BLAS = threadpoolctl.ThreadpoolController()  # Of the libraries that NumPy multiplies with.
 
 
@@ -46,7 +48,7 @@ class LinearMap:
         block = max(1, _BLOCK // right[0].size // height)
         # Threads within a product of such small matrices mostly wait for one another, and bits
         # would depend on their number.
-        with _BLAS.limit(limits=1, user_api="blas"):
+        with _ONE_AT_A_TIME, _BLAS.limit(limits=1, user_api="blas"):
             for start in range(0, len(images), block):
                 part = np.matmul(images[start : start + block], right)
                 part = part.reshape(-1, height * terms, new_width)

@@ -386,7 +386,7 @@ def ask(
     leaves = keras.tree.flatten(x)
     count = len(leaves[0])
     if batch_size is None:
-        numbers = max(1, sum(np.size(leaf[0]) for leaf in leaves))  # Of a row.
+        numbers = max(1, sum(np.size(leaf[:1]) for leaf in leaves))  # Of a row.
         batch_size = int(np.clip(_NUMBERS // numbers, *_ROWS))
     raws, apart, masks = [], [], []
     for first in range(0, count, batch_size):

@@ -90,6 +90,11 @@ class Experiment:
             return output
         mean = self.splits.target_mean
         if isinstance(output, outputs.numeric.Restricted) and np.min(mean) <= 0.0:
+            if np.all(np.asarray(mean) == 0.0):  # The default.
+                raise ValueError(
+                    "Its numbers can't be negative, and it needs the training targets' mean: give "
+                    "data.Splits(..., target_mean=..., target_stddev=...)."
+                )
             raise ValueError(
                 f"Its numbers can't be negative, and this data's targets have the mean {mean}. "
                 "Choose another output, such as config.output='normal', or other targets."

@@ -154,11 +154,11 @@ class Rehearsal:
             config: as `Experiment` takes it.
             splits: its data; None, the default, loads it.
         """
-        slow_precision.tell(config)
         described = json.dumps(config.data.to_dict(), sort_keys=True, default=str)
         if splits is None and self._data[0] == described:
             splits = self._data[1]
         experiment = _Rehearsed(config, splits=splits)
+        slow_precision.tell(experiment.config)
         experiment.measures = self.measures
         if experiment.splits is not self._data[1]:
             rows = int(experiment.splits.validation.cardinality())
@@ -449,7 +449,9 @@ def _shortened(splits):
     """With one batch of validation rows: enough to see that scoring works."""
     if not splits.has_validation:
         return splits
-    return dataclasses.replace(splits, validation=splits.validation.take(_VALIDATION_ROWS))
+    validation = splits.validation.take(_VALIDATION_ROWS)
+    test = validation if splits.validation is splits.test else splits.test  # Which is refused.
+    return dataclasses.replace(splits, validation=validation, test=test)
 
 
 def _kind(experiment, section, **arguments):

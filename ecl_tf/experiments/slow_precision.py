@@ -1,27 +1,26 @@
 """Tells where 16 bits are slower than 32: many processors only imitate their arithmetic."""
 
+import functools
 import time
 
-import keras
 import tensorflow as tf
-from ml_collections import ConfigDict
 
-from ecl_tf.experiments import progress
+from ecl_tf.experiments import progress, settings
 
 _SLOWER = 2.0  # Times; less is within what a busy machine gives.
 _TURNS = 5
 
 
-def tell(config: ConfigDict) -> None:
+def tell(config: settings.Settings) -> None:
     """Prints a line for each network whose `dtype` has this machine train more slowly.
 
     Args:
-        config: of the run, with the sections `teacher` and `student`.
+        config: of the run.
     """
     for name in ("teacher", "student"):
-        network = config[name].get("network") or {}
-        policy = network.get("dtype", None)
-        dtype = keras.dtype_policies.get(policy).compute_dtype if policy else "float32"
+        network = getattr(config, name).network or {}
+        policy = network.get("dtype") or "float32"
+        dtype = str(policy).removeprefix("mixed_")
         if dtype in ("bfloat16", "float16"):
             times = _seconds(dtype) / _seconds("float32")
             if times > _SLOWER:
@@ -30,11 +29,12 @@ def tell(config: ConfigDict) -> None:
                     [
                         f"{setting}={policy}: a convolution's gradient takes {times:.0f} times "
                         f"as long here in {dtype} as in float32, because this machine has no "
-                        f"arithmetic for it. {setting}=float32 will be faster."
+                        f"arithmetic for it. {setting}=float32 is likely faster."
                     ]
                 )
 
 
+@functools.cache
 def _seconds(dtype):
     """Of the gradient of a small convolution, the fastest of some turns."""
     images = tf.ones((16, 16, 16, 64), dtype)

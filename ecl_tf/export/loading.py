@@ -163,24 +163,32 @@ class ExportedStudent:
             self._compare("", first_layers.of_features(*of_numbers), tensor, names)
 
     def _compare(self, name, expected, tensor, features=None):
-        """Refuses a batch outside of the range of the training, and warns once of a narrow one."""
-        found = ranges.off(expected, tensor)
-        if not found or (found == "narrow" and self._has_warned):
-            return
+        """Refuses a batch outside of the range of the training, and warns once of a narrow one.
+
+        Of features it warns only: a batch may hold just the rows of a rare event.
+        """
         is_id = isinstance(expected, whole_numbers.Whole)
-        if not is_id and not expected.is_range:  # The feature that is farthest away is shown.
-            place, expected, tensor = _farthest(expected, np.asarray(tensor))
+        are_features = not is_id and not expected.is_range
+        if are_features and (self._has_warned or not len(tensor)):
+            return
+        found = ranges.off(expected, tensor)
+        if are_features:  # That which is farthest away is shown.
+            place, expected, tensor, is_far = _farthest(expected, np.asarray(tensor))
             name = features[place] if features else f"{name}[..., {place}]"
+            found = found or is_far
+        is_refused = found == "outside" and not are_features
+        if not found or (self._has_warned and not is_refused):
+            return
         low, high = (float(bound(tensor)) for bound in (np.nanmin, np.nanmax))
         said = (
             f"The student learned on {expected.words} as input {name!r}, and these lie between "
             f"{low:g} and {high:g}. "
             + ("It knows no others." if is_id else "Give inputs of the scale that it learned on.")
         )
-        if found == "outside":
+        if is_refused:
             raise ValueError(said)
         self._has_warned = True
-        are = "only dark" if expected.is_range else "rows that are alike"
+        are = "rows that are alike" if are_features else "only dark"
         warnings.warn(f"{said} If they are {are}, all is right.", stacklevel=4)
 
     def __call__(self, inputs: Any) -> Any:
@@ -189,14 +197,23 @@ class ExportedStudent:
 
 
 def _farthest(expected, values):
-    """Of all features that which is farthest from what is expected: its place, that, and values."""
-    values = values.reshape(-1, values.shape[-1])
-    mean, spread = (
-        np.broadcast_to(np.ravel(each), values.shape[1:])
-        for each in (expected.mean, expected.spread)
+    """Of all features that which is farthest from what is expected.
+
+    Returns:
+        Its place, what is expected of it, its values, and whether nearly all rows, of eight or
+        more, are more than 30 standard deviations away.
+    """
+    deviations = np.nan_to_num(np.abs(values - expected.mean) / expected.spread)
+    deviations = deviations.reshape(-1, values.shape[-1])
+    place = int(deviations.mean(0).argmax())
+    is_far = len(values) >= 8 and bool((deviations > 30.0).mean(0).max() > 0.9)
+    its = first_layers.of_features(
+        *(
+            np.broadcast_to(each, (1, *values.shape[1:]))[..., place]
+            for each in (expected.mean, expected.spread)
+        )
     )
-    place = int(np.nanargmax(np.nanmean(np.abs(values - mean) / spread, 0)))
-    return place, first_layers.of_features(mean[place], spread[place]), values[:, place]
+    return place, its, values[..., place], is_far
 
 
 def _named(columns, inputs):

@@ -321,12 +321,19 @@ def means(inputs):
     part, which look like random numbers and are the same everywhere.
     """
     rows = [
-        np.asarray(leaf, "float64").reshape(len(leaf), -1) for leaf in keras.tree.flatten(inputs)
+        np.asarray(_numbers(leaf), "float64").reshape(len(leaf), -1)
+        for leaf in keras.tree.flatten(inputs)
     ]
     return [
         (each * (0.5 + np.arange(each.shape[1]) * _GOLDEN_SECTION % 1.0)).mean(1).tolist()
         for each in rows
     ]
+
+
+def _numbers(leaf):
+    """Numbers as they are, and texts by a hash that is the same everywhere."""
+    is_text = tf.as_dtype(leaf.dtype) == tf.string
+    return tf.strings.to_hash_bucket_fast(leaf, 2**31) if is_text else leaf
 
 
 def candidates_of(sampler):

@@ -127,14 +127,18 @@ def _require_columns(estimators, x):
     several = estimators if isinstance(estimators, (list, tuple)) else [estimators]
     given = [*getattr(x, "columns", [])]
     for each in several if given and all(isinstance(name, str) for name in given) else ():
-        names = [*getattr(each, "feature_names_in_", given)]
-        if names != given:
+        names = [*map(str, getattr(each, "feature_names_in_", given))]
+        if [*map(_without_spaces, names)] != [*map(_without_spaces, given)]:
             raise ValueError(
                 f"{type(each).__name__} was fitted on the columns {names[:10]}, and x has "
                 f"{given[:10]}: other ones, or in another order, and the student's rows would be "
                 "taken for others. Give x[list(estimator.feature_names_in_)], and such rows to the "
                 "student."
             )
+
+
+def _without_spaces(name):
+    return name.replace(" ", "_")  # As LightGBM writes it.
 
 
 def residuals(functions, x, y):

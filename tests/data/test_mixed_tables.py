@@ -273,7 +273,7 @@ NEARLY_DATES = (
     "2024-03",
     "20240305T1200",
 )
-NEARLY_TIMES = "3:25", "13:05:10", "1:05 PM"
+NEARLY_TIMES = "3:{:02}", "13:{:02}:10", "1:{:02} PM"
 HOLES = np.where(np.arange(ROWS) % 10 == 3, np.nan, 1.0)
 
 
@@ -303,7 +303,10 @@ HOLES = np.where(np.arange(ROWS) % 10 == 3, np.nan, 1.0)
             (change(age=[t] * ROWS), {}, "nearly dates, .*like 2024-03-05; or say")
             for t in NEARLY_DATES
         ),
-        *((change(age=[t] * ROWS), {}, "nearly times, .*like 3.5, in hours") for t in NEARLY_TIMES),
+        *(
+            (change(age=[form.format(n % 60) for n in range(ROWS)]), {}, "nearly times, .*in hours")
+            for form in NEARLY_TIMES
+        ),
         (
             pd.concat(
                 [mixed()[["city", "price"]], pd.DataFrame({"city": ["city"], "price": ["price"]})]
@@ -353,6 +356,21 @@ def test_tables_that_cant_be_learned_from_are_refused_in_words(frame, arguments,
     with pytest.raises(ValueError, match=message) as error:
         data.table(frame, **{"target": "price", **arguments})
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_columns_may_be_numbered_in_any_order():
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 6)).astype("float32")
+    frame = pd.DataFrame(np.c_[np.arange(60) % 3, pixels])
+    for columns, target in (([*range(7)], "0"), ([5, 0, 3, 6], "3")):
+        splits = data.table(frame[columns], target=target)
+        assert splits.input_shape == (len(columns) - 1,)
+
+
+def test_codes_are_no_nearly_dates_or_times():
+    for codes in (["12-34-56", "51-51-70"], ["2010-11", "2011-12"], ["16:09", "4:03"]):
+        splits = data.table(mixed().assign(city=(codes * ROWS)[:ROWS]), target="price")
+        (city,) = [spec for spec in splits.columns.specs if spec.name == "city"]
+        assert set(city.values) >= set(codes)
 
 
 def test_numbers_that_are_likely_no_days_since_1970_are_told_of(recwarn):

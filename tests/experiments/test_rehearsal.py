@@ -1,5 +1,6 @@
 """Before the first training every kind of training takes a step, and nothing else changes."""
 
+import dataclasses
 import random
 import re
 import types
@@ -14,7 +15,7 @@ from tiny import untuned
 import ecl_tf
 from ecl_tf import samplers
 from ecl_tf.evaluation import corruptions
-from ecl_tf.experiments import comparison, rehearsal, suite
+from ecl_tf.experiments import comparison, refusals, rehearsal, suite
 from ecl_tf.experiments.experiment import Experiment
 
 
@@ -73,6 +74,20 @@ def test_a_wrong_setting_is_named_in_a_line_and_nothing_is_written(
         comparison.rehearse(config, tmp_path)
     assert len(str(error.value).splitlines()) == 1
     assert not any(tmp_path.iterdir())
+
+
+def test_test_rows_are_no_validation_rows_in_a_rehearsal_either(digits_config):
+    given = Experiment(digits_config).splits
+    same = dataclasses.replace(given, validation=given.test)
+    found = rehearsal.Rehearsal().experiment(digits_config, same).splits
+    with pytest.raises(ValueError, match="has the test's rows as such"):
+        refusals.require_validation(found, "Calibration needs validation data")
+
+
+def test_a_config_needs_no_teacher_of_its_own(digits_config):
+    with digits_config.unlocked():
+        del digits_config.teacher
+    assert rehearsal.Rehearsal().experiment(digits_config).config.teacher.network is None
 
 
 def test_what_only_a_graph_refuses_is_found(digits_config):

@@ -126,7 +126,8 @@ def test_images_from_0_to_255_that_no_network_scales_are_refused(tmp_path):
     for images in (of_12_bits, of_12_bits.astype("int32")):
         with pytest.raises(ValueError, match=r"neither .* between \d and 409[45]\."):
             ranges.require_within(plain_ones, images)
-    for images in (UNIT, BYTES - 128.0, 4.1 * BYTES, BYTES[..., :2], BYTES[:, 0]):
+    late = np.concatenate([0.0 * BYTES[:8], 4.1 * BYTES])  # Amounts, after rows without any.
+    for images in (UNIT, BYTES - 128.0, 4.1 * BYTES, late, BYTES[..., :2], BYTES[:, 0]):
         ranges.require_within(plain_ones, images)
     scaled = ("teacher", network(LAYERS.Rescaling(3.0)))  # As it may have been trained.
     ranges.require_within([plain_ones[0], scaled], BYTES)

@@ -362,6 +362,9 @@ def test_columns_of_a_frame_are_those_that_the_estimator_was_fitted_on():
         for each in (fitted, [fitted, fitted]):
             with pytest.raises(ValueError, match=r"columns \['a', 'b', 'c'\], and x has \['"):
                 from_estimator(each, "categorical", others)
+    frame.columns = [f"the {name}" for name in frame]
+    fitted.feature_names_in_ = np.array(["the_a", "the_b", "the_c"])  # As LightGBM writes them.
+    from_estimator(fitted, "categorical", frame)
 
 
 def test_a_function_may_change_its_rows_in_place():
