@@ -409,6 +409,7 @@ def test_tensorboard_that_is_not_installed_is_told_before_the_first_step(monkeyp
             compiled().fit(X, callbacks=callbacks, verbose=0)
 
 
+@pytest.mark.slow
 def test_empty_data_and_networks_that_became_nan_are_told(subtests):
     its, teacher = compiled(), network()
     its.evaluate(X, verbose=0)

@@ -35,6 +35,7 @@ def directions(distiller, *data, names):
     return [callback.monitor_op.__name__ for callback in callbacks]
 
 
+@pytest.mark.slow
 def test_callbacks_find_the_direction_of_all_that_is_logged():
     of_classes = [
         "accuracy",

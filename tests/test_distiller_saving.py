@@ -99,6 +99,7 @@ def test_every_kind_of_distiller_goes_on_after_loading(kind, tmp_path):
     assert int(loaded.step.numpy()) == int(loaded.optimizer.iterations.numpy()) == 6
 
 
+@pytest.mark.slow
 def test_what_was_compiled_survives_and_what_was_not_loads_uncompiled(tmp_path):
     original = Distiller(network(4), network(8))
     assert not saved_and_loaded(original, tmp_path).compiled
@@ -123,6 +124,7 @@ def test_what_was_compiled_survives_and_what_was_not_loads_uncompiled(tmp_path):
 # Checkpoints.
 
 
+@pytest.mark.slow
 def test_model_checkpoint_keeps_the_best_distiller(tmp_path):
     path = tmp_path / "best.keras"
     distiller, predictions = compiled(), []
@@ -157,6 +159,7 @@ def test_a_student_checkpoint_holds_the_best_student_and_nothing_else(tmp_path):
         best.set_model(distiller.student)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_weights_alone_resumes_another_distiller_of_the_same_make(tmp_path):
     path = tmp_path / "latest.weights.h5"
     checkpoint = keras.callbacks.ModelCheckpoint(path, save_weights_only=True)

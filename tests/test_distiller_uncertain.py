@@ -136,6 +136,7 @@ def test_labels_of_named_outputs_follow_their_rows():
 # Ways to run the step.
 
 
+@pytest.mark.slow
 def test_a_graph_of_several_steps_does_the_same_steps():
     def trained(**compiled):
         sampler = Uncertain(None, candidates=3, score="divergence", temperature=1.0)

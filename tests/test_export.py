@@ -163,6 +163,7 @@ def dense_of(inputs):
     return keras.Model(inputs, keras.layers.Dense(3)(joined))
 
 
+@pytest.mark.slow
 def test_names_do_not_depend_on_what_keras_counted(tmp_path, subtests):
     def two(*names):
         return [keras.Input((2,), name=name) for name in names]

@@ -120,6 +120,7 @@ def test_every_family_answers_alike_at_any_batch_size(tmp_path, subtests):
         np.testing.assert_allclose(likelihood, its, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_images_get_classes_for_every_pixel_with_all_that_travels(tmp_path, subtests):
     inputs = keras.Input((8, 8, 1), name="image")
     hidden = keras.layers.Rescaling(1 / 255)(inputs)
@@ -145,6 +146,7 @@ def test_images_get_classes_for_every_pixel_with_all_that_travels(tmp_path, subt
                 loaded(images.astype("uint8"))
 
 
+@pytest.mark.slow
 def test_intervals_and_units_travel(tmp_path, subtests):
     student, output = network(2), outputs.Normal(1, target_mean=100.0, target_stddev=20.0)
     truth = 100.0 + 20.0 * numbers(64, 1)
@@ -266,6 +268,7 @@ class Odd(keras.layers.Layer):
         return x + tf.random.uniform(tf.shape(x))
 
 
+@pytest.mark.slow
 def test_a_file_that_would_answer_otherwise_is_not_written(tmp_path, monkeypatch, subtests):
     student, other = network(), network()
     original = litert.convert
@@ -298,6 +301,7 @@ def test_a_file_that_would_answer_otherwise_is_not_written(tmp_path, monkeypatch
 # Files.
 
 
+@pytest.mark.slow
 def test_files_are_replaced_only_where_an_export_wrote_them(tmp_path, subtests):
     student = network()
     for format, name in [("litert", "student.tflite"), ("onnx", "student.onnx")]:
@@ -363,6 +367,7 @@ def ran(format, directory, arrays, address=None):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_clients_without_tensorflow_ask_a_file(tmp_path, subtests):
     student = network()
     expected = softmax(student.predict(X[:3], verbose=0))
@@ -378,6 +383,7 @@ def test_clients_without_tensorflow_ask_a_file(tmp_path, subtests):
             assert answer["class_names"] == ["a", "b", "c"]
 
 
+@pytest.mark.slow
 def test_a_client_asks_a_server(tmp_path, subtests):
     student = network(4)
     kinds_ = {"categorical": ["probabilities"], "normal": ["mean", "stddev"]}

@@ -106,6 +106,7 @@ def test_labels_follow_the_rows_that_are_chosen():
     assert_step(distiller, history, expected_step(x, *given))
 
 
+@pytest.mark.slow
 def test_labels_are_learned_from_a_store(tmp_path):
     sampler = samplers.Choice(["Empirical", "Mixup"])
     x, labels = numbers(32, SIZE, seed=5), np.arange(32) % CLASSES

@@ -35,6 +35,7 @@ def test_a_network_answers_as_before(name):
     require_as_before(load(f"{name}.keras")(x), name)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly")
 def test_a_distiller_answers_samples_and_trains_on_as_a_supervised_network_does():
     distiller = load("distiller.keras")
@@ -63,6 +64,7 @@ def test_a_joint_output_has_its_settings():
     )
 
 
+@pytest.mark.slow
 def test_a_store_is_replayed_and_found_complete(tmp_path):
     directory = shutil.copytree(OLD / "store", tmp_path / "store")
     store = ecl_tf.replay.Store(directory)
@@ -91,6 +93,7 @@ class Stop(keras.callbacks.Callback):
         self.steps += 1
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_where_the_undisturbed_one_did(tmp_path):
     directory = shutil.copytree(OLD / "checkpoints", tmp_path / "checkpoints")
     student, teacher = load("student_before.keras"), load("teacher.keras")

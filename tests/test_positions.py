@@ -107,6 +107,7 @@ def test_weights_of_positions_weigh_losses_as_keras_does_and_means_by_their_sum(
         distiller().evaluate(TOKENS, TAGS, sample_weight=WEIGHTS[:, :4], verbose=0)
 
 
+@pytest.mark.slow
 def test_unknown_labels_are_left_out_of_every_metric_and_wrong_ones_refused(subtests):
     known = VOID != 255
     output = outputs.Categorical(ignore_class=255)
@@ -204,6 +205,7 @@ def test_a_metric_of_pixels_sees_the_unmodified_images_of_a_training_alone():
     assert logs["dice"][0] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_overlaps_of_positions_leave_out_masked_steps_and_unknown_labels(subtests):
     """By scikit-learn and NumPy, of the positions that count alone."""
     known = REAL & (VOID != 255)
@@ -344,6 +346,7 @@ class Batches(keras.utils.PyDataset):
         return TOKENS, VOID, WEIGHTS
 
 
+@pytest.mark.slow
 def test_weights_of_classes_weigh_positions_wherever_labels_come_from(tmp_path, subtests):
     known = REAL & (VOID != 255)
     one = {

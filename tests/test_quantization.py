@@ -152,6 +152,7 @@ def test_two_replicas_see_the_ranges_of_one():
             np.testing.assert_allclose(other, mine, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_its_file_has_whole_numbers_and_its_answers(trained, tmp_path, subtests, monkeypatch):
     converted, reduced = [], litert_size.reduced
     with monkeypatch.context() as patch:
@@ -217,6 +218,7 @@ def branched():
     return keras.Model(inputs, inner(x))
 
 
+@pytest.mark.slow
 def test_every_kind_of_step_is_served_as_it_was_trained():
     keras.utils.set_random_seed(0)
     model, x = branched(), numbers(64, 8, 8, 2)
@@ -257,6 +259,7 @@ def test_ranges_may_be_measured_after_training(tmp_path):
     assert sizes["float16"] < 0.6 * sizes[None] and sizes["int8"] < 0.45 * sizes[None]
 
 
+@pytest.mark.slow
 def test_examples_that_leave_little_of_the_answers_are_told(tmp_path, recwarn):
     student = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
     rows = numbers(64, 4)

@@ -40,6 +40,7 @@ def generator():
 # Weights without labels.
 
 
+@pytest.mark.slow
 def test_weights_count_without_labels_wherever_they_come_from(tmp_path, subtests):
     expected = (WEIGHTS * DIVERGENCE).mean()
     dataset = tf.data.Dataset.from_tensor_slices((X, WEIGHTS)).batch(8)

@@ -4,6 +4,7 @@ import functools
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from by_hand import heads, linear, network, numbers, softmax, weights
@@ -53,6 +54,19 @@ def test_a_network_is_asked_about_each_set_once_also_if_it_is_the_teacher():
     arguments = dict(teacher=network, output="categorical", **sets)
     evaluation.measure({"one": network}, numbers(20, 3), np.arange(20) % 2, **arguments)
     assert len(asked) == 4 and all(asked.count(each) == 1 for each in asked)
+
+
+def test_rows_of_a_frame_are_those_of_an_array():
+    rows, labels = numbers(20, 3), np.arange(20) % 2
+
+    def network(inputs):
+        return tf.matmul(tf.cast(inputs, tf.float32), numbers(3, 2, seed=1))
+
+    frame = pd.DataFrame(rows, columns=["a", "b", "c"])
+    found, expected = (
+        evaluation.measure(network, x, labels, output="categorical") for x in (frame, rows)
+    )
+    assert found == expected
 
 
 @pytest.mark.parametrize(

@@ -249,6 +249,7 @@ def test_stored_answers_are_the_teachers_and_too_large_ones_are_told_of(
     assert "would take 0.0 GB of memory, so it is asked in every step" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_error_of_a_lead_is_over_rows_and_not_over_pixels(scenes_config, tmp_path):
     experiment = Experiment(scenes_config)
     networks = [experiment.network(experiment.config.student) for _ in range(2)]
@@ -280,6 +281,7 @@ def test_the_error_of_a_lead_is_over_rows_and_not_over_pixels(scenes_config, tmp
     assert error == pytest.approx(np.std(leads), rel=0.25)
 
 
+@pytest.mark.slow
 def test_maps_show_answers_and_their_uncertainty(scenes_config, tags_config):
     experiment = Experiment(scenes_config)
     teacher = Ensemble([experiment.network(experiment.config.teacher)], experiment.output)
@@ -331,6 +333,7 @@ def test_more_answers_than_memory_holds_are_refused(scenes_config, monkeypatch):
         Experiment(scenes_config)
 
 
+@pytest.mark.slow
 def test_wrong_labels_and_networks_are_refused_before_anything_is_written(
     scenes_config, tags_config, masks_config, run_script, tmp_path
 ):

@@ -49,6 +49,7 @@ def test_unknown_settings_are_refused(digits_config, change, message):
         Experiment(digits_config)
 
 
+@pytest.mark.slow
 def test_labels_are_smoothed_and_mixed_as_their_inputs_are(experiment):
     section = experiment.config.student
     _, y = next(iter(experiment.erm_batches(section, 3)))
@@ -68,6 +69,7 @@ def test_labels_are_smoothed_and_mixed_as_their_inputs_are(experiment):
     assert not np.allclose(first, second, atol=1e-3)  # Successive batches differ.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("alpha", "make"), [("mixup_alpha", samplers.Mixup), ("cutmix_alpha", samplers.CutMix)]
 )

@@ -53,6 +53,7 @@ def train(directory, killed_at=-1):
         )
 
 
+@pytest.mark.slow
 def test_a_continued_training_is_one_run_with_each_epoch_once(tmp_path):
     train(tmp_path / "undisturbed")  # Nothing is in use: there is the CSV file alone.
     assert not (tmp_path / "undisturbed" / "logs").exists()

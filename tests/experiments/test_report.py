@@ -504,6 +504,7 @@ def test_everyone_looks_different_and_always_the_same():
     assert figures.styles(["FunMatch", "XCL"]) == {n: looks[n] for n in ("FunMatch", "XCL")}
 
 
+@pytest.mark.slow
 def test_a_report_is_made_again_to_the_same_bytes(tmp_path):
     results = make("rmse")
     (tmp_path / "results.json").write_text(json.dumps(results))

@@ -141,6 +141,7 @@ def test_a_finished_comparison_of_before_is_measured_once(
     assert not asked
 
 
+@pytest.mark.slow
 def test_a_distilled_student_and_a_model_are_measured_alone(
     run_script, config, few, tmp_path, capsys
 ):

@@ -52,6 +52,7 @@ def pretrained(config, description):
     return config
 
 
+@pytest.mark.slow
 def test_members_are_trained_once_each_with_a_seed_of_its_own(digits_config, tmp_path):
     experiment = Experiment(digits_config)
     teacher = teaching.train_teacher(experiment, tmp_path)
@@ -69,6 +70,7 @@ def test_members_are_trained_once_each_with_a_seed_of_its_own(digits_config, tmp
     assert_arrays(second, again.members[1].get_weights(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_flag_names_another_directory(run_script, digits_config, tmp_path, capsys):
     directory = tmp_path / "found"
     weights = [dense((8, 8, 1), 10, directory / f"{n}.keras", seed=n) for n in range(3)]
@@ -101,6 +103,7 @@ def test_directories_and_configurations_without_a_teacher_are_refused(digits_con
             teaching.train_teacher(Experiment(config), tmp_path, directory)
 
 
+@pytest.mark.slow
 def test_files_that_are_no_whole_members(digits_config, tmp_path, subtests):
     digits_config.teacher.members = 1
     experiment = Experiment(digits_config)

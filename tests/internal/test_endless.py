@@ -65,6 +65,7 @@ def test_endless_data_is_found_behind_what_hides_it(subtests):
                 assert endless.is_endless(dataset) == is_endless
 
 
+@pytest.mark.slow
 def test_many_batches_of_an_unknown_number_are_told_of_once(monkeypatch):
     monkeypatch.setattr(endless, "MANY_BATCHES", 4)
     x = by_hand.numbers(2, 4)

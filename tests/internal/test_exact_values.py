@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from ecl_tf._internal import exact_values
@@ -86,6 +87,7 @@ def paths_and_layers(network, shape, dtype="float32"):
     return [(path, use.layer) for path, use in exact_values.uses(network, spec)]
 
 
+@pytest.mark.slow
 def test_ids_are_found_wherever_they_are_looked_up(subtests):
     table = "table"
     inner = functional((6,), looked_up)

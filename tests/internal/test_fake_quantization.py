@@ -79,6 +79,7 @@ def test_a_dense_layer_is_that_of_whole_numbers():
     assert near.mean() > 0.98 and np.abs(found - exact).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_convolution_takes_the_batch_normalisation_after_it():
     x, kernel = numbers(9, 5, 6, 2), numbers(3, 2, 2, 4, seed=1)
     model = keras.Sequential(

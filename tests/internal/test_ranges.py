@@ -187,6 +187,7 @@ def plain():
     return keras.Sequential([keras.Input((8, 8, 3)), LAYERS.Flatten(), LAYERS.Dense(3)])
 
 
+@pytest.mark.slow
 def test_a_distiller_refuses_other_ranges_of_its_networks_and_of_its_data():
     expects_bytes, expects_units = network(*BYTE["tf"]), network(*IN_0_TO_1["times 255"])
     with pytest.raises(ValueError, match=r"student .*from 0 to 255.*teacher .*from 0 to 1"):
@@ -227,6 +228,7 @@ def test_one_network_that_scales_images_beside_one_that_does_not_is_told():
             ecl_tf.Distiller(network(*IN_0_TO_1["times 255"]), plain())
 
 
+@pytest.mark.slow
 def test_layers_of_a_sampler_need_the_range_of_the_images(tmp_path):
     def distiller(sampler):
         made = ecl_tf.Distiller(plain(), plain(), sampler=sampler)

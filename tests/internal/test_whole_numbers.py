@@ -13,6 +13,7 @@ from ecl_tf._internal import whole_numbers
 LAYERS = keras.layers
 
 
+@pytest.mark.slow
 def test_whole_numbers_that_an_input_does_not_hold_are_refused(tmp_path, subtests):
     def network():
         x = keras.Input((3,), dtype="uint8")
@@ -43,6 +44,7 @@ def test_whole_numbers_that_an_input_does_not_hold_are_refused(tmp_path, subtest
             exported.parameters(x)
 
 
+@pytest.mark.slow
 def test_ids_that_an_embedding_does_not_know_are_refused(tmp_path, subtests):
     def reader(width, size=10, dtype="float32"):
         ids = keras.Input((5,), dtype=dtype, name="ids")

@@ -407,6 +407,7 @@ def test_training_recovers_known_parameters_and_calibration_a_wrong_spread(subte
         assert teacher.output_kind.temperature == pytest.approx(4.0, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", KINDS[:1] + KINDS[3:], ids=lambda each: each.family)
 def test_divergences_at_fixed_points_compile(output):
     teacher, student = (tf.constant(raw) for raw in raws(output, 2))

@@ -9,6 +9,7 @@ import numpy as np
 import processes
 import pytest
 import tensorflow as tf
+from by_hand import softmax
 
 from ecl_tf import replay, samplers
 from ecl_tf._internal import identity
@@ -60,6 +61,23 @@ def test_a_killed_recording_goes_on_to_the_same_bytes(whole, tmp_path):
             replay.Store(tmp_path)
     processes.results([processes.start(script, str(tmp_path), "-1")])
     assert contents(tmp_path) == contents(whole)
+
+
+def test_texts_are_recorded_and_told_from_others(tmp_path):
+    words = np.array(["x", "y", "z", "y"])[:, None].repeat(16, 1).reshape(64, 1)
+    inputs = {"a": keras.Input((4,), name="a"), "word": keras.Input((1,), dtype="string")}
+    lookup = keras.layers.StringLookup(vocabulary=["x", "y", "z"], output_mode="one_hot")
+    joined = keras.layers.Concatenate()([inputs["a"], lookup(inputs["word"])])
+    teacher = keras.Model(inputs, keras.layers.Dense(3)(joined))
+    x = {"a": X, "word": tf.constant(words)}
+    record(tmp_path / "texts", teacher, x, sampler=samplers.Swap())
+    for samples, *_ in replay.Store(tmp_path / "texts").batches(x).take(2):
+        found, expected = (
+            softmax(np.asarray(raw)) for raw in (*samples.member_outputs, teacher(samples.inputs))
+        )
+        np.testing.assert_allclose(found, expected, atol=2e-3)  # They are stored as float16.
+    with pytest.raises(ValueError, match=r"data\.fingerprint"):
+        replay.Store(tmp_path / "texts").batches({"a": X, "word": tf.constant(words[::-1])})
 
 
 def test_after_a_full_disk_what_is_stored_is_not_computed_again(tmp_path, monkeypatch, whole):
@@ -189,6 +207,7 @@ def test_a_shard_that_is_lost_is_written_again(copy, whole):
     assert contents(copy) == contents(whole)
 
 
+@pytest.mark.slow
 def test_what_a_recording_goes_on_with_is_read_before(copy, whole, tmp_path, subtests):
     """Nothing that is damaged, or of another recording, comes into a store with right hashes."""
     (copy / "manifest.json").unlink()
@@ -232,6 +251,7 @@ def test_what_a_recording_goes_on_with_is_read_before(copy, whole, tmp_path, sub
     assert contents(copy) == contents(whole)
 
 
+@pytest.mark.slow
 def test_records_of_older_versions_are_gone_on_with(copy, whole):
     """They have no mark of their recording."""
     unmarked = copy / f"{ONE.removesuffix('.tfrecord')}.part-000000000-000000012"

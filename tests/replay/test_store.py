@@ -165,6 +165,7 @@ def in_files(directory, order, sizes):
     return data.IndexedExamples(paths, parse, id_of=lambda record: fields_of(record)[0])
 
 
+@pytest.mark.slow
 def test_examples_in_files_are_found_by_their_ids_in_whatever_order(tmp_path):
     (tmp_path / "first").mkdir()
     (tmp_path / "second").mkdir()
@@ -197,6 +198,7 @@ def test_examples_in_files_are_found_by_their_ids_in_whatever_order(tmp_path):
         store.batches(first, Y, prepare=flip_and_halve)
 
 
+@pytest.mark.slow
 def test_rows_of_a_memory_mapped_file_are_those_of_an_array(mixed, tmp_path):
     np.save(tmp_path / "x.npy", X)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
@@ -206,6 +208,7 @@ def test_rows_of_a_memory_mapped_file_are_those_of_an_array(mixed, tmp_path):
             assert_arrays(keras.tree.flatten(one), keras.tree.flatten(other))
 
 
+@pytest.mark.slow
 def test_the_store_does_not_depend_on_the_order_of_the_data(mixed, tmp_path):
     order = RNG.permutation(ROWS)
     recorded(tmp_path, x=X[order], y=Y[order], sampler="Mixup")
@@ -213,6 +216,7 @@ def test_the_store_does_not_depend_on_the_order_of_the_data(mixed, tmp_path):
         assert path.read_bytes() == (tmp_path / path.name).read_bytes()
 
 
+@pytest.mark.slow
 def test_labels_are_those_of_the_rows(tmp_path):
     store = recorded(tmp_path, sampler="Empirical")
     label = {x.tobytes(): y for x, y in zip(X, Y, strict=True)}
@@ -261,6 +265,7 @@ def trained(distiller, data, run_eagerly=False, **arguments):
     return history.history, distiller.student.get_weights()
 
 
+@pytest.mark.slow
 def test_a_student_is_that_of_the_live_teacher_on_the_same_samples(mixed):
     data = mixed.batches(X, Y)
     history, weights = trained(student_of(mixed), data, validation_data=(X, Y))

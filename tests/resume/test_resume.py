@@ -263,6 +263,7 @@ def compiled(loss="mse", activation=None, **optimizer):
     return made
 
 
+@pytest.mark.slow
 def test_a_run_of_other_data_or_settings_is_refused_by_name(tmp_path, subtests):
     y = Y.astype("float32")
 
@@ -315,6 +316,7 @@ def test_a_run_of_other_data_or_settings_is_refused_by_name(tmp_path, subtests):
     assert_same_weights(made, wanted)
 
 
+@pytest.mark.slow
 def test_a_longer_run_ends_in_the_bits_of_one_that_never_stopped(tmp_path, subtests):
     class Ending(keras.callbacks.Callback):
         """Other weights, and another state, at the end: both are not the longer run's."""
@@ -572,6 +574,7 @@ def test_an_early_stop_stays_one(tmp_path):
     assert train(tmp_path, steps=40, callbacks=[stop])[1] == history
 
 
+@pytest.mark.slow
 def test_what_callbacks_keep_goes_on(tmp_path):
     class Keeping(keras.callbacks.Callback):
         def __init__(self, name):
@@ -611,6 +614,7 @@ def test_what_callbacks_keep_goes_on(tmp_path):
     assert_same_weights(got, wanted)
 
 
+@pytest.mark.slow
 def test_what_callbacks_do_as_a_run_or_an_epoch_begins_is_done_once(tmp_path):
     class Annealing(keras.callbacks.Callback):
         begun = 0
@@ -631,7 +635,7 @@ def test_what_callbacks_do_as_a_run_or_an_epoch_begins_is_done_once(tmp_path):
     def its_train(directory, its_callbacks):
         keras.utils.set_random_seed(0)
         made = Distiller(network(4), network(4), sampler="Empirical", temperature=2.0)
-        made.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+        made.compile(keras.optimizers.SGD(0.1))
         return train(directory, made, steps=12, callbacks=its_callbacks)
 
     undisturbed = callbacks(-1)

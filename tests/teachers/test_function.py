@@ -380,6 +380,7 @@ def test_a_function_may_change_its_rows_in_place():
     np.testing.assert_array_equal(rows, X[:32])
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_later_is_told_in_its_own_words(forest):
     teacher = from_estimator(forest, "categorical", X)
     with pytest.raises(ValueError, match=r"teacher.* gives 3 classes .*student 4"):
@@ -409,6 +410,7 @@ def test_what_goes_wrong_later_is_told_in_its_own_words(forest):
 # What a distiller does with them.
 
 
+@pytest.mark.slow
 def test_a_distiller_learns_as_from_a_network_that_answers_the_same():
     weights = RNG.normal(size=(3, 3)).astype("float32")
     network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, use_bias=False)])

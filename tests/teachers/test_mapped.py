@@ -218,6 +218,7 @@ def rule(rows):
     return softmax(rows[:, :3])
 
 
+@pytest.mark.slow
 def test_a_function_can_be_mapped_and_says_what_went_wrong():
     teacher = Mapped(FunctionTeacher(rule, "categorical", X), [0, 0, 1], size=2)
     p = softmax(X[:, :3])

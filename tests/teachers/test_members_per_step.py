@@ -42,6 +42,7 @@ def steps_of(members_per_step, members=MEMBERS, student=STUDENT, output="categor
     return after_a_step
 
 
+@pytest.mark.slow
 def test_a_step_is_that_of_drawn_members_and_the_mean_of_them_the_ensembles():
     p, q = [softmax(logits(X, each)) for each in MEMBERS], softmax(logits(X, STUDENT))
     for count in (1, 2):
@@ -57,6 +58,7 @@ def test_a_step_is_that_of_drawn_members_and_the_mean_of_them_the_ensembles():
         assert_arrays(steps_of(None)(0), mean, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_mean_of_the_steps_is_the_ensembles_for_every_output(subtests):
     members, student = [weights(4, seed=seed) for seed in (1, 2)], weights(4, seed=3)
     for output in ("categorical", "bernoulli", outputs.Normal(2)):

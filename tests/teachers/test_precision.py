@@ -170,6 +170,7 @@ def test_a_distillers_loss_is_that_of_the_teacher_in_its_precision(rows):
     np.testing.assert_allclose(history["divergence"][0], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_auto_takes_what_is_faster_and_near_and_keeps_its_choice(rows, faster, tmp_path, capsys):
     def make():
         return ecl_tf.Distiller(
@@ -226,6 +227,7 @@ def test_the_time_of_both_precisions_is_measured(rows):
     assert float(why.split("takes ")[1].split(" of")[0]) > 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [0.5, 2.0])
 def test_a_training_that_goes_on_keeps_the_choice_bit_by_bit(rows, tmp_path, monkeypatch, ratio):
     class Stop(keras.callbacks.Callback):
@@ -239,7 +241,7 @@ def test_a_training_that_goes_on_keeps_the_choice_bit_by_bit(rows, tmp_path, mon
         distiller = ecl_tf.Distiller(
             dense("student"), dense("teacher"), sampler="Mixup", teacher_precision="auto"
         )
-        distiller.compile("adam", run_eagerly=True)
+        distiller.compile("adam")
         data = resume.batches((rows,), batch_size=16, seed=0)
         resume.fit(
             distiller, data, tmp_path / directory, steps=8, steps_per_epoch=4, every_steps=2,
@@ -270,7 +272,7 @@ def test_a_choice_that_a_callback_loads_is_followed(rows, tmp_path, monkeypatch)
     for ratio, epochs in ((0.5, 1), (2.0, 2)):  # The second time it would not choose bfloat16.
         monkeypatch.setattr(precisions, "_ratio", lambda *_, ratio=ratio: ratio)
         distiller = ecl_tf.Distiller(dense(), dense("teacher"), teacher_precision="auto", seed=0)
-        distiller.compile("adam", run_eagerly=True)
+        distiller.compile("adam")
         restore = keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
         distiller.fit(rows, epochs=epochs, batch_size=64, callbacks=[restore, Watch()], verbose=0)
     assert asked == ["bfloat16"] * 2

@@ -178,6 +178,7 @@ def application(shape, preprocessing=None, size=(32, 32)):
     return teacher, next(layer for layer in teacher.layers if isinstance(layer, keras.Model))
 
 
+@pytest.mark.slow
 def test_an_application_does_its_own_preprocessing(tmp_path):
     """Of grey images, which are made colour images of the size that is its default."""
     teacher, model = application(X.shape[1:], size=None)

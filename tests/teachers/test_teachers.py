@@ -325,6 +325,7 @@ def test_members_that_give_a_list_or_dict_of_one():
         Ensemble(keras.Model(inputs, [raw, raw]), "categorical")
 
 
+@pytest.mark.slow
 def test_networks_of_keras_2_are_refused_with_a_way_to_take_them(tmp_path):
     import tf_keras
 
