@@ -128,10 +128,11 @@ def claim(workdir: str | pathlib.Path, config: ConfigDict) -> pathlib.Path:
     record = path / "config.json"
 
     def write():
-        _require_own(path, config)
-        path.mkdir(parents=True, exist_ok=True)
-        if not record.exists():
-            _write_json(record, _as_json(config))
+        with jobs.turn(record):  # Of several processes each claims it.
+            _require_own(path, config)
+            path.mkdir(parents=True, exist_ok=True)
+            if not record.exists():
+                _write_json(record, _as_json(config))
 
     strategies.on_chief(write)
     if not record.exists():
@@ -201,12 +202,13 @@ def require_same(workdir: pathlib.Path, **hashes: str) -> None:
     Raises:
         ValueError: if one differs.
     """
-    found = read_hashes(workdir)
-    _require_hashes(workdir, found, hashes)
+    _require_hashes(workdir, read_hashes(workdir), hashes)
 
     def keep():  # Asked by the chief alone: the others may read what it has written.
-        if hashes.items() - found.items():
-            _write_json(workdir / _HASHES, {**found, **hashes})
+        with jobs.turn(workdir / _HASHES):
+            found = read_hashes(workdir)
+            if hashes.items() - found.items():
+                _write_json(workdir / _HASHES, {**found, **hashes})
 
     strategies.on_chief(keep)
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 from ml_collections import ConfigDict
 
-from ecl_tf.experiments import work_directory
+from ecl_tf.experiments import jobs, work_directory
 
 
 def test_a_work_directory_is_continued_by_its_experiment_and_refused_to_others(tmp_path):
@@ -22,6 +22,25 @@ def test_a_work_directory_is_continued_by_its_experiment_and_refused_to_others(t
     with pytest.raises(ValueError, match=r"another experiment.*nested\.b \(2 there, 5 here\)") as e:
         work_directory.claim(tmp_path / "run", config)
     assert "nested.c" not in str(e.value)
+
+
+def test_processes_that_share_a_directory_claim_what_is_in_it_one_after_the_other(
+    tmp_path, monkeypatch
+):
+    write, held = work_directory._write_json, []
+    lock = "fcntl.lockf(open(sys.argv[1], 'a'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+
+    def writing(path, content):
+        command = [sys.executable, "-c", f"import fcntl, sys; {lock}", tmp_path / jobs.FILE]
+        other = subprocess.run(command, capture_output=True, text=True)
+        held.append("BlockingIOError" in other.stderr)
+        write(path, content)
+
+    monkeypatch.setattr(work_directory, "_write_json", writing)
+    with jobs.shared(tmp_path):
+        work_directory.claim(tmp_path / "split_0", ConfigDict({"a": 1}))
+        work_directory.require_same(tmp_path / "split_0", data="a hash")
+    assert held == [True, True]
 
 
 def test_a_directory_that_is_older_than_a_setting_has_its_default(tmp_path):
