@@ -539,6 +539,16 @@ def test_one_of_many_features_in_another_unit_is_told_of_whatever_its_statistics
         loaded(images)
 
 
+def test_a_narrow_feature_far_from_zero_is_kept_to_its_digits(tmp_path):
+    rows = np.random.default_rng(0).normal(300_123.5, 1.0, (64, 1)).astype("float32")
+    scaled = keras.layers.Normalization(mean=[300_123.5], variance=[1.0])
+    student = keras.Sequential([keras.Input((1,)), scaled, keras.layers.Dense(2)])
+    loaded = exported(student, "categorical", tmp_path / "student")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded(rows)
+
+
 def test_images_of_whole_numbers_are_refused_where_scaled_ones_may_be_expected(tmp_path):
     student = keras.Sequential(
         [keras.Input((2, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]

@@ -171,7 +171,7 @@ def described(expected):
         return "scaled"
     if not expected.is_range:
         means, stddevs = (
-            np.vectorize(lambda each: float(f"{each:.4g}"), otypes=[float])(found).tolist()
+            np.vectorize(lambda each: float(f"{each:.7g}"), otypes=[float])(found).tolist()
             for found in (expected.mean, expected.spread)
         )
         return {"mean": means, "stddev": stddevs}

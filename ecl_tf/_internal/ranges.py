@@ -21,7 +21,8 @@ _RATIO = 16.0
 # images of the right scale go further.
 _NARROWEST = 1 / 200
 # Rows that are needed to say that a batch is too narrow, or features of a table too far away.
-_FEWEST_ROWS = 8
+FEWEST_ROWS = 8
+FAR = 30.0  # Standard deviations of a feature.
 
 
 def require_equal(networks):
@@ -89,7 +90,7 @@ def require_within(networks, inputs, others=(), compares_images=True):
         if not (_is_outside(each, tensor) or _is_narrow(each, tensor)):
             continue
         bounds = tuple(f(np.asarray(leaves[place]), axis=0) for f in (np.min, np.max))
-        if _is_outside(each, tensor) or _is_narrow(each, tf.stack(bounds), _FEWEST_ROWS):
+        if _is_outside(each, tensor) or _is_narrow(each, tf.stack(bounds), FEWEST_ROWS):
             low, high = float(np.min(bounds[0])), float(np.max(bounds[1]))
             raise ValueError(f"{message} These inputs lie between {low:g} and {high:g}.")
 
@@ -203,7 +204,7 @@ def _is_outside(expected, values):
         is_clipped = tf.abs(_deviations(expected, values)) > 2.001
         return tf.reduce_mean(tf.cast(is_clipped, tf.float32)) > _MOST_CLIPPED
     if expected is SCALED:
-        highest, some = tf.reduce_max(values), values[:_FEWEST_ROWS]
+        highest, some = tf.reduce_max(values), values[:FEWEST_ROWS]
         # Beyond that whole numbers are pixels of more bits, others any amounts. Rows of zeros
         # are whole, and say nothing.
         are_whole = tf.reduce_all(tf.equal(some, tf.floor(some))) & (tf.reduce_max(some) > 128.0)
@@ -212,8 +213,8 @@ def _is_outside(expected, values):
         return (tf.reduce_min(values) >= 0.0) & (highest > 128.0) & is_of_pixels & is_finite
     deviations = _deviations(expected, values)
     if not expected.is_range:  # Of features, a few rows may be anywhere.
-        share = tf.reduce_mean(tf.cast(tf.abs(deviations) > 30.0, tf.float32))
-        return (share > 0.1) & (tf.shape(values)[0] >= _FEWEST_ROWS)
+        share = tf.reduce_mean(tf.cast(tf.abs(deviations) > FAR, tf.float32))
+        return (share > 0.1) & (tf.shape(values)[0] >= FEWEST_ROWS)
     too_far = tf.reduce_max(tf.abs(deviations)) > 6.0  # By more than its width.
     if expected.highest is not None:  # Images in [-1, 1], or from -128 to 127.
         # Resizing images by cubic splines goes a little below 0.
@@ -239,7 +240,7 @@ def _is_narrow(expected, values, rows=None):
     width = tf.reduce_max(deviations, axis) - tf.reduce_min(deviations, axis)
     is_narrow = tf.reduce_all(width < (4.0 * _NARROWEST if expected.is_range else 0.05))
     rows = tf.shape(values)[0] if rows is None else rows
-    return is_narrow & (tf.reduce_max(width) > 0.0) & (rows >= _FEWEST_ROWS)
+    return is_narrow & (tf.reduce_max(width) > 0.0) & (rows >= FEWEST_ROWS)
 
 
 def _deviations(expected, values):

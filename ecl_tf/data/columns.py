@@ -15,9 +15,12 @@ import tensorflow as tf
 from keras import ops
 
 from ecl_tf import models, preprocessing
+from ecl_tf._internal import in_place
 from ecl_tf.data import cells
 
 _YEAR, _WEEK = 365.2425, 7.0  # In days.
+# In days: those of Excel count from 70 years earlier, and years are about 2,000.
+_FAR = 40 * 365
 _BATCH = 8192
 _SHOWN = 5  # Names in a line of words.
 
@@ -225,23 +228,12 @@ class Columns:
         encoder = self.encoder()
         if rows is None:
             rows = np.arange(len(found[self.names[0]]))
-        # In batches, so that what is computed on the way takes little memory, and each into its
-        # place at once: parts that are joined would take twice the memory of the rows.
-        with tf.device("CPU"):
-            wholes = [
-                tf.raw_ops.Empty(shape=(len(rows), *leaf.shape[1:]), dtype=leaf.dtype)
-                for leaf in encoder.outputs
-            ]
-            for first in range(0, max(len(rows), 1), _BATCH):
-                part = rows[first : first + _BATCH]
-                batch = encoder([tf.convert_to_tensor(found[name][part]) for name in self.names])
-                places = tf.range(first, first + len(part))
-                leaves = keras.tree.flatten(batch)
-                wholes = [
-                    tf.raw_ops.InplaceUpdate(x=whole, i=places, v=leaf)
-                    for whole, leaf in zip(wholes, leaves, strict=True)
-                ]
-        return keras.tree.pack_sequence_as(batch, wholes)
+        # In batches, so that what is computed on the way takes little memory.
+        batches = (
+            encoder([tf.convert_to_tensor(found[name][part]) for name in self.names])
+            for part in np.split(rows, range(_BATCH, len(rows), _BATCH))
+        )
+        return in_place.joined(batches, len(rows))
 
     def decode(self, rows: Any) -> dict[str, np.ndarray]:
         """Returns cells that are encoded to the same rows, by their columns' names.
@@ -385,7 +377,6 @@ def _warn_of_other_days(spec, values, name):
         )
 
 
-_FAR = 40 * 365  # In days. Those of Excel count from 70 years earlier, and years are about 2,000.
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # Of what can't be read: hardly a category.
 
 

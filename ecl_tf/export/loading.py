@@ -206,7 +206,8 @@ def _farthest(expected, values):
     deviations = np.nan_to_num(np.abs(values - expected.mean) / expected.spread)
     deviations = deviations.reshape(-1, values.shape[-1])
     place = int(deviations.mean(0).argmax())
-    is_far = len(values) >= 8 and bool((deviations > 30.0).mean(0).max() > 0.9)
+    share = (deviations > ranges.FAR).mean(0).max()
+    is_far = len(values) >= ranges.FEWEST_ROWS and bool(share > 0.9)
     its = first_layers.of_features(
         *(
             np.broadcast_to(each, (1, *values.shape[1:]))[..., place]

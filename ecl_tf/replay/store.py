@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import divergences, outputs, samplers
-from ecl_tf._internal import files, identity, random
+from ecl_tf._internal import files, identity, in_place, random
 from ecl_tf.data import splits
 from ecl_tf.replay import compact, draws, manifest
 from ecl_tf.replay.recording import Recording, candidates_of, means
@@ -364,20 +364,8 @@ class Store:
 
 def _in_memory(steps, count):
     """All rows of a number of steps, as tensors. (`batch(count)` would hold them twice.)"""
-    part = max(count // 100, 1)
-    with tf.device("CPU"):
-        held = [
-            tf.raw_ops.Empty(shape=[count, *leaf.shape], dtype=leaf.dtype)
-            for leaf in keras.tree.flatten(steps.element_spec)
-        ]
-        for first, some in zip(range(0, count, part), steps.batch(part), strict=True):
-            places = tf.range(first, min(first + part, count))
-            # It is written in place.
-            held = [
-                tf.raw_ops.InplaceUpdate(x=x, i=places, v=leaf)
-                for x, leaf in zip(held, keras.tree.flatten(some), strict=True)
-            ]
-    return keras.tree.pack_sequence_as(steps.element_spec, [*map(_joined, held)])
+    held = in_place.joined(steps.batch(max(count // 100, 1)), count)
+    return keras.tree.map_structure(_joined, held)
 
 
 def _joined(tensor):

@@ -166,7 +166,7 @@ class Mixup(_MixingAndSwapping):
         return Mixture((partner - tf.range(rows))[:, None], 1.0 - coefficient[:, None])
 
     def sample(self, inputs: Any, seed: tf.Tensor, coefficient: tf.Tensor | None = None) -> Samples:
-        """Draws a sample; a `coefficient` of every row, if given, is one of `coefficients`."""
+        """Draws `Samples`; `coefficient`, float32 (rows,), is drawn, unless it is given."""
         rows = row_count(inputs)
         partner, coefficient, swap_seed = self._draw(rows, seed, coefficient)
         swapped = self._swap(inputs, partner, coefficient, swap_seed)
@@ -234,7 +234,7 @@ class CutMix(_MixingAndSwapping):
         super().validate(inputs)
 
     def sample(self, inputs: Any, seed: tf.Tensor, coefficient: tf.Tensor | None = None) -> Samples:
-        """Draws a sample; a `coefficient` of every row, if given, is one of `coefficients`."""
+        """Draws `Samples`; `coefficient`, float32 (rows,), is drawn, unless it is given."""
         rows = row_count(inputs)
         partner_seed, area_seed, y_seed, x_seed, swap_seed = random.split(seed, 5)
         partner = random.partners(partner_seed, rows, self.group_size)

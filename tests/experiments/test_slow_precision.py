@@ -27,7 +27,7 @@ def test_a_fast_type_is_not_told_of(monkeypatch, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_what_is_timed_is_a_gradient_in_that_type(monkeypatch):
+def test_a_time_is_that_of_one_turn(monkeypatch):
     from ecl_tf.experiments import slow_precision
 
     ticks = iter(range(100))
