@@ -17,6 +17,8 @@ from tiny import shrink
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Tolerances are of float32; on recent GPUs products would be in TF32, to about three digits.
 os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+# As the scripts have it, so that theirs and these numbers are the same on any processor.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def pytest_collection_finish():

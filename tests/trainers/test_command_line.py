@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -155,6 +156,20 @@ def test_a_home_directory_after_a_flag_is_the_users(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     given = command_line._with_paths(["script", "--workdir=~/run", "--config=digits", "--x=a~b"])
     assert list(given)[1::2] == ["--workdir=/home/me/run", "--x=a~b"]
+
+
+@pytest.mark.parametrize("said", [None, "0"])
+def test_commands_turn_onednn_on_unless_the_environment_says_so(monkeypatch, said):
+    monkeypatch.setattr(command_line.platform, "machine", lambda: "x86_64")
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", said or "")  # So that it is put back.
+    if said is None:
+        monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    found = []
+    monkeypatch.setattr(
+        command_line.app, "run", lambda *_, **__: found.append(os.environ["TF_ENABLE_ONEDNN_OPTS"])
+    )
+    command_line.run(lambda _: None)
+    assert found == [said or "1"]
 
 
 def test_ctrl_c_tells_the_command_that_continues(monkeypatch, capsys):
