@@ -73,7 +73,7 @@ def _batch(served, expected, examples):
     if examples is not None:
         try:
             return keras.tree.map_structure(_cast, served.inputs, examples)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:  # Of inputs that only `inputs` tells.
             raise ValueError(
                 f"examples must be a batch of the student's inputs, {served.inputs}: {error}"
             ) from error
@@ -88,7 +88,7 @@ def _batch(served, expected, examples):
 
 
 def _cast(spec, values):
-    return tf.cast(tf.convert_to_tensor(values), spec.dtype)
+    return tf.cast(values, spec.dtype)
 
 
 def _made_up(spec, expected, highest, random):
