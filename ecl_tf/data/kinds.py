@@ -39,6 +39,7 @@ _NEARLY = {
     "dates": (re.compile(rf"(?:{'|'.join(_DATES)})(?:[ t,].*)?"), "2024-03-05"),
     "times": (re.compile(r"\d{1,3}:[0-5]\d(?::[0-5]\d(?:\.\d+)?)?(?: ?[ap]m)?"), "3.5, in hours"),
 }
+_DECADES = 20 * 365  # In days.
 _FEWEST_TIMES = 20  # Different ones: scores and ratios look like times.
 # With a unit, such as 5 km or 12°.
 _AMOUNT = re.compile(r"[+-]?\d+(?:[.,]\d+)? ?(?:°[cf]?|[^\W\d_]+(?:/[^\W\d_]+)?[²³]?)")
@@ -225,7 +226,25 @@ def _amount(source, name, train, kind):
             f"{name} is missing in {missing.sum():,} rows and in no training row, where it is "
             "filled by the mean"
         )
+    for day, count in _far_dates(values[~missing]) if kind == "date" else ():
+        notes.append(
+            f"{name} is {np.datetime64(0, 'D') + int(np.floor(day))} in {count:,} rows, far from all "
+            "other dates. It is taken for that date, and stretches the column's scale: leave such "
+            "cells empty if they mean that there is none"
+        )
     return _Fitted(spec, values.astype("float32"), missing, notes)
+
+
+def _far_dates(days):
+    """The first or last dates that lie apart from others, as 9999-12-31 does, and their counts."""
+    dates, counts = np.unique(days, return_counts=True)
+    while len(dates) > 2:
+        before, after = dates[1] - dates[0], dates[-1] - dates[-2]
+        place, gap = (0, before) if before > after else (-1, after)
+        if gap <= max(_DECADES, np.ptp(dates) - gap):
+            return
+        yield dates[place], counts[place]
+        dates, counts = (np.delete(each, place) for each in (dates, counts))
 
 
 def _category(source, name, train, is_said):

@@ -427,6 +427,16 @@ def test_dates_are_not_guessed(tmp_path):
         columns.encode(frame.assign(day=20210304))
 
 
+def test_dates_that_stand_for_none_are_told():
+    born = pd.to_datetime(np.linspace(-25_000, 12_000, ROWS), unit="D").strftime("%Y-%m-%d")
+    own = change(born=born)  # From 1901 to 2002: the first decades are thin, and no such date.
+    own.loc[own.index[3:], "born"] = own.born[3:].where(own.born[3:] > "1925")
+    until = own.day.where(own.index % 5 > 0, "9999-12-31").where(own.index % 50 > 0, "1900-01-01")
+    splits = data.table(own.assign(until=until), target="price", **SIZES)
+    told = [note.partition(",")[0] for note in splits.notes if "other dates" in note]
+    assert told == ["until is 9999-12-31 in 36 rows", "until is 1900-01-01 in 4 rows"]
+
+
 def test_categories_that_look_like_something_else():
     frame = change(age=["5 km", "12 km"] * 100, city=["1.2.3", "18-25", "1)", "5 octopus 12"] * 50)
     splits = data.table(frame, target="price", **SIZES)
