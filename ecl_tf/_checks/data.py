@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from ecl_tf import samplers
+from ecl_tf import samplers, teachers
 from ecl_tf._checks import labels, networks, rows, settings, step
 from ecl_tf._internal import batches, endless, own_inputs, ranges, symbolic
 from ecl_tf.samplers import suitable
@@ -283,3 +283,5 @@ def _inputs_in_range(x, asked, others=()):
     """Refuses arrays of inputs of another scale than a network, or something else, expects."""
     if batches.element_spec(x) is not None and not isinstance(x, tf.data.Dataset):
         ranges.require_within(networks.with_roles(asked), samplers.inputs_of(x), others)
+        if isinstance(asked.teacher, teachers.FunctionTeacher):
+            asked.teacher._compare(samplers.inputs_of(x))

@@ -228,7 +228,7 @@ def _amount(source, name, train, kind):
         )
     for day, count in _far_dates(values[~missing]) if kind == "date" else ():
         notes.append(
-            f"{name} is {np.datetime64(0, 'D') + int(np.floor(day))} in {count:,} rows, far from all "
+            f"{name} is {np.datetime64(0, 'D') + int(np.floor(day))} in {count:,} rows, far from "
             "other dates. It is taken for that date, and stretches the column's scale: leave such "
             "cells empty if they mean that there is none"
         )

@@ -48,6 +48,12 @@ class Rows:
             self._place = tf.constant(x.order, tf.int32)
             return
         data = (x,) if y is None else (x, y)
+        if any(leaf is None for leaf in keras.tree.flatten(data)):
+            raise ValueError(
+                "One of the arrays of inputs and labels is None. Give inputs and labels as two "
+                "arguments, x and y, the labels' only if there are any; weights of rows are none "
+                "of them, as a teacher's answers have no weights."
+            )
         leaves = [np.asanyarray(leaf) for leaf in keras.tree.flatten(data)]
         if not all(leaf.ndim for leaf in leaves):
             raise ValueError(

@@ -131,6 +131,8 @@ class Recording:
         if prepare is not None:
             inputs = prepare(inputs, random.fold_in(self.seed, 1))
         ranges.require_within(asked, inputs, suitable.expected_ranges(self.sampler))
+        if isinstance(self.teacher, teachers.FunctionTeacher):
+            self.teacher._compare(inputs)
 
     def _require_sampler(self, prepared, networks):
         """Refuses a sampler that does not suit the inputs, or whose samples a store can't hold."""

@@ -196,6 +196,11 @@ class FunctionTeacher(Teacher):
         if inputs is not None and self._asked is not None:
             self._asked.own(inputs)
 
+    def _compare(self, inputs):
+        """Warns of inputs whose numbers are in other units than those of `x`."""
+        if self._asked is not None:
+            self._asked.compare(inputs)
+
     def member_outputs(self, inputs: Any) -> list:
         if self._asked is None:
             raise ValueError(

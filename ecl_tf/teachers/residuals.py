@@ -21,8 +21,9 @@ def residual_stddev(
 
     Args:
         members: a Keras model that gives points (batch, d), or a sequence of them.
-        x: inputs, or a batched `tf.data.Dataset` of (inputs, targets). Not the data
-            that the members were trained on: their residuals are too small there.
+        x: inputs, or a batched `tf.data.Dataset` of (inputs, targets), whose weights, if there
+            are any, have no say. Not the data that the members were trained on: their residuals are
+            too small there.
         y: targets (rows, d) or (rows,), in the units that the members predict; None, the
             default, where `x` is a dataset.
         batch_size: rows of a forward pass, 256 by default.
@@ -44,7 +45,7 @@ def residual_stddev(
         legacy.refuse(member, "teacher")
     x = labelled.dataset("residual_stddev", x, y, batch_size, members)
     excess = []
-    for inputs, targets in x:
+    for inputs, targets, *_ in x:
         answered = [member(own_inputs.of(member, inputs), training=False) for member in members]
         points = np.stack([np.asarray(symbolic.only(each, "teacher")) for each in answered])
         targets = np.asarray(targets)

@@ -584,6 +584,22 @@ def test_yes_is_found_among_the_classes_of_each_label():
     np.testing.assert_allclose(yes(apart), apart.predict_proba(NEW), atol=1e-5)
 
 
+def test_numbers_in_other_units_than_those_of_x_are_told_of(tmp_path, recwarn):
+    rows = np.column_stack([X, np.zeros(120)]).astype("float32")  # And a column without a unit.
+    teacher = FunctionTeacher(lambda x: softmax(x[:, :3]), "categorical", rows[:64])
+    model = ecl_tf.models.build("mlp", (4,), 3, widths=(4,))
+    made = ecl_tf.Distiller(model, teacher, sampler="Empirical")
+    made.compile("sgd")
+    shift = np.array([10.0, 10.0, 10.0, 1000.0], "float32")  # 10 deviations tell of no other unit.
+    made.fit(rows + shift, verbose=0)
+    assert not [each for each in recwarn if "rows x" in str(each.message)]
+    told = rf"rows x .* from {rows[:64].min():.3f}.*, and the data has {255 * rows.min():.1f}"
+    with pytest.warns(UserWarning, match=told):
+        made.fit(255.0 * rows, verbose=0)
+    with pytest.warns(UserWarning, match="shown rows x"):
+        replay.record(teacher, 255.0 * rows, directory=tmp_path, epochs=1, verbose=0)
+
+
 def test_real_numbers_are_not_rounded_to_the_whole_ones_that_x_had():
     teacher = FunctionTeacher(lambda x: 0.5 * x, NORMAL, np.ones((8, 1), "int64"), stddev=1.0)
     with pytest.raises(ValueError, match=r"would be rounded. Give x as the student gets it"):

@@ -419,8 +419,10 @@ def test_residual_stddev_of_a_dataset_that_shuffles_anew_each_time():
     dataset = tf.data.Dataset.from_tensor_slices((INPUTS, TARGETS)).shuffle(100).batch(9)
     orders = [next(iter(dataset))[1].numpy().tolist() for _ in range(2)]
     assert orders[0] != orders[1]
-    actual = teachers.residual_stddev(models, dataset)
-    np.testing.assert_allclose(actual, residuals(models, INPUTS, TARGETS), rtol=1e-4)
+    weighted = dataset.map(lambda x, y: (x, y, tf.range(tf.shape(y)[0])))  # They have no say.
+    for each in (dataset, weighted):
+        actual = teachers.residual_stddev(models, each)
+        np.testing.assert_allclose(actual, residuals(models, INPUTS, TARGETS), rtol=1e-4)
 
 
 def test_residual_stddev_refuses_what_has_none():
