@@ -354,7 +354,7 @@ def test_data_that_is_taken_for_something_else_is_told_before_the_first_step():
             {"x": {"city": pd.Series(texts)}},
             r"x\['city'\] is of the type str.*np\.asarray\(x\['city'\], object\)",
         ),
-        ({"x": np.array(["a", None] * 4, object)}, r"x holds texts, and None at 1\. Give texts"),
+        ({"x": np.array(["a", None] * 4, object)}, r"hold texts, and None in row 1 \(from 0\)"),
         ({"x": pd.DataFrame(X).convert_dtypes()}, r"type Float.* frame\.to_numpy\('float32'\)"),
         *(
             (

@@ -143,24 +143,10 @@ def _arrays(x=None, y=None, sample_weight=None):
                     f"{name}{of} is of the type {dtype} of pandas, which Keras does not take. Give "
                     f"np.asarray({name}{of}, {kind})."
                 )
-            if name == "x" and getattr(dtype, "kind", "") == "O":
-                _texts(leaf, f"{name}{of}")
     for leaf in keras.tree.flatten(sample_weight):
         batches.require_numbers(leaf)
         if isinstance(leaf, np.ndarray) and leaf.size and leaf.sum(dtype="float64") <= 0.0:
             raise ValueError(batches.NO_WEIGHT.format(leaf.sum(dtype="float64")))
-
-
-def _texts(values, name):
-    """Refuses an array of objects of which some are text, and some are not, such as None."""
-    values = np.ravel(values)
-    are_text = np.array([isinstance(each, (str, bytes)) for each in values], bool)
-    if are_text.any() and not are_text.all():
-        place = int(are_text.argmin())
-        raise ValueError(
-            f"{name} holds texts, and {values[place]!r} at {place}. Give texts alone, such as '' "
-            "for missing ones."
-        )
 
 
 def _ends(x, steps, argument):

@@ -146,6 +146,7 @@ def require_examples(examples: Any, student: keras.Model) -> Any:
     try:
         if batches.is_list_of_values(examples):
             raise ValueError("They are a list. Give np.asarray(examples).")
+        own_inputs.require_dense(examples)
         tensors = keras.tree.map_structure(tf.convert_to_tensor, examples)
         batches.require_rows(tensors, "compare")
         own_inputs.require_fit(tensors, [("student", student)])

@@ -83,7 +83,6 @@ class Recording:
                 "dataset. Give arrays (rows, ...) of inputs and labels, or of examples in TFRecord "
                 "files ecl_tf.data.IndexedExamples."
             )
-        own_inputs.require_dense(x)
         self.rows = draws.Rows(x, y)
         self.sampler = candidates_of(samplers.get(sampler))
         self.batch_size, self.seed = batch_size, seed

@@ -113,6 +113,37 @@ def test_a_list_of_inputs_stays_one():
     assert distiller.predict([X, X], verbose=0).shape == (8, CLASSES)
 
 
+def test_what_is_missing_among_texts_is_named_wherever_data_is_given(subtests, tmp_path):
+    inputs = {"a": keras.Input((SIZE,), name="a"), "town": keras.Input((1,), dtype="string")}
+    codes = keras.layers.StringLookup(vocabulary=["x", "y"], output_mode="one_hot")(inputs["town"])
+    joined = keras.layers.Concatenate()([inputs["a"], codes])
+    network = keras.Model(inputs, keras.layers.Dense(CLASSES)(joined))
+    distiller = Distiller(network, keras.models.clone_model(network), sampler="Swap")
+    distiller.compile("adam")
+    towns = np.array([["x"], ["y"], [None], ["x"]], object)
+    x, y, path = {"a": X[:4], "town": towns}, LABELS[:4], tmp_path / "there"
+    uses = {
+        "fit": lambda: distiller.fit(x),
+        "evaluate": lambda: distiller.evaluate(x),
+        "predict": lambda: distiller.predict(x),
+        "calibrated": lambda: ecl_tf.calibrated(network, x, y),
+        "conformal": lambda: ecl_tf.conformal(network, x, y, output="categorical"),
+        "record": lambda: replay.record(network, x, directory=path, batch_size=4, sampler="Swap"),
+        "measure": lambda: ecl_tf.evaluation.measure(
+            {"student": network}, x, y, output="categorical"
+        ),
+        "batches": lambda: ecl_tf.resume.batches((x, y), 4, seed=0),
+        "export": lambda: distiller.export(path, examples=x),
+    }
+    for name, use in uses.items():
+        with (
+            subtests.test(name),
+            pytest.raises(ValueError, match=r"town' hold texts, and None in row 2.*'' for missing"),
+        ):
+            use()
+    assert not path.exists()
+
+
 RAGGED = tf.ragged.constant([[1.0, 2.0], [3.0], [4.0, 5.0, 6.0], [7.0]])
 
 
