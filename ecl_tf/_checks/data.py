@@ -213,6 +213,7 @@ def _of_training(x, y, distiller):
     _inputs_in_range(x, asked, () if is_recorded else suitable.expected_ranges(sampler))
     rows.row_counts(asked, sampler, adds_rows)
     suitable.require(sampler, inputs, asked)
+    suitable.warn_of_codes(sampler, inputs, asked.teacher)
     networks.trained(asked.student)  # It may have been built just now.
     if label_weight > 0.0 and y is None:
         labels.require_fit(label_weight, y, asked.output, None)

@@ -35,6 +35,7 @@ class Functions:
         on_host: whether one runs outside of TensorFlow.
         raw_shape: the shape of a member's raw tensor, None for the rows.
         failures: the last errors of functions within a graph.
+        looks_up: names of what takes some of the numbers for codes, as far as that is known.
     """
 
     def __init__(self, functions, output, x, answer, levels, least_probability, threads, name):
@@ -47,6 +48,7 @@ class Functions:
         self.kind = Kind(answer, output, levels, least_probability)
         self.on_host = not all(map(_is_tensorflows, functions))
         self.failures: collections.deque[Exception] = collections.deque(maxlen=threads + 1)
+        self.looks_up = sorted(set().union(*(getattr(f, "looks_up", ()) for f in functions)))
         self._spread = getattr(output, "stddev", None)
         rows = keras.tree.map_structure(_as_tensor, x)
         counts = {leaf.shape[0] if leaf.shape.rank else 0 for leaf in keras.tree.flatten(rows)}
