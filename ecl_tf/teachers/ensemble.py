@@ -119,7 +119,7 @@ class Ensemble(Teacher):
             )
         shape = symbolic.shape_for(output, members[0], "teacher")
         super().__init__(outputs.get(output, shape), name=name, **kwargs)
-        self.members = members
+        self.members = tuple(members)  # A list could grow behind compiled steps.
         self.answer = answer
         self._members_per_step = members_per_step
         if members_per_step is not None:
@@ -272,7 +272,7 @@ class Ensemble(Teacher):
 
     def get_config(self) -> dict[str, Any]:
         places = shared_layers.find(list(self.members))
-        own = {"members": self.members, "output": self.output_kind}
+        own = {"members": list(self.members), "output": self.output_kind}
         config = {
             **super().get_config(),
             **shared_layers.config_of(own, self.members, places),

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ecl_tf._internal import labelled, legacy, own_inputs, symbolic
+from ecl_tf._internal import finite, labelled, legacy, own_inputs, symbolic
 
 
 def residual_stddev(
@@ -54,6 +54,7 @@ def residual_stddev(
                 f"Residuals are of numbers, and the targets are {targets.dtype}, such as "
                 f"{targets.ravel()[:1].tolist()}. Cast them: y.astype('float32')."
             )
+        finite.require_rows(targets, "targets")
         if targets.size != points[0].size:
             raise ValueError(
                 f"The targets of {len(targets)} rows have the shape {targets.shape}, and the "
