@@ -373,6 +373,16 @@ def test_class_names_of_bytes_and_of_numpy_are_written_as_text_and_numbers(tmp_p
         assert load_student(tmp_path / "s").class_names == expected
 
 
+def test_a_student_that_answers_with_nan_is_told_of(tmp_path):
+    student = keras.Sequential([keras.Input((SIZE,)), keras.layers.BatchNormalization()])
+    student.layers[0].moving_variance.assign([-1.0, 1.0, 1.0, 1.0])  # As a mean of weights has it.
+    with pytest.raises(ValueError, match=r"NaN to 64 of 64 examples\. Look at its weights"):
+        export_student(student, "categorical", tmp_path / "there", examples=X)
+    assert not [*tmp_path.iterdir()]
+    with pytest.warns(UserWarning, match=r"NaN to 8 of 8 made-up inputs"):
+        export_student(student, "categorical", tmp_path / "there")
+
+
 @pytest.mark.parametrize(
     ("examples", "message"),
     [
