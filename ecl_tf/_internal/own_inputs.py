@@ -253,6 +253,12 @@ def require_dense(nest, what="inputs"):
 
 def _require_texts(values, what, path):
     """Refuses an array of objects of which some are text, and some are not, such as None."""
+    if values.size and isinstance(values.flat[0], (list, tuple, np.ndarray)):
+        raise ValueError(
+            f"The data's {what} are an array of lists, as rows of unequal lengths become. Pad "
+            "them, keras.utils.pad_sequences(rows), and mask the padding in the networks: "
+            "Embedding(mask_zero=True), say."
+        )
     are_text = np.array([isinstance(each, (str, bytes)) for each in values.ravel()], bool)
     if are_text.any() and not are_text.all():
         place = int(are_text.argmin())

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import batches, first_layers, probabilities, ranges
+from ecl_tf._internal import batches, first_layers, own_inputs, probabilities, ranges
 from ecl_tf.teachers.kinds_of_answer import Kind
 
 _KNOWING_ROWS = 64  # Rows of x that a function is asked about when it becomes a teacher.
@@ -50,6 +50,8 @@ class Functions:
         self.failures: collections.deque[Exception] = collections.deque(maxlen=threads + 1)
         self.looks_up = sorted(set().union(*(getattr(f, "looks_up", ()) for f in functions)))
         self._spread = getattr(output, "stddev", None)
+        if not hasattr(x, "columns"):
+            own_inputs.require_dense(x)
         rows = keras.tree.map_structure(_as_tensor, x)
         counts = {leaf.shape[0] if leaf.shape.rank else 0 for leaf in keras.tree.flatten(rows)}
         if len(counts) != 1 or not min(counts):

@@ -115,7 +115,9 @@ class Ensemble(Teacher):
         if not members or not all(isinstance(member, keras.Model) for member in members):
             raise ValueError(
                 "A teacher is a keras.Model, a sequence of at least one keras.Model, or an "
-                f"ecl_tf.Teacher; got {members!r}."
+                f"ecl_tf.Teacher; got {members!r}. ecl_tf.teachers.from_estimator makes one of "
+                "what has predict_proba or predict, FunctionTeacher of a function, and "
+                "ecl_tf.pretrained.load or keras.models.load_model loads a file."
             )
         shape = symbolic.shape_for(output, members[0], "teacher")
         super().__init__(outputs.get(output, shape), name=name, **kwargs)

@@ -312,7 +312,7 @@ def test_other_files_by_the_name_of_a_table_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("test", "validation", "train"),
-    [(4, 4, 33), (4, 4, 0), (-1, 4, 9), (0.001, 4, 9), (2.5, 4, 9), (0.5, 0.5, None)],
+    [(4, 4, 33), (4, 4, 0), (-1, 4, 9), (0.001, 4, 9), (2.5, 4, 9), (0.5, 0.5, None), (1.0, 4, 9)],
 )
 def test_impossible_sizes_are_refused(npz, test, validation, train):
     with pytest.raises(ValueError, match=r"test_size=.*at least one row each.*at most 40"):

@@ -150,6 +150,7 @@ RAGGED = tf.ragged.constant([[1.0, 2.0], [3.0], [4.0, 5.0, 6.0], [7.0]])
 def test_ragged_and_sparse_tensors_are_refused_with_the_remedy(subtests):
     distiller = Distiller(linear(OF_STUDENT), linear(OF_TEACHER), sampler="Empirical")
     distiller.compile("adam")
+    csr = scipy.sparse.csr_matrix(X)
     uses = {
         "ragged": lambda: distiller.fit(dataset(RAGGED).batch(2)),
         "ragged in a PyDataset": lambda: distiller.fit(Rows(RAGGED)),
@@ -159,11 +160,14 @@ def test_ragged_and_sparse_tensors_are_refused_with_the_remedy(subtests):
         "ragged validation": lambda: distiller.fit(X, validation_data=dataset(RAGGED).batch(2)),
         "ragged evaluation": lambda: distiller.evaluate(dataset(RAGGED).batch(2)),
         "sparse": lambda: distiller.fit(dataset(tf.sparse.from_dense(X)).batch(2)),
-        "sparse SciPy": lambda: distiller.fit(scipy.sparse.csr_matrix(X)),
+        "sparse SciPy": lambda: distiller.fit(csr),
+        "sparse calibration": lambda: ecl_tf.calibrated(linear(OF_TEACHER), csr, LABELS),
+        "sparse function": lambda: ecl_tf.teachers.FunctionTeacher(len, "categorical", csr),
+        "lists": lambda: distiller.fit(np.array([[1, 2], [3]] * 4, object)),
     }
     for name, use in uses.items():
         kind = name.split()[0]
-        remedy = {"ragged": "to_tensor", "sparse": "to_dense"}[kind]
+        remedy = {"ragged": "to_tensor", "sparse": "to_dense", "lists": "pad_sequences"}[kind]
         with subtests.test(name), pytest.raises(ValueError, match=f"(?s){kind}.*{remedy}"):
             use()
     assert int(distiller.step.numpy()) == 0
