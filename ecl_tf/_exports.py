@@ -50,7 +50,7 @@ class Exports(keras.Model):
 
     def _representative(self, examples):
         """Batches of inputs as they are, and as the sampler changes them."""
-        for number, batch in enumerate(quantizing.parted(examples)):
+        for number, batch in enumerate(quantizing.parted(examples, self.student)):
             yield batch
             for draw in range(_DRAWS):
                 seed = random.fold_in(random.fold_in(self.seed, draw), number)

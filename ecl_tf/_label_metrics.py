@@ -56,7 +56,10 @@ class LabelMetrics:
                     self._entries.append((name, metric, weighted))
         names = [metric.name for metric in self.metrics]
         if len(set(names)) < len(names):
-            raise ValueError(f"Every metric needs a name of its own; got {names}.")
+            raise ValueError(
+                f"Every metric needs a name of its own; got {names}. Name one otherwise, such as "
+                "keras.metrics.SparseCategoricalAccuracy(name='weighted_accuracy')."
+            )
 
     def require_names_beside(self, logged):
         """Raises ValueError if a metric has the name of something else that is logged."""

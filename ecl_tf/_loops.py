@@ -63,6 +63,43 @@ class Loops(TeacherPrecision):
         finally:
             self._mode = "train"
 
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Makes one step; takes all that `keras.Model.train_on_batch` does.
+
+        Raises:
+            ValueError: if the step refuses the batch: inputs of another scale, or labels out of
+                range. Student and optimizer are those of the step before.
+            FloatingPointError: after NaN or Inf, as of `fit`.
+        """
+        return self._on_batch("train", super().train_on_batch, args, kwargs)
+
+    def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates a batch; takes all that `keras.Model.test_on_batch` does.
+
+        A warning tells of NaN and Inf.
+
+        Raises:
+            ValueError: if the step refuses the batch, as of `train_on_batch`.
+        """
+        return self._on_batch("test", super().test_on_batch, args, kwargs)
+
+    def _on_batch(self, mode, run, arguments, named):
+        """Runs one of Keras's steps on a batch, and tells of what it refused, as its loops do."""
+        watch = finite.StopOnNonFinite()
+        watch.set_model(self)
+        self.non_finite.reset_state()
+        watch.on_train_batch_begin(0)
+        self._mode = mode
+        try:
+            logged = run(*arguments, **named)
+        finally:
+            self._mode = "train"
+        if mode == "train":
+            watch.on_train_batch_end(0)
+        else:
+            watch.on_test_end()
+        return logged
+
     def predict(
         self,
         x: Any,

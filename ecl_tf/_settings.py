@@ -25,7 +25,7 @@ _KEPT = {
 }
 _SETTINGS = {*_CHANGEABLE, *_KEPT}
 # Attributes of a Keras model that its compiled loops hold, too.
-_OF_KERAS = ("steps_per_execution", "run_eagerly")
+_OF_KERAS = ("optimizer", "steps_per_execution", "run_eagerly")
 
 
 class Settings(keras.Model):

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs
@@ -32,6 +33,7 @@ class _PerExampleMean(keras.metrics.Mean):
     def update_state(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
     ) -> None:
+        _require_labels(self.output, y_true, y_pred, sample_weight)
         values = self.values(y_true, y_pred)
         known = _known(self.output, y_true, y_pred)
         if sample_weight is not None:
@@ -275,6 +277,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
     ) -> None:
         output = self.output or outputs.Categorical()
         logits = output.logits(probabilities.checked(output, y_pred, type(self).__name__))
+        _require_labels(output, y_true, logits, sample_weight)
         labels = y_true = tf.convert_to_tensor(y_true)
         if outputs.is_one_hot(y_true, logits):
             y_true = tf.argmax(y_true, -1)
@@ -302,6 +305,18 @@ class ExpectedCalibrationError(keras.metrics.Metric):
     def get_config(self) -> dict[str, Any]:
         output = self.output and keras.saving.serialize_keras_object(self.output)
         return {**super().get_config(), "bins": self.bins, "output": output}
+
+
+def _require_labels(output, y_true, y_pred, sample_weight):
+    """Refuses labels that are none, where a metric is used by hand: trainings look at them before.
+
+    Labels of the weight 0 may be anything.
+    """
+    if not tf.executing_eagerly() or sample_weight is not None:
+        return
+    for name, (own, labels, raw) in outputs.parts_of(output, y_true, y_pred).items():
+        if labels is not None:
+            own.require_labels(labels, np.shape(raw), name)
 
 
 def _known(output, y_true, y_pred):

@@ -373,6 +373,34 @@ def test_class_names_of_bytes_and_of_numpy_are_written_as_text_and_numbers(tmp_p
         assert load_student(tmp_path / "s").class_names == expected
 
 
+def test_a_student_that_answers_with_nan_is_told_of(tmp_path):
+    student = keras.Sequential([keras.Input((SIZE,)), keras.layers.BatchNormalization()])
+    student.layers[0].moving_variance.assign([-1.0, 1.0, 1.0, 1.0])  # As a mean of weights has it.
+    with pytest.raises(ValueError, match=r"NaN to 64 of 64 examples\. Look at its weights"):
+        export_student(student, "categorical", tmp_path / "there", examples=X)
+    assert not [*tmp_path.iterdir()]
+    with pytest.warns(UserWarning, match=r"NaN to 8 of 8 made-up inputs"):
+        export_student(student, "categorical", tmp_path / "there")
+
+
+@pytest.mark.parametrize(
+    ("examples", "message"),
+    [
+        (numbers(20, SIZE + 1), rf"shape \(None, {SIZE + 1}\), and the student .*\(None, {SIZE}\)"),
+        ({"other": X}, r"are \['other'\], but the student 'student' takes \['features'\]"),
+        (np.full((20, SIZE), "1.5"), "inputs are text .*takes numbers"),
+        (X[:0], "no rows"),
+        (X.tolist(), r"np.asarray\(examples\)"),
+    ],
+)
+@pytest.mark.parametrize("quantization", [None, "int8"])
+def test_examples_are_rows_of_the_students_inputs(examples, message, quantization, tmp_path):
+    how = {"format": "litert", "quantization": quantization, "examples": examples}
+    with pytest.raises(ValueError, match=f"examples must be a batch .*{message}"):
+        export_student(network(), "categorical", tmp_path / "student.tflite", **how)
+    assert not [*tmp_path.iterdir()]
+
+
 def test_units_and_suffixes_that_contradict_the_student_are_refused(tmp_path, subtests):
     two = outputs.Normal(2)
     joint = outputs.Joint({"kind": "categorical", "place": two})

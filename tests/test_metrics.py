@@ -36,14 +36,15 @@ def evaluate(metric, *update):
 
 @pytest.mark.parametrize("metric", EACH, ids=lambda metric: type(metric).__name__)
 def test_batches_of_different_sizes_equal_one_and_reset_forgets_and_configs_round_trip(metric):
-    whole = evaluate(metric, CLASSES, RAW)
+    labels = CLASSES + isinstance(metric, metrics.Coverage)  # Log-normal ones are above 0.
+    whole = evaluate(metric, labels, RAW)
     metric.reset_state()
     for rows in (slice(0, 3), slice(3, 20), slice(20, 50)):
-        metric.update_state(CLASSES[rows], RAW[rows])
+        metric.update_state(labels[rows], RAW[rows])
     assert float(metric.result()) == pytest.approx(whole, rel=1e-5)
     again = keras.metrics.deserialize(keras.metrics.serialize(metric))
     assert (type(again), again.name) == (type(metric), "mine")
-    assert evaluate(again, CLASSES, RAW) == evaluate(metric, CLASSES, RAW)
+    assert evaluate(again, labels, RAW) == evaluate(metric, labels, RAW)
 
 
 # Expected calibration error
@@ -242,6 +243,20 @@ def test_probabilities_are_not_taken_for_logits(subtests):
         ending.compile(loss="sparse_categorical_crossentropy", metrics=[metric])
         with subtests.test(f"{metric.name} in compile"), pytest.raises(ValueError, match="softmax"):
             ending.evaluate(np.zeros((8, 4)), np.zeros(8), verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("metric", "labels"),
+    [
+        (metrics.ExpectedCalibrationError(), CLASSES + 1),
+        (metrics.ExpectedCalibrationError(), CLASSES - 1),
+        (metrics.NegativeLogLikelihood("categorical"), CLASSES + 1),
+        (metrics.GaussianCoverage(outputs.Normal(1)), np.where(CLASSES, np.nan, 1.0)),
+    ],
+)
+def test_labels_that_are_none_are_refused_where_a_metric_is_used_by_hand(metric, labels):
+    with pytest.raises(ValueError, match=r"Labels are out of range: (2|-1|nan)\. Expected"):
+        metric.update_state(labels, RAW)
 
 
 def test_bins_and_levels_must_be_in_their_range():

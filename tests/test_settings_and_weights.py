@@ -186,6 +186,15 @@ def test_what_keras_holds_in_its_loops_follows_too(subtests):
         first, second = (its.evaluate(X, y, verbose=0) for y in (X[:, 0], X[:, :1]))
         np.testing.assert_allclose(first, second, rtol=1e-6)
 
+    with subtests.test("optimizer"):
+        its = distiller(rate=0.1)
+        its.fit(X, verbose=0)
+        before = its.student.get_weights()
+        its.optimizer = keras.optimizers.SGD(0.0)
+        its.fit(X, verbose=0)
+        np.testing.assert_array_equal(its.student.get_weights()[0], before[0])
+        assert int(its.optimizer.iterations.numpy()) == 1
+
 
 class Penalty(keras.layers.Layer):
     """One of a shape that has the batch in it."""
@@ -260,6 +269,27 @@ def test_wrong_labels_of_a_stream_stop_before_their_update_and_an_evaluation_at_
         its.evaluate(stream(), verbose=0)
     with pytest.raises(ValueError, match=r"Labels are out of range: 7\. Expected class indices"):
         its.fit(X, labels, verbose=0)
+
+
+def test_what_a_step_refuses_is_told_of_single_batches_too():
+    right, wrong = np.arange(ROWS) % 3, np.arange(ROWS) % 3 + 1
+    its = distiller(rate=0.1, label_weight=1.0)
+    its.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
+    before = its.student.get_weights()
+    with pytest.raises(ValueError, match=r"in step 1 .*: 5 labels are out of range"):
+        its.train_on_batch(X, wrong)
+    with pytest.raises(FloatingPointError, match=r"in step 1 .*sampled inputs had NaN"):
+        its.train_on_batch(X * np.nan, right)
+    np.testing.assert_array_equal(its.student.get_weights()[0], before[0])
+    its.train_on_batch(X, right)  # The refused ones are not held against it.
+    assert int(its.step.numpy()) == 1 and np.any(its.student.get_weights()[0] != before[0])
+    with pytest.raises(ValueError, match=r"evaluation stopped: 5 labels are out of range"):
+        its.test_on_batch(X, wrong)
+    images = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten()])
+    its = Distiller(*(keras.Sequential([images, keras.layers.Dense(3)]) for _ in range(2)))
+    its.compile("sgd")
+    with pytest.raises(ValueError, match=r"in step 1 .*neither network scales them"):
+        its.train_on_batch(np.full((8, 4, 4, 1), 255.0))
 
 
 def test_an_evaluation_of_nan_says_so_and_is_nan():
@@ -354,7 +384,7 @@ def test_data_that_is_taken_for_something_else_is_told_before_the_first_step():
             {"x": {"city": pd.Series(texts)}},
             r"x\['city'\] is of the type str.*np\.asarray\(x\['city'\], object\)",
         ),
-        ({"x": np.array(["a", None] * 4, object)}, r"x holds texts, and None at 1\. Give texts"),
+        ({"x": np.array(["a", None] * 4, object)}, r"hold texts, and None in row 1 \(from 0\)"),
         ({"x": pd.DataFrame(X).convert_dtypes()}, r"type Float.* frame\.to_numpy\('float32'\)"),
         *(
             (

@@ -62,10 +62,9 @@ def main(_):
         models = {_MODEL.value: model}
     else:
         teacher, paths = load_teacher, {"student": workdir / "student.keras"}
-        models = {
-            "teacher": load_teacher(experiment),
-            "student": distillation.load_model(paths["student"], experiment.output),
-        }
+        # First, as a teacher may be calibrated when it is loaded.
+        student = distillation.load_model(paths["student"], experiment.output)
+        models = {"teacher": load_teacher(experiment), "student": student}
     results = experiment.tell_scores(models, _SPLIT.value)
     work_directory.claim(workdir, command_line.CONFIG.value)
     evaluation.keep(workdir, {_SPLIT.value: results})

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from ecl_tf import samplers
+from ecl_tf import samplers, teachers
 from ecl_tf._checks import labels, networks, rows, settings, step
 from ecl_tf._internal import batches, endless, own_inputs, ranges, symbolic
 from ecl_tf.samplers import suitable
@@ -143,24 +143,10 @@ def _arrays(x=None, y=None, sample_weight=None):
                     f"{name}{of} is of the type {dtype} of pandas, which Keras does not take. Give "
                     f"np.asarray({name}{of}, {kind})."
                 )
-            if name == "x" and getattr(dtype, "kind", "") == "O":
-                _texts(leaf, f"{name}{of}")
     for leaf in keras.tree.flatten(sample_weight):
         batches.require_numbers(leaf)
         if isinstance(leaf, np.ndarray) and leaf.size and leaf.sum(dtype="float64") <= 0.0:
             raise ValueError(batches.NO_WEIGHT.format(leaf.sum(dtype="float64")))
-
-
-def _texts(values, name):
-    """Refuses an array of objects of which some are text, and some are not, such as None."""
-    values = np.ravel(values)
-    are_text = np.array([isinstance(each, (str, bytes)) for each in values], bool)
-    if are_text.any() and not are_text.all():
-        place = int(are_text.argmin())
-        raise ValueError(
-            f"{name} holds texts, and {values[place]!r} at {place}. Give texts alone, such as '' "
-            "for missing ones."
-        )
 
 
 def _ends(x, steps, argument):
@@ -227,6 +213,7 @@ def _of_training(x, y, distiller):
     _inputs_in_range(x, asked, () if is_recorded else suitable.expected_ranges(sampler))
     rows.row_counts(asked, sampler, adds_rows)
     suitable.require(sampler, inputs, asked)
+    suitable.warn_of_codes(sampler, inputs, asked.teacher)
     networks.trained(asked.student)  # It may have been built just now.
     if label_weight > 0.0 and y is None:
         labels.require_fit(label_weight, y, asked.output, None)
@@ -283,3 +270,5 @@ def _inputs_in_range(x, asked, others=()):
     """Refuses arrays of inputs of another scale than a network, or something else, expects."""
     if batches.element_spec(x) is not None and not isinstance(x, tf.data.Dataset):
         ranges.require_within(networks.with_roles(asked), samplers.inputs_of(x), others)
+        if isinstance(asked.teacher, teachers.FunctionTeacher):
+            asked.teacher._compare(samplers.inputs_of(x))

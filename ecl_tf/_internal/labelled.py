@@ -39,6 +39,8 @@ def dataset(what, x, y, batch_size, networks):
                 f"{what} needs a label for each row; got {sorted(counts[0])} rows of inputs, and "
                 f"{sorted(counts[1])} of labels."
             )
+        for part, given in {"inputs": x, "labels": y}.items():
+            own_inputs.require_dense(given, part)
         x = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
     if endless.is_endless(x):
         raise ValueError(f"{what} reads all data, and this is endless. Give x.take(batches).")

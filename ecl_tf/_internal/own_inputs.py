@@ -247,3 +247,24 @@ def require_dense(nest, what="inputs"):
                 f"The data's {what}{name} are a {kind} tensor, and a distiller takes dense "
                 f"ones: it samples, weighs and averages whole rows. {_DENSE[kind]}"
             )
+        if getattr(getattr(leaf, "dtype", None), "kind", "") == "O" and hasattr(leaf, "shape"):
+            _require_texts(np.asarray(leaf), what, path)
+
+
+def _require_texts(values, what, path):
+    """Refuses an array of objects of which some are text, and some are not, such as None."""
+    if values.size and isinstance(values.flat[0], (list, tuple, np.ndarray)):
+        raise ValueError(
+            f"The data's {what} are an array of lists, as rows of unequal lengths become. Pad "
+            "them, keras.utils.pad_sequences(rows), and mask the padding in the networks: "
+            "Embedding(mask_zero=True), say."
+        )
+    are_text = np.array([isinstance(each, (str, bytes)) for each in values.ravel()], bool)
+    if are_text.any() and not are_text.all():
+        place = int(are_text.argmin())
+        name = f" {'/'.join(map(str, path))!r}" if path else ""
+        at = np.unravel_index(place, values.shape)
+        raise ValueError(
+            f"The data's {what}{name} hold texts, and {values[at]!r} in row {at[0]} (from 0). Give "
+            "texts alone, such as '' for missing ones."
+        )

@@ -19,7 +19,7 @@ _MONTH = (
     "(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
     "|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
 )
-_NUMBER = r"[+-]? ?\d{1,3}(?:[.,' _]?\d{3})*(?:[.,]\d+)? ?%?"
+_NUMBER = r"[+-]? ?\d{1,3}(?:[.,' _]?\d{3})*(?:[.,]\d+)?(?:e[+-]?\d+)? ?%?"
 _DATES = (
     r"\d{1,2}([-/.])\d{1,2}\1\d{4}",
     r"\d{4}([-/.])\d{1,2}\2\d{1,2}",
@@ -39,6 +39,7 @@ _NEARLY = {
     "dates": (re.compile(rf"(?:{'|'.join(_DATES)})(?:[ t,].*)?"), "2024-03-05"),
     "times": (re.compile(r"\d{1,3}:[0-5]\d(?::[0-5]\d(?:\.\d+)?)?(?: ?[ap]m)?"), "3.5, in hours"),
 }
+_DECADES = 20 * 365  # In days.
 _FEWEST_TIMES = 20  # Different ones: scores and ratios look like times.
 # With a unit, such as 5 km or 12°.
 _AMOUNT = re.compile(r"[+-]?\d+(?:[.,]\d+)? ?(?:°[cf]?|[^\W\d_]+(?:/[^\W\d_]+)?[²³]?)")
@@ -179,8 +180,9 @@ def _is_season(text):
 
 
 def _plain(text):
-    """A text in lower case with plain spaces and minus signs, and without signs of currencies."""
+    """A text in lower case with plain spaces, minus signs and apostrophes, and no currencies."""
     text = re.sub(r"\s", " ", text).replace("\N{MINUS SIGN}", "-").lower()
+    text = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     return "".join(each for each in text if unicodedata.category(each) != "Sc").strip()
 
 
@@ -225,7 +227,41 @@ def _amount(source, name, train, kind):
             f"{name} is missing in {missing.sum():,} rows and in no training row, where it is "
             "filled by the mean"
         )
+    of_kind = _far_dates if kind == "date" else _nines
+    for value, count in of_kind(values[~missing]):
+        shown = np.datetime64(0, "D") + int(np.floor(value)) if kind == "date" else f"{value:.15g}"
+        notes.append(
+            f"{name} is {shown} in {count:,} rows, apart from other {kind}s. It is taken for that "
+            f"{kind}, and stretches the column's scale: leave such cells empty if they mean that "
+            "there is none"
+        )
     return _Fitted(spec, values.astype("float32"), missing, notes)
+
+
+def _far_dates(days):
+    """The first or last dates that lie apart from others, as 9999-12-31 does, and their counts."""
+    dates, counts = np.unique(days, return_counts=True)
+    while len(dates) > 2:
+        before, after = dates[1] - dates[0], dates[-1] - dates[-2]
+        place, gap = (0, before) if before > after else (-1, after)
+        if gap <= max(_DECADES, np.ptp(dates) - gap):
+            return
+        yield dates[place], counts[place]
+        dates, counts = (np.delete(each, place) for each in (dates, counts))
+
+
+def _nines(numbers):
+    """The least or greatest number if it looks as if it stood for none, as -999 does; its count."""
+    for end, others_end in ((numbers.min(), np.min), (numbers.max(), np.max)):
+        if not re.fullmatch("-?9{2,}", f"{end:.15g}"):
+            continue
+        others = numbers[numbers != end]
+        count = len(numbers) - len(others)
+        if count < _RARE or not len(others):
+            continue
+        is_only_negative = end < 0.0 <= others.min()
+        if is_only_negative or abs(end - others_end(others)) > np.ptp(others):
+            yield end, count
 
 
 def _category(source, name, train, is_said):

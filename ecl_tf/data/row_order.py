@@ -74,7 +74,8 @@ def split(
     train_size = left if train_size is None else train_size
     # A share in a configuration makes whole numbers from the command line floats, too.
     sizes = [int(s) if float(s).is_integer() else s for s in (*held_out, train_size)]
-    if not all(isinstance(s, int) and s >= 1 for s in sizes) or train_size > left:
+    is_whole = any(isinstance(s, float) and s == 1.0 for s in given)  # Of the table, by a slip.
+    if is_whole or not all(isinstance(s, int) and s >= 1 for s in sizes) or train_size > left:
         raise ValueError(
             f"test_size={test_size}, validation_size={validation_size} and train_size="
             f"{of_train} must be whole numbers of rows, the first two perhaps shares below "

@@ -7,8 +7,10 @@ is streamed from its files through a bounded shuffle buffer.
 
 import dataclasses
 import functools
+import itertools
 import math
 import numbers
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -170,6 +172,26 @@ def require_usable(splits: Splits, name: str) -> None:
         if (decode := splits.decode) is not None and streamed:
             dataset = dataset.map(lambda x, *rest: (decode(x, tf.constant([0, 0])), *rest))
         _require_images_in_range(dataset, what)
+    if splits.decode is None:
+        _warn_of_same_rows(splits, name)
+
+
+def _warn_of_same_rows(splits, name):
+    """Warns of parts of one length that begin with the same examples."""
+    parts = {part: getattr(splits, part) for part in ("train", "validation", "test")}
+    if not splits.has_validation:  # It is said where validation rows are needed.
+        del parts["validation"]
+    for one, other in itertools.combinations(parts, 2):
+        datasets = parts[one], parts[other]
+        first = [keras.tree.flatten(next(iter(each.batch(_SEEN)))) for each in datasets]
+        if len({int(each.cardinality()) for each in datasets}) == 1 and all(
+            map(np.array_equal, *first)
+        ):
+            warnings.warn(
+                f"The {one} and the {other} split of {name!r} seem to be the same rows, so that "
+                f"scores on the {other} split are none of new data. Give each rows of its own.",
+                stacklevel=4,
+            )
 
 
 def _require_numbers(element, what):

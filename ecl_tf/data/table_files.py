@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import functools
 import pathlib
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,6 +15,13 @@ import pandas as pd
 from ecl_tf.data import cells
 
 _OTHER_PROGRAMS = {b"PK\x03\x04": "Excel's", b"\xd0\xcf\x11\xe0": "Excel's", b"\x1f\x8b": "gzip's"}
+# First lines of text that is no table, what it is, and what helps.
+_OTHER_TEXTS = (
+    (r'\{ *".*\}', "JSON lines", "Give pandas.read_json(path, lines=True) to ecl_tf.data.table"),
+    (r'[\[{]|\[ *[\[{].*|\{ *".*', "JSON", "Give pandas.read_json(path) to ecl_tf.data.table"),
+    (r"<(!doctype|html|\?xml).*", "a page of the web or XML", "Download the file itself"),
+    (r"version https://git-lfs.*", "a pointer to Git LFS", "Fetch the file: git lfs pull"),
+)
 _DELIMITERS = ",;\t|"
 _FORMS = (".csv", ".npz", ".parquet")
 
@@ -367,6 +375,9 @@ def _line(path, above, delimiter, row):
 
 def _header(line, path):
     """The names of the columns, and the delimiter: a comma, unless the line has none."""
+    for form, what, remedy in _OTHER_TEXTS:
+        if re.fullmatch(form, line.strip(), re.IGNORECASE):
+            raise ValueError(f"{path} is no table but {what}, by its first line. {remedy}.")
     parsed = {
         delimiter: next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))
         for delimiter in _DELIMITERS

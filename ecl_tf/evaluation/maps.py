@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs, teachers
-from ecl_tf._internal import positions, ranges, require
+from ecl_tf._internal import positions, probabilities, ranges, require
 
 _WIDTH = 1.6  # Of a panel, in inches.
 
@@ -46,8 +46,8 @@ def uncertainty_maps(
         Of several outputs a dict of such dicts, by their names.
 
     Raises:
-        ValueError: if the network can't answer, gives NaN or infinite answers, or expects inputs of
-            another scale.
+        ValueError: if the network can't answer, gives probabilities, NaN or infinite answers, or
+            expects inputs of another scale.
 
     Example: the second pixel may as well be of one class as of the other.
     >>> x = np.array([[[[9.0, 0.0], [0.0, 0.0]]]], "float32")
@@ -69,6 +69,8 @@ def uncertainty_maps(
     if is_teacher and not network.answers_new_inputs:
         raise ValueError("A store of recorded answers has none for other inputs.")
     kind = outputs.get(kind if output is None and kind is not None else output or "categorical")
+    if not is_teacher:
+        probabilities.require_logits(kind, network, "model")
     rows = keras.tree.flatten(x)[0].shape[0]
     require.whole("The number of rows of x", rows, 1)
     ranges.require_within([("network", each) for each in getattr(network, "members", [network])], x)

@@ -168,6 +168,7 @@ def _require_rows(models, x, y):
     """Refuses nothing to measure, or to measure it on, and inputs of another scale."""
     if not models:
         raise ValueError("There is no network to measure: models is an empty dict.")
+    own_inputs.require_dense(x)
     labels = y if isinstance(y, dict) else np.asarray(y)
     counts = [len(leaf) for leaf in keras.tree.flatten((x, labels)) if np.ndim(leaf)]
     if not min(counts, default=0) or len(set(counts)) > 1:

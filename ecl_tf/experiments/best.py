@@ -363,7 +363,7 @@ def _write(experiment, path, chosen, command, teacher):
 def _export(experiment, student, output, path, format, quantization, **about):
     """Writes one file, with ranges that are measured on training rows."""
     examples = _examples(experiment)
-    batches = quantizing.parted(examples)
+    batches = quantizing.parted(examples, student)
     prepared = quantizing.prepared(student, quantization, batches, output)
     # Its inputs are what the commands train on: images from 0 to 1.
     export.write(

@@ -45,6 +45,7 @@ def require(
             stacklevel=4,
         )
         return
+    _require_numbers(answered, served.student, examples is not None)
     tolerance = _tolerance(served.student)
     rows = batch if served.columns is None else served.columns.encode_cells(batch)
     of_bits = quantizing.allowed(served, rows, answered, _difference)
@@ -73,7 +74,7 @@ def _batch(served, expected, examples):
     if examples is not None:
         try:
             return keras.tree.map_structure(_cast, served.inputs, examples)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:  # Of inputs that only `inputs` tells.
             raise ValueError(
                 f"examples must be a batch of the student's inputs, {served.inputs}: {error}"
             ) from error
@@ -88,7 +89,7 @@ def _batch(served, expected, examples):
 
 
 def _cast(spec, values):
-    return tf.cast(tf.convert_to_tensor(values), spec.dtype)
+    return tf.cast(values, spec.dtype)
 
 
 def _made_up(spec, expected, highest, random):
@@ -131,6 +132,18 @@ def _answers(served, batch, is_given):
         return None
     same = all(np.array_equal(first[key], second[key], equal_nan=True) for key in first)
     return first if same else None
+
+
+def _require_numbers(answered, student, is_given):
+    """Refuses NaN as answers to examples; of made-up inputs, that may be none, a warning tells."""
+    are_nan = [np.isnan(each).reshape(len(each), -1).any(1) for each in answered.values()]
+    rows = np.logical_or.reduce(are_nan)
+    said = f"The student {student.name!r} answers with NaN to {rows.sum()} of {len(rows)}"
+    look = "Look at its weights, and at statistics such as those of BatchNormalization."
+    if is_given and rows.any():
+        raise ValueError(f"{said} examples. {look} Nothing was written.")
+    if rows.all():
+        warnings.warn(f"{said} made-up inputs. {look} Or give examples.", stacklevel=5)
 
 
 def _served(served, batch):

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import finite, first_layers, positions, ranges
+from ecl_tf._internal import batches, finite, first_layers, own_inputs, positions, ranges
 from ecl_tf._internal.fake_quantization import FakeQuantized
 from ecl_tf._internal.quantized_model import QuantizedModel
 from ecl_tf.export.served import Served
@@ -28,7 +28,7 @@ _ROUNDING = 8 * 2.0**-11  # Weights of 16 bits are rounded in every layer.
 def prepared(
     student: keras.Model,
     quantization: str | None,
-    batches: Iterable[Any],
+    rows: Iterable[Any],
     output: outputs.Output,
     takes_scaled: bool = False,
 ) -> FakeQuantized | str | None:
@@ -37,15 +37,15 @@ def prepared(
     Args:
         student: the Keras model.
         quantization: "int8", "float16" or None.
-        batches: of inputs, whose ranges are measured for "int8"; a batch of None is none. On the
-            first one the rounded student is compared with that in floating point.
+        rows: batches of inputs, whose ranges are measured for "int8"; a batch of None is none. On
+            the first one the rounded student is compared with that in floating point.
         output: of the student.
         takes_scaled: whether images that the student does not scale were scaled in its training;
             False, the default, where that is not known.
 
     Raises:
-        ValueError: if it is another one, there are no batches, they hold NaN or Inf, they are of
-            another scale than the student expects, or nothing can be rounded.
+        ValueError: if it is another one, there are no batches, they are of another scale than the
+            student expects, or nothing can be rounded.
     """
     if quantization not in ("int8", "float16", None):
         raise ValueError(
@@ -56,9 +56,8 @@ def prepared(
     if isinstance(student, QuantizedModel):
         return student.quantized
     quantized, first = FakeQuantized(student), None
-    for batch in batches:
+    for batch in rows:
         if batch is not None:
-            finite.require_rows(batch, "examples")
             if takes_scaled or first_layers.expected_by(student):
                 ranges.require_within([("student", student)], batch)
             quantized.measure(batch)
@@ -137,16 +136,37 @@ def of_trained(
     return student.network, student.quantized if is_litert else None
 
 
-def parted(examples: Any, rows: int = 256) -> Iterator[Any]:
+def require_examples(examples: Any, student: keras.Model) -> Any:
+    """Returns examples as tensors, or raises ValueError if they are no batch of a student's inputs.
+
+    Args:
+        examples: a nesting of arrays.
+        student: the Keras model.
+    """
+    try:
+        if batches.is_list_of_values(examples):
+            raise ValueError("They are a list. Give np.asarray(examples).")
+        own_inputs.require_dense(examples)
+        tensors = keras.tree.map_structure(tf.convert_to_tensor, examples)
+        batches.require_rows(tensors, "compare")
+        own_inputs.require_fit(tensors, [("student", student)])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"examples must be a batch of the student's inputs. {error}") from error
+    finite.require_rows(tensors, "examples")
+    return tensors
+
+
+def parted(examples: Any, student: keras.Model, rows: int = 256) -> Iterator[Any]:
     """Yields batches of examples, none if there are none.
 
     Args:
-        examples: a nesting of arrays, or None.
+        examples: as `require_examples` takes them, or None.
+        student: the same.
         rows: of a batch, 256 by default.
     """
     if examples is None:
         return
-    examples = keras.tree.map_structure(tf.convert_to_tensor, examples)
+    examples = require_examples(examples, student)
     for start in range(0, len(keras.tree.flatten(examples)[0]), rows):
         yield positions.rows(examples, slice(start, start + rows))
 

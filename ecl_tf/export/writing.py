@@ -124,7 +124,7 @@ def export_student(
     """
     about = {"columns": columns, "class_names": class_names, "conformal": conformal}
     how = {"format": format, "target_units": target_units, "examples": examples}
-    output, batches = outputs.get(output), quantizing.parted(examples)
+    output, batches = outputs.get(output), quantizing.parted(examples, student)
     prepared = quantizing.prepared(student, quantization, batches, output)
     write(student, output, path, inputs, **about, **how, quantization=prepared)
 
@@ -166,13 +166,14 @@ def write(
             f"A student is exported as one of {sorted(FORMATS)}, a SavedModel if nothing is said; "
             f"got format={format!r}."
         )
-    finite.require_rows(examples, "examples")
     kind = FORMATS[name]
     if quantization is not None and name != "litert":
         raise ValueError(
             f'quantization needs format="litert"; got format={format!r}. {kind.NAME} holds the '
             "student in float32: leave quantization out."
         )
+    if examples is not None:
+        examples = quantizing.require_examples(examples, student)
     student, quantization = quantizing.of_trained(student, quantization, name == "litert")
     for module, package in kind.PACKAGES.items():
         extras.require(module, package, f"An export to {kind.NAME}", "export")

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import samplers
-from ecl_tf._internal import random
+from ecl_tf._internal import own_inputs, random
 from ecl_tf.data import splits
 from ecl_tf.data.indexed import IndexedExamples
 
@@ -48,7 +48,15 @@ class Rows:
             self._place = tf.constant(x.order, tf.int32)
             return
         data = (x,) if y is None else (x, y)
-        leaves = [np.asanyarray(leaf) for leaf in keras.tree.flatten(data)]
+        if any(leaf is None for leaf in keras.tree.flatten(data)):
+            raise ValueError(
+                "One of the arrays of inputs and labels is None. Give inputs and labels as two "
+                "arguments, x and y, the labels' only if there are any; weights of rows are none "
+                "of them, as a teacher's answers have no weights."
+            )
+        own_inputs.require_dense(x)
+        own_inputs.require_dense(y, "labels")
+        leaves = [_array(leaf) for leaf in keras.tree.flatten(data)]
         if not all(leaf.ndim for leaf in leaves):
             raise ValueError(
                 "Inputs and labels must be arrays with their rows first, and one is a number, or "
@@ -79,7 +87,19 @@ class Rows:
 
 def _digest(row):
     """A hash of the leaves of a row."""
-    return hashlib.blake2b(b"".join(leaf.tobytes() for leaf in row), digest_size=16).digest()
+    return hashlib.blake2b(b"".join(map(_bytes, row)), digest_size=16).digest()
+
+
+def _array(leaf):
+    """An array; Python's texts as UTF-8, as TensorFlow has them."""
+    leaf = np.asanyarray(leaf)
+    return tf.convert_to_tensor(leaf).numpy() if leaf.dtype.kind == "O" else leaf
+
+
+def _bytes(leaf):
+    """The bytes of an array; of texts those that they consist of, and not where they lie."""
+    leaf = np.asanyarray(leaf)
+    return leaf.tobytes() if leaf.dtype.kind != "O" else repr(leaf.tolist()).encode()
 
 
 def _gather(leaf):

@@ -83,7 +83,6 @@ class Recording:
                 "dataset. Give arrays (rows, ...) of inputs and labels, or of examples in TFRecord "
                 "files ecl_tf.data.IndexedExamples."
             )
-        own_inputs.require_dense(x)
         self.rows = draws.Rows(x, y)
         self.sampler = candidates_of(samplers.get(sampler))
         self.batch_size, self.seed = batch_size, seed
@@ -131,10 +130,13 @@ class Recording:
         if prepare is not None:
             inputs = prepare(inputs, random.fold_in(self.seed, 1))
         ranges.require_within(asked, inputs, suitable.expected_ranges(self.sampler))
+        if isinstance(self.teacher, teachers.FunctionTeacher):
+            self.teacher._compare(inputs)
 
     def _require_sampler(self, prepared, networks):
         """Refuses a sampler that does not suit the inputs, or whose samples a store can't hold."""
         suitable.require(self.sampler, prepared, networks)
+        suitable.warn_of_codes(self.sampler, prepared, self.teacher)
         mixes_within = any(part.mixes_within for part in self.sampler.parts)
         if mixes_within or self.holds_samples:
             self.sampler.validate_networks(networks)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import identity, require
+from ecl_tf._internal import identity, own_inputs, require
 from ecl_tf.data import splits
 
 
@@ -16,6 +16,7 @@ class Batches:
     """A function from a number of steps to the shuffled batches after them: see `batches`."""
 
     def __init__(self, data, batch_size, seed):
+        own_inputs.require_dense(data, "arrays")
         self.rows = keras.tree.map_structure(_tensor, data)
         self.batch_size = require.whole("batch_size", batch_size, 1)
         if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):

@@ -1,6 +1,7 @@
 """Whether a sampler may work on some inputs of some networks; the one place that decides it."""
 
 import re
+import warnings
 
 import keras
 import tensorflow as tf
@@ -23,6 +24,29 @@ def require(sampler, inputs, networks=None):
         _require_format(sampler, inputs, role, network)
     sampler.validate(inputs)
     _require_masks(sampler, inputs)
+
+
+def warn_of_codes(sampler, inputs, teacher):
+    """Warns if a sampler averages all inputs of a teacher that takes some numbers for codes.
+
+    Args:
+        sampler: as in `require`.
+        inputs: the same.
+        teacher: an `ecl_tf.Teacher`.
+    """
+    leaves = keras.tree.flatten_with_path(inputs)
+    effects = {part.effect(path, leaf) for path, leaf in leaves for part in sampler.parts}
+    if "averages" not in effects or "swaps" in effects:
+        return
+    if found := getattr(teacher, "looks_up", []):
+        warnings.warn(
+            f"The teacher {teacher.name!r} takes numbers for codes ({', '.join(found)}), and "
+            f"the sampler {type(sampler).__name__} computes means of all inputs: 1.5 of the codes "
+            "1 and 2, which no row has. Give sampler='Swap', which exchanges whole values between "
+            "rows; or columns by their names, {'age': ..., 'code': ...}, and "
+            "sampler=ecl_tf.samplers.recipe(swap=['code']), which mixes the other ones.",
+            stacklevel=5,
+        )
 
 
 def require_before_data(sampler, networks):

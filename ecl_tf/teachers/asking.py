@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import batches, probabilities
+from ecl_tf._internal import batches, first_layers, own_inputs, probabilities, ranges
 from ecl_tf.teachers.kinds_of_answer import Kind
 
 _KNOWING_ROWS = 64  # Rows of x that a function is asked about when it becomes a teacher.
@@ -35,6 +35,7 @@ class Functions:
         on_host: whether one runs outside of TensorFlow.
         raw_shape: the shape of a member's raw tensor, None for the rows.
         failures: the last errors of functions within a graph.
+        looks_up: names of what takes some of the numbers for codes, as far as that is known.
     """
 
     def __init__(self, functions, output, x, answer, levels, least_probability, threads, name):
@@ -47,7 +48,10 @@ class Functions:
         self.kind = Kind(answer, output, levels, least_probability)
         self.on_host = not all(map(_is_tensorflows, functions))
         self.failures: collections.deque[Exception] = collections.deque(maxlen=threads + 1)
+        self.looks_up = sorted(set().union(*(getattr(f, "looks_up", ()) for f in functions)))
         self._spread = getattr(output, "stddev", None)
+        if not hasattr(x, "columns"):
+            own_inputs.require_dense(x)
         rows = keras.tree.map_structure(_as_tensor, x)
         counts = {leaf.shape[0] if leaf.shape.rank else 0 for leaf in keras.tree.flatten(rows)}
         if len(counts) != 1 or not min(counts):
@@ -58,7 +62,7 @@ class Functions:
         (count,) = counts
         places = np.unique(np.linspace(0, count - 1, _KNOWING_ROWS).astype(int))
         rows = keras.tree.map_structure(lambda leaf: tf.gather(leaf, places), rows)
-        self.specs = batches.specs(rows)
+        self.specs, self._shown = batches.specs(rows), rows
         self.shapes: list[list[tuple]] = []  # Not known before the first answer.
         arrays = keras.tree.map_structure(lambda leaf: leaf.numpy(), rows)
         self._known = [self._ask_one(number, arrays) for number in range(len(functions))]
@@ -168,6 +172,30 @@ class Functions:
                 f"asked about {_shapes(inputs)}. Give it the inputs that x had."
             )
         return inputs
+
+    def compare(self, inputs):
+        """Warns of inputs whose numbers are in other units than those of x.
+
+        Args:
+            inputs: arrays of a whole data set, or a batch.
+        """
+        paths = keras.tree.flatten_with_path(self.own(inputs))
+        for (path, leaf), shown in zip(paths, keras.tree.flatten(self._shown), strict=True):
+            if not shown.dtype.is_floating or shown.shape[0] < ranges.FEWEST_ROWS:
+                continue
+            mean, spread = (of(shown.numpy().astype("float64"), 0) for of in (np.mean, np.std))
+            # A feature that is the same in all rows of x has no unit.
+            expected = first_layers.of_features(mean, np.where(spread > 0.0, spread, np.inf))
+            if ranges.off(expected, tf.convert_to_tensor(leaf[:256])):
+                its, own = (
+                    f"{float(np.min(each)):g} to {float(np.max(each)):g}" for each in (leaf, shown)
+                )
+                warnings.warn(
+                    f"The teacher {self.name!r} was shown rows x with numbers"
+                    f"{''.join(f' {each!r}' for each in path)} from {own}, and the data has {its}. "
+                    "Give the teacher and the student inputs in the same units.",
+                    stacklevel=5,
+                )
 
     def raws(self, inputs, output):
         """The raw tensors of all members, for a batch of inputs."""

@@ -100,6 +100,9 @@ def _answered(teacher, inputs):
 def _fitted(output, raws, labels):
     """The output at its best temperature for the members' raw tensors and labels."""
     if isinstance(output, outputs.Joint):
+        for name, (_, its) in outputs.parts_of(output, labels).items():
+            if its is None:
+                raise ValueError(f"calibrated needs labels of every output, and {name!r} has none.")
         fitted = {
             name: _fitted(each, [raw[name] for raw in raws], labels[name])
             for name, each in output.outputs.items()

@@ -115,11 +115,13 @@ class Ensemble(Teacher):
         if not members or not all(isinstance(member, keras.Model) for member in members):
             raise ValueError(
                 "A teacher is a keras.Model, a sequence of at least one keras.Model, or an "
-                f"ecl_tf.Teacher; got {members!r}."
+                f"ecl_tf.Teacher; got {members!r}. ecl_tf.teachers.from_estimator makes one of "
+                "what has predict_proba or predict, FunctionTeacher of a function, and "
+                "ecl_tf.pretrained.load or keras.models.load_model loads a file."
             )
         shape = symbolic.shape_for(output, members[0], "teacher")
         super().__init__(outputs.get(output, shape), name=name, **kwargs)
-        self.members = members
+        self.members = tuple(members)  # A list could grow behind compiled steps.
         self.answer = answer
         self._members_per_step = members_per_step
         if members_per_step is not None:
@@ -272,7 +274,7 @@ class Ensemble(Teacher):
 
     def get_config(self) -> dict[str, Any]:
         places = shared_layers.find(list(self.members))
-        own = {"members": self.members, "output": self.output_kind}
+        own = {"members": list(self.members), "output": self.output_kind}
         config = {
             **super().get_config(),
             **shared_layers.config_of(own, self.members, places),

@@ -10,6 +10,7 @@ from ecl_tf import outputs
 from ecl_tf.teachers.function import FunctionTeacher
 from ecl_tf.teachers.residuals import residual_stddev
 
+_ENCODERS = {"OneHotEncoder", "OrdinalEncoder", "TargetEncoder"}
 _TOLERANCE = 1e-5  # Of a prediction and the mean of its members', in units of its deviation.
 
 
@@ -81,6 +82,7 @@ def from_estimator(
         def quantiles(rows):
             return np.stack([predict(rows) for predict in by_level], 1)
 
+        quantiles.looks_up = by_level[0].looks_up  # type: ignore[attr-defined]
         return FunctionTeacher(quantiles, output, x, "quantiles", levels=levels, **settings)
     several = list(estimator) if isinstance(estimator, (list, tuple)) else [estimator]
     if not several:
@@ -183,7 +185,22 @@ def _function(estimator, method, read=np.asarray):
         )
     names = getattr(estimator, "feature_names_in_", None)
     kind = type(estimator).__name__
-    return lambda rows: read(own(_table(rows, names, kind)))
+
+    def answer(rows):
+        return read(own(_table(rows, names, kind)))
+
+    answer.looks_up = _lookups(estimator)  # type: ignore[attr-defined]
+    return answer
+
+
+def _lookups(estimator):
+    """The names of an estimator and its steps, of scikit-learn, that take numbers for codes."""
+    parts = [estimator, *getattr(estimator, "get_params", dict)().values()]
+    return {
+        type(each).__name__
+        for each in parts
+        if type(each).__name__ in _ENCODERS or np.any(getattr(each, "is_categorical_", None))
+    }
 
 
 def _table(rows, names, kind):

@@ -147,6 +147,11 @@ class FunctionTeacher(Teacher):
         return 1 if self._asked is None else self._asked.threads
 
     @property
+    def looks_up(self) -> list[str]:
+        """The names of an estimator's steps that take some of the numbers for codes."""
+        return [] if self._asked is None else self._asked.looks_up
+
+    @property
     def member_count(self) -> int | None:
         """How many members answer, of all functions together; None without its function."""
         return None if self._asked is None else self._asked.members
@@ -195,6 +200,11 @@ class FunctionTeacher(Teacher):
         """
         if inputs is not None and self._asked is not None:
             self._asked.own(inputs)
+
+    def _compare(self, inputs):
+        """Warns of inputs whose numbers are in other units than those of `x`."""
+        if self._asked is not None:
+            self._asked.compare(inputs)
 
     def member_outputs(self, inputs: Any) -> list:
         if self._asked is None:

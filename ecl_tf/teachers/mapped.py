@@ -116,7 +116,7 @@ class Mapped(Teacher):
         super().__init__(own if output is None else output, name=name)
         if self.output_kind.family != own.family:
             raise ValueError(f"The teacher's answers are {own!r}; got the output {output!r}.")
-        self.teachers, self.places = distinct, places
+        self.teachers, self.places = tuple(distinct), places
         self.classes, self.size = pairs, size
         self.preprocessing = _layers(preprocessing)
         self._table = None if pairs is None else _table(pairs, size)

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ecl_tf._internal import labelled, legacy, own_inputs, symbolic
+from ecl_tf._internal import finite, labelled, legacy, own_inputs, symbolic
 
 
 def residual_stddev(
@@ -21,8 +21,9 @@ def residual_stddev(
 
     Args:
         members: a Keras model that gives points (batch, d), or a sequence of them.
-        x: inputs, or a batched `tf.data.Dataset` of (inputs, targets). Not the data
-            that the members were trained on: their residuals are too small there.
+        x: inputs, or a batched `tf.data.Dataset` of (inputs, targets), whose weights, if there
+            are any, have no say. Not the data that the members were trained on: their residuals are
+            too small there.
         y: targets (rows, d) or (rows,), in the units that the members predict; None, the
             default, where `x` is a dataset.
         batch_size: rows of a forward pass, 256 by default.
@@ -44,7 +45,7 @@ def residual_stddev(
         legacy.refuse(member, "teacher")
     x = labelled.dataset("residual_stddev", x, y, batch_size, members)
     excess = []
-    for inputs, targets in x:
+    for inputs, targets, *_ in x:
         answered = [member(own_inputs.of(member, inputs), training=False) for member in members]
         points = np.stack([np.asarray(symbolic.only(each, "teacher")) for each in answered])
         targets = np.asarray(targets)
@@ -53,6 +54,7 @@ def residual_stddev(
                 f"Residuals are of numbers, and the targets are {targets.dtype}, such as "
                 f"{targets.ravel()[:1].tolist()}. Cast them: y.astype('float32')."
             )
+        finite.require_rows(targets, "targets")
         if targets.size != points[0].size:
             raise ValueError(
                 f"The targets of {len(targets)} rows have the shape {targets.shape}, and the "

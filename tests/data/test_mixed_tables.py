@@ -261,7 +261,10 @@ def change(**values):
 
 
 # A minus sign, a space that does not break, an underscore, currencies, brackets of a bookkeeper.
-NEARLY_NUMBERS = "\N{MINUS SIGN}3.5", "1\N{NO-BREAK SPACE}050", "1_003", "$3.50", "3 €", "(3.5)"
+NEARLY_NUMBERS = (
+    *("\N{MINUS SIGN}3.5", "1\N{NO-BREAK SPACE}050", "1_003", "$3.50", "3 €", "(3.5)"),
+    *("1\N{RIGHT SINGLE QUOTATION MARK}000", "1,5e3"),
+)
 NEARLY_DATES = (
     "05/03/2024",
     "5.3.2024 12:30",
@@ -425,6 +428,23 @@ def test_dates_are_not_guessed(tmp_path):
             data.table(frame.assign(day=wrong), target="price", dates="day", **SIZES)
     with pytest.raises(ValueError, match="20210304 in row 0"):
         columns.encode(frame.assign(day=20210304))
+
+
+def test_dates_and_numbers_that_stand_for_none_are_told():
+    born = pd.to_datetime(np.linspace(-25_000, 12_000, ROWS), unit="D").strftime("%Y-%m-%d")
+    own = change(born=born)  # From 1901 to 2002: the first decades are thin, and no such date.
+    own.loc[own.index[3:], "born"] = own.born[3:].where(own.born[3:] > "1925")
+    until = own.day.where(own.index % 5 > 0, "9999-12-31").where(own.index % 50 > 0, "1900-01-01")
+    splits = data.table(own.assign(until=until), target="price", **SIZES)
+    told = [note.partition(",")[0] for note in splits.notes if "apart from other dates" in note]
+    assert told == ["until is 9999-12-31 in 36 rows", "until is 1900-01-01 in 4 rows"]
+    own = mixed().assign(share=np.arange(ROWS) % 100)  # Up to 99, which is one of them.
+    own["depth"] = np.where(own.index % 5 > 0, 9 * own.row, -999)
+    own["rooms"] = np.where(own.index % 10 > 0, own.index % 7, 99)
+    own["few"] = np.where(own.index % 50 > 0, own.row, 9999)  # Four outliers are those of anything.
+    notes = data.table(own, target="price", **SIZES).notes
+    told = [note.partition(",")[0] for note in notes if "apart from other numbers" in note]
+    assert told == ["depth is -999 in 40 rows", "rooms is 99 in 20 rows"]
 
 
 def test_categories_that_look_like_something_else():

@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 import types
+import warnings
 
 import keras
 import numpy as np
@@ -223,6 +224,29 @@ def test_splits_that_cant_be_used_are_refused_by_part_and_place(monkeypatch, sub
     ):
         own(monkeypatch, (rows(), rows()))
     own(monkeypatch, encoded())  # A stream is not read.
+
+
+def test_parts_of_the_same_rows_are_told_of(monkeypatch):
+    x, y = np.random.default_rng(0).normal(size=(300, 2)), np.arange(300) % 3
+
+    def rows(start, stop):
+        return tf.data.Dataset.from_tensor_slices((x[start:stop], y[start:stop]))
+
+    train, half = rows(0, 100), rows(0, 50)
+    for validation, test, told in [
+        (rows(100, 200), rows(200, 300), []),
+        (train, rows(200, 300), []),  # No validation rows, as some commands allow.
+        (rows(100, 200), rows(0, 100), ["The train and the test"]),
+        (half, half, ["The validation and the test"]),
+        (rows(0, 100), train, [f"The {pair}" for pair in (
+            "train and the validation", "train and the test", "validation and the test"
+        )]),
+    ]:  # fmt: skip
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            own(monkeypatch, data.Splits(train, validation, test, 3))
+        found = [str(each.message) for each in caught if each.category is UserWarning]
+        assert [each.partition(" split")[0] for each in found] == told
 
 
 def test_images_of_0_to_255_are_uint8_in_every_part(monkeypatch):

@@ -299,6 +299,10 @@ def test_other_files_by_the_name_of_a_table_are_refused(tmp_path):
         ("t.csv", GOOD.encode("utf-16"), "not text in UTF-8; .* in line 1"),
         ("t.csv", b"a,b,y\n1,2,3\n1,2,\xe4", "not text in UTF-8; .* in line 3"),
         ("t.csv", b"a,y\n1,\0", "zero bytes"),
+        ("t.csv", b'{"a": 1, "y": 2}\n' * 40, r"JSON lines.*read_json\(path, lines=True\)"),
+        ("t.csv", b'[{"a": 1, "y": 2},\n{"a": 2, "y": 3}]', r"JSON, .*read_json\(path\)"),
+        ("t.csv", b"\n<!DOCTYPE html>\n<html>", "page of the web.*Download"),
+        ("t.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
         ("t.npz", b"a,y\n1,2", "damaged, or not an .npz"),
     ]:
         (tmp_path / name).write_bytes(content)
@@ -308,7 +312,7 @@ def test_other_files_by_the_name_of_a_table_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("test", "validation", "train"),
-    [(4, 4, 33), (4, 4, 0), (-1, 4, 9), (0.001, 4, 9), (2.5, 4, 9), (0.5, 0.5, None)],
+    [(4, 4, 33), (4, 4, 0), (-1, 4, 9), (0.001, 4, 9), (2.5, 4, 9), (0.5, 0.5, None), (1.0, 4, 9)],
 )
 def test_impossible_sizes_are_refused(npz, test, validation, train):
     with pytest.raises(ValueError, match=r"test_size=.*at least one row each.*at most 40"):

@@ -98,6 +98,8 @@ def test_maps_are_drawn_and_what_cannot_be_answered_or_drawn_is_refused(subtests
             draw_maps(IMAGES[:, :2], {"KD": found})
         with pytest.raises(ValueError, match=r"takes a keras\.Model"):
             uncertainty_maps(lambda x: x, IMAGES)
+        with pytest.raises(ValueError, match=r"ends in softmax.*would be taken for these"):
+            uncertainty_maps(keras.Sequential([segmenter(1), keras.layers.Softmax()]), IMAGES)
         with pytest.raises(ValueError, match=r"NaN or infinite"):
             uncertainty_maps(segmenter(1), IMAGES + np.float32(np.nan))
         with pytest.raises(ValueError, match=r"number of rows"):

@@ -113,12 +113,44 @@ def test_a_list_of_inputs_stays_one():
     assert distiller.predict([X, X], verbose=0).shape == (8, CLASSES)
 
 
+def test_what_is_missing_among_texts_is_named_wherever_data_is_given(subtests, tmp_path):
+    inputs = {"a": keras.Input((SIZE,), name="a"), "town": keras.Input((1,), dtype="string")}
+    codes = keras.layers.StringLookup(vocabulary=["x", "y"], output_mode="one_hot")(inputs["town"])
+    joined = keras.layers.Concatenate()([inputs["a"], codes])
+    network = keras.Model(inputs, keras.layers.Dense(CLASSES)(joined))
+    distiller = Distiller(network, keras.models.clone_model(network), sampler="Swap")
+    distiller.compile("adam")
+    towns = np.array([["x"], ["y"], [None], ["x"]], object)
+    x, y, path = {"a": X[:4], "town": towns}, LABELS[:4], tmp_path / "there"
+    uses = {
+        "fit": lambda: distiller.fit(x),
+        "evaluate": lambda: distiller.evaluate(x),
+        "predict": lambda: distiller.predict(x),
+        "calibrated": lambda: ecl_tf.calibrated(network, x, y),
+        "conformal": lambda: ecl_tf.conformal(network, x, y, output="categorical"),
+        "record": lambda: replay.record(network, x, directory=path, batch_size=4, sampler="Swap"),
+        "measure": lambda: ecl_tf.evaluation.measure(
+            {"student": network}, x, y, output="categorical"
+        ),
+        "batches": lambda: ecl_tf.resume.batches((x, y), 4, seed=0),
+        "export": lambda: distiller.export(path, examples=x),
+    }
+    for name, use in uses.items():
+        with (
+            subtests.test(name),
+            pytest.raises(ValueError, match=r"town' hold texts, and None in row 2.*'' for missing"),
+        ):
+            use()
+    assert not path.exists()
+
+
 RAGGED = tf.ragged.constant([[1.0, 2.0], [3.0], [4.0, 5.0, 6.0], [7.0]])
 
 
 def test_ragged_and_sparse_tensors_are_refused_with_the_remedy(subtests):
     distiller = Distiller(linear(OF_STUDENT), linear(OF_TEACHER), sampler="Empirical")
     distiller.compile("adam")
+    csr = scipy.sparse.csr_matrix(X)
     uses = {
         "ragged": lambda: distiller.fit(dataset(RAGGED).batch(2)),
         "ragged in a PyDataset": lambda: distiller.fit(Rows(RAGGED)),
@@ -128,11 +160,14 @@ def test_ragged_and_sparse_tensors_are_refused_with_the_remedy(subtests):
         "ragged validation": lambda: distiller.fit(X, validation_data=dataset(RAGGED).batch(2)),
         "ragged evaluation": lambda: distiller.evaluate(dataset(RAGGED).batch(2)),
         "sparse": lambda: distiller.fit(dataset(tf.sparse.from_dense(X)).batch(2)),
-        "sparse SciPy": lambda: distiller.fit(scipy.sparse.csr_matrix(X)),
+        "sparse SciPy": lambda: distiller.fit(csr),
+        "sparse calibration": lambda: ecl_tf.calibrated(linear(OF_TEACHER), csr, LABELS),
+        "sparse function": lambda: ecl_tf.teachers.FunctionTeacher(len, "categorical", csr),
+        "lists": lambda: distiller.fit(np.array([[1, 2], [3]] * 4, object)),
     }
     for name, use in uses.items():
         kind = name.split()[0]
-        remedy = {"ragged": "to_tensor", "sparse": "to_dense"}[kind]
+        remedy = {"ragged": "to_tensor", "sparse": "to_dense", "lists": "pad_sequences"}[kind]
         with subtests.test(name), pytest.raises(ValueError, match=f"(?s){kind}.*{remedy}"):
             use()
     assert int(distiller.step.numpy()) == 0

@@ -13,7 +13,7 @@ from by_hand import softmax
 
 from ecl_tf import replay, samplers
 from ecl_tf._internal import identity
-from ecl_tf.replay import recording, writing
+from ecl_tf.replay import draws, recording, writing
 
 X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
 ONE, TWO = "shard-00000-of-00002.tfrecord", "shard-00001-of-00002.tfrecord"
@@ -71,11 +71,15 @@ def test_texts_are_recorded_and_told_from_others(tmp_path):
     teacher = keras.Model(inputs, keras.layers.Dense(3)(joined))
     x = {"a": X, "word": tf.constant(words)}
     record(tmp_path / "texts", teacher, x, sampler=samplers.Swap())
-    for samples, *_ in replay.Store(tmp_path / "texts").batches(x).take(2):
+    # The same words as Python's texts lie elsewhere, as they do in another process.
+    again = {"a": X, "word": np.array([[each[0] + ""] for each in words.tolist()], object)}
+    for samples, *_ in replay.Store(tmp_path / "texts").batches(again).take(2):
         found, expected = (
             softmax(np.asarray(raw)) for raw in (*samples.member_outputs, teacher(samples.inputs))
         )
         np.testing.assert_allclose(found, expected, atol=2e-3)  # They are stored as float16.
+    flat = [{"a": X, "word": each["word"][:, 0]} for each in (x, again)]  # A row has no array.
+    assert draws.Rows(flat[0]).fingerprint == draws.Rows(flat[1]).fingerprint
     with pytest.raises(ValueError, match=r"data\.fingerprint"):
         replay.Store(tmp_path / "texts").batches({"a": X, "word": tf.constant(words[::-1])})
 

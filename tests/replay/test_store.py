@@ -429,6 +429,8 @@ def test_labels_that_are_missing_or_too_many_are_named(mixed, tmp_path):
         mixed.batches(X)
     with pytest.raises(ValueError, match=r"lists of numbers\. Give np\.asarray\(x\)"):
         mixed.batches([1, 2])
+    with pytest.raises(ValueError, match=r"is None.*two arguments, x and y"):
+        mixed.batches((X, None, np.ones(len(X))))
     store = recorded(tmp_path, network(), y=None, sampler="Empirical", epochs=1)
     with pytest.raises(ValueError, match=r"without labels\. Leave y out"):
         store.batches(X, Y)

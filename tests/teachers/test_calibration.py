@@ -101,6 +101,8 @@ def test_named_outputs_have_a_temperature_each():
     assert found.outputs["a"].temperature == pytest.approx(2.0, rel=0.06)
     assert found.outputs["b"].temperature == pytest.approx(0.5, rel=0.06)
     assert found.weights == output.weights
+    with pytest.raises(ValueError, match="labels of every output, and 'b' has none"):
+        calibrated(model, logits, {"a": labels}, output=output)
     same = output.tempered(3.0)(model(logits))
     np.testing.assert_allclose(same["a"].logits_parameter(), logits * 2.0 / 3.0, rtol=1e-6)
 

@@ -14,20 +14,25 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 from by_hand import assert_same_weights, softmax
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import (
     BaggingRegressor,
     GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
     RandomForestClassifier,
     RandomForestRegressor,
 )
 from sklearn.linear_model import LinearRegression, LogisticRegression, QuantileRegressor
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import LinearSVC
 
 import ecl_tf
 from ecl_tf import outputs, replay, resume
 from ecl_tf.replay import recording
+from ecl_tf.samplers import suitable
 from ecl_tf.teachers import FunctionTeacher, from_estimator
 
 RNG = np.random.default_rng(0)
@@ -582,6 +587,54 @@ def test_yes_is_found_among_the_classes_of_each_label():
     both = np.stack([X[:, 0] > 0.0, X[:, 1] > 0.5], 1).astype(int)
     apart = OneVsRestClassifier(LogisticRegression()).fit(X, both)
     np.testing.assert_allclose(yes(apart), apart.predict_proba(NEW), atol=1e-5)
+
+
+def test_means_of_numbers_that_an_estimator_takes_for_codes_are_told_of(recwarn):
+    rows = np.column_stack([RNG.integers(0, 4, 120), X[:, 0]]).astype("float32")
+    of_columns = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), [0]))
+    coding = make_pipeline(of_columns, LogisticRegression()).fit(rows, KIND)
+    trees = HistGradientBoostingClassifier(max_iter=2).fit(rows, KIND)
+    of_codes = HistGradientBoostingClassifier(max_iter=2, categorical_features=[0]).fit(rows, KIND)
+    columns = {"code": rows[:, 0], "age": rows[:, 1]}
+    by_name = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["code"]))
+    named = make_pipeline(by_name, LogisticRegression()).fit(pd.DataFrame(columns), KIND)
+    swap = ecl_tf.samplers.recipe(swap=["code"])
+    for estimator, x, sampler, told in [
+        (coding, rows, None, "OneHotEncoder"),
+        (of_codes, rows, None, "HistGradientBoostingClassifier"),
+        (named, columns, swap, None),
+        (coding, rows, "Swap", None),
+        (trees, rows, None, None),
+    ]:
+        recwarn.clear()
+        teacher = from_estimator(estimator, "categorical", x)
+        suitable.warn_of_codes(ecl_tf.samplers.get(sampler), x, teacher)
+        said = [str(each.message) for each in recwarn if each.category is UserWarning]
+        assert len(said) == (told is not None)
+        assert told is None or f"for codes ({told}), and the sampler Choice" in said[0]
+    made = ecl_tf.Distiller(
+        ecl_tf.models.build("mlp", (2,), 3, widths=(4,)),
+        from_estimator(coding, "categorical", rows),
+    )
+    made.compile("sgd")
+    with pytest.warns(UserWarning, match="numbers for codes"):
+        made.fit(rows, verbose=0)
+
+
+def test_numbers_in_other_units_than_those_of_x_are_told_of(tmp_path, recwarn):
+    rows = np.column_stack([X, np.zeros(120)]).astype("float32")  # And a column without a unit.
+    teacher = FunctionTeacher(lambda x: softmax(x[:, :3]), "categorical", rows[:64])
+    model = ecl_tf.models.build("mlp", (4,), 3, widths=(4,))
+    made = ecl_tf.Distiller(model, teacher, sampler="Empirical")
+    made.compile("sgd")
+    shift = np.array([10.0, 10.0, 10.0, 1000.0], "float32")  # 10 deviations tell of no other unit.
+    made.fit(rows + shift, verbose=0)
+    assert not [each for each in recwarn if "rows x" in str(each.message)]
+    told = rf"rows x .* from {rows[:64].min():.3f}.*, and the data has {255 * rows.min():.1f}"
+    with pytest.warns(UserWarning, match=told):
+        made.fit(255.0 * rows, verbose=0)
+    with pytest.warns(UserWarning, match="shown rows x"):
+        replay.record(teacher, 255.0 * rows, directory=tmp_path, epochs=1, verbose=0)
 
 
 def test_real_numbers_are_not_rounded_to_the_whole_ones_that_x_had():

@@ -372,7 +372,7 @@ def test_get_makes_an_ensemble_of_models_and_keeps_a_teacher():
     for given, members in ((models, models), (tuple(models), models), (models[0], models[:1])):
         teacher = teachers.get(given, Normal(2))
         assert isinstance(teacher, Ensemble)
-        assert teacher.members == members
+        assert teacher.members == tuple(members)
         assert teacher.output_kind == Normal(2)
     assert teachers.get(teacher, Normal(2)) is teacher
 
@@ -419,8 +419,10 @@ def test_residual_stddev_of_a_dataset_that_shuffles_anew_each_time():
     dataset = tf.data.Dataset.from_tensor_slices((INPUTS, TARGETS)).shuffle(100).batch(9)
     orders = [next(iter(dataset))[1].numpy().tolist() for _ in range(2)]
     assert orders[0] != orders[1]
-    actual = teachers.residual_stddev(models, dataset)
-    np.testing.assert_allclose(actual, residuals(models, INPUTS, TARGETS), rtol=1e-4)
+    weighted = dataset.map(lambda x, y: (x, y, tf.range(tf.shape(y)[0])))  # They have no say.
+    for each in (dataset, weighted):
+        actual = teachers.residual_stddev(models, each)
+        np.testing.assert_allclose(actual, residuals(models, INPUTS, TARGETS), rtol=1e-4)
 
 
 def test_residual_stddev_refuses_what_has_none():
@@ -430,7 +432,7 @@ def test_residual_stddev_refuses_what_has_none():
         teachers.residual_stddev(models, INPUTS, between)
     with pytest.raises(ValueError, match="no rows"):
         teachers.residual_stddev(models, INPUTS[:0], between[:0])
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(ValueError, match="targets hold NaN or Inf"):
         teachers.residual_stddev(models, INPUTS, np.full((100, 1), np.nan, np.float32))
 
 
@@ -439,5 +441,7 @@ def test_a_teacher_keeps_what_compiled_steps_have_read():
     for name, value in {"output_kind": Normal(1), "members": [linear(3)]}.items():
         with pytest.raises(ValueError, match=f"A teacher keeps its {name}.* new teacher"):
             setattr(teacher, name, value)
+    with pytest.raises(AttributeError, match="append"):
+        teacher.members.append(linear(3))
     with pytest.raises(ValueError, match=r"An output keeps its temperature.* a new teacher"):
         teacher.output_kind.temperature = 2.0
