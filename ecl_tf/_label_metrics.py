@@ -193,8 +193,6 @@ def _require_fit(metric, output, labels, raw):
     """Refuses a metric of Keras whose number would not be that of its name.
 
     Args:
-        metric: the `keras.metrics.Metric`.
-        output: the `ecl_tf.outputs.Output`.
         labels: the shape of the labels.
         raw: that of the raw output.
     """
@@ -264,8 +262,6 @@ def _update(metric, output, y_true, y_pred, weights, rows):
     """Updates a metric with weights in the form that it takes.
 
     Args:
-        metric: the `keras.metrics.Metric`.
-        output: the `ecl_tf.outputs.Output`.
         y_true: labels.
         y_pred: what the metric compares with them.
         weights: of positions, or None.

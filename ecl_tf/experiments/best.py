@@ -111,9 +111,7 @@ def of_comparison(
     """The student that a comparison ends with.
 
     Args:
-        workdir: of the comparison.
         results: of the comparison, averaged over folds or splits where there are some.
-        parts: as `choose` takes it.
     """
     name, key = choose(parts)
     part, run = parts[name], parts[name]["runs"][key]
@@ -145,9 +143,6 @@ def names(config: settings.Settings) -> dict[str, tuple[str, str | None]]:
     """What is exported, by its name in WORKDIR/best: the format, and the quantization.
 
     A student that was trained in 8 bits is always in a LiteRT file, too.
-
-    Args:
-        config: the `settings.Settings`.
     """
     formats, bits = config.export.formats, config.export.quantization
     if config.student.quantization is not None:
@@ -167,7 +162,6 @@ def require(workdir: pathlib.Path, config: settings.Settings) -> None:
 
     Args:
         workdir: which is only read.
-        config: the `settings.Settings`.
 
     Raises:
         ValueError: if settings contradict each other, a package is missing, or the work directory
@@ -259,8 +253,6 @@ def keep(
     Args:
         experiment: gives the `Experiment` that the student is of.
         workdir: which gets it.
-        chosen: the student.
-        command: that is under way, for the card.
         teacher: gives the teacher, whose size and speed are measured beside the student's; None,
             the default, leaves it out.
 

@@ -26,10 +26,6 @@ _GRID = 200  # Points of a one-dimensional figure.
 class LearningCurve(keras.callbacks.Callback):
     """Scores the student on validation data at the end of every epoch.
 
-    Args:
-        experiment: the `Experiment`.
-        output: of the student's raw outputs.
-
     Attributes:
         points: a list of {"step": int, score name: float}.
     """
@@ -53,8 +49,6 @@ def risk_coverage(labels, raw, output):
 
     Args:
         labels: (rows,) classes, or (rows, d) targets.
-        raw: raw outputs.
-        output: the `ecl_tf.outputs.Output` of `raw`.
     """
     curve = selective.risk_coverage(*selective.losses_and_uncertainty(output, raw, labels))
     count = len(curve.coverage)
@@ -75,8 +69,6 @@ def reliability(labels, raw, output):
 
     Args:
         labels: (rows,) classes, or (rows, d) targets.
-        raw: raw outputs.
-        output: the `ecl_tf.outputs.Output` of `raw`.
 
     Reference: Guo et al., "On Calibration of Modern Neural Networks", 2017, section 2.
     """
@@ -123,8 +115,6 @@ def gallery(experiment, teacher, students, sampler):
     """Some sampled training inputs, with what teacher and students say of them.
 
     Args:
-        experiment: the `Experiment`.
-        teacher: the `ecl_tf.Teacher`.
         students: dict from method, "XCL" among them, to (student, its output).
         sampler: the `Sampler`, or its config; where it asks the student, XCL's.
 

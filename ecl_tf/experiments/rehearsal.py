@@ -151,7 +151,6 @@ class Rehearsal:
         """An `Experiment` whose trainings take one step.
 
         Args:
-            config: as `Experiment` takes it.
             splits: its data; None, the default, loads it.
         """
         described = json.dumps(config.data.to_dict(), sort_keys=True, default=str)
@@ -176,9 +175,7 @@ class Rehearsal:
         """Rehearses the training of the members that are not there yet.
 
         Args:
-            experiment: of this rehearsal.
             workdir: where the members are, or will be.
-            directory: as `teaching.train_teacher` takes it.
 
         Returns:
             The teacher, or one of untrained members that stands in for it.
@@ -234,9 +231,6 @@ class Rehearsal:
         """Rehearses a training of `ecl-tf compare`.
 
         Args:
-            experiment: of this rehearsal.
-            teacher: as `teacher` returned it.
-            setting: the `methods.Setting`.
             count: how many times it will be trained; with 0 nothing is rehearsed.
             stored: where stores of the teacher's answers are, or will be.
         """
@@ -271,7 +265,6 @@ class Rehearsal:
         """Rehearses `ecl-tf distill`.
 
         Args:
-            experiment: of this rehearsal.
             teacher: as `teacher` returned it, or the store's.
             store: a store of its answers; None by default.
             count: how many trainings the plan has of it, 1 by default.
@@ -289,11 +282,7 @@ class Rehearsal:
         self._plan.append(_Item("student", count, section.train, self._costs["distill"]))
 
     def export(self, experiment: Experiment) -> None:
-        """Tries the formats of config.export that may not hold every network.
-
-        Args:
-            experiment: of this rehearsal.
-        """
+        """Tries the formats of config.export that may not hold every network."""
         kind = _kind(experiment, experiment.config.student, export=experiment.config.export)
         if kind not in self._exported:
             best.try_formats(experiment)
@@ -303,8 +292,6 @@ class Rehearsal:
         """Makes the inputs of the suite of a few rows, and takes the time of it for the plan.
 
         Args:
-            experiment: of this rehearsal.
-            teacher: as `teacher` returned it.
             students: how many final students there will be.
         """
         suite.rehearse(experiment)
@@ -316,7 +303,6 @@ class Rehearsal:
         """Reads a batch of config.teacher or config.student.
 
         Args:
-            experiment: of this rehearsal.
             name: "teacher" or "student".
         """
         section = getattr(experiment.config, name)

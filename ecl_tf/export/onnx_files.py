@@ -30,9 +30,6 @@ whole = places.whole_file
 def convert(served: Served) -> bytes:
     """Returns a student as the bytes of an ONNX file.
 
-    Args:
-        served: the student.
-
     Raises:
         ImportError: if onnx or tf2onnx is not installed.
         LackingError: if the student has operations that ONNX lacks, naming them.
@@ -81,32 +78,19 @@ def _without_warnings(*names):
 
 
 def place(path: pathlib.Path) -> pathlib.Path:
-    """The file to write; ValueError if it has another suffix, or is something else.
-
-    Args:
-        path: that was asked for.
-    """
+    """The file to write; ValueError if it has another suffix, or is something else."""
     return places.file(path, SUFFIX, lambda there: description(there) is not None)
 
 
 def write(served: Served, path: pathlib.Path) -> None:
-    """Writes a student and its description.
-
-    Args:
-        served: the student.
-        path: of the file.
-    """
+    """Writes a student and its description."""
     with precision.single(served.student):
         content = convert(served)
     path.write_bytes(content)
 
 
 def description(path: pathlib.Path) -> dict[str, Any] | None:
-    """The description of the student in a file; None if it is not one of `write`.
-
-    Args:
-        path: of the file.
-    """
+    """The description of the student in a file; None if it is not one of `write`."""
     onnx = _require("onnx")
     try:
         model = onnx.load(path, load_external_data=False)
