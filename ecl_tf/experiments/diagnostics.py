@@ -11,6 +11,7 @@ import numpy as np
 from scipy import special, stats
 
 from ecl_tf import outputs, samplers, uncertainty
+from ecl_tf._internal import positions as masking
 from ecl_tf.evaluation import selective
 from ecl_tf.experiments import positions
 
@@ -172,9 +173,8 @@ def _map(output, distribution, mask, axes):
         answer, spread = p.mean(-1), (special.entr(p) + special.entr(1 - p)).sum(-1)
     else:
         answer, spread = (np.asarray(found[name], float)[..., 0] for name in ("mean", "stddev"))
-    if mask is not None:
-        counts = np.asarray(mask).reshape(*mask.shape, *[1] * (answer.ndim - len(mask.shape)))
-        answer, spread = (np.where(counts, each, np.nan) for each in (answer, spread))
+    counts = masking.counting(answer.shape, mask)
+    answer, spread = (np.where(counts, each, np.nan) for each in (answer, spread))
     kept = {"answer": _thinned(answer, axes), "spread": _thinned(spread, axes)}
     return {name: _without_nan(each.round(4).tolist()) for name, each in kept.items()}
 

@@ -52,11 +52,7 @@ class Positions:
         """
         y, raw = np.asarray(y), np.asarray(raw)
         shape = raw.shape[:-1]
-        counts = np.ones(shape, bool)
-        mask = self.mask(inputs)
-        if mask is not None:
-            mask = np.asarray(mask)
-            counts &= mask.reshape(*mask.shape, *[1] * (counts.ndim - mask.ndim))
+        counts = masking.counting(shape, self.mask(inputs))
         tail = () if output.family == "categorical" else (y.size // counts.size,)
         return y.reshape(*shape, *tail)[counts], raw[counts], np.nonzero(counts)[0]
 

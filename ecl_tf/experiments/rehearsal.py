@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import logging
 import math
 import pathlib
 import random
@@ -20,7 +21,7 @@ from ml_collections import ConfigDict
 
 import ecl_tf
 from ecl_tf import data, outputs, replay, samplers
-from ecl_tf._internal import identity, replicas
+from ecl_tf._internal import identity, loggers, replicas
 from ecl_tf.experiments import (
     answers,
     best,
@@ -123,11 +124,9 @@ class Rehearsal:
         """What is rehearsed within it prints one line at its end, and leaves no other trace."""
         begun = time.monotonic()
         states = random.getstate(), np.random.get_state()
-        logger = tf.get_logger()
-        level = logger.level
-        logger.setLevel("ERROR")  # TensorFlow warns of many graphs.
         try:
             with (
+                loggers.at_least(logging.ERROR, tf.get_logger().name),  # It warns of many graphs.
                 warnings.catch_warnings(),
                 progress.quiet(says_data=True),
                 replicas.explaining_a_lost_worker(),
@@ -135,7 +134,6 @@ class Rehearsal:
                 warnings.simplefilter("ignore")  # The run itself will give them.
                 yield
         finally:
-            logger.setLevel(level)
             random.setstate(states[0])
             np.random.set_state(states[1])
         if self._costs:

@@ -3,7 +3,6 @@
 The description of the student is one of the file's metadata properties.
 """
 
-import contextlib
 import json
 import logging
 import pathlib
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ecl_tf._internal import extras
+from ecl_tf._internal import extras, loggers
 from ecl_tf.export import places, precision
 from ecl_tf.export.served import INPUTS, PARAMETERS, LackingError, Served, specs_of, traced
 
@@ -39,7 +38,7 @@ def convert(served: Served) -> bytes:
     function, specs, _ = served.function(served.ids_as_given)
     function = traced(function, specs)
     try:
-        with _without_warnings("tf2onnx", "tensorflow"):
+        with loggers.at_least(logging.CRITICAL, "tf2onnx", "tensorflow"):
             model, _ = tf2onnx.convert.from_function(
                 function,
                 input_signature=[specs],
@@ -61,20 +60,6 @@ def convert(served: Served) -> bytes:
     described = json.dumps(served.full_description(answers.structured_outputs))
     onnx.helper.set_model_props(model, {_DESCRIPTION: described})
     return model.SerializeToString()
-
-
-@contextlib.contextmanager
-def _without_warnings(*names):
-    """Has loggers say nothing: what they warn of is looked at, or is of other tables."""
-    loggers = {logging.getLogger(name) for name in names}
-    levels = {logger: logger.level for logger in loggers}
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        yield
-    finally:
-        for logger, level in levels.items():
-            logger.setLevel(level)
 
 
 def place(path: pathlib.Path) -> pathlib.Path:
