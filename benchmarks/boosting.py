@@ -127,11 +127,6 @@ def _measure(directory, experiment, estimator):
             yield [name, *shown, f"{sizes[name]:,}"]
 
 
-def _table(header, rows):
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--workdir", type=pathlib.Path, required=True)
@@ -154,9 +149,9 @@ def main():
         for metric in results["teacher"]
     ]
     rows.insert(1, ["gradient boosting", *scores, *[""] * (len(header) - 1 - len(scores))])
-    print(_table(header, rows), tables.note(results), sep="\n\n")
+    print(tables.markdown([header, *rows]), tables.note(results), sep="\n\n")
     columns = [f"µs a row, {batch:,} at a time" for batch in _BATCHES]
-    print(_table(["", *columns, "bytes"], measured))
+    print(tables.markdown([["", *columns, "bytes"], *measured]))
 
 
 if __name__ == "__main__":

@@ -30,12 +30,12 @@ import tensorflow_datasets as tfds
 from absl import app
 
 import ecl_tf
+from benchmarks.processes import steps_a_second
 from ecl_tf import data, models, outputs
 from ecl_tf.data import images
 from ecl_tf.experiments import optimizers, settings
 
 RUNS = 5
-SECONDS = 2.0  # Of one run, about.
 
 
 def main(_):
@@ -83,10 +83,13 @@ def compare(name, splits, batch_size=None):
     batches = data.training_batches(splits, section.train.batch_size, seed=0)
     iterator = iter(batches)
     student = train_function(config, splits, next(iterator))
-    pairs = [
-        (rate(lambda n: read(iterator, n), section), rate(student, section))
-        for _ in range(RUNS + 1)
-    ]
+
+    def rate(function):
+        """Rows a second."""
+        least = section.train.steps_per_execution
+        return section.train.batch_size * steps_a_second(function, time.perf_counter, least)
+
+    pairs = [(rate(lambda n: read(iterator, n)), rate(student)) for _ in range(RUNS + 1)]
     pipeline, step = (statistics.median(column) for column in zip(*pairs[1:], strict=True))
     ratio = statistics.median(p / s for p, s in pairs[1:])
     print(
@@ -116,18 +119,6 @@ def train_function(config, splits, batch):
     )
     same = tf.data.Dataset.from_tensors(batch).repeat()
     return lambda count: model.fit(same, steps_per_epoch=count, verbose=0, shuffle=False)
-
-
-def rate(function, section):
-    """Rows a second of a function of a number of steps, over about `SECONDS`."""
-    count = section.train.steps_per_execution
-    while True:
-        start = time.perf_counter()
-        function(count)
-        seconds = time.perf_counter() - start
-        if seconds > SECONDS / 2:
-            return count * section.train.batch_size / seconds
-        count *= 2
 
 
 def write_imagenet(directory, generator, count=10_000, distinct=50):

@@ -46,6 +46,7 @@ from benchmarks.cases import CASES
 from benchmarks.clock import now
 from ecl_tf import replay, samplers, teachers
 from ecl_tf.data import splits
+from ecl_tf.experiments.tables import markdown
 
 _STARTING_SECONDS = 300  # For another process's first steps, in which it may compile.
 
@@ -316,10 +317,9 @@ class _Clock(keras.callbacks.Callback):
 
 def table(columns):
     """A Markdown table of results by what and by case."""
-    rows = dict.fromkeys(what for column in columns.values() for what in column)
-    header = [f"| | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
-    cells = {what: [column.get(what, "") for column in columns.values()] for what in rows}
-    return "\n".join([*header, *(f"| {what} | {' | '.join(row)} |" for what, row in cells.items())])
+    names = dict.fromkeys(what for column in columns.values() for what in column)
+    rows = [[what, *(column.get(what, "") for column in columns.values())] for what in names]
+    return markdown([["", *columns], *rows])
 
 
 def collect(columns, name, results):

@@ -15,9 +15,7 @@ TensorFlow (about 650 MB) and all that is in memory.
 
 import argparse
 import math
-import multiprocessing
 import pathlib
-import resource
 import statistics
 import tempfile
 import time
@@ -27,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 import ecl_tf
+from benchmarks.processes import alone, peak, steps_a_second
 from ecl_tf import data, replay
 
 CASES = {
@@ -43,13 +42,8 @@ CASES = {
         "student": ("resnet", {"depth": 8}),
     },
 }
-CLASSES, BATCH, EXECUTION, TURNS, SECONDS = 10, 64, 20, 5, 2.0
+CLASSES, BATCH, EXECUTION, TURNS = 10, 64, 20, 5
 _FILES = 8
-
-
-def peak():
-    """The largest resident size of this process so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def write(directory, case, rows):
@@ -80,17 +74,17 @@ def build(case, name, arguments):
     return ecl_tf.models.build(name, case["shape"], CLASSES, **arguments)
 
 
-def record(case, path, directory, queue):
+def record(case, path, directory):
     name, arguments, count = case["teacher"]
     keras.utils.set_random_seed(0)
     members = [build(case, name, arguments) for _ in range(count)]
     begun, clock = time.perf_counter(), time.process_time()
     settings = {"epochs": 1, "batch_size": BATCH, "verbose": 0}
     replay.record(members, directory=directory, **read_rows(path, case), **settings)
-    queue.put((time.perf_counter() - begun, time.process_time() - clock, peak()))
+    return time.perf_counter() - begun, time.process_time() - clock, peak()
 
 
-def read(case, path, directory, queue):
+def read(case, path, directory):
     begun = time.perf_counter()
     store = replay.Store(directory)
     batches = iter(store.batches(**read_rows(path, case)))
@@ -115,33 +109,13 @@ def read(case, path, directory, queue):
         for _ in range(steps // EXECUTION):
             execution(batches)
 
+    def rate(function):
+        """Rows a second of the processors."""
+        return BATCH * steps_a_second(function, time.process_time, EXECUTION)
+
     pairs = [(rate(advance), rate(train)) for _ in range(TURNS + 1)][1:]
     advance(store.steps)  # A whole pass, for what memory grows to.
-    queue.put((started, pairs, peak()))
-
-
-def rate(function):
-    """Rows a second of the processors of a function of a number of steps."""
-    steps = EXECUTION
-    while True:
-        begun = time.process_time()
-        function(steps)
-        seconds = time.process_time() - begun
-        if seconds > SECONDS / 2:
-            return steps * BATCH / seconds
-        steps *= 2
-
-
-def alone(function, *arguments):
-    """What a function puts into a queue, in a process of its own."""
-    spawn = multiprocessing.get_context("spawn")
-    queue = spawn.SimpleQueue()
-    process = spawn.Process(target=function, args=(*arguments, queue))
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise SystemExit(f"{function.__name__} ended with {process.exitcode}.")
-    return queue.get()
+    return started, pairs, peak()
 
 
 def measure(case, rows):

@@ -19,8 +19,6 @@ class ClassWeights:
     Args:
         given: what `fit` was given as class_weight; classes that it leaves out have the weight 1.
         x: the same: inputs, or a dataset, which tell the shape of a student that is not built.
-        student: the student.
-        output: its `ecl_tf.outputs.Output`.
     """
 
     def __init__(self, given, x, student, output):

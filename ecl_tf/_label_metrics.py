@@ -44,7 +44,7 @@ class LabelMetrics:
 
     def __init__(self, output, metrics=None, weighted_metrics=None, prefix=""):
         self.output = output
-        self._entries = []  # (output name or None, metric, weighted)
+        self._entries = []  # (output name or None, its output, metric, weighted)
         for weighted, given in ((False, metrics), (True, weighted_metrics)):
             for name, its_output, its_metrics in self._by_output(given):
                 for identifier in its_metrics:
@@ -53,7 +53,7 @@ class LabelMetrics:
                     _require_logits(metric, its_output)
                     if weighted:
                         _require_weighable(metric)
-                    self._entries.append((name, metric, weighted))
+                    self._entries.append((name, its_output, metric, weighted))
         names = [metric.name for metric in self.metrics]
         if len(set(names)) < len(names):
             raise ValueError(
@@ -93,10 +93,8 @@ class LabelMetrics:
         Args:
             teacher: its `ecl_tf.outputs.Output`.
         """
-        for name, metric, _ in self._entries:
-            own, its = (
-                each if name is None else each.outputs[name] for each in (self.output, teacher)
-            )
+        for name, own, metric, _ in self._entries:
+            its = teacher if name is None else teacher.outputs[name]
             if not isinstance(own, outputs.Numeric) or not getattr(metric, "uses_spread", False):
                 continue
             is_other = isinstance(own, outputs.Point) or own.family != its.family
@@ -110,7 +108,7 @@ class LabelMetrics:
 
     @property
     def metrics(self):
-        return [metric for _, metric, _ in self._entries]
+        return [metric for _, _, metric, _ in self._entries]
 
     def build(self, shape):
         """Has metrics make their variables, which they could not in a step of several replicas.
@@ -118,9 +116,8 @@ class LabelMetrics:
         Args:
             shape: of the network's raw output, or a dict of shapes; None where it is not known.
         """
-        for name, metric, _ in self._entries:
-            output = self.output if name is None else self.output.outputs[name]
-            its = shape.get(name) if isinstance(shape, dict) and name is not None else shape
+        for name, output, metric, _ in self._entries:
+            its = _part(shape, name)
             if its is not None and isinstance(metric, _OF_ROWS) and not metric._built:
                 size = None, output.event_size(tuple(its))
                 metric._build(size, size)
@@ -134,17 +131,10 @@ class LabelMetrics:
             labels: labels or specs of them; a dict for joint outputs.
             raw: raw outputs, or specs.
         """
-        for name, metric, _ in self._entries:
-            its_labels: Any
-            its_raw: Any
-            its_labels, its_raw = (
-                each if name is None or not isinstance(each, dict) else each.get(name)
-                for each in (labels, raw)
-            )
-            output = self.output if name is None else self.output.outputs[name]
-            is_there = its_labels is not None and not isinstance(its_labels, tf.NoneTensorSpec)
-            if is_there:
-                _require_fit(metric, output, tuple(its_labels.shape), tuple(its_raw.shape))
+        for name, output, metric, _ in self._entries:
+            its = _part(labels, name)
+            if its is not None and not isinstance(its, tf.NoneTensorSpec):
+                _require_fit(metric, output, tuple(its.shape), tuple(_part(raw, name).shape))
 
     def update(self, labels, raw, rows=None, sample_weight=None, masks=None):
         """Updates all metrics.
@@ -157,13 +147,9 @@ class LabelMetrics:
                 a dict of them for joint outputs, if need be. None by default.
             masks: Keras's mask of the raw outputs, or a dict of them; None by default.
         """
-        for name, metric, weighted in self._entries:
-            output = self.output if name is None else self.output.outputs[name]
-            y_true: Any
-            y_pred: Any
+        for name, output, metric, weighted in self._entries:
             y_true, y_pred, mask, weight = (
-                each if name is None or not isinstance(each, dict) else each.get(name)
-                for each in (labels, raw, masks, sample_weight)
+                _part(each, name) for each in (labels, raw, masks, sample_weight)
             )
             if y_true is None:
                 raise ValueError(
@@ -192,12 +178,15 @@ class LabelMetrics:
             _update(metric, output, y_true, y_pred, weights, None if others else rows)
 
 
+def _part(given, name) -> Any:
+    """What is given for an output; all of it where outputs have no names, or it is one for all."""
+    return given.get(name) if name is not None and isinstance(given, dict) else given
+
+
 def _require_fit(metric, output, labels, raw):
     """Refuses a metric of Keras whose number would not be that of its name.
 
     Args:
-        metric: the `keras.metrics.Metric`.
-        output: the `ecl_tf.outputs.Output`.
         labels: the shape of the labels.
         raw: that of the raw output.
     """
@@ -267,8 +256,6 @@ def _update(metric, output, y_true, y_pred, weights, rows):
     """Updates a metric with weights in the form that it takes.
 
     Args:
-        metric: the `keras.metrics.Metric`.
-        output: the `ecl_tf.outputs.Output`.
         y_true: labels.
         y_pred: what the metric compares with them.
         weights: of positions, or None.

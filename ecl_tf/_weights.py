@@ -33,7 +33,6 @@ def weigh(output, raw, masks=None, sample_weight=None, labels=None, kept=None):
     """The `Weights` of a batch, with sums over all replicas.
 
     Args:
-        output: the `ecl_tf.outputs.Output`.
         raw: its raw tensor (batch, positions..., size), or a dict of them.
         masks: Keras's mask of it, a dict of them, or None.
         sample_weight: numbers of rows or positions, a dict of them by output, or None.

@@ -40,42 +40,18 @@ def formats_of(model):
     found = {}
     for path, tensor in keras.tree.flatten_with_path(inputs) if inputs is not None else ():
         if len(tensor.shape) >= 4:
-            told = _follow(symbolic.graph_of(model), tensor, tuple(range(len(tensor.shape))))
-            if told is not None:
-                found[tuple(path)] = told
+            axes, network = tuple(range(len(tensor.shape))), symbolic.graph_of(model)
+            told = symbolic.follow(network, tensor, axes, _told_by, each_step=False)
+            if (first := next(told, None)) is not None:
+                found[tuple(path)] = first
     return found
 
 
-def _follow(network, tensor, axes, onward=lambda place, axes: None):
-    """What the first layer with a format tells of a tensor, whose axes are those of an input.
-
-    Args:
-        network: a Keras model with a graph.
-        tensor: one of the graph.
-        axes: of an input, at each of the tensor's.
-        onward: a function of the number of an output and its axes, called if the tensor is one.
-    """
-    for node in (each for nodes in network._nodes_by_depth.values() for each in nodes):
-        for place, given in enumerate(node.input_tensors):
-            if given is tensor and (found := _of_operation(network, node, place, axes, onward)):
-                return found
-    numbers = [number for number, output in enumerate(network.outputs) if output is tensor]
-    return onward(numbers[0], axes) if numbers else None
-
-
-def _of_operation(network, node, place, axes, onward):
-    operation, kind = node.operation, type(node.operation).__name__
-    if isinstance(operation, keras.Model):
-        inner = symbolic.graph_of(operation)
-        if inner is None:
-            return None
-
-        def leave(number, axes):
-            return _follow(network, node.outputs[number], axes, onward)
-
-        return _follow(inner, inner.inputs[place], axes, leave)
+def _told_by(node, operation, axes):
+    """What `symbolic.follow` takes: the format of an operation, and an input's axes behind it."""
+    kind = type(operation).__name__
     if not type(operation).__module__.startswith("keras."):
-        return None
+        return [], None
     if kind == "Permute":
         axes = (0, *(axes[axis] for axis in operation.dims))
     elif kind == "Transpose" and operation.axes is not None:
@@ -84,8 +60,7 @@ def _of_operation(network, node, place, axes, onward):
         last = len(axes) - 1
         of_channels = axes[1 if operation.data_format == "channels_first" else last]
         known = {1: "channels_first", last: "channels_last"}.get(of_channels)
-        return known and (known, operation.name)
+        return [(known, operation.name)] if known else [], None
     elif kind not in _ALIKE:
-        return None
-    output = node.outputs[0]
-    return _follow(network, output, axes, onward) if len(output.shape) == len(axes) else None
+        return [], None
+    return [], axes if len(node.outputs[0].shape) == len(axes) else None

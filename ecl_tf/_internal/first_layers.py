@@ -83,11 +83,12 @@ def expected_by(model):
     if inputs is None:
         return {}
     with tf.init_scope():  # In a step, too, layers' statistics are read as numbers.
-        found = {
-            tuple(path): _follow(symbolic.graph_of(model), tensor, 1.0, 0.0)
-            for path, tensor in keras.tree.flatten_with_path(inputs)
-        }
-    return {path: each for path, each in found.items() if each is not None}
+        found: dict[tuple, Expected] = {}
+        for path, tensor in keras.tree.flatten_with_path(inputs):
+            told = symbolic.follow(symbolic.graph_of(model), tensor, (1.0, 0.0), _told_by)
+            if (first := next(told, None)) is not None:
+                found[tuple(path)] = first
+    return found
 
 
 def expected_by_layers(layers, scale=1.0, offset=0.0):
@@ -199,61 +200,38 @@ def _remedy_of(kind):
     return f"Give {kind} the value_range of the images, such as (0, 1) or (0, 255)."
 
 
-def _follow(network, tensor, scale, offset, onward=lambda place, scale, offset: None):
-    """What is expected of a network's symbolic input, of which a tensor is scale * x + offset.
+def _told_by(node, operation, known):
+    """What `symbolic.follow` takes: what is expected of an input x, if the node gets s x + o.
 
     Args:
-        network: a Keras model with a graph.
-        tensor: one of the graph.
-        scale: a number.
-        offset: a number.
-        onward: a function of the number of an output, scale and offset, called if the tensor is
-            one.
+        node: of the graph.
+        operation: its own.
+        known: s and o.
     """
-    for node in (each for nodes in network._nodes_by_depth.values() for each in nodes):
-        for place, given in enumerate(node.input_tensors):
-            if given is tensor:
-                found = _of_operation(network, node, place, scale, offset, onward)
-                if found is not None:
-                    return found
-    numbers = [number for number, output in enumerate(network.outputs) if output is tensor]
-    return onward(numbers[0], scale, offset) if numbers else None
-
-
-def _of_operation(network, node, place, scale, offset, onward):
-    operation = symbolic.of_each_step(node.operation)
-    kind = type(operation).__name__
-    if isinstance(operation, keras.Model):
-        inner = symbolic.graph_of(operation)
-        if inner is None:
-            return None
-
-        def leave(number, scale, offset):
-            return _follow(network, node.outputs[number], scale, offset, onward)
-
-        return _follow(inner, inner.inputs[place], scale, offset, leave)
+    (scale, offset), kind = known, type(operation).__name__
     if isinstance(operation, keras.layers.Normalization):
-        return _of_normalization(operation, scale, offset)
+        found = _of_normalization(operation, scale, offset)
+        return [] if found is None else [found], None
     if getattr(operation, "takes_bytes", False):  # A network's own `preprocess_input`.
-        return _range((0.0, 255.0), scale, offset)
+        return [_range((0.0, 255.0), scale, offset)], None
     if kind in _OF_VALUE_RANGE and getattr(operation, "value_range", None):
-        return _range(operation.value_range, scale, offset, _remedy_of(kind))
+        return [_range(operation.value_range, scale, offset, _remedy_of(kind))], None
     factor, shift = _affine(operation, node)
     if factor is not None:
-        for known, bounds in _FACTORS.items():
-            if np.ndim(factor) == 0 and np.isclose(factor, known, rtol=1e-3):
-                return _range(bounds, scale, 0.0)  # Whatever was subtracted before.
+        for of_images, bounds in _FACTORS.items():
+            if np.ndim(factor) == 0 and np.isclose(factor, of_images, rtol=1e-3):
+                return [_range(bounds, scale, 0.0)], None  # Whatever was subtracted before.
         if _MEANS_OF_BYTES[0] < np.mean(np.abs(shift)) < _MEANS_OF_BYTES[1]:
-            return _range((0.0, 255.0), scale, 0.0)
+            return [_range((0.0, 255.0), scale, 0.0)], None
         if np.ndim(factor) or np.ndim(shift):
-            return None
+            return [], None
         is_image = len(node.outputs[0].shape) in (4, 5)
         if is_image and shift and np.isclose(-shift / factor, 0.5, rtol=1e-3):
-            return _range((0.0, 1.0), scale, offset)  # Its middle becomes 0.
+            return [_range((0.0, 1.0), scale, offset)], None  # Its middle becomes 0.
         scale, offset = scale * factor, offset * factor + shift
     elif not (symbolic.passes_values_on(operation) or kind in symbolic.MOVES_VALUES):
-        return None
-    return _follow(network, node.outputs[0], scale, offset, onward) if scale else None
+        return [], None
+    return [], (scale, offset) if scale else None
 
 
 def _affine(operation, node):

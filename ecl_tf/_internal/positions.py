@@ -5,6 +5,7 @@ shape (batch, positions..., size).
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -35,6 +36,12 @@ def _by_row(mask):
     counts = tf.cast(mask, tf.float32)
     axes = list(range(1, counts.shape.rank))
     return tf.math.divide_no_nan(counts, tf.reduce_mean(counts, axes, keepdims=True))
+
+
+def counting(shape, mask):
+    """Whether positions count, bool of a shape (rows, positions...); all do if the mask is None."""
+    counts = np.ones(shape, bool) if mask is None else np.asarray(mask)
+    return np.broadcast_to(counts[(..., *[None] * (len(shape) - counts.ndim))], shape)
 
 
 def rows(nest, index):

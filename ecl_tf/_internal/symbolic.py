@@ -228,37 +228,63 @@ def made_by(tensor, path=()):
         yield operation, here
 
 
-def first_layers(network, tensor, onward=lambda place: (), whole=False):
-    """Yields the first operations that change or use a tensor's values; None for one unknown.
+def follow(network, tensor, known, visit, each_step=True, onward=lambda number, known: ()):
+    """Yields what operations tell of a symbolic tensor that comes to them, networks in it entered.
 
     Args:
         network: a Keras model with a graph.
         tensor: one of the graph.
-        onward: a function of the number of an output, called if the tensor is one.
-        whole: whether what selects a part of the values uses them; False, the default, passes it.
+        known: what is known of the tensor, such as which of an input's axes its own are.
+        visit: a function of a node, of its operation, and of what is known of what it is given, to
+            a list of what the operation tells, and to what is known of its result; None for that
+            ends the path.
+        each_step: whether a `TimeDistributed` is followed as the layer that it has work on each
+            step, as on each image of a video; True by default.
+        onward: a function of the number of an output and of what is known, called if the tensor is
+            that output; by default the path ends there.
     """
     for node in (each for nodes in network._nodes_by_depth.values() for each in nodes):
         for place, given in enumerate(node.input_tensors):
             if given is not tensor:
                 continue
-            operation = of_each_step(node.operation)
-            if isinstance(operation, keras.Model):
-                inner = graph_of(operation)
+            operation = of_each_step(node.operation) if each_step else node.operation
+            inner = graph_of(operation) if isinstance(operation, keras.Model) else None
+            if inner is not None:
 
-                def leave(number, node=node):
-                    return first_layers(network, node.outputs[number], onward, whole)
+                def leave(number, known, node=node):
+                    return follow(network, node.outputs[number], known, visit, each_step, onward)
 
-                its = inner and inner.inputs[place]
-                yield from [None] if inner is None else first_layers(inner, its, leave, whole)
-            elif whole and type(operation).__name__ in _SELECTS:
-                yield operation
-            elif passes_values_on(operation) or type(operation).__name__ in MOVES_VALUES:
-                yield from first_layers(network, node.outputs[0], onward, whole)
-            else:
-                yield operation
+                yield from follow(inner, inner.inputs[place], known, visit, each_step, leave)
+                continue
+            told, of_result = visit(node, operation, known)
+            yield from told
+            if of_result is not None:
+                yield from follow(network, node.outputs[0], of_result, visit, each_step, onward)
     for number, output in enumerate(network.outputs):
         if output is tensor:
-            yield from onward(number)
+            yield from onward(number, known)
+
+
+def first_layers(network, tensor, whole=False):
+    """Yields the first operations that change or use a tensor's values; None for one unknown.
+
+    Args:
+        network: a Keras model with a graph.
+        tensor: one of the graph.
+        whole: whether what selects a part of the values uses them; False, the default, passes it.
+    """
+
+    def visit(node, operation, known):
+        kind = type(operation).__name__
+        if isinstance(operation, keras.Model):
+            return [None], None
+        if (passes_values_on(operation) or kind in MOVES_VALUES) and not (
+            whole and kind in _SELECTS
+        ):
+            return [], known
+        return [operation], None
+
+    return follow(network, tensor, (), visit)
 
 
 def of_each_step(operation):

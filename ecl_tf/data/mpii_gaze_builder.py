@@ -112,7 +112,7 @@ class MpiiGaze(tfds.core.GeneratorBasedBuilder):
     def _info(self):
         tensor = tfds.features.Tensor
         features = {
-            # Bytes, not a PNG: whole batches of them are decoded at once.
+            # Bytes, not a PNG, which takes longer to read.
             "image": tensor(shape=(*_IMAGE_SHAPE, 1), dtype=np.uint8, encoding="bytes"),
             "gaze": tensor(shape=(2,), dtype=np.float32),
         }

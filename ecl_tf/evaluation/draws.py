@@ -34,8 +34,6 @@ class Draws:
         """Float32 in [0, 1), of shape (rows, *shape).
 
         Args:
-            rows: their number.
-            shape: of the numbers of one row.
             stream: a number that tells apart what one purpose draws; 0 by default.
         """
         size = math.prod(shape)
@@ -49,11 +47,6 @@ class Draws:
 
         NumPy's own takes a varying count of random bits for a number, so that rows would depend
         on those before them.
-
-        Args:
-            rows: their number.
-            shape: of the numbers of one row.
-            stream: as in `uniform`; 0 by default.
         """
         size = math.prod(shape)
         u = self.uniform(rows, (2, -(-size // 2)), stream)
@@ -66,20 +59,13 @@ class Draws:
         """Whole numbers from 0 to count - 1, int64 of shape (rows, *shape).
 
         Args:
-            rows: their number.
-            shape: of the numbers of one row.
             count: of the values, less than 2^24.
-            stream: as in `uniform`; 0 by default.
         """
         u = self.uniform(rows, shape, stream).astype("float64")
         return np.minimum((u * count).astype("int64"), count - 1)
 
     def generators(self, rows: int) -> Iterator[np.random.Generator]:
-        """A generator of each row, for distributions that take a varying count of random bits.
-
-        Args:
-            rows: their number.
-        """
+        """A generator of each row, for distributions that take a varying count of random bits."""
         key = self._key(0)
         for row in range(self.first_row, self.first_row + rows):
             yield np.random.Generator(np.random.Philox(key=key, counter=row << 128))

@@ -35,9 +35,6 @@ def corrupt(
 
     Args:
         x: (rows, height, width, channels), in the range.
-        name: of the corruption, a key of `CORRUPTIONS`.
-        severity: from 1 to 5.
-        draws: of the rows.
         value_range: of black and white.
     """
     low, high = value_range

@@ -111,20 +111,15 @@ def _maps(output, raws, mask):
         epistemic = np.sqrt(epistemic)
     if len(raws) > 1:
         maps["disagreement"] = epistemic
-    if mask is not None:
-        maps = {"mask": np.asarray(mask), **maps}
     for name, values in maps.items():
-        if mask is not None and name != "mask":
-            shown = maps["mask"][(..., *[None] * (values.ndim - maps["mask"].ndim))]
-            maps[name] = np.where(shown, values, -1 if name == "prediction" else np.nan)
-        else:
-            shown = True
-        if not np.isfinite(np.where(shown, values, 0)).all():
+        counts = positions.counting(values.shape, mask)
+        maps[name] = np.where(counts, values, -1 if name == "prediction" else np.nan)
+        if not np.isfinite(values[counts]).all():
             raise ValueError(
                 "The network answers with NaN or infinite numbers for some inputs. Look at the "
                 "inputs and at its weights."
             )
-    return maps
+    return maps if mask is None else {"mask": np.asarray(mask), **maps}
 
 
 def draw_maps(

@@ -34,13 +34,7 @@ def corrupt(
 
     Args:
         x: (rows, steps, features), or (rows, steps).
-        name: of the corruption, a key of `CONSTANTS`.
-        severity: from 1 to 5.
-        draws: of the rows.
         reference: sequences like `x`, of any number of steps; None, the default, for these.
-        missing: as `ecl_tf.evaluation.corrupt` takes it; None by default.
-        padding: the same.
-        mask: the same.
 
     Raises:
         ValueError: if they are no sequences, or hold NaN that is no padding.

@@ -150,7 +150,7 @@ def measure(
         answered = answers[own[0]] if own else ask(answering(its), x, batch_size)
         of_teacher = its.output, answered.raw
     found: Found = {name: {} for name in asked}
-    if any(_has_positions(each.raw) for each in answers.values()):
+    if any(np.ndim(raw) > 2 for raw in keras.tree.flatten([each.raw for each in answers.values()])):
         shown.leave_out_moving(names)
     known = {name: (functions[name], answers[name]) for name in asked}
     shift(asked, shown, found, known=known, score=score, batch_size=batch_size)
@@ -201,7 +201,7 @@ def _require_answers(models, answers, x, y):
             truth, shape = np.asarray(truth), np.shape(of_part)
             own.validate_labels(truth.shape, shape)
             if of_mask is not None and len(shape) > 2:  # Labels of masked positions may be any.
-                counts = _counts(of_part, of_mask)
+                counts = positions.counting(shape[:-1], of_mask)
                 truth, shape = truth[counts], (int(counts.sum()), shape[-1])
             own.require_labels(truth, shape, part)
 
@@ -394,24 +394,14 @@ def ask(
         part = slice(first, first + batch_size)
         rows = keras.tree.map_structure(lambda leaf, p=part: tf.convert_to_tensor(leaf[p]), x)
         raw, disagreement, mask = answer(data.to_float(rows))
-        masks.append(keras.tree.map_structure(_array, mask))
+        masks.append(keras.tree.map_structure(lambda m: m if m is None else np.asarray(m), mask))
         raws.append(keras.tree.map_structure(np.asarray, raw))
         apart.append(disagreement)
     raw = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *raws)
-    mask = keras.tree.map_structure(_together, *masks)
+    mask = keras.tree.map_structure(
+        lambda *parts: None if parts[0] is None else np.concatenate(parts), *masks
+    )
     return _Answers(raw, None if apart[0] is None else np.concatenate(apart), mask)
-
-
-def _array(values):
-    return None if values is None else np.asarray(values)
-
-
-def _together(*parts):
-    return None if parts[0] is None else np.concatenate(parts)
-
-
-def _has_positions(raw):
-    return any(np.ndim(each) > 2 for each in keras.tree.flatten(raw))
 
 
 def _as_rows(output, answers, labels, others=None):
@@ -427,7 +417,7 @@ def _as_rows(output, answers, labels, others=None):
     given = answers.raw, labels, others, answers.mask
     for name, (_, raw, truth, its, mask) in outputs.parts_of(output, *given).items():
         if np.ndim(raw) > 2:
-            counts = _counts(raw, mask)
+            counts = positions.counting(np.shape(raw)[:-1], mask)
             raw, truth, its = (
                 each if each is None else np.asarray(each)[counts] for each in (raw, truth, its)
             )
@@ -435,13 +425,6 @@ def _as_rows(output, answers, labels, others=None):
     if "" in parts:
         return parts[""]
     return tuple({name: part[n] for name, part in parts.items()} for n in range(3))
-
-
-def _counts(raw, mask):
-    """Which positions of raw outputs count, (rows, positions...)."""
-    shape = np.shape(raw)[:-1]
-    counts = np.ones(shape, bool) if mask is None else mask
-    return np.broadcast_to(counts.reshape(*counts.shape, *[1] * (len(shape) - counts.ndim)), shape)
 
 
 def _as_model(network, output, sets=None):

@@ -39,11 +39,7 @@ def corrupt(
     Args:
         x: (rows, columns), or a dict of such arrays and of columns (rows,); encoded rows if there
             are `columns`.
-        name: of the corruption, a key of `CONSTANTS`.
-        severity: from 1 to 5.
-        draws: of the rows.
         reference: rows like `x`; None, the default, for these.
-        missing: as `ecl_tf.evaluation.corrupt` takes it; None by default.
         columns: that encoded the rows; None, the default, if none did.
     """
     reference = x if reference is None else reference
@@ -71,9 +67,6 @@ def corrupt(
 def named(x: Any) -> dict[str, np.ndarray]:
     """The arrays of a table by name, a single one by "".
 
-    Args:
-        x: as in `corrupt`.
-
     Raises:
         ValueError: if it is no table.
     """
@@ -92,11 +85,7 @@ def named(x: Any) -> dict[str, np.ndarray]:
 
 
 def holds_numbers(x: np.ndarray) -> bool:
-    """Whether cells are amounts. Whole numbers are ids, as text and booleans are.
-
-    Args:
-        x: the cells.
-    """
+    """Whether cells are amounts. Whole numbers are ids, as text and booleans are."""
     return x.dtype.kind == "f" or x.dtype.name == "bfloat16"
 
 

@@ -19,9 +19,7 @@ class Answers:
     """What a `replay.Store` is to an experiment, for ordinary distillation, and in memory.
 
     Args:
-        teacher: the `ecl_tf.Teacher`.
         raws: the raw outputs of its members for every training row.
-        batch_size: rows of a batch.
 
     Attributes:
         teacher: as it was given.
@@ -70,8 +68,6 @@ def ask(experiment, teacher, rows=None):
     """Asks a teacher about an experiment's training rows, in batches as large as the student's.
 
     Args:
-        experiment: the `Experiment`.
-        teacher: the `ecl_tf.Teacher`.
         rows: so many of the first ones are asked about; None, the default, for all.
 
     Returns:

@@ -1,6 +1,5 @@
 """What a run ends with: WORKDIR/best, the student that is shipped, with its files and its card."""
 
-import contextlib
 import dataclasses
 import logging
 import pathlib
@@ -12,7 +11,7 @@ from typing import Any
 
 import ecl_tf
 from ecl_tf import data, export, outputs
-from ecl_tf._internal import extras, files, keras_files
+from ecl_tf._internal import extras, files, keras_files, loggers
 from ecl_tf._internal.quantized_model import QuantizedModel
 from ecl_tf.experiments import (
     distillation,
@@ -32,6 +31,7 @@ from ecl_tf.export.writing import FORMATS
 NAME = "best"
 _CARD, _HASHES, _STUDENT = "MODEL_CARD.md", "SHA256SUMS", "student.keras"
 _COSTS = "costs.json"
+_TELLING = logging.WARNING, "absl", "tensorflow"  # Below it, of the files of an export.
 _EXAMPLES = 512  # Training rows that 8 bits are measured on, and files compared on.
 _REFERENCE = "oracle"  # It sees rows that the experiment withholds.
 
@@ -111,9 +111,7 @@ def of_comparison(
     """The student that a comparison ends with.
 
     Args:
-        workdir: of the comparison.
         results: of the comparison, averaged over folds or splits where there are some.
-        parts: as `choose` takes it.
     """
     name, key = choose(parts)
     part, run = parts[name], parts[name]["runs"][key]
@@ -145,9 +143,6 @@ def names(config: settings.Settings) -> dict[str, tuple[str, str | None]]:
     """What is exported, by its name in WORKDIR/best: the format, and the quantization.
 
     A student that was trained in 8 bits is always in a LiteRT file, too.
-
-    Args:
-        config: the `settings.Settings`.
     """
     formats, bits = config.export.formats, config.export.quantization
     if config.student.quantization is not None:
@@ -167,7 +162,6 @@ def require(workdir: pathlib.Path, config: settings.Settings) -> None:
 
     Args:
         workdir: which is only read.
-        config: the `settings.Settings`.
 
     Raises:
         ValueError: if settings contradict each other, a package is missing, or the work directory
@@ -237,7 +231,7 @@ def try_formats(experiment: Experiment) -> None:
     with (
         tempfile.TemporaryDirectory() as directory,
         refusals.blaming("config.export", section),
-        _only_warnings(),
+        loggers.at_least(*_TELLING),
     ):
         student = experiment.network(experiment.config.student)
         if isinstance(student, QuantizedModel):
@@ -259,8 +253,6 @@ def keep(
     Args:
         experiment: gives the `Experiment` that the student is of.
         workdir: which gets it.
-        chosen: the student.
-        command: that is under way, for the card.
         teacher: gives the teacher, whose size and speed are measured beside the student's; None,
             the default, leaves it out.
 
@@ -283,7 +275,7 @@ def keep(
                 kind = type(error).__name__
                 progress.announce(f"WARNING: {path} was not written. {kind}: {error}")
 
-        with _only_warnings():
+        with loggers.at_least(*_TELLING):
             strategies.on_chief(write)
 
     if not is_there() and not chosen.path.exists():
@@ -300,20 +292,6 @@ def keep(
             "Move it away, and the same command exports this one."
         )
     return is_its
-
-
-@contextlib.contextmanager
-def _only_warnings():
-    """Within it TensorFlow does not tell of the files that an export goes through."""
-    loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(max(logger.level, logging.WARNING))
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def shipped(workdir: pathlib.Path) -> dict[str, Any] | None:

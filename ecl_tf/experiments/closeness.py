@@ -12,10 +12,6 @@ class Divergences:
     `Distiller.evaluate` logs as `divergence`. Training inputs are at most 10,000 at random, not
     augmented (but drawn at random where images are decoded so); fewer where rows have many
     positions.
-
-    Args:
-        experiment: the `Experiment`.
-        teacher: the `ecl_tf.Teacher`.
     """
 
     def __init__(self, experiment, teacher):
@@ -26,9 +22,7 @@ class Divergences:
         """The divergence of a student on a split, a float.
 
         Args:
-            student: its network.
             split: "train", "validation" or "test".
-            output: what its raw outputs stand for.
             raw: its raw outputs for all of the split, if they are known; None by default.
         """
         _, its = self.of_teacher(split)
@@ -37,11 +31,7 @@ class Divergences:
         return fidelity.divergence(self.experiment.output, its, output, raw)
 
     def of_teacher(self, split):
-        """The labels of a split, and the teacher's raw outputs for it.
-
-        Args:
-            split: as in `of`.
-        """
+        """The labels of a split, and the teacher's raw outputs for it."""
         if split not in self._answers:
             self._answers[split] = self.experiment.answers(self.teacher, self._rows(split))
         return self._answers[split]

@@ -46,10 +46,7 @@ def rehearse(
     """Refuses what would fail later, after a long time: all that is left to train takes a step.
 
     Args:
-        config: the `ConfigDict`.
         workdir: the work directory, which is only read.
-        teacher_directory: as in `run`.
-        measures: as `rehearsal.Rehearsal` takes it; False by default.
 
     Raises:
         ValueError: if a setting is wrong, the data has no validation split, or one teacher
@@ -153,7 +150,6 @@ def run(
     """Compares in every cell of config.grid, or on the one experiment that there is.
 
     Args:
-        config: the `ConfigDict`.
         workdir: the work directory; finished work in it is only read.
         teacher_directory: of another teacher's .keras files; None, the default, for the
             experiment's own.
@@ -182,13 +178,7 @@ def run(
 
 
 def log(config: ConfigDict, workdir: pathlib.Path, results: dict[str, Any]) -> None:
-    """Has the chief log what is not logged yet, of earlier commands' trainings, too.
-
-    Args:
-        config: as in `run`.
-        workdir: as in `run`.
-        results: what `run` returned.
-    """
+    """Has the chief log what is not logged yet, of earlier commands' trainings, too."""
     if logs.in_use():
         for _, directory, _ in _experiments(config, workdir):
             if (path := directory / "results.json").exists():
@@ -243,9 +233,7 @@ def add_suite(
     """Shows corrupted and other inputs to the teachers and final students of a comparison.
 
     Args:
-        config: as in `run`.
         workdir: the work directory of a finished comparison.
-        teacher_directory: as in `run`; None by default.
 
     Returns:
         The results, with the numbers of `ecl_tf.evaluation` added.

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import special, stats
 
 from ecl_tf import outputs, samplers, uncertainty
+from ecl_tf._internal import positions as masking
 from ecl_tf.evaluation import selective
 from ecl_tf.experiments import positions
 
@@ -25,10 +26,6 @@ _GRID = 200  # Points of a one-dimensional figure.
 
 class LearningCurve(keras.callbacks.Callback):
     """Scores the student on validation data at the end of every epoch.
-
-    Args:
-        experiment: the `Experiment`.
-        output: of the student's raw outputs.
 
     Attributes:
         points: a list of {"step": int, score name: float}.
@@ -53,8 +50,6 @@ def risk_coverage(labels, raw, output):
 
     Args:
         labels: (rows,) classes, or (rows, d) targets.
-        raw: raw outputs.
-        output: the `ecl_tf.outputs.Output` of `raw`.
     """
     curve = selective.risk_coverage(*selective.losses_and_uncertainty(output, raw, labels))
     count = len(curve.coverage)
@@ -75,8 +70,6 @@ def reliability(labels, raw, output):
 
     Args:
         labels: (rows,) classes, or (rows, d) targets.
-        raw: raw outputs.
-        output: the `ecl_tf.outputs.Output` of `raw`.
 
     Reference: Guo et al., "On Calibration of Modern Neural Networks", 2017, section 2.
     """
@@ -123,8 +116,6 @@ def gallery(experiment, teacher, students, sampler):
     """Some sampled training inputs, with what teacher and students say of them.
 
     Args:
-        experiment: the `Experiment`.
-        teacher: the `ecl_tf.Teacher`.
         students: dict from method, "XCL" among them, to (student, its output).
         sampler: the `Sampler`, or its config; where it asks the student, XCL's.
 
@@ -182,9 +173,8 @@ def _map(output, distribution, mask, axes):
         answer, spread = p.mean(-1), (special.entr(p) + special.entr(1 - p)).sum(-1)
     else:
         answer, spread = (np.asarray(found[name], float)[..., 0] for name in ("mean", "stddev"))
-    if mask is not None:
-        counts = np.asarray(mask).reshape(*mask.shape, *[1] * (answer.ndim - len(mask.shape)))
-        answer, spread = (np.where(counts, each, np.nan) for each in (answer, spread))
+    counts = masking.counting(answer.shape, mask)
+    answer, spread = (np.where(counts, each, np.nan) for each in (answer, spread))
     kept = {"answer": _thinned(answer, axes), "spread": _thinned(spread, axes)}
     return {name: _without_nan(each.round(4).tolist()) for name, each in kept.items()}
 

@@ -24,8 +24,6 @@ def distill(
     """Distils one student as config.xcl says; returns it.
 
     Args:
-        experiment: the `Experiment`.
-        teacher: the `ecl_tf.Teacher`.
         workdir: where log.csv, checkpoints and the exported student go.
         store: an `ecl_tf.replay.Store` of the teacher's answers; None asks the teacher.
     """
@@ -58,11 +56,8 @@ def train(
     """Trains the distiller that config.xcl describes; returns it, and its history.
 
     Args:
-        experiment: the `Experiment`.
-        teacher: the `ecl_tf.Teacher`.
         store: as in `distill`; None by default.
         checkpoints: the directory of checkpoints, as in `fitting.fit`; none by default.
-        callbacks: of `fit`; none by default.
     """
     section, seed = experiment.config.student, experiment.config.seed
     # Without the teacher validation has labels alone to compare with.

@@ -63,8 +63,6 @@ def log_pictures(
     """Adds the reliability of models on a split to the logs, and of "student" sampled inputs.
 
     Args:
-        experiment: the `Experiment`.
-        workdir: the work directory.
         models: by name, as `Experiment.answers` takes them; "teacher" is the teacher.
         split: "validation" or "test".
     """

@@ -300,10 +300,7 @@ class Experiment:
         """Trains a student on the teacher's distributions; returns the student.
 
         Args:
-            teacher: the `ecl_tf.Teacher`.
-            seed: an integer.
             output: the student's output; by default the experiment's.
-            callbacks: of `fit`.
             checkpoints: the directory of checkpoints, as in `fitting.fit`.
             labels: a `settings.Labels`: batches are then mixed with their labels before the
                 distiller sees them; None, the default, for not at all.
@@ -394,8 +391,6 @@ class Experiment:
 
         Args:
             labels: what `answers` returned of a split.
-            raw: the same.
-            output: as `answers` takes it.
             names: of the metrics that are computed; None, the default, for all.
         """
         output = self.output if output is None else output
@@ -403,12 +398,7 @@ class Experiment:
         return measures.scores(output, labels, raw, *own, names)
 
     def prediction_sets(self, model, output=None):
-        """A network's `PredictionSets`, measured on validation rows; None if none are asked for.
-
-        Args:
-            model: as `answers` takes it.
-            output: the same.
-        """
+        """A network's `PredictionSets`, measured on validation rows; None if none are asked for."""
         coverage = self.config.student.conformal
         if coverage is None:
             return None
@@ -420,10 +410,7 @@ class Experiment:
         """The share of labels in a network's prediction sets, and their size; empty without sets.
 
         Args:
-            model: as `answers` takes it.
             labels: what `answers` returned of a split.
-            raw: the same.
-            output: as `answers` takes it.
         """
         sets = self.prediction_sets(model, output)
         found = {} if sets is None else sets.evaluate(raw, labels)

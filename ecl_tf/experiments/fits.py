@@ -17,9 +17,6 @@ def require_model(
 
     Args:
         role: "teacher" or "model", for the message.
-        model: the Keras model.
-        splits: the data.
-        output: the experiment's output.
     """
     inputs, shape = symbolic.inputs_of(model), symbolic.output_shape(model)
     leaves = keras.tree.flatten(inputs) if inputs is not None else []
@@ -44,8 +41,6 @@ def require(
         shapes: of one row of its inputs, by their names; empty where they are not known.
         size: of its answers' last axis, which is compared for classes only; None where it is not
             known.
-        splits: the data.
-        output: the experiment's output.
 
     Raises:
         ValueError: naming both numbers, or both shapes.

@@ -12,9 +12,6 @@ _BETWEEN_SPLITS = 100  # Seeds: more than one split takes for its teacher and it
 def cells(config: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
     """Yields the name and the config of every cell of config.grid; without one, of the whole.
 
-    Args:
-        config: a `ConfigDict`.
-
     Raises:
         ValueError: if the grid is no sequence of pairs, a name in it is no setting of the config,
             or its values are none, or two of them the same.

@@ -42,12 +42,7 @@ def rehearse(
     """Has every kind of training that is left take a step.
 
     Args:
-        experiment: the `Experiment`.
-        config: its `ConfigDict`.
         workdir: the work directory, which is only read.
-        teacher_directory: as in `run`.
-        steps: as in `run`.
-        measures: as `rehearsal.Rehearsal` takes it; False by default.
 
     Raises:
         ValueError: if a setting is wrong, or the data has no validation split.
@@ -82,8 +77,6 @@ def run(
     one more on the teacher's mean alone. The second is trained for half of the steps, too.
 
     Args:
-        experiment: the `Experiment`.
-        config: its `ConfigDict`.
         workdir: the work directory; finished work in it is only read.
         teacher_directory: as `teaching.train_teacher` takes it; None by default.
         steps: of the short trainings, over which the learning rate's schedule goes. 0, the

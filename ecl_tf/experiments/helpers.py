@@ -21,9 +21,6 @@ def share_cores(processes: int) -> None:
 
     Small networks gain nothing by a second core. What the environment says already stays.
 
-    Args:
-        processes: how many there are.
-
     Raises:
         ValueError: if there are more than cores, and more than two.
     """
@@ -92,13 +89,6 @@ def begin(
     """Has processes do what is left of a comparison, until it is complete.
 
     They print nothing. What fails in one of them is done by this process, which then tells why.
-
-    Args:
-        helpers: those of `waiting`.
-        config: as `comparison.run` takes it.
-        workdir: the same.
-        teacher_directory: the same.
-        checkpoint_every: the same.
     """
     for helper in helpers:
         with contextlib.suppress(BrokenPipeError):  # It has ended, and this process does all.

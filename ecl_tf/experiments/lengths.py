@@ -22,7 +22,6 @@ def resolved(name: str, train: settings.Train, rows: int) -> settings.Train:
 
     Args:
         name: the dotted name of the section, such as "config.student.train".
-        train: the `settings.Train`.
         rows: of the training data; negative if it is not known.
 
     Raises:
@@ -108,7 +107,6 @@ def warm_restarts(
     """The callback that ends a training whose `steps` were "auto", and has its schedule.
 
     Args:
-        train: the `resolved` `settings.Train`.
         score: a function from the model to what is to fall; None, the default, for the
             validation loss that `fit` logs.
         verbose: as the callback takes it; 0 by default.

@@ -28,7 +28,6 @@ def held(directory: pathlib.Path, shares: bool = False) -> Iterator[None]:
     are no locks, the work goes on.
 
     Args:
-        directory: an existing directory.
         shares: whether other processes may hold it that share it, too; False by default.
 
     Raises:
@@ -53,10 +52,6 @@ def held(directory: pathlib.Path, shares: bool = False) -> Iterator[None]:
 
 def require_free(directory: pathlib.Path, shares: bool = False) -> None:
     """Refuses a directory whose lock another process holds; writes nothing.
-
-    Args:
-        directory: the directory.
-        shares: as in `held`.
 
     Raises:
         ValueError: if one does.

@@ -165,8 +165,6 @@ class TrainingLog(keras.callbacks.Callback):
     A continued training goes on after the epochs of its checkpoint, each of which is there once.
 
     Args:
-        path: of the CSV file.
-        run: the `Run`.
         curve: a `diagnostics.LearningCurve` that is called before, whose scores are logged, too;
             None, the default, for none.
 
@@ -214,7 +212,6 @@ def comparison(directory: pathlib.Path, results: Mapping[str, Any]) -> None:
     """Has the chief write what is missing of a comparison's trainings, and its scores.
 
     Args:
-        directory: its work directory.
         results: the content of its results.json, perhaps unfinished.
     """
     if not _chosen or not strategies.is_chief():
@@ -236,12 +233,7 @@ def comparison(directory: pathlib.Path, results: Mapping[str, Any]) -> None:
 
 
 def summary(directory: pathlib.Path, results: Mapping[str, Any]) -> None:
-    """Has the chief write a comparison's table, mean scores and pictures, if it is finished.
-
-    Args:
-        directory: its work directory.
-        results: the content of its results.json.
-    """
+    """Has the chief write a comparison's table, mean scores and pictures, if it is finished."""
     if not _chosen or not strategies.is_chief() or not tables.is_finished(results):
         return
     with Run(directory, "comparison") as run:

@@ -34,14 +34,7 @@ class Judgement(NamedTuple):
 
 
 def judge(results: _Results, method: str, baseline: str, metric: str) -> Judgement:
-    """Judges the final runs of two methods on test rows, seed by seed or split by split.
-
-    Args:
-        results: of one comparison.
-        method: of those in `results["final"]`.
-        baseline: another one.
-        metric: of their test scores.
-    """
+    """Judges the final runs of two methods on test rows, seed by seed or split by split."""
     own, its = (tables.scores(results, name, metric) for name in (method, baseline))
     return judged(own, its, metric, _is_higher_better(results, metric))
 
@@ -71,10 +64,6 @@ def baseline_of(results: _Results, metric: str) -> str | None:
 
     Results of earlier versions may have no validation scores: then it is the stronger one on test
     rows, which favours KD.
-
-    Args:
-        results: of one comparison.
-        metric: the score.
     """
     known = [name for name in tables.BASELINES if name in results["final"]]
     sign = 1 if _is_higher_better(results, metric) else -1
@@ -287,7 +276,6 @@ def describe(difference: gap.Interval, metric: str) -> str:
 
     Args:
         difference: in the unit of `tables.title`.
-        metric: the score's name.
 
     Example:
     >>> describe(gap.Interval(1.3, 0.4, 2.2), "accuracy")

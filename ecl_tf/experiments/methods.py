@@ -75,7 +75,6 @@ def kd_beside(experiment: Experiment, best: Setting) -> list[Setting]:
     A baseline that was tuned is so, on validation data, never worse than one that was not.
 
     Args:
-        experiment: the `Experiment`.
         best: of `kd_temperatures`.
     """
     temperature = best.arguments["temperature"]

@@ -43,14 +43,11 @@ def render(
     """The card.
 
     Args:
-        experiment: the `Experiment` of the student.
-        chosen: the `best.Chosen`.
         directory: that holds the student's files.
         exported: the one of them that the card's code loads.
         hashes: their SHA-256, by their paths there.
         of_files: the scores of those that answer otherwise than the student, by name and split.
         measured: what `shipping.measure` returned, or None.
-        command: that made it.
     """
     student = ecl_tf.load_student(directory / exported)
     results = chosen.results or {}

@@ -15,7 +15,6 @@ def build(train: settings.Train, weight_decay: float = 0.0) -> keras.optimizers.
     """Returns the optimizer of a section's `train`.
 
     Args:
-        train: the `settings.Train`.
         weight_decay: Keras's decoupled one: each step takes rate * weight_decay of every
             kernel away. PyTorch's SGD has weight_decay=w in the gradient instead, where
             momentum m amplifies it: to shrink as fast in the long run, give w / (1 - m).

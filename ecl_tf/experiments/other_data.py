@@ -16,7 +16,6 @@ def tell(experiment: Experiment, run: pathlib.Path, what: str) -> None:
     """Says so if a run had other data settings than the experiment.
 
     Args:
-        experiment: the `Experiment`.
         run: the work directory; without a config.json there nothing is known.
         what: which network it trained, for the message, such as "teacher in runs/a/teacher".
 
@@ -67,7 +66,6 @@ def require_same_rows(experiment: Experiment, workdir: pathlib.Path) -> None:
     streamed data is not looked at.
 
     Args:
-        experiment: the `Experiment`.
         workdir: its work directory; nothing is compared before it is claimed.
 
     Raises:
@@ -88,10 +86,6 @@ def tell_of_file(experiment: Experiment, path: pathlib.Path) -> None:
     """`tell`, of a .keras file of a work directory, or of a directory in one.
 
     An exported student knows its columns itself.
-
-    Args:
-        experiment: the `Experiment`.
-        path: of the file.
 
     Raises:
         ValueError: as there.

@@ -18,9 +18,6 @@ class Positions:
 
     Keras's masks come from a network, and exports and functions have none. So those of the student
     count, as in `Distiller`: they follow from its inputs, and so are those of an untrained one.
-
-    Args:
-        experiment: the `Experiment`.
     """
 
     def __init__(self, experiment):
@@ -47,9 +44,7 @@ class Positions:
 
         Args:
             inputs: the batch's inputs, which tell what is masked.
-            y: its labels.
             raw: raw outputs (batch, positions..., size).
-            output: what they stand for.
 
         Returns:
             Labels (rows,) of classes or (rows, d), raw outputs (rows, size), and the number of
@@ -57,11 +52,7 @@ class Positions:
         """
         y, raw = np.asarray(y), np.asarray(raw)
         shape = raw.shape[:-1]
-        counts = np.ones(shape, bool)
-        mask = self.mask(inputs)
-        if mask is not None:
-            mask = np.asarray(mask)
-            counts &= mask.reshape(*mask.shape, *[1] * (counts.ndim - mask.ndim))
+        counts = masking.counting(shape, self.mask(inputs))
         tail = () if output.family == "categorical" else (y.size // counts.size,)
         return y.reshape(*shape, *tail)[counts], raw[counts], np.nonzero(counts)[0]
 
@@ -75,11 +66,7 @@ class Positions:
         return data.evaluation_batches(examples, int(np.clip(_AT_ONCE // each, 1, _ROWS)))
 
     def rows_within_memory(self, count):
-        """So many training rows, or as many as have answers of a moderate size.
-
-        Args:
-            count: the number of rows.
-        """
+        """So many training rows, or as many as have answers of a moderate size."""
         experiment = self._experiment
         each = 4 * experiment.output.raw_size(experiment.splits.event_size)
         each *= int(np.prod([size or 1 for size in experiment.positions], dtype=int))
@@ -109,7 +96,6 @@ def constant_nll(output, labels):
     """The mean negative log-likelihood of the best answer that is the same for all rows.
 
     Args:
-        output: of the networks.
         labels: classes (rows,), or numbers or yes/no labels (rows, d); of one (rows,), too.
     """
     labels = np.asarray(labels)

@@ -27,7 +27,6 @@ def of(experiment: Experiment, workdir: pathlib.Path, test_labels: Any) -> dict[
     """What a report tells beside the numbers, as JSON has it.
 
     Args:
-        experiment: the `Experiment`.
         workdir: its work directory, which is only read.
         test_labels: of all test rows, in their order: what tells streamed rows from others.
     """
@@ -103,7 +102,6 @@ def data(experiment: Experiment, workdir: pathlib.Path) -> dict[str, Any]:
     """The name of the data, the rows of its parts, and what tells it from other data.
 
     Args:
-        experiment: the `Experiment`.
         workdir: its work directory, which is only read.
     """
     splits, given = experiment.whole_splits, dict(experiment.config.data)

@@ -16,10 +16,6 @@ def of_teacher(experiment: Experiment, teacher: ecl_tf.Teacher) -> dict[str, dic
     them: the labels' frequencies, or a normal distribution of the targets' mean and deviation.
     What it keeps is what it knows of validation rows, over what it knows of training rows.
 
-    Args:
-        experiment: the `Experiment`.
-        teacher: the `ecl_tf.Teacher`.
-
     Returns:
         {"validation": scores, "train": scores}; without "train" where there are no validation
         rows but the training rows.
@@ -52,7 +48,6 @@ def against_erm(experiment: Experiment, teacher: dict[str, float], erm: float) -
     """Tells of a teacher beside training on labels, and warns if it is no better.
 
     Args:
-        experiment: the `Experiment`.
         teacher: the teacher's scores on validation data.
         erm: the mean score there of students that are trained on labels.
     """

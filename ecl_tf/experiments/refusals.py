@@ -54,7 +54,6 @@ def require_validation(
     """Refuses data without validation rows.
 
     Args:
-        splits: the `ecl_tf.data.Splits`.
         asker: what needs them, and for what, as a main clause.
         remedy: what follows "Hold some out, "; by default what does it.
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import logging
 import math
 import pathlib
 import random
@@ -20,7 +21,7 @@ from ml_collections import ConfigDict
 
 import ecl_tf
 from ecl_tf import data, outputs, replay, samplers
-from ecl_tf._internal import identity, replicas
+from ecl_tf._internal import identity, loggers, replicas
 from ecl_tf.experiments import (
     answers,
     best,
@@ -123,11 +124,9 @@ class Rehearsal:
         """What is rehearsed within it prints one line at its end, and leaves no other trace."""
         begun = time.monotonic()
         states = random.getstate(), np.random.get_state()
-        logger = tf.get_logger()
-        level = logger.level
-        logger.setLevel("ERROR")  # TensorFlow warns of many graphs.
         try:
             with (
+                loggers.at_least(logging.ERROR, tf.get_logger().name),  # It warns of many graphs.
                 warnings.catch_warnings(),
                 progress.quiet(says_data=True),
                 replicas.explaining_a_lost_worker(),
@@ -135,7 +134,6 @@ class Rehearsal:
                 warnings.simplefilter("ignore")  # The run itself will give them.
                 yield
         finally:
-            logger.setLevel(level)
             random.setstate(states[0])
             np.random.set_state(states[1])
         if self._costs:
@@ -151,7 +149,6 @@ class Rehearsal:
         """An `Experiment` whose trainings take one step.
 
         Args:
-            config: as `Experiment` takes it.
             splits: its data; None, the default, loads it.
         """
         described = json.dumps(config.data.to_dict(), sort_keys=True, default=str)
@@ -176,9 +173,7 @@ class Rehearsal:
         """Rehearses the training of the members that are not there yet.
 
         Args:
-            experiment: of this rehearsal.
             workdir: where the members are, or will be.
-            directory: as `teaching.train_teacher` takes it.
 
         Returns:
             The teacher, or one of untrained members that stands in for it.
@@ -234,9 +229,6 @@ class Rehearsal:
         """Rehearses a training of `ecl-tf compare`.
 
         Args:
-            experiment: of this rehearsal.
-            teacher: as `teacher` returned it.
-            setting: the `methods.Setting`.
             count: how many times it will be trained; with 0 nothing is rehearsed.
             stored: where stores of the teacher's answers are, or will be.
         """
@@ -271,7 +263,6 @@ class Rehearsal:
         """Rehearses `ecl-tf distill`.
 
         Args:
-            experiment: of this rehearsal.
             teacher: as `teacher` returned it, or the store's.
             store: a store of its answers; None by default.
             count: how many trainings the plan has of it, 1 by default.
@@ -289,11 +280,7 @@ class Rehearsal:
         self._plan.append(_Item("student", count, section.train, self._costs["distill"]))
 
     def export(self, experiment: Experiment) -> None:
-        """Tries the formats of config.export that may not hold every network.
-
-        Args:
-            experiment: of this rehearsal.
-        """
+        """Tries the formats of config.export that may not hold every network."""
         kind = _kind(experiment, experiment.config.student, export=experiment.config.export)
         if kind not in self._exported:
             best.try_formats(experiment)
@@ -303,8 +290,6 @@ class Rehearsal:
         """Makes the inputs of the suite of a few rows, and takes the time of it for the plan.
 
         Args:
-            experiment: of this rehearsal.
-            teacher: as `teacher` returned it.
             students: how many final students there will be.
         """
         suite.rehearse(experiment)
@@ -316,7 +301,6 @@ class Rehearsal:
         """Reads a batch of config.teacher or config.student.
 
         Args:
-            experiment: of this rehearsal.
             name: "teacher" or "student".
         """
         section = getattr(experiment.config, name)

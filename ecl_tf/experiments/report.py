@@ -45,7 +45,6 @@ def write(
 
     Args:
         results: the content of results.json: a comparison, or {"cells": {name: comparison}}.
-        workdir: the directory.
         output: another directory for what is written; None, the default, for the same.
 
     Returns:
@@ -117,7 +116,6 @@ def rebuild(workdir: str | os.PathLike, output: str | os.PathLike | None = None)
     """Writes the report of a work directory's results.json again; see `write`.
 
     Args:
-        workdir: the directory.
         output: another directory for what is written; None by default.
 
     Raises:
@@ -146,7 +144,6 @@ def page(results: dict[str, Any], title: str) -> str:
 
     Args:
         results: a comparison or a grid of them; only its finished cells are shown.
-        title: the page's title.
     """
     there = finished(results)
     return render(

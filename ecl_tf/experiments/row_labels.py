@@ -21,12 +21,7 @@ _MOST_BYTES = 2**31  # Of a network's answers to one split, which are in memory 
 
 
 def positions(splits: data.Splits, output: outputs.Output) -> tuple[int | None, ...]:
-    """The sizes of the positions of one row; () where a row has one label.
-
-    Args:
-        splits: the data.
-        output: of the networks.
-    """
+    """The sizes of the positions of one row; () where a row has one label."""
     shape = splits.validation.element_spec[1].shape
     if not shape.rank:
         return ()
@@ -36,10 +31,6 @@ def positions(splits: data.Splits, output: outputs.Output) -> tuple[int | None, 
 
 def require(splits: data.Splits, output: outputs.Output) -> None:
     """Refuses labels of another shape than scripts train on and score.
-
-    Args:
-        splits: the data.
-        output: of the networks.
 
     Raises:
         ValueError: if labels are texts, one-hot rows, or of another number of targets.
@@ -81,10 +72,6 @@ def require_values(splits: data.Splits, output: outputs.Output) -> None:
 
     Streamed training labels are refused in a step.
 
-    Args:
-        splits: the data.
-        output: of the networks.
-
     Raises:
         ValueError: naming some of them.
     """
@@ -104,10 +91,6 @@ def require_values(splits: data.Splits, output: outputs.Output) -> None:
 
 def require_room(splits: data.Splits, output: outputs.Output) -> None:
     """Refuses splits whose answers would not fit into memory: they are scored all at once.
-
-    Args:
-        splits: the data.
-        output: of the networks.
 
     Raises:
         ValueError: naming the split and the bytes.
@@ -129,8 +112,6 @@ def require_fit(splits: data.Splits, output: outputs.Output, shape: tuple, netwo
     """Refuses a network that answers about other positions than the labels have.
 
     Args:
-        splits: the data.
-        output: of the networks.
         shape: of the network's answers, (batch, positions..., size).
         network: what it is, "teacher" or "student".
 
@@ -153,7 +134,6 @@ def mixing(labels: settings.Labels, swap=()):
     """The sampler that mixes inputs together with their labels, or None.
 
     Args:
-        labels: a `settings.Labels`.
         swap: names of inputs that have no mean.
     """
     alphas = {samplers.Mixup: labels.mixup_alpha, samplers.CutMix: labels.cutmix_alpha}
@@ -168,9 +148,6 @@ def require_mixing(name: str, labels: settings.Labels, splits, output) -> None:
 
     Args:
         name: "erm" or "teacher.labels".
-        labels: the `settings.Labels`.
-        splits: the data.
-        output: of the networks.
 
     Raises:
         ValueError: naming the setting, and what to set it to.
@@ -211,11 +188,7 @@ def prepared(batches, labels, mix, splits, output, seed, first_step):
 
     Args:
         batches: a dataset of (inputs, labels).
-        labels: the `settings.Labels`.
         mix: the sampler of pairs of inputs and labels, or None.
-        splits: the data.
-        output: of the networks.
-        seed: an integer.
         first_step: the number of the first batch.
     """
     share, own = labels.label_smoothing, len(positions(splits, output))
@@ -279,11 +252,6 @@ def _with_channels(y):
 def require_class_weight(class_weight, splits, output) -> None:
     """Refuses weights of classes that don't fit the data.
 
-    Args:
-        class_weight: the setting of this name.
-        splits: the data.
-        output: of the networks.
-
     Raises:
         ValueError: if there is not one for each class, or the data has none.
     """
@@ -312,8 +280,6 @@ def weighted(batches, class_weight, splits, output):
         batches: a dataset of (inputs, labels) or (inputs, labels, weights); others stay as they
             are.
         class_weight: a weight for each class.
-        splits: the data.
-        output: of the networks.
     """
     if not class_weight or len(batches.element_spec) < 2:
         return batches

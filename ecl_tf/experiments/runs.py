@@ -41,10 +41,6 @@ class Runs:
     Where jobs are shared, results.json holds what all processes have recorded.
 
     Args:
-        experiment: the `Experiment`.
-        teacher: the `ecl_tf.Teacher`.
-        stored: the `stores.Stores` of its answers.
-        workdir: the work directory.
         total: the number of runs, for the progress line.
         name: of the experiment, for the same line, where there are several; "" by default.
     """

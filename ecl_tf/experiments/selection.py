@@ -55,9 +55,7 @@ def compare(
     """Runs the comparison, or what is left of it; returns the results.
 
     Args:
-        experiment: the `Experiment`.
         workdir: where results and students go.
-        teacher_directory: as in `run`.
         home: where the teacher and its stored answers go; None, the default, for `workdir`.
     """
     (results,) = finish([start(experiment, workdir, teacher_directory, home)])

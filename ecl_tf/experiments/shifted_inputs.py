@@ -16,7 +16,6 @@ def make(experiment: Experiment, count: int) -> Shown:
 
     Args:
         experiment: the `Experiment`, whose `config.suite` says what is shown.
-        count: of rows.
 
     Raises:
         ValueError: if the inputs of another data set can't be brought into the form of the data.

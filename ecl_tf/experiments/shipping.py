@@ -22,7 +22,6 @@ def costs(
     """Measures what the teacher and files cost whoever serves them, and tells of it.
 
     Args:
-        experiment: the `Experiment`.
         paths: of files, by their names.
         teacher: gives the teacher of an experiment; None, the default, leaves it out.
 
@@ -66,9 +65,7 @@ def measure(
     """Scores files on a split, and measures what they and the teacher cost.
 
     Args:
-        experiment: the `Experiment` of the student.
         paths: of the student's .keras file and its exports, by names for the table.
-        output: the `ecl_tf.outputs.Output` of its raw outputs.
         split: "validation" or "test".
         known: scores that are there already, by the same names and "teacher".
         teacher: as `costs` takes it; None by default.

@@ -26,9 +26,6 @@ def batch_size(rows: int) -> int:
     """Rows of a batch: the power of two that is nearest to 1.4 times the root of all rows.
 
     At least 32 and at most 1,024, and never more than half of the rows.
-
-    Args:
-        rows: of the training data.
     """
     nearest = 2 ** round(math.log2(1.4 * math.sqrt(max(rows, 1))))
     return max(1, min(max(nearest, _LEAST_BATCH), _LARGEST_BATCH, rows // 2))
@@ -40,7 +37,6 @@ def steps(rows: int, is_teacher: bool) -> int:
     Rounded to 500; of a student between 2,000 and 20,000, of a teacher from 1,000 to 32,000.
 
     Args:
-        rows: of the training data.
         is_teacher: whether a teacher is trained.
     """
     root = math.sqrt(max(rows, 1))
@@ -53,7 +49,6 @@ def widths(rows: int, columns: int, is_teacher: bool) -> tuple[int, ...]:
     """Units of each hidden layer of a perceptron.
 
     Args:
-        rows: of the training data.
         columns: numbers of a row; from 200 on all layers are twice as wide.
         is_teacher: whether it is the teacher's, whose layers are wider, and more with many rows.
     """
@@ -63,30 +58,17 @@ def widths(rows: int, columns: int, is_teacher: bool) -> tuple[int, ...]:
 
 
 def dropout(rows: int) -> float:
-    """The rate of dropout: 0.3 below 5,000 rows, and 0.1 from there.
-
-    Args:
-        rows: of the training data.
-    """
+    """The rate of dropout: 0.3 below 5,000 rows, and 0.1 from there."""
     return 0.3 if rows < _FEW else 0.1
 
 
 def weight_decay(rows: int) -> float:
-    """The weight decay of a training on labels: 0.5 below 5,000 rows, and 0.1 from there.
-
-    Args:
-        rows: of the training data.
-    """
+    """The weight decay of a training on labels: 0.5 below 5,000 rows, and 0.1 from there."""
     return 0.5 if rows < _FEW else 0.1
 
 
 def resolved(config: settings.Settings, rows: int, columns: int) -> settings.Settings:
     """The settings with numbers in place of None.
-
-    Args:
-        config: the `settings.Settings`.
-        rows: of the training data.
-        columns: numbers of a row.
 
     Raises:
         ValueError: if a setting is None, and the number of rows is not known.
@@ -124,8 +106,6 @@ def describe(before: settings.Settings, after: settings.Settings, rows: int) -> 
 
     Args:
         before: the settings as they were given.
-        after: as `resolved` returned them.
-        rows: of the training data.
     """
     words = []
     for name in ("teacher", "student"):

@@ -12,11 +12,7 @@ _TURNS = 5
 
 
 def tell(config: settings.Settings) -> None:
-    """Prints a line for each network whose `dtype` has this machine train more slowly.
-
-    Args:
-        config: of the run.
-    """
+    """Prints a line for each network whose `dtype` has this machine train more slowly."""
     for name in ("teacher", "student"):
         network = getattr(config, name).network or {}
         policy = network.get("dtype") or "float32"

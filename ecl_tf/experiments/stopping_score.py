@@ -28,7 +28,6 @@ def on_labels(experiment, train: settings.Train) -> Score | None:
     """The loss, or the error, on validation labels of a network that is trained on labels.
 
     Args:
-        experiment: the `Experiment`.
         train: the `settings.Train`; None is returned unless it ends by itself.
 
     Raises:
@@ -56,9 +55,7 @@ def of_distillation(experiment, distiller, teacher) -> Score | None:
     the negative log-likelihood of validation labels.
 
     Args:
-        experiment: the `Experiment`.
         distiller: the `ecl_tf.Distiller`. Its own teacher may be a store's in any case.
-        teacher: the `ecl_tf.Teacher`.
 
     Returns:
         A function of the distiller; None unless config.student.train ends by itself.

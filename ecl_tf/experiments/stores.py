@@ -42,7 +42,6 @@ class Stores:
         experiment: the `Experiment`; config.replay_epochs says how many passes are recorded.
             With 0, which is the default, students ask the teacher itself, but for those that
             see the training rows alone: to these it answers once, in memory.
-        teacher: the `ecl_tf.Teacher`.
         directory: where the stores are.
     """
 

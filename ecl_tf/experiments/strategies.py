@@ -128,7 +128,6 @@ def prepare(model: keras.Model, batch_size: int) -> None:
     Batch normalisation takes the statistics of all replicas' rows.
 
     Args:
-        model: a `keras.Model`.
         batch_size: rows of a batch on all replicas.
 
     Raises:

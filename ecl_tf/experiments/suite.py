@@ -61,10 +61,7 @@ def of_answers(
     """The numbers that answers to the test rows give without another forward pass.
 
     Args:
-        experiment: the `Experiment`.
-        output: the `ecl_tf.outputs.Output` of the raw outputs.
         raw: raw outputs for the test rows.
-        labels: the labels of these.
         known: scores of the same answers, which are taken over.
         of_teacher: the teacher's raw outputs, of the experiment's output; None, the default, for
             the teacher itself.
@@ -90,9 +87,6 @@ def _settings(experiment):
 def rehearse(experiment: Experiment) -> None:
     """Makes all inputs that will be shown, of a few test rows.
 
-    Args:
-        experiment: the `Experiment`.
-
     Raises:
         ValueError: if a setting is wrong, blaming it.
     """
@@ -110,7 +104,6 @@ def seconds(
     """About how long the suite takes, from a few rows.
 
     Args:
-        experiment: the `Experiment`.
         teacher: its teacher, or one like it.
         students: how many will be measured, all as an untrained one.
 
@@ -151,8 +144,6 @@ def shifted(
     unless the corruption's version is another one now.
 
     Args:
-        experiment: the `Experiment`.
-        workdir: the work directory.
         load: from a name, which tells the network from others, to a function that loads it.
 
     Returns:
@@ -201,7 +192,6 @@ def of_comparison(
     settings of both.
 
     Args:
-        experiment: the `Experiment`.
         workdir: the directory of a finished comparison.
         load_teacher: gives its teacher.
     """
@@ -273,8 +263,6 @@ def of_models(
     """Measures networks that are loaded; returns their numbers by name.
 
     Args:
-        experiment: the `Experiment`.
-        workdir: the work directory.
         models: by name, as `Experiment.answers` takes them; "teacher" is the teacher.
         names: by name what tells a network from others, such as a hash.
         known: by name their scores on the test split.
@@ -299,7 +287,6 @@ def as_results(experiment: Experiment, found: Mapping[str, dict[str, float]]) ->
     """What `of_models` returned, as `write` takes it.
 
     Args:
-        experiment: the `Experiment`.
         found: the numbers by name.
     """
     others = [name for name in found if name != "teacher"]
@@ -338,7 +325,6 @@ def write(results: dict[str, Any], workdir: pathlib.Path) -> str:
 
     Args:
         results: of a comparison, or of a grid, of which `has` is true.
-        workdir: the work directory.
     """
     text = table(results)
     strategies.on_chief(lambda: (workdir / TABLE).write_text(text, encoding="utf-8"))
@@ -378,11 +364,7 @@ def parts(results: dict[str, Any], whole: bool = True) -> dict[str, list[list[st
 
 
 def measured(results: dict[str, Any]) -> list[str]:
-    """Of whom there are numbers: "teacher", and methods of which all runs were measured.
-
-    Args:
-        results: of a comparison.
-    """
+    """Of whom there are numbers: "teacher", and methods of which all runs were measured."""
     runs = results["runs"]
     teacher = ["teacher"] if results.get("teacher_suite") else []
     return teacher + [
@@ -396,7 +378,6 @@ def means(results: dict[str, Any], who: str) -> dict[str, gap.Interval]:
     """The teacher's or a method's mean numbers over seeds or splits, in the unit of `title`.
 
     Args:
-        results: of a comparison.
         who: "teacher", or a method.
     """
     if who == "teacher":
@@ -446,11 +427,7 @@ def _words(interval):
 
 
 def note(results: dict[str, Any]) -> str:
-    """What the numbers are of, in sentences.
-
-    Args:
-        results: of a comparison.
-    """
+    """What the numbers are of, in sentences."""
     count = len(next(iter(results["final"].values())))
     over = "splits" if "splits" in results else "seeds"
     text = f"Means over {count} {over} with 95 % intervals. " if count > 1 else ""

@@ -12,10 +12,6 @@ from ecl_tf.experiments import suite, tables
 def by_severity(results: dict[str, Any], metric: str) -> dict[str, dict[float, gap.Interval]]:
     """The means of a score by severity, 0 for the test rows as they are, of everyone.
 
-    Args:
-        results: of one comparison.
-        metric: the score.
-
     Returns:
         {name: {severity: (mean, low, high)}}; empty where it is not known.
     """
@@ -34,9 +30,6 @@ def by_severity(results: dict[str, Any], metric: str) -> dict[str, dict[float, g
 
 def risk_coverage(results: Mapping[str, Any]) -> dict[str, tuple[list[float], list[float]]]:
     """The risk-coverage curves of everyone, means over the seeds; empty where none is known.
-
-    Args:
-        results: of one comparison.
 
     Returns:
         {name: (coverages, risks)}.

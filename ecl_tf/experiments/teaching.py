@@ -40,7 +40,6 @@ def train_teacher(
     loaded.
 
     Args:
-        experiment: the `Experiment`.
         workdir: the work directory; members go to WORKDIR/teacher.
         directory: of another teacher's .keras files; None, the default, for the experiment's.
 
@@ -83,10 +82,6 @@ def train_teacher(
 def is_trained_here(experiment: Experiment, directory: str | pathlib.Path | None = None) -> bool:
     """Whether the teacher is trained as config.teacher says, and not brought along.
 
-    Args:
-        experiment: the `Experiment`.
-        directory: as in `train_teacher`.
-
     Raises:
         ValueError: if it would have to be, and config.teacher does not say how.
     """
@@ -116,11 +111,6 @@ def load_teacher(
     experiment: Experiment, workdir: pathlib.Path, directory: str | pathlib.Path | None = None
 ) -> ecl_tf.Teacher:
     """The teacher of a directory, of config.teacher, or of the work directory.
-
-    Args:
-        experiment: the `Experiment`.
-        workdir: the work directory.
-        directory: as in `train_teacher`.
 
     Raises:
         ValueError: if there is none.
@@ -216,7 +206,6 @@ def ensemble(experiment: Experiment, members: list[keras.Model]) -> ecl_tf.Ensem
     A lone point regressor's spread is measured.
 
     Args:
-        experiment: the `Experiment`.
         members: networks of raw outputs, or of points.
 
     Raises:

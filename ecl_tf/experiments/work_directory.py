@@ -46,8 +46,6 @@ def check(
     """Refuses a work directory that this experiment can't have; writes nothing.
 
     Args:
-        workdir: as `claim` takes it.
-        config: the experiment's `ConfigDict`.
         shares: whether another process may work in it; False by default.
         joins: whether others may that join, as `working_in` has it; False by default.
 
@@ -91,8 +89,6 @@ def working_in(
     """Claims a work directory; holds its lock until it is left. The chief does, for all workers.
 
     Args:
-        workdir: as `claim` takes it.
-        config: the experiment's `ConfigDict`.
         joins: whether other processes that join may do its jobs, too; False by default.
 
     Raises:
@@ -118,7 +114,6 @@ def claim(workdir: str | pathlib.Path, config: ConfigDict) -> pathlib.Path:
     Args:
         workdir: the directory: new, of the same experiment, or with nothing in it but files that
             no script of this package writes, such as a log.
-        config: the experiment's `ConfigDict`.
 
     Raises:
         ValueError: if it is another experiment's, or holds files that would be mixed up with this
@@ -196,7 +191,6 @@ def require_same(workdir: pathlib.Path, **hashes: str) -> None:
     """Compares what the results of a work directory come from, or keeps it the first time.
 
     Args:
-        workdir: the work directory.
         **hashes: of its data file (`data`), or of its teacher.
 
     Raises:

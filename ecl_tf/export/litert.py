@@ -72,21 +72,12 @@ def convert(
 
 
 def place(path: pathlib.Path) -> pathlib.Path:
-    """The file to write; ValueError if it has another suffix, or is something else.
-
-    Args:
-        path: that was asked for.
-    """
+    """The file to write; ValueError if it has another suffix, or is something else."""
     return places.file(path, SUFFIX, lambda there: description(there) is not None)
 
 
 def write(served: Served, path: pathlib.Path) -> None:
-    """Writes a student and its description.
-
-    Args:
-        served: the student.
-        path: of the file.
-    """
+    """Writes a student and its description."""
     function, specs, tracked = served.function(served.ids_by_comparison)
     with precision.single(served.student):
         function = traced(function, specs)
@@ -99,21 +90,13 @@ def write(served: Served, path: pathlib.Path) -> None:
 
 
 def is_one(path: pathlib.Path) -> bool:
-    """Whether a file is a LiteRT file, of a student or not.
-
-    Args:
-        path: of the file.
-    """
+    """Whether a file is a LiteRT file, of a student or not."""
     with open(path, "rb") as file:
         return file.read(8)[4:] == _MAGIC
 
 
 def description(path: pathlib.Path) -> dict[str, Any] | None:
-    """The description of the student in a file; None if it is not one of `write`.
-
-    Args:
-        path: of the file.
-    """
+    """The description of the student in a file; None if it is not one of `write`."""
     if not is_one(path) or not zipfile.is_zipfile(path):
         return None
     with zipfile.ZipFile(path) as archive:

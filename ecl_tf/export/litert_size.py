@@ -19,9 +19,6 @@ def reduced(content: bytes) -> bytes:
 
     Inner tensors lose their names, and equal vectors are written once. Inputs, outputs and
     signatures keep theirs, as does what the file says of the runtime that it needs.
-
-    Args:
-        content: of the LiteRT file.
     """
     name = "ai_edge_litert.schema_py_generated"
     schema = extras.require(name, "ai-edge-litert", "A LiteRT file", "export")

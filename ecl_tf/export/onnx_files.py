@@ -3,7 +3,6 @@
 The description of the student is one of the file's metadata properties.
 """
 
-import contextlib
 import json
 import logging
 import pathlib
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ecl_tf._internal import extras
+from ecl_tf._internal import extras, loggers
 from ecl_tf.export import places, precision
 from ecl_tf.export.served import INPUTS, PARAMETERS, LackingError, Served, specs_of, traced
 
@@ -30,9 +29,6 @@ whole = places.whole_file
 def convert(served: Served) -> bytes:
     """Returns a student as the bytes of an ONNX file.
 
-    Args:
-        served: the student.
-
     Raises:
         ImportError: if onnx or tf2onnx is not installed.
         LackingError: if the student has operations that ONNX lacks, naming them.
@@ -42,7 +38,7 @@ def convert(served: Served) -> bytes:
     function, specs, _ = served.function(served.ids_as_given)
     function = traced(function, specs)
     try:
-        with _without_warnings("tf2onnx", "tensorflow"):
+        with loggers.at_least(logging.CRITICAL, "tf2onnx", "tensorflow"):
             model, _ = tf2onnx.convert.from_function(
                 function,
                 input_signature=[specs],
@@ -66,47 +62,20 @@ def convert(served: Served) -> bytes:
     return model.SerializeToString()
 
 
-@contextlib.contextmanager
-def _without_warnings(*names):
-    """Has loggers say nothing: what they warn of is looked at, or is of other tables."""
-    loggers = {logging.getLogger(name) for name in names}
-    levels = {logger: logger.level for logger in loggers}
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        yield
-    finally:
-        for logger, level in levels.items():
-            logger.setLevel(level)
-
-
 def place(path: pathlib.Path) -> pathlib.Path:
-    """The file to write; ValueError if it has another suffix, or is something else.
-
-    Args:
-        path: that was asked for.
-    """
+    """The file to write; ValueError if it has another suffix, or is something else."""
     return places.file(path, SUFFIX, lambda there: description(there) is not None)
 
 
 def write(served: Served, path: pathlib.Path) -> None:
-    """Writes a student and its description.
-
-    Args:
-        served: the student.
-        path: of the file.
-    """
+    """Writes a student and its description."""
     with precision.single(served.student):
         content = convert(served)
     path.write_bytes(content)
 
 
 def description(path: pathlib.Path) -> dict[str, Any] | None:
-    """The description of the student in a file; None if it is not one of `write`.
-
-    Args:
-        path: of the file.
-    """
+    """The description of the student in a file; None if it is not one of `write`."""
     onnx = _require("onnx")
     try:
         model = onnx.load(path, load_external_data=False)

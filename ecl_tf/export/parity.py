@@ -26,7 +26,6 @@ def require(
     """Raises ValueError if a file answers otherwise than its student.
 
     Args:
-        served: the student.
         run: asks the file: from named tensors to named arrays.
         expected: the `first_layers.Expected` of the inputs that are known, by name.
         examples: a batch of inputs, or None to make one up.
@@ -165,8 +164,6 @@ def _difference(found, expected, is_rounded=False):
     """The largest difference, in units of the largest value, or of 1 if that is larger.
 
     Args:
-        found: an array.
-        expected: another one.
         is_rounded: whether whole numbers were rounded, so that they may be the next ones; False by
             default.
     """

@@ -13,7 +13,6 @@ def refusal(path: pathlib.Path, reason: str, kind: str = "directory") -> ValueEr
     """The error of a path that can't be written.
 
     Args:
-        path: that was asked for.
         reason: why not.
         kind: what was to be written; "directory" by default.
     """
@@ -22,11 +21,7 @@ def refusal(path: pathlib.Path, reason: str, kind: str = "directory") -> ValueEr
 
 
 def require_parents(path: pathlib.Path) -> None:
-    """Raises ValueError if a file is where a directory should be.
-
-    Args:
-        path: that was asked for.
-    """
+    """Raises ValueError if a file is where a directory should be."""
     for parent in path.parents:
         if parent.exists() and not parent.is_dir():
             raise ValueError(f"The student can't be exported to {path}: {parent} is a file.")
@@ -36,7 +31,6 @@ def file(path: pathlib.Path, suffix: str, is_ours: Callable[[pathlib.Path], bool
     """The path of a file, which is not there or which an export wrote.
 
     Args:
-        path: that was asked for.
         suffix: that it must have.
         is_ours: whether an export wrote the file that is there.
 
@@ -56,11 +50,7 @@ def file(path: pathlib.Path, suffix: str, is_ours: Callable[[pathlib.Path], bool
 
 @contextlib.contextmanager
 def whole_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """As `files.whole`, in a directory that is made if it is not there.
-
-    Args:
-        path: the file to write.
-    """
+    """As `files.whole`, in a directory that is made if it is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.whole(path) as temporary:
         yield temporary

@@ -13,9 +13,6 @@ def single(model: keras.Model) -> Iterator[None]:
     """Has the layers of a model that compute in half precision compute in float32.
 
     Their weights are float32 under Keras's mixed policies, and stay as they are.
-
-    Args:
-        model: whose layers these are.
     """
     policies = {
         layer: layer.dtype_policy

@@ -35,11 +35,9 @@ def prepared(
     """Returns what `Served` takes as its quantization, with ranges measured.
 
     Args:
-        student: the Keras model.
         quantization: "int8", "float16" or None.
         rows: batches of inputs, whose ranges are measured for "int8"; a batch of None is none. On
             the first one the rounded student is compared with that in floating point.
-        output: of the student.
         takes_scaled: whether images that the student does not scale were scaled in its training;
             False, the default, where that is not known.
 
@@ -200,11 +198,7 @@ def _require_finite(quantized):
 
 
 def settings(served: Served) -> dict[str, Any]:
-    """Returns attributes of a `tf.lite.TFLiteConverter`.
-
-    Args:
-        served: the student.
-    """
+    """Returns attributes of a `tf.lite.TFLiteConverter`."""
     found: dict[str, Any] = {}
     if served.quantization is not None:
         found["optimizations"] = [tf.lite.Optimize.DEFAULT]
@@ -222,7 +216,6 @@ def allowed(
     """Returns by how much each answer of a file may differ for its bits.
 
     Args:
-        served: the student.
         rows: encoded ones.
         answered: its answers to them.
         difference: of two arrays, in the units that are wanted.

@@ -36,9 +36,6 @@ whole = files.whole_directory
 def place(path: pathlib.Path) -> pathlib.Path:
     """The directory to write: the path, or one in it if it holds what no export wrote.
 
-    Args:
-        path: that was asked for.
-
     Raises:
         ValueError: if the path is a file or is called as one of another format, or holds an
             earlier export and other files.
@@ -73,12 +70,7 @@ def _foreign(path):
 
 
 def write(served: Served, path: pathlib.Path) -> None:
-    """Writes a student and its description.
-
-    Args:
-        served: the student.
-        path: of the directory.
-    """
+    """Writes a student and its description."""
     function, specs, tracked = served.function()
     archive = keras.export.ExportArchive()
     for each in tracked:
@@ -91,11 +83,7 @@ def write(served: Served, path: pathlib.Path) -> None:
 
 
 def description(path: pathlib.Path) -> dict[str, Any] | None:
-    """The description of the student in a directory; None if it is not one of `write`.
-
-    Args:
-        path: of the directory.
-    """
+    """The description of the student in a directory; None if it is not one of `write`."""
     described = path / DESCRIPTION
     return json.loads(described.read_text()) if described.is_file() else None
 

@@ -32,7 +32,6 @@ class Served:
 
     Args:
         student: the Keras model, giving raw outputs.
-        output: its `ecl_tf.outputs.Output`.
         inputs: the nesting of `tf.TensorSpec` that the student takes, with their served names.
         ranges: what is known of the inputs' ranges in the training, by name, as JSON.
         columns: the `ecl_tf.data.Columns` that it takes in place of the inputs, or None.
@@ -163,12 +162,7 @@ class Served:
 
 
 def traced(function: Callable[[Any], dict[str, tf.Tensor]], specs: Any) -> Any:
-    """Returns a function as a `tf.function` that was traced for specs; one that is, as it is.
-
-    Args:
-        function: to trace.
-        specs: of its argument.
-    """
+    """Returns a function as a `tf.function` that was traced for specs; one that is, as it is."""
     if isinstance(function, tf.types.experimental.GenericFunction):
         return function
     made = tf.function(function, input_signature=[specs], autograph=False)

@@ -142,8 +142,6 @@ def drawing(rows, sampler, prepare, seed, networks=None):
     call it in a dataset's `map`.
 
     Args:
-        rows: `Rows`.
-        sampler: an `ecl_tf.samplers.Sampler`.
         prepare: a function (inputs, seed) -> inputs before the sampler, or None.
         seed: the store's, an integer.
         networks: the `ecl_tf.uncertainty.Networks` for a sampler that asks the teacher; None by

@@ -17,13 +17,8 @@ class Checkpointing(keras.callbacks.Callback):
     """Counts steps, and writes checkpoints when they are due.
 
     Args:
-        run: the `Run`.
-        files: the `Files`.
-        workers: the `Workers`.
         steps: the number of steps in all.
         steps_per_epoch: of one epoch; None for those of the checkpoint, or else all.
-        every_steps: as in `fit`.
-        every_seconds: as in `fit`.
 
     Attributes:
         step: how many are done.

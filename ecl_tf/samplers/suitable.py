@@ -14,7 +14,6 @@ def require(sampler, inputs, networks=None):
     """Raises ValueError if a sampler can't work on inputs, or would corrupt them.
 
     Args:
-        sampler: an `ecl_tf.samplers.Sampler`.
         inputs: a nesting of tensors, or of specs of them.
         networks: the `ecl_tf.uncertainty.Networks` that take what is drawn; None, the default,
             where they are not known.
@@ -65,10 +64,6 @@ def require_before_data(sampler, networks):
 def exact_uses(inputs, networks):
     """What the networks do with inputs that they take by their exact values.
 
-    Args:
-        inputs: as in `require`.
-        networks: the `ecl_tf.uncertainty.Networks`.
-
     Returns:
         A dict from the paths of such inputs to lists of `exact_values.Use`.
     """
@@ -81,10 +76,6 @@ def exact_uses(inputs, networks):
 
 def padding(inputs, networks):
     """What stays of inputs whose numbers are moved.
-
-    Args:
-        inputs: as in `require`.
-        networks: as in `exact_uses`.
 
     Returns:
         A list with an item for every input: the values that its padding has, a list; or None, if
