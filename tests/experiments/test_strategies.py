@@ -19,9 +19,9 @@ def get_config():
     config = shrink(digits.get_config("one_split"))
     config.teacher.members = 1
     with config.unlocked():
-        config.teacher.network = {"name": "preactivation_resnet", "depth": 8, "widths": (4, 4, 4)}
+        config.teacher.network = {"name": "tiny:normalized"}
         config.teacher.train.update({"steps": 10, "optimizer": "SGD"})
-        config.student.train.update({"steps": 200, "epochs": 4, "optimizer": "SGD"})
+        config.student.train.update({"steps": 120, "epochs": 4, "optimizer": "SGD"})
         config.student.train.steps_per_execution = 5
         config.xcl.sampler = {"class_name": "Empirical", "config": {}}
     return config
@@ -67,7 +67,7 @@ def test_scripts_train_the_same_on_one_device_on_two_and_on_two_workers_of_whom_
     assert "[teacher 1/1]" in printed[2][0] and printed[2][1] == ""  # The chief alone tells.
 
     default, mirrored, workers = (
-        start("distill", name, "--checkpoint_every=20 steps")
+        start("distill", name, "--checkpoint_every=10 steps")
         for name in ("default", "mirrored", "multi_worker")
     )
     with processes.none_left(workers):

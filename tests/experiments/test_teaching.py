@@ -469,9 +469,9 @@ def test_the_other_commands_ask_a_function(
     run_script("headroom", config, tmp_path / "run", steps=4)
     assert f"teacher: validation {scores}" in capsys.readouterr().out
     run_script("reinforce", config, tmp_path / "run", epochs=2)
+    capsys.readouterr()
     run_script("reinforce", config, tmp_path / "run", verify=20)
-    run_script("distill", config, tmp_path / "student", replay=str(tmp_path / "run/replay"))
-    assert (tmp_path / "student/export").is_dir()
+    assert "20 rows of" in capsys.readouterr().out
 
 
 def test_estimators_of_classes_are_calibrated_and_asked_once(module, digits_config, tmp_path):
