@@ -177,7 +177,7 @@ def test_pretrained_networks_are_an_ensemble(digits_config, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("members", [1, 2])
 def test_point_regressors_have_their_residuals_spread_or_their_disagreement(
-    run_script, casp_config, tmp_path, members
+    run_script, casp_config, tmp_path, members, eagerly
 ):
     paths = [tmp_path / f"{number}.keras" for number in range(members)]
     weights = [dense((3,), 1, path, seed) for seed, path in enumerate(paths)]
@@ -199,7 +199,7 @@ def test_point_regressors_have_their_residuals_spread_or_their_disagreement(
     if members == 1:
         nll = -stats.norm.logpdf(y, mean, spread).mean()
         assert scores["nll"] == pytest.approx(nll, rel=1e-5)
-    run_script("distill", config, tmp_path / "run")
+        run_script("distill", config, tmp_path / "run")
 
 
 def test_a_teacher_answers_in_the_form_that_is_asked_for(digits_config, tmp_path):
