@@ -1,13 +1,23 @@
 """Every example runs, fits on a page, and prints the numbers that its docstring says."""
 
 import ast
+import os
 import pathlib
 import re
 import runpy
 
+import keras
+import numpy as np
 import pytest
+from by_hand import softmax
+from tiny import rows
+
+from ecl_tf import Distiller
 
 EXAMPLES = sorted((pathlib.Path(__file__).parent.parent / "examples").glob("*.py"))
+# The longest ones train a few steps, unless the environment has WHOLE_EXAMPLES.
+LONGEST = {"image_folder", "segmentation", "tagging", "text"}
+SHORTENED = set() if os.environ.get("WHOLE_EXAMPLES") else LONGEST
 
 
 def percentages(text):
@@ -16,8 +26,12 @@ def percentages(text):
     return {" ".join(row.group(1).split()): float(row.group(2)) for row in found}
 
 
+def named(paths):
+    return pytest.mark.parametrize("path", paths, ids=lambda path: path.stem)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@named([path for path in EXAMPLES if path.stem not in SHORTENED])
 def test_an_example_prints_what_its_docstring_says(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(path), run_name="__main__")
@@ -29,6 +43,52 @@ def test_an_example_prints_what_its_docstring_says(path, tmp_path, monkeypatch, 
     assert len(students) >= 3 and min(students) > expected.get("majority class", 50.0) + 10.0
     if path.stem == "regression":
         assert (tmp_path / "regression.png").stat().st_size > 10_000
+
+
+def scores(text):
+    """From the name of each network in a table to its weights, accuracy in percent, and NLL."""
+    found = re.finditer(r"^ *(\w[^\d\n]*?) +([\d,]+) +(\d+\.\d)% .*?(\d\.\d+)$", text, re.MULTILINE)
+    return {
+        name: (int(weights.replace(",", "")), float(accuracy), float(nll))
+        for name, weights, accuracy, nll in (row.groups() for row in found)
+    }
+
+
+@pytest.mark.slow
+@named([path for path in EXAMPLES if path.stem in SHORTENED])
+def test_a_shortened_example_prints_the_scores_of_its_networks(
+    path, tmp_path, monkeypatch, capsys, eagerly
+):
+    """The documented rows, with numbers that are recomputed from the last student and teacher."""
+    for kind in (keras.Model, Distiller):
+
+        def briefly(self, *given, fit=kind.fit, kind=kind, **arguments):
+            if isinstance(self, Distiller) == (kind is Distiller):  # Whose fit calls the other.
+                self.steps_per_execution = 1
+                arguments |= {"epochs": 1, "steps_per_epoch": 2}
+            return fit(self, *given, **arguments)
+
+        monkeypatch.setattr(kind, "fit", briefly)
+    monkeypatch.chdir(tmp_path)
+    made = runpy.run_path(str(path), run_name="__main__")
+    printed, documented = capsys.readouterr().out, ast.get_docstring(ast.parse(path.read_text()))
+    found, expected = scores(printed), scores(documented)
+    weights = {name: row[0] for name, row in found.items()}
+    assert weights == {name: row[0] for name, row in expected.items()} and len(weights) >= 3
+    assert percentages(printed).get("majority class") == pytest.approx(
+        percentages(documented).get("majority class"), abs=5.0
+    )
+
+    x, y = rows(made["test"].unbatch()) if "test" in made else (made["test_x"], made["test_y"])
+    *_, last, teacher = found
+    for name, network in ((last, made["student"]), (teacher, made["teacher"])):
+        members = getattr(network, "members", [network])
+        p = np.mean([softmax(member.predict(x, verbose=0)) for member in members], axis=0)
+        own = np.take_along_axis(p, np.asarray(y)[..., None], -1)
+        accuracy = 100 * np.mean(p.argmax(-1) == y)
+        assert found[name][1:] == pytest.approx((accuracy, -np.mean(np.log(own))), abs=0.051)
+    if path.stem == "segmentation":
+        assert (tmp_path / "segmentation.png").stat().st_size > 10_000
 
 
 def test_there_are_examples_and_each_fits_on_a_page():

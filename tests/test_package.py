@@ -1,12 +1,15 @@
 """The wheel holds the library and works alone; no module imports what stands above it."""
 
 import ast
+import json
 import pathlib
 import subprocess
 import sys
 import zipfile
 
 import pytest
+
+from tests.experiments.test_report import make
 
 ROOT = pathlib.Path(__file__).parent.parent
 # The rooms of ecl_tf from the bottom up: a module imports from its own room and those below.
@@ -85,7 +88,7 @@ def build_wheel(directory):
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_ecl_tf_alone_and_its_command_compares_outside_the_checkout(tmp_path):
+def test_the_wheel_holds_ecl_tf_alone_and_its_command_works_outside_the_checkout(tmp_path):
     """In a new environment, which sees the packages of this one."""
     wheel = build_wheel(tmp_path)
     names = zipfile.ZipFile(wheel).namelist()
@@ -94,24 +97,25 @@ def test_the_wheel_holds_ecl_tf_alone_and_its_command_compares_outside_the_check
     pages = [*(ROOT / "ecl_tf").rglob("*.html"), *(ROOT / "ecl_tf").rglob("*.md")]
     assert found == expected | {str(path.relative_to(ROOT)) for path in pages}
 
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     scripts = tmp_path / "venv" / "bin"
     (site,) = (tmp_path / "venv").glob("lib/*/site-packages")
     present = [path for path in sys.path if path.endswith("-packages")]
     (site / "present.pth").write_text("\n".join(present))
-    install = [scripts / "pip", "install", "--no-deps", "--no-index", "--quiet"]
-    subprocess.run([*install, "--force-reinstall", wheel], check=True)
-    options = [f"--config.{part}.train.steps=20" for part in ("teacher", "student")]
-    options += ["--config.teacher.members=1", "--config.splits=1", "--config.tuning_seeds=1"]
-    options += ["--config.kd.label_weights=(0.0,)", "--config.erm.mixup_alpha=0.0"]
-    options += ["--config.kd.temperatures=(1.0,)", "--config.xcl.choices=()"]
-    options.append("--config.export.measures=False")
-    command = [scripts / "ecl-tf", "compare", "--config=digits", "--workdir=run", *options]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert "| XCL (Choice) |" in run.stdout
-    assert (tmp_path / "run" / "report.html").exists()
-    code = "import sys, ecl_tf.data; print(ecl_tf.__file__, 'tensorflow_datasets' in sys.modules)"
-    where = [scripts / "python", "-c", code]
-    found = subprocess.run(where, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert found.stdout.startswith(str(site)) and found.stdout.endswith(" False\n")
+    install = [sys.executable, "-m", "pip", "--python", scripts / "python", "install", "--quiet"]
+    subprocess.run([*install, "--no-deps", "--no-index", "--force-reinstall", wheel], check=True)
+
+    def run(*command):
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    few = "--config.teacher.members=1", "--config.teacher.train.steps=20"
+    run(scripts / "ecl-tf", "train-teacher", "--config=digits", "--workdir=run", *few)
+    assert (tmp_path / "run" / "teacher" / "member_0.keras").exists()
+    (tmp_path / "run" / "results.json").write_text(json.dumps(make()))
+    told = "print(ecl_tf.__file__, 'tensorflow_datasets' in sys.modules)"
+    code = f"import sys, ecl_tf.data; {told}; from ecl_tf.trainers.command import main; main()"
+    printed = run(scripts / "python", "-c", code, "report", "run")
+    assert printed.startswith(str(site)) and " False\n" in printed
+    assert "XCL" in (tmp_path / "run" / "report.html").read_text()

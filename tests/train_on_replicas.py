@@ -15,6 +15,7 @@ from ecl_tf import Distiller, Ensemble, metrics, samplers
 # 157 rows in batches of 16 leave a last one of 13, which no number of replicas divides, and one
 # of 2 rows leaves one of three replicas empty; groups of 4 divide the parts of full batches.
 ROWS, BATCH = 160, 16
+CLASS_WEIGHT = {0: 2.0, 2: 0.5}
 
 
 def network(seed):
@@ -36,7 +37,7 @@ def train(strategy, data, sampler, optimizer, label_rows, **arguments):
         scores = ["accuracy", metrics.ExpectedCalibrationError(), f1]
         distiller.compile(optimizer(0.05), metrics=scores, weighted_metrics=["acc"])
     training = data.repeat() if arguments else data
-    arguments |= {"validation_data": data, "class_weight": {0: 2.0, 2: 0.5}}
+    arguments |= {"validation_data": data, "class_weight": CLASS_WEIGHT}
     history = distiller.fit(training, epochs=3, verbose=0, **arguments)
     left = _left_by_a_bad_step(distiller, student, data)
     return {
@@ -60,7 +61,7 @@ def _left_by_a_bad_step(distiller, student, data):
         return {**x, "pose": tf.where(bad, float("nan"), x["pose"])}, *rest
 
     try:
-        distiller.fit(data.take(1).map(broken), verbose=0)
+        distiller.fit(data.take(1).map(broken), class_weight=CLASS_WEIGHT, verbose=0)
     except FloatingPointError:
         pairs = zip(variables, before, strict=True)
         return [v.path for v, value in pairs if not np.array_equal(v.numpy(), value)]

@@ -221,14 +221,17 @@ def _mixed(batches, mix, seed, first_step):
     """Batches that a sampler mixes, each by the number of its step."""
     rows = keras.tree.flatten(batches.element_spec)[0].shape[0]
     numbered = batches.enumerate(first_step)
+    as_it_is = tf.autograph.experimental.do_not_convert  # As a distiller calls samplers.
     if rows is None or getattr(mix, "alpha", 1.0) == 1.0:  # No quantile, or a choice of samplers.
-        return numbered.map(lambda step, xy: mix(xy, random.fold_in(seed, step)).inputs)
+        return numbered.map(as_it_is(lambda step, xy: mix(xy, random.fold_in(seed, step)).inputs))
     suitable.require(mix, batches.element_spec)
 
+    @as_it_is
     def draw(block):
         steps = block * _DRAWN_STEPS + tf.range(_DRAWN_STEPS, dtype=tf.int64)
         return mix.coefficients(rows, seed, steps)
 
+    @as_it_is
     def mixed(step_and_xy, coefficient):
         step, xy = step_and_xy
         return mix.sample(xy, random.fold_in(seed, step), coefficient).inputs

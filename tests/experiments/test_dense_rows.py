@@ -177,7 +177,7 @@ def test_the_loss_of_smooth_labels_is_a_mean_over_steps_that_count(tags_config):
 
 
 @pytest.mark.slow
-def test_classes_have_weights_in_all_trainings(scenes_config, masks_config):
+def test_classes_have_weights_in_all_trainings(scenes_config, masks_config, eagerly):
     weights = np.array([0.5, 2.0, 1.0, 3.0, 0.25], "float32")
     scenes_config.class_weight = tuple(weights.tolist())
     experiment = Experiment(scenes_config)

@@ -13,11 +13,15 @@ from ecl_tf.experiments.experiment import Experiment
 
 CONFIG = """
 from configs import digits
-from tiny import shrink, untuned
+from tiny import hasty, shrink, untuned
 
 
 def get_config():
-    return untuned(shrink(digits.get_config("one_split")))
+    hasty()
+    config = untuned(shrink(digits.get_config("one_split")))
+    for section in (config.teacher, config.student):
+        section.train.update({"steps": 4, "steps_per_execution": 2})
+    return config
 """
 
 
@@ -105,7 +109,7 @@ def test_cells_share_the_teacher_and_are_not_run_again(
     config.kd.label_weights = (0.0, 0.1)
     config = with_keys(config, methods={"mixed labels": mixed}, replay_epochs=3)
     config = with_keys(config, grid=(("student.train.steps", (2, 4)),))
-    run_script("compare", config, tmp_path)
+    run_script("compare", config, tmp_path, trains_only=True)
     cells = json.loads((tmp_path / "results.json").read_text())["cells"]
     assert list(cells) == ["student.train.steps=2", "student.train.steps=4"]
     assert len(list((tmp_path / "teachers").iterdir())) == 1
@@ -135,7 +139,7 @@ def test_cells_share_the_teacher_and_are_not_run_again(
 
     monkeypatch.setattr(Experiment, "train_supervised", None)
     monkeypatch.setattr(Experiment, "train_distilled", None)
-    run_script("compare", config, tmp_path)
+    run_script("compare", config, tmp_path, trains_only=True)
     assert json.loads((tmp_path / "results.json").read_text())["cells"] == cells
 
 

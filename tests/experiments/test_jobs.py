@@ -44,17 +44,18 @@ def test_alone_a_process_waits_for_nobody(tmp_path):
 
 
 CONFIG = """
-from tiny import shrink
+from tiny import hasty, shrink
 
 from ecl_tf.configs import digits
 
 def get_config():
+    hasty()
     config = shrink(digits.get_config("one_split"))
     config.seeds = config.teacher.members = 1
     config.erm.update({"label_smoothing": 0.0, "mixup_alpha": 0.0})
     config.kd.temperatures = (1.0,)
     for section in (config.teacher, config.student):
-        section.train.update({"steps": 10, "epochs": 1, "steps_per_execution": 10})
+        section.train.update({"steps": 4, "epochs": 1, "steps_per_execution": 4})
     return config
 """
 
@@ -79,9 +80,9 @@ def test_processes_together_have_the_results_of_one(tmp_path):
         paths = {"PYTHONPATH": ":".join(sys.path)}
         return processes.start("trainers.compare", *flags, **threads, **paths)
 
+    helper = start("together", "--join", "--tensorboard")  # It has the first training.
     alone = start("alone")
     together = start("together", "--processes=2", "--tensorboard")
-    helper = start("together", "--join", "--tensorboard")
     with processes.none_left([alone, together, helper]):
         helper.wait_for("[run ")
         helper.kill()  # Perhaps within a training.
@@ -93,7 +94,7 @@ def test_processes_together_have_the_results_of_one(tmp_path):
     names = {run["student"].removesuffix(".keras") for run in found["runs"].values()}
     for name in {*names, "teacher_member_0"}:  # Whoever trained it.
         events = tensors_of(tmp_path / "together/logs/tensorboard" / name)
-        assert [step for step, _ in events["loss"]] == [10]
+        assert [step for step, _ in events["loss"]] == [4]
 
 
 def test_who_joins_works_beside_others_that_join_alone(tmp_path):

@@ -177,7 +177,7 @@ def test_pretrained_networks_are_an_ensemble(digits_config, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("members", [1, 2])
 def test_point_regressors_have_their_residuals_spread_or_their_disagreement(
-    run_script, casp_config, tmp_path, members
+    run_script, casp_config, tmp_path, members, eagerly
 ):
     paths = [tmp_path / f"{number}.keras" for number in range(members)]
     weights = [dense((3,), 1, path, seed) for seed, path in enumerate(paths)]
@@ -199,7 +199,7 @@ def test_point_regressors_have_their_residuals_spread_or_their_disagreement(
     if members == 1:
         nll = -stats.norm.logpdf(y, mean, spread).mean()
         assert scores["nll"] == pytest.approx(nll, rel=1e-5)
-    run_script("distill", config, tmp_path / "run")
+        run_script("distill", config, tmp_path / "run")
 
 
 def test_a_teacher_answers_in_the_form_that_is_asked_for(digits_config, tmp_path):
@@ -435,7 +435,7 @@ def test_a_function_makes_the_teacher_of_a_run(module, casp_config, tmp_path, ru
     config.teacher.function = "own_teachers:line"
     run_script("compare", config, tmp_path / "run", dry_run=True)
     assert "1 x XCL" in capsys.readouterr().out and not (tmp_path / "run").exists()
-    run_script("compare", config, tmp_path / "run", dry_run=False)
+    run_script("compare", config, tmp_path / "run", dry_run=False, trains_only=True)
     results = work_directory.read_json(tmp_path / "run/results.json")
     splits = Experiment(config).splits
     (x, y), held_out = rows(splits.train), rows(splits.test)
@@ -469,9 +469,9 @@ def test_the_other_commands_ask_a_function(
     run_script("headroom", config, tmp_path / "run", steps=4)
     assert f"teacher: validation {scores}" in capsys.readouterr().out
     run_script("reinforce", config, tmp_path / "run", epochs=2)
+    capsys.readouterr()
     run_script("reinforce", config, tmp_path / "run", verify=20)
-    run_script("distill", config, tmp_path / "student", replay=str(tmp_path / "run/replay"))
-    assert (tmp_path / "student/export").is_dir()
+    assert "20 rows of" in capsys.readouterr().out
 
 
 def test_estimators_of_classes_are_calibrated_and_asked_once(module, digits_config, tmp_path):

@@ -9,9 +9,10 @@ from configs import imagenet
 
 
 @pytest.mark.slow
-def test_a_student_is_distilled_from_a_store(run_script, digits_config, tmp_path, capsys):
+def test_a_student_is_distilled_from_a_store(run_script, digits_config, tmp_path, capsys, eagerly):
     config, store = digits_config, tmp_path / "run" / "replay"
-    config.student.train.batch_size = 32
+    config.student.train.update({"steps": 12, "steps_per_execution": 2, "batch_size": 32})
+    config.teacher.train.update({"steps": 4, "steps_per_execution": 2})
     config.teacher.members = 1
     run_script("train_teacher", config, tmp_path / "run")
     capsys.readouterr()
