@@ -70,7 +70,7 @@ def test_texts_are_recorded_and_told_from_others(tmp_path):
     joined = keras.layers.Concatenate()([inputs["a"], lookup(inputs["word"])])
     teacher = keras.Model(inputs, keras.layers.Dense(3)(joined))
     x = {"a": X, "word": tf.constant(words)}
-    record(tmp_path / "texts", teacher, x, sampler=samplers.Swap())
+    record(tmp_path / "texts", teacher, x, sampler=samplers.Swap(), epochs=1, shards=1)
     for samples, *_ in replay.Store(tmp_path / "texts").batches(x).take(2):
         found, expected = (
             softmax(np.asarray(raw)) for raw in (*samples.member_outputs, teacher(samples.inputs))
