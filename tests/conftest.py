@@ -4,6 +4,8 @@ Before pytest starts its workers, it imports this file itself, and runs no test.
 seconds to import is imported by the fixtures.
 """
 
+import dataclasses
+import functools
 import gc
 import importlib
 import os
@@ -38,6 +40,25 @@ def seeded():
 def parsed_flags():
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def made_data_is_loaded_once():
+    """Data sets that read no file of a test are read and looked through once a worker."""
+    from ecl_tf import data
+
+    load = data.load
+    once = functools.cache(load)
+    made = ("digits", "rotated_digits", "digit_scenes", "tests.dense:")
+
+    def loaded(name, **arguments):
+        if name.startswith(made):
+            return dataclasses.replace(once(name, **arguments))  # A test may change its own.
+        return load(name, **arguments)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(data, "load", loaded)
+        yield
 
 
 @pytest.fixture

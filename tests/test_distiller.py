@@ -201,7 +201,7 @@ def test_the_teacher_is_left_as_it_was_found():
     assert any("seed_generator" in path for path in before)
     moving = student.layers[1].moving_mean.numpy()
 
-    fit(distil(student, teacher, sampler=None), X, run_eagerly=False, validation_data=(X,))
+    fit(distil(student, teacher), X, run_eagerly=False, validation_data=(X,))
     assert [teacher.trainable, *(layer.trainable for layer in teacher.layers)] == flags
     for variable in teacher.variables:
         np.testing.assert_array_equal(variable.numpy(), before[variable.path])

@@ -25,12 +25,14 @@ def blocks(page, language):
     return [block[1:] for block in BLOCK.findall(page.read_text()) if block[0] == language]
 
 
-def named(page):
-    slow = () if page.name == "README.md" else pytest.mark.slow
-    return pytest.param(page, id=str(page.relative_to(ROOT)), marks=slow)
+def of_pages(has):
+    """A test for each page that has what is asked."""
+    found = [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES if has(page)]
+    return pytest.mark.parametrize("page", found)
 
 
-@pytest.mark.parametrize("page", [named(page) for page in PAGES if blocks(page, "python")])
+@pytest.mark.slow
+@of_pages(lambda page: blocks(page, "python"))
 def test_the_python_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -70,9 +72,7 @@ def flags_of(script):
     return {flag.name: flag for flag in flags.FLAGS.get_key_flags_for_module(module.__name__)}
 
 
-@pytest.mark.parametrize(
-    "page", [pytest.param(p, id=str(p.relative_to(ROOT))) for p in PAGES if list(scripts(p))]
-)
+@of_pages(lambda page: list(scripts(page)))
 def test_the_commands_are_understood(page, tmp_path, monkeypatch):
     for title, code in blocks(page, "python"):
         if title:  # A config that the page writes.

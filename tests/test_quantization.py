@@ -63,7 +63,7 @@ def test_the_student_is_rounded_in_training_and_evaluation(trained):
 def test_the_steps_are_those_of_the_rounded_student():
     """One step of gradient descent, against the gradient of the rounded student's KL."""
     distiller = made(sampler="Empirical")
-    distiller.compile(keras.optimizers.SGD(1.0))
+    distiller.compile(keras.optimizers.SGD(1.0), run_eagerly=True)
     before = [weight.numpy() for weight in distiller.student.trainable_weights]
     twin = FakeQuantized(network(1))
     target = tf.nn.softmax(distiller.teacher.members[0](X))

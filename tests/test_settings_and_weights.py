@@ -206,7 +206,7 @@ class Penalty(keras.layers.Layer):
 
 def test_penalties_of_any_shape_are_added_up_as_by_keras():
     its = Distiller(linear(STUDENT, Penalty()), linear(TEACHER), sampler="Empirical")
-    its.compile(keras.optimizers.SGD(0.0))
+    its.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
     logs = its.fit(X, batch_size=ROWS, verbose=0).history
     assert logs["loss"][0] == pytest.approx(logs["divergence"][0] + (X**2).sum(), rel=1e-5)
 
@@ -294,7 +294,7 @@ def test_what_a_step_refuses_is_told_of_single_batches_too():
 
 def test_an_evaluation_of_nan_says_so_and_is_nan():
     its = Distiller(networks_with_state(1), networks_with_state(2))
-    its.compile(metrics=["accuracy"])
+    its.compile(metrics=["accuracy"], run_eagerly=True)
     broken = np.where(np.arange(ROWS)[:, None] == 5, np.nan, X)
     with pytest.warns(UserWarning, match=r"evaluation met NaN or Inf: the inputs had it in 1 of"):
         logs = its.evaluate(broken, np.zeros(ROWS), batch_size=8, verbose=0, return_dict=True)

@@ -67,7 +67,7 @@ MIXUP = {"class_name": "Mixup", "config": {"alpha": 1.0}}
 def test_what_can_be_replayed(config, tmp_path, monkeypatch, arguments, is_stored):
     monkeypatch.setattr(stores, "record", lambda teacher, directory, plan: plan)
     built = experiment.Experiment(config)
-    object.__setattr__(built.splits, "event_size", 100)  # A frozen dataclass.
+    built.splits = dataclasses.replace(built.splits, event_size=100)
     plan = stores.Stores(built, None, tmp_path).of(**arguments)
     assert (plan is not None) == is_stored
     assert plan is None or plan["top_k"] == 100  # The probabilities of all classes.

@@ -125,8 +125,8 @@ def test_gradients_whose_squares_overflow_harm_no_optimizer():
     """A gradient of 1e30 is finite, and its square, of which Adam keeps means, is not."""
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
     teacher = keras.models.clone_model(model)
-    its = ecl_tf.Distiller(model, teacher, output="normal", label_weight=1.0)
-    its.compile("adam")
+    its = ecl_tf.Distiller(model, teacher, output="normal", sampler="Empirical", label_weight=1.0)
+    its.compile("adam", run_eagerly=True)
     with stops("the gradients had NaN or Inf.*huge labels"):
         its.fit(np.ones((8, 2), "float32"), np.full((8, 1), 1e15, "float32"), verbose=0)
     assert all(np.isfinite(v.numpy()).all() for v in [*model.weights, *its.optimizer.variables])
@@ -157,8 +157,8 @@ def test_a_network_with_a_bad_weight_is_refused_before_the_first_step(subtests):
         with subtests.test(role):
             networks = {name: network(1, keras.layers.Dense(SIZE, "relu")) for name in ROLES}
             its = Distiller(**networks, sampler="Empirical")
-            its.compile("sgd")
-            its.fit(data(), verbose=0)
+            its.compile("sgd", run_eagerly=True)
+            its.fit(data().take(1), verbose=0)
             spoil(networks[role])
             with refused(role):
                 its.fit(data(), verbose=0)
@@ -203,9 +203,10 @@ def test_the_users_callbacks_still_run():
     each_step = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: seen.append(batch)
     )
+    its = distiller()
     for callbacks in (each_step, [each_step, None], (each_step,)):
-        distiller().fit(data(), verbose=0, callbacks=callbacks)
-    assert seen == 3 * [0, 1, 2, 3, 4, 5]
+        its.fit(data().take(2), verbose=0, callbacks=callbacks)
+    assert seen == 3 * [0, 1]
 
 
 # Several steps in one execution.
@@ -222,7 +223,6 @@ class Overflow(keras.optimizers.schedules.LearningRateSchedule):
     ("rate", "wrong", "source"),
     [
         (Overflow(), {}, "the learning rate"),
-        (0.1, {"third": np.nan}, "the sampled inputs"),
         (0.1, {"weight": np.nan}, "the loss"),
     ],
 )

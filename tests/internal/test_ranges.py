@@ -76,8 +76,11 @@ def test_networks_for_images_in_0_to_1_refuse_those_of_0_to_255(first):
     for wrong in (BYTES, BYTES.astype("uint8"), BYTES * (np.arange(64).reshape(8, 8, 1) < 13)):
         with pytest.raises(ValueError, match=r"student .* expect .*/ 255\.0.* and 25[45]"):
             ranges.require_within(asked, wrong)
-    flag = tf.function(lambda x: ranges.outside(asked, x)[0], jit_compile=True)(BYTES)
-    assert bool(flag)
+
+
+def test_a_range_is_compared_under_xla():
+    asked = [("student", network(*IN_0_TO_1["both"]))]
+    assert tf.function(lambda x: ranges.outside(asked, x)[0], jit_compile=True)(BYTES)
 
 
 def test_layers_behind_a_network_that_changes_no_scale_are_looked_at():

@@ -206,7 +206,7 @@ def integrated(p, q):
     ids=repr,
 )
 def test_kl_equals_quadrature(output, tolerance):
-    teacher, student = raws(output, 2)
+    teacher, student = raws(output, 2, rows=2)
     rows = zip(teacher, student, strict=True)
     pairs = [[by_scipy(output, row) for row in both] for both in rows]
     for name, flip in (("kl", 1), ("reverse_kl", -1)):
@@ -214,13 +214,13 @@ def test_kl_equals_quadrature(output, tolerance):
         actual = output.divergence(output(teacher), output(student), divergences.get(name))
         np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=1e-5)
     same = output.divergence(output(teacher), output(teacher), divergences.jensen_shannon)
-    np.testing.assert_allclose(same, np.zeros(5), atol=1e-5)
+    np.testing.assert_allclose(same, np.zeros(2), atol=1e-5)
 
 
 def test_kl_and_jensen_shannon_of_mixtures_equal_quadrature():
     output = NormalMixture(1, 4, 0.1)
     teacher, student = raws(output, 2)
-    grid = np.linspace(-30, 30, 400_001)
+    grid = np.linspace(-30, 30, 40_001)
     kl, js = [], []
     for row in range(5):
         log_p, log_q = (

@@ -70,7 +70,7 @@ def test_texts_are_recorded_and_told_from_others(tmp_path):
     joined = keras.layers.Concatenate()([inputs["a"], lookup(inputs["word"])])
     teacher = keras.Model(inputs, keras.layers.Dense(3)(joined))
     x = {"a": X, "word": tf.constant(words)}
-    record(tmp_path / "texts", teacher, x, sampler=samplers.Swap())
+    record(tmp_path / "texts", teacher, x, sampler=samplers.Swap(), epochs=1, shards=1)
     # The same words as Python's texts lie elsewhere, as they do in another process.
     again = {"a": X, "word": np.array([[each[0] + ""] for each in words.tolist()], object)}
     for samples, *_ in replay.Store(tmp_path / "texts").batches(again).take(2):

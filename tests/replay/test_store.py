@@ -51,7 +51,7 @@ def ensemble():
 
 
 def recorded(directory, teacher=None, x=X, y=Y, **arguments):
-    settings = {"batch_size": BATCH, "epochs": 3, "shards": 4, "verbose": 0, **arguments}
+    settings = {"batch_size": BATCH, "epochs": 3, "shards": 2, "verbose": 0, **arguments}
     assert replay.record(teacher or ensemble(), x, y, directory=directory, **settings)
     return replay.Store(directory)
 
@@ -81,34 +81,33 @@ EVERY_SAMPLER = samplers.Choice(
 )
 
 
-TOWARD = samplers.Choice(["Empirical", samplers.TowardUncertainty("Mixup")])
-
-
 @pytest.mark.parametrize(
-    "sampler",
-    [samplers.Uncertain(candidates=2), TOWARD, pytest.param(EVERY_SAMPLER, marks=pytest.mark.slow)],
-    ids=["chosen", "toward uncertainty", "every sampler"],
+    ("sampler", "memories"),
+    [
+        (samplers.Uncertain(candidates=2), [0]),
+        pytest.param(EVERY_SAMPLER, [0, 2**20], marks=pytest.mark.slow),
+    ],
+    ids=["chosen", "every sampler"],
 )
-def test_replayed_samples_are_the_bits_that_the_teacher_saw(sampler, tmp_path):
+def test_replayed_samples_are_the_bits_that_the_teacher_saw(sampler, memories, tmp_path):
     store = recorded(
         tmp_path,
         echo(),
         output=outputs.Normal(16),
         sampler=sampler,
         prepare=flip_and_halve,
-        shards=2,
     )
     order = RNG.permutation(ROWS)  # Another order of the same rows.
     arguments = {"sampler": getattr(sampler, "base", sampler), "prepare": flip_and_halve}
     passes = []
-    for memory in (0, 2**20):
+    for memory in memories:
         seen = []
         for samples, _ in everything(store.batches(X[order], Y[order], memory=memory, **arguments)):
             means = samples.member_outputs[0][:, :16]
             np.testing.assert_array_equal(means, samples.inputs.reshape(BATCH, 16))
             seen += [row.tobytes() for row in samples.inputs]
         passes.append(sorted(seen))
-    assert passes[0] == passes[1]  # Each stored row once in a pass.
+    assert passes[0] == passes[-1]  # Each stored row once in a pass.
 
 
 @keras.saving.register_keras_serializable("test_store")
@@ -133,15 +132,8 @@ def test_samples_that_the_teacher_has_moved_are_stored_with_their_labels(tmp_pat
         assert 0 < samples.unmodified.sum() < BATCH
         np.testing.assert_array_equal(labels, Y[distance.argmin(1)])
     distiller = Distiller(network(seed=7), store.teacher, sampler=half)
-    history, _ = trained(distiller, store.batches(X, Y, sampler=half), run_eagerly=True)
+    history, _ = trained(distiller, store.batches(X, Y, sampler=half))
     assert history["loss"][1] < 0.9 * history["loss"][0] and "accuracy" in history
-
-
-def test_a_student_learns_from_stored_samples_that_are_all_moved(tmp_path):
-    store = recorded(tmp_path, sampler=samplers.TowardUncertainty(step=1e-4))
-    distiller = Distiller(network(seed=7), store.teacher, sampler=store.sampler)
-    history, _ = trained(distiller, store.batches(X, Y), run_eagerly=True)
-    assert history["loss"][1] < 0.9 * history["loss"][0]
 
 
 def in_files(directory, order, sizes):
@@ -241,7 +233,7 @@ def test_passes_differ_and_follow_from_the_seed(mixed, memory):
 
 @pytest.mark.parametrize(
     ("first", "memory", "chooses"),
-    [(STEPS + 2, 0, False), (STEPS - 1, 2**20, False), (1, 0, True)],
+    [(STEPS - 1, 2**20, False), (1, 0, True)],
 )
 def test_a_restart_goes_on_where_it_was(mixed, first, memory, chooses):
     sampler = samplers.Uncertain(mixed.sampler, 2, "teacher_uncertainty", 0.0) if chooses else None
@@ -431,7 +423,7 @@ def test_labels_that_are_missing_or_too_many_are_named(mixed, tmp_path):
         mixed.batches([1, 2])
     with pytest.raises(ValueError, match=r"is None.*two arguments, x and y"):
         mixed.batches((X, None, np.ones(len(X))))
-    store = recorded(tmp_path, network(), y=None, sampler="Empirical", epochs=1)
+    store = recorded(tmp_path, network(), y=None, sampler="Empirical", epochs=1, shards=1)
     with pytest.raises(ValueError, match=r"without labels\. Leave y out"):
         store.batches(X, Y)
 
@@ -440,7 +432,7 @@ def test_prepare_may_lose_sizes(tmp_path):
     def prepare(x, seed):
         return tf.py_function(lambda rows: rows, [x], x.dtype)
 
-    store = recorded(tmp_path, sampler="Empirical", prepare=prepare)
+    store = recorded(tmp_path, sampler="Empirical", prepare=prepare, epochs=1, shards=1)
     samples, _ = store.batches(X, Y, prepare=prepare).element_spec
     assert samples.inputs.shape == (BATCH, 4, 4, 1)
 
@@ -455,9 +447,9 @@ def test_mixtures_of_whole_numbers_are_replayed_as_they_were_recorded(tmp_path):
     for each in (teacher, student):
         each.add(keras.layers.Flatten())
         each.add(keras.layers.Dense(3))
-    store = recorded(tmp_path, teacher, x, sampler="Mixup", epochs=1)
+    store = recorded(tmp_path, teacher, x, sampler="Mixup", epochs=1, shards=1)
     distiller = Distiller(student, store.teacher, sampler=store.sampler)
-    distiller.compile(keras.optimizers.SGD(0.0))
+    distiller.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
     logs = distiller.fit(store.batches(x, Y), steps_per_epoch=1, verbose=0).history
     samples, _ = next(iter(store.batches(x, Y)))
     flat = np.floor(samples.inputs).reshape(BATCH, 16) / 255.0
@@ -483,7 +475,7 @@ def test_what_does_not_fit_the_manifest_is_named(mixed, tmp_path):
         with pytest.raises(ValueError, match=message):
             mixed.batches(x, y, **arguments)
     generated = samplers.Generated(generator())
-    store = recorded(tmp_path, sampler=generated)
+    store = recorded(tmp_path, sampler=generated, epochs=1, shards=1)
     generated.model.layers[0].kernel.assign_add(tf.ones((5, 16)))
     with pytest.raises(ValueError, match="generators"):
         store.batches(X, Y, sampler=generated)

@@ -104,6 +104,12 @@ def train(directory, made=None, steps=8, **arguments):
     return made, history.history
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The model and the history of a run of 8 steps."""
+    return train(tmp_path_factory.mktemp("undisturbed"))
+
+
 def test_the_last_checkpoints_are_kept_and_a_damaged_one_is_skipped(tmp_path):
     made, history = train(tmp_path, keep=3)
     assert names_in(tmp_path) == ["step-4.npz", "step-6.npz", "step-8.npz"]
@@ -510,7 +516,9 @@ def ctrl_c():
     ("number", "error", "code"),
     [(signal.SIGTERM, SystemExit, 143), (signal.SIGINT, KeyboardInterrupt, None)],
 )
-def test_a_signal_writes_a_checkpoint_and_ends_the_run(tmp_path, capsys, number, error, code):
+def test_a_signal_writes_a_checkpoint_and_ends_the_run(
+    tmp_path, capsys, undisturbed, number, error, code
+):
     before = signal.getsignal(number)
     with pytest.raises(error) as ended:
         train(tmp_path, callbacks=[Preemption(2, None, number)], every_steps=None)
@@ -518,10 +526,9 @@ def test_a_signal_writes_a_checkpoint_and_ends_the_run(tmp_path, capsys, number,
     assert ("Press Ctrl-C again" in capsys.readouterr().err) == (number == signal.SIGINT)
     assert signal.getsignal(number) is before
     assert names_in(tmp_path) == ["step-3.npz"]
-    wanted, history = train(tmp_path / "undisturbed")
     again, its_history = train(tmp_path, callbacks=[Preemption(-1)])
-    assert its_history == history
-    assert_same_weights(again, wanted)
+    assert its_history == undisturbed[1]
+    assert_same_weights(again, undisturbed[0])
 
 
 @pytest.mark.usefixtures("ctrl_c")
@@ -653,8 +660,7 @@ def test_what_callbacks_do_as_a_run_or_an_epoch_begins_is_done_once(tmp_path):
     assert_same_weights(got.student, wanted.student)
 
 
-def test_a_full_disk_ends_the_run_and_what_was_written_stays(tmp_path, monkeypatch):
-    _, wanted = train(tmp_path / "undisturbed")
+def test_a_full_disk_ends_the_run_and_what_was_written_stays(tmp_path, monkeypatch, undisturbed):
     savez = np.savez
 
     def full(file, **arrays):
@@ -669,5 +675,5 @@ def test_a_full_disk_ends_the_run_and_what_was_written_stays(tmp_path, monkeypat
             train(tmp_path / "disturbed")
     assert "step-4.npz" in names_in(tmp_path / "disturbed")
     _, history = train(tmp_path / "disturbed")
-    assert history == wanted
+    assert history == undisturbed[1]
     assert names_in(tmp_path / "disturbed") == ["step-6.npz", "step-8.npz"]

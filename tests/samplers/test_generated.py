@@ -177,11 +177,10 @@ def epoch(distiller):
 @pytest.mark.parametrize(
     "wrap",
     [
-        lambda sampler: sampler,
         lambda sampler: Choice(["Mixup", sampler]),
         lambda sampler: Uncertain(Choice([sampler, "Empirical"]), 2, "divergence", 0.0),
     ],
-    ids=["alone", "in-choice", "as-base"],
+    ids=["in-choice", "as-base"],
 )
 def test_the_student_is_trained_on_it_and_it_is_not_and_goes_on_when_loaded(wrap, tmp_path):
     model = dense()

@@ -134,14 +134,10 @@ def test_a_student_learns_from_a_table_with_categories():
         "categories": rng.integers(0, 3, (64, 2)).astype("int32"),
         "numbers": rng.normal(size=(64, 5)).astype("float32"),
     }
-    for sampler in (
-        Munge(0.5),
-        samplers.GaussianNoise(0.2, relative=True, unchanged=["categories"]),
-    ):
-        distiller = Distiller(network(4), network(8), sampler=sampler)
-        distiller.compile(keras.optimizers.Adam(0.03))
-        losses = distiller.fit(rows, batch_size=16, epochs=3, verbose=0).history["loss"]
-        assert losses[-1] < losses[0]
+    distiller = Distiller(network(4), network(8), sampler=Munge(0.5))
+    distiller.compile(keras.optimizers.Adam(0.03))
+    losses = distiller.fit(rows, batch_size=16, epochs=3, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
 
 
 def test_ids_in_floating_point_stay_ids():

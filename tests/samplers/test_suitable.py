@@ -176,10 +176,14 @@ def test_samplers_look_for_the_channels_where_networks_do(first):
 
     plain, x = of_images(), numbers(16, 3, 8, 8)
     of_torch = of_images(*first)
-    for sampler in (None, "CutMix", "Swap", Uncertain(Choice(["Empirical", "Mix"]))):
-        for networks in ((of_torch, plain), (plain, of_torch)):
-            with pytest.raises(ValueError, match=r"channels_last.*data_format='channels_first'\)"):
-                Distiller(*networks, sampler=sampler)
+    for networks, sampler in (
+        ((of_torch, plain), None),
+        ((of_torch, plain), "CutMix"),
+        ((plain, of_torch), "Swap"),
+        ((plain, of_torch), Uncertain(Choice(["Empirical", "Mix"]))),
+    ):
+        with pytest.raises(ValueError, match=r"channels_last.*data_format='channels_first'\)"):
+            Distiller(*networks, sampler=sampler)
     for sampler in (samplers.recipe(data_format="channels_first"), "Mixup"):
         fit(Distiller(plain, of_torch, sampler=sampler), x)
     for layer in (L.Conv2D(2, 3), L.Lambda(lambda x: x)):  # As Keras has it, and not known.
@@ -210,7 +214,13 @@ def test_a_generator_gives_ids_as_whole_numbers():
 
 
 def test_recordings_of_ids(tmp_path):
-    settings = {"directory": tmp_path / "store", "batch_size": 8, "epochs": 1, "verbose": 0}
+    settings = {
+        "directory": tmp_path / "store",
+        "batch_size": 8,
+        "epochs": 1,
+        "shards": 1,
+        "verbose": 0,
+    }
     with pytest.raises(ValueError, match=r"the teacher .* 'words'"):
         replay.record(
             of_words(), TOKENS, sampler="Mixup", prepare=lambda x, seed: x + 0.0, **settings
@@ -235,25 +245,26 @@ def test_networks_of_a_state_or_of_fixed_rows(subtests):
     def of_any_rows():
         return keras.Sequential([keras.Input(batch_shape=(8, 5, 2)), L.Flatten(), L.Dense(3)])
 
+    of_state, of_rows = (stateful(), stateful()), (fixed(), fixed())
     asks = {"sampler": "Uncertain"}
     appends = {"sampler": "Mixup", "label_weight": 0.5}
     scores = {"sampler": "UncertaintyMixup"}
-    for what, make, arguments in (
-        ("candidates and a state", stateful, asks),
-        ("labels and a state", stateful, appends),
-        ("a score and a state", stateful, scores),
-        ("candidates and fixed rows", fixed, asks),
-        ("labels and fixed rows", fixed, appends),
+    for what, networks, arguments in (
+        ("candidates and a state", of_state, asks),
+        ("labels and a state", of_state, appends),
+        ("a score and a state", of_state, scores),
+        ("candidates and fixed rows", of_rows, asks),
+        ("labels and fixed rows", of_rows, appends),
     ):
         message = r"(stateful=True|a fixed number of rows).*sampler='Empirical'"
         with subtests.test(what), pytest.raises(ValueError, match=message):
-            Distiller(make(), make(), **arguments)
-    Distiller(stateful(), stateful(), sampler="Empirical")
-    Distiller(fixed(), fixed(), **scores)
+            Distiller(*networks, **arguments)
+    Distiller(*of_state, sampler="Empirical")
+    Distiller(*of_rows, **scores)
     with subtests.test("a batch shape that does not matter"):
         fit(Distiller(of_any_rows(), of_any_rows(), **asks), numbers(16, 5, 2), batch_size=8)
     with subtests.test("labels that are set later"):
-        distiller = Distiller(stateful(), stateful(), sampler="Mixup")
+        distiller = Distiller(*of_state, sampler="Mixup")
         with pytest.raises(ValueError, match="stateful=True"):
             distiller.label_weight = 0.5
 

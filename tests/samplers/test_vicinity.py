@@ -120,13 +120,14 @@ def test_labels_hold_where_the_user_says_so():
 
 AUGMENTATIONS = {
     "flip": flip,
-    "translation": lambda: keras.layers.RandomTranslation(0.2, 0.2),
     "crop": lambda: [keras.layers.ZeroPadding2D(2), keras.layers.RandomCrop(8, 8)],
     "RandAugment": lambda: keras.layers.RandAugment((0, 1)),
 }
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize(
+    "name", ["flip", "crop", pytest.param("RandAugment", marks=pytest.mark.slow)]
+)
 def test_ordinary_augmentation_follows_from_the_seed_and_the_rows_number(name):
     images = np.random.default_rng(0).random((6, 8, 8, 3)).astype("float32")
     augment, again = (Augment(AUGMENTATIONS[name]()) for _ in range(2))
@@ -235,7 +236,7 @@ def test_key_names_the_input_that_is_changed():
     assert np.any(samples["image"] != IMAGES)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float64", "uint8"])
+@pytest.mark.parametrize("dtype", ["float16", "uint8"])
 def test_augmentation_keeps_the_inputs_dtype(dtype):
     x = (100 * np.abs(IMAGES)).astype(dtype)
     flipped = Augment(flip())(x, seed=0).inputs

@@ -121,8 +121,8 @@ def test_a_dataset_and_an_ensemble_are_taken_as_they_are():
 def test_a_stored_teachers_answers_are_those_of_the_live_one(output, tmp_path):
     def record(output):
         teacher = ecl_tf.Ensemble([network(4), network(4, 0.7)], output)
-        settings = {"sampler": "Empirical", "epochs": 1, "batch_size": 8, "verbose": 0}
-        replay.record(teacher, x, directory=tmp_path, **settings)
+        settings = {"sampler": "Empirical", "epochs": 1, "batch_size": 8, "shards": 1}
+        replay.record(teacher, x, directory=tmp_path, verbose=0, **settings)
         return teacher
 
     x = RNG.normal(size=(8, 4)).astype("float32")
