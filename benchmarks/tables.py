@@ -11,13 +11,13 @@ Measured on one busy core, Python 3.11, pandas 3.1, tensorflow 2.21: 23.4 MB in 
 of a row, 1.6 s and 2.6 times the file.
 """
 
-import multiprocessing
 import pathlib
-import resource
 import tempfile
 import time
 
 import numpy as np
+
+from benchmarks.processes import alone, peak
 
 ROWS = 100_000
 
@@ -40,42 +40,27 @@ def _write(path, rows):
     frame.to_csv(path, index=False)
 
 
-def _peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _read(small, path, queue):
+def _read(small, path):
     from ecl_tf import data
 
     data.table(small, target="target")
-    before, begun = _peak(), time.process_time()
+    before, begun = peak(), time.process_time()
     splits = data.table(path, target="target")
     seconds = time.process_time() - begun
-    queue.put((seconds, _peak() - before, str(splits.columns)))
+    return seconds, peak() - before, str(splits.columns)
 
 
 def main():
-    spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as directory:
         small, path = (pathlib.Path(directory, f"{name}.csv") for name in ("small", "large"))
-        writer = spawn.Process(target=_write_both, args=(small, path))
-        writer.start()
-        writer.join()
+        alone(_write, small, 1000)
+        alone(_write, path, ROWS)
         megabytes = path.stat().st_size / 2**20
         for _ in range(2):
-            queue = spawn.Queue()
-            process = spawn.Process(target=_read, args=(small, path, queue))
-            process.start()
-            seconds, peak, columns = queue.get()
-            process.join()
-            ratio = peak / megabytes
-            print(f"{megabytes:.1f} MB: {seconds:.2f} s, {peak:.0f} MB, {ratio:.2f} times the file")
+            seconds, more, columns = alone(_read, small, path)
+            ratio = more / megabytes
+            print(f"{megabytes:.1f} MB: {seconds:.2f} s, {more:.0f} MB, {ratio:.2f} times the file")
     print(columns)
-
-
-def _write_both(small, path):
-    _write(small, 1000)
-    _write(path, ROWS)
 
 
 if __name__ == "__main__":
