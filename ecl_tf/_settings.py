@@ -67,7 +67,9 @@ class Settings(keras.Model):
     @property
     def temperature(self) -> float:
         """T, which softens both distributions; it may be set at any time, by a callback too."""
-        return float(self._temperature)
+        value = self._temperature
+        # Of several replicas it is a variable that Python's float does not take.
+        return float(value.numpy() if isinstance(value, tf.Variable) else value)
 
     def _set_temperature(self, value):
         if isinstance(self._temperature, tf.Variable):

@@ -171,6 +171,17 @@ def test_settings_that_change_take_effect_in_the_next_step():
     assert its.sampler.alpha == seen
 
 
+def test_the_temperature_of_a_strategy_is_read_set_and_saved(tmp_path):
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        its = distiller(temperature=4.0)
+    for value in (2.0, 3.0):
+        its.temperature = value
+        assert its.temperature == value and its.describe_method()["temperature"] == value
+    its.label_weight = 0.5
+    its.save(tmp_path / "its.keras")
+    assert keras.models.load_model(tmp_path / "its.keras").temperature == 3.0
+
+
 def test_what_keras_holds_in_its_loops_follows_too(subtests):
     its = distiller()
     losses = []

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from ecl_tf._internal import symbolic
+from ecl_tf._internal import batches, symbolic
 
 
 def names_of(model):
@@ -222,6 +222,21 @@ def _require_numbers(frame, what):
         raise ValueError(
             f"The data's {what} are a DataFrame with columns of the type {others[0]} of pandas, "
             "which Keras does not take. Give frame.to_numpy('float32')."
+        )
+
+
+def require_arrays(x, asker):
+    """Refuses a dataset, a generator or the like where arrays are taken.
+
+    Args:
+        x: inputs.
+        asker: the function that takes them, for the message.
+    """
+    if batches.is_stream(x):
+        raise ValueError(
+            f"{asker} takes arrays of rows; got a {type(x).__name__}. Of a tf.data.Dataset these "
+            "are inputs, labels = dataset.unbatch().batch(rows).get_single_element(), of the first "
+            "rows or of all."
         )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs, teachers
-from ecl_tf._internal import positions, probabilities, ranges, require
+from ecl_tf._internal import own_inputs, positions, probabilities, ranges, require
 
 _WIDTH = 1.6  # Of a panel, in inches.
 
@@ -69,6 +69,7 @@ def uncertainty_maps(
     if is_teacher and not network.answers_new_inputs:
         raise ValueError("A store of recorded answers has none for other inputs.")
     kind = outputs.get(kind if output is None and kind is not None else output or "categorical")
+    own_inputs.require_arrays(x, "uncertainty_maps")
     if not is_teacher:
         probabilities.require_logits(kind, network, "model")
     rows = keras.tree.flatten(x)[0].shape[0]

@@ -138,7 +138,7 @@ def measure(
     """
     several = models if isinstance(models, dict) else {"": models}
     asked = {name: _as_model(each, output, sets) for name, each in several.items()}
-    _require_rows(asked, x, y)
+    _require_rows(asked, x, y, other)
     shown = Shown(x, y, kind, names, severities, other, seed, arguments)
     functions = {name: answering(model) for name, model in asked.items()}
     answers = {name: ask(function, x, batch_size) for name, function in functions.items()}
@@ -164,11 +164,14 @@ def measure(
     return measured if isinstance(models, dict) else measured[""]
 
 
-def _require_rows(models, x, y):
+def _require_rows(models, x, y, other):
     """Refuses nothing to measure, or to measure it on, and inputs of another scale."""
     if not models:
         raise ValueError("There is no network to measure: models is an empty dict.")
+    own_inputs.require_arrays(x, "measure")
     own_inputs.require_dense(x)
+    for name, its in (other or {}).items():
+        finite.require_rows(its, f"The rows of other[{name!r}]")
     labels = y if isinstance(y, dict) else np.asarray(y)
     counts = [len(leaf) for leaf in keras.tree.flatten((x, labels)) if np.ndim(leaf)]
     if not min(counts, default=0) or len(set(counts)) > 1:

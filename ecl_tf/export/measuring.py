@@ -128,6 +128,7 @@ def _of(model, examples, place):
 
     What runs it is a SavedModel, or a function where that would not do.
     """
+    own_inputs.require_arrays(examples, "costs")
     if isinstance(model, keras.Model):
         return _of_model(model, examples, place)
     path = files.at_home(model)

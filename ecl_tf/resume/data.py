@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import identity, own_inputs, require
+from ecl_tf._internal.batches import is_stream
 from ecl_tf.data import splits
 
 
@@ -173,11 +174,11 @@ def call(function: Callable[[int], Any], step: int) -> Any:
 def _tensor(leaf):
     if leaf is None:
         return None
-    if isinstance(leaf, (tf.RaggedTensor, tf.SparseTensor, tf.data.Dataset)):
+    if is_stream(leaf):
         raise ValueError(
             f"batches takes arrays with a row for each example; got a {type(leaf).__name__}. "
-            "Make it dense (to_tensor, tf.sparse.to_dense), or write a function from a number of "
-            "steps to a tf.data.Dataset: `lambda step: dataset.repeat().skip(step)`."
+            "Write a function from a number of steps to a tf.data.Dataset: "
+            "`lambda step: dataset.repeat().skip(step)`."
         )
     return tf.convert_to_tensor(leaf)
 

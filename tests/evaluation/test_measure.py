@@ -202,6 +202,7 @@ def test_rows_labels_and_scales_that_would_give_a_wrong_number_are_refused(digit
     logits = pixels.reshape(40, 64) @ numbers(64, 10) + numbers(10, seed=1)
     nll = special.logsumexp(logits, -1) - logits[np.arange(40), y]
     assert found == pytest.approx(nll.mean(), rel=1e-5)
+    rows = tf.data.Dataset.from_tensor_slices(x).batch(8)
     gaps = np.where(np.arange(64) == 5, np.nan, x.reshape(40, 64))
     for name, message, arguments in (
         ("no class", "out of range: -1", (flat, x, np.append(y[:-1], -1))),
@@ -211,9 +212,16 @@ def test_rows_labels_and_scales_that_would_give_a_wrong_number_are_refused(digit
         ("a scaled network", "data's range is another one", (scaled, x, y)),
         ("probabilities", "ends in softmax", (ending, x, y)),
         ("NaN", "NaN or Inf to inputs that hold", (table, gaps, y)),
+        ("a dataset", "measure takes arrays .*get_single_element", (flat, rows, y)),
     ):
         with subtests.test(name), pytest.raises(ValueError, match=message):
             measure(*arguments, names=())
+    with subtests.test("costs"), pytest.raises(ValueError, match="costs takes arrays"):
+        ecl_tf.costs(flat, rows)
+    with subtests.test("maps"), pytest.raises(ValueError, match="uncertainty_maps takes arrays"):
+        evaluation.uncertainty_maps(flat, rows)
+    with subtests.test("others"), pytest.raises(ValueError, match=r"other\['a'\] hold NaN"):
+        measure(flat, x, y, names=(), other={"a": x * np.nan})
 
 
 def test_what_is_shown_by_the_kind_of_inputs():

@@ -213,7 +213,8 @@ def test_what_is_out_of_range(tmp_path, subtests):
         (((X[:0],), 8, 0), "holds 0 examples"),
         (((X,), 8.0, 0), "batch_size must be a whole number >= 1; got 8.0"),
         (((X,), 8, "0"), "seed must be an integer"),
-        ((tf.ragged.constant([[1.0], []]), 1, 0), "got a RaggedTensor"),
+        ((tf.ragged.constant([[1.0], []]), 1, 0), "ragged tensor.*to_tensor"),
+        (((row for row in X), 1, 0), r"got a generator.*skip\(step\)"),
     ]:
         with subtests.test(message), pytest.raises(ValueError, match=message):
             resume.batches(*arguments)

@@ -160,6 +160,9 @@ def test_what_is_missing_is_named(run_script, digits_config, tmp_path):
         run_script("distill", digits_config, tmp_path)
     with pytest.raises(ValueError, match=r"no model at .*nowhere.*ecl-tf distill"):
         run_script("evaluate", digits_config, tmp_path, model=str(tmp_path / "nowhere"))
+    # Before the teacher, whose temperature may have to be fitted, and which is missing, too.
+    with pytest.raises(ValueError, match=r"no model at .*student\.keras.*ecl-tf distill"):
+        run_script("evaluate", digits_config, tmp_path)
 
 
 @pytest.mark.slow
