@@ -325,7 +325,9 @@ class Columns:
         """Specs of a batch of the columns, as an exported student takes them."""
         served = self.served
         return {
-            served[spec.name]: tf.TensorSpec((None,), _dtype(spec), served[spec.name])
+            served[spec.name]: tf.TensorSpec(
+                (None,), "string" if isinstance(spec, Category) else "float32", served[spec.name]
+            )
             for spec in self.specs
         }
 
@@ -378,10 +380,6 @@ def _warn_of_other_days(spec, values, name):
 
 
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # Of what can't be read: hardly a category.
-
-
-def _dtype(spec):
-    return "string" if isinstance(spec, Category) else "float32"
 
 
 def _listed(names, most=_SHOWN, quoted=True):

@@ -97,7 +97,7 @@ class Shown:
         if self._other is None:
             makers = _drawn(self.x, self.seed)
         else:
-            makers = {name: functools.partial(_same, each) for name, each in self._other.items()}
+            makers = {name: (lambda each=each: each) for name, each in self._other.items()}
         return {f"{OTHER} {name}": make for name, make in makers.items()}
 
     def leave_out_moving(self, names: Sequence[str] | None = None) -> None:
@@ -181,10 +181,6 @@ def drawn_inputs(x: Any, seed: int = 0) -> dict[str, Any]:
 
 def _is_image(leaf):
     return np.ndim(leaf) == 4
-
-
-def _same(inputs):
-    return inputs
 
 
 def _drawn(x, seed):

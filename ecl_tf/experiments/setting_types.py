@@ -1,6 +1,5 @@
 """Types of settings: which values of a plain type a setting may have."""
 
-import itertools
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
@@ -41,7 +40,7 @@ Shares = Annotated[
     tuple[float, ...],
     Range(
         "numbers between 0 and 1, at least one, each larger than the one before",
-        lambda values: values and all(map(_is_share, values)) and _increase(values),
+        lambda values: values and all(map(_is_share, values)) and [*values] == sorted({*values}),
     ),
 ]
 StepCount = Annotated[
@@ -97,7 +96,3 @@ Formats = Annotated[
         lambda values: values and {*values} <= {*FORMATS} and len({*values}) == len(values),
     ),
 ]
-
-
-def _increase(values):
-    return all(one < next_one for one, next_one in itertools.pairwise(values))

@@ -271,7 +271,7 @@ def of_models(
     of_teacher = answers.get("teacher", (None, None))[1]
     output = experiment.output
     load = {
-        names[name]: functools.partial(_model, experiment, functools.partial(_same, model), output)
+        names[name]: functools.partial(_model, experiment, (lambda model=model: model), output)
         for name, model in models.items()
     }
     found = shifted(experiment, workdir, load)
@@ -453,7 +453,3 @@ def _model(experiment, load, output):
 
 def _student(path):
     return keras_files.load(path, "Restore it from a copy, or compare again in a new --workdir.")
-
-
-def _same(model):
-    return model

@@ -152,15 +152,14 @@ class MLflow:
             uri = f"sqlite:///{directory / 'mlflow.db'}"
             own = {"artifact_location": (directory / "mlflow").as_uri()}
         self._client = mlflow.MlflowClient(uri)
-        self.id = id or self._new_run(own, about["run"])
+        self.id = id
         if not id:
+            run = self._client.create_run(self._experiment(own), run_name=about["run"])
+            self.id = run.info.run_id
             self._client.log_dict(self.id, about, "settings.json")
             for key, value in about.items():
                 if not isinstance(value, dict):
                     self._client.log_param(self.id, key, value)
-
-    def _new_run(self, own, name):
-        return self._client.create_run(self._experiment(own), run_name=name).info.run_id
 
     def _experiment(self, own):
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)

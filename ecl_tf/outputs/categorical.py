@@ -1,7 +1,7 @@
 """One of K classes."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -98,16 +98,8 @@ class Categorical(Logits):
         distribution.known_classes = self.known_classes
         return distribution
 
-    def divergence(
-        self,
-        teacher: Distribution,
-        student: Distribution,
-        divergence: Callable[..., tf.Tensor],
-        temperature: float | tf.Tensor = 1.0,
-        weights: Any = None,
-    ) -> tf.Tensor:
-        teacher, student = _given_known(teacher, student)
-        return super().divergence(teacher, student, divergence, temperature, weights)
+    def _compared(self, teacher, student, divergence):
+        return *_given_known(teacher, student), divergence
 
     def softened(self, distribution: Distribution, temperature: float | tf.Tensor) -> Distribution:
         return self._distribution(distribution.logits_parameter() / temperature)

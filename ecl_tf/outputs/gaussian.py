@@ -1,7 +1,7 @@
 """Real numbers: means with scales, or points whose spread is measured."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -32,17 +32,10 @@ class _Gaussian(LocationScale):
             return teacher
         return self._distribution(teacher.mean(), teacher.stddev())
 
-    def divergence(
-        self,
-        teacher: Distribution,
-        student: Distribution,
-        divergence: Callable[..., tf.Tensor],
-        temperature: float | tf.Tensor = 1.0,
-        weights: Any = None,
-    ) -> tf.Tensor:
+    def _compared(self, teacher, student, divergence):
         if divergence is divergences.faithful:
             divergence = functools.partial(divergence, unit=float32(self.target_stddev))
-        return super().divergence(teacher, student, divergence, temperature, weights)
+        return teacher, student, divergence
 
 
 @keras.saving.register_keras_serializable("ecl_tf")

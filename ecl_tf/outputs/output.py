@@ -170,6 +170,7 @@ class Output(Configured):
                 position.
         """
         _require_same_positions(teacher, student)
+        teacher, student, divergence = self._compared(teacher, student, divergence)
         teacher = self.matched(teacher)
         factor = 1.0
         if self.takes_temperature and not (isinstance(temperature, float) and temperature == 1.0):
@@ -178,6 +179,10 @@ class Output(Configured):
         values = divergence(teacher, student)
         _require_values(values, student.batch_shape, divergence)
         return factor * per_example(float32(values), weights)
+
+    def _compared(self, teacher, student, divergence):
+        """What `divergence` compares, and by which function: what it is given, by default."""
+        return teacher, student, divergence
 
     def softened(self, distribution: Distribution, temperature: float | tf.Tensor) -> Distribution:
         """Returns p^(1/T), normalised, for outputs that take a `temperature` T."""
