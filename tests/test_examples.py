@@ -16,7 +16,7 @@ from ecl_tf import Distiller
 
 EXAMPLES = sorted((pathlib.Path(__file__).parent.parent / "examples").glob("*.py"))
 # The longest ones train a few steps, unless the environment has WHOLE_EXAMPLES.
-LONGEST = {"image_folder", "segmentation", "tagging", "text"}
+LONGEST = {"image_folder", "own_sampler_and_divergence", "segmentation", "tagging", "text"}
 SHORTENED = set() if os.environ.get("WHOLE_EXAMPLES") else LONGEST
 
 
@@ -46,10 +46,12 @@ def test_an_example_prints_what_its_docstring_says(path, tmp_path, monkeypatch, 
 
 
 def scores(text):
-    """From the name of each network in a table to its weights, accuracy in percent, and NLL."""
-    found = re.finditer(r"^ *(\w[^\d\n]*?) +([\d,]+) +(\d+\.\d)% .*?(\d\.\d+)$", text, re.MULTILINE)
+    """From the name of each network in a table to its weights, if told, accuracy in %, and NLL."""
+    found = re.finditer(
+        r"^ *(\w[^\d\n]*?) +(?:([\d,]+) +)?(\d+\.\d)% .* (\d+\.\d+)$", text, re.MULTILINE
+    )
     return {
-        name: (int(weights.replace(",", "")), float(accuracy), float(nll))
+        name: ((weights or "").replace(",", ""), float(accuracy), float(nll))
         for name, weights, accuracy, nll in (row.groups() for row in found)
     }
 
@@ -85,8 +87,9 @@ def test_a_shortened_example_prints_the_scores_of_its_networks(
         members = getattr(network, "members", [network])
         p = np.mean([softmax(member.predict(x, verbose=0)) for member in members], axis=0)
         own = np.take_along_axis(p, np.asarray(y)[..., None], -1)
-        accuracy = 100 * np.mean(p.argmax(-1) == y)
-        assert found[name][1:] == pytest.approx((accuracy, -np.mean(np.log(own))), abs=0.051)
+        _, accuracy, nll = found[name]
+        assert accuracy == pytest.approx(100 * np.mean(p.argmax(-1) == y), abs=0.06)
+        assert nll == pytest.approx(-np.mean(np.log(own)), abs=6e-4)
     if path.stem == "segmentation":
         assert (tmp_path / "segmentation.png").stat().st_size > 10_000
 

@@ -15,7 +15,6 @@ from ecl_tf import Distiller, Ensemble, metrics, samplers
 # 157 rows in batches of 16 leave a last one of 13, which no number of replicas divides, and one
 # of 2 rows leaves one of three replicas empty; groups of 4 divide the parts of full batches.
 ROWS, BATCH = 160, 16
-CLASS_WEIGHT = {0: 2.0, 2: 0.5}
 
 
 def network(seed):
@@ -37,7 +36,7 @@ def train(strategy, data, sampler, optimizer, label_rows, **arguments):
         scores = ["accuracy", metrics.ExpectedCalibrationError(), f1]
         distiller.compile(optimizer(0.05), metrics=scores, weighted_metrics=["acc"])
     training = data.repeat() if arguments else data
-    arguments |= {"validation_data": data, "class_weight": CLASS_WEIGHT}
+    arguments |= {"validation_data": data, "class_weight": {0: 2.0, 2: 0.5}}
     history = distiller.fit(training, epochs=3, verbose=0, **arguments)
     left = _left_by_a_bad_step(distiller, student, data)
     return {
@@ -61,7 +60,7 @@ def _left_by_a_bad_step(distiller, student, data):
         return {**x, "pose": tf.where(bad, float("nan"), x["pose"])}, *rest
 
     try:
-        distiller.fit(data.take(1).map(broken), class_weight=CLASS_WEIGHT, verbose=0)
+        distiller.fit(data.take(1).map(broken), verbose=0)
     except FloatingPointError:
         pairs = zip(variables, before, strict=True)
         return [v.path for v, value in pairs if not np.array_equal(v.numpy(), value)]
@@ -84,8 +83,9 @@ def main():
     row_wise = samplers.Choice(["Empirical", flip, samplers.GaussianNoise(0.5)])
     moving = samplers.TowardUncertainty(step=0.3, group_size=4)
     mixed = samplers.Mixup(0.5, group_size=4), samplers.CutMix(group_size=4)
-    mixing = samplers.Choice(["Empirical", *mixed, moving])
-    groups = samplers.Uncertain(mixing, 2, "student_uncertainty", 1.0, group_size=4)
+    mixing = samplers.Choice(["Empirical", *mixed])
+    chosen = samplers.Uncertain(mixing, 2, "student_uncertainty", 1.0, group_size=4)
+    groups = samplers.Choice([chosen, moving])
     rest = data.skip(157).take(2).batch(BATCH)
     uneven = (
         data.take(157).batch(BATCH).concatenate(rest),
