@@ -112,12 +112,15 @@ def test_a_saved_network_loads_in_safe_mode_and_computes_the_same(network, tmp_p
     np.testing.assert_array_equal(loaded(inputs), model(inputs))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    # preactivation_resnet consists of wide_resnet's units.
+# preactivation_resnet consists of wide_resnet's units.
+of_each_kind = pytest.mark.parametrize(
     "name, arguments, image",
-    [small for small in SMALL if small[0] != "preactivation_resnet"],
+    [pytest.param(*small, id=small[0]) for small in SMALL if small[0] != "preactivation_resnet"],
 )
+
+
+@pytest.mark.slow
+@of_each_kind
 def test_a_step_under_xla_moves_the_weights(name, arguments, image):
     shapes = {"image": image, "pose": (2,)}
     model = models.build(name, shapes, 3, **arguments)
@@ -130,7 +133,7 @@ def test_a_step_under_xla_moves_the_weights(name, arguments, image):
     assert moved[-1] and np.mean(moved) > 0.5
 
 
-@pytest.mark.parametrize("name, arguments, image", SMALL, ids=NAMES)
+@of_each_kind
 def test_half_precision_computes(name, arguments, image):
     model = models.build(name, image, 3, dtype="mixed_float16", **arguments)
     assert keras.config.dtype_policy().name == "float32"  # Of this network only.
