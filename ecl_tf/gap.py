@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 # Shares of rows are rounded to float32: less than this, relative to the teacher's score, is no gap.
 _ROUNDING = 1e-6
@@ -49,7 +49,8 @@ def mean(values: npt.ArrayLike, confidence: float = 0.95) -> Interval:
     centre = float(values.mean())
     if len(values) < 2:
         return Interval(centre, math.nan, math.nan)
-    half = float(stats.sem(values) * stats.t.ppf(0.5 + confidence / 2, len(values) - 1))
+    quantile = special.stdtrit(len(values) - 1, 0.5 + confidence / 2)  # Of Student's t.
+    half = float(values.std(ddof=1) / math.sqrt(len(values)) * quantile)
     return Interval(centre, centre - half, centre + half)
 
 
@@ -105,7 +106,7 @@ def reduction(
         return Interval(value, math.nan, math.nan)
     # The ratios r for which a t test does not reject mean(gain - r * gap) = 0:
     # a r^2 - 2 b r + c <= 0.
-    t2 = stats.t.ppf(0.5 + confidence / 2, n - 1) ** 2
+    t2 = special.stdtrit(n - 1, 0.5 + confidence / 2) ** 2
     (gain_var, covariance), (_, gap_var) = np.cov(gain, gap) / n
     a = gap_mean**2 - t2 * gap_var
     b = gap_mean * gain_mean - t2 * covariance

@@ -172,7 +172,7 @@ def test_metrics_of_yes_and_no_need_classes_as_columns():
         with pytest.raises(ValueError, match=r"yes/no answers.*to_categorical\(labels, 3\)"):
             its.update(tf.constant([0, 1]), tf.eye(3)[:2])
     distiller = Distiller(network(1), network(2), sampler="Empirical")
-    distiller.compile("sgd", metrics=given)
+    distiller.compile("sgd", metrics=given, run_eagerly=True)
     x, y = RNG.normal(size=(8, 4)).astype("float32"), np.arange(8) % 3
     with pytest.raises(ValueError, match=r"to_categorical\(labels, 3\)"):
         distiller.fit(x, validation_data=(x, y), verbose=0)

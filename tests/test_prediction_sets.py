@@ -70,7 +70,7 @@ def test_the_mean_coverage_over_many_calibrations_is_what_was_promised():
         (outputs.Categorical(), unsure_classes, 0.9),
     ]:
         found = []
-        for _ in range(80):
+        for _ in range(40):
             sets = prediction_sets.of_answers(output, *draw(99), coverage)
             found.append(sets.evaluate(*draw(400))["coverage"])
         expected = np.ceil(100 * coverage) / 100

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import subprocess
+import unittest.mock
 from xml.etree import ElementTree
 
 import matplotlib.figure
@@ -57,19 +58,28 @@ def make(score="accuracy", methods=METHODS, seeds=3, seed=0, shape=(4, 4, 1), cl
     return results | {"teacher_reliability": CURVE}
 
 
-@pytest.fixture
-def drawn(monkeypatch):
-    """Leaves the images' files out, for their time: a dict from alternative text to axes."""
+def drawing_on(make, monkeypatch):
+    """Leaves the images' files out, for their time; a dict from alternative text to axes."""
     found = {}
 
     @contextlib.contextmanager
     def draw(images, alt, size, *_):
-        found[alt] = matplotlib.figure.Figure().subplots()
-        yield found[alt]
+        yield found.setdefault(alt, make())
         images.append({"alt": alt, "src": "data:,"})
 
     monkeypatch.setattr(figures, "_image", draw)
     return found
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    return drawing_on(lambda: matplotlib.figure.Figure().subplots(), monkeypatch)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Where only the alternative texts matter."""
+    return drawing_on(unittest.mock.MagicMock, monkeypatch)
 
 
 def parse(results):
@@ -96,7 +106,7 @@ def markdown_rows(results):
 
 
 @pytest.mark.parametrize("score", ["accuracy", "rmse"])
-def test_the_table_holds_the_numbers_of_the_results(score, drawn):
+def test_the_table_holds_the_numbers_of_the_results(score, undrawn):
     results = make(score, shape=(4, 4, 3))
     rows = rows_of(parse(results))[0]
     assert rows == markdown_rows(results)
@@ -111,7 +121,7 @@ def test_the_table_holds_the_numbers_of_the_results(score, drawn):
         assert row[-1] == f"{turn + 1:.1f}"  # Seconds turn, turn + 1 and turn + 2.
 
 
-def test_what_is_shipped_is_beside_the_scores(drawn):
+def test_what_is_shipped_is_beside_the_scores(undrawn):
     costs = {"bytes": 28101, "parameters": 6090, "multiply_adds": 84224}
     slow = {"milliseconds_at_1": 0.30449, "milliseconds_at_32": 0.0123456}
     function = dict.fromkeys(costs) | slow
@@ -153,7 +163,7 @@ def test_the_gap_closed_by_hand():
     assert markdown_rows(results)[-1][5].endswith(" % (unbounded interval)")
 
 
-def test_divergences_the_oracles_share_and_the_verdict_by_hand(drawn):
+def test_divergences_the_oracles_share_and_the_verdict_by_hand(undrawn):
     results = make(methods=(*METHODS, "oracle"))
     without = markdown_rows(results)
     # Of the test: KD 0.10, the sampled student 0.05 and the oracle 0.04, whatever the seed.
@@ -186,7 +196,7 @@ def test_divergences_the_oracles_share_and_the_verdict_by_hand(drawn):
     assert markdown_rows(results) == without and "would help" not in tables.note(results)
 
 
-def test_parts_are_there_as_their_data_is(drawn):
+def test_parts_are_there_as_their_data_is(undrawn):
     results = make("rmse", shape=(5,))
     always = ["Scores", "How it was made", "Test scores"]
     assert texts(parse(results).iter("h2")) == [*always, *DETAILS]
@@ -279,7 +289,7 @@ def test_the_suite_is_shown_where_it_is_there(drawn):
     assert "Beyond the test scores" not in texts(parse(make()).iter("h2"))
 
 
-def test_headings_captions_and_pictures_are_for_readers_who_do_not_see_them(drawn):
+def test_headings_captions_and_pictures_are_for_readers_who_do_not_see_them(undrawn):
     results = suites(make())
     for page in (parse(results), parse({"cells": {"a=1": results, "a=2": results}})):
         levels = [int(e.tag[1]) for e in page.iter() if e.tag in ("h1", "h2", "h3", "h4")]
@@ -292,7 +302,7 @@ def test_headings_captions_and_pictures_are_for_readers_who_do_not_see_them(draw
         assert all(each.get("tabindex") == "0" and each.get("aria-label") for each in regions)
 
 
-def test_what_it_comes_from_is_told_or_said_to_be_missing(tmp_path, drawn):
+def test_what_it_comes_from_is_told_or_said_to_be_missing(tmp_path, undrawn):
     results = make()
     old = parse(results)
     assert texts(old.iter("dd")) == ["not recorded"] * 6 and not [*old.iter("details")]
@@ -417,7 +427,7 @@ def test_a_curve_of_risk_and_coverage_has_50_points():
     assert curve["risk"][24] == 0.0 and curve["risk"][-1] == 0.5
 
 
-def test_the_gallery_shows_inputs_and_answers(drawn):
+def test_the_gallery_shows_inputs_and_answers(undrawn):
     results = make(classes=30)
     page = parse(results)
     *_, source = attributes(page, "src")
@@ -471,7 +481,7 @@ def test_a_grid_has_an_overview_and_its_cells(drawn, tmp_path):
     assert axes.get_ylim() == drawn[f"{label}small"].get_ylim()
 
 
-def test_grids_of_one_cell_of_one_seed_of_names_and_of_other_methods(drawn):
+def test_grids_of_one_cell_of_one_seed_of_names_and_of_other_methods(undrawn):
     results = make(seeds=1)
     for run in results["runs"].values():
         run["test"]["accuracy"] = 0.5

@@ -16,6 +16,11 @@ SOFTMAX = scipy.special.softmax(LOGITS, -1)
 DENSE, LAYERS = keras.layers.Dense, keras.layers
 
 
+@tf.function(jit_compile=True)
+def of_classes(raw):
+    return probabilities.rows_that_look_like(outputs.Categorical(), raw)
+
+
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
@@ -36,8 +41,7 @@ DENSE, LAYERS = keras.layers.Dense, keras.layers
     ],
 )
 def test_rows_of_class_probabilities_are_told_by_their_values_in_a_compiled_step(raw, expected):
-    found = tf.function(probabilities.rows_that_look_like, jit_compile=True)
-    assert bool(found(outputs.Categorical(), tf.convert_to_tensor(raw))) is expected
+    assert bool(of_classes(tf.convert_to_tensor(raw))) is expected
 
 
 def test_of_named_outputs_any_and_of_other_kinds_none():

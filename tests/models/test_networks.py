@@ -112,12 +112,19 @@ def test_a_saved_network_loads_in_safe_mode_and_computes_the_same(network, tmp_p
     np.testing.assert_array_equal(loaded(inputs), model(inputs))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    # preactivation_resnet consists of wide_resnet's units; applications are Keras's.
+# preactivation_resnet consists of wide_resnet's units; applications are Keras's.
+of_each_kind = pytest.mark.parametrize(
     "name, arguments, image",
-    [small for small in SMALL if small[0] not in ("preactivation_resnet", "application")],
+    [
+        pytest.param(*small, id=small[0])
+        for small in SMALL
+        if small[0] not in ("preactivation_resnet", "application")
+    ],
 )
+
+
+@pytest.mark.slow
+@of_each_kind
 def test_a_step_under_xla_moves_the_weights(name, arguments, image):
     shapes = {"image": image, "pose": (2,)}
     model = models.build(name, shapes, 3, **arguments)
@@ -130,7 +137,7 @@ def test_a_step_under_xla_moves_the_weights(name, arguments, image):
     assert moved[-1] and np.mean(moved) > 0.5
 
 
-@pytest.mark.parametrize("name, arguments, image", SMALL, ids=NAMES)
+@of_each_kind
 def test_half_precision_computes(name, arguments, image):
     model = models.build(name, image, 3, dtype="mixed_float16", **arguments)
     assert keras.config.dtype_policy().name == "float32"  # Of this network only.

@@ -271,17 +271,15 @@ def test_a_student_is_that_of_the_live_teacher_on_the_same_samples(mixed):
     assert set(history) == {"loss", "divergence", "agreement", "val_accuracy"}
 
 
-@pytest.mark.parametrize("score", ["teacher_uncertainty", "disagreement"])
-def test_uncertain_samples_are_chosen_by_the_stored_scores(mixed, score):
-    sampler = samplers.Uncertain(mixed.sampler, candidates=3, score=score, temperature=0.0)
+def test_uncertain_samples_are_chosen_by_the_stored_scores(mixed):
+    sampler = samplers.Uncertain(mixed.sampler, 3, "disagreement", temperature=0.0)
     samples, labels = next(iter(mixed.batches(X, Y, sampler=sampler)))
     assert samples.inputs.shape == (3 * BATCH, 4, 4, 1)
     distiller = Distiller(network(), mixed.teacher, sampler=sampler)
     kept = sampler.keep(samples, random.seed_tensor(0), distiller._networks())
     p = np.stack([tf.nn.softmax(member(samples.inputs)) for member in ensemble()]).astype("float64")
     entropy = -(p * np.log(p)).sum(-1)
-    total = -(p.mean(0) * np.log(p.mean(0))).sum(-1)
-    scores = total if score == "teacher_uncertainty" else total - entropy.mean(0)
+    scores = -(p.mean(0) * np.log(p.mean(0))).sum(-1) - entropy.mean(0)
     lowest = np.sort(scores)[-BATCH]
     own = scores[kept.sources.numpy()]
     assert (own >= lowest * 0.99).all() and own.mean() > scores.mean()

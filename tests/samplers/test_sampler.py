@@ -53,7 +53,7 @@ MAKE = {
     "Augment": flip,
     "Generated": generated,
     "Choice": lambda: Choice(["Empirical", Mixup(group_size=4), flip()], [0.3, 0.3, 0.4]),
-    "Chain": lambda: Chain([moved(), Choice(["Empirical", flip()]), moved()]),
+    "Chain": lambda: Chain([moved(), Choice(["Empirical", GaussianNoise(0.1)]), moved()]),
     "Uncertain": lambda: Uncertain(Mix(group_size=4), 3, pixel, 0.0, group_size=4),
     "Uncertain, drawn": lambda: Uncertain("Empirical", 2, pixel, 1.0, group_size=4),
     "Swap": lambda: samplers.Swap(0.4, padding={"head_pose": 0.0}, group_size=4),

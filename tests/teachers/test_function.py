@@ -448,7 +448,7 @@ def test_two_replicas_learn_as_one():
 
 def test_saved_and_given_again(forest, tmp_path, subtests):
     teacher = from_estimator(forest, "categorical", X)
-    made = distiller(teacher, metrics=["accuracy"], run_eagerly=True)
+    made = distiller(teacher, metrics=["accuracy"])
     keep = keras.callbacks.ModelCheckpoint(str(tmp_path / "kept.keras"))
     made.fit(X[:32], KIND[:32], verbose=0, callbacks=[keep])
     made.save(tmp_path / "saved.keras")
