@@ -316,6 +316,9 @@ def _require_labels(output, y_true, y_pred, sample_weight):
         return
     for name, (own, labels, raw) in outputs.parts_of(output, y_true, y_pred).items():
         if labels is not None:
+            labels = tf.convert_to_tensor(labels)
+            if labels.dtype.is_floating:  # NumPy does not know bfloat16.
+                labels = tf.cast(labels, tf.float32)
             own.require_labels(labels, np.shape(raw), name)
 
 

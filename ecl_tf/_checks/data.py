@@ -214,6 +214,8 @@ def _of_training(x, y, distiller):
     rows.row_counts(asked, sampler, adds_rows)
     suitable.require(sampler, inputs, asked)
     suitable.warn_of_codes(sampler, inputs, asked.teacher)
+    if _is_arrays(x) and isinstance(asked.teacher, teachers.FunctionTeacher):
+        asked.teacher._compare(samplers.inputs_of(x))
     networks.trained(asked.student)  # It may have been built just now.
     if label_weight > 0.0 and y is None:
         labels.require_fit(label_weight, y, asked.output, None)
@@ -268,7 +270,9 @@ def _inputs(x, y, asked):
 
 def _inputs_in_range(x, asked, others=()):
     """Refuses arrays of inputs of another scale than a network, or something else, expects."""
-    if batches.element_spec(x) is not None and not isinstance(x, tf.data.Dataset):
+    if _is_arrays(x):
         ranges.require_within(networks.with_roles(asked), samplers.inputs_of(x), others)
-        if isinstance(asked.teacher, teachers.FunctionTeacher):
-            asked.teacher._compare(samplers.inputs_of(x))
+
+
+def _is_arrays(x):
+    return batches.element_spec(x) is not None and not isinstance(x, tf.data.Dataset)

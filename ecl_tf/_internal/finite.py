@@ -255,6 +255,10 @@ class StopOnNonFinite(keras.callbacks.Callback):
             raise ValueError(batches.NO_ROWS.format("evaluate"))
         if said := self._lacks_weight():
             raise ValueError(f"The evaluation ended: {said}")
+        self.tell_of_evaluated()
+
+    def tell_of_evaluated(self):
+        """Raises ValueError for labels out of range, and warns of NaN, in batches so far."""
         counts = self.model.non_finite.counts.numpy()
         if not counts.any():
             return

@@ -40,6 +40,9 @@ _NEARLY = {
     "times": (re.compile(r"\d{1,3}:[0-5]\d(?::[0-5]\d(?:\.\d+)?)?(?: ?[ap]m)?"), "3.5, in hours"),
 }
 _DECADES = 20 * 365  # In days.
+_NINES = re.compile(r"-?9{2,}(?:\.9+|\.25)?")  # -999.25 stands for none in logs of wells.
+_APART = 5.0  # So many times as large as any other number.
+_FEW = 3  # Numbers beside it.
 _FEWEST_TIMES = 20  # Different ones: scores and ratios look like times.
 # With a unit, such as 5 km or 12°.
 _AMOUNT = re.compile(r"[+-]?\d+(?:[.,]\d+)? ?(?:°[cf]?|[^\W\d_]+(?:/[^\W\d_]+)?[²³]?)")
@@ -251,17 +254,23 @@ def _far_dates(days):
 
 
 def _nines(numbers):
-    """The least or greatest number if it looks as if it stood for none, as -999 does; its count."""
-    for end, others_end in ((numbers.min(), np.min), (numbers.max(), np.max)):
-        if not re.fullmatch("-?9{2,}", f"{end:.15g}"):
-            continue
-        others = numbers[numbers != end]
-        count = len(numbers) - len(others)
-        if count < _RARE or not len(others):
-            continue
-        is_only_negative = end < 0.0 <= others.min()
-        if is_only_negative or abs(end - others_end(others)) > np.ptp(others):
-            yield end, count
+    """The least or greatest numbers that look as if they stood for none, as -999; their counts.
+
+    Prices end in nines, too, so a number counts that is the only negative one, or far from others.
+    """
+    if not any(_NINES.fullmatch(f"{end:.15g}") for end in (numbers.min(), numbers.max())):
+        return
+    values, counts = np.unique(numbers, return_counts=True)
+    while len(values) > _FEW:
+        for place in (0, -1):
+            value, others = values[place], np.delete(values, place)
+            is_apart = value < 0.0 <= others.min() or abs(value) > _APART * abs(others).max()
+            if _NINES.fullmatch(f"{value:.15g}") and counts[place] >= _RARE and is_apart:
+                yield value, counts[place]
+                values, counts = others, np.delete(counts, place)
+                break
+        else:
+            return
 
 
 def _category(source, name, train, is_said):

@@ -9,9 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import batches, first_layers, own_inputs, probabilities, ranges
+from ecl_tf._internal import batches, own_inputs, probabilities
 from ecl_tf.teachers.kinds_of_answer import Kind
 
+_UNITS = 30.0  # So many times larger numbers are in other units.
 _KNOWING_ROWS = 64  # Rows of x that a function is asked about when it becomes a teacher.
 _ORDERED_ROWS = 8  # Of these, which it is asked about twice, in two orders.
 _STEPS = 1000  # Into which a fingerprint divides the range of the answers.
@@ -176,26 +177,27 @@ class Functions:
     def compare(self, inputs):
         """Warns of inputs whose numbers are in other units than those of x.
 
+        The largest sizes of a column in some rows are compared. The median of all columns decides,
+        because one may grow with time, or be 0 in most rows.
+
         Args:
             inputs: arrays of a whole data set, or a batch.
         """
-        paths = keras.tree.flatten_with_path(self.own(inputs))
-        for (path, leaf), shown in zip(paths, keras.tree.flatten(self._shown), strict=True):
-            if not shown.dtype.is_floating or shown.shape[0] < ranges.FEWEST_ROWS:
-                continue
-            mean, spread = (of(shown.numpy().astype("float64"), 0) for of in (np.mean, np.std))
-            # A feature that is the same in all rows of x has no unit.
-            expected = first_layers.of_features(mean, np.where(spread > 0.0, spread, np.inf))
-            if ranges.off(expected, tf.convert_to_tensor(leaf[:256])):
-                its, own = (
-                    f"{float(np.min(each)):g} to {float(np.max(each)):g}" for each in (leaf, shown)
-                )
-                warnings.warn(
-                    f"The teacher {self.name!r} was shown rows x with numbers"
-                    f"{''.join(f' {each!r}' for each in path)} from {own}, and the data has {its}. "
-                    "Give the teacher and the student inputs in the same units.",
-                    stacklevel=5,
-                )
+        ratios = []
+        for leaf, shown in zip(
+            *map(keras.tree.flatten, (self.own(inputs), self._shown)), strict=True
+        ):
+            if shown.dtype.is_floating:
+                its, own = (np.abs(_some(each)).max(0).ravel() for each in (leaf, shown))
+                ratios += [*(its[own > 0] / own[own > 0])]
+        ratio = np.median(ratios) if len(ratios) > 1 else 1.0
+        if ratio > _UNITS or ratio < 1 / _UNITS:
+            warnings.warn(
+                f"The numbers of the data are {ratio:.3g} times as large as those of the rows x "
+                f"that the teacher {self.name!r} was made with (the median of their columns). Give "
+                "both in the same units.",
+                stacklevel=5,
+            )
 
     def raws(self, inputs, output):
         """The raw tensors of all members, for a batch of inputs."""
@@ -300,6 +302,12 @@ def _in_shape(tensor, rows, shape):
     if tensor.shape.rank == len(shape):
         tensor = tensor[..., None]
     return tf.reshape(tf.ensure_shape(tensor, (None, *shape)), [rows, *shape])
+
+
+def _some(leaf):
+    """Evenly spaced rows of an array."""
+    rows = np.asarray(leaf)
+    return rows[np.linspace(0, len(rows) - 1, _KNOWING_ROWS).astype(int)].astype("float64")
 
 
 def _as_tensor(leaf):

@@ -194,13 +194,16 @@ def _function(estimator, method, read=np.asarray):
 
 
 def _lookups(estimator):
-    """The names of an estimator and its steps, of scikit-learn, that take numbers for codes."""
-    parts = [estimator, *getattr(estimator, "get_params", dict)().values()]
-    return {
-        type(each).__name__
-        for each in parts
-        if type(each).__name__ in _ENCODERS or np.any(getattr(each, "is_categorical_", None))
-    }
+    """The names of what takes numbers for codes, of scikit-learn: an estimator, or those within."""
+    kind = type(estimator).__name__
+    if kind in _ENCODERS or np.any(getattr(estimator, "is_categorical_", None)):
+        return {kind}
+    within = [step for _, step in getattr(estimator, "steps", ())]
+    within += [part for _, part, own in getattr(estimator, "transformers_", ()) if np.size(own)]
+    within += [estimator.best_estimator_] if hasattr(estimator, "best_estimator_") else []
+    several = getattr(estimator, "estimators_", None)
+    within += several if isinstance(several, list) else []
+    return set().union(*map(_lookups, within))
 
 
 def _table(rows, names, kind):

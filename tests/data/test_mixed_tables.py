@@ -441,10 +441,16 @@ def test_dates_and_numbers_that_stand_for_none_are_told():
     own = mixed().assign(share=np.arange(ROWS) % 100)  # Up to 99, which is one of them.
     own["depth"] = np.where(own.index % 5 > 0, 9 * own.row, -999)
     own["rooms"] = np.where(own.index % 10 > 0, own.index % 7, 99)
+    own["log"] = np.where(own.index % 5 > 0, 0.1 * own.row, -999.25)
+    own["tariff"] = np.array([19, 29, 49, 99])[own.index % 4]  # Prices.
     own["few"] = np.where(own.index % 50 > 0, own.row, 9999)  # Four outliers are those of anything.
     notes = data.table(own, target="price", **SIZES).notes
     told = [note.partition(",")[0] for note in notes if "apart from other numbers" in note]
-    assert told == ["depth is -999 in 40 rows", "rooms is 99 in 20 rows"]
+    assert told == [
+        "depth is -999 in 40 rows",
+        "rooms is 99 in 20 rows",
+        "log is -999.25 in 40 rows",
+    ]
 
 
 def test_categories_that_look_like_something_else():

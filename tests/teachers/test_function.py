@@ -23,6 +23,7 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.linear_model import LinearRegression, LogisticRegression, QuantileRegressor
+from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
@@ -599,8 +600,14 @@ def test_means_of_numbers_that_an_estimator_takes_for_codes_are_told_of(recwarn)
     columns = {"code": rows[:, 0], "age": rows[:, 1]}
     by_name = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["code"]))
     named = make_pipeline(by_name, LogisticRegression()).fit(pd.DataFrame(columns), KIND)
+    # A template for tables that meets one without texts, and a search for settings.
+    of_none = make_column_transformer((OneHotEncoder(), []), remainder="passthrough")
+    without = make_pipeline(of_none, LogisticRegression()).fit(rows, KIND)
+    searched = GridSearchCV(of_codes, {"max_iter": [2]}, cv=2).fit(rows, KIND)
     swap = ecl_tf.samplers.recipe(swap=["code"])
     for estimator, x, sampler, told in [
+        (without, rows, None, None),
+        (searched, rows, None, "HistGradientBoostingClassifier"),
         (coding, rows, None, "OneHotEncoder"),
         (of_codes, rows, None, "HistGradientBoostingClassifier"),
         (named, columns, swap, None),
@@ -628,13 +635,15 @@ def test_numbers_in_other_units_than_those_of_x_are_told_of(tmp_path, recwarn):
     model = ecl_tf.models.build("mlp", (4,), 3, widths=(4,))
     made = ecl_tf.Distiller(model, teacher, sampler="Empirical")
     made.compile("sgd")
-    shift = np.array([10.0, 10.0, 10.0, 1000.0], "float32")  # 10 deviations tell of no other unit.
-    made.fit(rows + shift, verbose=0)
+    # One column may go on with time, and rows may be in order.
+    grown = rows * np.array([1.0, 1.0, 1000.0, 1.0], "float32")
+    made.fit(grown[np.argsort(grown[:, 0])], verbose=0)
     assert not [each for each in recwarn if "rows x" in str(each.message)]
-    told = rf"rows x .* from {rows[:64].min():.3f}.*, and the data has {255 * rows.min():.1f}"
-    with pytest.warns(UserWarning, match=told):
+    some = np.linspace(0, 119, 64).astype(int)
+    ratios = 255.0 * abs(rows[some]).max(0)[:3] / abs(rows[:64]).max(0)[:3]
+    with pytest.warns(UserWarning, match=rf"are {np.median(ratios):.3g} times as large"):
         made.fit(255.0 * rows, verbose=0)
-    with pytest.warns(UserWarning, match="shown rows x"):
+    with pytest.warns(UserWarning, match="times as large"):
         replay.record(teacher, 255.0 * rows, directory=tmp_path, epochs=1, verbose=0)
 
 
