@@ -184,8 +184,9 @@ class Functions:
             if not shown.dtype.is_floating or shown.shape[0] < ranges.FEWEST_ROWS:
                 continue
             mean, spread = (of(shown.numpy().astype("float64"), 0) for of in (np.mean, np.std))
-            # A feature that is the same in all rows of x has no unit.
-            expected = first_layers.of_features(mean, np.where(spread > 0.0, spread, np.inf))
+            # A feature that is the same in all rows of x, but for rounding, has no unit.
+            spread = np.where(spread > 1e-6 * np.abs(mean), spread, np.inf)
+            expected = first_layers.of_features(mean, spread)
             if ranges.off(expected, tf.convert_to_tensor(leaf[:256])):
                 its, own = (
                     f"{float(np.min(each)):g} to {float(np.max(each)):g}" for each in (leaf, shown)
