@@ -310,7 +310,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
 def _require_labels(output, y_true, y_pred, sample_weight):
     """Refuses labels that are none, where a metric is used by hand: trainings look at them before.
 
-    Labels of the weight 0 may be anything.
+    Beside weights nothing is looked at, as labels of the weight 0 may be anything.
     """
     if not tf.executing_eagerly() or sample_weight is not None:
         return

@@ -17,8 +17,11 @@ from ecl_tf.data import cells
 _OTHER_PROGRAMS = {b"PK\x03\x04": "Excel's", b"\xd0\xcf\x11\xe0": "Excel's", b"\x1f\x8b": "gzip's"}
 # First lines of text that is no table, what it is, and what helps.
 _OTHER_TEXTS = (
-    (r'\{ *".*\}', "JSON lines", "Give pandas.read_json(path, lines=True) to ecl_tf.data.table"),
-    (r'[\[{]|\[ *[\[{].*|\{ *".*', "JSON", "Give pandas.read_json(path) to ecl_tf.data.table"),
+    (
+        r'[\[{]|\[ *[\[{].*|\{ *".*',
+        "JSON",
+        "Give pandas.read_json(path) to ecl_tf.data.table, with lines=True if each line is a row",
+    ),
     (r"<(!doctype|html|\?xml).*", "a page of the web or XML", "Download the file itself"),
     (r"version https://git-lfs.*", "a pointer to Git LFS", "Fetch the file: git lfs pull"),
 )

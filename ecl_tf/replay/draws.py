@@ -91,9 +91,9 @@ def _digest(row):
 
 
 def _array(leaf):
-    """An array; Python's texts as UTF-8, as TensorFlow has them."""
+    """An array; texts as UTF-8, as TensorFlow has them."""
     leaf = np.asanyarray(leaf)
-    return tf.convert_to_tensor(leaf).numpy() if leaf.dtype.kind == "O" else leaf
+    return tf.convert_to_tensor(leaf).numpy() if leaf.dtype.kind in "OSU" else leaf
 
 
 def _bytes(leaf):

@@ -184,9 +184,8 @@ class Functions:
             inputs: arrays of a whole data set, or a batch.
         """
         ratios = []
-        for leaf, shown in zip(
-            *map(keras.tree.flatten, (self.own(inputs), self._shown)), strict=True
-        ):
+        leaves = keras.tree.flatten(self.own(inputs))
+        for leaf, shown in zip(leaves, keras.tree.flatten(self._shown), strict=True):
             if shown.dtype.is_floating:
                 its, own = (np.abs(_some(each)).max(0).ravel() for each in (leaf, shown))
                 ratios += [*(its[own > 0] / own[own > 0])]

@@ -82,7 +82,8 @@ def from_estimator(
         def quantiles(rows):
             return np.stack([predict(rows) for predict in by_level], 1)
 
-        quantiles.looks_up = by_level[0].looks_up  # type: ignore[attr-defined]
+        looks_up = set().union(*(predict.looks_up for predict in by_level))
+        quantiles.looks_up = looks_up  # type: ignore[attr-defined]
         return FunctionTeacher(quantiles, output, x, "quantiles", levels=levels, **settings)
     several = list(estimator) if isinstance(estimator, (list, tuple)) else [estimator]
     if not several:

@@ -630,7 +630,7 @@ def test_means_of_numbers_that_an_estimator_takes_for_codes_are_told_of(recwarn)
 
 
 def test_numbers_in_other_units_than_those_of_x_are_told_of(tmp_path, recwarn):
-    rows = np.column_stack([X, np.zeros(120)]).astype("float32")  # And a column without a unit.
+    rows = np.column_stack([X, np.full(120, 0.1)]).astype("float32")  # And a column without a unit.
     teacher = FunctionTeacher(lambda x: softmax(x[:, :3]), "categorical", rows[:64])
     model = ecl_tf.models.build("mlp", (4,), 3, widths=(4,))
     made = ecl_tf.Distiller(model, teacher, sampler="Empirical")
