@@ -19,7 +19,7 @@ METHODS = ["ERM", "standard KD", "tuned KD", "XCL"]
 def config():
     config = mpii_gaze.get_config("runlocal")
     config.data.held_out = "all"
-    config.data.mock_examples = 8
+    config.data.mock_examples = 16
     config.folds = ("p00", "p01")
     config.teacher.members = 1
     config.tuning_seeds = 1

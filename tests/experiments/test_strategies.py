@@ -50,7 +50,8 @@ def start(tmp_path_factory):
 def assert_all_end_well(running):
     with processes.none_left(running):
         ends = [process.wait() for process in running]
-        assert not any(code for code, _, _ in ends), [errors[-3000:] for _, _, errors in ends]
+        failed = [f"{code}: {errors[-3000:]}" for code, _, errors in ends if code]
+        assert not failed, "\n\n".join(failed)
         return [printed for _, printed, _ in ends]
 
 
