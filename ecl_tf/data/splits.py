@@ -181,7 +181,9 @@ def _warn_of_same_rows(splits, name):
     parts = {part: getattr(splits, part) for part in ("train", "validation", "test")}
     if not splits.has_validation:  # It is said where validation rows are needed.
         del parts["validation"]
-    if not all(isinstance(leaf, tf.TensorSpec) for leaf in keras.tree.flatten(splits.train.element_spec)):
+    if not all(
+        isinstance(leaf, tf.TensorSpec) for leaf in keras.tree.flatten(splits.train.element_spec)
+    ):
         return
     lengths = {part: int(dataset.cardinality()) for part, dataset in parts.items()}
     first = {part: _first_rows(dataset) for part, dataset in parts.items()}

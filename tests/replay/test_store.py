@@ -233,7 +233,7 @@ def test_passes_differ_and_follow_from_the_seed(mixed, memory):
 
 @pytest.mark.parametrize(
     ("first", "memory", "chooses"),
-    [(STEPS - 1, 2**20, False), (1, 0, True)],
+    [(STEPS + 2, 0, False), (STEPS - 1, 2**20, True)],
 )
 def test_a_restart_goes_on_where_it_was(mixed, first, memory, chooses):
     sampler = samplers.Uncertain(mixed.sampler, 2, "teacher_uncertainty", 0.0) if chooses else None
