@@ -299,7 +299,11 @@ def test_other_files_by_the_name_of_a_table_are_refused(tmp_path):
         ("t.csv", GOOD.encode("utf-16"), "not text in UTF-8; .* in line 1"),
         ("t.csv", b"a,b,y\n1,2,3\n1,2,\xe4", "not text in UTF-8; .* in line 3"),
         ("t.csv", b"a,y\n1,\0", "zero bytes"),
-        ("t.csv", b'{"a": 1, "y": 2}\n' * 40, r"JSON.*read_json\(path\).*lines=True if each line is a row"),
+        (
+            "t.csv",
+            b'{"a": 1, "y": 2}\n' * 40,
+            r"JSON.*read_json\(path\).*lines=True if each line is a row",
+        ),
         ("t.csv", b'[{"a": 1, "y": 2},\n{"a": 2, "y": 3}]', r"JSON, .*read_json\(path\)"),
         ("t.csv", b"\n<!DOCTYPE html>\n<html>", "page of the web.*Download"),
         ("t.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
