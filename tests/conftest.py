@@ -112,18 +112,19 @@ def run_script(monkeypatch):
     """Runs trainers.NAME with a config object and other flags by keyword.
 
     Size and speed, which take a process of TensorFlow's own, are measured with `measures=True`.
-    With `trains_only=True` a comparison neither rehearses its trainings nor draws its page.
+    With `rehearses=False` a comparison tries no training before, with `draws=False` it has no page.
     """
 
-    def run(name, config, workdir, measures=False, trains_only=False, **others):
+    def run(name, config, workdir, measures=False, rehearses=True, draws=True, **others):
         if "export" in config:
             config.export.measures = measures
         script = importlib.import_module(f"trainers.{name}")
         for flag, value in (("CONFIG", config), ("WORKDIR", str(workdir))):
             monkeypatch.setattr(script.command_line, flag, types.SimpleNamespace(value=value))
         with flagsaver.flagsaver(**others), monkeypatch.context() as patch:
-            if trains_only:
+            if not rehearses:
                 patch.setattr("ecl_tf.experiments.comparison.rehearse", lambda *given: None)
+            if not draws:
                 patch.setattr("ecl_tf.experiments.report.page", lambda *given: "")
             script.main([])
 

@@ -1,4 +1,7 @@
-"""Every example runs, fits on a page, and prints the numbers that its docstring says."""
+"""Every example runs, fits on a page, and prints the numbers that its docstring says.
+
+Of the longest ones that is so with WHOLE_EXAMPLES=1 in the environment.
+"""
 
 import ast
 import os

@@ -31,12 +31,9 @@ def shrink(config):
 
 
 def hasty():
-    """Few steps of this process run without graphs, its comparisons without rehearsal and page."""
-    import tensorflow as tf
-
+    """Comparisons of this process have no rehearsal and no page."""
     from ecl_tf.experiments import comparison, report
 
-    tf.config.run_functions_eagerly(True)
     comparison.rehearse, report.page = (lambda *given: None), (lambda *given: "")
 
 

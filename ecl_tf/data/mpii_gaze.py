@@ -4,8 +4,11 @@ The images come from the data set's authors, under CC BY-NC-SA 4.0 (non-commerci
 prepared by `ecl_tf.data.mpii_gaze_builder`, which says how to get them.
 """
 
+import logging
+
 import tensorflow as tf
 
+from ecl_tf._internal import loggers
 from ecl_tf.data.splits import Splits, in_memory
 
 
@@ -107,7 +110,19 @@ def _splits(train, validation, test):
 
 def _read(builder, persons, head_pose):
     """The single examples of persons, in order, from a prepared copy."""
-    dataset = builder.as_dataset(split="+".join(persons))
+    import tensorflow_datasets as tfds
+
+    # Training rows are copied into memory, and need no second place there.
+    settings = tfds.ReadConfig(try_autocache=False)
+    try:
+        with loggers.at_least(logging.ERROR, "absl"):  # It warns of its own properties.
+            dataset = builder.as_dataset(split="+".join(persons), read_config=settings)
+    except NotImplementedError as error:
+        raise ValueError(
+            f"The copy of {builder.name} in {builder.data_dir} is prepared as "
+            f"{builder.info.file_format.value}, of which TensorFlow Datasets makes no tf.data "
+            "one. Remove it, so that it is prepared anew as tfrecord, or choose another data_dir."
+        ) from error
     return dataset.map(lambda example: _example(example, head_pose), tf.data.AUTOTUNE)
 
 

@@ -66,10 +66,10 @@ def day_path(root, person="p00", day="day01"):
     return root / "Data/Normalized" / person / f"{day}.mat"
 
 
-def prepare(data_dir, manual_dir, config="evaluation_subset"):
+def prepare(data_dir, manual_dir, config="evaluation_subset", **arguments):
     builder = MpiiGaze(data_dir=str(data_dir), config=config)
     download_config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
-    builder.download_and_prepare(download_config=download_config)
+    builder.download_and_prepare(download_config=download_config, **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -358,3 +358,9 @@ def test_a_mended_archive_is_prepared_after_a_failure(broken, where):
 def test_without_data_tfds_tells_how_to_get_it(tmp_path):
     with pytest.raises(AssertionError, match=r"(?s)does not exist or is empty.*Download MPIIGaze"):
         data.mpii_gaze(data_dir=str(tmp_path), manual_dir=str(tmp_path / "nowhere"))
+
+
+def test_copies_in_another_format_are_refused(archive, tmp_path):
+    prepare(tmp_path, archive[0], file_format="array_record")
+    with pytest.raises(ValueError, match=r"prepared as array_record, which .* Remove it"):
+        data.mpii_gaze(data_dir=str(tmp_path))

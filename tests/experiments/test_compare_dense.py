@@ -70,7 +70,7 @@ def test_tags_masks_and_numbers_are_compared(which, run_script, tmp_path):
     else:
         config = of("images", {"class_name": "Normal", "config": {"event_size": 1}})
         config.score, config.teacher.calibrate = "rmse", False
-    run_script("compare", config, tmp_path / "run", trains_only=True)
+    run_script("compare", config, tmp_path / "run", rehearses=False, draws=False)
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     x, y = rows(Experiment(config).splits.test)
     run = results["runs"][results["final"]["XCL"][0]]

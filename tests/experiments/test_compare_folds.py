@@ -51,7 +51,7 @@ def different_folds(monkeypatch):
 def test_all_folds_are_compared_and_averaged(
     run_script, config, different_folds, tmp_path, monkeypatch, eagerly
 ):
-    run_script("compare", config, tmp_path, trains_only=True)
+    run_script("compare", config, tmp_path, rehearses=False, draws=False)
     folds = [json.loads((tmp_path / p / "results.json").read_text()) for p in ("p00", "p01")]
     results = json.loads((tmp_path / "results.json").read_text())
     for person in ("p00", "p01"):
@@ -78,7 +78,7 @@ def test_all_folds_are_compared_and_averaged(
     # Once more: nothing is trained, and nothing changes.
     monkeypatch.setattr(Experiment, "train_supervised", None)
     monkeypatch.setattr(Experiment, "train_distilled", None)
-    run_script("compare", config, tmp_path, trains_only=True)
+    run_script("compare", config, tmp_path, rehearses=False, draws=False)
     assert json.loads((tmp_path / "results.json").read_text()) == results
 
 

@@ -35,7 +35,7 @@ def test_splits_are_compared_by_one_choice_and_pooled(
     run_script, config, tmp_path, monkeypatch, eagerly
 ):
     monkeypatch.setitem(corruptions.NAMES, "image", ("contrast",))
-    run_script("compare", config, tmp_path, trains_only=True)
+    run_script("compare", config, tmp_path, draws=False)
     names = "split_0", "split_1"
     parts, (results,) = results_of(tmp_path, *names), results_of(tmp_path, "")
     for number, name in enumerate(names):
@@ -91,10 +91,10 @@ def test_splits_are_compared_by_one_choice_and_pooled(
     # Once more: nothing is trained, and nothing changes.
     monkeypatch.setattr(Experiment, "train_supervised", None)
     monkeypatch.setattr(Experiment, "train_distilled", None)
-    run_script("compare", config, tmp_path, trains_only=True)
+    run_script("compare", config, tmp_path, rehearses=False, draws=False)
     assert results_of(tmp_path, "") == [results]
     (tmp_path / "results.json").unlink()  # As if it had been killed before it was written.
-    run_script("compare", config, tmp_path, trains_only=True)
+    run_script("compare", config, tmp_path, rehearses=False, draws=False)
     assert results_of(tmp_path, "") == [results]
 
 

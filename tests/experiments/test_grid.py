@@ -109,7 +109,7 @@ def test_cells_share_the_teacher_and_are_not_run_again(
     config.kd.label_weights = (0.0, 0.1)
     config = with_keys(config, methods={"mixed labels": mixed}, replay_epochs=3)
     config = with_keys(config, grid=(("student.train.steps", (2, 4)),))
-    run_script("compare", config, tmp_path, trains_only=True)
+    run_script("compare", config, tmp_path, rehearses=False, draws=False)
     cells = json.loads((tmp_path / "results.json").read_text())["cells"]
     assert list(cells) == ["student.train.steps=2", "student.train.steps=4"]
     assert len(list((tmp_path / "teachers").iterdir())) == 1
@@ -139,7 +139,7 @@ def test_cells_share_the_teacher_and_are_not_run_again(
 
     monkeypatch.setattr(Experiment, "train_supervised", None)
     monkeypatch.setattr(Experiment, "train_distilled", None)
-    run_script("compare", config, tmp_path, trains_only=True)
+    run_script("compare", config, tmp_path, rehearses=False, draws=False)
     assert json.loads((tmp_path / "results.json").read_text())["cells"] == cells
 
 

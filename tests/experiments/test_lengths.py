@@ -171,7 +171,7 @@ def test_compare_ends_every_training_by_one_rule(run_script, digits_config, tmp_
     assert re.search(r"1 x XCL, auto: 30 to 70 steps: \d+( to \d+)? seconds\n", planned)
     assert re.search(r"1 x teacher, auto: 30 to 70 steps", planned)
     assert re.search(r"In all about \d+( to \d+)? seconds", planned)
-    run_script("compare", config, tmp_path / "run", trains_only=True)
+    run_script("compare", config, tmp_path / "run", rehearses=False, draws=False)
     printed = capsys.readouterr().out
     results = work_directory.read_json(tmp_path / "run" / "results.json")
     assert results["ends_by_itself"] and results["student_steps"] == 70

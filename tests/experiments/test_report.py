@@ -64,7 +64,8 @@ def drawing_on(make, monkeypatch):
 
     @contextlib.contextmanager
     def draw(images, alt, size, *_):
-        yield found.setdefault(alt, make())
+        found[alt] = make()
+        yield found[alt]
         images.append({"alt": alt, "src": "data:,"})
 
     monkeypatch.setattr(figures, "_image", draw)

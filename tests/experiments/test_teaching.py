@@ -435,7 +435,7 @@ def test_a_function_makes_the_teacher_of_a_run(module, casp_config, tmp_path, ru
     config.teacher.function = "own_teachers:line"
     run_script("compare", config, tmp_path / "run", dry_run=True)
     assert "1 x XCL" in capsys.readouterr().out and not (tmp_path / "run").exists()
-    run_script("compare", config, tmp_path / "run", dry_run=False, trains_only=True)
+    run_script("compare", config, tmp_path / "run", dry_run=False, rehearses=False, draws=False)
     results = work_directory.read_json(tmp_path / "run/results.json")
     splits = Experiment(config).splits
     (x, y), held_out = rows(splits.train), rows(splits.test)

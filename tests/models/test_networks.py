@@ -112,19 +112,16 @@ def test_a_saved_network_loads_in_safe_mode_and_computes_the_same(network, tmp_p
     np.testing.assert_array_equal(loaded(inputs), model(inputs))
 
 
-# preactivation_resnet consists of wide_resnet's units; applications are Keras's.
-of_each_kind = pytest.mark.parametrize(
-    "name, arguments, image",
-    [
-        pytest.param(*small, id=small[0])
-        for small in SMALL
-        if small[0] not in ("preactivation_resnet", "application")
-    ],
-)
+def of_each_kind(*left_out):
+    """Small networks; preactivation_resnet consists of wide_resnet's units."""
+    kinds = [small for small in SMALL if small[0] not in ("preactivation_resnet", *left_out)]
+    return pytest.mark.parametrize(
+        "name, arguments, image", [pytest.param(*small, id=small[0]) for small in kinds]
+    )
 
 
 @pytest.mark.slow
-@of_each_kind
+@of_each_kind("application")  # They are Keras's.
 def test_a_step_under_xla_moves_the_weights(name, arguments, image):
     shapes = {"image": image, "pose": (2,)}
     model = models.build(name, shapes, 3, **arguments)
@@ -137,7 +134,7 @@ def test_a_step_under_xla_moves_the_weights(name, arguments, image):
     assert moved[-1] and np.mean(moved) > 0.5
 
 
-@of_each_kind
+@of_each_kind()
 def test_half_precision_computes(name, arguments, image):
     model = models.build(name, image, 3, dtype="mixed_float16", **arguments)
     assert keras.config.dtype_policy().name == "float32"  # Of this network only.

@@ -99,7 +99,8 @@ def test_a_sample_is_a_function_of_inputs_and_seed_alone(sampler):
     assert_same(first, sampler(batch(), tf.constant([3, 0]), NOBODY))
     if not isinstance(sampler, Empirical):
         assert differ(first.inputs, batch())
-        assert differ(first, sampler(batch(), tf.constant([3, 1]), NOBODY))
+        # The second word's part is tested with the random numbers themselves.
+        assert differ(first, sampler(batch(), tf.constant([4, 0]), NOBODY))
     with pytest.raises(ValueError, match="A seed is an integer"):
         sampler(batch(), 1.5, NOBODY)
 

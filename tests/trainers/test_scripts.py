@@ -230,7 +230,7 @@ def test_compare_writes_results_table_plot_and_students(
     removed = results["runs"].pop(key)
     others = {name: results.pop(name) for name in ("teacher", "final")}
     (tmp_path / "results.json").write_text(json.dumps(results))
-    once_more = {"measures": True, "trains_only": True}
+    once_more = {"measures": True, "rehearses": False, "draws": False}
     run_script("compare", digits_config, tmp_path, tensorboard=True, **once_more)
     again = json.loads((tmp_path / "results.json").read_text())
     assert again["runs"][key]["test"] == removed["test"]
