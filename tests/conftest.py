@@ -48,9 +48,10 @@ def made_data_is_loaded_once():
     from ecl_tf import data
 
     load = data.load
-    once = functools.cache(load)
+    once = functools.lru_cache(None, typed=True)(load)
     made = ("digits", "rotated_digits", "digit_scenes", "tests.dense:")
 
+    @functools.wraps(load)
     def loaded(name, **arguments):
         if name.startswith(made):
             return dataclasses.replace(once(name, **arguments))  # A test may change its own.

@@ -259,7 +259,7 @@ def test_a_student_is_exported_as_it_is_then_and_to_a_home_as_shells_have_it(tmp
     distiller.export(tmp_path / "student")
     student.set_weights([2.0 * weight for weight in student.get_weights()])
     distiller.export("~/student")  # Replaces the first.
-    answer = load_student("~/student").parameters(X)["probabilities"]
+    answer = load_student(tmp_path / "student").parameters(X)["probabilities"]
     np.testing.assert_allclose(answer, softmax(student(X)), atol=1e-5)
 
 

@@ -82,14 +82,11 @@ EVERY_SAMPLER = samplers.Choice(
 
 
 @pytest.mark.parametrize(
-    ("sampler", "memories"),
-    [
-        (samplers.Uncertain(candidates=2), [0]),
-        pytest.param(EVERY_SAMPLER, [0, 2**20], marks=pytest.mark.slow),
-    ],
+    "sampler",
+    [samplers.Uncertain(candidates=2), pytest.param(EVERY_SAMPLER, marks=pytest.mark.slow)],
     ids=["chosen", "every sampler"],
 )
-def test_replayed_samples_are_the_bits_that_the_teacher_saw(sampler, memories, tmp_path):
+def test_replayed_samples_are_the_bits_that_the_teacher_saw(sampler, tmp_path):
     store = recorded(
         tmp_path,
         echo(),
@@ -100,7 +97,7 @@ def test_replayed_samples_are_the_bits_that_the_teacher_saw(sampler, memories, t
     order = RNG.permutation(ROWS)  # Another order of the same rows.
     arguments = {"sampler": getattr(sampler, "base", sampler), "prepare": flip_and_halve}
     passes = []
-    for memory in memories:
+    for memory in (0, 2**20):
         seen = []
         for samples, _ in everything(store.batches(X[order], Y[order], memory=memory, **arguments)):
             means = samples.member_outputs[0][:, :16]
@@ -233,7 +230,7 @@ def test_passes_differ_and_follow_from_the_seed(mixed, memory):
 
 @pytest.mark.parametrize(
     ("first", "memory", "chooses"),
-    [(STEPS + 2, 0, False), (STEPS - 1, 2**20, True)],
+    [(STEPS + 2, 0, True), (STEPS - 1, 2**20, False)],
 )
 def test_a_restart_goes_on_where_it_was(mixed, first, memory, chooses):
     sampler = samplers.Uncertain(mixed.sampler, 2, "teacher_uncertainty", 0.0) if chooses else None
