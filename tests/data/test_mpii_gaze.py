@@ -362,5 +362,5 @@ def test_without_data_tfds_tells_how_to_get_it(tmp_path):
 
 def test_copies_in_another_format_are_refused(archive, tmp_path):
     prepare(tmp_path, archive[0], file_format="array_record")
-    with pytest.raises(ValueError, match=r"prepared as array_record, which .* Remove it"):
+    with pytest.raises(ValueError, match=r"prepared as array_record, of which .* Remove it"):
         data.mpii_gaze(data_dir=str(tmp_path))
