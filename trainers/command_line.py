@@ -152,7 +152,8 @@ def run(main, takes_directories=False):
                 traceback.print_exc()
             # A worker that was lost is nobody's mistake.
             code = _FAULT if isinstance(error, RuntimeError) else _USER_ERROR
-            refuse(f"{type(error).__name__}: {error}", code)
+            names = [kind.__name__ for kind in type(error).__mro__]  # Some are our own affair.
+            refuse(f"{next(n for n in names if not n.startswith('_'))}: {error}", code)
 
     sys.argv = list(_with_paths(sys.argv))
     sys.unraisablehook = _keep_interruptions

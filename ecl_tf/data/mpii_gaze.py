@@ -120,8 +120,8 @@ def _read(builder, persons, head_pose):
     except NotImplementedError as error:
         raise ValueError(
             f"The copy of {builder.name} in {builder.data_dir} is prepared as "
-            f"{builder.info.file_format.value}, of which TFDS makes no dataset. Remove it, so that it "
-            "is prepared anew as tfrecord, or choose another data_dir."
+            f"{builder.info.file_format.value}, of which TFDS makes no dataset. Remove it, so that "
+            "it is prepared anew as tfrecord, or choose another data_dir."
         ) from error
     return dataset.map(lambda example: _example(example, head_pose), tf.data.AUTOTUNE)
 

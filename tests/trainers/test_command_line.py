@@ -158,6 +158,12 @@ def test_a_home_directory_after_a_flag_is_the_users(monkeypatch):
     assert list(given)[1::2] == ["--workdir=/home/me/run", "--x=a~b"]
 
 
+def test_an_error_has_a_public_name(monkeypatch, capsys):
+    error = type("_GoneError", (FileNotFoundError,), {})(2, "Gone", "t.csv")
+    told = "FileNotFoundError: [Errno 2] Gone: 't.csv'\n"
+    assert failing(error, monkeypatch, capsys) == (2, told)
+
+
 @pytest.mark.parametrize("said", [None, "0"])
 def test_commands_turn_onednn_on_unless_the_environment_says_so(monkeypatch, said):
     monkeypatch.setattr(command_line.platform, "machine", lambda: "x86_64")
