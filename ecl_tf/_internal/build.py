@@ -21,10 +21,11 @@ def call_by_name(kind, functions, name, arguments, *positional):
     module, colon, function = str(name).partition(":")
     if colon:
         own = getattr(importlib.import_module(module), function, None)
-        functions = {name: own} if callable(own) else {}
+        if not callable(own):
+            raise ValueError(f"Unknown {kind} {name!r}: {module} has no function {function!r}.")
+        functions = {name: own}
     if name not in functions:
-        expected = f"; expected one of {sorted(functions)}" if functions else ""
-        raise ValueError(f"Unknown {kind} {name!r}{expected}.")
+        raise ValueError(f"Unknown {kind} {name!r}; expected one of {sorted(functions)}.")
     parameters = inspect.signature(functions[name]).parameters
     takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
     known = list(parameters)[len(positional) :]

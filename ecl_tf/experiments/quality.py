@@ -34,12 +34,13 @@ def of_teacher(experiment: Experiment, teacher: ecl_tf.Teacher) -> dict[str, dic
     progress.announce_scores("teacher", "train", scores["train"])
     known = [constant - scores[split]["nll"] for split in ("train", "validation")]
     if known[0] > 0.0 and known[1] < _LEAST_SHARE * known[0]:
+        is_calibrated = experiment.config.teacher.calibrate
+        calibrate = "" if is_calibrated else ", or calibrate it: --config.teacher.calibrate=True"
         progress.announce(
             "WARNING: the teacher is far over-fitted. Its log-likelihood is above that of a "
             f"constant answer by {known[0]:.3g} nats on training rows, and by {known[1]:.3g} on "
             "validation rows. Students learn its errors. Train it for fewer steps, with weight "
-            "decay, config.teacher.labels, more data or more members, or calibrate it: "
-            "--config.teacher.calibrate=True."
+            f"decay, config.teacher.labels, more data or more members{calibrate}."
         )
     return scores
 

@@ -50,6 +50,7 @@ def test_a_teacher_of_classes_that_knows_its_training_rows_alone_is_warned_of(
     far = validation - constant < 0.5 * (train - constant)
     assert far == (sureness == 30.0)
     assert ("WARNING: the teacher is far over-fitted" in printed) == far
+    assert "or calibrate it" not in printed  # As it is.
 
     workdir = work_directory.claim(tmp_path / "run", digits_config)
     evaluation.keep_teacher(workdir, scores)
