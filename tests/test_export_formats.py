@@ -291,7 +291,7 @@ def test_a_file_that_would_answer_otherwise_is_not_written(tmp_path, monkeypatch
                 exported(student, "categorical", tmp_path, "litert", examples=examples)
     assert (tmp_path / "student.tflite").read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["student.tflite"]
-    with pytest.raises(ValueError, match="examples must be a batch .*are text"):
+    with pytest.raises(ValueError, match=r"examples must be a batch .*are text"):
         exported(student, "categorical", tmp_path, "litert", examples={"features": "text"})
     odd = keras.Sequential([keras.Input((SIZE,)), Odd(), keras.layers.Dense(3)])
     with pytest.warns(UserWarning, match=r"SavedModel was not compared.*examples=x"):
