@@ -123,6 +123,8 @@ def run_script(monkeypatch):
         for flag, value in (("CONFIG", config), ("WORKDIR", str(workdir))):
             monkeypatch.setattr(script.command_line, flag, types.SimpleNamespace(value=value))
         with flagsaver.flagsaver(**others), monkeypatch.context() as patch:
+            # A script of its own has said nothing yet, whatever ran in this process before.
+            patch.setattr("ecl_tf.experiments.progress._said", set())
             if not rehearses:
                 patch.setattr("ecl_tf.experiments.comparison.rehearse", lambda *given: None)
             if not draws:
