@@ -186,10 +186,12 @@ def _warn_of_same_rows(splits, name):
     ):
         return
     lengths = {part: int(dataset.cardinality()) for part, dataset in parts.items()}
-    first = {part: _first_rows(dataset) for part, dataset in parts.items()}
     for one, other in itertools.combinations(parts, 2):
-        are_alike = len(set(first[one])) == 1  # As blank images are.
-        if lengths[one] == lengths[other] and first[one] == first[other] and not are_alike:
+        if lengths[one] != lengths[other]:
+            continue
+        first = _first_rows(parts[one])
+        are_alike = len(set(first)) == 1  # As blank images are.
+        if not are_alike and first == _first_rows(parts[other]):
             warnings.warn(
                 f"The {one} and the {other} split of {name!r} seem to be the same rows, so that "
                 f"scores on the {other} split are none of new data. Give each rows of its own.",
