@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 _TRAINERS = pathlib.Path(__file__).parent
@@ -132,6 +132,8 @@ def run(main, takes_directories=False):
     given = sys.argv[1:]
 
     def ended_in_one_line(arguments):
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # TFDS tells of every file that it reads.
         try:
             if arguments[1:] and not takes_directories:
                 raise ValueError(

@@ -13,6 +13,8 @@ import tensorflow as tf
 from ecl_tf import resume
 from ecl_tf.experiments import jobs, lengths, progress, settings, strategies
 
+_BETWEEN_LINES = 60.0  # Seconds.
+
 
 class Stopwatch(keras.callbacks.Callback):
     """The time of a training, over all its continuations: a checkpoint keeps it.
@@ -36,6 +38,34 @@ class Stopwatch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.on_train_batch_end(None)
+
+
+class Pace(keras.callbacks.Callback):
+    """Lines of a training that takes minutes, where Keras prints none: the loss, the time left.
+
+    Args:
+        steps: of the whole training.
+    """
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = steps
+        self._untold = 0.0  # Seconds.
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 0:  # As of the stopwatch: a killed training's clock has stopped.
+            self._began, self._first = time.monotonic(), int(self.model.optimizer.iterations)
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds, step = time.monotonic() - self._began, int(self.model.optimizer.iterations)
+        self._untold += seconds
+        if self._untold >= _BETWEEN_LINES and step > self._first:
+            self._untold = 0.0
+            left = seconds / (step - self._first) * (self.steps - step)
+            loss = f", loss {logs['loss']:.4g}" if "loss" in (logs or {}) else ""
+            progress.announce(
+                f"    step {step:,} of {self.steps:,}{loss}, {progress.duration(left)} left"
+            )
 
 
 class _DescribedElsewhere:
@@ -87,6 +117,8 @@ def fit(
     if lengths.is_auto(train):
         # Before the others: its time is the training's.
         callbacks.insert(0, lengths.warm_restarts(train, score, int(strategies.is_chief())))
+    if jobs.are_shared():
+        callbacks.append(Pace(train.steps))
     kwargs = {"verbose": progress.verbosity(), "callbacks": callbacks, **kwargs}
     steps_per_epoch = train.steps // epochs
     if checkpoints is None:

@@ -50,6 +50,14 @@ def announce_scores(name: str, split: str, scores: dict[str, float]) -> None:
     announce(f"{name}: {split} {describe(scores)}")
 
 
+def duration(seconds: float) -> str:
+    """A time in words, in the unit that suits it."""
+    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:,.{int(unit > 60)}f} {name}"
+    return f"{seconds:,.0f} seconds"
+
+
 def verbosity() -> int:
     """Keras's `verbose`: a moving bar in a terminal, a line an epoch in a log file.
 

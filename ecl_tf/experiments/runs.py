@@ -2,6 +2,7 @@
 
 import math
 import re
+import time
 
 import keras
 
@@ -69,6 +70,7 @@ class Runs:
             self.results = work_directory.read_json(self.path)
         strategies.wait_for_all()  # The chief may write it from now on.
         self.results["teacher_fingerprint"] = require_its_teacher(self.results, teacher, workdir)
+        self._began, self._done_before = time.monotonic(), len(self.results["runs"])
 
     def refresh(self):
         """Takes over what other processes have recorded."""
@@ -125,14 +127,15 @@ class Runs:
         A run that is the same training as another one has its student, too.
         """
         key = setting.key(seed)
-        place = f"[{self.heading} {len(self.results['runs']) + 1}/{self.total}] {key}"
+        done = len(self.results["runs"])
+        place = f"[{self.heading} {done + 1}/{self.total}] {key}"
         if setting.same_as and self.has(same := setting.same(), seed):
             progress.announce(f"{place}: as {same.key(seed)}")
             record = {**self.results["runs"][same.key(seed)], "method": setting.method}
             self._record(runs={key: record})
             return
         store = None if setting.method == "ERM" else self.stored.of(**setting.arguments)
-        progress.announce(place)
+        progress.announce(place + self._left(done))
         name = _file_name(key)
         checkpoints = self.checkpoints / name
         about = {"method": setting.method, "label": setting.label, "seed": seed}
@@ -155,6 +158,13 @@ class Runs:
         progress.announce(f"    divergence from the teacher, nats: {apart}")
         self._record(runs={key: record})
         fitting.forget(checkpoints)
+
+    def _left(self, done):
+        """How long all runs that are left would take at the pace so far, in brackets."""
+        if done == self._done_before:
+            return ""
+        pace = (time.monotonic() - self._began) / (done - self._done_before)
+        return f" (for all runs about {progress.duration(pace * (self.total - done))} left)"
 
     def _train(self, setting, seed, checkpoints, store, run):
         """Returns the student, the output that its raw tensor stands for, curve and stopwatch."""
