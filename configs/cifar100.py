@@ -64,7 +64,7 @@ def get_config(size="full"):
         config.student.network.depth = 8
         config.student.train = common.sgd(6000, 0.1, epochs=12, **common_training)
         config.kd.temperatures = (1.0, 4.0)
-        config.kd.label_weights = (0.1, 1.0)
+        config.kd.label_weights = (0.0, 0.1, 1.0)
     if size == "runlocal":
         config.data.mock_examples = 256
         config.data.validation_size = 64
