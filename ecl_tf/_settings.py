@@ -107,9 +107,9 @@ class Settings(keras.Model):
                 that batches of them may be dark.
             *others: labels and weights, or None.
         """
-        is_stream = isinstance(x, tf.data.Dataset)
-        is_known = not is_stream and batches.element_spec(x) is not None
-        leaves = keras.tree.flatten(x.element_spec if is_stream else (x, *others))
+        is_known = batches.are_arrays(x)
+        is_dataset = isinstance(x, tf.data.Dataset)
+        leaves = keras.tree.flatten(x.element_spec if is_dataset else (x, *others))
         # A step that was traced for two ranks takes any, of which shapes tell nothing.
         ranks = [tf.TensorShape(leaf.shape).rank for leaf in leaves if hasattr(leaf, "shape")]
         if (is_known, ranks) != self._knows[mode]:
