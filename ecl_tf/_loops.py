@@ -50,7 +50,7 @@ class Loops(TeacherPrecision):
         _checks.data.evaluation(self, x, y, sample_weight, batch_size, steps, "steps")
         if not self._is_fitting:  # Otherwise the networks are those of the training.
             _checks.networks.finite_weights(self._networks())
-        self._notice("test", x, y, sample_weight)
+        self._follow_data("test", x, y, sample_weight)
         callbacks = endless.watched(callbacks, test=(x, steps, "steps"))
         x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
         callbacks = finite.stop_before(callbacks, self)
@@ -194,7 +194,7 @@ class Loops(TeacherPrecision):
         _checks.data.training(self, x, y, sample_weight, batch_size, steps, class_weight)
         self.built = self.student.built  # By the check, from the data's specs.
         self.settle_teacher_precision(x, batch_size, verbose)
-        self._notice("train", x, y, sample_weight)
+        self._follow_data("train", x, y, sample_weight)
 
         scored = validation_data
         if validation_data is None and validation_split and batches.are_arrays(x):
