@@ -198,7 +198,7 @@ def test_what_is_out_of_range(tmp_path, subtests):
         ({"steps": 6}, "must be a multiple of steps_per_epoch"),
         ({"steps": 0}, "steps must be a whole number >= 1"),
         ({"keep": 0}, "keep must be a whole number >= 1"),
-        ({"every_steps": 0}, "every_steps must be a whole number >= 1"),
+        ({"every_steps": 0}, "every_steps must be None or a whole number >= 1"),
         ({"every_seconds": -1.0}, "every_seconds must be None or a number >= 0"),
         ({"epochs": 2}, "takes no epochs: steps and steps_per_epoch say"),
         ({"accept_changes": 3}, "accept_changes must be a list of names, .*got 3"),
