@@ -1,6 +1,7 @@
 """Weights of classes as weights of rows or positions, for one output of classes.
 
-Keras's own take the class of a row to be the largest number over its positions.
+`Distiller.fit` gives them to batches (`_loops.py`), because Keras's own take the class of a row to
+be the largest number over its positions.
 """
 
 from typing import Any

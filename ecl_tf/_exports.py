@@ -1,4 +1,4 @@
-"""What a `Distiller` leaves behind: its student alone, as a file."""
+"""`Distiller.export`: the student alone, as a file, with what the distiller knows of its inputs."""
 
 from typing import Any
 

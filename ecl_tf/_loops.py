@@ -1,4 +1,8 @@
-"""Keras's loops over data as a `Distiller` runs them: what is checked before, and told after."""
+"""`fit`, `evaluate`, `predict` and their like: Keras's loops around a `Distiller`'s step.
+
+Each checks its arguments and data before the first batch, runs Keras's own loop, and says what an
+error or NaN in a step means. `distiller.py` has the step.
+"""
 
 import contextlib
 from collections.abc import Sequence
@@ -11,13 +15,14 @@ from ecl_tf import _checks, _validation_scores
 from ecl_tf._class_weights import ClassWeights
 from ecl_tf._internal import batches, endless, finite, ranges, replicas, require
 from ecl_tf._teacher_precision import TeacherPrecision
-from ecl_tf.teachers.function import explaining
+from ecl_tf.teachers import function
 
-_COUNTS = ("steps_per_epoch", "validation_steps", "validation_batch_size")  # Of Keras's `fit`.
+# Arguments of Keras's `fit` that are None or a number from 1.
+_COUNTS = ("steps_per_epoch", "validation_steps", "validation_batch_size")
 
 
 class Loops(TeacherPrecision):
-    """The part of a `Distiller` that runs its steps."""
+    """The part of a `Distiller` that runs its steps over data."""
 
     _refusal = ""  # What `predict_step` says of inputs of another scale.
 
@@ -45,18 +50,13 @@ class Loops(TeacherPrecision):
         _checks.data.evaluation(self, x, y, sample_weight, batch_size, steps, "steps")
         if not self._is_fitting:  # Otherwise the networks are those of the training.
             _checks.networks.finite_weights(self._networks())
-        self._notice("test", x, y, sample_weight)
+        self._follow_data("test", x, y, sample_weight)
         callbacks = endless.watched(callbacks, test=(x, steps, "steps"))
         x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
         callbacks = finite.stop_before(callbacks, self)
         self._mode = "test"
         try:
-            of_rows = _checks.rows.explaining_fixed_rows(self._networks())
-            with (
-                contextlib.nullcontext() if self._is_fitting else of_rows,
-                _checks.rows.explaining_a_failed_step(self._networks(), x),
-                explaining(self.teacher),
-            ):
+            with self._explaining_errors(x):
                 return super().evaluate(
                     x, y, batch_size, verbose, sample_weight, steps, callbacks, **kwargs
                 )
@@ -185,77 +185,86 @@ class Loops(TeacherPrecision):
             raise ValueError('Call compile before fit: distiller.compile("adam").')
         _checks.callbacks.packages(callbacks)
         self.follow_sampler()
-        require.counts(batch_size=batch_size, **{n: kwargs.get(n) for n in _COUNTS})
-        for name, value in {
-            "epochs": epochs,
-            "initial_epoch": kwargs.get("initial_epoch", 0),
-        }.items():
-            require.whole(name, value, 0)
+        counts = {name: kwargs.get(name) for name in _COUNTS}
+        require.counts(batch_size=batch_size, **counts)
+        require.whole("epochs", epochs, 0)
+        require.whole("initial_epoch", kwargs.get("initial_epoch", 0), 0)
         require.share("validation_split", validation_split or 0.0)
-        steps = kwargs.get("steps_per_epoch")
+        steps = counts["steps_per_epoch"]
         _checks.data.training(self, x, y, sample_weight, batch_size, steps, class_weight)
         self.built = self.student.built  # By the check, from the data's specs.
         self.settle_teacher_precision(x, batch_size, verbose)
-        self._notice("train", x, y, sample_weight)
-        labelled = validation_data
-        is_split = validation_data is None and validation_split
-        if is_split and batches.element_spec(x) is not None and not isinstance(x, tf.data.Dataset):
-            labelled = batches.held_out(validation_split, x, y, sample_weight)
-            if class_weight is not None:  # Of the rows to train on alone.
-                validation_data = labelled
+        self._follow_data("train", x, y, sample_weight)
+
+        scored = validation_data
+        if validation_data is None and validation_split and batches.are_arrays(x):
+            scored = batches.held_out(validation_split, x, y, sample_weight)
+            if class_weight is not None:  # Keras would give classes weights in both parts.
                 x, y, sample_weight = batches.kept(validation_split, x, y, sample_weight)
-                validation_split = 0.0
+                validation_data, validation_split = scored, 0.0
         watched = {"train": (x, steps, "steps_per_epoch")}
         if validation_data is not None:
             its = keras.utils.unpack_x_y_sample_weight(validation_data)
-            watched["test"] = self._check_validation(x, its, batch_size, kwargs)
+            watched["test"] = self._check_validation(x, its, batch_size, counts)
             validation_data = batches.packed(*batches.keeping_weights(*its))
         replicas.validate(self, batches.smallest(x, batch_size))
         if self.built and not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
-        callbacks = endless.watched(callbacks, **watched)
+
+        callbacks = finite.stop_before(endless.watched(callbacks, **watched), self)
         if class_weight is not None:
             weigh = ClassWeights(class_weight, x, self.student, self.output_kind)
             x, y, sample_weight = batches.weighted(x, y, sample_weight, weigh)
         x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
-        callbacks = finite.stop_before(callbacks, self)
         # A list of callbacks that were used before has logged their epochs, too. The step itself
         # does not tell: a callback may put back all weights, and the step is one.
         is_used = isinstance(callbacks, keras.callbacks.CallbackList)
         before = len(self.history.history.get("loss", ())) if is_used else 0
-        self._is_fitting = True
-        try:
-            with (
-                replicas.explaining_a_lost_worker(),
-                _checks.rows.explaining_fixed_rows(self._networks()),
-                _checks.rows.explaining_a_failed_step(self._networks(), x),
-                explaining(self.teacher),
-            ):
-                history = super().fit(
-                    x,
-                    y,
-                    batch_size,
-                    epochs,
-                    verbose,
-                    callbacks,
-                    validation_split,
-                    validation_data,
-                    shuffle,
-                    sample_weight=sample_weight,
-                    **kwargs,
-                )
-        finally:
-            self._is_fitting = False
+        with replicas.explaining_a_lost_worker(), self._explaining_errors(x), self._fitting():
+            history = super().fit(
+                x,
+                y,
+                batch_size,
+                epochs,
+                verbose,
+                callbacks,
+                validation_split,
+                validation_data,
+                shuffle,
+                sample_weight=sample_weight,
+                **kwargs,
+            )
         if history.epoch and len(history.history.get("loss", ())) == before:
             raise ValueError(batches.NO_ROWS.format("train on"))
         # Of several workers one may be silent, and they can't score without each other.
         is_alone = replicas.workers(self.distribute_strategy) == 1
-        if verbose and labelled is not None and is_alone:
-            steps = kwargs.get("validation_steps")
-            if said := _validation_scores.describe(self, labelled, batch_size, steps):
+        if verbose and scored is not None and is_alone:
+            steps = counts["validation_steps"]
+            if said := _validation_scores.describe(self, scored, batch_size, steps):
                 print(said)
         return history
+
+    @contextlib.contextmanager
+    def _explaining_errors(self, x):
+        """Has an error in a step on the data `x` say what it means, and how to mend it."""
+        of_rows = _checks.rows.explaining_fixed_rows(self._networks())
+        with (
+            # An evaluation within `fit` is explained by it.
+            contextlib.nullcontext() if self._is_fitting else of_rows,
+            _checks.rows.explaining_a_failed_step(self._networks(), x),
+            function.explaining(self.teacher),
+        ):
+            yield
+
+    @contextlib.contextmanager
+    def _fitting(self):
+        """Has `compile` and `evaluate` know that they are called within `fit`."""
+        self._is_fitting = True
+        try:
+            yield
+        finally:
+            self._is_fitting = False
 
     def _check_validation(self, train_x, data, batch_size, arguments):
         """Refuses validation data that can't be evaluated; returns what `endless.watched` takes."""

@@ -1,8 +1,13 @@
-"""Settings of a `Distiller` that change after `compile`, and the step that follows them."""
+"""What a `Distiller`'s compiled step follows: settings, its sampler, and the kind of its data.
+
+A step that is traced holds the values of that time. So whoever changes one of them after `compile`
+has it traced anew: an assignment such as `distiller.label_weight = 0.5`, and `fit` and `evaluate`
+(`_loops.py`) for the attributes of the sampler and for data of another kind.
+"""
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -28,12 +33,25 @@ _SETTINGS = {*_CHANGEABLE, *_KEPT}
 _OF_KERAS = ("optimizer", "steps_per_execution", "run_eagerly")
 
 
+class DataFollowed(NamedTuple):
+    """The kind of data that a step was traced for.
+
+    Attributes:
+        was_checked: whether all rows were looked at before, so that batches of them may be dark;
+            False by default.
+        ranks: of its arrays; None, the default, before there was data.
+    """
+
+    was_checked: bool = False
+    ranks: tuple[int | None, ...] | None = None
+
+
 class Settings(keras.Model):
     """The part of a `Distiller` that has its step follow what is set."""
 
     _temperature: float | tf.Variable
     _changes_followed: Any
-    _knows: dict[str, tuple[bool, Any]]
+    _data_followed: dict[str, DataFollowed]
 
     def __setattr__(self, name, value):
         """Sets an attribute; a setting takes effect in the step, also after `compile`."""
@@ -98,20 +116,19 @@ class Settings(keras.Model):
             if getattr(self, f"{name}_function", None) is not None:
                 getattr(self, f"make_{name}_function")(force=True)
 
-    def _notice(self, mode, x, *others):
-        """Has steps follow what data they get: dark batches, and arrays of other ranks.
+    def _follow_data(self, mode, x, *others):
+        """Has steps follow the kind of data that they get.
 
         Args:
             mode: "train" or "test".
-            x: what `fit` or `evaluate` was given. Of arrays all rows were looked at before, so
-                that batches of them may be dark.
+            x: what `fit` or `evaluate` was given. Of arrays all rows were looked at before.
             *others: labels and weights, or None.
         """
-        is_stream = isinstance(x, tf.data.Dataset)
-        is_known = not is_stream and batches.element_spec(x) is not None
-        leaves = keras.tree.flatten(x.element_spec if is_stream else (x, *others))
+        is_dataset = isinstance(x, tf.data.Dataset)
+        leaves = keras.tree.flatten(x.element_spec if is_dataset else (x, *others))
         # A step that was traced for two ranks takes any, of which shapes tell nothing.
-        ranks = [tf.TensorShape(leaf.shape).rank for leaf in leaves if hasattr(leaf, "shape")]
-        if (is_known, ranks) != self._knows[mode]:
-            self._knows[mode] = is_known, ranks
+        ranks = (tf.TensorShape(leaf.shape).rank for leaf in leaves if hasattr(leaf, "shape"))
+        data = DataFollowed(batches.are_arrays(x), tuple(ranks))
+        if data != self._data_followed[mode]:
+            self._data_followed[mode] = data
             self._trace_anew(mode)

@@ -1,4 +1,4 @@
-"""The parts of a `Distiller`'s step: sampled rows, what both networks answer, what that costs."""
+"""What `Distiller.train_step` is made of, in the order of the method's three sentences."""
 
 from typing import Any, NamedTuple
 
@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from ecl_tf import _checks, _weights, samplers, teachers, uncertainty
 from ecl_tf._internal import batches, positions, random, replicas
+from ecl_tf._settings import DataFollowed
 
 
 class Rows(NamedTuple):
@@ -70,7 +71,9 @@ class Labelled(NamedTuple):
 class Step(keras.Model):
     """The part of a `Distiller` that its steps are made of."""
 
-    _knows: dict[str, tuple[bool, Any]]
+    _data_followed: dict[str, DataFollowed]  # Of `Settings`.
+
+    # 1. Sample inputs beyond the training set.
 
     def _sample(self, x, y, sample_weight):
         """The `Rows` of a batch, of recorded samples too."""
@@ -99,30 +102,44 @@ class Step(keras.Model):
             self.step.assign_add(tf.ones((), tf.int64))
         return seed if first_row is None else random.at_row(seed, first_row)
 
+    # 2. Evaluate both output distributions there.
+
     def _ask_teacher_about(self, rows):
+        """The teacher's `Answer` for the samples of a training step."""
         with samplers.mixing(rows.samples, self.sampler, self._networks(), "teacher"):
             return self._ask_teacher(rows.samples.inputs, rows.samples.member_outputs, rows.seed)
 
     def _ask_teacher(self, inputs, member_outputs=(), seed=None):
-        asked, its_features = self._asked.teacher, None
+        """The teacher's `Answer` for a batch.
+
+        Args:
+            inputs: of the batch.
+            member_outputs: what its members have answered already; (), the default, if nothing.
+            seed: of a training step, in which some of its members may teach; None, the default,
+                asks all of them.
+        """
+        teacher, its_features = self._asked.teacher, None
         if self.feature_losses:
             raw, its_features = self._features.run_teacher(inputs, training=False)
-            member_outputs = [asked.raw_of(raw)]
-        # One of a user's may know its distribution only.
-        is_ensemble = isinstance(asked, teachers.Ensemble)
-        combines = type(asked).distribution is teachers.Teacher.distribution
-        if not member_outputs and not (is_ensemble or combines):
-            distribution = asked.distribution(inputs)
-            _checks.step.distribution(distribution, asked)
-            kind = asked.output_kind
-            raws = [kind.raw(distribution)] if kind.makes_probabilities else ()
-            return Answer(raws, None, None, distribution)
-        if not member_outputs and is_ensemble and seed is not None:
-            member_outputs = asked.step_outputs(inputs, seed)
+            member_outputs = [teacher.raw_of(raw)]
         if not member_outputs:
-            member_outputs = asked.member_outputs(inputs)
-        distribution = asked.output_kind.combine(member_outputs)
+            is_ensemble = isinstance(teacher, teachers.Ensemble)
+            combines = type(teacher).distribution is teachers.Teacher.distribution
+            if is_ensemble and seed is not None:
+                member_outputs = teacher.step_outputs(inputs, seed)
+            elif is_ensemble or combines:
+                member_outputs = teacher.member_outputs(inputs)
+            else:
+                return self._ask_for_distribution(teacher, inputs)
+        distribution = teacher.output_kind.combine(member_outputs)
         return Answer(member_outputs, its_features, None, distribution)
+
+    def _ask_for_distribution(self, teacher, inputs):
+        """The `Answer` of a user's own teacher, which may know nothing but its distribution."""
+        distribution, kind = teacher.distribution(inputs), teacher.output_kind
+        _checks.step.distribution(distribution, teacher)
+        raws = [kind.raw(distribution)] if kind.makes_probabilities else ()
+        return Answer(raws, None, None, distribution)
 
     def _ask_student_about(self, rows):
         """The raw output for all rows, the `Answer` for the samples, and the rows with labels."""
@@ -137,6 +154,7 @@ class Step(keras.Model):
         return answered[0], student, Labelled(labelled, rows.labels, rows.label_weight, kept)
 
     def _ask_student(self, inputs, training):
+        """The student's raw output, features and masks, of which `_answer` makes an `Answer`."""
         raw, student_features = self._features.run_student(inputs, training=training)
         return raw, student_features, positions.masks(raw)
 
@@ -144,7 +162,10 @@ class Step(keras.Model):
         return Answer(raw, its_features, masks, self.output_kind(raw))
 
     def _networks(self):
+        """The networks as samplers and checks take them."""
         return uncertainty.Networks(self._asked.teacher, self.student, self.output_kind)
+
+    # 3. Minimise their divergence.
 
     def _row_losses(self, teacher, student, sample_weight, labelled, training=True):
         """The loss of every row, shape (batch,), and all means updated.
@@ -156,11 +177,12 @@ class Step(keras.Model):
             labelled: the `Labelled` rows.
             training: whether it is a step of a training, which NaN ends; True by default.
         """
-        both, output = (teacher.distribution, student.distribution), self.output_kind
+        output, both = self.output_kind, (teacher.distribution, student.distribution)
         _checks.step.answers(teacher.raw, student.raw, self._networks())
         weights = _weights.weigh(output, student.raw, student.masks, sample_weight)
-        arguments = *both, self.divergence, self._temperature
-        divergence = output.divergence(*arguments, **_weights.argument(weights.of_loss))
+        divergence = output.divergence(
+            *both, self.divergence, self._temperature, **_weights.argument(weights.of_loss)
+        )
         closeness = output.compare(*both, **_weights.argument(weights.of_mean))
         if not training:  # Where answers are NaN an argmax agrees all the same.
             closeness = {name: value + 0.0 * divergence for name, value in closeness.items()}
@@ -192,6 +214,8 @@ class Step(keras.Model):
         )
         _checks.step.row_values(output, negative_log_likelihood=losses)
         return losses, weights.counts.get("loss", 1.0)
+
+    # What is wrong with a step: counted in it, told by a callback after it.
 
     def _count_non_finite(self, x, rows, teacher, raw, labelled, loss, gradients):
         """Counts all that is NaN, infinite or refused in a training step, for the callbacks.
@@ -242,5 +266,6 @@ class Step(keras.Model):
         return counts
 
     def _refusals(self, mode, x, raw, member_outputs, sampler=None):
-        asked, (is_known, _) = self._networks(), self._knows[mode]
-        return _checks.step.refusals(x, raw, member_outputs, asked, is_known, sampler)
+        """Whether the batch is none that the networks were made for: see `_checks.step`."""
+        was_checked = self._data_followed[mode].was_checked
+        return _checks.step.refusals(x, raw, member_outputs, self._networks(), was_checked, sampler)

@@ -1,4 +1,8 @@
-"""The precision in which a `Distiller` asks its teacher."""
+"""The precision in which a `Distiller` asks its teacher.
+
+With `teacher_precision="auto"` `fit` has it measured before the first step (by
+`teachers/precision.py`), and the steps follow the choice.
+"""
 
 import warnings
 from collections.abc import Callable

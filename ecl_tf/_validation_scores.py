@@ -1,4 +1,7 @@
-"""How good teacher and student are on validation labels, where the loss takes none."""
+"""How good teacher and student are on validation labels, where the loss takes none.
+
+`Distiller.fit` prints it as its last line.
+"""
 
 import keras
 import tensorflow as tf

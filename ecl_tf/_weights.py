@@ -1,4 +1,8 @@
-"""How much each position of each row counts in a step's loss and means."""
+"""How much each position of each row counts in a step's loss and means.
+
+`_step.py` takes one factor for each position from here: masks, sample weights, unknown labels and
+rows whose labels hold are one number by then.
+"""
 
 from types import MappingProxyType
 from typing import Any, NamedTuple

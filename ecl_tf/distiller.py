@@ -1,4 +1,9 @@
-"""Extracurricular learning as a Keras model."""
+"""Extracurricular learning as a Keras model.
+
+`Distiller.train_step` is the method. `_step.py` holds its parts, in the same order. `_loops.py`
+runs it over data, `_settings.py` has it follow what is set after `compile`, `_exports.py` writes
+the student, and `_checks/` holds what is refused.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,13 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ecl_tf import (
-    _checks,
-    divergences,
-    outputs,
-    samplers,
-    teachers,
-)
+from ecl_tf import _checks, divergences, outputs, samplers, teachers
 from ecl_tf._exports import Exports
 from ecl_tf._internal import (
     batches,
@@ -32,7 +31,7 @@ from ecl_tf._internal.keras_fit import loss_scaling_policy, patch_fit
 from ecl_tf._internal.row_means import RowMeans
 from ecl_tf._label_metrics import LabelMetrics
 from ecl_tf._loops import Loops
-from ecl_tf._settings import Settings
+from ecl_tf._settings import DataFollowed, Settings
 from ecl_tf._step import Labelled, Step
 
 
@@ -162,17 +161,28 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
         self.quantized = quantization and fake_quantization.FakeQuantized(student)
         if self.quantized:
             self.ranges = self.quantized.ranges  # Their weights are saved, not trained.
-        networks = self.teacher, student, self.quantized
-        self._features = features.FeatureLosses(self.feature_losses, *networks)
-        _checks.networks.require_fit(self._networks())
-        finite.require_weights(student, "student")
+        self._features = features.FeatureLosses(
+            self.feature_losses, self.teacher, student, self.quantized
+        )
+        self.generators = list(self.sampler.models)  # Their weights are saved, not trained.
+        self._require_fit()
+        self._begin_counting()
+        self.built = student.built
+        self._is_made = True  # From now on settings are followed, or refused.
+
+    def _require_fit(self):
+        """Refuses networks and settings that don't fit each other."""
+        networks = self._networks()
+        _checks.networks.require_fit(networks)
+        finite.require_weights(self.student, "student")
         labelled = self.sampler, self.label_weight, self.label_rows
         _checks.settings.labelled_rows(*labelled)
-        _checks.rows.row_counts(self._networks(), self.sampler, _checks.settings.appends(*labelled))
-        self.sampler.validate_networks(self._networks())
-        self.generators = list(self.sampler.models)  # Their weights are saved, not trained.
+        _checks.rows.row_counts(networks, self.sampler, _checks.settings.appends(*labelled))
+        self.sampler.validate_networks(networks)
         _checks.settings.generators(self.generators)
 
+    def _begin_counting(self):
+        """Makes the counter of steps, the logged means, and what is known of steps and data."""
         self.step = self.add_weight(
             dtype="int64", trainable=False, aggregation="only_first_replica", name="step"
         )
@@ -180,15 +190,13 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
         self.means = RowMeans(["loss", "divergence", *closeness, "label_loss", "feature_loss"])
         self.non_finite = finite.NonFiniteCount()
         self._input_specs = None  # The last traced batch's.
-        # Names of what each kind of step returns.
-        self._logged: dict[str, list[str]] = {"train": [], "test": []}
-        self._logging: dict[str, list[keras.metrics.Metric]] = {"train": [], "test": []}
-        self._knows: dict[str, tuple[bool, Any]] = {"train": (False, None), "test": (False, None)}
-        self._mode = "train"
-        self._is_fitting = False
-        self.built = student.built
+        # Of each kind of step: its metrics, and the names of those of their results that it logs.
+        self._logged_metrics: dict[str, list] = {"train": [], "test": []}
+        self._logged_names: dict[str, list[str]] = {"train": [], "test": []}
+        self._data_followed = {"train": DataFollowed(), "test": DataFollowed()}
         self._changes_followed = samplers.changes_of(self.sampler)
-        self._is_made = True
+        self._mode = "train"  # The kind of step under way.
+        self._is_fitting = False
 
     def compile(
         self,
@@ -322,8 +330,7 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
         weights = self.trainable_weights
         gradients = tape.gradient(scaled, weights)
         _checks.step.gradients(gradients, self.divergence)
-        answers = teacher, raw, labelled
-        counts, is_bad = self._count_non_finite(x, rows, *answers, loss, gradients)
+        counts, is_bad = self._count_non_finite(x, rows, teacher, raw, labelled, loss, gradients)
         with tf.control_dependencies(keras.tree.flatten(x)):  # As in _next_seed.
             guarded.apply(self.optimizer, gradients, weights, ~is_bad, before)
         now = [weight.value for weight in self.student.weights]
@@ -395,7 +402,7 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
         unused = {"label_loss"} if self.label_weight == 0.0 else set()
         unused |= set() if self.feature_losses else {"feature_loss"}
         results = {name: value for name, value in _results(metrics).items() if name not in unused}
-        self._logged[mode], self._logging[mode] = list(results), metrics
+        self._logged_metrics[mode], self._logged_names[mode] = metrics, list(results)
         return results
 
     def get_metrics_result(self) -> dict[str, tf.Tensor]:
@@ -404,8 +411,8 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
         Keras takes these values in place of the step's own, which are one replica's, if
         the names are the same.
         """
-        results = _results(self._logging[self._mode])
-        return {name: results[name] for name in self._logged[self._mode]}
+        results = _results(self._logged_metrics[self._mode])
+        return {name: results[name] for name in self._logged_names[self._mode]}
 
     def describe_method(self) -> dict[str, Any]:
         """What tells this training from another one of networks of the same shapes.

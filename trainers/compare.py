@@ -59,7 +59,7 @@ def main(_):
         message,
         report,
         strategies,
-        suite,
+        suite_table,
         tables,
         work_directory,
     )
@@ -81,8 +81,9 @@ def main(_):
             def write():
                 written = report.write(results, workdir)
                 print(f"\n{tables.table(results)}\nWritten to {workdir}: results.json, {written}")
-                if suite.has(results):
-                    print(f"\n{suite.write(results, workdir)}\nWritten to {workdir}: {suite.TABLE}")
+                if suite_table.has(results):
+                    text = suite_table.write(results, workdir)
+                    print(f"\n{text}\nWritten to {workdir}: {suite_table.TABLE}")
                 said = message.sentences(report.with_config(results, workdir))
                 print("", *said, sep="\n")
 

@@ -83,22 +83,22 @@ def _is_comparison():
 
 def _of_comparison():
     """Measures the teachers and final students of a comparison, and writes its report again."""
-    from ecl_tf.experiments import comparison, report, strategies, suite
+    from ecl_tf.experiments import comparison, report, strategies, suite_table
 
     workdir = command_line.begin(shares=True)  # A finished comparison's: it is claimed.
     results = comparison.add_suite(command_line.CONFIG.value, workdir, command_line.TEACHER.value)
-    text = suite.write(results, workdir)
+    text = suite_table.write(results, workdir)
 
     def write():
         written = report.write(results, workdir)
-        print(f"\n{text}\nWritten to {workdir}: results.json, {suite.TABLE}, {written}")
+        print(f"\n{text}\nWritten to {workdir}: results.json, {suite_table.TABLE}, {written}")
 
     strategies.on_chief(write)
 
 
 def _of_models(experiment, workdir, models, paths, known):
     """Measures a student and its teacher, or a model, whose scores are known."""
-    from ecl_tf.experiments import evaluation, strategies, suite, work_directory
+    from ecl_tf.experiments import evaluation, strategies, suite, suite_table, work_directory
 
     names = {
         name: f"{name} {work_directory.hash_of_file(path)[:12]}" for name, path in paths.items()
@@ -109,9 +109,9 @@ def _of_models(experiment, workdir, models, paths, known):
     evaluation.keep(workdir, {"suite": found})
     results, written = suite.as_results(experiment, found), "evaluation.json"
     if (workdir / "results.json").exists():  # The file is of the comparison's students.
-        text = suite.table(results)
+        text = suite_table.table(results)
     else:
-        text, written = suite.write(results, workdir), f"{written}, {suite.TABLE}"
+        text, written = suite_table.write(results, workdir), f"{written}, {suite_table.TABLE}"
     strategies.on_chief(lambda: print(f"\n{text}\nWritten to {workdir}: {written}"))
 
 

@@ -214,7 +214,7 @@ def _of_training(x, y, distiller):
     rows.row_counts(asked, sampler, adds_rows)
     suitable.require(sampler, inputs, asked)
     suitable.warn_of_codes(sampler, inputs, asked.teacher)
-    if _is_arrays(x) and isinstance(asked.teacher, teachers.FunctionTeacher):
+    if batches.are_arrays(x) and isinstance(asked.teacher, teachers.FunctionTeacher):
         asked.teacher._compare(samplers.inputs_of(x))
     networks.trained(asked.student)  # It may have been built just now.
     if label_weight > 0.0 and y is None:
@@ -270,9 +270,5 @@ def _inputs(x, y, asked):
 
 def _inputs_in_range(x, asked, others=()):
     """Refuses arrays of inputs of another scale than a network, or something else, expects."""
-    if _is_arrays(x):
+    if batches.are_arrays(x):
         ranges.require_within(networks.with_roles(asked), samplers.inputs_of(x), others)
-
-
-def _is_arrays(x):
-    return batches.element_spec(x) is not None and not isinstance(x, tf.data.Dataset)

@@ -279,6 +279,11 @@ def element_spec(x):
     return None
 
 
+def are_arrays(x):
+    """Whether something is arrays, all of whose rows can be looked at before the first batch."""
+    return not isinstance(x, tf.data.Dataset) and element_spec(x) is not None
+
+
 def smallest(x, batch_size=None):
     """The number of rows of the smallest batch of a dataset or of arrays; None if not known."""
     if element_spec(x) is None:

@@ -11,14 +11,9 @@ from ecl_tf.data.images import cifar10, cifar100, fashion_mnist, imagenet2012
 from ecl_tf.data.indexed import IndexedExamples
 from ecl_tf.data.mpii_gaze import mpii_gaze
 from ecl_tf.data.sine import sine
-from ecl_tf.data.splits import (
-    Splits,
-    evaluation_batches,
-    require_usable,
-    to_float,
-    training_batches,
-)
+from ecl_tf.data.splits import Splits, evaluation_batches, to_float, training_batches
 from ecl_tf.data.table import table
+from ecl_tf.data.usable import require_usable
 
 __all__ = [
     "Category",

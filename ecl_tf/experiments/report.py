@@ -16,7 +16,7 @@ import jinja2
 import markupsafe
 import numpy as np
 
-from ecl_tf.experiments import figures, message, provenance, suite, tables, work_directory
+from ecl_tf.experiments import figures, message, provenance, suite_table, tables, work_directory
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("ecl_tf.experiments", ""),
@@ -154,7 +154,7 @@ def page(results: dict[str, Any], title: str) -> str:
         cells=there,
         unfinished=[name for name in results.get("cells", ()) if name not in there],
         overview=_overview(there) if "cells" in results else [],
-        **{"facts": provenance.facts, "changed": provenance.changed, "suite": suite},
+        **{"facts": provenance.facts, "changed": provenance.changed, "suite_table": suite_table},
         **{"figures": figures, "tables": tables, "ranges": _ranges, "likeliest": _likeliest},
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ecl_tf import gap
-from ecl_tf.experiments import suite, tables
+from ecl_tf.experiments import suite_table, tables
 
 
 def by_severity(results: dict[str, Any], metric: str) -> dict[str, dict[float, gap.Interval]]:
@@ -17,11 +17,11 @@ def by_severity(results: dict[str, Any], metric: str) -> dict[str, dict[float, g
     """
     start = f"corrupted_{metric}_"
     lines: dict[str, dict[float, gap.Interval]] = {}
-    for who in suite.measured(results):
+    for who in suite_table.measured(results):
         shifted = {
-            float(suite.severity(number)): mean
-            for number, mean in suite.means(results, who).items()
-            if number.startswith(start) and suite.severity(number)
+            float(suite_table.severity(number)): mean
+            for number, mean in suite_table.means(results, who).items()
+            if number.startswith(start) and suite_table.severity(number)
         }
         if shifted:
             lines[who] = {0.0: tables.mean(results, who, metric), **dict(sorted(shifted.items()))}

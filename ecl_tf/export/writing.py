@@ -160,21 +160,15 @@ def write(
         examples: as there; None by default.
         quantization: what `quantizing.prepared` gave; None by default.
     """
-    name = _OTHER_NAMES.get(format, format)
-    if name not in FORMATS:
-        raise ValueError(
-            f"A student is exported as one of {sorted(FORMATS)}, a SavedModel if nothing is said; "
-            f"got format={format!r}."
-        )
-    kind = FORMATS[name]
-    if quantization is not None and name != "litert":
+    kind, is_litert = _kind_of(format), format == "litert"
+    if quantization is not None and not is_litert:
         raise ValueError(
             f'quantization needs format="litert"; got format={format!r}. {kind.NAME} holds the '
             "student in float32: leave quantization out."
         )
     if examples is not None:
         examples = quantizing.require_examples(examples, student)
-    student, quantization = quantizing.of_trained(student, quantization, name == "litert")
+    student, quantization = quantizing.of_trained(student, quantization, is_litert)
     for module, package in kind.PACKAGES.items():
         extras.require(module, package, f"An export to {kind.NAME}", "export")
     legacy.refuse(student, "student")
@@ -190,40 +184,41 @@ def write(
         class_names = _names(class_names, output, student)
     if target_units is not None:
         _require_units(target_units, output)
-    if not isinstance(conformal, (PredictionSets, type(None))):
-        raise ValueError(
-            f"conformal takes what ecl_tf.conformal(student, x, y) measured; got {conformal!r}."
-        )
-    if conformal is not None and conformal.output != output:
-        raise ValueError(
-            f"The prediction sets were measured for {conformal.output!r}, and the student's output "
-            f"is {output!r}. Measure them again: ecl_tf.conformal(student, x, y, output=...)."
-        )
     if conformal is not None:
-        conformal.require_student(student)
-    if conformal is not None and isinstance(quantization, FakeQuantized):
-        raise ValueError(
-            "Prediction sets have their coverage for the student in float32, on which they were "
-            "measured, and not for its answers in 8 bits. Leave conformal out, or export without "
-            "8 bits."
-        )
+        _require_sets_of(conformal, student, output, quantization)
     finite.require_weights(student, "student")
     probabilities.require_logits(output, student, "student", inputs if known is None else None)
     if columns is not None:
         _require_encoded(inputs, columns, student)
     specs = signature(inputs, student)
     expected = _expected(student, others, specs)
-    place = kind.place(files.at_home(path).resolve())
-    ids = _ids(student, specs)
-    described = {name: first_layers.described(each) for name, each in {**ids, **expected}.items()}
+    known_of_inputs = {**_ids(student, specs), **expected}
+    ranges = {name: first_layers.described(each) for name, each in known_of_inputs.items()}
     about = columns, class_names, target_units, conformal, quantization
-    served = Served(student, output, specs, described, *about)
+    served = Served(student, output, specs, ranges, *about)
+    place = kind.place(files.at_home(path).resolve())
+    _write_compared(served, kind, place, expected, examples)
+
+
+def _kind_of(format):
+    """The module that writes a format."""
+    name = _OTHER_NAMES.get(format, format)
+    if name not in FORMATS:
+        raise ValueError(
+            f"A student is exported as one of {sorted(FORMATS)}, a SavedModel if nothing is said; "
+            f"got format={format!r}."
+        )
+    return FORMATS[name]
+
+
+def _write_compared(served, kind, place, expected, examples):
+    """Writes a file that takes its place once it answers as the student does."""
     with kind.whole(place) as temporary:
         try:
             kind.write(served, temporary)
         except LackingError as error:
             raise ValueError(
-                f"{kind.NAME} can't hold the student {student.name!r}: {error}. Nothing was "
+                f"{kind.NAME} can't hold the student {served.student.name!r}: {error}. Nothing was "
                 'written. Give format="saved_model", or take the layer that needs them out of the '
                 "student and in front of it."
             ) from error
@@ -289,6 +284,26 @@ def _require_units(units, output):
         if not is_list or len(texts) != size:
             expected = "a text" if size == 1 else f"a list of {size} texts"
             raise ValueError(f"target_units{of} takes {expected}; got {its!r}.")
+
+
+def _require_sets_of(conformal, student, output, quantization):
+    """Raises ValueError unless prediction sets were measured of this student, as it is served."""
+    if not isinstance(conformal, PredictionSets):
+        raise ValueError(
+            f"conformal takes what ecl_tf.conformal(student, x, y) measured; got {conformal!r}."
+        )
+    if conformal.output != output:
+        raise ValueError(
+            f"The prediction sets were measured for {conformal.output!r}, and the student's output "
+            f"is {output!r}. Measure them again: ecl_tf.conformal(student, x, y, output=...)."
+        )
+    conformal.require_student(student)
+    if isinstance(quantization, FakeQuantized):
+        raise ValueError(
+            "Prediction sets have their coverage for the student in float32, on which they were "
+            "measured, and not for its answers in 8 bits. Leave conformal out, or export without "
+            "8 bits."
+        )
 
 
 def _require_encoded(inputs, columns, student):

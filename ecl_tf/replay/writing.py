@@ -74,55 +74,63 @@ def record(
         raise ValueError(
             f"worker={worker} of workers={workers}; expected a number from 0 to workers - 1."
         )
-    if directory.exists() and not directory.is_dir():
-        raise ValueError(f"{directory} is a file; a store is a directory. Give a new one.")
-    directory.mkdir(parents=True, exist_ok=True)
-    plan = directory / manifest.PLAN
-    # Listed first: another worker may write its plan, and parts, at any time.
-    names = [path.name for path in directory.iterdir() if path != plan]
-    found = [name for name in names if not name.startswith(files.UNFINISHED)]
-    if not plan.exists():
-        if found:
-            raise ValueError(f"{directory} is not empty and holds no store. Give a new directory.")
-        files.write_json(plan, recording.plan, worker)
-    manifest.require_equal(
-        manifest.read_json(plan, "Restore it from a copy, or give a new directory."),
-        recording.plan,
-        directory,
-        "Give the same settings to continue it, or another directory.",
-    )
+    _claim(directory, recording.plan, worker)
     if (directory / manifest.MANIFEST).exists():
         manifest.read(directory)
         return True
     mine = range(worker, recording.shards, workers)
+    _write_shards(recording, directory, mine, verbose)
+    names = manifest.shard_names(recording.plan)
+    if not all((directory / name).exists() for name in names):
+        return False
+    for number in sorted({*range(recording.shards)} - {*mine}):  # By other workers.
+        recording.require_whole(directory / names[number], *recording.shard_steps(number))
+    content = {
+        "format": manifest.FORMAT,
+        "plan": recording.plan,
+        **recording.layout,
+        "shards": {name: manifest.describe_file(directory / name) for name in names},
+    }
+    files.write_json(directory / manifest.MANIFEST, content, worker)
+    return True
+
+
+def _claim(directory, plan, worker):
+    """Makes the directory one of this plan; ValueError if it holds anything else."""
+    if directory.exists() and not directory.is_dir():
+        raise ValueError(f"{directory} is a file; a store is a directory. Give a new one.")
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / manifest.PLAN
+    # Listed first: another worker may write its plan, and parts, at any time.
+    names = [each.name for each in directory.iterdir() if each != path]
+    if not path.exists():
+        if any(not name.startswith(files.UNFINISHED) for name in names):
+            raise ValueError(f"{directory} is not empty and holds no store. Give a new directory.")
+        files.write_json(path, plan, worker)
+    manifest.require_equal(
+        manifest.read_json(path, "Restore it from a copy, or give a new directory."),
+        plan,
+        directory,
+        "Give the same settings to continue it, or another directory.",
+    )
+
+
+def _write_shards(recording, directory, numbers, verbose):
+    """Writes what is missing of some shards, and tells how long it takes."""
     # All that is there is read before the teacher computes anything.
-    begun = {number: _parts(recording, directory, number) for number in mine}
-    total = sum(last - first for first, last in map(recording.shard_steps, mine))
+    begun = {number: _parts(recording, directory, number) for number in numbers}
+    total = sum(last - first for first, last in map(recording.shard_steps, numbers))
     progress = keras.utils.Progbar(total, unit_name="step", verbose=int(verbose in ("auto", 1)))
-    steps_left = {number: recording.shard_steps(number)[1] - begun[number][0] for number in mine}
+    steps_left = {number: recording.shard_steps(number)[1] - begun[number][0] for number in numbers}
     started, to_answer = time.monotonic(), sum(steps_left.values())
-    for written, number in enumerate(mine, 1):
+    for written, number in enumerate(numbers, 1):
         step, paths = begun[number]
         _write_shard(recording, directory, number, step, paths, progress)
         steps_left[number] = 0
         if verbose == 2:
             still = sum(steps_left.values())
             each = (time.monotonic() - started) / max(to_answer - still, 1)
-            print(f"[shard {written}/{len(mine)}] about {still * each:,.0f} s left", flush=True)
-    names = manifest.shard_names(recording.plan)
-    if not all((directory / name).exists() for name in names):
-        return False
-    for number in sorted({*range(recording.shards)} - {*mine}):  # By other workers.
-        recording.require_whole(directory / names[number], *recording.shard_steps(number))
-    shards = {name: manifest.describe_file(directory / name) for name in names}
-    content = {
-        "format": manifest.FORMAT,
-        "plan": recording.plan,
-        **recording.layout,
-        "shards": shards,
-    }
-    files.write_json(directory / manifest.MANIFEST, content, worker)
-    return True
+            print(f"[shard {written}/{len(numbers)}] about {still * each:,.0f} s left", flush=True)
 
 
 def _parts(recording, directory, number):

@@ -106,12 +106,7 @@ def fit(
     """
     _require_arguments(model, directory, accept_changes, kwargs)
     steps, steps_per_epoch = _schedule(model, steps, steps_per_epoch)
-    if every_steps is not None:
-        every_steps = require.whole("every_steps", every_steps, 1)
-    if every_seconds is not None and not (
-        isinstance(every_seconds, numbers.Real) and every_seconds >= 0
-    ):
-        raise ValueError(f"every_seconds must be None or a number >= 0; got {every_seconds!r}.")
+    _require_intervals(every_steps, every_seconds)
     callbacks = _listed(callbacks)
     data = data_of_steps.call(batches, 0)
     state = State(model, data.element_spec)
@@ -146,30 +141,41 @@ def fit(
         model.settle_teacher_precision(data_of_steps.call(batches, 0), verbose=verbose)
     with checkpointing.interruptions.noticed(), replicas.explaining_a_lost_worker():
         try:
-            while checkpointing.step < steps:
-                epoch, within = divmod(checkpointing.step, steps_per_epoch)
-                if checkpointing.step:
-                    data = data_of_steps.call(batches, checkpointing.step)
-                data_of_steps.require_steps(data, checkpointing.step, steps)
-                model.fit(
-                    data,
-                    # The rest of an epoch by itself, then all others.
-                    initial_epoch=epoch,
-                    epochs=epoch + 1 if within else steps // steps_per_epoch,
-                    steps_per_epoch=steps_per_epoch - within,
-                    callbacks=listening,
-                    **{"shuffle": False, **kwargs},  # Keras warns of the default.
-                )
-                if model.stop_training:
-                    break
-                if within and checkpointing.step < steps:
-                    # Undo what fit did at its end: an optimizer's averages became the weights.
-                    state.write(checkpointing.at_epoch_end)
+            _run(model, batches, data, checkpointing, listening, kwargs)
             listening.end()
             checkpointing.finish()
         finally:
             files.wait()
     return checkpointing.as_history()
+
+
+def _run(model, batches, data, checkpointing, listening, kwargs):
+    """Calls the model's `fit` until all steps are done: the rest of an epoch by itself, then all.
+
+    Args:
+        data: of `batches` from step 0 on.
+        listening: the `Callbacks`.
+        kwargs: further arguments of the model's `fit`.
+    """
+    steps, steps_per_epoch = checkpointing.steps, checkpointing.steps_per_epoch
+    while checkpointing.step < steps:
+        epoch, within = divmod(checkpointing.step, steps_per_epoch)
+        if checkpointing.step:
+            data = data_of_steps.call(batches, checkpointing.step)
+        data_of_steps.require_steps(data, checkpointing.step, steps)
+        model.fit(
+            data,
+            initial_epoch=epoch,
+            epochs=epoch + 1 if within else steps // steps_per_epoch,
+            steps_per_epoch=steps_per_epoch - within,
+            callbacks=listening,
+            **{"shuffle": False, **kwargs},  # Keras warns of the default.
+        )
+        if model.stop_training:
+            break
+        if within and checkpointing.step < steps:
+            # Undo what fit did at its end: an optimizer's averages became the weights.
+            checkpointing.state.write(checkpointing.at_epoch_end)
 
 
 def _require_arguments(model, directory, accept_changes, kwargs):
@@ -199,7 +205,16 @@ def _require_arguments(model, directory, accept_changes, kwargs):
         )
 
 
+def _require_intervals(every_steps, every_seconds):
+    """Refuses other intervals between checkpoints than None, a number of steps, and seconds."""
+    require.counts(every_steps=every_steps)
+    is_number = isinstance(every_seconds, numbers.Real)
+    if every_seconds is not None and not (is_number and every_seconds >= 0):
+        raise ValueError(f"every_seconds must be None or a number >= 0; got {every_seconds!r}.")
+
+
 def _schedule(model, steps, steps_per_epoch):
+    """The numbers of steps, in all and of an epoch; ValueError if they don't divide each other."""
     steps = require.whole("steps", steps, 1)
     if steps_per_epoch is not None:
         steps_per_epoch = require.whole("steps_per_epoch", steps_per_epoch, 1)
@@ -218,9 +233,9 @@ def _schedule(model, steps, steps_per_epoch):
 
 
 def _listed(callbacks):
-    listed = (
-        [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else list(callbacks or ())
-    )
+    """The callbacks as a list, also one by itself."""
+    is_one = isinstance(callbacks, keras.callbacks.Callback)
+    listed = [callbacks] if is_one else list(callbacks or ())
     for callback in listed:
         if not isinstance(callback, keras.callbacks.Callback):
             raise ValueError(

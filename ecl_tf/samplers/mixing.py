@@ -29,7 +29,7 @@ class _Mixing(Sampler):
 
 
 class _MixingAndSwapping(_Mixing):
-    """Those of samplers that mix two rows, and swap values of inputs that have no mean."""
+    """The settings of samplers that mix two rows, and swap values of inputs without a mean."""
 
     _cuts_images = False
 

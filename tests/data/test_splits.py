@@ -283,7 +283,7 @@ def test_parts_that_are_no_pairs_of_inputs_and_a_label_are_refused():
         (tensors({"image": x, "label": y}), r"without labels.*row\['label'\]"),
     ]:
         with pytest.raises(ValueError, match=message):
-            splits.require_usable(splits.Splits(right, right, part, event_size=3), "mine")
+            data.require_usable(splits.Splits(right, right, part, event_size=3), "mine")
 
 
 def test_labels_that_are_no_classes_batches_and_other_shapes_are_refused():
@@ -292,7 +292,7 @@ def test_labels_that_are_no_classes_batches_and_other_shapes_are_refused():
         return tf.data.Dataset.from_tensor_slices((x, np.asarray(labels)))
 
     def check(train, test):
-        splits.require_usable(splits.Splits(train, train, test, event_size=3), "mine")
+        data.require_usable(splits.Splits(train, train, test, event_size=3), "mine")
 
     right = part([0, 1, 2])
     check(right, right)

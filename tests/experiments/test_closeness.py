@@ -74,5 +74,5 @@ def test_the_oracle_distils_on_the_spare_inputs_too(digits_config):
     # All the same where spare examples come without labels.
     unlabelled = tf.data.Dataset.from_tensor_slices((spare,))
     other = data.Splits(*[experiment.splits.train] * 3, 10, spare=unlabelled)
-    data.splits.require_usable(other, "mine")
+    data.require_usable(other, "mine")
     assert int(other.with_spare_inputs().train.cardinality()) == 900

@@ -13,7 +13,14 @@ from tiny import rows
 import ecl_tf
 from ecl_tf import data, evaluation, gap
 from ecl_tf.evaluation import corruptions
-from ecl_tf.experiments import comparison, shifted_inputs, suite, tables, work_directory
+from ecl_tf.experiments import (
+    comparison,
+    shifted_inputs,
+    suite,
+    suite_table,
+    tables,
+    work_directory,
+)
 from ecl_tf.experiments.experiment import Experiment, save_model
 
 METHODS = ["ERM", "XCL"]
@@ -256,15 +263,15 @@ def test_splits_are_averaged_with_their_teachers():
 
     merged = tables.average([part(1.0, 0.5, agreement=1.0), part(2.0, 0.7)], "split")
     assert merged["teacher_suite"]["corrupted_nll"] == pytest.approx(0.6)
-    assert suite.means(merged, "XCL") == {"corrupted_nll": gap.mean([1.0, 2.0])}
-    assert suite.means(merged, "teacher") == {"corrupted_nll": gap.mean([0.5, 0.7])}
+    assert suite_table.means(merged, "XCL") == {"corrupted_nll": gap.mean([1.0, 2.0])}
+    assert suite_table.means(merged, "teacher") == {"corrupted_nll": gap.mean([0.5, 0.7])}
     before = tables.average([part(9.0, 9.0), part(9.0, 9.0)], "split")
     suite.of_parts(before, merged)
-    assert suite.means(before, "XCL") == suite.means(merged, "XCL")
+    assert suite_table.means(before, "XCL") == suite_table.means(merged, "XCL")
     row = "| NLL, nats | 0.6000 ± 1.2706 | 1.500 ± 6.353 |"
-    assert row in suite.table(merged)
+    assert row in suite_table.table(merged)
     cell = {**merged, "shifted": {"severities": [1, 2], "rows": 50}}
     grid = {"cells": {"a=1": cell, "a=2": merged}}
-    text = suite.table(grid)
-    assert suite.has(grid) and text.startswith("## a=1\n") and text.count(row) == 1
+    text = suite_table.table(grid)
+    assert suite_table.has(grid) and text.startswith("## a=1\n") and text.count(row) == 1
     assert "at most 50 test rows" in text and "severities 1, 2;" in text
