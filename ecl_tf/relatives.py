@@ -2,7 +2,7 @@
 
 | name | formula | published as |
 |---|---|---|
-| `standardised_logits` | 9 tau^2 KL of softmax(z / tau), z the standardised logits | Z-score |
+| `standardised_logits` | 9 tau^2 KL of softmax(standardised logits / tau) | logit standardisation |
 | `decoupled` | KL of the target class or not + 8 KL of the other classes | DKD |
 | `correlation` | 2 (1 - correlation of a row) + 2 (1 - correlations of the classes) | DIST |
 
@@ -31,13 +31,12 @@ def standardised_logits(
 
         w tau^2 KL( softmax(z(v_T) / tau) || softmax(z(v_S) / tau) ),   z(v) = (v - mean v) / std v
 
-    with mean and standard deviation over the K logits v of a row, the deviation that of the whole
-    population. This takes out again any temperature that logits were divided by: that of a
-    calibrated network, and the distiller's, of which the factor T^2 alone is left. So leave the
-    distiller's at 1. An ensemble's logits are the logarithms of its mean probabilities, of which
-    the same holds. A class that the teacher rules out has a logit so far from all others that it
-    hides their differences: name the teacher's known classes (`ecl_tf.outputs.Categorical`).
-    Published with label weight 0.1.
+    with mean and standard deviation over the K logits v of a row, the latter with the divisor K.
+    This takes out again whatever the logits were divided by: the temperature of a calibrated
+    network, and the distiller's, of which only the factor T^2 is left. So leave the distiller's at
+    1. An ensemble's logits are the logarithms of its members' mean probabilities. A class that
+    the teacher rules out has a logit so far from all others that it hides their differences: name
+    the classes that it knows (`ecl_tf.outputs.Categorical`). Published with label weight 0.1.
 
     Args:
         teacher: a categorical distribution, or a batch of them.
