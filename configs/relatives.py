@@ -20,7 +20,7 @@ cifar100:small with the last three alone. Results: docs/results.
     logit standardisation, DKD, DIST
                  other divergences on the training rows, with the published constants, T and
                  weight of the labels: see ecl_tf/relatives.py. DKD knows no label there, and
-                 takes the teacher's most probable class for the target
+                 takes the teacher's most probable class for the target. Not run on CIFAR-100
 
 ERM is the best of plain, label smoothing, mixup and CutMix.
 """
