@@ -67,8 +67,8 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
         sampler: an `ecl_tf.samplers.Sampler`, its name or config. None, the default, is
             `samplers.recipe()`; `Empirical()` makes it ordinary distillation.
         divergence: "kl" (the default; teacher to student), "reverse_kl", "jeffreys",
-            "jensen_shannon", "faithful" (of normal outputs: squared error for the mean), or a
-            function of two distributions.
+            "jensen_shannon", "faithful" (of normal outputs: squared error for the mean), for
+            classes one of `ecl_tf.relatives`, or a function of two distributions.
         temperature: T > 0, which softens both distributions before they are compared, for
             categorical outputs only. 1 by default; typically 1 to 4. (An output's own
             temperature, in contrast, belongs to what the network answers.)

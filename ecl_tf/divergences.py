@@ -7,6 +7,7 @@
 | `jeffreys` | KL(p_T || p_S) + KL(p_S || p_T) | closed form |
 | `jensen_shannon` | (KL(p_T || m) + KL(p_S || m)) / 2, m = (p_T + p_S) / 2 | quasi-Monte Carlo |
 | `faithful` | KL(p_T || p_S), with the gradient of squared error for the mean | closed form |
+| `standardised_logits`, `decoupled`, `correlation` | of classes: `ecl_tf.relatives` | none |
 
 KL, the Kullback-Leibler divergence, goes through `tensorflow_probability`'s registry and
 starts from logits, so its gradient stays alive where a clipped softmax would have none.
@@ -44,6 +45,7 @@ import tensorflow as tf
 
 from ecl_tf._internal import distributions as tfd
 from ecl_tf._internal import expectations
+from ecl_tf.relatives import correlation, decoupled, standardised_logits
 
 # Of TensorFlow Probability, which tells no types, and which is imported where it is used.
 Distribution: TypeAlias = Any
@@ -181,7 +183,11 @@ def faithful(
 
 Divergence = Callable[[Distribution, Distribution], tf.Tensor]
 DIVERGENCES: dict[str, Divergence] = {
-    function.__name__: function for function in (kl, reverse_kl, jeffreys, jensen_shannon, faithful)
+    function.__name__: function
+    for function in (
+        *(kl, reverse_kl, jeffreys, jensen_shannon, faithful),
+        *(standardised_logits, decoupled, correlation),
+    )
 }
 
 

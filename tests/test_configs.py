@@ -11,7 +11,7 @@ from absl import flags
 from ml_collections import config_flags
 
 import ecl_tf
-from ecl_tf import data, models, outputs, preprocessing, samplers
+from ecl_tf import data, divergences, models, outputs, preprocessing, samplers
 from ecl_tf.experiments import grid, optimizers, settings, work_directory
 from tests.tiny import rows
 
@@ -25,7 +25,7 @@ FILES = {
     "imagenet": ["", "runlocal"],
     "mpii_gaze": ["", "runlocal"],
     "recipes": ["", "friedman", "digits", "rotated_digits", "casp", "fashion_mnist"],
-    "relatives": ["", "mlp"],
+    "relatives": ["", "mlp", "cifar100"],
     "rotated_digits": [""],
     "segmentation": [""],
     "schedules": ["", "digits", "ensembles", "convnet_5000", "transformer_all", "casp"],
@@ -98,7 +98,10 @@ def test_what_is_named_exists_and_fits(name, tmp_path):
     assert len(tried) < of_kd + len(config.kd.label_weights)
     for method in (*config.methods.values(), *tried):
         samplers.get(method.sampler)
-        assert method.divergence == "kl" or output.family == "normal"
+        if method.divergence in ("faithful", "squared_error"):
+            assert output.family == "normal"
+        elif divergences.get(method.divergence) is not divergences.kl:
+            assert output.family == "categorical"
 
     for _, cell in grid.cells(load(name)):
         cell = settings.parse(cell)

@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # The rooms of ecl_tf from the bottom up: a module imports from its own room and those below.
 ROOMS = [
     "_internal",
-    "divergences uncertainty preprocessing outputs",
+    "relatives divergences uncertainty preprocessing outputs",
     "samplers models",
     "data",
     "losses metrics gap headroom teachers callbacks prediction_sets",

@@ -8,9 +8,9 @@ import keras
 import pytest
 
 import ecl_tf
-from ecl_tf import gap, headroom
+from ecl_tf import gap, headroom, relatives
 
-MODULES = [ecl_tf, gap, headroom, *(getattr(ecl_tf, name) for name in ecl_tf.__all__)]
+MODULES = [ecl_tf, gap, headroom, relatives, *(getattr(ecl_tf, name) for name in ecl_tf.__all__)]
 MODULES = [module for module in MODULES if inspect.ismodule(module)]
 
 

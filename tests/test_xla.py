@@ -101,7 +101,10 @@ def test_every_score():
 
 @pytest.mark.parametrize("output", ["categorical", "bernoulli", outputs.Normal(2)], ids=str)
 def test_every_divergence_of_every_output(output):
+    of_classes = {"standardised_logits", "decoupled", "correlation"}
+    names = DIVERGENCES.keys() - (set() if output == "categorical" else of_classes)
+
     def all_divergences(teacher, student):
-        return sum(divergence(teacher, student) for divergence in DIVERGENCES.values())
+        return sum(DIVERGENCES[name](teacher, student) for name in sorted(names))
 
     assert_xla_is_the_same(output=output, divergence=all_divergences, sampler="Mixup")

@@ -231,7 +231,8 @@ class Distillation:
         sampler: a class of `ecl_tf.samplers`, or its class_name and config; by default
             `ecl_tf.samplers.recipe()`, typically that.
         divergence: "kl" by default, and typically; or "reverse_kl", "jeffreys",
-            "jensen_shannon", or "faithful", of numbers; in `xcl.choices` and `methods` also
+            "jensen_shannon", "faithful", of numbers, or "standardised_logits", "decoupled" and
+            "correlation", of classes (see `ecl_tf.relatives`); in `xcl.choices` and `methods` also
             "squared_error", of the means of numbers, to which the student's spread is measured on
             validation data.
         temperature: softens both networks' distributions over classes; 1.0 by default,
