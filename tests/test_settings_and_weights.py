@@ -115,6 +115,10 @@ def test_weights_of_classes_need_labels_and_endless_data_a_number_of_steps():
             its.fit(X, validation_data=data)
     with pytest.raises(ValueError, match=r"endless.*steps="):
         its.evaluate(endless)
+    for ask in (its.teacher.predict, its.teacher.evaluate):
+        with pytest.raises(ValueError, match=r"endless.*steps="):
+            ask(endless)
+    assert its.teacher.predict(endless, steps=2, verbose=0).shape[0] == 2 * len(X)
     kept = endless.filter(lambda x: True)
     for data in (kept.prefetch(1), endless.enumerate().map(lambda number, x: x)):
         with pytest.raises(ValueError, match=r"endless.*steps_per_epoch"):

@@ -85,6 +85,11 @@ def explaining_a_failed_step(asked, x):
     """Says what an error in a step means: a check's words, an unknown id, or a size left open."""
     try:
         yield
+    except tf.errors.DataLossError as error:
+        raise ValueError(
+            f"A file of the data is damaged: {error.message.partition('[[{{')[0].strip()}. If it "
+            "is of a store, ecl_tf.replay.Store(directory), without verify=False, says which one."
+        ) from error
     except tf.errors.InvalidArgumentError as error:
         # What it says may hold brackets; after it TensorFlow lists values, or begins a line.
         if found := re.search(r"assertion failed: \[(.+?)\](?: \[|\s*$)", str(error), re.MULTILINE):
