@@ -34,6 +34,7 @@ def training(distiller, x, y, sample_weight, batch_size, steps, class_weight):
     networks.still_trained(distiller.student, distiller.optimizer)
     labels.of_data(x, y, distiller)
     rows.fixed_rows(x, batch_size, distiller)
+    rows.partners(x, batch_size, distiller.sampler)
 
 
 def evaluation(distiller, x, y, sample_weight, batch_size, steps, argument):

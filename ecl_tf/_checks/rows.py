@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import warnings
 
 import keras
 import tensorflow as tf
@@ -63,6 +64,24 @@ def fixed_rows(x, batch_size, distiller):
         for rows in sorted(batches.sizes(x, batch_size)):
             if not _takes_rows(network, rows):
                 raise ValueError(_of_fixed_rows(role, network, f"one has {rows}"))
+
+
+def partners(x, batch_size, sampler):
+    """Warns if every batch is one row, and the sampler mixes or swaps the rows of a batch.
+
+    Args:
+        x: what `fit` was given.
+        batch_size: the same.
+        sampler: the distiller's.
+    """
+    names = [type(part).__name__ for part in sampler.parts if hasattr(part, "group_size")]
+    if names and batches.sizes(x, batch_size) == {1}:
+        warnings.warn(
+            f"Every batch is one row, which has no other to be mixed with, so {names[0]} leaves "
+            "it as it is. Give larger batches, or a sampler that needs one row alone, such as "
+            "GaussianNoise or Augment.",
+            stacklevel=4,
+        )
 
 
 @contextlib.contextmanager

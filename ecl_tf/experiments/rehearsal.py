@@ -306,9 +306,9 @@ class Rehearsal:
         section = getattr(experiment.config, name)
         size = section.train.batch_size
         with refusals.blaming(f"config.{name}.train.batch_size", size):
-            batches = experiment.batches(section, experiment.config.seed)
+            data.splits.validate_batch_size(int(experiment.splits.train.cardinality()), size)
         with refusals.blaming("config.data", experiment.config.data):
-            next(iter(batches))
+            next(iter(experiment.batches(section, experiment.config.seed)))
 
     def tell_plan(self) -> None:
         """Prints what the run would train, and about how long and how large it would be."""
