@@ -69,6 +69,15 @@ class PredictionSets(Configured):
         self.coverage, self.rows, self.thresholds = coverage, rows, thresholds
         self.weights = weights
 
+    def __setattr__(self, name, value):
+        """Sets an attribute once: thresholds hold for the coverage that they were measured for."""
+        if name in vars(self):
+            raise ValueError(
+                f"Prediction sets keep their {name}, as they were measured. Measure them anew: "
+                "ecl_tf.conformal(student, x, y, coverage=...)."
+            )
+        super().__setattr__(name, value)
+
     def require_student(self, student: keras.Model) -> None:
         """Raises ValueError if a `student` has other weights than the one that was measured."""
         if self.weights not in (None, identity.fingerprint_of_models([student])):
@@ -201,12 +210,11 @@ def conformal(
     if not answered:
         raise ValueError("conformal got no rows; give it held-out inputs and labels.")
     raw, labels = tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *answered)
-    found = of_answers(output, raw, labels, float(coverage))
-    found.weights = identity.fingerprint_of_models([student])
-    return found
+    weights = identity.fingerprint_of_models([student])
+    return of_answers(output, raw, labels, float(coverage), weights)
 
 
-def of_answers(output, raw, labels, coverage):
+def of_answers(output, raw, labels, coverage, weights=None):
     """`conformal`, of raw outputs and labels of all rows."""
     rows, thresholds = {}, {}
     for name, (own, its, truth) in outputs.parts_of(output, raw, labels).items():
@@ -215,7 +223,7 @@ def of_answers(output, raw, labels, coverage):
         rows[name], thresholds[name] = _measured(own, its, truth, coverage, name)
     if not isinstance(output, outputs.Joint):
         rows, thresholds = rows[""], thresholds[""]
-    return PredictionSets(output, coverage, rows, thresholds)
+    return PredictionSets(output, coverage, rows, thresholds, weights)
 
 
 def least_rows(coverage: float) -> int:

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import processes
 import pytest
+import scipy.sparse
 import tensorflow as tf
 from by_hand import SIZE, Subclassed, numbers, softmax
 from scipy.special import expit
@@ -207,7 +208,14 @@ def test_wrong_input_names_are_refused(joint):
 
 def test_wrong_shapes_and_texts_are_refused(categorical):
     loaded = categorical[2]
-    for x, found in [(X[:, :3], r"\(64, 3\)"), (X[0], rf"\({SIZE},\)"), ([["a"] * SIZE], "string")]:
+    masked = np.ma.masked_less(X, 0.0)  # TensorFlow would take what is behind the mask.
+    for x, found in [
+        (X[:, :3], r"\(64, 3\)"),
+        (X[0], rf"\({SIZE},\)"),
+        ([["a"] * SIZE], "string"),
+        (scipy.sparse.csr_array(X), r"sparse one\. Make it dense"),
+        (masked, r"masked one.*fill what is masked"),
+    ]:
         with pytest.raises(
             ValueError, match=rf"takes float32 of shape \(None, {SIZE}\); .*{found}"
         ):

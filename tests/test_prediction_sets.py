@@ -179,6 +179,7 @@ def test_what_can_give_no_guarantee_is_refused_in_words(subtests):
         (lambda: conformal(student, x, classes, coverage=0.99), "needs 99 labelled rows"),
         (lambda: conformal(student, x, classes, coverage=90), "coverage must be a number between"),
         (lambda: conformal(student, x), "conformal needs labels"),
+        (lambda: conformal(student, (row for row in x)), "takes arrays.*got a generator"),
         (lambda: conformal(student, x, classes + 3), "Labels are out of range: 3"),
         (lambda: conformal(student, x, np.full((32, 3), 1 / 3)), "got rows of shares"),
         (lambda: conformal(student, x, np.zeros((32, 3)), output="bernoulli"), "ecl_tf.calibrated"),
@@ -193,6 +194,8 @@ def test_what_can_give_no_guarantee_is_refused_in_words(subtests):
     with pytest.raises(ValueError, match=r"measured for Categorical.*student's output is Normal"):
         sets = conformal(student, x, classes)
         export_student(network(1, classes=2), outputs.Normal(1), "none", conformal=sets)
+    with pytest.raises(ValueError, match=r"keep their coverage.*Measure them anew"):
+        sets.coverage = 0.5
     again = PredictionSets.from_config(sets.get_config())  # As by a file.
     student.set_weights([1.5 * weight for weight in student.get_weights()])
     for its in (sets, again):

@@ -115,6 +115,12 @@ def test_weights_of_classes_need_labels_and_endless_data_a_number_of_steps():
             its.fit(X, validation_data=data)
     with pytest.raises(ValueError, match=r"endless.*steps="):
         its.evaluate(endless)
+    for ask in (its.teacher.predict, its.teacher.evaluate):
+        with pytest.raises(ValueError, match=r"endless.*steps="):
+            ask(endless)
+    with pytest.warns(UserWarning, match="one row.*so Mixup leaves it as it is"):
+        distiller(run_eagerly=True, sampler="Mixup").fit(X[:2], batch_size=1, verbose=0)
+    assert its.teacher.predict(endless, steps=2, verbose=0).shape[0] == 2 * len(X)
     kept = endless.filter(lambda x: True)
     for data in (kept.prefetch(1), endless.enumerate().map(lambda number, x: x)):
         with pytest.raises(ValueError, match=r"endless.*steps_per_epoch"):

@@ -207,7 +207,8 @@ def _is_users(error):
     ):
         return True
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)
-    package, _, _ = frame.f_globals["__name__"].partition(".")
+    # By the package, as a script that `python -m` runs has no name of its own.
+    package, _, _ = (frame.f_globals.get("__package__") or "").partition(".")
     source = linecache.getline(frame.f_code.co_filename, line)
     return package in ("ecl_tf", "trainers") and source.lstrip().startswith("raise ")
 

@@ -29,11 +29,12 @@ def training(distiller, x, y, sample_weight, batch_size, steps, class_weight):
     _arrays(x, y, sample_weight)
     labels.class_weight(class_weight, x, y, distiller)
     _of_training(x, y, distiller)
-    _ends(x, steps, "steps_per_epoch")
+    endless.require_end(x, steps, "steps_per_epoch")
     networks.divergence(distiller.divergence, distiller.output_kind, distiller.student)
     networks.still_trained(distiller.student, distiller.optimizer)
     labels.of_data(x, y, distiller)
     rows.fixed_rows(x, batch_size, distiller)
+    rows.partners(x, batch_size, distiller.sampler)
 
 
 def evaluation(distiller, x, y, sample_weight, batch_size, steps, argument):
@@ -52,7 +53,7 @@ def evaluation(distiller, x, y, sample_weight, batch_size, steps, argument):
         x = x.inputs
     batches.require_rows(x, "evaluate" if argument == "steps" else "validate on")
     _arrays(x, y, sample_weight)
-    _ends(x, steps, argument)
+    endless.require_end(x, steps, argument)
     networks.divergence(distiller.divergence, distiller.output_kind, distiller.student)
     _inputs(x, y, distiller._networks())
     _inputs_in_range(x, distiller._networks())
@@ -73,7 +74,7 @@ def prediction(distiller, x, steps):
         steps: the same.
     """
     batches.require_rows(x, "predict from")
-    _ends(x, steps, "steps")
+    endless.require_end(x, steps, "steps")
     _arrays(x)
     if (inputs := batches.element_spec(x)) is not None:
         if isinstance(x, tf.data.Dataset):
@@ -147,21 +148,6 @@ def _arrays(x=None, y=None, sample_weight=None):
         batches.require_numbers(leaf)
         if isinstance(leaf, np.ndarray) and leaf.size and leaf.sum(dtype="float64") <= 0.0:
             raise ValueError(batches.NO_WEIGHT.format(leaf.sum(dtype="float64")))
-
-
-def _ends(x, steps, argument):
-    """Refuses data without an end where nobody says how many steps to take of it.
-
-    Args:
-        x: what `fit` or `evaluate` was given.
-        steps: the number of steps, or None.
-        argument: the name of that argument.
-    """
-    if steps is None and endless.is_endless(x):
-        raise ValueError(
-            "The data is endless (a store's batches, repeat() or resume.batches), so it would "
-            f"never be read to its end. Say how many batches to take: {argument}=..."
-        )
 
 
 def _of_training(x, y, distiller):

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import warnings
 
 import keras
 import tensorflow as tf
@@ -65,6 +66,24 @@ def fixed_rows(x, batch_size, distiller):
                 raise ValueError(_of_fixed_rows(role, network, f"one has {rows}"))
 
 
+def partners(x, batch_size, sampler):
+    """Warns if every batch is one row, and the sampler mixes or swaps the rows of a batch.
+
+    Args:
+        x: what `fit` was given.
+        batch_size: the same.
+        sampler: the distiller's.
+    """
+    names = [type(part).__name__ for part in sampler.parts if hasattr(part, "group_size")]
+    if names and batches.sizes(x, batch_size) == {1}:
+        warnings.warn(
+            f"Every batch is one row, which has no other to be mixed with, so {names[0]} leaves "
+            "it as it is. Give larger batches, or a sampler that needs one row alone, such as "
+            "GaussianNoise or Augment.",
+            stacklevel=4,
+        )
+
+
 @contextlib.contextmanager
 def explaining_fixed_rows(asked):
     """Says what a network's error in a step means if the network works on some rows only."""
@@ -85,6 +104,11 @@ def explaining_a_failed_step(asked, x):
     """Says what an error in a step means: a check's words, an unknown id, or a size left open."""
     try:
         yield
+    except tf.errors.DataLossError as error:
+        raise ValueError(
+            f"A file of the data is damaged: {error.message.partition('[[{{')[0].strip()}. If it "
+            "is of a store, ecl_tf.replay.Store(directory), without verify=False, says which one."
+        ) from error
     except tf.errors.InvalidArgumentError as error:
         # What it says may hold brackets; after it TensorFlow lists values, or begins a line.
         if found := re.search(r"assertion failed: \[(.+?)\](?: \[|\s*$)", str(error), re.MULTILINE):

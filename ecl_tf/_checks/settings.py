@@ -89,6 +89,8 @@ def optimizer(given):
         expected = None if math.isfinite(value) else "a finite number"
         if is_of_keras and name.endswith(_KEPT) and not 0.0 <= value < 1.0:
             expected = "a number from 0 to less than 1"
+        if is_of_keras and name == "loss_scale_factor" and value <= 0.0:
+            expected = "None, or a positive number: gradients are divided by it"
         if expected:
             kind = type(given).__name__
             raise ValueError(f"The optimizer {kind} has {name}={value}; expected {expected}.")

@@ -57,6 +57,21 @@ def _makes_endless(dataset):
     return any(tf.get_static_value(count) == -1 for count in counts)
 
 
+def require_end(x, steps, argument):
+    """Refuses data without an end where nobody says how many steps to take of it.
+
+    Args:
+        x: what `fit`, `evaluate` or `predict` was given.
+        steps: the number of steps, or None.
+        argument: the name of that argument.
+    """
+    if steps is None and is_endless(x):
+        raise ValueError(
+            "The data is endless (a store's batches, repeat() or resume.batches), so it would "
+            f"never be read to its end. Say how many batches to take: {argument}=..."
+        )
+
+
 class Watch(keras.callbacks.Callback):
     """Warns once after `MANY_BATCHES` batches of data whose length is not known.
 

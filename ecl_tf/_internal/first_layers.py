@@ -1,5 +1,6 @@
 """The range of inputs that a network expects, as its first layers tell."""
 
+import warnings
 from typing import NamedTuple
 
 import keras
@@ -7,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import symbolic, whole_numbers
+from ecl_tf._internal.probing import UNKNOWN_SIZE
 
 # A factor that stands for the change from one range of images to another, and the range before it.
 _FACTORS = {
@@ -141,8 +143,11 @@ def takes_as_they_are(model):
 
 
 def _is_weighted(operation):
-    is_of_keras = type(operation).__module__.startswith("keras.")
-    return is_of_keras and type(operation).__name__ in _WEIGHTED
+    return _is_of_keras(operation) and type(operation).__name__ in _WEIGHTED
+
+
+def _is_of_keras(operation):
+    return type(operation).__module__.startswith("keras.")
 
 
 def expected_in_training(student, others):
@@ -238,6 +243,8 @@ def _affine(operation, node):
     """The factor and the summand of a layer or an operation with numbers; None, 0 of others."""
     if isinstance(operation, keras.layers.Rescaling):
         return np.squeeze(operation.scale), np.squeeze(operation.offset)
+    if isinstance(operation, keras.Layer) and _is_function(operation):
+        return _asked(operation, node)
     is_number = [
         isinstance(each, (int, float, np.ndarray)) or tf.is_tensor(each)
         for each in node.arguments.args
@@ -254,6 +261,44 @@ def _affine(operation, node):
     if kind in ("Add", "Subtract") and not is_first:
         return 1.0, np.squeeze(number)
     return None, 0.0
+
+
+def _is_function(layer):
+    """Whether a layer is a user's, or holds a user's function, and has no weights."""
+    is_users = isinstance(layer, keras.layers.Lambda) or not _is_of_keras(layer)
+    return is_users and layer.built and not layer.weights
+
+
+def _asked(layer, node):
+    """The factor and the summands of a layer that answers with factor * x + summand, as asked.
+
+    It is asked about inputs that are all 0, 1 and 255, one after another, because it may compute
+    with what the others of a batch are.
+    """
+    (given, *others), shape = node.input_tensors, node.outputs[0].shape
+    if others or given.shape != shape or not given.dtype.startswith("float"):
+        return None, 0.0
+    sizes = [size or UNKNOWN_SIZE for size in shape[1:]]
+    try:
+        with keras.StatelessScope(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            zero, one, highest = (
+                np.asarray(layer(tf.fill([shape[0] or 1, *sizes], tf.cast(each, given.dtype))))
+                for each in (0.0, 1.0, 255.0)
+            )
+    except Exception:  # It may want anything of its inputs.
+        return None, 0.0
+    factor, shift = np.mean(one - zero), zero.reshape(-1, zero.shape[-1])
+    is_affine = (
+        factor != 0.0
+        and np.isfinite(factor)
+        and np.allclose(one - zero, factor, rtol=1e-3)
+        and np.allclose(highest - zero, 255.0 * factor, rtol=1e-3)
+        and np.allclose(shift, shift[0], atol=1e-3 * abs(factor))
+    )
+    if not is_affine:
+        return None, 0.0
+    return factor, shift[0] if np.ptp(shift[0]) else shift[0, 0]
 
 
 def _range(bounds, scale, offset, remedy=""):

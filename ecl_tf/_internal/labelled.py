@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import endless, own_inputs, ranges
+from ecl_tf._internal import batches, endless, own_inputs, ranges
 
 
 def dataset(what, x, y, batch_size, networks):
@@ -19,6 +19,11 @@ def dataset(what, x, y, batch_size, networks):
     Raises:
         ValueError: if there are no labels, or the networks don't take the inputs.
     """
+    if batches.is_stream(x) and not isinstance(x, tf.data.Dataset):
+        raise ValueError(
+            f"{what} takes arrays, or a tf.data.Dataset of (inputs, labels); got a "
+            f"{type(x).__name__}. tf.data.Dataset.from_generator makes one of a generator."
+        )
     if isinstance(x, tf.data.Dataset):
         is_labelled = isinstance(x.element_spec, (tuple, list)) and len(x.element_spec) > 1
     else:

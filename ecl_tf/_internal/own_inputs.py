@@ -199,7 +199,7 @@ _KINDS = {
     "sparse": (tf.SparseTensor, tf.SparseTensorSpec),
     "masked": (np.ma.MaskedArray,),
 }
-_DENSE = {
+DENSE = {  # What to do.
     "ragged": "Pad it, and mask the padding in the networks (Embedding(mask_zero=True), say): "
     "dataset.map(lambda x, y: (x.to_tensor(), y)).",
     "sparse": "Make it dense: dataset.map(lambda x, y: (tf.sparse.to_dense(x), y)), or x.toarray() "
@@ -207,6 +207,13 @@ _DENSE = {
     "masked": "Nobody would look at NumPy's mask. Leave such rows out; or fill what is masked, "
     "x.filled(value), and give weights: sample_weight=~np.ma.getmaskarray(x).",
 }
+
+
+def not_dense(leaf):
+    """What a tensor or an array is that networks here don't take, a key of `DENSE`, or ""."""
+    if type(leaf).__module__.startswith("scipy.sparse"):
+        return "sparse"
+    return next((kind for kind, types in _KINDS.items() if isinstance(leaf, types)), "")
 
 
 def _require_numbers(frame, what):
@@ -251,16 +258,14 @@ def require_dense(nest, what="inputs"):
         ValueError: naming the tensor and what to do.
     """
     for path, leaf in keras.tree.flatten_with_path(nest):
-        kind = next((kind for kind, types in _KINDS.items() if isinstance(leaf, types)), None)
-        if kind is None and type(leaf).__module__.startswith("scipy.sparse"):
-            kind = "sparse"
+        kind = not_dense(leaf)
         if isinstance(leaf, pd.DataFrame):
             _require_numbers(leaf, what)
-        if kind is not None:
+        if kind:
             name = f" at {'/'.join(map(str, path))!r}" if path else ""
             raise ValueError(
                 f"The data's {what}{name} are a {kind} tensor, and a distiller takes dense "
-                f"ones: it samples, weighs and averages whole rows. {_DENSE[kind]}"
+                f"ones: it samples, weighs and averages whole rows. {DENSE[kind]}"
             )
         if getattr(getattr(leaf, "dtype", None), "kind", "") == "O" and hasattr(leaf, "shape"):
             _require_texts(np.asarray(leaf), what, path)

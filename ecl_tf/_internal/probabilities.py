@@ -22,6 +22,11 @@ _DRAWS = 8
 _OF_A_ROW = {"softmax", "sparsemax"}
 _OF_A_NUMBER = {"sigmoid", "hardsigmoid", "sparsesigmoid"}
 OF_CLASSES = "answers with rows of numbers that are not negative and add up to 1, or 100"
+CUMULATIVE = (
+    "answers with rows of numbers that rise to 1: they seem to be sums of probabilities up to each "
+    "class, and would be taken for logits. The differences of a row's numbers, with 0 before the "
+    "first, are the probabilities."
+)
 _NO_LOGITS = (
     "The network {}: it gives probabilities where {} takes logits. Leave the last layer's "
     "activation out, make logits of them, ecl_tf.as_logits(model, output), or take Keras's losses "
@@ -179,6 +184,8 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
         of_classes = each.makes_probabilities == "softmax"
         if of_classes and rows_that_look_like(each, tf.constant(values)):
             raise refusal(OF_CLASSES, model, role, name=name)
+        if rise_to_1(each, values):
+            raise ValueError(f"{_described(role, model, name)} {CUMULATIVE}")
         if of_classes and _have_one_sum(values):
             _warn_of_shares(values, model, role, name)
         elif name not in said_to_be_logits and _stays_within_0_and_1(
@@ -274,6 +281,19 @@ def _require_raw_scales(model, role, specs, parts, name, ask, size):
     if lowest_mean < 0.0:
         raise ValueError(told.format("scales"))
     warnings.warn(told.format("means and scales"), stacklevel=3)
+
+
+def rise_to_1(output, rows):
+    """Whether an array (rows, ..., classes) has sums of probabilities up to each class.
+
+    Several different rows are needed: a rule of ordered classes may well answer with 0, 0.5 and 1
+    for the last of them.
+    """
+    if getattr(output, "makes_probabilities", "") != "softmax" or rows.shape[-1] < 3:
+        return False
+    rise = rows.min() >= 0.0 and np.all(np.diff(rows) >= 0.0)
+    end_at_1 = np.all(np.abs(rows[..., -1] - 1.0) < 1e-5)
+    return bool(rise and end_at_1) and len(np.unique(rows, axis=0)) >= _FEWEST_ROWS - 1
 
 
 def _have_one_sum(rows):

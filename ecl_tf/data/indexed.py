@@ -91,6 +91,16 @@ class IndexedExamples:
             ids = np.concatenate([*texts.as_numpy_iterator()]).tolist()
         return np.array(ids)
 
+    def first(self, count: int) -> "IndexedExamples":
+        """Returns the first examples alone, as many as `count` or all."""
+        counts = np.bincount(self._index[0][:count], minlength=len(self._parts)).tolist()
+        parts = [
+            (path, first, its)
+            for (path, first, _), its in zip(self._parts, counts, strict=True)
+            if its
+        ]
+        return IndexedExamples(parts, self._parse, self._id_of)
+
     @property
     def count(self) -> int:
         """The number of examples."""

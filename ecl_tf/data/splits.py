@@ -71,6 +71,14 @@ class Splits:
     columns: Columns | None = None
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self):
+        """Refuses what is no function where one is expected."""
+        for name in ("augment", "decode"):
+            if (given := getattr(self, name)) is not None and not callable(given):
+                raise ValueError(
+                    f"Splits takes a function (inputs, seed) -> inputs as {name}; got {given!r}."
+                )
+
     @property
     def input_shape(self) -> Any:
         """The shape of one example's inputs, or the nesting of shapes."""

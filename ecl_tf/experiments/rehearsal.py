@@ -110,6 +110,7 @@ class Rehearsal:
         self.measures = measures
         self._plan: list[_Item] = []
         self._recordings: dict[pathlib.Path, dict[str, float]] = {}
+        self._stores: dict[str, stores.Few] = {}
         self._costs: dict[str, _Cost] = {}
         self._members: dict[str, keras.Model] = {}
         self._planned: set[pathlib.Path] = set()
@@ -234,24 +235,28 @@ class Rehearsal:
         """
         section, seed = experiment.config.student, experiment.config.seed
         arguments = setting.arguments
-        kind = _kind(experiment, section, method=setting.method == "ERM", **arguments)
+        is_erm = setting.method == "ERM"
+        # As the run's: of a store, whose steps ask no teacher.
+        plan = None if is_erm or stored is None else stores.planned(experiment, **arguments)
+        kind = _kind(experiment, section, method=is_erm, replays=plan is not None, **arguments)
         if not count:
             return
         if kind not in self._costs:
+            known = None if plan is None else self._few(experiment, teacher, *plan)
             with refusals.blaming(*setting.blamed(experiment.config)):
 
                 def train():
-                    if setting.method == "ERM":
+                    if is_erm:
                         return experiment.train_supervised(section, seed, **arguments)
-                    known = None
-                    if answers.suffice(experiment, **arguments):
-                        known = answers.ask(experiment, teacher, section.train.batch_size)
-                    return experiment.train_distilled(teacher, seed, store=known, **arguments)
+                    store = known
+                    if store is None and answers.suffice(experiment, **arguments):
+                        store = answers.ask(experiment, teacher, section.train.batch_size)
+                    return experiment.train_distilled(teacher, seed, store=store, **arguments)
 
                 self._measured(kind, experiment, train, arguments.get("output"))
         self._plan.append(_Item(setting.method, count, section.train, self._costs[kind]))
-        if stored is not None and setting.method != "ERM":
-            self._record(experiment, teacher, arguments, stored)
+        if plan is not None:
+            self._record(experiment, teacher, *plan, stored)
 
     def distillation(
         self,
@@ -306,9 +311,9 @@ class Rehearsal:
         section = getattr(experiment.config, name)
         size = section.train.batch_size
         with refusals.blaming(f"config.{name}.train.batch_size", size):
-            batches = experiment.batches(section, experiment.config.seed)
+            data.splits.validate_batch_size(int(experiment.splits.train.cardinality()), size)
         with refusals.blaming("config.data", experiment.config.data):
-            next(iter(batches))
+            next(iter(experiment.batches(section, experiment.config.seed)))
 
     def tell_plan(self) -> None:
         """Prints what the run would train, and about how long and how large it would be."""
@@ -358,16 +363,22 @@ class Rehearsal:
         self._costs[kind] = cost
         return network
 
-    def _record(self, experiment, teacher, arguments, stored):
+    def _few(self, experiment, teacher, name, plan):
+        """A store of a few steps, which is written once for all students that have one like it."""
+        replay_epochs = experiment.config.replay_epochs
+        with refusals.blaming("config.replay_epochs", replay_epochs):
+            if name not in self._stores:
+                self._stores[name] = stores.Few(teacher, plan)
+        return self._stores[name]
+
+    def _record(self, experiment, teacher, name, plan, stored):
         """Answers a few batches, as they will be stored."""
         replay_epochs = experiment.config.replay_epochs
         with refusals.blaming("config.replay_epochs", replay_epochs):
-            plan = stores.planned(experiment, **arguments)
-            if plan is None or stored / plan[0] in self._recordings:
+            if stored / name in self._recordings:
                 return
-            steps = 5 if self.measures else 1
-            found = replay.estimate(teacher, **plan[1], steps=steps)
-            self._recordings[stored / plan[0]] = found
+            found = replay.estimate(teacher, **plan, steps=5 if self.measures else 1)
+            self._recordings[stored / name] = found
             sizes = {place: each["bytes"] for place, each in self._recordings.items()}
             _require_room(stored, sum(_left(*each) for each in sizes.items()))
 

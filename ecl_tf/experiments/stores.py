@@ -2,10 +2,18 @@
 
 import functools
 import json
+import pathlib
+import tempfile
+
+import keras
 
 from ecl_tf import replay, samplers
 from ecl_tf._internal import identity
+from ecl_tf.data.indexed import IndexedExamples
 from ecl_tf.experiments import answers, jobs, progress, strategies
+
+_FEW_STEPS = 4
+_MEMORY = 2**28  # Bytes, of `replay.Store.batches`.
 
 
 def settings(experiment, sampler, epochs, **others):
@@ -65,6 +73,42 @@ class Stores:
     @functools.cached_property
     def _answers(self):
         return answers.ask(self.experiment, self.teacher)
+
+
+class Few:
+    """A store of the first rows' answers, for a rehearsal: its steps cost what the whole one's do.
+
+    Args:
+        teacher: the teacher.
+        plan: of the whole store, as `settings` returns it.
+
+    Attributes:
+        teacher: as a `replay.Store` has it.
+        batch_size: the same.
+    """
+
+    def __init__(self, teacher, plan):
+        self.batch_size = plan["batch_size"]
+        self._directory = tempfile.TemporaryDirectory()  # Which is removed with this.
+        few = {**plan, "x": self._first(plan["x"]), "y": self._first(plan["y"]), "epochs": 1}
+        place = pathlib.Path(self._directory.name, "store")
+        replay.record(teacher, **few, shards=1, directory=place, verbose=0)
+        self._store = replay.Store(place)
+        self.teacher = self._store.teacher
+        (x, *_), whole = keras.tree.flatten(plan["x"]), plan["epochs"] / self.batch_size
+        whole *= x.count if isinstance(x, IndexedExamples) else len(x)
+        self._share = self._store.steps / whole
+
+    def batches(self, x, y=None, **arguments):
+        """As those of a `replay.Store`, drawn once and kept if those of the whole one would be."""
+        memory = int(self._share * _MEMORY)
+        return self._store.batches(self._first(x), self._first(y), memory=memory, **arguments)
+
+    def _first(self, rows):
+        count = _FEW_STEPS * self.batch_size
+        if rows is None or isinstance(rows, IndexedExamples):
+            return rows and rows.first(count)
+        return keras.tree.map_structure(lambda leaf: leaf[:count], rows)
 
 
 def planned(

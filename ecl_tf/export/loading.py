@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import files, first_layers, ranges, whole_numbers
+from ecl_tf._internal import files, first_layers, own_inputs, ranges, whole_numbers
 from ecl_tf.data.columns import Category, Columns, Number
 from ecl_tf.export import litert, onnx_files, running, saved_model, served
 
@@ -241,6 +241,8 @@ def _as(spec, value, name):
     """A value as the tensor that a signature's input takes; ValueError if it can't be one."""
     expected = f"The student's input {name!r} takes {spec.dtype.name} of shape {tuple(spec.shape)}"
     remedy = "Give a batch, with its rows first: x[None] makes one of a single row."
+    if kind := own_inputs.not_dense(value):
+        raise ValueError(f"{expected}; got a {kind} one. {own_inputs.DENSE[kind]}")
     try:
         tensor = tf.convert_to_tensor(value)
         is_text = tensor.dtype == tf.string

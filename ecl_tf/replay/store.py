@@ -1,5 +1,6 @@
 """Reads a store: the recorded samples, drawn again, with the teacher's answers."""
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -197,7 +198,8 @@ class Store:
         may_part = not once.element_spec[0].mixture
         fits = self.steps * step_bytes <= memory and self.steps >= sampler.candidates
         if may_part and fits:
-            held = _in_memory(once, self.steps)
+            with self._naming_a_damaged_shard():
+                held = _in_memory(once, self.steps)
             result = splits.shuffled_batches(held, size, seed, first_step)
         else:
             records = self._records(seed, first_step * sampler.candidates)
@@ -288,6 +290,15 @@ class Store:
             elif draws.Rows(x).fingerprint == recorded:
                 remedy = "It was recorded without labels. Leave y out: store.batches(x)."
         manifest.require_equal(there, here, self.directory, remedy)
+
+    @contextlib.contextmanager
+    def _naming_a_damaged_shard(self):
+        """TensorFlow says that a record is damaged, and not of which file."""
+        try:
+            yield
+        except tf.errors.DataLossError:
+            manifest.verify_files(self.directory, self._manifest["shards"])
+            raise
 
     def _records(self, seed, first):
         """Serialized records without end, each pass over the store in another order."""

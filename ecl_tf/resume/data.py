@@ -1,7 +1,7 @@
 """Data as a function of the step, and what tells one run's data from another's."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import identity, own_inputs, require
-from ecl_tf._internal.batches import is_stream
+from ecl_tf._internal.batches import is_list_of_values, is_stream
 from ecl_tf.data import splits
 
 
@@ -17,6 +17,7 @@ class Batches:
     """A function from a number of steps to the shuffled batches after them: see `batches`."""
 
     def __init__(self, data, batch_size, seed):
+        _require_arrays(data, "data")
         own_inputs.require_dense(data, "arrays")
         self.rows = keras.tree.map_structure(_tensor, data)
         self.batch_size = require.whole("batch_size", batch_size, 1)
@@ -166,9 +167,23 @@ def call(function: Callable[[int], Any], step: int) -> Any:
     if not callable(function):
         raise ValueError(f"{wanted}. Got a {type(function).__name__}.")
     data = function(step)
-    if not hasattr(data, "element_spec"):
+    # Keras takes no iterators of TensorFlow, and one that was read does not begin again.
+    if not hasattr(data, "element_spec") or isinstance(data, Iterator):
         raise ValueError(f"{wanted}. It gave a {type(data).__name__}.")
     return data
+
+
+def _require_arrays(nest, name):
+    """Refuses lists of numbers, of which Keras would take every number for an array."""
+    if isinstance(nest, list) and is_list_of_values(nest):
+        raise ValueError(
+            f"{name} is a {type(nest).__name__} of numbers or texts; expected an array with a row "
+            f"for each example. Give np.asarray({name}), after padding where rows have unequal "
+            "lengths: keras.utils.pad_sequences(rows)."
+        )
+    parts = enumerate(nest) if isinstance(nest, (list, tuple)) else ()
+    for key, part in nest.items() if isinstance(nest, dict) else parts:
+        _require_arrays(part, f"{name}[{key!r}]")
 
 
 def _tensor(leaf):

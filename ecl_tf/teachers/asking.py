@@ -82,6 +82,9 @@ class Functions:
                 f"The teacher {name!r} {probabilities.OF_CLASSES}: they seem to be probabilities, "
                 "and answer='logits' takes them for logits. Leave answer out."
             )
+        rise = (probabilities.rise_to_1(output, np.asarray(raw)) for raw in raws)
+        if answer == "logits" and any(rise):
+            raise ValueError(f"The teacher {name!r} {probabilities.CUMULATIVE}")
         self.members, self.raw_shape = len(raws), (None, *raws[0].shape[1:])
         output.validate(self.raw_shape, f"teacher {name!r}")
 

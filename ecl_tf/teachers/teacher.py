@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import identity, probabilities
+from ecl_tf._internal import endless, identity, probabilities
 
 
 class Teacher(keras.Model):
@@ -133,6 +133,33 @@ class Teacher(keras.Model):
 
     def call(self, inputs: Any) -> Any:
         return self.output_kind.raw(self.distribution(inputs))
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Evaluates as `keras.Model.evaluate` does; raises ValueError for data without an end."""
+        endless.require_end(x, steps, "steps")
+        return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, *args, **kwargs)
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        steps: int | None = None,
+        *args: Any,
+    ) -> Any:
+        """Returns raw tensors as `keras.Model.predict` does; raises ValueError for endless data."""
+        endless.require_end(x, steps, "steps")
+        return super().predict(x, batch_size, verbose, steps, *args)
 
 
 def _checked(function):

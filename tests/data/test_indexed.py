@@ -39,6 +39,7 @@ def test_examples_at_places(paths):
     assert found.numpy().tolist() == [8, 0, 4, 5, 0]
     part = data.IndexedExamples([(paths[0], 2, 2), (paths[1], 1, 3)], parse)
     assert part(tf.range(5))[0].numpy().tolist() == [2, 3, 6, 7, 8]
+    assert part.first(3).ids.tolist() == [b"a__2", b"a__3", b"b__1"]
     assert part.ids.tolist() == [b"a__2", b"a__3", b"b__1", b"b__2", b"b__3"]
 
 

@@ -126,6 +126,12 @@ def test_augmentation_sees_bytes_and_another_seed_every_step():
     np.testing.assert_array_equal(np.concatenate(order), labels_of(numbered(), 20))
 
 
+def test_a_name_in_the_place_of_a_function_is_refused():
+    three = [tf.data.Dataset.from_tensors((1.0, 0))] * 3
+    with pytest.raises(ValueError, match=r"a function \(inputs, seed\) .* as augment; got 'flip'"):
+        splits.Splits(*three, 2, augment="flip")
+
+
 def test_a_stream_is_decoded_then_augmented():
     augmented = []
 

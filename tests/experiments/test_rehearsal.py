@@ -171,6 +171,26 @@ def test_a_rehearsal_changes_no_result(digits_config, tmp_path):
     assert_arrays(before, member())
 
 
+@pytest.mark.slow
+def test_students_that_replay_take_their_steps_without_the_teacher(
+    digits_config, tmp_path, eagerly, monkeypatch
+):
+    """Else a plan has the time of a teacher that no step asks."""
+    config = changed(untuned(digits_config), replay_epochs=3, kd__label_weights=(0.0,))
+    fit, teachers = rehearsal._Rehearsed.fit, []
+
+    def noting(self, model, batches, *arguments, **named):
+        if isinstance(model, ecl_tf.Distiller):
+            teachers.append(model.teacher)
+        return fit(self, model, batches, *arguments, **named)
+
+    monkeypatch.setattr(rehearsal._Rehearsed, "fit", noting)
+    comparison.rehearse(config, tmp_path)
+    assert len(teachers) == 3  # Standard KD, tuned KD, XCL.
+    assert not any(each.answers_new_inputs for each in teachers)
+    assert not any(tmp_path.iterdir())
+
+
 def test_stores_that_the_disk_can_not_hold_are_refused(tmp_path, monkeypatch):
     free = types.SimpleNamespace(free=5_000_000)
     monkeypatch.setattr(rehearsal.shutil, "disk_usage", {tmp_path: free}.__getitem__)

@@ -163,4 +163,5 @@ def test_the_command(directory, tmp_path):
     assert not code and (tmp_path / "one" / "report.html").exists()
     assert not (a / "report.html").exists()
     code, _, errors = run()
-    assert code and "ValueError: Which work directory?" in errors
+    assert code == 2 and errors.splitlines()[-1].startswith("ValueError: Which work directory?")
+    assert "Traceback" not in errors

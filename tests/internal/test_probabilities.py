@@ -8,7 +8,7 @@ import tensorflow as tf
 from by_hand import Recorder, Subclassed
 
 import ecl_tf
-from ecl_tf import outputs
+from ecl_tf import outputs, teachers
 from ecl_tf._internal import probabilities
 
 LOGITS = np.random.default_rng(0).normal(size=(8, 5)).astype("float32")
@@ -105,6 +105,26 @@ def test_values_tell_of_probabilities_where_no_layer_does(last):
     ending = keras.Model(inputs, last(inputs), name="ending")
     with pytest.raises(ValueError, match=r"'ending' answers with rows.*add up to 1.*Ensemble\("):
         probabilities.require_logits(outputs.Categorical(), ending, "teacher")
+
+
+def test_sums_of_probabilities_up_to_each_class_are_no_logits():
+    inputs = keras.Input((4,))
+    sums = LAYERS.Lambda(lambda z: tf.cumsum(tf.nn.softmax(z), -1))(DENSE(3)(inputs))
+    with pytest.raises(ValueError, match="rise to 1"):
+        ecl_tf.Ensemble(keras.Model(inputs, sums), "categorical")
+    x = LOGITS[:, :4]
+
+    def answer(rows):
+        return np.cumsum(scipy.special.softmax(rows, -1), -1)
+
+    with pytest.raises(ValueError, match="rise to 1"):
+        teachers.FunctionTeacher(answer, "categorical", x, answer="logits")
+    # How near each of three ordered classes is to the label, which is 1, or 2 of most rows.
+    labels = np.where(np.arange(len(x)) % 8, 2.0, 1.0)[:, None]
+    near = 1.0 - np.abs(labels - np.arange(3.0)) / 2.0
+    found = probabilities.rise_to_1
+    assert not found(outputs.Categorical(), near) and not found(outputs.Categorical(), near[1:8])
+    assert not found(outputs.Bernoulli(), answer(x))
 
 
 def test_values_are_asked_of_any_inputs_and_change_nothing():

@@ -33,7 +33,16 @@ def mean_of_imagenet():
     return LAYERS.Normalization(mean=[123.7, 116.3, 103.5], variance=[3409.0, 3263.0, 3291.0])
 
 
+class Centred(LAYERS.Layer):
+    """A user's own."""
+
+    def call(self, x):
+        return x / 127.5 - 1.0
+
+
 BYTE = {
+    "a function": [LAYERS.Lambda(lambda x: x / 255.0)],
+    "a user's layer": [LAYERS.Lambda(lambda x: x[..., ::-1]), Centred()],
     "scaled to [0, 1]": [LAYERS.Rescaling(1 / 255)],
     "scaled to [-1, 1]": [
         LAYERS.RandomFlip(),
@@ -113,7 +122,14 @@ def test_each_image_of_a_video_is_looked_at():
 
 def test_layers_that_tell_nothing_refuse_nothing():
     unknown = [LAYERS.Rescaling(3.0)], [LAYERS.Normalization()], [LAYERS.BatchNormalization()]
-    for first in (*unknown, [LAYERS.Lambda(lambda x: x / 255.0)]):
+    functions = (
+        lambda x: x / tf.reduce_max(x),
+        lambda x: x - tf.reduce_mean(x),
+        lambda x: tf.clip_by_value(x / 255.0, 0.0, 1.0) ** 0.5,
+        lambda x: x / 255.0 + tf.random.normal(tf.shape(x)),
+        lambda x: x / 7.0,
+    )
+    for first in (*unknown, *([LAYERS.Lambda(each)] for each in functions)):
         model = network(*first)
         assert first_layers.expected_by(model) == {}
         assert ranges.outside([("student", model)], BYTES) == (None, "")

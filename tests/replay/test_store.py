@@ -456,6 +456,21 @@ def test_mixtures_of_whole_numbers_are_replayed_as_they_were_recorded(tmp_path):
     assert logs["loss"] == pytest.approx([np.sum(np.exp(p) * (p - q), -1).mean()], rel=1e-4)
 
 
+@pytest.mark.parametrize("memory", [2**28, 0])
+def test_a_damaged_record_that_nobody_looked_for_is_told(tmp_path, memory):
+    recorded(tmp_path, sampler="Empirical")
+    path = tmp_path / "shard-00001-of-00002.tfrecord"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    store = replay.Store(tmp_path, verify=False)
+    distiller = Distiller(network(), store.teacher, sampler=store.sampler)
+    distiller.compile(run_eagerly=True)
+    said = "shard-00001-of-00002.tfrecord is damaged" if memory else "damaged.*without verify=False"
+    with pytest.raises(ValueError, match=said):
+        distiller.fit(store.batches(X, Y, memory=memory), steps_per_epoch=STEPS, verbose=0)
+
+
 def test_what_does_not_fit_the_manifest_is_named(mixed, tmp_path):
     of_half = samplers.Uncertain(samplers.Mixup(0.5))
     same_means = {"prepare": lambda x, seed: x[:, :, ::-1]}

@@ -182,6 +182,7 @@ def test_what_is_out_of_range(tmp_path, subtests):
     for batches, message in [
         (dataset, "batches must be a function .* Got a _"),
         (lambda step: (X, Y), "It gave a tuple"),
+        (lambda step: iter(dataset), "It gave a OwnedIterator"),
     ]:
         with subtests.test(message), pytest.raises(ValueError, match=message):
             resume.fit(model(), batches, tmp_path, steps=4)
@@ -189,6 +190,7 @@ def test_what_is_out_of_range(tmp_path, subtests):
         (((X, Y[:39]), 8, 0), "same number of rows; got 0: 40 rows, 1: 39 rows"),
         (({"x": X, "y": 1.0}, 8, 0), "y: a single value"),
         (((X[:0],), 8, 0), "holds 0 examples"),
+        (((X, {"y": [[1], [2, 3]]}), 1, 0), r"data\[1\]\['y'\] is a list of numbers.*pad_seq"),
         (((X,), 8.0, 0), "batch_size must be a whole number >= 1; got 8.0"),
         (((X,), 8, "0"), "seed must be an integer"),
         ((tf.ragged.constant([[1.0], []]), 1, 0), "ragged tensor.*to_tensor"),
