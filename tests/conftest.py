@@ -109,6 +109,28 @@ def eagerly():
 
 
 @pytest.fixture
+def briefly(monkeypatch, eagerly):
+    """Every `fit` takes two steps, unless the environment has WHOLE_EXAMPLES."""
+    import keras
+    import tensorflow as tf
+
+    from ecl_tf import Distiller
+
+    if os.environ.get("WHOLE_EXAMPLES"):
+        tf.config.run_functions_eagerly(False)
+        return
+    for kind in (keras.Model, Distiller):
+
+        def fit(self, *given, fit=kind.fit, kind=kind, **arguments):
+            if isinstance(self, Distiller) == (kind is Distiller):  # Whose fit calls the other.
+                self.steps_per_execution = 1
+                arguments |= {"epochs": 1, "steps_per_epoch": 2, "validation_freq": 1}
+            return fit(self, *given, **arguments)
+
+        monkeypatch.setattr(kind, "fit", fit)
+
+
+@pytest.fixture
 def run_script(monkeypatch):
     """Runs trainers.NAME with a config object and other flags by keyword.
 

@@ -9,13 +9,10 @@ import pathlib
 import re
 import runpy
 
-import keras
 import numpy as np
 import pytest
 from by_hand import softmax
 from tiny import rows
-
-from ecl_tf import Distiller
 
 EXAMPLES = sorted((pathlib.Path(__file__).parent.parent / "examples").glob("*.py"))
 # The longest ones train a few steps, unless the environment has WHOLE_EXAMPLES.
@@ -62,18 +59,9 @@ def scores(text):
 @pytest.mark.slow
 @named([path for path in EXAMPLES if path.stem in SHORTENED])
 def test_a_shortened_example_prints_the_scores_of_its_networks(
-    path, tmp_path, monkeypatch, capsys, eagerly
+    path, tmp_path, monkeypatch, capsys, briefly
 ):
     """The documented rows, with numbers that are recomputed from the last student and teacher."""
-    for kind in (keras.Model, Distiller):
-
-        def briefly(self, *given, fit=kind.fit, kind=kind, **arguments):
-            if isinstance(self, Distiller) == (kind is Distiller):  # Whose fit calls the other.
-                self.steps_per_execution = 1
-                arguments |= {"epochs": 1, "steps_per_epoch": 2}
-            return fit(self, *given, **arguments)
-
-        monkeypatch.setattr(kind, "fit", briefly)
     monkeypatch.chdir(tmp_path)
     made = runpy.run_path(str(path), run_name="__main__")
     printed, documented = capsys.readouterr().out, ast.get_docstring(ast.parse(path.read_text()))
