@@ -21,7 +21,7 @@ def get_config():
     with config.unlocked():
         config.teacher.network = {"name": "tiny:normalized"}
         config.teacher.train.update({"steps": 10, "optimizer": "SGD"})
-        config.student.train.update({"steps": 120, "epochs": 4, "optimizer": "SGD"})
+        config.student.train.update({"steps": 80, "epochs": 4, "optimizer": "SGD"})
         config.student.train.steps_per_execution = 5
         config.xcl.sampler = {"class_name": "Empirical", "config": {}}
     return config
@@ -64,8 +64,8 @@ def test_scripts_train_the_same_on_one_device_on_two_and_on_two_workers_of_whom_
     start,
 ):
     names = ("default", "mirrored", "multi_worker")
-    running = [start("train_teacher", name) for name in names]
-    *_, (chief, other) = (assert_all_end_well(each) for each in running)
+    running = [start("train_teacher", name) for name in ("default", "multi_worker")]
+    _, (chief, other) = (assert_all_end_well(each) for each in running)
     assert "[teacher 1/1]" in chief and other == ""  # The chief alone tells.
 
     its_teacher = f"--teacher={start.directory / 'default' / 'teacher'}"
@@ -89,6 +89,8 @@ def test_scripts_train_the_same_on_one_device_on_two_and_on_two_workers_of_whom_
     }
     for name in names[1:]:
         for file in ("student", "teacher/member_0"):
+            if (name, file) == ("mirrored", "teacher/member_0"):
+                continue  # It has the teacher of one device.
             got, wanted = (
                 weights(start.directory / n / f"{file}.keras") for n in (name, "default")
             )
