@@ -69,7 +69,7 @@ def test_all_folds_are_compared_and_averaged(
         errors = np.array([tables.scores(fold, method, "angular_error") for fold in folds])
         assert errors.shape == (2, 1) and not np.allclose(errors[0], errors[1])
         (row,) = (row for row in rows if row.startswith(f"| {method} ("))
-        assert f"| {errors.mean():.2f} ± " in row
+        assert f"| {errors.mean():.2f} |" in row
     assert (tmp_path / "plot.png").exists()
     card = (tmp_path / "best/MODEL_CARD.md").read_text()
     assert re.search(r"compared with the mean of those of p0[01]\.", card)

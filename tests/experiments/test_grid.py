@@ -10,6 +10,7 @@ from tiny import untuned
 from ecl_tf.experiments import comparison, grid
 from ecl_tf.experiments.experiment import Experiment
 
+
 @pytest.fixture
 def config(digits_config):
     return untuned(digits_config)

@@ -63,8 +63,8 @@ def test_every_method_trains_on_categories(frame, tmp_path, capsys, eagerly):
     assert told.startswith(
         "columns: 2 numbers (size in m², Size in m2), 1 category (city: 4), 1 da"
     )
-    # Teacher, ERM without and with mixed labels, KD, XCL's own samples and MUNGE's, and noise.
-    assert "7 kinds of training took one step each" in told
+    # Teacher, ERM and mixed labels, standard and tuned KD, XCL's own samples and MUNGE's, noise.
+    assert "8 kinds of training took one step each" in told
     config.methods = {"noise": {"sampler": "DirichletMixup"}}
     with pytest.raises(ValueError, match=r"config\.methods\.noise={.*'categories'"):
         comparison.rehearse(config, tmp_path / "other")
