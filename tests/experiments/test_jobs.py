@@ -89,7 +89,8 @@ def test_joined_and_killed_comparisons_have_the_results_of_one_alone(tmp_path, s
         helper.kill()  # Perhaps within a training.
         killed.wait_for("[run 3/7]")  # Of seven trainings.
         killed.kill()
-        assert len(timeless(tmp_path / "killed")["runs"]) == 2
+        kept = json.loads((tmp_path / "killed" / "results.json").read_text())
+        assert len(kept["runs"]) == 2
         again = start("killed")
         with processes.none_left([again]):
             for process in (alone, together, again):
