@@ -12,10 +12,12 @@ from ecl_tf.experiments import strategies
 
 CONFIG = """
 from configs import digits
-from tiny import shrink
+from tiny import hasty, shrink
 
 
-def get_config():
+def get_config(script):
+    if script == "distill":  # `train_teacher` rehearses it, too.
+        hasty()
     config = shrink(digits.get_config("one_split"))
     config.teacher.members = 1
     with config.unlocked():
@@ -35,7 +37,7 @@ def start(tmp_path_factory):
     (directory / "config.py").write_text(CONFIG)
 
     def start(script, strategy, *others):
-        config, workdir = directory / "config.py", directory / strategy
+        config, workdir = f"{directory}/config.py:{script}", directory / strategy
         arguments = [f"--config={config}", f"--workdir={workdir}", f"--strategy={strategy}"]
         arguments = [f"trainers.{script}", *arguments, *others]
         if strategy == "multi_worker":
