@@ -202,24 +202,17 @@ def test_compare_ends_every_training_by_one_rule(
 
 
 @pytest.mark.slow
-def test_two_workers_end_at_the_step_of_one_process_also_after_a_kill(tmp_path):
-    """By a loss on labels, and by a divergence; that a kill costs no bit, test_resume.py tests."""
+def test_two_workers_end_at_the_step_of_one_process():
+    """By a loss on labels, and by a divergence."""
     script = "train_until_it_helps_no_more.py"
 
-    alone = processes.start(script, str(tmp_path / "one"), "0")
-    chief, second = processes.start_workers(2, script, str(tmp_path / "killed"), "17")
-    with processes.none_left([alone, chief, second]):
-        code, _, errors = chief.wait()
-        assert code == 1 and "Another worker of the cluster has ended" in errors
-        again = processes.start_workers(2, script, str(tmp_path / "killed"), "0")
-        ((one, _),) = processes.results([alone])
-        both = processes.results(again)
+    alone, workers = processes.start(script), processes.start_workers(2, script)
+    one, *both = processes.results([alone, *workers])
     assert {name: training["steps"] for name, training in one.items()} == {
         "teacher": 30,
         "student": 70,
     }
-    for worker, trained in both:
-        assert trained == 70 - 16  # Kept every 8 steps.
+    for worker in both:
         for name, training in one.items():
             assert worker[name]["steps"] == training["steps"], name
             assert_arrays(worker[name]["weights"], training["weights"], atol=1e-5, err_msg=name)
