@@ -465,10 +465,8 @@ def test_the_other_commands_ask_a_function(
     assert not (tmp_path / "run/teacher").exists()
     run_script("distill", config, tmp_path / "run", rehearses=False, ships=False)
     run_script("evaluate", config, tmp_path / "run")
-    printed = capsys.readouterr().out
-    (scores,) = set(re.findall(r"^teacher: validation (rmse .*)$", printed, re.M))
-    run_script("headroom", config, tmp_path / "run", steps=4)
-    assert f"teacher: validation {scores}" in capsys.readouterr().out
+    told = re.findall(r"^teacher: validation (rmse .*)$", capsys.readouterr().out, re.M)
+    assert len(told) >= 3 and len(set(told)) == 1
     run_script("reinforce", config, tmp_path / "run", epochs=2)
     capsys.readouterr()
     run_script("reinforce", config, tmp_path / "run", verify=20)
