@@ -109,14 +109,41 @@ def eagerly():
 
 
 @pytest.fixture
+def briefly(monkeypatch, eagerly):
+    """Every `fit` takes two steps, unless the environment has WHOLE_EXAMPLES."""
+    import keras
+    import tensorflow as tf
+
+    from ecl_tf import Distiller
+
+    if os.environ.get("WHOLE_EXAMPLES"):
+        tf.config.run_functions_eagerly(False)
+        return
+    for kind in (keras.Model, Distiller):
+
+        def fit(self, *given, fit=kind.fit, kind=kind, **arguments):
+            if isinstance(self, Distiller) == (kind is Distiller):  # Whose fit calls the other.
+                self.steps_per_execution = 1
+                arguments |= {"epochs": 1, "steps_per_epoch": 2, "validation_freq": 1}
+            return fit(self, *given, **arguments)
+
+        monkeypatch.setattr(kind, "fit", fit)
+
+
+@pytest.fixture
 def run_script(monkeypatch):
     """Runs trainers.NAME with a config object and other flags by keyword.
 
     Size and speed, which take a process of TensorFlow's own, are measured with `measures=True`.
-    With `rehearses=False` a comparison tries no training before, with `draws=False` it has no page.
+    With `rehearses=False` no student's training is tried before, with `draws=False` a comparison
+    has no page, and with `ships=False` there is no directory best/.
     """
 
-    def run(name, config, workdir, measures=False, rehearses=True, draws=True, **others):
+    def run(
+        name, config, workdir, measures=False, rehearses=True, draws=True, ships=True, **others
+    ):
+        from ecl_tf.experiments import rehearsal
+
         if "export" in config:
             config.export.measures = measures
         script = importlib.import_module(f"trainers.{name}")
@@ -127,8 +154,12 @@ def run_script(monkeypatch):
             patch.setattr("ecl_tf.experiments.progress._said", set())
             if not rehearses:
                 patch.setattr("ecl_tf.experiments.comparison.rehearse", lambda *given: None)
+                for part in ("distillation", "export"):
+                    patch.setattr(rehearsal.Rehearsal, part, lambda *given, **count: None)
             if not draws:
                 patch.setattr("ecl_tf.experiments.report.page", lambda *given: "")
+            if not ships:
+                patch.setattr("ecl_tf.experiments.best.keep", lambda *given: False)
             script.main([])
 
     return run

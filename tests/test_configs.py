@@ -254,7 +254,7 @@ def test_local_cifar_100_is_taught_and_distilled(run_script, tmp_path, eagerly):
     config = load("cifar100:runlocal")
     config.teacher.train.steps = config.student.train.steps = 2
     for script in ("train_teacher", "distill"):
-        run_script(script, config, tmp_path)
+        run_script(script, config, tmp_path, rehearses=False, ships=False)
     assert_two_finite_losses(tmp_path)
 
 
@@ -264,7 +264,7 @@ def test_local_imagenet_is_distilled_and_exported(run_script, tmp_path, eagerly)
     config.data.update({"image_size": 32, "mock_examples": 16, "validation_size": 8})
     config.teacher.pretrained.size = (32, 32)
     config.student.train.steps = 2
-    run_script("distill", config, tmp_path)
+    run_script("distill", config, tmp_path, rehearses=False, ships=False)
     assert_two_finite_losses(tmp_path)
     served = ecl_tf.load_student(tmp_path / "export")(np.zeros((2, 32, 32, 3), "float32"))
     np.testing.assert_allclose(np.sum(served.probs_parameter(), 1), 1.0, rtol=1e-4)

@@ -118,7 +118,7 @@ def test_a_model_in_8_bits_is_distilled_saved_and_exported_as_such(trained, tmp_
 
 
 @pytest.mark.slow
-def test_a_training_goes_on_in_the_same_bits(tmp_path, subtests):
+def test_a_training_goes_on_in_the_same_bits(tmp_path, subtests, eagerly):
     def labelled():
         model = QuantizedModel(network(1))
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -1,6 +1,6 @@
-"""Trains on one and on all virtual CPU devices, or as a worker of TF_CONFIG; prints results.
+"""Trains on one and on two virtual CPU devices, or as a worker of TF_CONFIG; prints results.
 
-On two devices it samples in groups of rows, else it has uneven batches.
+Of two devices it trains on both in groups of rows, and on one with uneven batches, as workers do.
 """
 
 import json
@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from ecl_tf import Distiller, Ensemble, metrics, samplers
 
-# 157 rows in batches of 16 leave a last one of 13, which no number of replicas divides, and one
-# of 2 rows leaves one of three replicas empty; groups of 4 divide the parts of full batches.
+# 157 rows in batches of 16 leave a last one of 13, which two replicas do not divide, and one of
+# a single row leaves one of them empty; groups of 4 divide the parts of full batches.
 ROWS, BATCH = 160, 16
 
 
@@ -86,7 +86,7 @@ def main():
     mixing = samplers.Choice(["Empirical", *mixed])
     chosen = samplers.Uncertain(mixing, 2, "student_uncertainty", 1.0, group_size=4)
     groups = samplers.Choice([chosen, moving])
-    rest = data.skip(157).take(2).batch(BATCH)
+    rest = data.skip(157).take(1).batch(BATCH)
     uneven = (
         data.take(157).batch(BATCH).concatenate(rest),
         row_wise,
@@ -96,15 +96,13 @@ def main():
     if is_worker:
         found = train(strategy, *uneven)
     else:
-        devices = [f"CPU:{n}" for n in range(int(os.environ["VIRTUAL_DEVICES"]))]
-        case, steps = uneven, {}
-        if len(devices) == 2:
-            case = data.batch(BATCH), groups, keras.optimizers.Adam, "unmodified"
-            steps = {"steps_per_epoch": 10}
+        one = tf.distribute.get_strategy()
+        grouped = data.batch(BATCH), groups, keras.optimizers.Adam, "unmodified"
         found = [
-            train(each, *case, **steps)
-            for each in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(devices))
+            train(each, *grouped, steps_per_epoch=10)
+            for each in (one, tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
         ]
+        found.append(train(one, *uneven))
     print(json.dumps(found, default=float))
 
 

@@ -1,37 +1,14 @@
-"""Trainings of steps="auto", by one process or as a worker of two; prints where they ended.
-
-Arguments: the directory of the checkpoints, and the step of the student's training in which the
-second worker kills itself, 0 for never.
-"""
+"""Trainings of steps="auto", by one process or as a worker of two; prints where they ended."""
 
 import json
 import os
-import pathlib
-import signal
-import sys
 
-import keras
 from tiny import shrink
 
 import ecl_tf
 from configs import digits
 from ecl_tf.experiments import distillation, strategies
 from ecl_tf.experiments.experiment import Experiment
-
-done = []  # The steps of this process; a checkpoint would restore what a callback counts.
-
-
-class Kill(keras.callbacks.Callback):
-    """Ends the second worker after a step."""
-
-    def __init__(self, after):
-        super().__init__()
-        self.after = after
-
-    def on_train_batch_end(self, batch, logs=None):
-        done.append(batch)
-        if len(done) == self.after and not strategies.is_chief():
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def experiment():
@@ -43,11 +20,10 @@ def experiment():
             section.train.learning_rate = 0.1
             section.train.schedule = {"name": "restarts", "first_cycle": 10, "min_gain": min_gain}
         config.xcl.sampler = {"class_name": "Mixup", "config": {"group_size": 16}}
-    return Experiment(config, {"every_steps": 8, "every_seconds": None})
+    return Experiment(config)
 
 
 def main():
-    directory, step = pathlib.Path(sys.argv[1]), int(sys.argv[2])
     if "TF_CONFIG" in os.environ:
         strategies.use("multi_worker")
     found = {}
@@ -60,9 +36,9 @@ def main():
     network = tried.train_supervised(tried.config.teacher, seed=0)
     tell("teacher", network, network.optimizer.iterations)
     teacher = ecl_tf.Ensemble([network], tried.output)
-    distiller, _ = distillation.train(tried, teacher, None, directory, [Kill(step)])
+    distiller, _ = distillation.train(tried, teacher)
     tell("student", distiller.student, distiller.step)
-    print(json.dumps([found, len(done)]))
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -69,7 +69,8 @@ def timeless(workdir):
 
 
 @pytest.mark.slow
-def test_processes_together_have_the_results_of_one(tmp_path):
+def test_joined_and_killed_comparisons_have_the_results_of_one_alone(tmp_path, subtests):
+    """One test, so that one process is alone for both."""
     config = tmp_path / "config.py"
     config.write_text(CONFIG)
 
@@ -81,20 +82,31 @@ def test_processes_together_have_the_results_of_one(tmp_path):
         return processes.start("trainers.compare", *flags, **threads, **paths)
 
     helper = start("together", "--join", "--tensorboard")  # It has the first training.
-    alone = start("alone")
+    alone, killed = start("alone"), start("killed")
     together = start("together", "--processes=2", "--tensorboard")
-    with processes.none_left([alone, together, helper]):
+    with processes.none_left([alone, killed, together, helper]):
         helper.wait_for("[run ")
         helper.kill()  # Perhaps within a training.
-        for process in (alone, together):
-            code, printed, errors = process.wait()
-            assert code == 0 and "Written to" in printed, errors
-    found, expected = (timeless(tmp_path / place) for place in ("together", "alone"))
-    assert found == expected and len(found["runs"]) == 7
-    names = {run["student"].removesuffix(".keras") for run in found["runs"].values()}
-    for name in {*names, "teacher_member_0"}:  # Whoever trained it.
-        events = tensors_of(tmp_path / "together/logs/tensorboard" / name)
-        assert [step for step, _ in events["loss"]] == [4]
+        killed.wait_for("[run 3/7]")  # Of seven trainings.
+        killed.kill()
+        kept = json.loads((tmp_path / "killed" / "results.json").read_text())
+        assert len(kept["runs"]) == 2
+        again = start("killed")
+        with processes.none_left([again]):
+            for process in (alone, together, again):
+                code, printed, errors = process.wait()
+                assert code == 0 and "Written to" in printed, errors
+    expected = timeless(tmp_path / "alone")
+    with subtests.test("killed"):
+        assert "[run 1/7]" not in printed and "[run 3/7]" in printed
+        assert timeless(tmp_path / "killed") == expected
+    with subtests.test("together"):
+        found = timeless(tmp_path / "together")
+        assert found == expected and len(found["runs"]) == 7
+        names = {run["student"].removesuffix(".keras") for run in found["runs"].values()}
+        for name in {*names, "teacher_member_0"}:  # Whoever trained it.
+            events = tensors_of(tmp_path / "together/logs/tensorboard" / name)
+            assert [step for step, _ in events["loss"]] == [4]
 
 
 def test_who_joins_works_beside_others_that_join_alone(tmp_path):

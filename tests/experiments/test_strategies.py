@@ -12,16 +12,18 @@ from ecl_tf.experiments import strategies
 
 CONFIG = """
 from configs import digits
-from tiny import shrink
+from tiny import hasty, shrink
 
 
-def get_config():
+def get_config(script):
+    if script == "distill":  # `train_teacher` rehearses it, too.
+        hasty()
     config = shrink(digits.get_config("one_split"))
     config.teacher.members = 1
     with config.unlocked():
         config.teacher.network = {"name": "tiny:normalized"}
         config.teacher.train.update({"steps": 10, "optimizer": "SGD"})
-        config.student.train.update({"steps": 120, "epochs": 4, "optimizer": "SGD"})
+        config.student.train.update({"steps": 80, "epochs": 4, "optimizer": "SGD"})
         config.student.train.steps_per_execution = 5
         config.xcl.sampler = {"class_name": "Empirical", "config": {}}
     return config
@@ -35,7 +37,7 @@ def start(tmp_path_factory):
     (directory / "config.py").write_text(CONFIG)
 
     def start(script, strategy, *others):
-        config, workdir = directory / "config.py", directory / strategy
+        config, workdir = f"{directory}/config.py:{script}", directory / strategy
         arguments = [f"--config={config}", f"--workdir={workdir}", f"--strategy={strategy}"]
         arguments = [f"trainers.{script}", *arguments, *others]
         if strategy == "multi_worker":
@@ -64,8 +66,8 @@ def test_scripts_train_the_same_on_one_device_on_two_and_on_two_workers_of_whom_
     start,
 ):
     names = ("default", "mirrored", "multi_worker")
-    running = [start("train_teacher", name) for name in names]
-    *_, (chief, other) = (assert_all_end_well(each) for each in running)
+    running = [start("train_teacher", name) for name in ("default", "multi_worker")]
+    _, (chief, other) = (assert_all_end_well(each) for each in running)
     assert "[teacher 1/1]" in chief and other == ""  # The chief alone tells.
 
     its_teacher = f"--teacher={start.directory / 'default' / 'teacher'}"
@@ -89,6 +91,8 @@ def test_scripts_train_the_same_on_one_device_on_two_and_on_two_workers_of_whom_
     }
     for name in names[1:]:
         for file in ("student", "teacher/member_0"):
+            if (name, file) == ("mirrored", "teacher/member_0"):
+                continue  # It has the teacher of one device.
             got, wanted = (
                 weights(start.directory / n / f"{file}.keras") for n in (name, "default")
             )

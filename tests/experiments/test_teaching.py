@@ -199,7 +199,7 @@ def test_point_regressors_have_their_residuals_spread_or_their_disagreement(
     if members == 1:
         nll = -stats.norm.logpdf(y, mean, spread).mean()
         assert scores["nll"] == pytest.approx(nll, rel=1e-5)
-        run_script("distill", config, tmp_path / "run")
+        run_script("distill", config, tmp_path / "run", rehearses=False, ships=False)
 
 
 def test_a_teacher_answers_in_the_form_that_is_asked_for(digits_config, tmp_path):
@@ -433,9 +433,10 @@ def test_a_function_makes_the_teacher_of_a_run(module, casp_config, tmp_path, ru
     config = untuned(casp_config)
     config.kd.label_weights, config.xcl.choices = (0.0,), ()
     config.teacher.function = "own_teachers:line"
+    briefly = {"rehearses": False, "draws": False, "ships": False}
     run_script("compare", config, tmp_path / "run", dry_run=True)
     assert "1 x XCL" in capsys.readouterr().out and not (tmp_path / "run").exists()
-    run_script("compare", config, tmp_path / "run", dry_run=False, rehearses=False, draws=False)
+    run_script("compare", config, tmp_path / "run", dry_run=False, **briefly)
     results = work_directory.read_json(tmp_path / "run/results.json")
     splits = Experiment(config).splits
     (x, y), held_out = rows(splits.train), rows(splits.test)
@@ -462,12 +463,10 @@ def test_the_other_commands_ask_a_function(
     config.teacher.function = "own_teachers:line"
     run_script("train_teacher", config, tmp_path / "run")  # It is there already.
     assert not (tmp_path / "run/teacher").exists()
-    run_script("distill", config, tmp_path / "run")
+    run_script("distill", config, tmp_path / "run", rehearses=False, ships=False)
     run_script("evaluate", config, tmp_path / "run")
-    printed = capsys.readouterr().out
-    (scores,) = set(re.findall(r"^teacher: validation (rmse .*)$", printed, re.M))
-    run_script("headroom", config, tmp_path / "run", steps=4)
-    assert f"teacher: validation {scores}" in capsys.readouterr().out
+    told = re.findall(r"^teacher: validation (rmse .*)$", capsys.readouterr().out, re.M)
+    assert len(told) >= 3 and len(set(told)) == 1
     run_script("reinforce", config, tmp_path / "run", epochs=2)
     capsys.readouterr()
     run_script("reinforce", config, tmp_path / "run", verify=20)

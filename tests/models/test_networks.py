@@ -121,7 +121,7 @@ def of_each_kind(*left_out):
 
 
 @pytest.mark.slow
-@of_each_kind("application")  # They are Keras's.
+@of_each_kind("application", "mlp", "convnet", "wide_resnet")  # Keras's, or of the others' layers.
 def test_a_step_under_xla_moves_the_weights(name, arguments, image):
     shapes = {"image": image, "pose": (2,)}
     model = models.build(name, shapes, 3, **arguments)

@@ -30,7 +30,7 @@ def test_a_student_is_distilled_from_a_store(run_script, digits_config, tmp_path
 
     for path in (tmp_path / "run" / "teacher").iterdir():
         path.unlink()  # It is needed no more.
-    run_script("distill", config, tmp_path / "student", replay=str(store))
+    run_script("distill", config, tmp_path / "student", replay=str(store), ships=False)
     rows = list(csv.DictReader((tmp_path / "student" / "log.csv").open()))
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     assert {"divergence", "val_nll"} <= set(rows[0])

@@ -207,7 +207,7 @@ def test_compare_writes_results_table_plot_and_students(
     costs = (tmp_path / "best" / "costs.json").read_bytes()
     xcl = [100 * results["runs"][key]["test"]["accuracy"] for key in results["final"]["XCL"]]
     (tmp_path / "table.md").unlink()
-    run_script("report", digits_config, tmp_path)  # It writes all again.
+    run_script("report", digits_config, tmp_path, draws=False)  # It writes all again.
     assert (tmp_path / "table.md").read_text() == table
     assert f"| {np.mean(xcl):.2f} ± " in table
 
@@ -242,12 +242,11 @@ def test_compare_writes_results_table_plot_and_students(
     # With another teacher it neither goes on, nor is it taken for that one's when finished.
     (tmp_path / "others").mkdir()
     shutil.copy(tmp_path / "teacher" / "member_0.keras", tmp_path / "others")
+    once_more["teacher"] = str(tmp_path / "others")
     for kept in (again, {k: v for k, v in again.items() if k not in others}):
         (tmp_path / "results.json").write_text(json.dumps(kept))
         with pytest.raises(ValueError, match="learned from another teacher"):
-            run_script(
-                "compare", digits_config, tmp_path, measures=True, teacher=str(tmp_path / "others")
-            )
+            run_script("compare", digits_config, tmp_path, **once_more)
 
 
 def _require_the_message(said, results, printed, config):
