@@ -237,13 +237,17 @@ class Loops(TeacherPrecision):
             )
         if history.epoch and len(history.history.get("loss", ())) == before:
             raise ValueError(batches.NO_ROWS.format("train on"))
-        # Of several workers one may be silent, and they can't score without each other.
-        is_alone = replicas.workers(self.distribute_strategy) == 1
-        if verbose and scored is not None and is_alone:
-            steps = counts["validation_steps"]
-            if said := _validation_scores.describe(self, scored, batch_size, steps):
-                print(said)
+        if verbose and scored is not None:
+            self._tell_scores(scored, batch_size, counts["validation_steps"])
         return history
+
+    def _tell_scores(self, data, batch_size, steps):
+        """Prints how good both networks are on validation labels, where the loss takes none."""
+        # Of several workers one may be silent, and they can't score without each other.
+        if replicas.workers(self.distribute_strategy) > 1:
+            return
+        if said := _validation_scores.describe(self, data, batch_size, steps):
+            print(said)
 
     @contextlib.contextmanager
     def _explaining_errors(self, x):
