@@ -256,7 +256,7 @@ class Rehearsal:
                 self._measured(kind, experiment, train, arguments.get("output"))
         self._plan.append(_Item(setting.method, count, section.train, self._costs[kind]))
         if plan is not None:
-            self._record(experiment, teacher, *plan, stored)
+            self._record(experiment, teacher, plan, stored)
 
     def distillation(
         self,
@@ -371,8 +371,9 @@ class Rehearsal:
                 self._stores[name] = stores.Few(teacher, plan)
         return self._stores[name]
 
-    def _record(self, experiment, teacher, name, plan, stored):
+    def _record(self, experiment, teacher, named, stored):
         """Answers a few batches, as they will be stored."""
+        name, plan = named
         replay_epochs = experiment.config.replay_epochs
         with refusals.blaming("config.replay_epochs", replay_epochs):
             if stored / name in self._recordings:
