@@ -236,11 +236,14 @@ class Rehearsal:
         section, seed = experiment.config.student, experiment.config.seed
         arguments = setting.arguments
         is_erm = setting.method == "ERM"
-        # As the run's: of a store, whose steps ask no teacher.
-        plan = None if is_erm or stored is None else stores.planned(experiment, **arguments)
-        kind = _kind(experiment, section, method=is_erm, replays=plan is not None, **arguments)
+        kind, plan = _kind(experiment, section, method=is_erm, **arguments), None
         if not count:
             return
+        if stored is not None and not is_erm:
+            with refusals.blaming("config.replay_epochs", experiment.config.replay_epochs):
+                plan = stores.planned(experiment, **arguments)
+        if plan is not None:  # As in the run no step asks the teacher.
+            kind += " of a store"
         if kind not in self._costs:
             known = None if plan is None else self._few(experiment, teacher, *plan)
             with refusals.blaming(*setting.blamed(experiment.config)):
