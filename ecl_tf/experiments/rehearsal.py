@@ -236,11 +236,14 @@ class Rehearsal:
         section, seed = experiment.config.student, experiment.config.seed
         arguments = setting.arguments
         is_erm = setting.method == "ERM"
-        # As the run's: of a store, whose steps ask no teacher.
-        plan = None if is_erm or stored is None else stores.planned(experiment, **arguments)
-        kind = _kind(experiment, section, method=is_erm, replays=plan is not None, **arguments)
+        kind, plan = _kind(experiment, section, method=is_erm, **arguments), None
         if not count:
             return
+        if stored is not None and not is_erm:
+            with refusals.blaming("config.replay_epochs", experiment.config.replay_epochs):
+                plan = stores.planned(experiment, **arguments)
+        if plan is not None:  # As in the run no step asks the teacher.
+            kind += " of a store"
         if kind not in self._costs:
             known = None if plan is None else self._few(experiment, teacher, *plan)
             with refusals.blaming(*setting.blamed(experiment.config)):
@@ -256,7 +259,7 @@ class Rehearsal:
                 self._measured(kind, experiment, train, arguments.get("output"))
         self._plan.append(_Item(setting.method, count, section.train, self._costs[kind]))
         if plan is not None:
-            self._record(experiment, teacher, *plan, stored)
+            self._record(experiment, teacher, plan, stored)
 
     def distillation(
         self,
@@ -371,8 +374,9 @@ class Rehearsal:
                 self._stores[name] = stores.Few(teacher, plan)
         return self._stores[name]
 
-    def _record(self, experiment, teacher, name, plan, stored):
+    def _record(self, experiment, teacher, named, stored):
         """Answers a few batches, as they will be stored."""
+        name, plan = named
         replay_epochs = experiment.config.replay_epochs
         with refusals.blaming("config.replay_epochs", replay_epochs):
             if stored / name in self._recordings:
