@@ -141,6 +141,10 @@ def run(main, takes_directories=False):
                     "values follow after = without spaces. See --help."
                 )
             main(arguments)
+            if STRATEGY.value == "multi_worker":
+                from ecl_tf.experiments import strategies
+
+                strategies.end()
         except KeyboardInterrupt:
             print(f"Interrupted. To continue: {_command(given)}", file=sys.stderr)
             sys.exit(_INTERRUPTED)

@@ -1,4 +1,4 @@
-"""Waits for the workers of a cluster, for which TensorFlow itself waits an hour in silence."""
+"""Waits for the workers of a cluster: TensorFlow itself waits an hour for them, in silence."""
 
 import contextlib
 import socket
@@ -7,6 +7,7 @@ import time
 
 _POLL_SECONDS = 0.5
 _TELL_SECONDS = 10.0
+_END_SECONDS = 60.0
 
 
 def wait_for_workers(cluster: dict[str, list[str]], task: str, index: int, seconds: float) -> None:
@@ -55,6 +56,26 @@ def wait_for_workers(cluster: dict[str, list[str]], task: str, index: int, secon
                 )
             addresses = {name: addresses[name] for name in missing}
             time.sleep(_POLL_SECONDS)
+
+
+def wait_until_chief_has_ended(cluster: dict[str, list[str]], task: str, index: int) -> None:
+    """Lets another worker than the chief end after it, a minute later at most.
+
+    The last exchange of numbers is over on one worker before it is on the other. If that one's
+    process ends, the chief's exchange is cut off.
+
+    Args:
+        cluster: as of `wait_for_workers`.
+        task: the type of this process's task, such as "worker".
+        index: its place among those of its type.
+    """
+    kind = "chief" if cluster.get("chief") else "worker"
+    if (task, index) == (kind, 0):
+        return
+    chief = {kind: _host_and_port(cluster[kind][0])}
+    until = time.monotonic() + _END_SECONDS
+    while time.monotonic() < until and not _unreachable(chief):
+        time.sleep(_POLL_SECONDS)
 
 
 def _host_and_port(address):

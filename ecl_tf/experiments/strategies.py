@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ecl_tf._internal import replicas
 from ecl_tf.experiments import settings
-from ecl_tf.experiments.cluster import wait_for_workers
+from ecl_tf.experiments.cluster import wait_for_workers, wait_until_chief_has_ended
 
 _chosen: tf.distribute.Strategy | None = None
 
@@ -36,6 +36,14 @@ def use(name: str, wait_seconds: float = 300.0) -> None:
         cluster = resolver.cluster_spec().as_dict()
         wait_for_workers(cluster, resolver.task_type, resolver.task_id, wait_seconds)
     _chosen = STRATEGIES[name]()
+
+
+def end() -> None:
+    """Ends the work of this process among others, at a script's end: the chief ends first."""
+    if replicas.workers(current()) > 1:
+        resolver = _tf_config()
+        spec = resolver.cluster_spec().as_dict()
+        wait_until_chief_has_ended(spec, resolver.task_type, resolver.task_id)
 
 
 def current() -> tf.distribute.Strategy:

@@ -57,3 +57,15 @@ def test_an_address_without_a_port_and_a_port_that_is_taken(monkeypatch):
         monkeypatch.setenv("TF_CONFIG", tf_config([own, "127.0.0.1:1"]))
         with pytest.raises(ValueError, match=r"worker 0 at .* can't listen .* with the same index"):
             strategies.use("multi_worker")
+
+
+def test_a_worker_ends_after_the_chief_and_the_chief_waits_for_nobody():
+    server = socket.create_server(("127.0.0.1", 0))  # As the chief's, which ends after a second.
+    chief = f"127.0.0.1:{server.getsockname()[1]}"
+    others = {"worker": [chief, "127.0.0.1:1"]}
+    closing = threading.Timer(1, server.close)
+    began = time.monotonic()
+    cluster.wait_until_chief_has_ended(others, "worker", 0)
+    assert closing.start() is None and server.fileno() != -1
+    cluster.wait_until_chief_has_ended(others, "worker", 1)
+    assert server.fileno() == -1 and time.monotonic() - began < 60
