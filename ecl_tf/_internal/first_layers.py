@@ -143,11 +143,8 @@ def takes_as_they_are(model):
 
 
 def _is_weighted(operation):
-    return _is_of_keras(operation) and type(operation).__name__ in _WEIGHTED
-
-
-def _is_of_keras(operation):
-    return type(operation).__module__.startswith("keras.")
+    is_of_keras = type(operation).__module__.startswith("keras.")
+    return is_of_keras and type(operation).__name__ in _WEIGHTED
 
 
 def expected_in_training(student, others):
@@ -243,7 +240,7 @@ def _affine(operation, node):
     """The factor and the summand of a layer or an operation with numbers; None, 0 of others."""
     if isinstance(operation, keras.layers.Rescaling):
         return np.squeeze(operation.scale), np.squeeze(operation.offset)
-    if isinstance(operation, keras.Layer) and _is_function(operation):
+    if isinstance(operation, keras.layers.Lambda) and not operation.weights:
         return _asked(operation, node)
     is_number = [
         isinstance(each, (int, float, np.ndarray)) or tf.is_tensor(each)
@@ -263,14 +260,8 @@ def _affine(operation, node):
     return None, 0.0
 
 
-def _is_function(layer):
-    """Whether a layer is a user's, or holds a user's function, and has no weights."""
-    is_users = isinstance(layer, keras.layers.Lambda) or not _is_of_keras(layer)
-    return is_users and layer.built and not layer.weights
-
-
 def _asked(layer, node):
-    """The factor and the summands of a layer that answers with factor * x + summand, as asked.
+    """The factor and the summands of a `Lambda` that answers with factor * x + summand, as asked.
 
     It is asked about inputs that are all 0, 1 and 255, one after another, because it may compute
     with what the others of a batch are.

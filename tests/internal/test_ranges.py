@@ -33,16 +33,9 @@ def mean_of_imagenet():
     return LAYERS.Normalization(mean=[123.7, 116.3, 103.5], variance=[3409.0, 3263.0, 3291.0])
 
 
-class Centred(LAYERS.Layer):
-    """A user's own."""
-
-    def call(self, x):
-        return x / 127.5 - 1.0
-
-
 BYTE = {
     "a function": [LAYERS.Lambda(lambda x: x / 255.0)],
-    "a user's layer": [LAYERS.Lambda(lambda x: x[..., ::-1]), Centred()],
+    "functions": [LAYERS.Lambda(lambda x: x[..., ::-1]), LAYERS.Lambda(lambda x: x / 127.5 - 1.0)],
     "scaled to [0, 1]": [LAYERS.Rescaling(1 / 255)],
     "scaled to [-1, 1]": [
         LAYERS.RandomFlip(),
