@@ -40,6 +40,7 @@ from ecl_tf.divergences import Distribution
 __all__ = ["PredictionSets", "conformal"]
 
 _SLACK = 1e-5
+_MEASURED = ("output", "coverage", "rows", "thresholds", "weights")
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -70,8 +71,8 @@ class PredictionSets(Configured):
         self.weights = weights
 
     def __setattr__(self, name, value):
-        """Sets an attribute once: thresholds hold for the coverage that they were measured for."""
-        if name in vars(self):
+        """Sets what was measured once: thresholds hold for one coverage."""
+        if name in _MEASURED and name in vars(self):
             raise ValueError(
                 f"Prediction sets keep their {name}, as they were measured. Measure them anew: "
                 "ecl_tf.conformal(student, x, y, coverage=...)."

@@ -105,8 +105,10 @@ def explaining_a_failed_step(asked, x):
     try:
         yield
     except tf.errors.DataLossError as error:
+        record = re.search(r"(?:corrupted|truncated) record at \d+", error.message)
+        found = f": {record[0]}" if record else ""
         raise ValueError(
-            f"A file of the data is damaged: {error.message.partition('[[{{')[0].strip()}. If it "
+            f"A file of the data is damaged{found}. If it "
             "is of a store, ecl_tf.replay.Store(directory), without verify=False, says which one."
         ) from error
     except tf.errors.InvalidArgumentError as error:

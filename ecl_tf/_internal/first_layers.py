@@ -1,6 +1,7 @@
 """The range of inputs that a network expects, as its first layers tell."""
 
 import warnings
+import weakref
 from typing import NamedTuple
 
 import keras
@@ -10,6 +11,9 @@ import tensorflow as tf
 from ecl_tf._internal import symbolic, whole_numbers
 from ecl_tf._internal.probing import UNKNOWN_SIZE
 
+# What functions are asked about: some clip or fold what lies outside of images.
+_ASKED = (1.0, 255.0, -1000.0, 10000.0)
+_ANSWERS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # Of functions, by their layers.
 # A factor that stands for the change from one range of images to another, and the range before it.
 _FACTORS = {
     1 / 255: (0.0, 255.0),
@@ -263,9 +267,15 @@ def _affine(operation, node):
 def _asked(layer, node):
     """The factor and the summands of a `Lambda` that answers with factor * x + summand, as asked.
 
-    It is asked about images that are all 0, 1 and 255, one after another, because it may compute
-    with what the others of a batch are. One of anything else may change a unit.
+    It is asked once about images that are all of one number, one after another, because it may
+    compute with what the others of a batch are. One of anything else may change a unit.
     """
+    if layer not in _ANSWERS:
+        _ANSWERS[layer] = _line_of(layer, node)
+    return _ANSWERS[layer]
+
+
+def _line_of(layer, node):
     (given, *others), shape = node.input_tensors, node.outputs[0].shape
     if others or given.shape != shape or len(shape) < 4 or not given.dtype.startswith("float"):
         return None, 0.0
@@ -273,23 +283,23 @@ def _asked(layer, node):
     try:
         with keras.StatelessScope(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            zero, one, highest = (
+            zero, *others = (
                 np.asarray(
                     layer(tf.fill([shape[0] or 1, *sizes], tf.cast(each, given.dtype))), np.float64
                 )
-                for each in (0.0, 1.0, 255.0)
+                for each in (0.0, *_ASKED)
             )
     except Exception:  # It may want anything of its inputs.
         return None, 0.0
-    factor, shift = np.mean(one - zero), zero.reshape(-1, zero.shape[-1])
-    is_affine = (
+    slopes = [(answer - zero) / each for answer, each in zip(others, _ASKED, strict=True)]
+    factor, shift = np.mean(slopes), zero.reshape(-1, zero.shape[-1])
+    is_line = (
         factor != 0.0
         and np.isfinite(factor)
-        and np.allclose(one - zero, factor, rtol=1e-3)
-        and np.allclose(highest - zero, 255.0 * factor, rtol=1e-3)
+        and np.allclose(slopes, factor, rtol=1e-3)
         and np.allclose(shift, shift[0], atol=1e-3 * abs(factor))
     )
-    if not is_affine:
+    if not is_line:
         return None, 0.0
     return factor, shift[0] if np.ptp(shift[0]) else shift[0, 0]
 

@@ -22,7 +22,7 @@ def dataset(what, x, y, batch_size, networks):
     if batches.is_stream(x) and not isinstance(x, tf.data.Dataset):
         raise ValueError(
             f"{what} takes arrays, or a tf.data.Dataset of (inputs, labels); got a "
-            f"{type(x).__name__}. tf.data.Dataset.from_generator makes one of a generator."
+            f"{type(x).__name__}. tf.data.Dataset.from_generator makes one of what yields batches."
         )
     if isinstance(x, tf.data.Dataset):
         is_labelled = isinstance(x.element_spec, (tuple, list)) and len(x.element_spec) > 1

@@ -164,7 +164,7 @@ class Runs:
         if done == self._done_before:
             return ""
         pace = (time.monotonic() - self._began) / (done - self._done_before)
-        return f" (for all runs about {progress.duration(pace * (self.total - done))} left)"
+        return f" (about {progress.duration(pace * (self.total - done))} left for all runs)"
 
     def _train(self, setting, seed, checkpoints, store, run):
         """Returns the student, the output that its raw tensor stands for, curve and stopwatch."""

@@ -122,6 +122,8 @@ def test_layers_that_tell_nothing_refuse_nothing():
         lambda x: x / 255.0 + tf.random.normal(tf.shape(x)),
         lambda x: x / 7.0,
         lambda x: x > 100.0,
+        lambda x: tf.clip_by_value(x, 0.0, 255.0) / 255.0,
+        lambda x: abs(x) / 255.0,
     )
     for first in (*unknown, *([LAYERS.Lambda(each)] for each in functions)):
         model = network(*first)
