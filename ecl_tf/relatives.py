@@ -58,7 +58,7 @@ def standardised_logits(
     Reference: Sun et al., "Logit Standardization in Knowledge Distillation", 2024, section 4.
     """
     log_p, log_q = (  # Logarithms of probabilities are logits, too.
-        tf.nn.log_softmax(_standardised(_log_probabilities(each), [-1], 1e-6) / temperature)
+        tf.nn.log_softmax(_standardised(_log_probabilities(each), [-1]) / temperature)
         for each in (teacher, student)
     )
     return weight * temperature**2 * _kl(log_p, log_q)
@@ -137,10 +137,12 @@ def correlation(
 
     Reference: Huang et al., "Knowledge Distillation from A Stronger Teacher", 2022, section 3.
     """
-    p, q = (tf.exp(_log_probabilities(each)) for each in (teacher, student))
+    p, q = (  # Times K, so that the floor of variances means the same for any number of classes.
+        log_p.shape[-1] * tf.exp(log_p) for log_p in map(_log_probabilities, (teacher, student))
+    )
 
     def distances(axes):
-        apart = _standardised(p, axes, 1e-10) - _standardised(q, axes, 1e-10)
+        apart = _standardised(p, axes) - _standardised(q, axes)
         return 0.5 * tf.reduce_mean(tf.square(apart), -1)
 
     return beta * distances([-1]) + gamma * distances(list(range(p.shape.rank - 1)))
@@ -160,10 +162,10 @@ def _kl(log_p, log_q):
     return tf.reduce_sum(tf.exp(log_p) * (log_p - log_q), -1)
 
 
-def _standardised(values, axes, floor):
-    """With mean 0 and deviation 1; with a variance below `floor` near 0, with finite gradients."""
+def _standardised(values, axes):
+    """With mean 0 and deviation 1; with a deviation below 0.001 near 0, with finite gradients."""
     mean, variance = tf.nn.moments(values, axes, keepdims=True)
-    return (values - mean) * tf.math.rsqrt(variance + floor)
+    return (values - mean) * tf.math.rsqrt(variance + 1e-6)
 
 
 def _parted(log_p, target):

@@ -263,18 +263,20 @@ def _affine(operation, node):
 def _asked(layer, node):
     """The factor and the summands of a `Lambda` that answers with factor * x + summand, as asked.
 
-    It is asked about inputs that are all 0, 1 and 255, one after another, because it may compute
-    with what the others of a batch are.
+    It is asked about images that are all 0, 1 and 255, one after another, because it may compute
+    with what the others of a batch are. One of anything else may change a unit.
     """
     (given, *others), shape = node.input_tensors, node.outputs[0].shape
-    if others or given.shape != shape or not given.dtype.startswith("float"):
+    if others or given.shape != shape or len(shape) < 4 or not given.dtype.startswith("float"):
         return None, 0.0
     sizes = [size or UNKNOWN_SIZE for size in shape[1:]]
     try:
         with keras.StatelessScope(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             zero, one, highest = (
-                np.asarray(layer(tf.fill([shape[0] or 1, *sizes], tf.cast(each, given.dtype))))
+                np.asarray(
+                    layer(tf.fill([shape[0] or 1, *sizes], tf.cast(each, given.dtype))), np.float64
+                )
                 for each in (0.0, 1.0, 255.0)
             )
     except Exception:  # It may want anything of its inputs.

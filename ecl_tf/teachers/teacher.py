@@ -156,10 +156,11 @@ class Teacher(keras.Model):
         verbose: str | int = "auto",
         steps: int | None = None,
         *args: Any,
+        **kwargs: Any,
     ) -> Any:
         """Returns raw tensors as `keras.Model.predict` does; raises ValueError for endless data."""
         endless.require_end(x, steps, "steps")
-        return super().predict(x, batch_size, verbose, steps, *args)
+        return super().predict(x, batch_size, verbose, steps, *args, **kwargs)
 
 
 def _checked(function):

@@ -121,6 +121,7 @@ def test_layers_that_tell_nothing_refuse_nothing():
         lambda x: tf.clip_by_value(x / 255.0, 0.0, 1.0) ** 0.5,
         lambda x: x / 255.0 + tf.random.normal(tf.shape(x)),
         lambda x: x / 7.0,
+        lambda x: x > 100.0,
     )
     for first in (*unknown, *([LAYERS.Lambda(each)] for each in functions)):
         model = network(*first)
