@@ -137,6 +137,8 @@ class Recording:
         """Refuses a sampler that does not suit the inputs, or whose samples a store can't hold."""
         suitable.require(self.sampler, prepared, networks)
         suitable.warn_of_codes(self.sampler, prepared, self.teacher)
+        if self.batch_size == 1:
+            suitable.warn_of_single_rows(self.sampler)
         mixes_within = any(part.mixes_within for part in self.sampler.parts)
         if mixes_within or self.holds_samples:
             self.sampler.validate_networks(networks)
