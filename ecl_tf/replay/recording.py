@@ -77,11 +77,11 @@ class Recording:
         about: dict | None = None,
     ):
         self.teacher = teachers.get(teacher, output)
-        if isinstance(x, tf.data.Dataset):
+        if batches.is_stream(x):
             raise ValueError(
                 "A recording takes arrays, whose rows it draws in orders of its own; got a "
-                "dataset. Give arrays (rows, ...) of inputs and labels, or of examples in TFRecord "
-                "files ecl_tf.data.IndexedExamples."
+                f"{type(x).__name__}. Give arrays (rows, ...) of inputs and labels, or of examples "
+                "in TFRecord files ecl_tf.data.IndexedExamples."
             )
         self.rows = draws.Rows(x, y)
         self.sampler = candidates_of(samplers.get(sampler))
