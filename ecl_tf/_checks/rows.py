@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import warnings
 
 import keras
 import tensorflow as tf
@@ -10,6 +9,7 @@ import tensorflow as tf
 from ecl_tf import samplers, uncertainty
 from ecl_tf._checks import networks
 from ecl_tf._internal import batches, own_inputs, symbolic
+from ecl_tf.samplers import suitable
 
 
 def row_counts(asked, sampler, appends):
@@ -74,14 +74,8 @@ def partners(x, batch_size, sampler):
         batch_size: the same.
         sampler: the distiller's.
     """
-    names = [type(part).__name__ for part in sampler.parts if hasattr(part, "group_size")]
-    if names and batches.sizes(x, batch_size) == {1}:
-        warnings.warn(
-            f"Every batch is one row, which has no other to be mixed with, so {names[0]} leaves "
-            "it as it is. Give larger batches, or a sampler that needs one row alone, such as "
-            "GaussianNoise or Augment.",
-            stacklevel=4,
-        )
+    if batches.sizes(x, batch_size) == {1}:
+        suitable.warn_of_single_rows(sampler)
 
 
 @contextlib.contextmanager

@@ -77,11 +77,11 @@ class Recording:
         about: dict | None = None,
     ):
         self.teacher = teachers.get(teacher, output)
-        if isinstance(x, tf.data.Dataset):
+        if batches.is_stream(x):
             raise ValueError(
                 "A recording takes arrays, whose rows it draws in orders of its own; got a "
-                "dataset. Give arrays (rows, ...) of inputs and labels, or of examples in TFRecord "
-                "files ecl_tf.data.IndexedExamples."
+                f"{type(x).__name__}. Give arrays (rows, ...) of inputs and labels, or of examples "
+                "in TFRecord files ecl_tf.data.IndexedExamples."
             )
         self.rows = draws.Rows(x, y)
         self.sampler = candidates_of(samplers.get(sampler))
@@ -137,6 +137,8 @@ class Recording:
         """Refuses a sampler that does not suit the inputs, or whose samples a store can't hold."""
         suitable.require(self.sampler, prepared, networks)
         suitable.warn_of_codes(self.sampler, prepared, self.teacher)
+        if self.batch_size == 1:
+            suitable.warn_of_single_rows(self.sampler)
         mixes_within = any(part.mixes_within for part in self.sampler.parts)
         if mixes_within or self.holds_samples:
             self.sampler.validate_networks(networks)

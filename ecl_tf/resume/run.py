@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import identity
-from ecl_tf.resume import data
+from ecl_tf.resume import data, functions
 
 # Numbers of a distiller that callbacks may change while it trains.
 _SETTINGS = ("temperature", "label_weight")
@@ -61,6 +61,7 @@ class Run:
         return {
             "optimizer": _optimizer(self.state.model.optimizer),
             "arguments": [arguments(callback) for callback in self.callbacks],
+            "functions": [_functions(callback) for callback in self.callbacks],
         }
 
     def _settings_now(self):
@@ -160,16 +161,21 @@ class Run:
             optimizer.learning_rate = value
 
     def _differing_arguments(self, about):
+        kinds = ["arguments"]
+        # Another Python compiles the same function to other code.
+        if about.get("versions", {}).get("python") == self._first["versions"]["python"]:
+            kinds.append("functions")
         found: dict = {}
-        for place, there in enumerate(about.get("arguments", [])):
-            name, here = about["callbacks"][place], self._first["arguments"][place]
-            now = about["now"]["arguments"][place]
-            # A callback that was used before may have changed them itself.
-            found |= {
-                f"{name}.{argument}": values
-                for argument, values in _differences(there, here).items()
-                if argument in _differences(now, here)
-            }
+        for kind in kinds:
+            for place, there in enumerate(about.get(kind, [])):  # Older checkpoints have fewer.
+                name, here = about["callbacks"][place], self._first[kind][place]
+                now = about["now"][kind][place]
+                # A callback that was used before may have changed them itself.
+                found |= {
+                    f"{name}.{argument}": values
+                    for argument, values in _differences(there, here).items()
+                    if argument in _differences(now, here)
+                }
         return found
 
     def _say_arguments(self, path, found, finished):
@@ -214,6 +220,16 @@ def arguments(callback):
         if type(value) in (bool, int, float, str) and not is_path:
             found[name] = value
     return found
+
+
+def _functions(callback):
+    """Hashes of those of its constructor's arguments that are functions."""
+    given = {name: vars(callback).get(name) for name in argument_names(type(callback))}
+    return {
+        name: functions.fingerprint(value)
+        for name, value in given.items()
+        if functions.is_function(value)
+    }
 
 
 def argument_names(kind):

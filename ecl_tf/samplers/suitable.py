@@ -48,6 +48,18 @@ def warn_of_codes(sampler, inputs, teacher):
         )
 
 
+def warn_of_single_rows(sampler):
+    """Warns if a sampler mixes or swaps the rows of a batch, for batches of one row."""
+    names = [type(part).__name__ for part in sampler.parts if hasattr(part, "group_size")]
+    if names:
+        warnings.warn(
+            f"Every batch is one row, which has no other to be mixed with, so {names[0]} leaves "
+            "it as it is. Give larger batches, or a sampler that needs one row alone, such as "
+            "GaussianNoise or Augment.",
+            stacklevel=5,
+        )
+
+
 def require_before_data(sampler, networks):
     """The same before there is data, for networks that know the names of their inputs."""
     for role, network, function in _called(networks):

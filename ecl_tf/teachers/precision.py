@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from ecl_tf import divergences
+from ecl_tf._internal import batches
 from ecl_tf.teachers.teacher import Teacher
 
 # Trained networks were 5e-5 and 9e-5 nats off in the mean (docs/results/speed.md). Ten times that
@@ -47,7 +48,8 @@ def rounding(teacher: Teacher, inputs: Any, precision: str | None = None) -> Rou
         no precision to be chosen.
 
     Raises:
-        ValueError: of a subclass of `Ensemble` with a precision of its own.
+        ValueError: of a dataset or a generator, and of a subclass of `Ensemble` with a precision of
+            its own.
 
     Example:
     >>> import keras, numpy as np, ecl_tf
@@ -58,6 +60,11 @@ def rounding(teacher: Teacher, inputs: Any, precision: str | None = None) -> Rou
     >>> 0.0 < found.mean < found.largest < 1e-3
     True
     """
+    if batches.is_stream(inputs):
+        raise ValueError(
+            f"rounding takes a batch of inputs as arrays; got a {type(inputs).__name__}. Give its "
+            "first batch: inputs, *_ = next(iter(data))."
+        )
     full, low = teacher.with_precision(None), teacher
     if precision is not None:
         low = teacher.with_precision(precision)

@@ -327,3 +327,13 @@ def test_networks_without_weights_are_told_apart_by_their_configuration():
     hashes = [identity.fingerprint_of_models([rescaling(scale)]) for scale in (1.0, 2.0, 1.0)]
     assert hashes[0] != hashes[1]
     assert hashes[0] == hashes[2]
+
+
+def test_batches_of_one_row_are_told_that_nothing_is_mixed(tmp_path):
+    with pytest.warns(UserWarning, match="one row.*so Mixup leaves it as it is"):
+        record(tmp_path, x=X[:2], batch_size=1, epochs=1, sampler="Mixup")
+
+
+def test_a_generator_of_rows_is_refused_in_words(tmp_path):
+    with pytest.raises(ValueError, match=r"takes arrays.* got a generator"):
+        record(tmp_path, x=(rows for rows in [X]))

@@ -123,6 +123,8 @@ def test_rounding_is_the_divergence_from_the_float32_network(rows):
     np.testing.assert_allclose(found, [nats.mean(), nats.max()], rtol=0.05)
     assert 1e-8 < found.mean < 1e-4
     assert teachers.rounding(teacher.with_precision(None), rows, "bfloat16") == found
+    with pytest.raises(ValueError, match="batch of inputs as arrays; got a generator"):
+        teachers.rounding(teacher, (batch for batch in [rows]))
 
 
 def test_what_can_not_be_lowered_stays_and_is_told(rows):
