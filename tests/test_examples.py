@@ -109,9 +109,7 @@ def first_numbers(text):
 
 @pytest.mark.slow
 @named([path for path in EXAMPLES if path.stem in ROWS.keys() & SHORTENED])
-def test_a_shortened_example_prints_its_rows(
-    path, tmp_path, monkeypatch, capsys, briefly, eagerly
-):
+def test_a_shortened_example_prints_its_rows(path, tmp_path, monkeypatch, capsys, briefly, eagerly):
     """Those that are documented; the number of the last distilled student is recomputed."""
     monkeypatch.chdir(tmp_path)
     made = runpy.run_path(str(path), run_name="__main__")
