@@ -109,16 +109,12 @@ def eagerly():
 
 
 @pytest.fixture
-def briefly(monkeypatch, eagerly):
-    """Every `fit` takes two steps, unless the environment has WHOLE_EXAMPLES."""
+def briefly(monkeypatch):
+    """Every `fit` takes two steps."""
     import keras
-    import tensorflow as tf
 
     from ecl_tf import Distiller
 
-    if os.environ.get("WHOLE_EXAMPLES"):
-        tf.config.run_functions_eagerly(False)
-        return
     for kind in (keras.Model, Distiller):
 
         def fit(self, *given, fit=kind.fit, kind=kind, **arguments):

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf import Distiller, resume
+from ecl_tf import Distiller, callbacks, resume
 
 STEPS, STEPS_PER_EPOCH = 24, 8
 
@@ -25,12 +25,15 @@ def network(units, dropout):
     return keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(3)])
 
 
-def build(kind):
+def build(kind, restarts):
     keras.utils.set_random_seed(1)
     student = network(8, 0.3)
     accumulation = 2 if kind == "distiller" else None
     optimizer = keras.optimizers.Adam(
-        0.01, use_ema=True, ema_momentum=0.9, gradient_accumulation_steps=accumulation
+        restarts.schedule(0.01) if kind == "workers" else 0.01,
+        use_ema=True,
+        ema_momentum=0.9,
+        gradient_accumulation_steps=accumulation,
     )
     if kind == "keras":
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -86,7 +89,9 @@ def main():
     if kind == "mirrored":
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
-        model = build(kind)
+        # Cycles of 8 and 16 steps; the weights of the first one are kept to the end.
+        restarts = callbacks.WarmRestarts(8, 2, monitor=lambda model: float(model.step.numpy()))
+        model = build(kind, restarts)
     plateau = keras.callbacks.ReduceLROnPlateau("loss", min_delta=1.0, patience=2)
     history = resume.fit(
         model,
@@ -96,13 +101,14 @@ def main():
         steps_per_epoch=STEPS_PER_EPOCH,
         every_steps=4,
         every_seconds=None,
-        callbacks=[plateau, Killer(moment)],
+        callbacks=[restarts if kind == "workers" else plateau, Killer(moment)],
         validation_data=tf.data.Dataset.from_tensor_slices((x, y)).batch(32),
         verbose=0,
     )
     variables = [*model.variables, *model.optimizer.variables]
     state = {f"{n} {v.path}": v.numpy().tobytes().hex() for n, v in enumerate(variables)}
-    print(json.dumps({"history": history.history, "epochs": history.epoch, "state": state}))
+    ended = {"history": history.history, "epochs": history.epoch, "scores": restarts.scores}
+    print(json.dumps({**ended, "state": state}))
 
 
 if __name__ == "__main__":

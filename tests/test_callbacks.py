@@ -115,6 +115,7 @@ def test_killed_trainings_end_with_the_same_bits_and_replicas_at_the_same_step()
         # Scores 1.0, 0.5 and 0.6 at the ends of 4, 12 and 28 steps, at most 60.
         assert undisturbed["steps"] == 28 and undisturbed["scores"] == [1.0, 0.5, 0.6], name
         assert undisturbed["weights"] == undisturbed["at step 12"]
-        for moment, end in ends.items():
-            assert end == undisturbed, (name, moment)
-    assert [len(ends) for ends in found.values()] == [3, 1]
+    undisturbed = found["one"].pop("never")
+    assert len(found["one"]) == 2
+    for moment, end in found["one"].items():
+        assert end == undisturbed, moment

@@ -94,7 +94,7 @@ def note(results):
     else:
         seeds = len(next(iter(results["final"].values())))
         split = f"Test splits of {results['folds']} folds" if "folds" in results else "Test split"
-        what = f"{split}; mean of {seeds} seeds"
+        what = f"{split}; mean of {seeds} seed{'s' * (seeds > 1)}"
     text = (
         f"{what} with 95 % interval; students of {results['student_weights']:,} weights"
         f"{' in 8 bits' * bool(results.get('student_quantization'))}, {length}."

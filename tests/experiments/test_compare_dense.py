@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("eagerly")]
 
 def test_a_segmentation_ends_with_numbers_maps_and_a_student(run_script, tmp_path, monkeypatch):
     config = small(segmentation.get_config())
+    config.erm.mixup_alpha = 0.4  # So a network is trained on mixed labels of positions.
     config.data.update({"train_size": 32, "validation_size": 10, "test_size": 12})
     config.teacher.network.width = config.student.network.width = 2
     config.export.formats = ("saved_model", "litert")
@@ -59,7 +60,7 @@ def test_a_segmentation_ends_with_numbers_maps_and_a_student(run_script, tmp_pat
 
 @pytest.mark.parametrize("which", ["tags", "masks", "numbers"])
 def test_every_training_on_tags_masks_and_numbers_takes_a_step(which, tmp_path, capsys):
-    """What comes of it is recomputed in `test_dense_rows.py`."""
+    """The scores of such networks are recomputed in `test_dense_rows.py`."""
     unknown = {"ignore_class": dense.UNKNOWN}
     if which == "tags":
         config = of("tags", {"class_name": "Categorical", "config": unknown}, "tagger")

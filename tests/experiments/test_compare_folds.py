@@ -63,7 +63,7 @@ def test_all_folds_are_compared_and_averaged(
     rows = (tmp_path / "table.md").read_text().splitlines()
     assert re.search(r"^The directory best/ .* seed \d+, p0[01]\), the network convnet", rows[0])
     assert rows[6].startswith("| method | mean error, degrees | NLL, nats |")
-    assert "Test splits of 2 folds; mean of 1 seeds" in rows[-1]
+    assert "Test splits of 2 folds; mean of 1 seed with" in rows[-1]
     for method in METHODS:
         # By hand, from (fold, seed).
         errors = np.array([tables.scores(fold, method, "angular_error") for fold in folds])

@@ -82,13 +82,15 @@ def test_joined_and_killed_comparisons_have_the_results_of_one_alone(tmp_path, s
         return processes.start("trainers.compare", *flags, **threads, **paths)
 
     helper = start("together", "--join", "--tensorboard")  # It has the first training.
-    alone, killed = start("alone"), start("killed")
+    alone = start("alone")
     together = start("together", "--processes=2", "--tensorboard")
-    with processes.none_left([alone, killed, together, helper]):
+    with processes.none_left([alone, together, helper]):
         helper.wait_for("[run ")
         helper.kill()  # Perhaps within a training.
-        killed.wait_for("[run 3/7]")  # Of seven trainings.
-        killed.kill()
+        killed = start("killed")
+        with processes.none_left([killed]):
+            killed.wait_for("[run 3/7]")  # Of seven trainings.
+            killed.kill()
         kept = json.loads((tmp_path / "killed" / "results.json").read_text())
         assert len(kept["runs"]) == 2
         again = start("killed")

@@ -177,6 +177,9 @@ def test_compare_ends_every_training_by_one_rule(
     with config.unlocked():
         for section in (config.teacher, config.student):
             section.train.update({"steps": "auto", "max_steps": 14, "steps_per_execution": 1})
+    run_script("compare", config, tmp_path / "run", dry_run=True)
+    planned = re.findall(r"\d x (.+), auto: 6 to 14 steps: \d", capsys.readouterr().out)
+    assert sorted(planned) == ["ERM", "XCL", "standard KD", "teacher", "tuned KD"]
     run_script("compare", config, tmp_path / "run", rehearses=False, draws=False, ships=False)
     printed = capsys.readouterr().out
     results = work_directory.read_json(tmp_path / "run" / "results.json")

@@ -55,6 +55,7 @@ MIXUP = {"class_name": "Mixup", "config": {"alpha": 1.0}}
         ({"sampler": "Empirical"}, True),
         ({"sampler": "Empirical", "label_weight": 0.1, "temperature": 4.0}, True),
         ({"sampler": MIXUP}, True),
+        ({"sampler": MIXUP, "divergence": "decoupled"}, True),
         ({"sampler": {"class_name": "Uncertain", "config": {}}}, True),
         # Labels are needed where there are no samples.
         ({"sampler": MIXUP, "label_weight": 0.1}, False),
