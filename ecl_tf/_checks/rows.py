@@ -100,10 +100,10 @@ def explaining_a_failed_step(asked, x):
         yield
     except tf.errors.DataLossError as error:
         record = re.search(r"(?:corrupted|truncated) record at \d+", error.message)
-        found = f": {record[0]}" if record else ""
+        which = f": {record[0]}" if record else ""
         raise ValueError(
-            f"A file of the data is damaged{found}. If it "
-            "is of a store, ecl_tf.replay.Store(directory), without verify=False, says which one."
+            f"A file of the data is damaged{which}. If it is of a store, "
+            "ecl_tf.replay.Store(directory), without verify=False, says which one."
         ) from error
     except tf.errors.InvalidArgumentError as error:
         # What it says may hold brackets; after it TensorFlow lists values, or begins a line.
