@@ -160,7 +160,8 @@ def write(
         examples: as there; None by default.
         quantization: what `quantizing.prepared` gave; None by default.
     """
-    kind, is_litert = _kind_of(format), format == "litert"
+    kind = _kind_of(format)
+    is_litert = kind is FORMATS["litert"]
     if quantization is not None and not is_litert:
         raise ValueError(
             f'quantization needs format="litert"; got format={format!r}. {kind.NAME} holds the '
