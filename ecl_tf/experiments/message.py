@@ -215,10 +215,10 @@ def _cost(results):
     name = min(costs, key=lambda each: costs[each]["bytes"])
     own, its = costs[name], rows.get("teacher", {}).get("costs", {})
     words = f"its smallest file, {name}, has {own['bytes']:,} bytes{_beside(own, its, 'bytes')}"
-    time = "milliseconds_at_1"
-    if own.get(time) is None:
+    count = own.get("multiply_adds")
+    if count is None:
         return words
-    return f"{words}, and a row takes {own[time]:.3g} ms{_beside(own, its, time)}"
+    return f"{words}, and a row takes {count:,} multiply-adds{_beside(own, its, 'multiply_adds')}"
 
 
 def _beside(own, its, name):

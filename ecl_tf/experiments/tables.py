@@ -24,9 +24,8 @@ _OF_COSTS = {
     "bytes": "bytes",
     "parameters": "weights",
     "multiply_adds": "multiply-adds a row",
-    "milliseconds_at_1": "ms a row, one at a time",
-    "milliseconds_at_32": "ms a row, 32 at a time",
 }
+_OF_TIMES = {"1": "ms a row, one at a time", "32": "ms a row, 32 at a time"}
 # Of single experiments: an average over folds or splits has none of it.
 _DETAILS = ("teacher_reliability", "teacher_risk_coverage", "gallery", "one_dimension")
 
@@ -34,6 +33,7 @@ _DETAILS = ("teacher_reliability", "teacher_risk_coverage", "gallery", "one_dime
 def table(results):
     """Returns the results as a Markdown table; of a grid, one for each cell.
 
+    Nothing in it but the seconds of trainings changes when a comparison is made again.
     Scores are means over seeds, or over splits, with their 95 % t interval; gap reductions
     carry Fieller's interval (see `ecl_tf.gap`).
     """
@@ -45,7 +45,8 @@ def table(results):
         return "\n\n".join(part.strip() for part in parts) + "\n"
     parts = [markdown(rows(results)), note(results)]
     if found := results.get("shipped"):
-        parts += ["### What is shipped", markdown(shipped(found)), note_on_shipped(found)]
+        parts += ["### What is shipped", markdown(shipped(found, times=False))]
+        parts.append(note_on_shipped(found, times=False))
     return "\n\n".join(parts) + "\n"
 
 
@@ -121,45 +122,53 @@ def note(results):
     return text
 
 
-def shipped(found):
+def shipped(found, times=True):
     """A header and rows of the scores, size and speed of what is shipped, as lists of text.
 
     Args:
         found: what `shipping.measure` returned.
+        times: whether a row's milliseconds are shown, as by default.
     """
+    of_times = _OF_TIMES if times else {}
     metrics = list(dict.fromkeys(name for row in found["rows"].values() for name in row["scores"]))
-    rows = [["", *map(title, metrics), *_OF_COSTS.values()]]
+    rows = [["", *map(title, metrics), *_OF_COSTS.values(), *of_times.values()]]
     for name, row in found["rows"].items():
         scores = [row["scores"].get(metric) for metric in metrics]
         words = [
             "" if score is None else f"{scale(metric, score):.2f}"
             for metric, score in zip(metrics, scores, strict=True)
         ]
-        rows.append([name, *words, *(_cost(row["costs"].get(cost)) for cost in _OF_COSTS)])
+        costs = _costs(row["costs"])
+        rows.append([name, *words, *(costs[cost] for cost in (*_OF_COSTS, *of_times))])
     return rows
 
 
-def _cost(value):
-    """A count, or milliseconds to three digits."""
-    if value is None:
-        return ""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+def _costs(costs):
+    """What `ecl_tf.costs` returned as texts: counts, and milliseconds to three digits."""
+    counts = {name: costs.get(name) for name in _OF_COSTS}
+    texts = {name: "" if count is None else f"{count:,}" for name, count in counts.items()}
+    times = costs.get("seconds") or {}
+    return texts | {rows: f"{1e3 * times[rows]:.3g}" if rows in times else "" for rows in _OF_TIMES}
 
 
 def describe_costs(costs):
     """One line of what `ecl_tf.costs` returned."""
-    shown = {name: _cost(costs.get(cost)) for cost, name in _OF_COSTS.items()}
-    return ", ".join(f"{name} {value}" for name, value in shown.items() if value)
+    names = {**_OF_COSTS, **_OF_TIMES}
+    return ", ".join(f"{names[key]} {text}" for key, text in _costs(costs).items() if text)
 
 
-def note_on_shipped(found):
+def note_on_shipped(found, times=True):
     """What the numbers of `shipped` are, in sentences."""
+    about_times = (
+        "Milliseconds are the processor time of one core in TensorFlow, LiteRT or ONNX Runtime "
+        "itself, called from Python with arrays: the median of calls, without the checks of "
+        "load_student. "
+    )
     rows = {"test": "Test rows", "validation": "Validation rows"}[found["split"]]
     whose = f", {found['of']}" if "of" in found else ""
     return (
-        f"{rows}; one student{whose}, in each of its files. Milliseconds are the processor time of "
-        "one core in TensorFlow, LiteRT or ONNX Runtime itself, called from Python with arrays: "
-        "the median of calls, without the checks of load_student. Multiply-adds are the network's."
+        f"{rows}; one student{whose}, in each of its files. {about_times * times}"
+        "Multiply-adds are the network's."
     )
 
 
