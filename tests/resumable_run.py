@@ -37,8 +37,7 @@ def build(kind, restarts):
     )
     if kind == "keras":
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        # Eager, because each of its starts would trace a graph.
-        student.compile(optimizer, loss, metrics=["accuracy"], run_eagerly=True)
+        student.compile(optimizer, loss, metrics=["accuracy"])
         return student
     steps = 2 if kind == "distiller" else 1
     distiller = Distiller(student, network(16, 0.5), sampler="Mixup", seed=3, label_weight=0.1)
