@@ -265,7 +265,7 @@ def test_local_imagenet_is_distilled_and_exported(run_script, tmp_path, eagerly)
     config.data.update({"image_size": 32, "mock_examples": 16, "validation_size": 8})
     config.teacher.pretrained.size = (32, 32)
     config.student.train.steps = 2
-    config.student.network = {"name": "convnet", "width": 2, "depth": 2}  # Others build ResNet-50.
+    config.student.network = {"name": "convnet", "width": 2, "depth": 2}  # Its own is built above.
     run_script("distill", config, tmp_path, rehearses=False, ships=False)
     assert_two_finite_losses(tmp_path)
     served = ecl_tf.load_student(tmp_path / "export")(np.zeros((2, 32, 32, 3), "float32"))
