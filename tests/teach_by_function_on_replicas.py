@@ -19,7 +19,7 @@ def train(strategy):
     with strategy.scope():
         student = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
         distiller = ecl_tf.Distiller(student, teacher, sampler="Empirical")
-        distiller.compile("sgd")
+        distiller.compile("sgd", run_eagerly=strategy.num_replicas_in_sync == 1)
     data = tf.data.Dataset.from_tensor_slices(X).batch(7)
     history = distiller.fit(data, epochs=2, verbose=0).history
     weights = [weight.tolist() for weight in student.get_weights()]

@@ -23,7 +23,7 @@ def train(strategy, chosen):
         distiller = ecl_tf.Distiller(
             network(4), [network(16), network(16)], sampler="Empirical", teacher_precision=chosen
         )
-        distiller.compile("sgd")
+        distiller.compile("sgd", run_eagerly=strategy.num_replicas_in_sync == 1)
     data = tf.data.Dataset.from_tensor_slices(X).batch(8)
     history = distiller.fit(data, epochs=2, verbose=0).history
     weights = [weight.tolist() for weight in distiller.student.get_weights()]
@@ -34,7 +34,7 @@ def train(strategy, chosen):
 def main():
     precision._ratio = lambda *_: 0.5
     one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    print(json.dumps([train(one, "bfloat16"), train(two, "bfloat16"), train(two, "auto")]))
+    print(json.dumps([train(one, "bfloat16"), train(two, "auto")]))
 
 
 if __name__ == "__main__":

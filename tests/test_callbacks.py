@@ -5,10 +5,10 @@ import re
 
 import keras
 import numpy as np
-import processes
 import pytest
+from by_hand import assert_arrays, assert_same_weights
 
-from ecl_tf import callbacks
+from ecl_tf import Distiller, callbacks, resume
 
 
 def trained(scores, cycles=5, epochs=31, **arguments):
@@ -105,17 +105,64 @@ def test_what_does_not_fit_the_training_is_refused(arguments, message):
     assert model.optimizer.iterations.numpy() <= 2  # Not after hours.
 
 
+class Interrupt(keras.callbacks.Callback):
+    """Ends a training without a checkpoint, as a kill does."""
+
+    def __init__(self, moment):
+        super().__init__()
+        self.moment = moment
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.moment == int(self.model.step.numpy()):
+            raise InterruptedError
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.moment == f"epoch {epoch}":
+            raise InterruptedError
+
+
 @pytest.mark.slow
-def test_killed_trainings_end_with_the_same_bits_and_replicas_at_the_same_step():
-    """In the midst of a cycle, between two, and after the last; of two devices, undisturbed."""
-    run = processes.start("train_in_cycles.py", VIRTUAL_DEVICES="2")
-    (found,) = processes.results([run])
-    for name, ends in found.items():
-        undisturbed = ends["never"]
-        # Scores 1.0, 0.5 and 0.6 at the ends of 4, 12 and 28 steps, at most 60.
-        assert undisturbed["steps"] == 28 and undisturbed["scores"] == [1.0, 0.5, 0.6], name
-        assert undisturbed["weights"] == undisturbed["at step 12"]
-    undisturbed = found["one"].pop("never")
-    assert len(found["one"]) == 2
-    for moment, end in found["one"].items():
-        assert end == undisturbed, moment
+def test_killed_trainings_end_with_the_same_bits(tmp_path):
+    """At the end of a cycle before it is kept, right after it, and in the midst of another."""
+    losses = {4: 1.0, 12: 0.5, 28: 0.6}  # At the ends of three cycles, of four at most.
+    x = np.random.default_rng(0).normal(size=(70, 4)).astype("float32")
+
+    def network(units):
+        layers = [keras.layers.Dense(units, "relu"), keras.layers.Dropout(0.3)]
+        return keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(3)])
+
+    def train(name, moment=None):
+        kept = []
+
+        def score(model):
+            step = int(model.step.numpy())
+            if step == 12:
+                kept[:] = model.student.get_weights()
+            return losses[step]
+
+        keras.utils.set_random_seed(1)
+        restarts = callbacks.WarmRestarts(4, cycles=4, monitor=score)
+        distiller = Distiller(network(8), network(16), sampler="Mixup", seed=3)
+        distiller.compile(keras.optimizers.Adam(restarts.schedule(0.01)))
+        resume.fit(
+            distiller,
+            resume.batches((x,), batch_size=8, seed=5),
+            tmp_path / name,
+            steps=restarts.max_steps,
+            steps_per_epoch=4,
+            every_steps=3,
+            every_seconds=None,
+            callbacks=[restarts, Interrupt(moment)],
+            verbose=0,
+        )
+        return restarts, distiller.student, kept
+
+    undisturbed, wanted, kept = train("undisturbed")
+    assert undisturbed.step == 28 and undisturbed.scores == [1.0, 0.5, 0.6]
+    assert_arrays(wanted.get_weights(), kept)
+    for moment in ("epoch 2", 13, 17):
+        with pytest.raises(InterruptedError):
+            train("killed", moment)
+    again, student, _ = train("killed")
+    assert (again.step, again.scores) == (undisturbed.step, undisturbed.scores)
+    assert_same_weights(student, wanted)

@@ -175,6 +175,7 @@ def test_rates_are_the_published_ones_by_epoch(name, steps, rate, epochs):
         ("fashion_mnist:transformer", "student", None),
         # As Keras documents it.
         pytest.param("imagenet", "student", 25_636_712 - 53_120, marks=pytest.mark.slow),
+        pytest.param("imagenet:runlocal", "student", None, marks=pytest.mark.slow),
         # 5x5x20 + 20, 5x5x20x50 + 50, 6x12x50 inputs of 500, and 502 of four raw outputs.
         ("mpii_gaze", "student", 520 + 25_050 + 3_600 * 500 + 500 + 502 * 4 + 4),
         ("mpii_gaze", "teacher", None),
@@ -264,6 +265,7 @@ def test_local_imagenet_is_distilled_and_exported(run_script, tmp_path, eagerly)
     config.data.update({"image_size": 32, "mock_examples": 16, "validation_size": 8})
     config.teacher.pretrained.size = (32, 32)
     config.student.train.steps = 2
+    config.student.network = {"name": "convnet", "width": 2, "depth": 2}  # Its own is built above.
     run_script("distill", config, tmp_path, rehearses=False, ships=False)
     assert_two_finite_losses(tmp_path)
     served = ecl_tf.load_student(tmp_path / "export")(np.zeros((2, 32, 32, 3), "float32"))

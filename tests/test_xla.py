@@ -1,4 +1,4 @@
-"""XLA compiles the whole training step, for every sampler, score, output and divergence.
+"""XLA compiles the whole training step for every sampler, and every score, output and divergence.
 
 What is compiled takes its seed from the step counter, a tensor: seeds that are constants would
 be folded away before XLA, and hide operations that it lacks.
@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from by_hand import assert_arrays
+from by_hand import assert_arrays, numbers
 
 from ecl_tf import Distiller, Ensemble, outputs, samplers, uncertainty
 from ecl_tf.divergences import DIVERGENCES
@@ -42,11 +42,11 @@ SAMPLERS = {
 }
 
 
-def train(compiled, output="categorical", members_per_step=None, **arguments):
+def train(compiled, members_per_step=None, **arguments):
     """Losses and weights after two steps of one student."""
     student, members = network(5, 1), [network(8, 2), network(8, 3)]
-    teacher = Ensemble(members, output, members_per_step=members_per_step)
-    distiller = Distiller(student, teacher, output=output, seed=7, **arguments)
+    teacher = Ensemble(members, "categorical", members_per_step=members_per_step)
+    distiller = Distiller(student, teacher, seed=7, **arguments)
     ways = {"jit_compile": True} if compiled else {"run_eagerly": True}
     distiller.compile(keras.optimizers.SGD(0.01, 0.9), **ways)
     data = tf.data.Dataset.from_tensor_slices(X).batch(8, drop_remainder=True)
@@ -63,15 +63,10 @@ def assert_xla_is_the_same(**arguments):
 
 
 def test_every_sampler():
-    # At once, for a compilation takes seconds. Choice draws from all for every row.
+    # At once, for a compilation takes seconds. Choice draws from all for every row. Augment, which
+    # draws other numbers under XLA, is compiled in `test_sampler.py`.
     assert SAMPLERS.keys() | {"Augment", "Choice", "Embedded"} == samplers._SAMPLERS.keys()
     assert_xla_is_the_same(sampler=samplers.Choice([make() for make in SAMPLERS.values()]))
-
-
-def test_augment_which_draws_other_numbers_under_xla():
-    flip = samplers.Augment(keras.layers.RandomFlip("horizontal"))
-    losses, _ = train(True, sampler=flip)
-    assert np.isfinite(losses).all()
 
 
 def test_rows_that_are_mixed_within_the_networks():
@@ -93,18 +88,38 @@ def test_one_member_a_step():
     assert_xla_is_the_same(sampler="Empirical", members_per_step=1)
 
 
+def assert_compiled_is_the_same(function, *given):
+    expected, found = function(*given), tf.function(function, jit_compile=True)(*given)
+    for one, other in zip(expected, found, strict=True):
+        assert np.isfinite(one).all()
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-4)
+
+
 def test_every_score():
-    base = samplers.Mixup()
-    by_score = [samplers.Uncertain(base, 2, score, 1.0) for score in sorted(uncertainty.SCORES)]
-    assert_xla_is_the_same(sampler=samplers.Choice(by_score))
+    student, teacher = network(5, 1), Ensemble([network(8, 2), network(8, 3)], "categorical")
+    networks = uncertainty.Networks(teacher, student, outputs.Categorical())
+
+    def scores(x):
+        answers = uncertainty.Answers(networks, x)
+        return [score(answers) for score in uncertainty.SCORES.values()]
+
+    assert_compiled_is_the_same(scores, X)
 
 
 @pytest.mark.parametrize("output", ["categorical", "bernoulli", outputs.Normal(2)], ids=str)
 def test_every_divergence_of_every_output(output):
+    """Their values and gradients, without the rest of a step, which is the same for all."""
     of_classes = {"standardised_logits", "decoupled", "correlation"}
     names = DIVERGENCES.keys() - (set() if output == "categorical" else of_classes)
+    output = outputs.get(output)
 
     def all_divergences(teacher, student):
-        return sum(DIVERGENCES[name](teacher, student) for name in sorted(names))
+        with tf.GradientTape() as tape:
+            tape.watch(student)
+            both = output(teacher), output(student)
+            values = [output.divergence(*both, DIVERGENCES[name]) for name in sorted(names)]
+        return *values, tape.gradient(values, student)
 
-    assert_xla_is_the_same(output=output, divergence=all_divergences, sampler="Mixup")
+    assert_compiled_is_the_same(
+        all_divergences, *(tf.constant(numbers(8, 4, seed=n)) for n in (1, 2))
+    )

@@ -12,7 +12,7 @@ from tiny import untuned
 import ecl_tf
 from configs import table
 from ecl_tf import data, samplers
-from ecl_tf.experiments import comparison, methods, sizes
+from ecl_tf.experiments import comparison, methods, rehearsal, sizes
 from ecl_tf.experiments.experiment import Experiment
 
 ROWS = 160
@@ -66,8 +66,12 @@ def test_every_method_trains_on_categories(frame, tmp_path, capsys, eagerly):
     # Teacher, ERM and mixed labels, standard and tuned KD, XCL's own samples and MUNGE's, noise.
     assert "8 kinds of training took one step each" in told
     config.methods = {"noise": {"sampler": "DirichletMixup"}}
+    tried = rehearsal.Rehearsal()
+    experiment = tried.experiment(config)
+    (setting,) = methods.others(experiment)
+    teacher = ecl_tf.Ensemble([experiment.network(experiment.config.teacher)], experiment.output)
     with pytest.raises(ValueError, match=r"config\.methods\.noise={.*'categories'"):
-        comparison.rehearse(config, tmp_path / "other")
+        tried.student(experiment, teacher, setting, count=1)
 
 
 def test_samplers_swap_categories_and_mix_numbers(frame, tmp_path):

@@ -155,7 +155,7 @@ def test_of_equal_kinds_one_is_tried_and_all_are_planned(
 
 
 @pytest.mark.slow
-def test_a_rehearsal_changes_no_result(digits_config, tmp_path):
+def test_a_rehearsal_changes_no_result(digits_config, tmp_path, eagerly):
     digits_config.teacher.network.dropout = 0.5
 
     def member():

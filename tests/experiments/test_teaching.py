@@ -53,7 +53,8 @@ def pretrained(config, description):
 
 
 @pytest.mark.slow
-def test_members_are_trained_once_each_with_a_seed_of_its_own(digits_config, tmp_path):
+def test_members_are_trained_once_each_with_a_seed_of_its_own(digits_config, tmp_path, eagerly):
+    digits_config.teacher.train.update({"steps": 4, "steps_per_execution": 2})
     experiment = Experiment(digits_config)
     teacher = teaching.train_teacher(experiment, tmp_path)
     assert len(teacher.members) == 2
@@ -104,8 +105,9 @@ def test_directories_and_configurations_without_a_teacher_are_refused(digits_con
 
 
 @pytest.mark.slow
-def test_files_that_are_no_whole_members(digits_config, tmp_path, subtests):
+def test_files_that_are_no_whole_members(digits_config, tmp_path, subtests, eagerly):
     digits_config.teacher.members = 1
+    digits_config.teacher.train.update({"steps": 4, "steps_per_execution": 2})
     experiment = Experiment(digits_config)
     own = tmp_path / "teacher"
     member = own / "member_0.keras"

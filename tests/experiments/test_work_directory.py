@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 
+import processes
 import pytest
 from ml_collections import ConfigDict
 
@@ -85,23 +86,28 @@ def enter(run, config):
 @pytest.mark.slow
 def test_the_lock_of_a_killed_process_is_free_and_another_hosts_is_told_of(tmp_path, capsys):
     config = ConfigDict({"a": 1})
-    script = "import sys, pathlib; from ecl_tf.experiments import locks\n"
-    script += "with locks.held(pathlib.Path(sys.argv[1])): print('held', flush=True); input()"
-    arguments = [sys.executable, "-c", script, str(tmp_path)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(arguments, **pipes) as process:
-        assert process.stdout.readline() == "held\n"
-        with pytest.raises(ValueError, match=f"process {process.pid} on"):
-            work_directory.check(tmp_path, config)
-        process.kill()
-    assert str(process.pid) in (tmp_path / "ecl_tf.lock").read_text()
-    enter(tmp_path, config)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, pathlib, sys, time; from ecl_tf.experiments import locks\n"
+        "with locks.held(pathlib.Path(sys.argv[1])):\n"
+        "    print(os.getpid(), 'held', flush=True); time.sleep(1000.0)\n"
+    )
+    directory = tmp_path / "run"
+    directory.mkdir()
+    process = processes.start(str(script), str(directory))
+    with processes.none_left([process]):
+        process.wait_for("held")
+        pid = process.read().split()[0]
+        with pytest.raises(ValueError, match=f"process {pid} on"):
+            work_directory.check(directory, config)
+    assert pid in (directory / "ecl_tf.lock").read_text()
+    enter(directory, config)
     assert not capsys.readouterr().out
 
-    (tmp_path / "ecl_tf.lock").write_text('{"host": "elsewhere", "pid": 7, "since": "yesterday"}')
-    enter(tmp_path, config)
+    (directory / "ecl_tf.lock").write_text('{"host": "elsewhere", "pid": 7, "since": "yesterday"}')
+    enter(directory, config)
     assert "process 7 on elsewhere since yesterday" in capsys.readouterr().out
-    enter(tmp_path, config)
+    enter(directory, config)
     assert not capsys.readouterr().out
 
 

@@ -9,9 +9,8 @@ import pytest
 
 import ecl_tf
 
-pytestmark = pytest.mark.slow
 
-
+@pytest.mark.slow
 def test_two_workers(tmp_path, subtests):
     """One test, so that one pair of workers trains for all parts."""
     workers = processes.results(processes.start_workers(2, "run_as_worker.py", str(tmp_path)))
@@ -44,13 +43,3 @@ def test_two_workers(tmp_path, subtests):
             logged = [float(row["val_loss"]) for row in csv.DictReader(file)]
         of_other = workers[1]["distilled"]["history"]["val_loss"]
         np.testing.assert_allclose(logged, of_other, rtol=1e-6)
-
-
-def test_a_killed_worker_ends_the_others_fit_and_the_error_names_the_cause():
-    with processes.none_left(processes.start_workers(2, "run_until_stopped.py")) as workers:
-        for worker in workers:
-            worker.wait_for("0\n")  # Both have trained an epoch.
-        workers[0].kill()
-        code, _, errors = workers[1].wait()
-        assert code == 1
-        assert "RuntimeError: Another worker of the cluster has ended" in errors

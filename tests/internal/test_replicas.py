@@ -29,6 +29,19 @@ def test_several_replicas_and_workers_reach_the_weights_and_logs_of_one():
                 np.testing.assert_allclose(several[logs][name], values, rtol=1e-4, atol=1e-6)
 
 
+def test_the_end_of_another_worker_is_explained():
+    """By the error that TensorFlow gives then; killed workers are those of `test_resume.py`."""
+
+    def lose(batch, logs):
+        raise tf.errors.UnavailableError(None, None, "Collective ops is aborted by: another one")
+
+    distiller = Distiller(network(), network())
+    distiller.compile("sgd", run_eagerly=True)
+    losing = keras.callbacks.LambdaCallback(on_train_batch_end=lose)
+    with pytest.raises(RuntimeError, match="Another worker of the cluster has ended"):
+        distiller.fit(np.zeros((8, 4), "float32"), callbacks=[losing], verbose=0)
+
+
 # What is refused.
 
 

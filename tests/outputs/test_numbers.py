@@ -2,13 +2,11 @@
 
 import keras
 import numpy as np
-import processes
 import pytest
 import scipy.integrate
 import scipy.special
 import scipy.stats
 import tensorflow as tf
-from by_hand import assert_arrays
 
 from ecl_tf import Distiller, calibrated, divergences, losses, outputs
 from ecl_tf.outputs import LogNormal, NegativeBinomial, Normal, NormalMixture, Poisson, StudentT
@@ -423,16 +421,6 @@ def test_divergences_at_fixed_points_compile(output):
         compiled(teacher, student), gradient(teacher, student), strict=True
     ):
         np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.slow
-def test_two_replicas_reach_the_weights_of_one():
-    script = processes.start("train_numbers_on_replicas.py", VIRTUAL_DEVICES="2")
-    ((one, two),) = processes.results([script])
-    assert (one["replicas"], two["replicas"]) == (1, 2)
-    assert_arrays(two["weights"], one["weights"], atol=1e-5)
-    for name, values in one["history"].items():
-        np.testing.assert_allclose(two["history"][name], values, rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ def test_a_student_is_distilled_from_a_store(run_script, digits_config, tmp_path
     config.student.train.update({"steps": 12, "steps_per_execution": 2, "batch_size": 32})
     config.teacher.train.update({"steps": 4, "steps_per_execution": 2})
     config.teacher.members = 1
-    run_script("train_teacher", config, tmp_path / "run")
+    run_script("train_teacher", config, tmp_path / "run", rehearses=False)
     capsys.readouterr()
     run_script("reinforce", config, tmp_path / "run", epochs=3, dry_run=True)
     cost = capsys.readouterr().out.splitlines()[-1]
