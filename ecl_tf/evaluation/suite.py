@@ -260,15 +260,17 @@ def shift(
     """
     known = known or {name: (answering(model), None) for name, model in models.items()}
     of_data: dict[str, dict[str, np.ndarray]] = {}
+
+    def unknown(name):
+        return [each for each in models if name not in found[each]]
+
     corrupted, others = list(shown.corrupted()), shown.others()
     makers = {name: make for _, sets in corrupted for name, make in sets.items()} | others
-    made = _made_ahead(
-        [make for name, make in makers.items() if any(name not in found[each] for each in models)]
-    )
+    made = _made_ahead([make for name, make in makers.items() if unknown(name)])
     for corruption, sets in corrupted:
         most = 0
         for name in sets:
-            if left := [each for each in models if name not in found[each]]:
+            if left := unknown(name):
                 inputs = next(made)
                 for each in left:
                     its = ask(known[each][0], inputs, batch_size)
@@ -278,7 +280,7 @@ def shift(
         if most:
             keep(corruption, most)
     for name in others:
-        if left := [each for each in models if name not in found[each]]:
+        if left := unknown(name):
             inputs = next(made)
             for each in left:
                 output, (answer, of_x) = models[each].output, known[each]
