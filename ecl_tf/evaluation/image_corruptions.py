@@ -21,6 +21,7 @@ from ecl_tf.evaluation import linear_maps, resampling, textures
 from ecl_tf.evaluation.draws import Draws
 
 _CHUNK = 2**20  # Numbers of the images that are corrupted at once.
+_GATHERED = 2**18  # The same where pixels come from other places, as numbers of 8 bytes.
 _SMALL = 64  # Pixels of the shorter side up to which the constants of CIFAR-10-C hold.
 _GREY = np.array([0.299, 0.587, 0.114], "float32")
 _FROST = np.array([0.85, 0.93, 1.0], "float32")  # Ice is bluish.
@@ -45,7 +46,8 @@ def corrupt(
     # A blur of far less than a pixel is none, so lengths stay at half of those at 32, or above.
     unit = max(0.5, side / 32) if is_small else side / 224
     corrupted = np.empty_like(x)
-    rows = max(1, _CHUNK // max(1, x[:1].size))
+    chunk = _GATHERED if function in (glass_blur, elastic_transform) else _CHUNK
+    rows = max(1, chunk // max(1, x[:1].size))
     for start in range(0, len(x), rows):
         part = x[start : start + rows].transpose(0, 3, 1, 2).astype("float32", order="C")
         images = (part - np.float32(low)) * np.float32(1.0 / (high - low))
@@ -97,23 +99,26 @@ def glass_blur(x, constants, draws, unit):
     reach = reach * unit + 0.5  # So the nearest whole number is beyond 0.
     farthest = math.floor(reach + 0.5)
     blur = linear_maps.gaussian((height, width), sigma * unit)
-    origin = np.tile(np.arange(height * width), (rows, 1))
+    pixels = np.arange(height * width)
+    origin = np.repeat(pixels[:, None], rows, 1)  # A pixel of all rows is one piece of memory.
+    flat = origin.reshape(-1)
     spacing = 2 * farthest + 1
     for repeat in range(repeats):
         moves = np.rint((2 * draws.uniform(rows, (2, height, width), repeat) - 1) * reach)
         moves = moves.astype("int64")
         moves = (moves[:, 0] * width + moves[:, 1]).reshape(rows, -1)
+        partner = (pixels[:, None] + moves.T) * rows + np.arange(rows)
         # Pixels of a grid so wide can't reach one another, so they are swapped at once.
         for down in range(spacing):
             for right in range(spacing):
                 at_row = np.arange(height - 1 - farthest - down, farthest - 1, -spacing)
                 at_column = np.arange(width - 1 - farthest - right, farthest - 1, -spacing)
                 here = (at_row[:, None] * width + at_column).ravel()
-                there = here + moves[:, here]
-                taken = np.take_along_axis(origin, there, 1)
-                np.put_along_axis(origin, there, origin[:, here], 1)
-                origin[:, here] = taken
-    return blur(resampling.gather(blur(x), origin).reshape(x.shape))
+                there = partner[here]
+                taken = flat[there]
+                flat[there] = origin[here]
+                origin[here] = taken
+    return blur(resampling.gather(blur(x), origin.T).reshape(x.shape))
 
 
 def motion_blur(x, constants, draws, unit):

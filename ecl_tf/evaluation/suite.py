@@ -1,6 +1,7 @@
 """Everything that is measured of networks: on the data, on corrupted data, and off the data."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
 from typing import Any, NamedTuple
 
 import keras
@@ -259,11 +260,18 @@ def shift(
     """
     known = known or {name: (answering(model), None) for name, model in models.items()}
     of_data: dict[str, dict[str, np.ndarray]] = {}
-    for corruption, sets in shown.corrupted():
+
+    def unknown(name):
+        return [each for each in models if name not in found[each]]
+
+    corrupted, others = list(shown.corrupted()), shown.others()
+    makers = {name: make for _, sets in corrupted for name, make in sets.items()} | others
+    made = _made_ahead([make for name, make in makers.items() if unknown(name)])
+    for corruption, sets in corrupted:
         most = 0
-        for name, make in sets.items():
-            if left := [each for each in models if name not in found[each]]:
-                inputs = make()
+        for name in sets:
+            if left := unknown(name):
+                inputs = next(made)
                 for each in left:
                     its = ask(known[each][0], inputs, batch_size)
                     raw, labels, _ = _as_rows(models[each].output, its, shown.y)
@@ -271,9 +279,9 @@ def shift(
                 most = max(most, len(left))
         if most:
             keep(corruption, most)
-    for name, make in shown.others().items():
-        if left := [each for each in models if name not in found[each]]:
-            inputs = make()
+    for name in others:
+        if left := unknown(name):
+            inputs = next(made)
             for each in left:
                 output, (answer, of_x) = models[each].output, known[each]
                 if each not in of_data:
@@ -288,6 +296,17 @@ def shift(
                         f"fpr95_{score_name}": detection.fpr_at_tpr(*both, tpr=_TPR),
                     }
             keep(name, len(left))
+
+
+def _made_ahead(makers):
+    """Yields what each function makes; another thread makes the next one meanwhile."""
+    with futures.ThreadPoolExecutor(1) as thread:
+        coming = [thread.submit(make) for make in makers[:1]]
+        for make in makers[1:]:
+            made = coming.pop().result()
+            coming.append(thread.submit(make))
+            yield made
+        yield from (last.result() for last in coming)
 
 
 def pooled(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

@@ -41,7 +41,8 @@ def test_the_fifteen_names():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_corruption_is_seeded_by_row_and_grows_with_severity(name, monkeypatch):
-    monkeypatch.setattr(image_corruptions, "_CHUNK", 20 * 32 * 32 * 3)  # Of 20 rows.
+    for limit in ("_CHUNK", "_GATHERED"):
+        monkeypatch.setattr(image_corruptions, limit, 20 * 32 * 32 * 3)  # Of 20 rows.
     colours = drawn(40, 32, 32)
     whole = corrupt(colours, name, seed=3)
     assert whole.dtype == np.float32 and whole.shape == colours.shape

@@ -1,6 +1,7 @@
 """The whole suite, on networks with known weights, against NumPy."""
 
 import functools
+import threading
 
 import keras
 import numpy as np
@@ -54,6 +55,27 @@ def test_a_network_is_asked_about_each_set_once_also_if_it_is_the_teacher():
     arguments = dict(teacher=network, output="categorical", **sets)
     evaluation.measure({"one": network}, numbers(20, 3), np.arange(20) % 2, **arguments)
     assert len(asked) == 4 and all(asked.count(each) == 1 for each in asked)
+
+
+def test_the_next_inputs_are_made_while_a_network_answers(monkeypatch):
+    is_made = threading.Event()
+
+    def corrupt(x, name, severity, **_):
+        if severity == 3:
+            is_made.set()
+        return x + severity
+
+    def network(inputs):
+        if float(inputs[0, 0]) == 2.0:  # Before anybody asks about severity 3.
+            assert is_made.wait(60)
+        return tf.pad(inputs, [[0, 0], [1, 0]])
+
+    monkeypatch.setattr(corruptions, "corrupt", corrupt)
+    x, sets = np.zeros((4, 1), "float32"), {"names": ["noise"], "severities": (2, 3), "other": {}}
+    found = evaluation.measure(network, x, np.zeros(4, int), output="categorical", **sets)
+    for severity in (2, 3):  # The logits are 0 and the severity.
+        expected = np.log(1 + np.exp(severity))
+        assert found[f"corrupted_nll_{severity}"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_rows_of_a_frame_are_those_of_an_array():
