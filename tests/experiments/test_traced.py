@@ -1,0 +1,59 @@
+"""Networks of a kind that are trained by one traced step."""
+
+import keras
+import numpy as np
+import pytest
+
+from ecl_tf import losses
+from ecl_tf.experiments import traced
+from ecl_tf.experiments.experiment import Experiment
+
+
+@pytest.fixture
+def experiment(digits_config):
+    # A layer that draws at random: its generator is part of what a training begins with.
+    shifted = {
+        "class_name": "RandomTranslation",
+        "config": {"height_factor": 0.1, "width_factor": 0.1},
+    }
+    digits_config.teacher.network.preprocessing = (shifted,)
+    digits_config.teacher.train.update({"steps": 12, "steps_per_execution": 2})
+    return Experiment(digits_config)
+
+
+def test_one_traced_step_trains_all_networks_of_a_kind_to_the_bits_of_their_own(
+    experiment, tmp_path, monkeypatch
+):
+    section, traces = experiment.config.teacher, []
+    of_library = losses.NegativeLogLikelihood.call
+
+    def call(self, *arguments):
+        traces.append(1)
+        return of_library(self, *arguments)
+
+    monkeypatch.setattr(losses.NegativeLogLikelihood, "call", call)
+    monkeypatch.setattr(traced, "_kept", {})
+    networks = [
+        experiment.train_supervised(section, seed, checkpoints=checkpoints)
+        for seed, checkpoints in [(0, None), (1, tmp_path / "one"), (0, tmp_path / "two")]
+    ]
+    count = len(traces)
+    found = [network.get_weights() for network in networks]
+    monkeypatch.setattr(Experiment, "_kind", lambda *_: "")
+    for seed, own in zip((0, 1, 0), found, strict=True):
+        alone = experiment.train_supervised(section, seed).get_weights()
+        for one, other in zip(alone, own, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert len(traces) == 4 * count  # Each of the last three traces one of its own.
+
+
+@pytest.mark.parametrize("layer", [keras.layers.Normalization(), "of a user"])
+def test_networks_that_variables_do_not_tell_apart_are_trained_themselves(layer):
+    class Scaled(keras.layers.Layer):
+        def call(self, inputs):
+            return 2.0 * inputs
+
+    layer = Scaled() if layer == "of a user" else layer
+    network = keras.Sequential([keras.Input((3,)), layer, keras.layers.Dense(1)])
+    with traced.compiled_for("a kind", network, None, lambda model: model) as model:
+        assert model is network
