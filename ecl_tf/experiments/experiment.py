@@ -276,8 +276,10 @@ class Experiment:
 
     def _kind(self, section):
         """What a network of a section, its loss and optimizer follow from, as text."""
-        if ":" in str(section.network["name"]) or lengths.is_auto(section.train):
-            return ""  # A user's function, and an optimizer that a callback changes.
+        # A user's function, and layers that know a table, may hold other numbers than variables.
+        holds_others = ":" in str(section.network["name"]) or self.splits.columns is not None
+        if holds_others or lengths.is_auto(section.train):  # Whose optimizer a callback changes.
+            return ""
         output = identity.config_of(self.output)
         policy = keras.config.dtype_policy().name
         shapes = self.splits.input_shape, self.splits.event_size

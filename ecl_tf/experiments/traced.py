@@ -10,6 +10,7 @@ import tensorflow as tf
 from ecl_tf._internal.quantized_model import QuantizedModel
 
 _LARGEST = 1_000_000  # Weights. A step of more takes long beside its tracing, and memory.
+_MOST = 8  # Kinds, of which a grid may have many.
 # A compiled model for each kind, and what its optimizer's variables begin with.
 _kept: dict[str, tuple[keras.Model, list[np.ndarray]]] = {}
 
@@ -43,6 +44,10 @@ def compiled_for(
         yield compiled(network)
         return
     if kind not in _kept:
+        if len(_kept) == _MOST:
+            del _kept[next(iter(_kept))]
+        # A layer's configuration has the seed that it drew, which checkpoints compare.
+        keras.utils.set_random_seed(0)
         model = compiled(build())
         _kept[kind] = model, [variable.numpy() for variable in model.optimizer.variables]
     model, beginning = _kept[kind]

@@ -47,13 +47,33 @@ def test_one_traced_step_trains_all_networks_of_a_kind_to_the_bits_of_their_own(
     assert len(traces) == 4 * count  # Each of the last three traces one of its own.
 
 
-@pytest.mark.parametrize("layer", [keras.layers.Normalization(), "of a user"])
-def test_networks_that_variables_do_not_tell_apart_are_trained_themselves(layer):
+def test_a_later_process_goes_on_from_the_checkpoint_of_a_network_that_came_second(
+    experiment, tmp_path, monkeypatch
+):
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.optimizer.iterations == 6:
+                raise KeyboardInterrupt
+
+    section, place = experiment.config.teacher, tmp_path / "one"
+    experiment.checkpoint_every = {"every_steps": 2}
+    monkeypatch.setattr(traced, "_kept", {})
+    whole = [experiment.train_supervised(section, seed).get_weights() for seed in (0, 1)][1]
+    with pytest.raises(KeyboardInterrupt):
+        experiment.train_supervised(section, 1, [Stop()], place)
+    monkeypatch.setattr(traced, "_kept", {})
+    continued = experiment.train_supervised(section, 1, [keras.callbacks.Callback()], place)
+    for one, other in zip(whole, continued.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("is_of_users", [False, True])
+def test_networks_that_variables_do_not_tell_apart_are_trained_themselves(is_of_users):
     class Scaled(keras.layers.Layer):
         def call(self, inputs):
             return 2.0 * inputs
 
-    layer = Scaled() if layer == "of a user" else layer
+    layer = Scaled() if is_of_users else keras.layers.Normalization()
     network = keras.Sequential([keras.Input((3,)), layer, keras.layers.Dense(1)])
     with traced.compiled_for("a kind", network, None, lambda model: model) as model:
         assert model is network
