@@ -41,6 +41,19 @@ def fold_in(seed, number):
     return split_at(seed, [number])[0]
 
 
+def folding(seed):
+    """A function of numbers that folds them into one seed, of which the seed's part is done."""
+    seed = seed_tensor(seed)
+    first = tf.bitcast(_words(seed[:2], []), tf.int32)
+
+    @tf.autograph.experimental.do_not_convert
+    def fold(number):
+        folded = tf.stack([first, tf.cast(number, tf.int32)])
+        return folded if seed.shape == (2,) else tf.concat([folded, seed[2:]], 0)
+
+    return fold
+
+
 def split(seed, count):
     """Derives a list of `count` independent seeds."""
     return split_at(seed, range(count))
@@ -48,12 +61,7 @@ def split(seed, count):
 
 def split_at(seed, numbers):
     """The seeds that `fold_in` derives with each of the numbers, for the cost of one."""
-    seed = seed_tensor(seed)
-    first = tf.bitcast(_words(seed[:2], []), tf.int32)
-    folded = [tf.stack([first, tf.cast(number, tf.int32)]) for number in numbers]
-    if seed.shape == (2,):
-        return folded
-    return [tf.concat([each, seed[2:]], 0) for each in folded]
+    return list(map(folding(seed), numbers))
 
 
 def seeds(seed, rows):

@@ -222,12 +222,12 @@ def shuffled_batches(rows: Any, batch_size: int, seed: int, first_step: int = 0)
     steps = size // batch_size
     first_pass, within = divmod(first_step, steps)
 
+    # The seed's own branch, apart from the augmentation's.
+    fold = random.folding(random.fold_in(seed, 0))  # Here, as every dataset traces its functions.
+
     @_as_it_is
     def one_pass(number):
-        # The seed's own branch, apart from the augmentation's.
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(size), random.fold_in(random.fold_in(seed, 0), number)
-        )
+        order = tf.random.experimental.stateless_shuffle(tf.range(size), fold(number))
         order = tf.reshape(order[: steps * batch_size], [steps, batch_size])
         return tf.data.Dataset.from_tensor_slices(order)
 

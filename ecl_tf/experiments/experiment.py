@@ -18,12 +18,13 @@ from ecl_tf import (
     samplers,
     uncertainty,
 )
-from ecl_tf._internal import files, keras_fit, own_inputs, random, symbolic
+from ecl_tf._internal import files, identity, keras_fit, own_inputs, random, symbolic
 from ecl_tf._internal.quantized_model import QuantizedModel
 from ecl_tf.experiments import (
     consistency,
     derived,
     fitting,
+    lengths,
     measures,
     optimizers,
     positions,
@@ -34,6 +35,7 @@ from ecl_tf.experiments import (
     sizes,
     stopping_score,
     strategies,
+    traced,
 )
 
 
@@ -81,6 +83,7 @@ class Experiment:
         consistency.require_labels_fit(config, self.splits, self.output)
         self.positions = row_labels.positions(self.splits, self.output)
         self.counted = positions.Positions(self)
+        self._batches: dict[str, tuple] = {}
         progress.announce_once(filter(None, about))
         consistency.require_conformal(config.student, self.splits, self.output)
 
@@ -238,31 +241,49 @@ class Experiment:
     def train_supervised(self, section, seed, callbacks=(), checkpoints=None, labels=None):
         """Trains a network on the labels alone (a teacher, or ERM); returns it."""
         keras.utils.set_random_seed(seed)
+        train = section.train
         with strategies.current().scope():
-            model = self.network(section)
+            network = self.network(section)
             if mix := row_labels.mixing(labels or settings.Labels(), self.splits.swap):
-                mix.validate_networks(uncertainty.Networks(None, model, self.output))
-            model.compile(
-                optimizers.build(section.train, section.train.weight_decay),
-                ecl_tf.losses.NegativeLogLikelihood(self.output),
-                steps_per_execution=strategies.steps_per_execution(section.train),
-                jit_compile=False,
-            )
-            if model.built:  # A step that makes the optimizer's variables is traced twice.
-                model.optimizer.build(model.trainable_variables)
-        keras_fit.patch_fit(model)
+                mix.validate_networks(uncertainty.Networks(None, network, self.output))
+
+        def compiled(model):
+            with strategies.current().scope():
+                model.compile(
+                    optimizers.build(train, train.weight_decay),
+                    ecl_tf.losses.NegativeLogLikelihood(self.output),
+                    steps_per_execution=strategies.steps_per_execution(train),
+                    jit_compile=False,
+                )
+                if model.built:  # A step that makes the optimizer's variables is traced twice.
+                    model.optimizer.build(model.trainable_variables)
+            return keras_fit.patch_fit(model)
+
         batches = functools.partial(self.erm_batches, section, seed, labels=labels)
         callbacks = [*callbacks, keras.callbacks.TerminateOnNaN()]
-        score = stopping_score.on_labels(self, section.train)
-        history = self.fit(model, batches, section.train, checkpoints, callbacks, score=score)
-        numbers = [np.array(history.history["loss"]), *model.get_weights()]
+        score = stopping_score.on_labels(self, train)
+        build = functools.partial(self.network, section)
+        with traced.compiled_for(self._kind(section), network, build, compiled) as model:
+            history = self.fit(model, batches, train, checkpoints, callbacks, score=score)
+        numbers = [np.array(history.history["loss"]), *network.get_weights()]
         if not all(np.isfinite(each).all() for each in numbers):
             raise FloatingPointError(
                 "Training on labels came to a loss or weights that are NaN or infinite. Lower the "
-                f"learning rate, train.learning_rate={section.train.learning_rate}, and choose "
+                f"learning rate, train.learning_rate={train.learning_rate}, and choose "
                 "another --workdir."
             )
-        return model
+        return network
+
+    def _kind(self, section):
+        """What a network of a section, its loss and optimizer follow from, as text."""
+        # A user's function, and layers that know a table, may hold other numbers than variables.
+        holds_others = ":" in str(section.network["name"]) or self.splits.columns is not None
+        if holds_others or lengths.is_auto(section.train):  # Whose optimizer a callback changes.
+            return ""
+        output = identity.config_of(self.output)
+        policy = keras.config.dtype_policy().name
+        shapes = self.splits.input_shape, self.splits.event_size
+        return repr((section.network, section.train, output, policy, *shapes))
 
     def fit(self, model, batches, train, checkpoints=None, callbacks=(), **kwargs):
         """`fitting.fit`, with this experiment's `checkpoint_every`."""
@@ -365,8 +386,7 @@ class Experiment:
         """What `answers` returns, and the number of the example that each label is of."""
         output = self.output if output is None else output
         found, first = [], 0
-        examples = getattr(self.splits, split) if isinstance(split, str) else split
-        for x, y in self.counted.batches(examples):
+        for x, y in self._batches_of(split):
             if isinstance(model, ecl_tf.Teacher):
                 raw = output.raw(model.distribution(x))  # Whatever its own output is.
             else:
@@ -385,6 +405,15 @@ class Experiment:
             found.append((*part[:2], first + part[2]))
             first += count
         return tuple(np.concatenate(each) for each in zip(*found, strict=True))
+
+    def _batches_of(self, split):
+        """Batches of a split by its name, made once, or of a dataset of single examples."""
+        if not isinstance(split, str):
+            return self.counted.batches(split)
+        examples = getattr(self.splits, split)
+        if self._batches.get(split, (None,))[0] is not examples:  # A rehearsal exchanges splits.
+            self._batches[split] = examples, self.counted.batches(examples)
+        return self._batches[split][1]
 
     def scores(self, labels, raw, output=None, names=None):
         """A dict from metric name to float, of what `answers` returns.
