@@ -118,10 +118,7 @@ def _arrays(x=None, y=None, sample_weight=None):
     """
     for name, given in {"x": x, "y": y, "sample_weight": sample_weight}.items():
         if batches.is_list_of_values(given):
-            raise ValueError(
-                f"{name} is a {type(given).__name__} of numbers or texts; expected an array. Give "
-                f"np.asarray({name})."
-            )
+            raise ValueError(batches.LIST.format(name, batches.as_array(given, name)))
         if name != "x" and given is not None and batches.is_stream(x):
             raise ValueError(
                 f"{name} is given beside a {type(x).__name__}, whose batches have "
