@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score, jaccard_score, r2_score
 
 from ecl_tf import Distiller, losses, metrics, outputs, resume
 from ecl_tf._class_weights import ClassWeights
-from ecl_tf._internal import random
+from ecl_tf._internal import batches, random
 
 RNG = np.random.default_rng(0)
 ROWS, STEPS, CLASSES = 12, 5, 3
@@ -418,3 +418,18 @@ def test_weights_of_classes_take_every_form_of_label(subtests):
             its.fit(images, shares, class_weight=CLASS_WEIGHT)
         with pytest.raises(ValueError, match=r"output shape is known"):
             ClassWeights({0: 1.0}, Batches(), by_hand.Subclassed(), outputs.get("categorical"))
+
+
+def test_rows_of_zeros_are_unknown_to_weights_of_classes():
+    student = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    weigh = ClassWeights({0: 5.0}, np.ones((2, 2)), student, outputs.Categorical())
+    rows = [[0, 0, 0], [0, 1, 0], [1, 0, 0]]
+    np.testing.assert_array_equal(weigh(rows), [1, 1, 5])
+    np.testing.assert_array_equal(weigh(tf.constant(rows)), [1, 1, 5])
+
+
+def test_rows_that_count_for_another_output_are_no_padding():
+    rows, weights = tf.range(4), {"age": tf.constant([1.0, 0.0, 1.0, 0.0])}
+    kept = batches.without_padding(rows, weights, ["age", "digit"])
+    np.testing.assert_array_equal(kept, [0, 1, 2, 3])
+    np.testing.assert_array_equal(batches.without_padding(rows, weights, ["age"]), [0, 2, 2, 2])
