@@ -204,8 +204,12 @@ def of_comparison(
     results["teacher_suite"] = {**_clean(results["teacher_suite"]), **found[its_name]}
     results["shifted"] = about(experiment)
     with jobs.turn(path):
-        work_directory.write_json(path, results)
-    return results
+        written = work_directory.read_json(path)  # Another command may have added something.
+        for key in keys:
+            written["runs"][key]["suite"] = results["runs"][key]["suite"]
+        written |= {name: results[name] for name in ("teacher_suite", "shifted")}
+        work_directory.write_json(path, written)
+    return written
 
 
 def _clean(numbers):
