@@ -428,6 +428,18 @@ def test_rows_of_zeros_are_unknown_to_weights_of_classes():
     np.testing.assert_array_equal(weigh(tf.constant(rows)), [1, 1, 5])
 
 
+def test_one_of_two_outputs_may_have_no_weight():
+    joint = {"kind": "categorical", "size": outputs.Normal(1)}
+    its = Distiller(
+        *(by_hand.heads(kind=3, size=2) for _ in range(2)), output=joint, label_weight=1.0
+    )
+    its.compile("sgd", run_eagerly=True)
+    x = by_hand.numbers(8, by_hand.SIZE)
+    y = {"kind": np.arange(8) % 3, "size": np.ones(8)}
+    weights = {"kind": np.ones(8), "size": np.zeros(8)}
+    assert np.isfinite(its.fit(x, y, sample_weight=weights, verbose=0).history["loss"]).all()
+
+
 def test_rows_that_count_for_another_output_are_no_padding():
     rows, weights = tf.range(4), {"age": tf.constant([1.0, 0.0, 1.0, 0.0])}
     kept = batches.without_padding(rows, weights, ["age", "digit"])

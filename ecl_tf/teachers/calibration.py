@@ -115,6 +115,11 @@ def _fitted(output, raws, labels, counts):
     output.require_labels(labels, raws[0].shape)
     known = output.known(labels, raws[0])
     weights = np.asarray(counts, "float32") * (1.0 if known is None else np.asarray(known))
+    if not weights.any():
+        raise ValueError(
+            "All labels of calibrated's rows are unknown or masked, so nothing tells of a "
+            "temperature. Give held-out rows whose labels are known."
+        )
 
     def loss(log_temperature):
         distribution = output.tempered(float(np.exp(log_temperature))).combine(raws)

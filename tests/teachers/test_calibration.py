@@ -241,3 +241,9 @@ def test_padding_has_no_say_in_residuals():
     assert ecl_tf.teachers.residual_stddev(points, TOKENS, targets) == pytest.approx(
         [1.0], abs=1e-3
     )
+
+
+def test_labels_that_are_all_unknown_are_refused():
+    output = outputs.Categorical(ignore_class=-1)
+    with pytest.raises(ValueError, match="unknown or masked"):
+        calibrated(network(3), np.eye(3, dtype="float32"), [-1, -1, -1], output=output)
