@@ -212,6 +212,7 @@ def test_fit_refuses_before_the_first_step(arguments, data, facts):
     [
         ({"sample_weight": [1.0] * 8}, ["sample_weight is a list", "np.asarray(sample_weight)"]),
         ({"y": [[], [0], [1, 2]]}, ["y is a list", "MultiLabelBinarizer", "pad_sequences(y)"]),
+        ({"y": np.array([0, 1] * 3 + [2, None])}, ["such as None", "Label 7", "each is not None"]),
         ({"callbacks": [EarlyStopping("val_accuracy")]}, ["val_accuracy", "metrics=['accuracy']"]),
         ({"y": LABELS, "class_weight": [1.0, 2.0, 3.0]}, ["class_weight", "dict", "a list"]),
         ({"y": LABELS, "class_weight": {1: 1.0, 3: 2.0}}, ["class 3", "0 to 2"]),

@@ -159,7 +159,7 @@ def _require_arrays(batch):
     parts = batch if isinstance(batch, (tuple, list)) else [batch]
     for what, part in zip(("inputs", "labels", "weights"), parts, strict=False):
         if is_list_of_values(part):
-            raise ValueError(LIST.format(f"A batch's {what}", as_array(part, what)))
+            raise ValueError(LIST.format(f"What a batch has as {what}", as_array(part, what)))
         if what != "inputs":
             for leaf in keras.tree.flatten(part):
                 require_numbers(leaf, what)
