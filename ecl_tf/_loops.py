@@ -184,6 +184,7 @@ class Loops(TeacherPrecision):
         if not self.compiled or self.optimizer is None:
             raise ValueError('Call compile before fit: distiller.compile("adam").')
         _checks.callbacks.packages(callbacks)
+        _checks.callbacks.monitors(callbacks, self)
         self.follow_sampler()
         counts = {name: kwargs.get(name) for name in _COUNTS}
         require.counts(batch_size=batch_size, **counts)
@@ -257,7 +258,7 @@ class Loops(TeacherPrecision):
             # An evaluation within `fit` is explained by it.
             contextlib.nullcontext() if self._is_fitting else of_rows,
             _checks.rows.explaining_a_failed_step(self._networks(), x),
-            function.explaining(self.teacher),
+            function.explaining(self.teacher, self.sampler if self._mode == "train" else None),
         ):
             yield
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from by_hand import SIZE, Subclassed, dataset, heads, numbers
+from keras.callbacks import EarlyStopping
 
 from ecl_tf import Distiller, Ensemble, Teacher, outputs, samplers
 
@@ -48,6 +49,12 @@ KIND_AND_SIZE = {"output": {"kind": "categorical", "size": "normal"}}
 FEATURES = {"feature_losses": [keras.distillation.FeatureDistillation("mse")]}
 
 
+def seen_by(classes_first=False):
+    """Of 3 classes in each of 8 x 8 pixels."""
+    ending = [keras.layers.Permute((3, 1, 2))] * classes_first
+    return lambda: keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(3, 1), *ending])
+
+
 def kind_and(kind=3, **units):
     return lambda: heads(kind=kind, **units)
 
@@ -61,6 +68,7 @@ def kind_and(kind=3, **units):
         (lambda: Subclassed(2), 3, NORMAL, ["'normal'", "unknown", "Normal("]),
         (1, 1, {}, ["(None, 1)", "bernoulli"]),
         (4, lambda: Ensemble(network(4), "categorical"), NORMAL, ["Categorical(", "family"]),
+        (seen_by(), seen_by(True), {}, ["classes seem to come first", "Permute((2, 3, 1))"]),
         (3, 3, {"temperature": 0.0}, ["temperature", "positive", "0.0"]),
         (3, 3, {"seed": 1.5}, ["seed", "whole number", "1.5"]),
         (3, 3, {"temperature": float("nan")}, ["temperature", "nan"]),
@@ -203,6 +211,9 @@ def test_fit_refuses_before_the_first_step(arguments, data, facts):
     ("arguments", "facts"),
     [
         ({"sample_weight": [1.0] * 8}, ["sample_weight is a list", "np.asarray(sample_weight)"]),
+        ({"y": [[], [0], [1, 2]]}, ["y is a list", "MultiLabelBinarizer", "pad_sequences(y)"]),
+        ({"y": np.array([0, 1] * 3 + [2, None])}, ["such as None", "Label 7", "each is not None"]),
+        ({"callbacks": [EarlyStopping("val_accuracy")]}, ["val_accuracy", "metrics=['accuracy']"]),
         ({"y": LABELS, "class_weight": [1.0, 2.0, 3.0]}, ["class_weight", "dict", "a list"]),
         ({"y": LABELS, "class_weight": {1: 1.0, 3: 2.0}}, ["class 3", "0 to 2"]),
         ({"steps_per_epoch": 2.5}, ["steps_per_epoch", "whole number >= 1", "2.5"]),
@@ -219,6 +230,12 @@ def test_fit_refuses_before_the_first_step(arguments, data, facts):
 def test_fit_refuses_arguments_by_their_names(arguments, facts):
     with raises_naming(*facts):
         compiled(sampler="Empirical").fit(X, **arguments, verbose=0)
+
+
+def test_what_a_callback_monitors_may_be_logged_by_another_one():
+    log = keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: logs.update(spread=1.0))
+    with pytest.raises(ValueError, match="automatically determine"):  # Keras's own, after it.
+        compiled().fit(X, callbacks=[log, EarlyStopping("spread")], verbose=0)
 
 
 def test_weights_of_classes_and_labels_that_are_text_are_refused_by_name():

@@ -343,11 +343,27 @@ def test_the_description_is_in_the_file_itself(tmp_path):
         of_litert = json.loads(archive.read("ecl_tf_student.json"))
     model = onnx.load(tmp_path / "student.onnx")
     onnx.checker.check_model(model, full_check=True)
-    (of_onnx,) = [json.loads(each.value) for each in model.metadata_props]
+    of_onnx = json.loads({p.key: p.value for p in model.metadata_props}["ecl_tf_student"])
     assert of_litert == of_onnx
     assert of_onnx["class_names"] == ["a", "b", "c"]
     assert of_onnx["inputs"] == {"features": {"shape": [None, SIZE], "dtype": "float32"}}
     assert of_onnx["parameters"] == {"probabilities": {"shape": [None, 3], "dtype": "float32"}}
+
+
+def test_a_changed_byte_of_a_weight_is_told(tmp_path, subtests, recwarn):
+    student = network()
+    bias = student.layers[-1].bias
+    bias.assign([0.123, 0.456, 0.789])
+    for format in ("litert", "onnx"):
+        exported(student, "categorical", tmp_path, format)
+        path = tmp_path / FILES[format]
+        assert not [w for w in recwarn if "damaged" in str(w.message)]
+        content, number = path.read_bytes(), np.float32(0.456).tobytes()
+        assert content.count(number) == 1
+        path.write_bytes(content.replace(number, np.float32(0.5).tobytes()))
+        with subtests.test(format), pytest.warns(UserWarning, match=f"{path.name} is damaged, or"):
+            load_student(path)
+        recwarn.clear()
 
 
 # Clients.

@@ -283,3 +283,15 @@ def test_metrics_work_in_plain_keras_compile():
     )
     assert results["nll"] == pytest.approx(np.average(each, weights=weights), rel=1e-4)
     assert results["ece"] == pytest.approx(reference_ece(logits, labels, 5, weights), rel=1e-3)
+
+
+def test_labels_of_weight_0_may_be_anything_and_answers_that_are_nan_are_seen():
+    nll = metrics.NegativeLogLikelihood("categorical")
+    nll.update_state([0, -1], np.zeros((2, 3)), sample_weight=[1.0, 0.0])
+    assert float(nll.result()) == pytest.approx(np.log(3.0))
+    for coverage in (
+        metrics.Coverage(outputs.Normal(1)),
+        metrics.GaussianCoverage(outputs.Normal(1)),
+    ):
+        coverage.update_state([[0.0], [0.0]], [[0.0, 1.0], [np.nan, 1.0]])
+        assert np.isnan(coverage.result())

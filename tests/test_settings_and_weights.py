@@ -394,7 +394,7 @@ def test_data_that_is_taken_for_something_else_is_told_before_the_first_step():
         ({"x": X, "validation_split": 2.0}, r"validation_split must be .* less than 1; got 2"),
         ({"x": X, "y": texts}, r"Labels must be numbers"),
         ({"x": stream}, r"in step 1 .*8 labels.*sample_weight=.*\(inputs, None, weights\)"),
-        ({"x": Lists([0, 1] * 4)}, r"batch .* list of numbers .* labels.*np\.asarray"),
+        ({"x": Lists([0, 1] * 4)}, r"batch has as labels is a list of numbers.*np\.asarray"),
         ({"x": X, "sample_weight": texts}, r"sample_weight must be numbers; got .*str"),
         ({"x": X, "sample_weight": texts.astype(object)}, r"sample_weight must be numbers"),
         (

@@ -257,6 +257,8 @@ def _parse(arguments):
 
 def _in_one_line(error):
     if isinstance(error, flags.Error):
+        if CONFIG.present and flags.FLAGS["config"].value is None:
+            return "get_config() of the file that --config names returns None; return the config."
         pattern = r"flag (\S+?)=.*: Failed to parse (.*) as a ConfigDict: .*"
         if of_dict := re.fullmatch(pattern, str(error)):
             flag, given = of_dict.groups()

@@ -118,10 +118,7 @@ def _arrays(x=None, y=None, sample_weight=None):
     """
     for name, given in {"x": x, "y": y, "sample_weight": sample_weight}.items():
         if batches.is_list_of_values(given):
-            raise ValueError(
-                f"{name} is a {type(given).__name__} of numbers or texts; expected an array. Give "
-                f"np.asarray({name})."
-            )
+            raise ValueError(batches.LIST.format(name, batches.as_array(given, name)))
         if name != "x" and given is not None and batches.is_stream(x):
             raise ValueError(
                 f"{name} is given beside a {type(x).__name__}, whose batches have "
@@ -146,8 +143,10 @@ def _arrays(x=None, y=None, sample_weight=None):
                 )
     for leaf in keras.tree.flatten(sample_weight):
         batches.require_numbers(leaf)
-        if isinstance(leaf, np.ndarray) and leaf.size and leaf.sum(dtype="float64") <= 0.0:
-            raise ValueError(batches.NO_WEIGHT.format(leaf.sum(dtype="float64")))
+        total = leaf.sum(dtype="float64") if isinstance(leaf, np.ndarray) and leaf.size else 1.0
+        # Of several outputs one may have no weight.
+        if total < 0.0 or (total == 0.0 and not isinstance(sample_weight, dict)):
+            raise ValueError(batches.NO_WEIGHT.format(total))
 
 
 def _of_training(x, y, distiller):

@@ -38,13 +38,7 @@ def require_fit(asked, inputs=None):
             )
         if shape is None:
             continue
-        sizes = teacher.output_kind.event_size(of_member), output.event_size(shape)
-        if sizes[0] != sizes[1]:
-            raise ValueError(
-                f"Teacher and student don't fit each other: the teacher "
-                f"({name!r}) gives {sizes[0]} classes or target dimensions, the "
-                f"student {sizes[1]}. Change the size of the student's last layer."
-            )
+        equal_sizes(of_member, shape, name, asked)
         _positions(of_member, shape, name)
 
 
@@ -56,6 +50,34 @@ def _raw_shapes(teacher, inputs):
         shape = symbolic.shape_for(teacher.output_kind, member, "teacher", inputs)
         if shape is not None:
             yield member.name, shape
+
+
+def equal_sizes(there, here, name, asked):
+    """Refuses shapes of a teacher's and a student's output with other numbers of classes.
+
+    Args:
+        there: the shape, or dict of shapes, of the teacher's raw tensor.
+        here: the student's.
+        name: of the teacher's network.
+        asked: the `ecl_tf.uncertainty.Networks`.
+    """
+    sizes = asked.teacher.output_kind.event_size(there), asked.output.event_size(here)
+    if sizes[0] == sizes[1]:
+        return
+    remedy = "Change the size of the student's last layer."
+    if not isinstance(here, dict) and len(here) == len(there) > 2:
+        for role, its, other in (("student", here, there), ("teacher", there, here)):
+            if its[1] == other[-1]:
+                order = (*range(2, len(its)), 1)
+                remedy = (
+                    f"The {role}'s classes seem to come first, {tuple(its)}, and have to come "
+                    f"last: keras.Model({role}.inputs, keras.layers.Permute({order})"
+                    f"({role}.output))."
+                )
+    raise ValueError(
+        f"Teacher and student don't fit each other: the teacher {name!r} gives {sizes[0]} "
+        f"classes or target dimensions, the student {sizes[1]}. {remedy}"
+    )
 
 
 def _positions(there, here, name):

@@ -74,12 +74,7 @@ def answers(member_outputs, raw, asked):
     )
     for its in its_shapes:
         asked.teacher.output_kind.validate(its, "teacher")
-        sizes = asked.teacher.output_kind.event_size(its), asked.output.event_size(shape)
-        if sizes[0] != sizes[1]:
-            raise ValueError(
-                f"Teacher and student don't fit each other: the teacher {asked.teacher.name!r} "
-                f"gives {sizes[0]} classes or target dimensions, the student {sizes[1]}."
-            )
+        networks.equal_sizes(its, shape, asked.teacher.name, asked)
 
 
 def row_values(output, **values):

@@ -22,6 +22,9 @@ NO_WEIGHT = (
 )
 
 
+LIST = "{} is a list of numbers or texts; expected an array. Give {}."
+
+
 class Weighted(NamedTuple):
     """Inputs and weights without labels, in the place of inputs.
 
@@ -47,14 +50,16 @@ def unpack(data):
     return x, y, sample_weight
 
 
-def without_padding(nest, sample_weight):
+def without_padding(nest, sample_weight, names=()):
     """Rows with other ones in the place of those whose weight is 0, which are no samples' source.
 
     Args:
         nest: tensors of shape (batch, ...).
         sample_weight: weights of rows or positions, a dict of them, or None.
+        names: of the outputs, of which a dict may leave some out: for them all rows count. None by
+            default.
     """
-    if sample_weight is None:
+    if sample_weight is None or (isinstance(sample_weight, dict) and set(names) - {*sample_weight}):
         return nest
     weights = [tf.cast(each, tf.float32) for each in keras.tree.flatten(sample_weight)]
     of_rows = [tf.reduce_max(tf.abs(each), range(1, each.shape.rank)) for each in weights]
@@ -154,10 +159,7 @@ def _require_arrays(batch):
     parts = batch if isinstance(batch, (tuple, list)) else [batch]
     for what, part in zip(("inputs", "labels", "weights"), parts, strict=False):
         if is_list_of_values(part):
-            raise ValueError(
-                f"A batch of the data has a {type(part).__name__} of numbers or texts as its "
-                f"{what}; expected an array. Give np.asarray of it, in (inputs, labels)."
-            )
+            raise ValueError(LIST.format(f"What a batch has as {what}", as_array(part, what)))
         if what != "inputs":
             for leaf in keras.tree.flatten(part):
                 require_numbers(leaf, what)
@@ -167,8 +169,25 @@ def is_list_of_values(given):
     """Whether something is a list, perhaps of lists, of numbers or texts, and no list of arrays."""
     first = given
     while isinstance(first, (list, tuple)) and len(first):
-        first = first[0]
+        first = next((each for each in first if not isinstance(each, (list, tuple)) or each), None)
     return first is not given and isinstance(first, (int, float, np.generic, str))
+
+
+def as_array(given, name):
+    """How to make an array of a list of values, in words.
+
+    Args:
+        given: the list.
+        name: of the argument or part that it is.
+    """
+    try:
+        np.asarray(given)
+    except ValueError:  # Rows have unequal lengths.
+        return (
+            f"sklearn.preprocessing.MultiLabelBinarizer().fit_transform({name}) if a row has "
+            f"several labels, or keras.utils.pad_sequences({name}) if it is a sequence"
+        )
+    return f"np.asarray({name})"
 
 
 def require_numbers(values, what="sample_weight"):

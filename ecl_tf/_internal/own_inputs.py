@@ -140,10 +140,12 @@ def _require_kind(own, its, model, role):
             "np.asarray(x, 'float32') or dataset.map of numbers; a keras.layers.StringLookup or "
             "TextVectorization in the network takes text."
         )
-    if getattr(own.dtype, "kind", "") == "U":
+    numpy_kind = getattr(own.dtype, "kind", "")
+    if numpy_kind == "U" or (numpy_kind == "O" and len(own.shape) > 1):
         raise ValueError(
-            f"The data's inputs are an array of {own.dtype.name}, which Keras does not take. Give "
-            "np.asarray(x, object), or tf.constant(x)."
+            f"The data's input {its.name!r} is an array of {own.dtype.name} of the shape "
+            f"{_unsized(own.shape)}. Keras takes texts as objects in one axis, or as tensors: give "
+            "tf.constant(x)."
         )
 
 

@@ -44,6 +44,11 @@ def counting(shape, mask):
     return np.broadcast_to(counts[(..., *[None] * (len(shape) - counts.ndim))], shape)
 
 
+def counted(raw):
+    """Whether positions of raw outputs count, as `counting` says by their Keras masks."""
+    return keras.tree.map_structure(lambda each: counting(each.shape[:-1], _mask(each)), raw)
+
+
 def rows(nest, index):
     """A part of the rows of a nesting of tensors, where None stays None."""
     return keras.tree.map_structure(lambda each: each if each is None else each[index], nest)

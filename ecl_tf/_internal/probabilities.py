@@ -24,7 +24,7 @@ _OF_A_NUMBER = {"sigmoid", "hardsigmoid", "sparsesigmoid"}
 OF_CLASSES = "answers with rows of numbers that are not negative and add up to 1, or 100"
 CUMULATIVE = (
     "answers with rows of numbers that rise to 1: they seem to be sums of probabilities up to each "
-    "class, and would be taken for logits. The differences of a row's numbers, with 0 before the "
+    "class, taken for logits. The differences of a row's numbers, with 0 before the "
     "first, are the probabilities."
 )
 _NO_LOGITS = (
@@ -139,8 +139,8 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
         role: "student", "teacher" or "model", for the message.
         specs: of a batch of inputs, for a model without symbolic ones; None by default.
         parts: a dict of the outputs that are looked at by name; None, the default, for all.
-        said_to_be_logits: names of outputs ("" of a single one) that may stay in [0, 1], because
-            the user insists; none by default.
+        said_to_be_logits: names of outputs ("" of a single one) that may stay in [0, 1], or rise to
+            1, because the user insists; none by default.
         ask: a function from inputs to raw tensors, of a user's own teacher; None, the default,
             asks the model.
     """
@@ -184,17 +184,16 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
         of_classes = each.makes_probabilities == "softmax"
         if of_classes and rows_that_look_like(each, tf.constant(values)):
             raise refusal(OF_CLASSES, model, role, name=name)
-        if rise_to_1(each, values):
-            raise ValueError(f"{_described(role, model, name)} {CUMULATIVE}")
+        is_said = name in said_to_be_logits
+        insist = "Say answer='logits' if they are logits nevertheless." * (role == "teacher")
+        if is_own(model):
+            insist = "If they are logits nevertheless, override its check_members."
+        if not is_said and rise_to_1(each, values):
+            raise ValueError(f"{_described(role, model, name)} {CUMULATIVE} {insist}".rstrip())
         if of_classes and _have_one_sum(values):
             _warn_of_shares(values, model, role, name)
-        elif name not in said_to_be_logits and _stays_within_0_and_1(
-            model, specs, parts, name, ask
-        ):
+        elif not is_said and _stays_within_0_and_1(model, specs, parts, name, ask):
             reason = "answers with numbers between 0 and 1, whatever it is asked"
-            insist = "Say answer='logits' if they are logits nevertheless." * (role == "teacher")
-            if is_own(model):
-                insist = "If they are logits nevertheless, override its check_members."
             refuse = _refusal_of_numbers if of_classes else refusal
             raise refuse(reason, model, role, insist, name)
 

@@ -142,7 +142,12 @@ def imagenet2012(
                 as_supervised=True,
                 shuffle_files=shuffle_files,
                 decoders={"image": tfds.decode.SkipDecoding()},
-                read_config=tfds.ReadConfig(interleave_cycle_length=16, shuffle_seed=0),
+                # In one order at every reading, so that batches follow from the seed alone.
+                read_config=tfds.ReadConfig(
+                    interleave_cycle_length=16,
+                    shuffle_seed=0,
+                    shuffle_reshuffle_each_iteration=False,
+                ),
             )
 
         part = f"train[{validation_size}:{stop}]"

@@ -77,13 +77,16 @@ def ask(experiment, teacher, rows=None):
     x, *_ = experiment.splits.train_rows
     size = experiment.config.student.train.batch_size
     count = len(keras.tree.flatten(x)[0]) if rows is None else rows
-    answer = tf.function(teacher.member_outputs, autograph=False)
-    found = []
+    answer, found = None, []
     for first in range(0, count, size):
         # The last batch is filled up from the beginning.
         numbers = np.arange(first, first + size) % count
         batch = keras.tree.map_structure(lambda leaf, n=numbers: tf.gather(leaf, n), x)
-        found.append(tuple(answer(data.to_float(batch))))
+        batch = data.to_float(batch)
+        if answer is None:  # Calls of the function itself count as retracing, of many teachers.
+            traced = tf.function(teacher.member_outputs, autograph=False)
+            answer = traced.get_concrete_function(batch)
+        found.append(tuple(answer(batch)))
         leaves = keras.tree.flatten(found[-1])
         each = sum(leaf.shape.num_elements() * leaf.dtype.size for leaf in leaves)
         is_finite = all(bool(tf.reduce_all(tf.math.is_finite(leaf))) for leaf in leaves)

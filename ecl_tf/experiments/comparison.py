@@ -173,7 +173,12 @@ def run(
         strategies.on_chief(functools.partial(home.mkdir, parents=True, exist_ok=True))
         arguments = teacher_directory, checkpoint_every, command, home
         found[name] = _compare_one(cell, directory, *arguments)
-        work_directory.write_json(workdir / "results.json", {"cells": found})
+        path = workdir / "results.json"
+        with jobs.turn(path):  # Another process may be further.
+            written = work_directory.read_json(path).get("cells", {}) if path.exists() else {}
+            known = {**written, **found}
+            known = {name: known[name] for name, _ in cells if name in known}
+            work_directory.write_json(path, {"cells": known})
     return {"cells": found}
 
 
@@ -255,7 +260,9 @@ def add_suite(
         progress.announce(name)
         arguments = Experiment, teacher_directory, _home(workdir, cell)
         found[name] = _with_suite(cell, _of_cell(workdir, config, name), *arguments)
-    work_directory.write_json(workdir / "results.json", {"cells": found})
+    path = workdir / "results.json"
+    with jobs.turn(path):
+        work_directory.write_json(path, {"cells": found})
     return {"cells": found}
 
 

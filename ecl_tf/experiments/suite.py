@@ -19,6 +19,7 @@ from ecl_tf._internal import keras_files
 from ecl_tf.evaluation import corruptions, suite
 from ecl_tf.experiments import (
     closeness,
+    jobs,
     progress,
     refusals,
     shifted_inputs,
@@ -202,8 +203,13 @@ def of_comparison(
         record["suite"] = {**_clean(record["suite"]), **found[name]}
     results["teacher_suite"] = {**_clean(results["teacher_suite"]), **found[its_name]}
     results["shifted"] = about(experiment)
-    work_directory.write_json(path, results)
-    return results
+    with jobs.turn(path):
+        written = work_directory.read_json(path)  # Another command may have added something.
+        for key in keys:
+            written["runs"][key]["suite"] = results["runs"][key]["suite"]
+        written |= {name: results[name] for name in ("teacher_suite", "shifted")}
+        work_directory.write_json(path, written)
+    return written
 
 
 def _clean(numbers):

@@ -4,6 +4,7 @@ The description of the student is appended to the file as a ZIP archive, where L
 look for files that travel with a model. `unzip` and Python's `zipfile` read it.
 """
 
+import hashlib
 import json
 import pathlib
 import re
@@ -24,7 +25,7 @@ from ecl_tf.export.served import INPUTS, PARAMETERS, LackingError, Served, specs
 NAME, SUFFIX = "LiteRT", ".tflite"
 _RUNTIME = "ai_edge_litert.interpreter", "ai-edge-litert"
 PACKAGES = dict([_RUNTIME])
-_DESCRIPTION = "ecl_tf_student.json"
+_DESCRIPTION, _HASH = "ecl_tf_student.json", "sha256"
 MISSING = f"{_DESCRIPTION} is not appended to it"
 OTHERS = "other LiteRT files run in ai_edge_litert"
 _SIGNATURE = "serving_default"
@@ -87,6 +88,7 @@ def write(served: Served, path: pathlib.Path) -> None:
     path.write_bytes(content)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(_DESCRIPTION, described)
+        archive.writestr(_HASH, hashlib.sha256(content).hexdigest())
 
 
 def is_one(path: pathlib.Path) -> bool:
@@ -103,6 +105,16 @@ def description(path: pathlib.Path) -> dict[str, Any] | None:
         if _DESCRIPTION not in archive.namelist():
             return None
         return json.loads(archive.read(_DESCRIPTION))
+
+
+def is_as_written(path: pathlib.Path) -> bool:
+    """Whether a file of `write` has its bytes; True of earlier versions, which kept no hash."""
+    with zipfile.ZipFile(path) as archive:
+        if _HASH not in archive.namelist():
+            return True
+        expected = archive.read(_HASH).decode()
+        content = path.read_bytes()[: archive.getinfo(_DESCRIPTION).header_offset]
+    return hashlib.sha256(content).hexdigest() == expected
 
 
 class Runner:

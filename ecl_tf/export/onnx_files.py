@@ -3,6 +3,7 @@
 The description of the student is one of the file's metadata properties.
 """
 
+import hashlib
 import json
 import logging
 import pathlib
@@ -16,7 +17,7 @@ from ecl_tf.export.served import INPUTS, PARAMETERS, LackingError, Served, specs
 
 NAME, SUFFIX = "ONNX", ".onnx"
 PACKAGES = {name: name for name in ("onnx", "onnxruntime", "tf2onnx")}
-_DESCRIPTION = "ecl_tf_student"
+_DESCRIPTION, _HASH = "ecl_tf_student", "ecl_tf_sha256"
 MISSING = f"it is no ONNX file with the metadata {_DESCRIPTION!r}"
 OTHERS = "other ONNX files run in onnxruntime"
 # The newest that tf2onnx writes.
@@ -71,7 +72,7 @@ def write(served: Served, path: pathlib.Path) -> None:
     """Writes a student and its description."""
     with precision.single(served.student):
         content = convert(served)
-    path.write_bytes(content)
+    path.write_bytes(content + _with_hash(hashlib.sha256(content).hexdigest()))
 
 
 def description(path: pathlib.Path) -> dict[str, Any] | None:
@@ -83,6 +84,25 @@ def description(path: pathlib.Path) -> dict[str, Any] | None:
         return None
     found = {each.key: each.value for each in model.metadata_props}.get(_DESCRIPTION)
     return None if found is None else json.loads(found)
+
+
+def is_as_written(path: pathlib.Path) -> bool:
+    """Whether a file of `write` has its bytes; True of earlier versions, which kept no hash."""
+    onnx = _require("onnx")
+    properties = onnx.load(path, load_external_data=False).metadata_props
+    expected = {each.key: each.value for each in properties}.get(_HASH)
+    if expected is None:
+        return True
+    content = path.read_bytes().removesuffix(_with_hash(expected))
+    return hashlib.sha256(content).hexdigest() == expected
+
+
+def _with_hash(expected):
+    """The bytes of a metadata property. Those of messages one after another are of both."""
+    onnx = _require("onnx")
+    model = onnx.ModelProto()
+    onnx.helper.set_model_props(model, {_HASH: expected})
+    return model.SerializeToString()
 
 
 class Runner:

@@ -237,10 +237,12 @@ class Output(Configured):
         labels = np.asarray(labels)
         of_name = f" of {name!r}" if name else ""
         if labels.dtype.kind not in "biuf":
+            flat = labels.ravel()
+            missing = [place for place, each in enumerate(flat) if each is None]
             raise ValueError(
                 f"Labels{of_name} must be numbers; got {labels.dtype} such as "
-                f"{labels.ravel()[0]!r}. Expected {self.expected_labels(raw_shape)}. "
-                + _remedy_of_type(labels)
+                f"{flat[(missing or [0])[0]]!r}. Expected {self.expected_labels(raw_shape)}. "
+                + (_MISSING.format(missing[0]) if missing else _remedy_of_type(labels))
             )
         self.validate_labels(labels.shape, raw_shape)
         raw = tf.zeros([1 if size is None else size for size in raw_shape])
@@ -378,6 +380,12 @@ def _require_same_positions(teacher, student):
 def in_words(values: np.ndarray, most: int = 5) -> str:
     """Returns the first of some numbers for a message."""
     return ", ".join(f"{float(v):g}" for v in values[:most]) + ", ..." * (len(values) > most)
+
+
+_MISSING = (
+    "Label {} (from 0) is missing: leave such rows out of x and y, those where it is False in "
+    "[each is not None for each in y]."
+)
 
 
 def _remedy_of_type(labels):

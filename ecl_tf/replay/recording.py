@@ -197,7 +197,7 @@ class Recording:
         return self.compact.encode(output.combine(raws), output.uncertainty(raws))
 
     def _ask(self, inputs, mixture=()):
-        with teachers.function.explaining(self.teacher):
+        with teachers.function.explaining(self.teacher, self.sampler):
             return self._answer(inputs, mixture)
 
     def answer(self, step, identities, samples, answered=None):

@@ -100,6 +100,13 @@ class Checkpointing(keras.callbacks.Callback):
                 f"steps_per_epoch={there} and a multiple of it as steps to continue it, or another "
                 "directory."
             )
+        left, at_once = there - about["step"] % there, self.state.model.steps_per_execution
+        if left % at_once and about["step"] < self.steps:
+            raise ValueError(
+                f"The checkpoint {path} is of step {about['step']}, and {left} steps are left of "
+                f"its epoch, of which steps_per_execution={at_once} would take too many. Compile "
+                "with a number that divides them, such as 1."
+            )
         if about["step"] > self.steps:
             raise ValueError(
                 f"The run of {path} has done {about['step']} steps, more than steps={self.steps}. "

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import identity, own_inputs, require
-from ecl_tf._internal.batches import is_list_of_values, is_stream
+from ecl_tf._internal.batches import LIST, as_array, is_list_of_values, is_stream
 from ecl_tf.data import splits
 
 
@@ -176,11 +176,7 @@ def call(function: Callable[[int], Any], step: int) -> Any:
 def _require_arrays(nest, name):
     """Refuses lists of numbers, of which Keras would take every number for an array."""
     if isinstance(nest, list) and is_list_of_values(nest):
-        raise ValueError(
-            f"{name} is a {type(nest).__name__} of numbers or texts; expected an array with a row "
-            f"for each example. Give np.asarray({name}), after padding where rows have unequal "
-            "lengths: keras.utils.pad_sequences(rows)."
-        )
+        raise ValueError(LIST.format(name, as_array(nest, name)))
     parts = enumerate(nest) if isinstance(nest, (list, tuple)) else ()
     for key, part in nest.items() if isinstance(nest, dict) else parts:
         _require_arrays(part, f"{name}[{key!r}]")

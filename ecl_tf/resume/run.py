@@ -61,8 +61,13 @@ class Run:
         return {
             "optimizer": _optimizer(self.state.model.optimizer),
             "arguments": [arguments(callback) for callback in self.callbacks],
-            "functions": [_functions(callback) for callback in self.callbacks],
+            "functions": [*map(_functions, self.callbacks), self._divergence()],
         }
+
+    def _divergence(self):
+        """A hash of a distiller's divergence, if it is a function of the user's."""
+        is_own = (self.state.method or {}).get("divergence") == "a function"
+        return {"divergence": functions.fingerprint(self.state.model.divergence)} if is_own else {}
 
     def _settings_now(self):
         model, first = self.state.model, self.state.method or {}
@@ -168,7 +173,8 @@ class Run:
         found: dict = {}
         for kind in kinds:
             for place, there in enumerate(about.get(kind, [])):  # Older checkpoints have fewer.
-                name, here = about["callbacks"][place], self._first[kind][place]
+                name = [*about["callbacks"], "Distiller"][place]
+                here = self._first[kind][place]
                 now = about["now"][kind][place]
                 # A callback that was used before may have changed them itself.
                 found |= {
@@ -181,7 +187,7 @@ class Run:
     def _say_arguments(self, path, found, finished):
         if found:
             _warn(
-                f"The callbacks of the run of {path} had other arguments: {_listed(found, found)}. "
+                f"The run of {path} had other arguments: {_listed(found, found)}. "
                 + (
                     "The run is finished, and this is its result. Give another directory to train."
                     if finished

@@ -18,6 +18,10 @@ _ORDERED_ROWS = 8  # Of these, which it is asked about twice, in two orders.
 _STEPS = 1000  # Into which a fingerprint divides the range of the answers.
 
 
+class _FunctionError(ValueError):
+    """A function's own error on rows."""
+
+
 class Functions:
     """Functions with all that is needed to ask them, and to read their answers.
 
@@ -84,7 +88,7 @@ class Functions:
             )
         rise = (probabilities.rise_to_1(output, np.asarray(raw)) for raw in raws)
         if answer == "logits" and any(rise):
-            raise ValueError(f"The teacher {name!r} {probabilities.CUMULATIVE}")
+            warnings.warn(f"The teacher {name!r} {probabilities.CUMULATIVE}", stacklevel=3)
         self.members, self.raw_shape = len(raws), (None, *raws[0].shape[1:])
         output.validate(self.raw_shape, f"teacher {name!r}")
 
@@ -259,7 +263,7 @@ class Functions:
             with self._free:
                 answered = function(given)
         except Exception as error:  # Every library has exceptions of its own.
-            raise ValueError(
+            raise _FunctionError(
                 f"The {self._named(number)} failed on {rows} rows of {_shapes(arrays)}: "
                 f"{type(error).__name__}: {error}"
             ) from error

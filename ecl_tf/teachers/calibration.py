@@ -10,7 +10,7 @@ import tensorflow as tf
 from scipy import optimize
 
 from ecl_tf import outputs
-from ecl_tf._internal import finite, labelled, probabilities
+from ecl_tf._internal import finite, labelled, positions, probabilities
 from ecl_tf.teachers.ensemble import get
 from ecl_tf.teachers.teacher import Teacher
 
@@ -72,7 +72,10 @@ def calibrated(
     x = labelled.dataset("calibrated", x, y, batch_size, networks)
     for member in networks:
         finite.require_weights(member, "teacher")
-    batches = [(_answered(teacher, inputs), labels) for inputs, labels, *_ in x]
+    batches = []
+    for inputs, labels, *_ in x:
+        raws = _answered(teacher, inputs)
+        batches.append((raws, labels, positions.counted(raws[0])))
     if not batches:
         raise ValueError("calibrated got no rows; give it held-out inputs and labels.")
     rows = tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *batches)
@@ -97,25 +100,31 @@ def _answered(teacher, inputs):
     return raws
 
 
-def _fitted(output, raws, labels):
-    """The output at its best temperature for the members' raw tensors and labels."""
+def _fitted(output, raws, labels, counts):
+    """The output at its best temperature for the members' raw tensors, labels, and who counts."""
     if isinstance(output, outputs.Joint):
         for name, (_, its) in outputs.parts_of(output, labels).items():
             if its is None:
                 raise ValueError(f"calibrated needs labels of every output, and {name!r} has none.")
         fitted = {
-            name: _fitted(each, [raw[name] for raw in raws], labels[name])
+            name: _fitted(each, [raw[name] for raw in raws], labels[name], counts[name])
             for name, each in output.outputs.items()
         }
         return outputs.Joint(fitted, output.weights)
 
     output.require_labels(labels, raws[0].shape)
     known = output.known(labels, raws[0])
+    weights = np.asarray(counts, "float32") * (1.0 if known is None else np.asarray(known))
+    if not weights.any():
+        raise ValueError(
+            "All labels of calibrated's rows are unknown or masked, so nothing tells of a "
+            "temperature. Give held-out rows whose labels are known."
+        )
 
     def loss(log_temperature):
         distribution = output.tempered(float(np.exp(log_temperature))).combine(raws)
         losses = output.negative_log_likelihoods(distribution, labels)
-        return float(np.average(losses, weights=known))
+        return float(np.average(losses, weights=weights))
 
     bounds = np.log([_LOWEST, _HIGHEST])
     found = optimize.minimize_scalar(loss, bounds=bounds, method="bounded")

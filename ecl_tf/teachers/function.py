@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ecl_tf import outputs
+from ecl_tf import outputs, samplers
 from ecl_tf._internal import require
 from ecl_tf.teachers import asking
 from ecl_tf.teachers.kinds_of_answer import kind_of_answer, with_spread
@@ -239,16 +239,36 @@ class FunctionTeacher(Teacher):
 
 
 @contextlib.contextmanager
-def explaining(teacher: Teacher) -> Iterator[None]:
-    """Raises what a teacher's function did wrong in place of TensorFlow's error around it."""
+def explaining(teacher: Teacher, sampler: samplers.Sampler | None = None) -> Iterator[None]:
+    """Raises what a teacher's function did wrong in place of TensorFlow's error around it.
+
+    Args:
+        teacher: the teacher.
+        sampler: that draws the rows; None, the default, for rows of the data itself.
+    """
     try:
         yield
+    except asking._FunctionError as error:
+        raise _told(error, sampler) from error
     except tf.errors.OpError as error:
         # Several threads may fail at once, so an error is known by its words.
         for failure in _failures(teacher):
             if str(failure) in str(error):
-                raise failure from error
+                raise _told(failure, sampler) from error
         raise
+
+
+def _told(failure, sampler):
+    """A failure, with where the rows come from if perhaps the data has none like them."""
+    if not isinstance(failure, asking._FunctionError):
+        return failure
+    if sampler is None or isinstance(sampler.proposer, samplers.Empirical):
+        return ValueError(str(failure))
+    return ValueError(
+        f"{failure} These rows were drawn by the sampler {sampler!r}. If it answers those of the "
+        "data, let it meet values of the data alone: sampler='Swap', for single inputs "
+        "swap=[names] of Mixup, or sampler='Empirical', which takes the rows as they are."
+    )
 
 
 def _failures(teacher):

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ecl_tf._internal import finite, labelled, legacy, own_inputs, symbolic
+from ecl_tf._internal import finite, labelled, legacy, own_inputs, positions, symbolic
 
 
 def residual_stddev(
@@ -17,7 +17,7 @@ def residual_stddev(
     The standard deviation s of each target dimension with
     s^2 = mean((y - mean_m)^2) - mean(Var_m[mean_m]): together with the members'
     disagreement, which `Ensemble` adds, the predicted variance then equals the
-    measured one on average. Positions of rows count as rows.
+    measured one on average. Positions of rows count as rows, but for those that Keras masks.
 
     Args:
         members: a Keras model that gives points (batch, d), or a sequence of them.
@@ -63,7 +63,8 @@ def residual_stddev(
             )
         targets = np.reshape(targets, points.shape[1:])
         own = (targets - points.mean(0)) ** 2 - points.var(0)
-        excess.append(own.reshape(-1, points.shape[-1]))  # Positions count as rows.
+        masked = symbolic.only(answered[0], "teacher")
+        excess.append(own[positions.counted(masked)])  # Positions count as rows.
     if not excess:
         raise ValueError("residual_stddev got no rows; give it held-out inputs and targets.")
     variance = np.concatenate(excess).mean(0)

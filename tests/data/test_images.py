@@ -234,6 +234,22 @@ def test_imagenets_parts_are_disjoint_and_complete_or_refused(imagenet_copy):
         data.imagenet2012(data_dir=imagenet_copy)
 
 
+def test_imagenets_files_have_one_order_at_every_reading(imagenet_copy, monkeypatch):
+    load, read = tfds.load, []
+
+    def noting(*arguments, **named):
+        read.append(named["read_config"])
+        return load(*arguments, **named)
+
+    monkeypatch.setattr(tfds, "load", noting)
+    data.imagenet2012(validation_size=8, image_size=16, data_dir=imagenet_copy)
+    for config in read:  # As TFDS hands it to the shuffling of a split's files.
+        files = tf.data.Dataset.range(16).shuffle(
+            16, config.shuffle_seed, config.shuffle_reshuffle_each_iteration
+        )
+        assert [*files.as_numpy_iterator()] == [*files.as_numpy_iterator()]
+
+
 def test_imagenets_batches_are_decoded_shuffled_and_reproducible(imagenet_copy):
     splits = data.imagenet2012(validation_size=8, image_size=16, data_dir=imagenet_copy)
     runs = [data.training_batches(splits, 8, seed=seed).unbatch() for seed in (0, 0, 1)]

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from by_hand import assert_arrays
 from tiny import untuned
 
@@ -68,6 +69,19 @@ def test_who_needs_no_more_than_the_training_rows(built, arguments, expected):
     varied = dataclasses.replace(built.splits, augment=lambda x, seed: x)
     built.splits = varied
     assert not answers.suffice(built, **arguments)
+
+
+def test_many_teachers_are_asked_without_a_warning_of_many_graphs(built, teacher, caplog):
+    """Such as those of a comparison's splits."""
+    caplog.handler.setLevel("WARNING")
+    logger = tf.get_logger()
+    logger.addHandler(caplog.handler)
+    try:
+        for _ in range(6):
+            answers.ask(built, ecl_tf.Ensemble(teacher.members, built.output), rows=32)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "retracing" not in caplog.text
 
 
 def test_a_teacher_that_is_not_finite_is_left_to_the_step(built, teacher):

@@ -142,6 +142,10 @@ def test_what_is_missing_among_texts_is_named_wherever_data_is_given(subtests, t
         ):
             use()
     assert not path.exists()
+    x = {"a": X[:4], "town": np.array([["x"], ["y"], ["y"], ["x"]], object)}
+    with pytest.raises(ValueError, match=r"of object of the shape \(None, 1\).*tf\.constant\(x\)"):
+        distiller.fit(x, verbose=0)  # Keras's own words are "Invalid dtype: object".
+    assert distiller.fit({**x, "town": tf.constant(x["town"])}, verbose=0).history["loss"]
 
 
 RAGGED = tf.ragged.constant([[1.0, 2.0], [3.0], [4.0, 5.0, 6.0], [7.0]])

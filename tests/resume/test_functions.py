@@ -5,8 +5,9 @@ import functools
 import keras
 import pytest
 import tensorflow as tf
-from small_run import train
+from small_run import model, train
 
+from ecl_tf import Distiller, divergences
 from ecl_tf.resume import functions
 
 LINE = "lambda epoch, lr: lr * {} if epoch in {{'a', 'b', 3}} else [e for e in (1, {})]"
@@ -22,6 +23,10 @@ def _closed(rate):
 
 def _read(**names):
     return eval("lambda epoch, lr: RATE", names)
+
+
+def _scaled(factor):
+    return functools.partial(lambda p, q, factor: factor * divergences.kl(p, q), factor=factor)
 
 
 def _schedule(rate):
@@ -53,12 +58,25 @@ def test_lines_and_names_do_not_matter():
     assert functions.fingerprint(there) == functions.fingerprint(lambda epoch: 0.1 * epoch)
 
 
+def test_another_number_of_a_divergence_is_told(tmp_path, recwarn):
+    def run(factor):
+        made = Distiller(model(), model(), sampler="Empirical", divergence=_scaled(factor))
+        made.compile("sgd", run_eagerly=True)
+        train(tmp_path, made)
+
+    run(1.0)
+    run(1.0)
+    assert not [str(w.message) for w in recwarn if "other arguments" in str(w.message)]
+    with pytest.warns(UserWarning, match=r"other arguments: Distiller\.divergence\. "):
+        run(2.0)
+
+
 def test_another_schedule_of_a_callback_is_told(tmp_path, recwarn):
     def run(rate):
         train(tmp_path, callbacks=[keras.callbacks.LearningRateScheduler(_closed(rate))])
 
     run(0.1)
     run(0.1)
-    assert not [w for w in recwarn if "callbacks" in str(w.message)]
+    assert not [w for w in recwarn if "other arguments" in str(w.message)]
     with pytest.warns(UserWarning, match=r"other arguments: LearningRateScheduler\.schedule\. "):
         run(0.2)

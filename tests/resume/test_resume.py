@@ -293,6 +293,17 @@ def test_a_shuffled_stream_of_ones_own_is_read_as_by_keras(tmp_path):
     assert_same_weights(run(tmp_path / "killed", Preemption(-1)), wanted)
 
 
+def test_steps_that_an_execution_would_overrun_are_refused(tmp_path):
+    whole = {"steps": 12, "steps_per_epoch": None}
+    with pytest.raises(SystemExit):
+        train(tmp_path, callbacks=[Preemption(2)], **whole)
+    before, made = names_in(tmp_path), model()
+    made.steps_per_execution = 4  # Divides 12, and not the 9 that are left.
+    with pytest.raises(ValueError, match=r"of step 3, and 9 steps are left.*steps_per_execution=4"):
+        train(tmp_path, made, callbacks=[Preemption(-1)], **whole)
+    assert names_in(tmp_path) == before
+
+
 @pytest.fixture
 def ctrl_c():
     """Ctrl-C as in a terminal: what runs in the background may have been told to ignore it."""

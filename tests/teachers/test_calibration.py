@@ -216,3 +216,34 @@ def test_networks_of_nan_and_of_probabilities_are_refused():
         calibrated(network(3), np.where(logits > 3, np.nan, logits), labels)
     with pytest.raises(ValueError, match=r"add up to 1.*answer='probabilities'"):
         calibrated(Hidden(), logits, labels)
+
+
+TOKENS = np.tile([3, 1, 2, 0, 0, 0], (1000, 1))
+
+
+def test_padding_that_keras_masks_has_no_say():
+    keras.utils.set_random_seed(0)
+    tagger = keras.Sequential([keras.Input((6,)), keras.layers.Embedding(4, 3, mask_zero=True)])
+    tagger.set_weights([RNG.normal(0.0, 2.0, (4, 3))])
+    logits = tagger.get_weights()[0][TOKENS]
+    labels = np.argmax(logits + RNG.gumbel(size=logits.shape), -1)
+    found = [
+        calibrated(tagger, TOKENS, np.where(TOKENS, labels, padding)).output_kind.temperature
+        for padding in (0, 1)
+    ]
+    assert found[0] == found[1] == pytest.approx(1.0, abs=0.1)
+
+
+def test_padding_has_no_say_in_residuals():
+    points = keras.Sequential([keras.Input((6,)), keras.layers.Embedding(4, 1, mask_zero=True)])
+    signs = RNG.choice([-1.0, 1.0], (1000, 6, 1))
+    targets = np.where(TOKENS[..., None], points.get_weights()[0][TOKENS] + signs, 50.0)
+    assert ecl_tf.teachers.residual_stddev(points, TOKENS, targets) == pytest.approx(
+        [1.0], abs=1e-3
+    )
+
+
+def test_labels_that_are_all_unknown_are_refused():
+    output = outputs.Categorical(ignore_class=-1)
+    with pytest.raises(ValueError, match="unknown or masked"):
+        calibrated(network(3), np.eye(3, dtype="float32"), [-1, -1, -1], output=output)

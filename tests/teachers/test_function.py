@@ -145,6 +145,20 @@ def test_functions_that_are_no_teachers(function, output, arguments, message):
         FunctionTeacher(function, output, X, **arguments)
 
 
+@pytest.mark.parametrize("run_eagerly", [False, True])
+def test_a_function_that_fails_on_drawn_rows_alone_is_told_of_the_sampler(run_eagerly):
+    def of_the_data(rows):
+        if not np.isin(rows, X).all():
+            raise KeyError("no such row")
+        return softmax(rows)
+
+    teacher = FunctionTeacher(of_the_data, "categorical", X)
+    with pytest.raises(ValueError, match=r"KeyError: 'no such row' These.*drawn by the.*'Swap'"):
+        distiller(teacher, run_eagerly=run_eagerly).fit(X, verbose=0)
+    with pytest.raises(ValueError, match=r"KeyError: 'no such row'$"):
+        distiller(teacher, run_eagerly=run_eagerly).evaluate(X + 1.0, verbose=0)
+
+
 def test_a_function_of_a_fixed_number_of_rows_is_asked_about_no_fewer():
     def fixed(rows):
         if len(rows) != 64:

@@ -133,6 +133,12 @@ def test_a_mistake_is_told_in_a_line_and_leaves_no_directory(tmp_path, subtests)
             assert code == 2 and message in errors and "Traceback" not in errors and not printed
             assert len([line for line in errors.splitlines() if line]) <= 2
             assert not (tmp_path / "run").exists()
+    with subtests.test("nothing is returned"):
+        config.write_text("def get_config():\n    None")
+        process = processes.start("trainers.compare", f"--config={config}", *workdir)
+        code, _, errors = process.wait()
+        assert code == 2 and "get_config() of the file that --config names returns None" in errors
+        config.write_text(BROKEN.format(line=line))
     with subtests.test("--debug"):
         process = processes.start("trainers.compare", *arguments, *workdir, "--debug")
         code, _, errors = process.wait()
