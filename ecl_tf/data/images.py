@@ -142,7 +142,12 @@ def imagenet2012(
                 as_supervised=True,
                 shuffle_files=shuffle_files,
                 decoders={"image": tfds.decode.SkipDecoding()},
-                read_config=tfds.ReadConfig(interleave_cycle_length=16, shuffle_seed=0),
+                read_config=tfds.ReadConfig(
+                    interleave_cycle_length=16,
+                    shuffle_seed=0,
+                    # Each pass shuffles a fixed order anew, so that a continued run finds its own.
+                    shuffle_reshuffle_each_iteration=False,
+                ),
             )
 
         part = f"train[{validation_size}:{stop}]"

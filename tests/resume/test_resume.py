@@ -122,7 +122,7 @@ def test_executions_must_part_what_is_left_of_an_epoch(tmp_path, undisturbed):
     again, _ = train(tmp_path, callbacks=[Preemption(-1)])
     assert_same_weights(again, undisturbed[0])
     made.steps_per_execution = 3
-    with pytest.raises(ValueError, match="steps_per_epoch=4 must be a multiple .*execution=3"):
+    with pytest.raises(ValueError, match=r"steps_per_epoch=4 must be a multiple .*execution=3"):
         train(tmp_path / "new", made)
 
 
