@@ -20,6 +20,14 @@ def _mask(tensor):
     return mask if mask is not None and 2 <= len(mask.shape) < len(tensor.shape) else None
 
 
+def with_mask_of(answered, raw):
+    """A tensor `raw` that was computed from what a network `answered`, with its Keras mask."""
+    mask = getattr(answered, "_keras_mask", None)
+    if mask is not None:
+        raw._keras_mask = mask
+    return raw
+
+
 def by_row(raw):
     """Weights of positions whose mean over each row is 1, and 0 where Keras masks; or None.
 
