@@ -88,7 +88,8 @@ def main(_):
                 print("", *said, sep="\n")
 
             with jobs.turn(workdir / "report.html"):
-                work_directory.write_json(workdir / "results.json", results)
+                with jobs.turn(workdir / "results.json"):
+                    work_directory.write_json(workdir / "results.json", results)
                 strategies.on_chief(write)
                 comparison.log(config, workdir, results)
 

@@ -19,6 +19,7 @@ from ecl_tf._internal import keras_files
 from ecl_tf.evaluation import corruptions, suite
 from ecl_tf.experiments import (
     closeness,
+    jobs,
     progress,
     refusals,
     shifted_inputs,
@@ -202,7 +203,8 @@ def of_comparison(
         record["suite"] = {**_clean(record["suite"]), **found[name]}
     results["teacher_suite"] = {**_clean(results["teacher_suite"]), **found[its_name]}
     results["shifted"] = about(experiment)
-    work_directory.write_json(path, results)
+    with jobs.turn(path):
+        work_directory.write_json(path, results)
     return results
 
 
