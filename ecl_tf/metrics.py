@@ -41,6 +41,8 @@ class _PerExampleMean(keras.metrics.Mean):
             sample_weight = tf.broadcast_to(sample_weight, tf.shape(values))
         if known is not None:
             sample_weight = known if sample_weight is None else known * sample_weight
+        if sample_weight is not None:  # What does not count may be NaN.
+            values = tf.where(tf.equal(sample_weight, 0.0), tf.zeros_like(values), values)
         super().update_state(values, sample_weight)
 
     def get_config(self) -> dict[str, Any]:
@@ -128,8 +130,7 @@ class Coverage(_PerExampleMean):
 
     def values(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         at_most, at_least = self.output.tails(self.output(y_pred), y_true)
-        inside = tf.minimum(at_most, at_least) >= 0.5 * (1.0 - self.level)
-        return tf.reduce_mean(tf.cast(inside, tf.float32), -1)
+        return _share(tf.minimum(at_most, at_least) >= 0.5 * (1.0 - self.level), y_pred)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "level": self.level}
@@ -167,8 +168,7 @@ class GaussianCoverage(Coverage):
         mean, stddev = distribution.mean(), distribution.stddev()
         y_true = tf.reshape(tf.cast(y_true, tf.float32), tf.shape(mean))
         z = tf.math.ndtri(0.5 * (1.0 + self.level))
-        inside = tf.abs(y_true - mean) <= z * stddev
-        return tf.reduce_mean(tf.cast(inside, tf.float32), -1)
+        return _share(tf.abs(y_true - mean) <= z * stddev, y_pred)
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -335,6 +335,12 @@ def _require_normal(metric):
             f"{type(metric).__name__} needs an ecl_tf.outputs.Normal (or Point); got "
             f"{metric.output!r}."
         )
+
+
+def _share(inside, y_pred):
+    """The share of target dimensions that are inside; NaN where the answer is, as in accuracy."""
+    answer = tf.reduce_sum(tf.cast(y_pred, tf.float32), -1)
+    return tf.reduce_mean(tf.cast(inside, tf.float32), -1) + 0.0 * answer
 
 
 def _gaze_vector(angles):

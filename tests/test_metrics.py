@@ -259,6 +259,21 @@ def test_labels_that_are_none_are_refused_where_a_metric_is_used_by_hand(metric,
         metric.update_state(labels, RAW)
 
 
+def test_what_has_no_weight_may_be_nan_and_an_answer_that_is_none_shows():
+    def update(metric, *arguments):
+        return evaluate(metric, *map(np.float32, arguments))
+
+    nll = metrics.NegativeLogLikelihood("categorical")
+    assert update(nll, [0, -1], np.zeros((2, 3)), [1, 0]) == pytest.approx(math.log(3))
+    angles = metrics.AngularError(outputs.Normal(1))
+    targets = [[1.0], [math.nan]]
+    assert update(angles, targets, np.zeros((2, 2)), [1, 0]) == pytest.approx(math.degrees(1))
+    for make in (metrics.Coverage, metrics.GaussianCoverage):
+        raw = [[math.nan, 0.0], [0.0, 0.0]]
+        assert math.isnan(update(make(outputs.Normal(1)), [[0.0], [0.0]], raw))
+        assert update(make(outputs.Normal(1)), [[0.0], [0.0]], raw, [0, 1]) == 1.0
+
+
 def test_bins_and_levels_must_be_in_their_range():
     for bins in (0, -3, 2.5, "ten"):
         with pytest.raises(ValueError, match="bins"):
