@@ -83,7 +83,8 @@ class Step(keras.Model):
         draw = self.sampler.keep if is_recorded else self.sampler
         source, labels = x, y
         if not (is_recorded or isinstance(self.sampler.proposer, samplers.Empirical)):
-            source, labels = batches.without_padding((x, y), sample_weight)
+            names = getattr(self.output_kind, "outputs", ())
+            source, labels = batches.without_padding((x, y), sample_weight, names)
         seed = self._next_seed(x, first_row)
         samples = draw(source, seed, self._networks())
         weight = samples.follow(sample_weight)
