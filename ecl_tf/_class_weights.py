@@ -53,9 +53,8 @@ class ClassWeights:
         classes = labels if is_tensor else np.asarray(labels)
         is_one_hot = classes.ndim > self._axes and classes.shape[-1] == self._size > 1
         if is_one_hot and not self._yes_or_no:
-            # A row of zeros is an unknown label.
-            is_known = numpy.max(classes, -1) > 0
-            classes = numpy.where(is_known, numpy.argmax(classes, -1), -1)
+            is_unknown = numpy.all(classes == 0, -1)
+            classes = numpy.where(is_unknown, -1, numpy.argmax(classes, -1))
         while classes.ndim > self._axes:
             classes = numpy.squeeze(classes, -1)
         if is_tensor:

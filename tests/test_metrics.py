@@ -259,6 +259,21 @@ def test_labels_that_are_none_are_refused_where_a_metric_is_used_by_hand(metric,
         metric.update_state(labels, RAW)
 
 
+def test_what_has_no_weight_may_be_nan_and_an_answer_that_is_none_shows():
+    def update(metric, *arguments):
+        return evaluate(metric, *map(np.float32, arguments))
+
+    nll = metrics.NegativeLogLikelihood("categorical")
+    assert update(nll, [0, -1], np.zeros((2, 3)), [1, 0]) == pytest.approx(math.log(3))
+    angles = metrics.AngularError(outputs.Normal(1))
+    targets = [[1.0], [math.nan]]
+    assert update(angles, targets, np.zeros((2, 2)), [1, 0]) == pytest.approx(math.degrees(1))
+    for make in (metrics.Coverage, metrics.GaussianCoverage):
+        raw = [[math.nan, 0.0], [0.0, 0.0]]
+        assert math.isnan(update(make(outputs.Normal(1)), [[0.0], [0.0]], raw))
+        assert update(make(outputs.Normal(1)), [[0.0], [0.0]], raw, [0, 1]) == 1.0
+
+
 def test_bins_and_levels_must_be_in_their_range():
     for bins in (0, -3, 2.5, "ten"):
         with pytest.raises(ValueError, match="bins"):
@@ -283,15 +298,3 @@ def test_metrics_work_in_plain_keras_compile():
     )
     assert results["nll"] == pytest.approx(np.average(each, weights=weights), rel=1e-4)
     assert results["ece"] == pytest.approx(reference_ece(logits, labels, 5, weights), rel=1e-3)
-
-
-def test_labels_of_weight_0_may_be_anything_and_answers_that_are_nan_are_seen():
-    nll = metrics.NegativeLogLikelihood("categorical")
-    nll.update_state([0, -1], np.zeros((2, 3)), sample_weight=[1.0, 0.0])
-    assert float(nll.result()) == pytest.approx(np.log(3.0))
-    for coverage in (
-        metrics.Coverage(outputs.Normal(1)),
-        metrics.GaussianCoverage(outputs.Normal(1)),
-    ):
-        coverage.update_state([[0.0], [0.0]], [[0.0, 1.0], [np.nan, 1.0]])
-        assert np.isnan(coverage.result())

@@ -9,6 +9,7 @@ import tensorflow as tf
 from by_hand import kl, linear, logits, numbers, weights
 
 from ecl_tf import Distiller, resume, samplers
+from ecl_tf._internal import batches
 
 ROWS = 16
 X = numbers(ROWS, by_hand.SIZE, seed=1)
@@ -101,6 +102,19 @@ def test_weights_that_are_negative_count_and_their_sum_may_not_be():
             with pytest.warns(UserWarning, match=f"The epoch {message}"):
                 its.fit(stream(given), verbose=0, **validation)
     its.fit(stream(np.where(np.arange(ROWS) < 8, 0.0, 1.0)), verbose=0)  # One batch is padding.
+
+
+def test_rows_are_padding_only_if_they_count_for_no_output():
+    rows, age = np.arange(4), np.float32([1, 0, 1, 0])
+    joint = ["age", "digit"]
+    for given, outputs, expected in [
+        (age, (), [0, 2, 2, 2]),
+        ({"age": age}, joint, [0, 1, 2, 3]),  # All of them count for the digit.
+        ({"age": age, "digit": None}, joint, [0, 1, 2, 3]),
+        ({"age": age, "digit": np.float32([0, 1, 1, 0])}, joint, [0, 1, 2, 0]),
+    ]:
+        found = batches.without_padding(tf.constant(rows), given, outputs)
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_weights_of_classes_need_labels_and_endless_data_a_number_of_steps():

@@ -50,16 +50,19 @@ def unpack(data):
     return x, y, sample_weight
 
 
-def without_padding(nest, sample_weight, names=()):
+def without_padding(nest, sample_weight, outputs=()):
     """Rows with other ones in the place of those whose weight is 0, which are no samples' source.
 
     Args:
         nest: tensors of shape (batch, ...).
         sample_weight: weights of rows or positions, a dict of them, or None.
-        names: of the outputs, of which a dict may leave some out: for them all rows count. None by
-            default.
+        outputs: names of the outputs, of which those that a dict leaves out count in all rows;
+            none by default.
     """
-    if sample_weight is None or (isinstance(sample_weight, dict) and set(names) - {*sample_weight}):
+    if isinstance(sample_weight, dict):
+        given = {name: each for name, each in sample_weight.items() if each is not None}
+        sample_weight = given if set(outputs) <= set(given) else None
+    if sample_weight is None:
         return nest
     weights = [tf.cast(each, tf.float32) for each in keras.tree.flatten(sample_weight)]
     of_rows = [tf.reduce_max(tf.abs(each), range(1, each.shape.rank)) for each in weights]

@@ -20,6 +20,14 @@ def _mask(tensor):
     return mask if mask is not None and 2 <= len(mask.shape) < len(tensor.shape) else None
 
 
+def with_mask_of(answered, raw):
+    """A tensor `raw` that was computed from what a network `answered`, with its Keras mask."""
+    mask = getattr(answered, "_keras_mask", None)
+    if mask is not None:
+        raw._keras_mask = mask
+    return raw
+
+
 def by_row(raw):
     """Weights of positions whose mean over each row is 1, and 0 where Keras masks; or None.
 
@@ -42,11 +50,6 @@ def counting(shape, mask):
     """Whether positions count, bool of a shape (rows, positions...); all do if the mask is None."""
     counts = np.ones(shape, bool) if mask is None else np.asarray(mask)
     return np.broadcast_to(counts[(..., *[None] * (len(shape) - counts.ndim))], shape)
-
-
-def counted(raw):
-    """Whether positions of raw outputs count, as `counting` says by their Keras masks."""
-    return keras.tree.map_structure(lambda each: counting(each.shape[:-1], _mask(each)), raw)
 
 
 def rows(nest, index):

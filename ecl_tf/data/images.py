@@ -142,10 +142,10 @@ def imagenet2012(
                 as_supervised=True,
                 shuffle_files=shuffle_files,
                 decoders={"image": tfds.decode.SkipDecoding()},
-                # In one order at every reading, so that batches follow from the seed alone.
                 read_config=tfds.ReadConfig(
                     interleave_cycle_length=16,
                     shuffle_seed=0,
+                    # Each pass shuffles a fixed order anew, so that a continued run finds its own.
                     shuffle_reshuffle_each_iteration=False,
                 ),
             )

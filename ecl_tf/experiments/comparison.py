@@ -164,8 +164,9 @@ def run(
         _require_one_teacher(config)
     if not config.get("grid"):
         return _compare_one(config, workdir, teacher_directory, checkpoint_every, command)
-    found = {}
+    found: dict[str, Any] = {}
     cells = list(grid.cells(config))
+    path = workdir / "results.json"
     for number, (name, cell) in enumerate(cells):
         progress.announce(f"[cell {number + 1}/{len(cells)}] {name}")
         directory = work_directory.claim(_of_cell(workdir, config, name), cell)
@@ -173,12 +174,11 @@ def run(
         strategies.on_chief(functools.partial(home.mkdir, parents=True, exist_ok=True))
         arguments = teacher_directory, checkpoint_every, command, home
         found[name] = _compare_one(cell, directory, *arguments)
-        path = workdir / "results.json"
-        with jobs.turn(path):  # Another process may be further.
-            written = work_directory.read_json(path).get("cells", {}) if path.exists() else {}
-            known = {**written, **found}
-            known = {name: known[name] for name, _ in cells if name in known}
-            work_directory.write_json(path, {"cells": known})
+        with jobs.turn(path):  # Other processes, and earlier commands, have passed other cells.
+            known = work_directory.read_json(path)["cells"] if path.exists() else {}
+            known |= found
+            of_all = {name: known[name] for name, _ in cells if name in known}
+            work_directory.write_json(path, {"cells": of_all})
     return {"cells": found}
 
 

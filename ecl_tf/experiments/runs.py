@@ -7,7 +7,7 @@ import time
 import keras
 
 from ecl_tf import outputs, teachers
-from ecl_tf._internal import identity, keras_files
+from ecl_tf._internal import identity, keras_files, positions
 from ecl_tf.experiments import (
     closeness,
     diagnostics,
@@ -190,7 +190,8 @@ class Runs:
         if isinstance(output, outputs.Point):
             # A student of points has no spread of its own: measure it, in the target's units.
             def points(inputs, training):
-                return output.prediction(student(inputs, training=training))
+                raw = student(inputs, training=training)
+                return positions.with_mask_of(raw, output.prediction(raw))
 
             validation = experiment.counted.batches(experiment.splits.validation)
             output = experiment.point_output(teachers.residual_stddev(points, validation))

@@ -1,5 +1,6 @@
 """A callback that counts steps, and writes and reads checkpoints."""
 
+import math
 import time
 import warnings
 
@@ -48,7 +49,8 @@ class Checkpointing(keras.callbacks.Callback):
         """Reads the newest checkpoint, if there is one.
 
         Raises:
-            ValueError: if it is of another run, or of more steps than this one.
+            ValueError: if it is of another run, or of more steps than this one, or what is left to
+                train does not part into executions.
         """
         if self._workers.own_number == 0:
             self.files.require_writable()
@@ -61,12 +63,15 @@ class Checkpointing(keras.callbacks.Callback):
             )
         if found is None:
             self.steps_per_epoch = self.steps_per_epoch or self.steps
+            self._require_executions(0)
             return
         path, about, arrays = found
         stopped = about.get("stopped", about["step"] < about["steps"])
         self.finished = about["finished"] and (stopped or about["step"] == self.steps)
         has_same_metrics = self.run.require_same(path, about, self.finished)
         self._schedule(path, about)
+        if not self.finished:
+            self._require_executions(about["step"], f"The checkpoint {path}")
         kept = about["kept"]
         if about["finished"] and not self.finished:
             arrays, kept = _before_end(path, about, arrays)
@@ -100,17 +105,25 @@ class Checkpointing(keras.callbacks.Callback):
                 f"steps_per_epoch={there} and a multiple of it as steps to continue it, or another "
                 "directory."
             )
-        left, at_once = there - about["step"] % there, self.state.model.steps_per_execution
-        if left % at_once and about["step"] < self.steps:
-            raise ValueError(
-                f"The checkpoint {path} is of step {about['step']}, and {left} steps are left of "
-                f"its epoch, of which steps_per_execution={at_once} would take too many. Compile "
-                "with a number that divides them, such as 1."
-            )
         if about["step"] > self.steps:
             raise ValueError(
                 f"The run of {path} has done {about['step']} steps, more than steps={self.steps}. "
                 f"Give steps={about['steps']}, or more to lengthen it, or another directory."
+            )
+
+    def _require_executions(self, step, checkpoint=None):
+        """Refuses executions that would run past the end of an epoch: Keras cuts none short."""
+        at_once, length = self.state.model.steps_per_execution, self.steps_per_epoch
+        if length % at_once:
+            raise ValueError(
+                f"steps_per_epoch={length} must be a multiple of steps_per_execution={at_once}."
+            )
+        if step % at_once:
+            divisors = math.gcd(step, length)
+            raise ValueError(
+                f"{checkpoint} is of step {step}, which executions of {at_once} steps don't meet. "
+                f"Compile the model with a steps_per_execution that divides {divisors} to continue "
+                "it, or give another directory."
             )
 
     def finish(self):

@@ -105,7 +105,7 @@ def fit(
     [0, 1]
     """
     _require_arguments(model, directory, accept_changes, kwargs)
-    steps, steps_per_epoch = _schedule(model, steps, steps_per_epoch)
+    steps, steps_per_epoch = _schedule(steps, steps_per_epoch)
     _require_intervals(every_steps, every_seconds)
     callbacks = _listed(callbacks)
     data = data_of_steps.call(batches, 0)
@@ -213,21 +213,15 @@ def _require_intervals(every_steps, every_seconds):
         raise ValueError(f"every_seconds must be None or a number >= 0; got {every_seconds!r}.")
 
 
-def _schedule(model, steps, steps_per_epoch):
+def _schedule(steps, steps_per_epoch):
     """The numbers of steps, in all and of an epoch; ValueError if they don't divide each other."""
     steps = require.whole("steps", steps, 1)
     if steps_per_epoch is not None:
         steps_per_epoch = require.whole("steps_per_epoch", steps_per_epoch, 1)
-    epoch = steps_per_epoch or steps
-    if steps % epoch:
+    if steps % (steps_per_epoch or steps):
         raise ValueError(
             f"steps must be a multiple of steps_per_epoch; got steps={steps}, "
             f"steps_per_epoch={steps_per_epoch}."
-        )
-    if epoch % model.steps_per_execution:
-        raise ValueError(
-            f"steps_per_epoch={epoch} must be a multiple of "
-            f"steps_per_execution={model.steps_per_execution}."
         )
     return steps, steps_per_epoch
 

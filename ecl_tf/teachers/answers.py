@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import finite, probabilities, probing, symbolic
+from ecl_tf._internal import finite, positions, probabilities, probing, symbolic
 
 # The name of the output of a network that gives one tensor.
 UNNAMED = "output"
@@ -213,7 +213,7 @@ def raw_of(output, given, answered):
         return answered
     # An output's temperature belongs to what the network answers: p^(1/T), of its own p.
     own = output if output.temperature == 1.0 else output.tempered(1.0)
-    return raw(own, {"probabilities": answered})
+    return positions.with_mask_of(answered, raw(own, {"probabilities": answered}))
 
 
 def as_logits(

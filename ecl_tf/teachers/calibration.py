@@ -29,8 +29,9 @@ def calibrated(
 
     Distributions p are replaced by p^(1/T), normalised: every member's by softmax(logits / T) or
     sigmoid(logits / T), a Gaussian ensemble's by that with T times the variance. T is the one
-    number that minimises the combined distribution's mean -log p(y | x) over the held-out rows;
-    with named outputs each has its own. A matched student inherits the teacher's confidence, so
+    number that minimises the combined distribution's mean -log p(y | x) over the held-out rows,
+    or over their positions that the first member's Keras mask does not leave out; with named
+    outputs each has its own. A matched student inherits the teacher's confidence, so
     what is corrected here need not be corrected in every student.
 
     Args:
@@ -50,7 +51,7 @@ def calibrated(
         three digits. A warning tells if there is no best one between 1/20 and 20.
 
     Raises:
-        ValueError: if there are no rows, no labels, or other inputs than the members', one
+        ValueError: if there are no rows, no known labels, or other inputs than the members', one
             member gives points without a spread, or members answer with NaN or with
             probabilities.
         TypeError: if `teacher` is a teacher of another kind. Give its output a temperature.
@@ -72,10 +73,7 @@ def calibrated(
     x = labelled.dataset("calibrated", x, y, batch_size, networks)
     for member in networks:
         finite.require_weights(member, "teacher")
-    batches = []
-    for inputs, labels, *_ in x:
-        raws = _answered(teacher, inputs)
-        batches.append((raws, labels, positions.counted(raws[0])))
+    batches = [(*_answered(teacher, inputs), labels) for inputs, labels, *_ in x]
     if not batches:
         raise ValueError("calibrated got no rows; give it held-out inputs and labels.")
     rows = tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *batches)
@@ -93,32 +91,34 @@ def _network(teacher, number):
 
 
 def _answered(teacher, inputs):
-    """The members' raw tensors, all of them numbers."""
+    """The members' raw tensors, all of them numbers, and whether their positions count."""
     raws = teacher.member_outputs(inputs)
     for number, raw in enumerate(raws):
         finite.require_answers(raw, f"teacher {_network(teacher, number).name!r}", inputs)
-    return raws
+    return raws, keras.tree.map_structure(
+        lambda raw: positions.counting(tuple(raw.shape[:-1]), positions.masks(raw)), raws[0]
+    )
 
 
-def _fitted(output, raws, labels, counts):
-    """The output at its best temperature for the members' raw tensors, labels, and who counts."""
+def _fitted(output, raws, counts, labels):
+    """The output at its best temperature for the members' raw tensors and labels."""
     if isinstance(output, outputs.Joint):
         for name, (_, its) in outputs.parts_of(output, labels).items():
             if its is None:
                 raise ValueError(f"calibrated needs labels of every output, and {name!r} has none.")
         fitted = {
-            name: _fitted(each, [raw[name] for raw in raws], labels[name], counts[name])
+            name: _fitted(each, [raw[name] for raw in raws], counts[name], labels[name])
             for name, each in output.outputs.items()
         }
         return outputs.Joint(fitted, output.weights)
 
     output.require_labels(labels, raws[0].shape)
     known = output.known(labels, raws[0])
-    weights = np.asarray(counts, "float32") * (1.0 if known is None else np.asarray(known))
-    if not weights.any():
+    weights = np.asarray(counts) if known is None else np.asarray(counts) * np.asarray(known)
+    if not np.any(weights):
         raise ValueError(
-            "All labels of calibrated's rows are unknown or masked, so nothing tells of a "
-            "temperature. Give held-out rows whose labels are known."
+            "calibrated got no known label: all are of the ignored class, or of masked positions. "
+            "Give it held-out rows with labels."
         )
 
     def loss(log_temperature):

@@ -16,6 +16,7 @@ from ecl_tf._internal import (
     identity,
     legacy,
     own_inputs,
+    positions,
     probabilities,
     random,
     require,
@@ -259,7 +260,9 @@ class Ensemble(Teacher):
         member = self.members[number]
         answered = folding.call(member, own_inputs.of(member, inputs), self.precision)
         if self.precision is not None:
-            answered = keras.tree.map_structure(lambda each: tf.cast(each, tf.float32), answered)
+            answered = keras.tree.map_structure(
+                lambda each: positions.with_mask_of(each, tf.cast(each, tf.float32)), answered
+            )
         return self.raw_of(answered)
 
     def fingerprint(self) -> str:

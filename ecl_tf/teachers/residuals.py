@@ -17,7 +17,8 @@ def residual_stddev(
     The standard deviation s of each target dimension with
     s^2 = mean((y - mean_m)^2) - mean(Var_m[mean_m]): together with the members'
     disagreement, which `Ensemble` adds, the predicted variance then equals the
-    measured one on average. Positions of rows count as rows, but for those that Keras masks.
+    measured one on average. Positions of rows count as rows, but for those that the first
+    member's Keras mask leaves out.
 
     Args:
         members: a Keras model that gives points (batch, d), or a sequence of them.
@@ -47,7 +48,8 @@ def residual_stddev(
     excess = []
     for inputs, targets, *_ in x:
         answered = [member(own_inputs.of(member, inputs), training=False) for member in members]
-        points = np.stack([np.asarray(symbolic.only(each, "teacher")) for each in answered])
+        answered = [symbolic.only(each, "teacher") for each in answered]
+        points = np.stack([np.asarray(each) for each in answered])
         targets = np.asarray(targets)
         if targets.dtype.kind not in "biuf":
             raise ValueError(
@@ -63,9 +65,9 @@ def residual_stddev(
             )
         targets = np.reshape(targets, points.shape[1:])
         own = (targets - points.mean(0)) ** 2 - points.var(0)
-        masked = symbolic.only(answered[0], "teacher")
-        excess.append(own[positions.counted(masked)])  # Positions count as rows.
-    if not excess:
+        mask = positions.masks(answered[0])
+        excess.append(own[positions.counting(own.shape[:-1], mask)])  # Positions count as rows.
+    if not sum(map(len, excess)):
         raise ValueError("residual_stddev got no rows; give it held-out inputs and targets.")
     variance = np.concatenate(excess).mean(0)
     if not np.all(variance > 0.0):

@@ -1,5 +1,6 @@
 """Grids of comparisons, and further methods."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -127,3 +128,37 @@ def test_cells_share_the_teacher_and_are_not_run_again(
     monkeypatch.setattr(Experiment, "train_distilled", None)
     run_script("compare", config, tmp_path, rehearses=False, draws=False, ships=False)
     assert json.loads((tmp_path / "results.json").read_text())["cells"] == cells
+
+
+def test_cells_that_others_have_passed_stay_in_the_results_and_writing_has_its_turn(
+    config, tmp_path, monkeypatch
+):
+    class StoppedError(Exception):
+        pass
+
+    def compare(cell, *_):
+        if stops and cell.seeds == 3:
+            raise StoppedError
+        return {"seeds": cell.seeds}
+
+    def write(path, content):
+        assert path in held
+        path.write_text(json.dumps(content))
+
+    @contextlib.contextmanager
+    def turn(place):
+        held.append(place)
+        yield True
+        held.remove(place)
+
+    held, stops = [], False
+    monkeypatch.setattr(comparison, "_compare_one", compare)
+    monkeypatch.setattr(comparison.work_directory, "write_json", write)
+    monkeypatch.setattr(comparison.jobs, "turn", turn)
+    config = with_keys(config, grid=(("seeds", (2, 3)),))
+    whole = {"cells": {"seeds=2": {"seeds": 2}, "seeds=3": {"seeds": 3}}}
+    assert comparison.run(config, tmp_path) == whole
+    stops = True
+    with pytest.raises(StoppedError):  # The same command again, stopped after the first cell.
+        comparison.run(config, tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text()) == whole

@@ -109,6 +109,23 @@ def test_a_damaged_checkpoint_of_a_later_step_does_not_push_out_whole_ones(tmp_p
     assert names_in(tmp_path) == ["step-8.npz"]
 
 
+def test_executions_must_part_what_is_left_of_an_epoch(tmp_path, undisturbed):
+    with pytest.raises(SystemExit):
+        train(tmp_path, callbacks=[Preemption(2)], every_steps=None)  # After step 3 of 4.
+    made = model()
+    made.steps_per_execution = 2
+    message = r"step-3.npz is of step 3, which executions of 2 steps .* divides 1 to continue"
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path, made, callbacks=[Preemption(-1)])
+    assert_same_weights(made, model())  # Nothing was trained.
+    assert names_in(tmp_path) == ["step-3.npz"]
+    again, _ = train(tmp_path, callbacks=[Preemption(-1)])
+    assert_same_weights(again, undisturbed[0])
+    made.steps_per_execution = 3
+    with pytest.raises(ValueError, match=r"steps_per_epoch=4 must be a multiple .*execution=3"):
+        train(tmp_path / "new", made)
+
+
 def test_files_of_others_stay_and_one_that_cannot_be_read_ends_the_run(tmp_path):
     np.savez(tmp_path / "step-100.npz", about="mine", objects=np.array([{}]))
     np.savez(tmp_path / "step-final.npz", mine=1)
@@ -291,17 +308,6 @@ def test_a_shuffled_stream_of_ones_own_is_read_as_by_keras(tmp_path):
     with pytest.raises(SystemExit):
         run(tmp_path / "killed", Preemption(4))
     assert_same_weights(run(tmp_path / "killed", Preemption(-1)), wanted)
-
-
-def test_steps_that_an_execution_would_overrun_are_refused(tmp_path):
-    whole = {"steps": 12, "steps_per_epoch": None}
-    with pytest.raises(SystemExit):
-        train(tmp_path, callbacks=[Preemption(2)], **whole)
-    before, made = names_in(tmp_path), model()
-    made.steps_per_execution = 4  # Divides 12, and not the 9 that are left.
-    with pytest.raises(ValueError, match=r"of step 3, and 9 steps are left.*steps_per_execution=4"):
-        train(tmp_path, made, callbacks=[Preemption(-1)], **whole)
-    assert names_in(tmp_path) == before
 
 
 @pytest.fixture

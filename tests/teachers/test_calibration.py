@@ -218,32 +218,33 @@ def test_networks_of_nan_and_of_probabilities_are_refused():
         calibrated(Hidden(), logits, labels)
 
 
-TOKENS = np.tile([3, 1, 2, 0, 0, 0], (1000, 1))
-
-
-def test_padding_that_keras_masks_has_no_say():
-    keras.utils.set_random_seed(0)
-    tagger = keras.Sequential([keras.Input((6,)), keras.layers.Embedding(4, 3, mask_zero=True)])
-    tagger.set_weights([RNG.normal(0.0, 2.0, (4, 3))])
-    logits = tagger.get_weights()[0][TOKENS]
-    labels = np.argmax(logits + RNG.gumbel(size=logits.shape), -1)
-    found = [
-        calibrated(tagger, TOKENS, np.where(TOKENS, labels, padding)).output_kind.temperature
-        for padding in (0, 1)
-    ]
-    assert found[0] == found[1] == pytest.approx(1.0, abs=0.1)
-
-
-def test_padding_has_no_say_in_residuals():
-    points = keras.Sequential([keras.Input((6,)), keras.layers.Embedding(4, 1, mask_zero=True)])
-    signs = RNG.choice([-1.0, 1.0], (1000, 6, 1))
-    targets = np.where(TOKENS[..., None], points.get_weights()[0][TOKENS] + signs, 50.0)
-    assert ecl_tf.teachers.residual_stddev(points, TOKENS, targets) == pytest.approx(
-        [1.0], abs=1e-3
-    )
-
-
-def test_labels_that_are_all_unknown_are_refused():
-    output = outputs.Categorical(ignore_class=-1)
-    with pytest.raises(ValueError, match="unknown or masked"):
-        calibrated(network(3), np.eye(3, dtype="float32"), [-1, -1, -1], output=output)
+def test_positions_that_a_mask_leaves_out_have_no_say():
+    """Ids are 1 to 3, and 0 is padding; logits and means are rows of a table."""
+    rng = np.random.default_rng(0)
+    ids, table = keras.Input((6,), dtype="int32"), np.float32(3.0 * rng.normal(size=(4, 3)))
+    embedding = keras.layers.Embedding(4, 3, mask_zero=True)
+    logits = embedding(ids)
+    embedding.set_weights([table])
+    x = rng.integers(1, 4, (300, 6))
+    x[:, 3:] = 0
+    labels = (table[x] + rng.gumbel(size=(300, 6, 3))).argmax(-1)
+    alone = calibrated(network(3), table[x[:, :3]].reshape(900, 3), labels[:, :3].ravel())
+    softmax = keras.Model(ids, keras.layers.Activation("softmax")(logits))
+    members = {
+        "logits": ecl_tf.Ensemble(keras.Model(ids, logits), "categorical"),
+        "probabilities": ecl_tf.Ensemble(softmax, "categorical", answer="probabilities"),
+    }
+    for padding in (0, 2):
+        y = np.where(x == 0, padding, labels)
+        for teacher in members.values():
+            found = calibrated(teacher, x, y, batch_size=128).output_kind.temperature
+            assert found == alone.output_kind.temperature == pytest.approx(1.0, rel=0.1)
+    residuals = rng.normal(0.0, 2.0, (300, 6, 3))
+    wanted = np.sqrt(np.mean(residuals[:, :3] ** 2, (0, 1)))
+    y = table[x] + np.where(x[..., None] == 0, 50.0, residuals)
+    found = ecl_tf.teachers.residual_stddev(keras.Model(ids, logits), x, y)
+    assert found == pytest.approx(wanted, rel=1e-5)
+    with pytest.raises(
+        ValueError, match="no known label: all are of the ignored class, or of mask"
+    ):
+        calibrated(members["logits"], np.zeros_like(x), labels)
