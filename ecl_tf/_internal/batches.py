@@ -20,8 +20,6 @@ NO_WEIGHT = (
     "The weights in sample_weight add up to {:g}, so no row counts, or the student learns to be "
     "unlike the teacher. Give weights > 0 to rows that count."
 )
-
-
 LIST = "{} is a list of numbers or texts; expected an array. Give {}."
 
 

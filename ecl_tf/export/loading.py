@@ -72,7 +72,7 @@ class ExportedStudent:
                 f"{path} holds no exported student ({kind.MISSING}). Write one with "
                 f"distiller.export(path); {kind.OTHERS}."
             )
-        if kind is not saved_model and not kind.is_as_written(path):  # TensorFlow has sums of its.
+        if kind is not saved_model and not kind.is_as_written(path):  # TensorFlow sums up its own.
             warnings.warn(
                 f"{path} is damaged, or another program has changed it: it has other bytes than "
                 f"when it was written, so it may answer otherwise. {remedy}",
