@@ -210,7 +210,7 @@ class Experiment:
             batches = data.training_batches(
                 dataclasses.replace(splits, augment=None), batch_size, seed=0
             )
-            return batches.take(-(-count // batch_size)).unbatch()
+            return batches.unbatch().take(count)
         rows = splits.train_rows
         size = tf.nest.flatten(rows)[0].shape[0]
         order = np.random.default_rng(0).permutation(size)[:count]
