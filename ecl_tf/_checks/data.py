@@ -144,10 +144,14 @@ def _arrays(x=None, y=None, sample_weight=None):
                     f"{name}{of} is of the type {dtype} of pandas, which Keras does not take. Give "
                     f"np.asarray({name}{of}, {kind})."
                 )
-    for leaf in keras.tree.flatten(sample_weight):
+    weights = keras.tree.flatten(sample_weight)
+    for leaf in weights:
         batches.require_numbers(leaf)
-        if isinstance(leaf, np.ndarray) and leaf.size and leaf.sum(dtype="float64") <= 0.0:
-            raise ValueError(batches.NO_WEIGHT.format(leaf.sum(dtype="float64")))
+    arrays = [leaf for leaf in weights if isinstance(leaf, np.ndarray) and leaf.size]
+    sums = [leaf.sum(dtype="float64") for leaf in arrays]
+    # One of several outputs may have no row that counts.
+    if sums and (min(sums) < 0.0 or (max(sums) == 0.0 and len(sums) == len(weights))):
+        raise ValueError(batches.NO_WEIGHT.format(min(sums)))
 
 
 def _of_training(x, y, distiller):
