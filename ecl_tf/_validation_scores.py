@@ -25,7 +25,7 @@ def describe(distiller, data, batch_size, steps):
         return None
     if not distiller.teacher.answers_new_inputs:
         return None
-    x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)):
         element = x.element_spec if isinstance(x, tf.data.Dataset) else x[0]
         if not isinstance(element, (tuple, list)) or len(element) < 2:
@@ -40,8 +40,16 @@ def describe(distiller, data, batch_size, steps):
             its = type(distiller)(*networks, output=output, sampler="Empirical")
             its.quantized = distiller.quantized  # With the ranges that it has learned.
             its._features.run_student = distiller._features.run_student
-            its.compile("sgd", metrics=measures.get("", measures), teacher_metrics=True)
-        logs = its.evaluate(x, y, batch_size=batch_size, steps=steps, verbose=0, return_dict=True)
+            its.compile("sgd", weighted_metrics=measures.get("", measures), teacher_metrics=True)
+        logs = its.evaluate(
+            x,
+            y,
+            batch_size=batch_size,
+            sample_weight=sample_weight,
+            steps=steps,
+            verbose=0,
+            return_dict=True,
+        )
     except ValueError:  # Labels or a teacher that they don't fit: nobody has asked for scores.
         return None
     names = [metric.name for metric in its._label_metrics.metrics]

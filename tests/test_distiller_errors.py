@@ -238,6 +238,17 @@ def test_what_a_callback_monitors_may_be_logged_by_another_one():
         compiled().fit(X, callbacks=[log, EarlyStopping("spread")], verbose=0)
 
 
+def test_one_of_several_outputs_may_have_no_row_that_counts():
+    parts = {"kind": "categorical", "size": outputs.Normal(1)}
+    its = compiled(heads(kind=3, size=2), heads(kind=3, size=2), output=parts)
+    ones, zeros = np.ones(8, "float32"), np.zeros(8, "float32")
+    its.fit(X, sample_weight={"kind": ones, "size": zeros}, verbose=0)
+    with raises_naming("weights in sample_weight add up to 0"):
+        its.fit(X, sample_weight={"kind": zeros, "size": zeros}, verbose=0)
+    with raises_naming("weights in sample_weight add up to -8"):
+        its.fit(X, sample_weight={"kind": ones, "size": -ones}, verbose=0)
+
+
 def test_weights_of_classes_and_labels_that_are_text_are_refused_by_name():
     parts = {"kind": "categorical", "size": outputs.Normal(1)}
     its = compiled(heads(kind=3, size=2), heads(kind=3, size=2), output=parts)

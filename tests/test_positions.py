@@ -418,15 +418,3 @@ def test_weights_of_classes_take_every_form_of_label(subtests):
             its.fit(images, shares, class_weight=CLASS_WEIGHT)
         with pytest.raises(ValueError, match=r"output shape is known"):
             ClassWeights({0: 1.0}, Batches(), by_hand.Subclassed(), outputs.get("categorical"))
-
-
-def test_one_of_two_outputs_may_have_no_weight():
-    joint = {"kind": "categorical", "size": outputs.Normal(1)}
-    its = Distiller(
-        *(by_hand.heads(kind=3, size=2) for _ in range(2)), output=joint, label_weight=1.0
-    )
-    its.compile("sgd", run_eagerly=True)
-    x = by_hand.numbers(8, by_hand.SIZE)
-    y = {"kind": np.arange(8) % 3, "size": np.ones(8)}
-    weights = {"kind": np.ones(8), "size": np.zeros(8)}
-    assert np.isfinite(its.fit(x, y, sample_weight=weights, verbose=0).history["loss"]).all()

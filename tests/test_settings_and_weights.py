@@ -355,6 +355,10 @@ def test_a_training_without_metrics_says_once_how_good_both_networks_are(capsys)
     said = capsys.readouterr().out
     assert f"the teacher has accuracy {half(TEACHER, labels):.4g}" in said, said
     assert f"the student accuracy {half(STUDENT, labels):.4g}" in said
+    padded = np.where(np.arange(ROWS) < 8, logits(X, TEACHER).argmax(-1), labels)
+    its.fit(X, validation_data=(X, padded, np.float32(np.arange(ROWS) >= 8)), verbose=2)
+    said = capsys.readouterr().out
+    assert f"the teacher has accuracy {half(TEACHER, labels):.4g}" in said, said
     for quiet in ({"verbose": 0}, {"verbose": 2, "validation_data": (X, labels - 1)}):
         its.fit(X, **{"validation_data": (X, labels), **quiet})
     assert "validation labels" not in capsys.readouterr().out

@@ -141,12 +141,14 @@ def _arrays(x=None, y=None, sample_weight=None):
                     f"{name}{of} is of the type {dtype} of pandas, which Keras does not take. Give "
                     f"np.asarray({name}{of}, {kind})."
                 )
-    for leaf in keras.tree.flatten(sample_weight):
+    weights = keras.tree.flatten(sample_weight)
+    for leaf in weights:
         batches.require_numbers(leaf)
-        total = leaf.sum(dtype="float64") if isinstance(leaf, np.ndarray) and leaf.size else 1.0
-        # Of several outputs one may have no weight.
-        if total < 0.0 or (total == 0.0 and not isinstance(sample_weight, dict)):
-            raise ValueError(batches.NO_WEIGHT.format(total))
+    arrays = [leaf for leaf in weights if isinstance(leaf, np.ndarray) and leaf.size]
+    sums = [leaf.sum(dtype="float64") for leaf in arrays]
+    # One of several outputs may have no row that counts.
+    if sums and (min(sums) < 0.0 or (max(sums) == 0.0 and len(sums) == len(weights))):
+        raise ValueError(batches.NO_WEIGHT.format(min(sums)))
 
 
 def _of_training(x, y, distiller):

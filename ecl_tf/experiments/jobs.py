@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
+from ecl_tf.experiments import locks
+
 FILE = "ecl_tf.jobs"  # No name of a user's own file.
 _PLACES = 2**31  # Of which a job locks one.
 _BETWEEN_LOOKS = 0.2  # Seconds.
@@ -41,9 +43,22 @@ def shared(directory: pathlib.Path) -> Iterator[None]:
 
     Args:
         directory: an existing directory that all of them see.
+
+    Raises:
+        ValueError: if its file system has no locks.
     """
     global _file
     with open(directory / FILE, "a+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_SH, 1, _PLACES)  # Of no job.
+        except OSError as error:
+            if error.errno not in locks.UNKNOWN:
+                raise
+            raise ValueError(
+                f"The file system of {directory} has no locks ({error.strerror}), by which "
+                "processes part the trainings. Choose a --workdir on another one, or leave --join "
+                "and --processes away."
+            ) from error
         _file = file
         try:
             yield

@@ -15,7 +15,7 @@ from ecl_tf.experiments import progress
 
 FILE = "ecl_tf.lock"  # No name of a user's own file.
 # Of a file system that has no locks.
-_UNKNOWN = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+UNKNOWN = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextlib.contextmanager
@@ -73,7 +73,7 @@ def _acquire(file, directory, shares):
             "together, if all of them are started with --join.)"
         ) from error
     except OSError as error:
-        if error.errno not in _UNKNOWN:
+        if error.errno not in UNKNOWN:
             raise
 
 

@@ -69,11 +69,13 @@ def record(
         FloatingPointError: if the teacher gives no finite answer.
         OSError: if the disk is full; what was written stays.
     """
-    recording, directory = Recording(teacher, x, y, **settings), files.at_home(directory)
+    directory = files.at_home(directory)
     if not 0 <= worker < workers:
         raise ValueError(
             f"worker={worker} of workers={workers}; expected a number from 0 to workers - 1."
         )
+    _require_free(directory)
+    recording = Recording(teacher, x, y, **settings)  # It reads all rows.
     _claim(directory, recording.plan, worker)
     if (directory / manifest.MANIFEST).exists():
         manifest.read(directory)
@@ -95,17 +97,24 @@ def record(
     return True
 
 
-def _claim(directory, plan, worker):
-    """Makes the directory one of this plan; ValueError if it holds anything else."""
-    if directory.exists() and not directory.is_dir():
+def _require_free(directory):
+    """Refuses a file, and a directory that holds anything else than a store."""
+    if not directory.exists():
+        return
+    if not directory.is_dir():
         raise ValueError(f"{directory} is a file; a store is a directory. Give a new one.")
-    directory.mkdir(parents=True, exist_ok=True)
     path = directory / manifest.PLAN
     # Listed first: another worker may write its plan, and parts, at any time.
     names = [each.name for each in directory.iterdir() if each != path]
+    if not path.exists() and any(not name.startswith(files.UNFINISHED) for name in names):
+        raise ValueError(f"{directory} is not empty and holds no store. Give a new directory.")
+
+
+def _claim(directory, plan, worker):
+    """Makes the directory one of this plan; ValueError if it is one of another."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / manifest.PLAN
     if not path.exists():
-        if any(not name.startswith(files.UNFINISHED) for name in names):
-            raise ValueError(f"{directory} is not empty and holds no store. Give a new directory.")
         files.write_json(path, plan, worker)
     manifest.require_equal(
         manifest.read_json(path, "Restore it from a copy, or give a new directory."),

@@ -1,5 +1,6 @@
 """Jobs that processes part among themselves, and a comparison whose trainings are such jobs."""
 
+import errno
 import json
 import os
 import sys
@@ -41,6 +42,17 @@ def test_alone_a_process_waits_for_nobody(tmp_path):
     assert not jobs.are_shared()
     with jobs.turn(tmp_path / "somewhere", waits=False) as is_mine:
         assert is_mine
+
+
+def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
+    def lockf(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(jobs.fcntl, "lockf", lockf)
+    message = r"has no locks \(No locks available\).* leave --join"
+    with pytest.raises(ValueError, match=message), jobs.shared(tmp_path):
+        pass
+    assert not jobs.are_shared()
 
 
 CONFIG = """

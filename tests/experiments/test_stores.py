@@ -101,6 +101,7 @@ def test_streamed_examples_are_decoded_with_seeds_of_their_own(digits_config, tm
             splits, train=encoded, decode=decode, augment=None, spare=None, examples=examples
         ),
     )
+    assert len([*built.training_sample(3)]) == 3
     rows = built.training_rows()
     settings = {"sampler": "Empirical", "batch_size": 16, "epochs": 2, "verbose": 0}
     replay.record(untrained(built), **rows, directory=tmp_path / "store", **settings)

@@ -276,7 +276,7 @@ def test_records_of_older_versions_are_gone_on_with(copy, whole):
     np.testing.assert_array_equal(*answers)
 
 
-def test_a_recording_goes_on_with_its_own_settings_only(copy, tmp_path):
+def test_a_recording_goes_on_with_its_own_settings_only(copy, tmp_path, monkeypatch):
     for arguments, name in [
         ({"seed": 1}, "seed"),
         ({"teacher": network(seed=2)}, "teacher"),
@@ -287,10 +287,14 @@ def test_a_recording_goes_on_with_its_own_settings_only(copy, tmp_path):
         with pytest.raises(ValueError, match=rf"other settings.*{name} \("):
             record(copy, **arguments)
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="not empty and holds no store"):
-        record(tmp_path)
-    with pytest.raises(ValueError, match="is a file; a store is a directory"):
-        record(tmp_path / "file")
+    with monkeypatch.context() as context:
+        context.setattr(writing, "Recording", None)  # Rows are not read before.
+        with pytest.raises(ValueError, match="not empty and holds no store"):
+            record(tmp_path)
+        with pytest.raises(ValueError, match="is a file; a store is a directory"):
+            record(tmp_path / "file")
+        with pytest.raises(ValueError, match="worker=2 of workers=2"):
+            record(tmp_path / "new", worker=2, workers=2)
     (copy / "plan.json").write_text("{")
     with pytest.raises(ValueError, match=r"plan\.json is damaged: it is not JSON"):
         record(copy)
