@@ -91,15 +91,22 @@ class Run:
             values = {k: v for k, v in row.items() if k not in ("step", "epoch")}
             self._once(f"step {step}", operator.methodcaller("scalars", step, values))
 
-    def scores(self, step: int, part: str, values: Mapping[str, float]) -> None:
+    def scores(
+        self, step: int, part: str, values: Mapping[str, float | Mapping[str, float]]
+    ) -> None:
         """Writes scores of what was trained.
 
         Args:
             step: after how many steps.
             part: what they are of, such as "test".
-            values: by name. Others than before are written beside those.
+            values: by name, or by two names. Others than before are written beside those.
         """
-        named = {f"{part}/{name}": float(value) for name, value in values.items()}
+        named = {}
+        for name, value in values.items():
+            each = value if isinstance(value, Mapping) else {"": value}
+            named |= {
+                "/".join(filter(None, (part, name, key))): float(v) for key, v in each.items()
+            }
         if named:
             self._once(json.dumps(named), operator.methodcaller("scores", step, named))
 
