@@ -101,7 +101,7 @@ class Run:
             part: what they are of, such as "test".
             values: by name, or by two names. Others than before are written beside those.
         """
-        named = {}
+        named: dict[str, float] = {}
         for name, value in values.items():
             each = value if isinstance(value, Mapping) else {"": value}
             named |= {
