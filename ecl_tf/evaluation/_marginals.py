@@ -154,7 +154,10 @@ def _negative_binomial(found):
     def crps(labels):
         odds = (1 - share) / share**2
         more = 2 * stats.nbinom.cdf(labels - 1, count + 1, share) - 1
-        tail = special.hyp2f1(count + 1, 0.5, 2, -4 * odds)
+        # Pfaff's transformation of hyp2f1(count + 1, 0.5, 2, -4 * odds), which SciPy makes NaN where
+        # count and odds are large.
+        far = 1 + 4 * odds
+        tail = special.hyp2f1(1 - count, 0.5, 2, 4 * odds / far) / np.sqrt(far)
         error = labels * (2 * marginal.cdf(labels) - 1)
         return error - count * odds * (share * more + tail)
 

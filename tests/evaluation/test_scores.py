@@ -72,6 +72,17 @@ def test_crps_is_its_integral_and_intervals_are_quantiles(output):
         assert found[row] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize(("dispersion", "mean"), [(0.001, 300), (0.01, 5000), (0.3, 5000), (50, 1)])
+def test_crps_of_well_fitted_counts_is_its_sum(dispersion, mean):
+    output, labels = outputs.NegativeBinomial(1, min_scale=1e-5), np.array([[mean], [1.1 * mean]])
+    labels = np.floor(labels)
+    raw = output.raw(output.from_parameters({"mean": [[mean]] * 2, "dispersion": [[dispersion]] * 2}))
+    k, count = np.arange(200_000), 1 / dispersion
+    below = stats.nbinom.cdf(k, count, count / (count + mean))
+    expected = [np.sum((below - (k >= y)) ** 2) for y in labels]
+    np.testing.assert_allclose(evaluation.crps(output, raw, labels)[:, 0], expected, rtol=1e-3)
+
+
 def test_an_unknown_family_is_scored_by_draws():
     raw = numbers(200, 2)
     labels = 3.0 * numbers(200, 1, seed=1)
