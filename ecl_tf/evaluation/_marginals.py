@@ -110,8 +110,10 @@ def _log_normal(found):
         # Baran and Lerch, "Log-Normal Distribution Based Ensemble Model Output Statistics Models
         # for Probabilistic Wind-Speed Forecasting", 2015, equation 6.
         z = (np.log(labels) - mean) / stddev
-        both = special.ndtr(z - stddev) + special.ndtr(stddev / math.sqrt(2)) - 1
-        return labels * (2 * special.ndtr(z) - 1) - 2 * np.exp(mean + stddev**2 / 2) * both
+        # By logarithms, as exp(stddev^2 / 2) is huge where a spread explodes, and its factors tiny.
+        ends = z - stddev, -stddev / math.sqrt(2)
+        below, above = (np.exp(mean + stddev**2 / 2 + special.log_ndtr(end)) for end in ends)
+        return labels * (2 * special.ndtr(z) - 1) - 2 * (below - above)
 
     return Scipy(stats.lognorm(stddev, scale=np.exp(mean)), crps)
 

@@ -83,6 +83,17 @@ def test_crps_of_well_fitted_counts_is_its_sum(dispersion, mean):
     np.testing.assert_allclose(evaluation.crps(output, raw, labels)[:, 0], expected, rtol=1e-3)
 
 
+def test_crps_of_an_exploded_spread_is_huge():
+    distribution = outputs.LogNormal(1)([[0.0, 15.0]]).distribution
+    mean, stddev = (np.asarray(x, float).item() for x in (distribution.loc, distribution.scale))
+    # Its integral over u = log t, of which the part below the label 1 is at most 1.
+    expected, _ = integrate.quad(
+        lambda u: np.exp(u + 2 * special.log_ndtr((mean - u) / stddev)), 0, 300, points=[20, 80, 150]
+    )
+    found = evaluation.crps(outputs.LogNormal(1), [[0.0, 15.0]], [[1.0]])
+    assert expected > 1e15 and found.item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_an_unknown_family_is_scored_by_draws():
     raw = numbers(200, 2)
     labels = 3.0 * numbers(200, 1, seed=1)
