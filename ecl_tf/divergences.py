@@ -73,8 +73,10 @@ def kl(teacher: Distribution, student: Distribution) -> tf.Tensor:
         pass
     p, q = _single(teacher), _single(student)
     if isinstance(p, tfd.Poisson) and isinstance(q, tfd.Poisson):
-        rate, log_ratio = p.rate_parameter(), p.log_rate_parameter() - q.log_rate_parameter()
-        return _over_events(teacher, rate * (log_ratio - 1.0) + q.rate_parameter())
+        rate = p.rate_parameter()
+        log_ratio = tf.math.log(q.rate_parameter() / rate)
+        # rate * (expm1 - log_ratio): of close rates that are large, a plain sum would be noise.
+        return _over_events(teacher, rate * (tf.math.expm1(log_ratio) - log_ratio))
     return _expectation(teacher, student, lambda log_p, log_q: log_p - log_q)
 
 

@@ -117,6 +117,18 @@ def test_jensen_shannon_of_normals_of_several_dimensions_is_that_along_their_dis
     assert float(actual[0]) == pytest.approx(expected, abs=5e-3)
 
 
+@pytest.mark.parametrize("name", ["kl", "reverse_kl", "jeffreys"])
+def test_of_poissons_equals_the_closed_form_of_close_and_far_rates(name):
+    rates = [1e-3, 0.5, 1e3, 1e4, 3e5, 1e7, 1e7, 20.0]
+    others = [20.0, 0.5, 1000.17, 10001.7, 300051.0, 10001700.0, 1e4, 1e-3]
+    p, q = as_float32(rates, others)
+    found = divergences.get(name)(*(tfd.Independent(tfd.Poisson(x[:, None]), 1) for x in (p, q)))
+    p, q = np.float64(p), np.float64(q)
+    expected = from_kls(name, lambda a, b: scipy.special.rel_entr(a, b) - a + b, p, q)
+    np.testing.assert_allclose(found, expected, rtol=1e-2, atol=1e-8)
+    assert np.min(found) >= 0.0
+
+
 # Properties
 
 

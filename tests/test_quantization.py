@@ -326,6 +326,10 @@ def test_what_was_measured_in_float32_is_not_said_of_8_bits(trained, tmp_path):
     sets = ecl_tf.conformal(trained, X, np.arange(64) % 3)
     with pytest.raises(ValueError, match="for the student in float32"):
         trained.export(tmp_path / "a.tflite", format="litert", conformal=sets)
+    model = QuantizedModel(network(1))
+    sets = ecl_tf.conformal(model, X, np.arange(64) % 3)
+    with pytest.raises(ValueError, match=r"its network in float32.*conformal\(student\.network"):
+        export_student(model, "categorical", tmp_path / "student", conformal=sets)
     best = ecl_tf.callbacks.StudentCheckpoint(tmp_path / "best.keras")
     with pytest.raises(ValueError, match="without its ranges of 8 bits"):
         made().fit(X, callbacks=[best], verbose=0)

@@ -19,7 +19,8 @@ def digits(train_size: int = 900, validation_size: int = 300, seed: int = 0) -> 
         train_size: the number of training images, 900 by default; at most 1,200 together with
             the validation images. The other 597 of the 1,797 images are the test split.
         validation_size: the number of validation images, 300 by default.
-        seed: of the split, which is stratified by digit; 0 by default.
+        seed: of the split, which is stratified by digit, but where less than 10 images are left; 0
+            by default.
 
     Returns:
         `Splits` of examples (image, digit), with event size 10; what is left is spare.
@@ -115,8 +116,9 @@ def split_digits(labels, train_size, validation_size, seed):
     )
     spare = rest[:0]
     if train_size < len(rest):
+        few = len(rest) - train_size < 10  # Not one of each digit.
         rest, spare = train_test_split(
-            rest, train_size=train_size, random_state=seed, stratify=labels[rest]
+            rest, train_size=train_size, random_state=seed, stratify=None if few else labels[rest]
         )
     return rest, validation, test, spare
 

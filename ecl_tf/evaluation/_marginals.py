@@ -110,8 +110,10 @@ def _log_normal(found):
         # Baran and Lerch, "Log-Normal Distribution Based Ensemble Model Output Statistics Models
         # for Probabilistic Wind-Speed Forecasting", 2015, equation 6.
         z = (np.log(labels) - mean) / stddev
-        both = special.ndtr(z - stddev) + special.ndtr(stddev / math.sqrt(2)) - 1
-        return labels * (2 * special.ndtr(z) - 1) - 2 * np.exp(mean + stddev**2 / 2) * both
+        # By logarithms, as exp(stddev^2 / 2) is huge where a spread explodes, and its factors tiny.
+        ends = z - stddev, -stddev / math.sqrt(2)
+        below, above = (np.exp(mean + stddev**2 / 2 + special.log_ndtr(end)) for end in ends)
+        return labels * (2 * special.ndtr(z) - 1) - 2 * (below - above)
 
     return Scipy(stats.lognorm(stddev, scale=np.exp(mean)), crps)
 
@@ -154,7 +156,10 @@ def _negative_binomial(found):
     def crps(labels):
         odds = (1 - share) / share**2
         more = 2 * stats.nbinom.cdf(labels - 1, count + 1, share) - 1
-        tail = special.hyp2f1(count + 1, 0.5, 2, -4 * odds)
+        # Pfaff's transformation of hyp2f1(count + 1, 0.5, 2, -4 * odds), which is NaN in SciPy where
+        # count and odds are large.
+        far = 1 + 4 * odds
+        tail = special.hyp2f1(1 - count, 0.5, 2, 4 * odds / far) / np.sqrt(far)
         error = labels * (2 * marginal.cdf(labels) - 1)
         return error - count * odds * (share * more + tail)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 from ecl_tf import outputs
 
@@ -103,10 +104,13 @@ def unfamiliarity(output: outputs.Output, raw: Any, mask: Any = None) -> dict[st
     total = np.asarray(sum(output.score(part, weights) for part in output.uncertainty([raw])))
     if isinstance(output, outputs.Numeric):
         return {"variance": total}
-    shares = np.asarray(output.prediction(raw))
+    of_classes: Any = output
+    logits = np.asarray(of_classes.logits(raw), "float64")
+    # Sums of the other probabilities: 1 - p would be 0 of many confident answers.
     if output.family == "categorical":
-        sure = shares.max(-1)
+        others = np.sort(logits, -1)[..., :-1]
+        unsure = np.exp(special.logsumexp(others, -1) - special.logsumexp(logits, -1))
     else:
-        sure = np.maximum(shares, 1.0 - shares).mean(-1)
-    unsure = (1.0 - sure) * (1.0 if weights is None else weights)
-    return {"entropy": total, "confidence": np.reshape(unsure, [len(sure), -1]).mean(1)}
+        unsure = special.expit(-np.abs(logits)).mean(-1)
+    unsure = unsure * (1.0 if weights is None else weights)
+    return {"entropy": total, "confidence": np.reshape(unsure, [len(unsure), -1]).mean(1)}

@@ -5,6 +5,7 @@ A good forecast is as sharp as it can be while it is calibrated (Gneiting, Balab
 "Probabilistic Forecasts, Calibration and Sharpness", 2007). Proper scores measure both at once.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,7 @@ def quantile_calibration_error(output: outputs.Output, raw: Any, labels: Any) ->
 
     F is the predicted distribution function. 0 is calibrated; 0.1 says that the share of labels
     below a quantile is off by 10 points on average. Every label dimension counts as a row. Of
-    counts, whose F has jumps, F(y) is spread evenly over the jump at y.
+    counts, whose F has jumps, F(y) is spread evenly over the jump at y. NaN if an answer is NaN.
 
     Args:
         output: as in `crps`.
@@ -140,6 +141,8 @@ def quantile_calibration_error(output: outputs.Output, raw: Any, labels: Any) ->
     numbers = _require_numbers(output)
     at_most, at_least = numbers.tails(numbers(raw), np.asarray(labels))
     above, below = (np.ravel(np.asarray(part, float)) for part in (at_most, at_least))
+    if np.isnan(above).any():
+        return math.nan
     below = np.minimum(1.0 - below, above)
     jump = above - below
     is_jump = jump > 1e-6  # More than rounding.

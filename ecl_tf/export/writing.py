@@ -14,6 +14,7 @@ from ecl_tf._internal import (
     files,
     finite,
     first_layers,
+    identity,
     legacy,
     probabilities,
     symbolic,
@@ -169,6 +170,7 @@ def write(
         )
     if examples is not None:
         examples = quantizing.require_examples(examples, student)
+    given = student
     student, quantization = quantizing.of_trained(student, quantization, is_litert)
     for module, package in kind.PACKAGES.items():
         extras.require(module, package, f"An export to {kind.NAME}", "export")
@@ -186,7 +188,7 @@ def write(
     if target_units is not None:
         _require_units(target_units, output)
     if conformal is not None:
-        _require_sets_of(conformal, student, output, quantization)
+        _require_sets_of(conformal, student, output, quantization, given)
     finite.require_weights(student, "student")
     probabilities.require_logits(output, student, "student", inputs if known is None else None)
     if columns is not None:
@@ -287,7 +289,7 @@ def _require_units(units, output):
             raise ValueError(f"target_units{of} takes {expected}; got {its!r}.")
 
 
-def _require_sets_of(conformal, student, output, quantization):
+def _require_sets_of(conformal, student, output, quantization, given):
     """Raises ValueError unless prediction sets were measured of this student, as it is served."""
     if not isinstance(conformal, PredictionSets):
         raise ValueError(
@@ -298,13 +300,19 @@ def _require_sets_of(conformal, student, output, quantization):
             f"The prediction sets were measured for {conformal.output!r}, and the student's output "
             f"is {output!r}. Measure them again: ecl_tf.conformal(student, x, y, output=...)."
         )
-    conformal.require_student(student)
     if isinstance(quantization, FakeQuantized):
         raise ValueError(
-            "Prediction sets have their coverage for the student in float32, on which they were "
+            "Prediction sets have their coverage for the student in float32, on which they are "
             "measured, and not for its answers in 8 bits. Leave conformal out, or export without "
             "8 bits."
         )
+    if given is not student and conformal.weights == identity.fingerprint_of_models([given]):
+        raise ValueError(
+            f"The prediction sets were measured on the student {given.name!r} in 8 bits, and this "
+            "format holds its network in float32. Measure them on that: "
+            "ecl_tf.conformal(student.network, x, y)."
+        )
+    conformal.require_student(student)
 
 
 def _require_encoded(inputs, columns, student):

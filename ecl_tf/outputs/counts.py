@@ -1,5 +1,6 @@
 """Whole numbers from 0 on: how many."""
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -11,6 +12,14 @@ from ecl_tf.outputs.numeric import Restricted, inverse_softplus
 from ecl_tf.outputs.output import Uncertainty, float32, stack
 
 _SLACK = 1e-3
+
+
+def _in_float64(distribution):
+    """The same distribution; float32 loses all digits of its functions at a million."""
+    own = distribution.distribution
+    known = {name: value for name, value in own.parameters.items() if tf.is_tensor(value)}
+    wide = own.copy(**{name: tf.cast(value, tf.float64) for name, value in known.items()})
+    return tfd.Independent(wide, 1)
 
 
 class _Counts(Restricted):
@@ -35,10 +44,13 @@ class _Counts(Restricted):
         )
 
     def tails(self, distribution: Distribution, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        marginal = distribution.distribution
-        labels = self._as_values(distribution, labels)
-        at_most = marginal.cdf(labels)
-        return at_most, 1.0 - at_most + marginal.prob(labels)
+        distribution = _in_float64(distribution)
+        marginal, labels = distribution.distribution, self._as_values(distribution, labels)
+        at_most = self._at_most(marginal, labels)
+        return float32(at_most), float32(1.0 - at_most + marginal.prob(labels))
+
+    def _at_most(self, marginal, labels):
+        return marginal.cdf(labels)
 
     def interval(
         self, distribution: Distribution, factor: float | Sequence[float]
@@ -104,6 +116,17 @@ class Poisson(_Counts):
 
     def combine(self, raws: Sequence[tf.Tensor]) -> Distribution:
         return self._distribution(tf.reduce_mean(self._mean(stack(raws)), 0))
+
+    def negative_log_likelihoods(self, distribution: Distribution, labels: tf.Tensor) -> tf.Tensor:
+        return float32(super().negative_log_likelihoods(_in_float64(distribution), labels))
+
+    def _at_most(self, marginal, labels):
+        # From 300,000 on TensorFlow's incomplete gamma function stops before it has converged. This
+        # is right to 1e-7 there: Wilson and Hilferty, "The Distribution of Chi-Square", 1931.
+        shape, rate = labels + 1.0, marginal.rate
+        z = 3.0 * tf.sqrt(shape) * (1.0 - 1.0 / (9.0 * shape) - (rate / shape) ** (1 / 3))
+        normal = 0.5 * tf.math.erfc(-z / math.sqrt(2.0))
+        return tf.where(rate > 1e5, normal, marginal.cdf(labels))
 
     def uncertainty(self, raws: Sequence[tf.Tensor]) -> Uncertainty:
         rates = self._mean(stack(raws))

@@ -161,7 +161,8 @@ class Numeric(Output):
         return distribution.mean() - half, distribution.mean() + half
 
     def _as_values(self, distribution, labels):
-        return tf.reshape(float32(labels), tf.shape(distribution.mean()))
+        values = tf.cast(float32(labels), distribution.dtype)
+        return tf.reshape(values, tf.shape(distribution.mean()))
 
     def get_config(self) -> dict[str, Any]:
         return {

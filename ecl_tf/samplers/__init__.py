@@ -115,7 +115,10 @@ def get(identifier: Sampler | str | dict[str, Any] | None) -> Sampler:
     if isinstance(identifier, str):
         identifier = {"class_name": identifier, "config": {}}
     if isinstance(identifier, dict) and build.is_named(identifier, _SAMPLERS):
-        return _SAMPLERS[identifier["class_name"]].from_config(identifier.get("config", {}))
+        sampler, config = _SAMPLERS[identifier["class_name"]], identifier.get("config", {})
+        if "registered_name" not in identifier and issubclass(sampler, (CutMix, Mix, Mixup)):
+            config = {"data_format": None, **config}  # Written by hand: Keras's setting is meant.
+        return sampler.from_config(config)
     if isinstance(identifier, dict) and "registered_name" in identifier:
         return keras.saving.deserialize_keras_object(identifier)
     raise ValueError(

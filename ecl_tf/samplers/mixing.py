@@ -1,7 +1,7 @@
 """Samplers that mix rows of the batch with one another."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -113,6 +113,13 @@ class _MixingAndSwapping(_Mixing):
         if self.data_format != "channels_last":
             others["data_format"] = self.data_format
         return {**super().get_config(), **{k: v for k, v in others.items() if v not in ([], None)}}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        made = cls(**config)
+        if "data_format" not in config:  # As `get_config` left it out, whatever Keras's setting is.
+            made.data_format = "channels_last"
+        return made
 
 
 @keras.saving.register_keras_serializable("ecl_tf")

@@ -102,5 +102,6 @@ class UncertaintyMixup(Sampler):
         return {
             "clean": self.clean,
             "score": uncertainty.config_of(self.score),
-            **self.mixup.get_config(),
+            "alpha": self.alpha,
+            "group_size": self.group_size,
         }

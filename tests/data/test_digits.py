@@ -40,6 +40,13 @@ def test_sizes_and_stratification_and_the_test_split_is_always_the_same():
     assert_same(small.test, data.digits().test)
 
 
+def test_a_few_images_may_be_left():
+    splits = data.digits(train_size=895, validation_size=300)
+    assert [len(splits.train), len(splits.spare)] == [895, 5]
+    keys = [x.tobytes() for x in arrays(splits.train.concatenate(splits.spare))[0]]
+    assert sorted(keys) == sorted(x.tobytes() for x in arrays(data.digits().train)[0])
+
+
 def test_loading_is_deterministic_and_follows_the_seed():
     first, again, other = (data.rotated_digits(100, seed=s).train for s in (0, 0, 1))
     assert_same(first, again)

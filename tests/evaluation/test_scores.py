@@ -72,6 +72,33 @@ def test_crps_is_its_integral_and_intervals_are_quantiles(output):
         assert found[row] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize(("dispersion", "mean"), [(0.001, 300), (0.01, 5000), (0.3, 5000), (50, 1)])
+def test_crps_of_well_fitted_counts_is_its_sum(dispersion, mean):
+    output, labels = outputs.NegativeBinomial(1, min_scale=1e-5), np.array([[mean], [1.1 * mean]])
+    labels = np.floor(labels)
+    raw = output.raw(
+        output.from_parameters({"mean": [[mean]] * 2, "dispersion": [[dispersion]] * 2})
+    )
+    k, count = np.arange(200_000), 1 / dispersion
+    below = stats.nbinom.cdf(k, count, count / (count + mean))
+    expected = [np.sum((below - (k >= y)) ** 2) for y in labels]
+    np.testing.assert_allclose(evaluation.crps(output, raw, labels)[:, 0], expected, rtol=1e-3)
+
+
+def test_crps_of_an_exploded_spread_is_huge():
+    distribution = outputs.LogNormal(1)([[0.0, 15.0]]).distribution
+    mean, stddev = (np.asarray(x, float).item() for x in (distribution.loc, distribution.scale))
+    # Its integral over u = log t, of which the part below the label 1 is at most 1.
+    expected, _ = integrate.quad(
+        lambda u: np.exp(u + 2 * special.log_ndtr((mean - u) / stddev)),
+        0,
+        300,
+        points=[20, 80, 150],
+    )
+    found = evaluation.crps(outputs.LogNormal(1), [[0.0, 15.0]], [[1.0]])
+    assert expected > 1e15 and found.item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_an_unknown_family_is_scored_by_draws():
     raw = numbers(200, 2)
     labels = 3.0 * numbers(200, 1, seed=1)
@@ -100,6 +127,7 @@ def test_interval_score_sharpness_and_calibration_of_normals():
     expected = np.mean([abs(np.mean(below <= level) - level) for level in levels])
     found = evaluation.quantile_calibration_error(output, raw, labels)
     assert found == pytest.approx(expected, abs=1e-6)
+    assert np.isnan(evaluation.quantile_calibration_error(output, 0 * raw + np.nan, labels))
     # Counts: by the mean over points spread evenly over each jump.
     raw, labels = 0.7 * numbers(30, 1), np.arange(30) % 9
     rate = np.asarray(POISSON(raw).mean())[:, 0]
@@ -182,6 +210,13 @@ def test_scores_of_unfamiliar_rows():
     found = evaluation.unfamiliarity(outputs.Bernoulli(), raw[:, 0])
     np.testing.assert_allclose(found["entropy"], stats.bernoulli.entropy(q).sum(-1), 1e-4)
     np.testing.assert_allclose(found["confidence"], np.minimum(q, 1 - q).mean(-1), 1e-4)
+    gaps = np.float32([40, 20, 18])  # Of confident answers, 1 - p would be 0.
+    for output, sure in (
+        (outputs.Categorical(), [[g, 0] for g in gaps]),
+        (outputs.Bernoulli(), gaps),
+    ):
+        found = evaluation.unfamiliarity(output, np.reshape(sure, (3, -1)))
+        np.testing.assert_allclose(found["confidence"], 1 / (1 + np.exp(gaps)), 1e-6)
     output = outputs.Normal(1, target_stddev=10.0)
     found = evaluation.unfamiliarity(output, raw[:, 0, :2])
     np.testing.assert_allclose(

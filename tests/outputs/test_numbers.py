@@ -120,6 +120,23 @@ def test_moments_likelihoods_and_tails_equal_scipys(output):
     np.testing.assert_allclose(at_least, beyond, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("output", [Poisson(1), NegativeBinomial(1)], ids=lambda o: o.family)
+def test_likelihoods_and_tails_of_large_counts_equal_scipys(output):
+    mean = np.float32([[1e4], [1e5], [1e6], [1e7]])
+    dispersion = np.full_like(mean, 1e-3)
+    distribution = output.from_parameters({"mean": mean, "dispersion": dispersion})
+    if isinstance(output, Poisson):
+        expected = scipy.stats.poisson(np.float64(mean))
+    else:
+        expected = scipy.stats.nbinom(1e3, 1e3 / (1e3 + np.float64(mean)))
+    labels = np.round(expected.mean() + expected.std() * [[-1.0], [0.5], [1.0], [-0.3]])
+    at_most, at_least = output.tails(distribution, labels)
+    np.testing.assert_allclose(at_most, expected.cdf(labels), atol=1e-5)
+    np.testing.assert_allclose(at_least, expected.sf(labels - 1), atol=1e-5)
+    losses = output.negative_log_likelihoods(distribution, labels)
+    np.testing.assert_allclose(losses, -expected.logpmf(labels)[:, 0], atol=5e-3)
+
+
 @of_each_kind
 def test_an_interval_holds_the_labels_of_at_most_its_deviation(output):
     distribution, labels = output(raws(output)[0]), some_labels(output)

@@ -9,7 +9,8 @@ import scipy.stats
 import tensorflow as tf
 from by_hand import fits, numbers
 
-from ecl_tf.samplers import CutMix, DirichletMixup, Mix, Mixup
+from ecl_tf import samplers
+from ecl_tf.samplers import CutMix, DirichletMixup, Mix, Mixup, UncertaintyMixup
 
 
 def own_and_partner(weights):
@@ -241,10 +242,16 @@ def test_cutmix_follows_where_images_have_their_channels(subtests):
             keras.config.set_image_data_format("channels_first")
             try:
                 config = make().get_config()
+                assert samplers.get(make.__name__).data_format == "channels_first"
+                last_again = samplers.swapping(make(data_format="channels_last"), [])
+                uncertain = UncertaintyMixup(alpha=0.5, group_size=4)
+                again = UncertaintyMixup.from_config(uncertain.get_config())
             finally:
                 keras.config.set_image_data_format("channels_last")
             assert make(**config).data_format == "channels_first"
             assert make().data_format == "channels_last"
+            assert last_again.data_format == "channels_last"
+            assert (again.alpha, again.group_size) == (0.5, 4)
         with (
             subtests.test("others are refused", make=make),
             pytest.raises(ValueError, match="NCHW"),
