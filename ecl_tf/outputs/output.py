@@ -316,7 +316,7 @@ class Logits(Output):
         raise NotImplementedError
 
     def is_ignored(self, labels: tf.Tensor) -> tf.Tensor:
-        """Returns which labels say that they are unknown: those that equal `ignore_class`, which is not None.
+        """Returns which labels are `ignore_class`, an integer here, and so unknown.
 
         Args:
             labels: a tensor of any type. One that can't hold `ignore_class` has no such label.
