@@ -84,8 +84,8 @@ def unfamiliarity(output: outputs.Output, raw: Any, mask: Any = None) -> dict[st
     Args:
         output: an `ecl_tf.outputs.Output` that is no `Joint`.
         raw: raw outputs (rows, ..., size).
-        mask: bool (rows, positions...), false where a position doesn't count, as Keras's masks;
-            None, the default, if all count.
+        mask: bool (rows, positions...), or of the first axes of positions, false where a position
+            doesn't count, as Keras's masks; None, the default, if all count.
 
     Returns:
         A dict from score to an array (rows,).
@@ -108,5 +108,6 @@ def unfamiliarity(output: outputs.Output, raw: Any, mask: Any = None) -> dict[st
         sure = shares.max(-1)
     else:
         sure = np.maximum(shares, 1.0 - shares).mean(-1)
+        weights = weights[(..., *[None] * (np.ndim(raw) - 1 - counts.ndim))]
     unsure = (1.0 - sure) * (1.0 if weights is None else weights)
     return {"entropy": total, "confidence": np.reshape(unsure, [len(sure), -1]).mean(1)}
