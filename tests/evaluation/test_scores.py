@@ -168,6 +168,10 @@ def test_detection_counts_pairs_and_what_passes():
     assert evaluation.auroc(known, other) == pytest.approx(pairs.mean())
     threshold = min(t for t in range(13) if np.mean(known <= t) >= 0.95)
     assert evaluation.fpr_at_tpr(known, other) == pytest.approx(np.mean(other <= threshold))
+    assert evaluation.auroc([0.0, np.inf], [1.0, np.inf]) == (1 + 0 + 1 + 0.5) / 4
+    assert evaluation.fpr_at_tpr([0.0, 2.0], [1.0, np.inf], tpr=0.9) == 0.5
+    assert np.isnan(evaluation.auroc([0.0, 1.0], [np.nan]))
+    assert np.isnan(evaluation.fpr_at_tpr([0.0, np.nan], [1.0]))
     with pytest.raises(ValueError, match="between 0 and 1"):
         evaluation.fpr_at_tpr(known, other, tpr=95)
 
