@@ -14,6 +14,7 @@ from ecl_tf.evaluation import corruptions, detection, fidelity, scores
 from ecl_tf.evaluation.shown import OTHER, Shown
 
 _TPR = 0.95
+_LEAST_SCALE = 1e-6  # In units of the targets' spread.
 _ROWS_COMPARED = 256  # With the range that a network expects.
 _ROWS = 64, 512  # Of a forward pass, at least and at most.
 # Of the inputs of a forward pass: what layers make of more leaves the processor's cache.
@@ -100,7 +101,9 @@ def measure(
         x: the inputs of all rows, as arrays: images as uint8, or as networks see them.
         y: their labels, in any form that `fit` takes.
         output: the `ecl_tf.outputs.Output` of raw outputs, or its name; None, the default, is a
-            distiller's or a teacher's own, and "categorical" for other networks.
+            distiller's or a teacher's own, and "categorical" for other networks. Where it has no
+            room for a teacher's spread, the teacher is scored by an output of its family that has,
+            unless `sets` are given.
         teacher: a network, to which fidelity is measured; None, the default, for none. It may be
             one of `models`, too.
         sets: the `ecl_tf.prediction_sets.PredictionSets` of a single network, of one output; None
@@ -453,8 +456,37 @@ def _as_model(network, output, sets=None):
     """A network as a `Model`."""
     if isinstance(network, Model):
         return network
-    kind = getattr(network, "output_kind", "categorical") if output is None else output
-    return Model(getattr(network, "student", network), outputs.get(kind), sets)
+    own = getattr(network, "output_kind", "categorical")
+    kind = outputs.get(own if output is None else output)
+    if isinstance(network, teachers.Teacher) and sets is None:  # Sets take this output's answers.
+        kind = _with_room_for(network.output_kind, kind)
+    return Model(getattr(network, "student", network), kind, sets)
+
+
+def _with_room_for(its, output):
+    """An output whose raw outputs hold a teacher's distribution: if it can, the one given.
+
+    Args:
+        its: the teacher's `ecl_tf.outputs.Output`.
+        output: the one of other networks. Where the family differs, it is kept.
+    """
+    if isinstance(output, outputs.Joint):
+        parts = {
+            name: _with_room_for(its.outputs[name], own) for name, own in output.outputs.items()
+        }
+        return outputs.Joint(parts, output.weights)
+    if not isinstance(output, outputs.Numeric) or output.family != its.family:
+        return output
+    if isinstance(its, outputs.Point):  # Its raw outputs don't tell by how much members differ.
+        unit = its.target_mean, its.target_stddev
+        its = outputs.Normal(its.size, _LEAST_SCALE, *unit)
+    no_room = isinstance(output, outputs.Point) or np.any(_floor(output) > _floor(its))
+    return its if no_room else output
+
+
+def _floor(output):
+    """The smallest standard deviation of each target."""
+    return output.temperature**0.5 * output.min_scale * np.asarray(output.unit)
 
 
 def _of_corrupted(model, raw, labels, score):
