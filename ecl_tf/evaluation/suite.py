@@ -209,8 +209,9 @@ def _require_answers(models, answers, x, y):
             own.validate_labels(truth.shape, shape)
             if of_mask is not None and len(shape) > 2:  # Labels of masked positions may be any.
                 counts = positions.counting(shape[:-1], of_mask)
-                truth, shape = truth[counts], (int(counts.sum()), shape[-1])
-            own.require_labels(truth, shape, part)
+                truth, of_part = truth[counts], np.asarray(of_part)[counts]
+            own.require_labels(truth, np.shape(of_part), part)
+            scores.require_known(own, of_part, truth, part)
 
 
 def of_answers(

@@ -209,6 +209,8 @@ def test_a_row_of_zeros_is_an_unknown_label_where_there_are_any():
     assert found == pytest.approx(of_known)
     with pytest.raises(ValueError, match=r"range: the row at \[0\] is 0, 0, 0, .* up to 0\. If"):
         evaluation.main_scores(outputs.Categorical(), logits, rows)
+    with pytest.raises(ValueError, match=r"No label is known to Categorical\(.*=-1"):
+        evaluation.main_scores(outputs.Categorical(ignore_class=-1), logits, classes * 0 - 1)
     with pytest.raises(ValueError, match=r"can be read as numbers: give np\.asarray\(labels\)"):
         evaluation.main_scores(outputs.Point(3), logits, logits.astype(object))
 
