@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import data, outputs, prediction_sets, teachers, uncertainty
-from ecl_tf._internal import finite, own_inputs, positions, probabilities, ranges
+from ecl_tf._internal import channels, finite, own_inputs, positions, probabilities, ranges
 from ecl_tf.evaluation import corruptions, detection, fidelity, scores
 from ecl_tf.evaluation.shown import OTHER, Shown
 
@@ -128,8 +128,8 @@ def measure(
     Raises:
         ValueError: if there is no corruption of a name, kind or severity, or `names` has one that
             moves positions, and labels are of positions; if there are no rows, or not as many
-            labels, or labels that are none; or if inputs have another scale than a Keras model
-            expects.
+            labels, or labels that are none or all unknown; or if a Keras model expects inputs of
+            another scale, or images with channels first, which are not corrupted.
 
     Example:
     >>> from sklearn.datasets import load_digits
@@ -144,6 +144,8 @@ def measure(
     asked = {name: _as_model(each, output, sets) for name, each in several.items()}
     _require_rows(asked, x, y, other)
     shown = Shown(x, y, kind, names, severities, other, seed, arguments)
+    if shown.kind == "image" and (shown.names or other is None):
+        _require_channels_last(asked, x)
     functions = {name: answering(model) for name, model in asked.items()}
     answers = {name: ask(function, x, batch_size) for name, function in functions.items()}
     _require_answers(asked, answers, x, y)
@@ -193,6 +195,26 @@ def _require_rows(models, x, y, other):
     every = -(-counts[0] // _ROWS_COMPARED)
     some = keras.tree.map_structure(lambda leaf: tf.convert_to_tensor(leaf[::every]), x)
     ranges.require_within(networks, data.to_float(some), compares_images=False)
+
+
+def _require_channels_last(models, x):
+    """Refuses images whose channels would be taken for rows of pixels."""
+    leaves = dict(keras.tree.flatten_with_path(x))
+    for name, model in models.items():
+        for each in getattr(model.network, "members", [model.network]):
+            formats = channels.formats_of(each) if isinstance(each, keras.Model) else {}
+            for path, (known, layer) in formats.items():
+                own = next(iter(leaves)) if len(leaves) == 1 else path
+                is_image = own in leaves and np.ndim(leaves[own]) == 4
+                if known == "channels_first" and is_image:
+                    raise ValueError(
+                        f"The network {name!r} takes images of the format 'channels_first' (its "
+                        f"layer {layer!r}), and corruptions and drawn inputs need the "
+                        "channels last. Measure keras.Sequential([keras.Input((height, width, "
+                        "channels)), keras.layers.Permute((3, 1, 2)), network]) on "
+                        "np.moveaxis(x, 1, -1); or give names=() and other={}, which leaves the "
+                        "rows as they are."
+                    )
 
 
 def _require_answers(models, answers, x, y):

@@ -254,6 +254,14 @@ def test_rows_labels_and_scales_that_would_give_a_wrong_number_are_refused(digit
     ):
         with subtests.test(name), pytest.raises(ValueError, match=message):
             measure(*arguments, names=())
+    layers = keras.layers.Permute((2, 3, 1)), keras.layers.Conv2D(10, 3)
+    first = keras.Sequential([keras.Input((3, 6, 6)), *layers])
+    first.add(keras.layers.GlobalAveragePooling2D())
+    with subtests.test("channels first"), pytest.raises(ValueError, match="need the channels last"):
+        measure(first, numbers(40, 3, 6, 6), y)
+    assert np.isfinite(measure(first, numbers(40, 3, 6, 6), y, names=())["nll"])
+    with subtests.test("unknown labels"), pytest.raises(ValueError, match="No label is known"):
+        measure(flat, x, y * 0 - 1, output=outputs.Categorical(ignore_class=-1))
     with subtests.test("costs"), pytest.raises(ValueError, match="costs takes arrays"):
         ecl_tf.costs(flat, rows)
     with subtests.test("maps"), pytest.raises(ValueError, match="uncertainty_maps takes arrays"):
