@@ -34,14 +34,18 @@ def by_row(raw):
     Args:
         raw: raw outputs as a network returned them, or a dict of them.
     """
-    found = masks(raw)
-    if all(mask is None for mask in keras.tree.flatten(found)):
+    if all(mask is None for mask in keras.tree.flatten(masks(raw))):
         return None
-    return keras.tree.map_structure(lambda mask: mask if mask is None else _by_row(mask), found)
+    return keras.tree.map_structure(_by_row, raw)
 
 
-def _by_row(mask):
+def _by_row(tensor):
+    mask = _mask(tensor)
+    if mask is None:
+        return None
     counts = tf.cast(mask, tf.float32)
+    # A mask of steps holds for all positions of a step.
+    counts = counts[(..., *[None] * (len(tensor.shape) - 1 - len(mask.shape)))]
     axes = list(range(1, counts.shape.rank))
     return tf.math.divide_no_nan(counts, tf.reduce_mean(counts, axes, keepdims=True))
 

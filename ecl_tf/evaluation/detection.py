@@ -8,6 +8,7 @@ Examples in Neural Networks", 2017; Liang, Li and Srikant, "Enhancing the Reliab
 Out-of-Distribution Image Detection in Neural Networks", 2018, section 4.2, for the false positives.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ def auroc(known: npt.ArrayLike, other: npt.ArrayLike) -> float:
     """The area under the curve of hits and false alarms (AUROC).
 
     It is the probability that a row of the other set has a higher score than one of the data, where
-    equal scores count half. 1 tells all apart, 0.5 is chance.
+    equal scores count half. 1 tells all apart, 0.5 is chance. It is NaN if a score is.
 
     Args:
         known: scores of rows of the data, (n,), such as entropies.
@@ -33,15 +34,15 @@ def auroc(known: npt.ArrayLike, other: npt.ArrayLike) -> float:
     """
     from sklearn import metrics
 
-    scores, is_other = _both(known, other)
-    return float(metrics.roc_auc_score(is_other, scores))
+    ranks, is_other = _both(known, other)
+    return math.nan if ranks is None else float(metrics.roc_auc_score(is_other, ranks))
 
 
 def fpr_at_tpr(known: npt.ArrayLike, other: npt.ArrayLike, tpr: float = 0.95) -> float:
     """The share of rows of the other set that pass for data, where most of the data passes.
 
     The threshold is the lowest score at which at least the share `tpr` of the data's rows passes;
-    rows of that very score pass, too. 0 is the best value.
+    rows of that very score pass, too. 0 is the best value. It is NaN if a score is.
 
     Args:
         known: scores of rows of the data, (n,), such as entropies.
@@ -59,15 +60,22 @@ def fpr_at_tpr(known: npt.ArrayLike, other: npt.ArrayLike, tpr: float = 0.95) ->
 
     if not 0.0 < tpr < 1.0:
         raise ValueError(f"tpr must be between 0 and 1, such as 0.95; got {tpr!r}.")
-    scores, is_other = _both(known, other)
-    false, true, _ = metrics.roc_curve(~is_other, -scores, drop_intermediate=False)
+    ranks, is_other = _both(known, other)
+    if ranks is None:
+        return math.nan
+    false, true, _ = metrics.roc_curve(~is_other, -ranks, drop_intermediate=False)
     return float(false[np.argmax(true >= tpr)])
 
 
 def _both(known, other):
-    """The scores of both, and which of them are of the other set."""
+    """The ranks of all scores, None if one is NaN, and which of them are of the other set."""
     parts = [np.ravel(np.asarray(part, float)) for part in (known, other)]
-    return np.concatenate(parts), np.repeat([False, True], [len(part) for part in parts])
+    is_other = np.repeat([False, True], [len(part) for part in parts])
+    scores = np.concatenate(parts)
+    if np.isnan(scores).any():
+        return None, is_other
+    # Their order is all that counts, and scikit-learn refuses infinite scores.
+    return np.unique(scores, return_inverse=True)[1], is_other
 
 
 def unfamiliarity(output: outputs.Output, raw: Any, mask: Any = None) -> dict[str, np.ndarray]:
@@ -85,8 +93,8 @@ def unfamiliarity(output: outputs.Output, raw: Any, mask: Any = None) -> dict[st
     Args:
         output: an `ecl_tf.outputs.Output` that is no `Joint`.
         raw: raw outputs (rows, ..., size).
-        mask: bool (rows, positions...), false where a position doesn't count, as Keras's masks;
-            None, the default, if all count.
+        mask: bool (rows, positions...), or of the first axes of positions, false where a position
+            doesn't count, as Keras's masks; None, the default, if all count.
 
     Returns:
         A dict from score to an array (rows,).
@@ -101,6 +109,7 @@ def unfamiliarity(output: outputs.Output, raw: Any, mask: Any = None) -> dict[st
         counts = np.asarray(mask, "float32")
         shares = counts.reshape(len(counts), -1).mean(1)
         weights = counts / np.maximum(shares, 1e-9).reshape(-1, *[1] * (counts.ndim - 1))
+        weights = weights[(..., *[None] * (np.ndim(raw) - 1 - counts.ndim))]
     total = np.asarray(sum(output.score(part, weights) for part in output.uncertainty([raw])))
     if isinstance(output, outputs.Numeric):
         return {"variance": total}

@@ -80,7 +80,10 @@ def uncertainty_maps(
         part = keras.tree.map_structure(
             lambda leaf, first=first: tf.convert_to_tensor(leaf[first : first + batch_size]), x
         )
-        raws = network.member_outputs(part) if is_teacher else [network(part, training=False)]
+        if is_teacher:
+            raws = network.member_outputs(part)
+        else:
+            raws = [network(own_inputs.of(network, part), training=False)]
         masks = positions.masks(raws[0])
         batches.append(
             {

@@ -33,7 +33,7 @@ def main_scores(
         score: "angular_error", "iou", or None, the default, for `accuracy` or `rmse`.
 
     Raises:
-        ValueError: if a label is none of this output.
+        ValueError: if a label is none of this output, or all are unknown.
 
     Example:
     >>> found = main_scores(outputs.Categorical(), [[1.0, 0.0], [0.0, 2.0]], [0, 0])
@@ -99,7 +99,25 @@ def _arrays(output, raw, labels):
     """Raw outputs and labels as arrays; ValueError for labels that are none."""
     raw, labels = np.asarray(raw), np.asarray(labels)
     output.require_labels(labels, raw.shape)
+    require_known(output, raw, labels)
     return raw, labels
+
+
+def require_known(output: outputs.Output, raw: Any, labels: Any, name: str = "") -> None:
+    """Raises ValueError if no label of a row or position is known, so that none can be scored.
+
+    Args:
+        output: as in `main_scores`.
+        raw: as in `main_scores`.
+        labels: as in `main_scores`.
+        name: that of the output, for the message; "" by default.
+    """
+    known = output.known(labels, raw)
+    if known is not None and not np.any(known):
+        raise ValueError(
+            f"No label{f' of {name!r}' if name else ''} is known to {output!r}, so there is "
+            "nothing to score. Give a row at least whose label is known."
+        )
 
 
 def _result(metric, labels, raw):

@@ -9,11 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import data, outputs, prediction_sets, teachers, uncertainty
-from ecl_tf._internal import finite, own_inputs, positions, probabilities, ranges
+from ecl_tf._internal import channels, finite, own_inputs, positions, probabilities, ranges
 from ecl_tf.evaluation import corruptions, detection, fidelity, scores
 from ecl_tf.evaluation.shown import OTHER, Shown
 
 _TPR = 0.95
+_LEAST_SCALE = 1e-6  # In units of the targets' spread.
 _ROWS_COMPARED = 256  # With the range that a network expects.
 _ROWS = 64, 512  # Of a forward pass, at least and at most.
 # Of the inputs of a forward pass: what layers make of more leaves the processor's cache.
@@ -100,7 +101,9 @@ def measure(
         x: the inputs of all rows, as arrays: images as uint8, or as networks see them.
         y: their labels, in any form that `fit` takes.
         output: the `ecl_tf.outputs.Output` of raw outputs, or its name; None, the default, is a
-            distiller's or a teacher's own, and "categorical" for other networks.
+            distiller's or a teacher's own, and "categorical" for other networks. Where it has no
+            room for a teacher's spread, the teacher is scored by an output of its family that has,
+            unless `sets` are given.
         teacher: a network, to which fidelity is measured; None, the default, for none. It may be
             one of `models`, too.
         sets: the `ecl_tf.prediction_sets.PredictionSets` of a single network, of one output; None
@@ -125,8 +128,8 @@ def measure(
     Raises:
         ValueError: if there is no corruption of a name, kind or severity, or `names` has one that
             moves positions, and labels are of positions; if there are no rows, or not as many
-            labels, or labels that are none; or if inputs have another scale than a Keras model
-            expects.
+            labels, or labels that are none or all unknown; or if a Keras model expects inputs of
+            another scale, or images with channels first, which are not corrupted.
 
     Example:
     >>> from sklearn.datasets import load_digits
@@ -141,6 +144,8 @@ def measure(
     asked = {name: _as_model(each, output, sets) for name, each in several.items()}
     _require_rows(asked, x, y, other)
     shown = Shown(x, y, kind, names, severities, other, seed, arguments)
+    if shown.kind == "image" and (shown.names or other is None):
+        _require_channels_last(asked, x)
     functions = {name: answering(model) for name, model in asked.items()}
     answers = {name: ask(function, x, batch_size) for name, function in functions.items()}
     _require_answers(asked, answers, x, y)
@@ -192,6 +197,26 @@ def _require_rows(models, x, y, other):
     ranges.require_within(networks, data.to_float(some), compares_images=False)
 
 
+def _require_channels_last(models, x):
+    """Refuses images whose channels would be taken for rows of pixels."""
+    leaves = dict(keras.tree.flatten_with_path(x))
+    for name, model in models.items():
+        for each in getattr(model.network, "members", [model.network]):
+            formats = channels.formats_of(each) if isinstance(each, keras.Model) else {}
+            for path, (known, layer) in formats.items():
+                own = next(iter(leaves)) if len(leaves) == 1 else path
+                is_image = own in leaves and np.ndim(leaves[own]) == 4
+                if known == "channels_first" and is_image:
+                    raise ValueError(
+                        f"The network {name!r} takes images of the format 'channels_first' (its "
+                        f"layer {layer!r}), and corruptions and drawn inputs need the "
+                        "channels last. Measure keras.Sequential([keras.Input((height, width, "
+                        "channels)), keras.layers.Permute((3, 1, 2)), network]) on "
+                        "np.moveaxis(x, 1, -1); or give names=() and other={}, which leaves the "
+                        "rows as they are."
+                    )
+
+
 def _require_answers(models, answers, x, y):
     """Refuses NaN, and labels that are none."""
     for name, model in models.items():
@@ -206,8 +231,9 @@ def _require_answers(models, answers, x, y):
             own.validate_labels(truth.shape, shape)
             if of_mask is not None and len(shape) > 2:  # Labels of masked positions may be any.
                 counts = positions.counting(shape[:-1], of_mask)
-                truth, shape = truth[counts], (int(counts.sum()), shape[-1])
-            own.require_labels(truth, shape, part)
+                truth, of_part = truth[counts], np.asarray(of_part)[counts]
+            own.require_labels(truth, np.shape(of_part), part)
+            scores.require_known(own, of_part, truth, part)
 
 
 def of_answers(
@@ -453,8 +479,37 @@ def _as_model(network, output, sets=None):
     """A network as a `Model`."""
     if isinstance(network, Model):
         return network
-    kind = getattr(network, "output_kind", "categorical") if output is None else output
-    return Model(getattr(network, "student", network), outputs.get(kind), sets)
+    own = getattr(network, "output_kind", "categorical")
+    kind = outputs.get(own if output is None else output)
+    if isinstance(network, teachers.Teacher) and sets is None:  # Sets take this output's answers.
+        kind = _with_room_for(network.output_kind, kind)
+    return Model(getattr(network, "student", network), kind, sets)
+
+
+def _with_room_for(its, output):
+    """An output whose raw outputs hold a teacher's distribution: if it can, the one given.
+
+    Args:
+        its: the teacher's `ecl_tf.outputs.Output`.
+        output: the one of other networks. Where the family differs, it is kept.
+    """
+    if isinstance(output, outputs.Joint):
+        parts = {
+            name: _with_room_for(its.outputs[name], own) for name, own in output.outputs.items()
+        }
+        return outputs.Joint(parts, output.weights)
+    if not isinstance(output, outputs.Numeric) or output.family != its.family:
+        return output
+    if isinstance(its, outputs.Point):  # Its raw outputs don't tell by how much members differ.
+        unit = its.target_mean, its.target_stddev
+        its = outputs.Normal(its.size, _LEAST_SCALE, *unit)
+    no_room = isinstance(output, outputs.Point) or np.any(_floor(output) > _floor(its))
+    return its if no_room else output
+
+
+def _floor(output):
+    """The smallest standard deviation of each target."""
+    return output.temperature**0.5 * output.min_scale * np.asarray(output.unit)
 
 
 def _of_corrupted(model, raw, labels, score):

@@ -203,7 +203,7 @@ def prepared(batches, labels, mix, splits, output, seed, first_step):
             soft = tf.one_hot(tf.cast(y, tf.int64), classes) * (1 - share) + share / classes
             if not hides:
                 return x, soft
-            known = tf.not_equal(y, tf.cast(output.ignore_class, y.dtype))[..., None]
+            known = ~output.is_ignored(y)[..., None]
             # One more channel, so that it is mixed and cut as the labels are.
             return x, tf.concat([soft, tf.cast(known, tf.float32)], axis=-1)
 

@@ -81,7 +81,7 @@ class Bernoulli(Logits):
         loss = tf.nn.sigmoid_cross_entropy_with_logits(float32(labels), logits)
         loss = tf.where(self.invalid(labels, logits), tf.constant(float("nan"), loss.dtype), loss)
         if self.ignore_class is not None:
-            loss = tf.where(self._is_ignored(labels), tf.zeros_like(loss), loss)
+            loss = tf.where(self.is_ignored(labels), tf.zeros_like(loss), loss)
         return tf.reduce_sum(loss, -1)
 
     def known(self, labels: tf.Tensor, raw: tf.Tensor) -> Any:
@@ -99,13 +99,13 @@ class Bernoulli(Logits):
         """
         if self.ignore_class is None:
             return None
-        return float32(~self._is_ignored(tf.reshape(tf.convert_to_tensor(labels), tf.shape(raw))))
+        return float32(~self.is_ignored(tf.reshape(tf.convert_to_tensor(labels), tf.shape(raw))))
 
     def invalid(self, labels: tf.Tensor, raw: tf.Tensor) -> tf.Tensor:
         share = float32(labels)
         is_label = (share >= 0.0) & (share <= 1.0)
         if self.ignore_class is not None:
-            is_label |= self._is_ignored(tf.convert_to_tensor(labels))
+            is_label |= self.is_ignored(tf.convert_to_tensor(labels))
         return ~is_label
 
     def validate_labels(self, shape: Sequence[int | None], raw_shape: Sequence[int | None]) -> None:

@@ -160,7 +160,7 @@ class Categorical(Logits):
         labels = tf.reshape(tf.convert_to_tensor(labels), tf.shape(raw)[:-1])
         known = tf.ones_like(labels, tf.bool)
         if self.ignore_class is not None:
-            known &= ~self._is_ignored(labels)
+            known &= ~self.is_ignored(labels)
         if self.known_classes is not None:
             exact = tf.cast(labels, tf.float64)[..., None]
             known &= tf.reduce_any(tf.equal(exact, tf.cast(self.known_classes, tf.float64)), -1)
@@ -179,7 +179,7 @@ class Categorical(Logits):
         is_class = (exact >= 0.0) & (exact < tf.cast(tf.shape(raw)[-1], tf.float64))
         is_class &= exact == tf.floor(exact)
         if self.ignore_class is not None:
-            is_class |= self._is_ignored(labels)
+            is_class |= self.is_ignored(labels)
         return ~is_class
 
     def validate_labels(self, shape: Sequence[int | None], raw_shape: Sequence[int | None]) -> None:

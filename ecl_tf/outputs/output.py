@@ -315,9 +315,17 @@ class Logits(Output):
     def _distribution(self, logits):
         raise NotImplementedError
 
-    def _is_ignored(self, labels):
-        """Which labels say that they are unknown, in the labels' own type."""
-        return tf.equal(labels, tf.cast(self.ignore_class, labels.dtype))
+    def is_ignored(self, labels: tf.Tensor) -> tf.Tensor:
+        """Returns which labels are `ignore_class`, an integer here, and so unknown.
+
+        Args:
+            labels: a tensor of any type. One that can't hold `ignore_class` has no such label.
+        """
+        value, dtype = self.ignore_class, labels.dtype
+        holds = not dtype.is_bool and (not dtype.is_integer or dtype.min <= value <= dtype.max)
+        if not holds:  # A cast would wrap: -1 is True as bool, and 256 is 0 as uint8.
+            return tf.zeros_like(labels, tf.bool)
+        return tf.equal(labels, tf.cast(value, dtype))
 
     def get_config(self):
         ignored: dict[str, Any] = (

@@ -45,6 +45,13 @@ def test_maps_of_classes_of_one_network_and_of_an_ensemble():
     np.testing.assert_allclose(both["disagreement"], expected, atol=1e-6)
 
 
+def test_a_network_of_named_inputs_gets_its_own_ones():
+    inputs = keras.Input((2,), name="b")
+    student = keras.Model({"b": inputs}, keras.layers.Identity()(inputs))
+    x = {"a": np.array([[9.0, 0.0]], "float32"), "b": np.array([[0.0, 9.0]], "float32")}
+    np.testing.assert_array_equal(uncertainty_maps(student, x)["prediction"], [1])
+
+
 def test_maps_of_numbers_of_yes_and_no_of_several_outputs_and_of_masked_steps():
     networks = segmenter(1, 2), segmenter(2, 2)
     normal = outputs.Normal(1, min_scale=0.5)

@@ -209,6 +209,22 @@ def test_numbers_named_outputs_and_prediction_sets():
     assert angles["angular_error"] > 0 and "rmse" not in angles
 
 
+@pytest.mark.parametrize(
+    "output", [None, outputs.Point(1, stddev=1.0), outputs.Normal(1, min_scale=0.5)]
+)
+def test_a_teachers_spread_is_its_own_whatever_the_output_of_its_student(output):
+    x = numbers(30, 1)
+    y = x + 0.1 * numbers(30, 1, seed=1)
+    shifted = keras.Sequential([keras.Input((1,)), keras.layers.Rescaling(1.0, offset=0.2)])
+    same = keras.Sequential([keras.Input((1,)), keras.layers.Identity()])
+    teacher = ecl_tf.Ensemble([same, shifted], outputs.Point(1, stddev=0.1))
+    found = evaluation.measure(teacher, x, y, output=output, names=(), other={})
+    normal = stats.norm(x + 0.1, np.hypot(0.1, 0.1))  # The mixture's moments.
+    assert found["nll"] == pytest.approx(-normal.logpdf(y).mean(), rel=1e-4)
+    inside = abs(normal.cdf(y) - 0.5) < 0.475
+    assert found["coverage"] == pytest.approx(inside.mean())
+
+
 def test_rows_labels_and_scales_that_would_give_a_wrong_number_are_refused(digits, flat, subtests):
     x, y = digits
     measure = functools.partial(evaluation.measure, severities=[1], other={})
@@ -238,6 +254,14 @@ def test_rows_labels_and_scales_that_would_give_a_wrong_number_are_refused(digit
     ):
         with subtests.test(name), pytest.raises(ValueError, match=message):
             measure(*arguments, names=())
+    layers = keras.layers.Permute((2, 3, 1)), keras.layers.Conv2D(10, 3)
+    first = keras.Sequential([keras.Input((3, 6, 6)), *layers])
+    first.add(keras.layers.GlobalAveragePooling2D())
+    with subtests.test("channels first"), pytest.raises(ValueError, match="need the channels last"):
+        measure(first, numbers(40, 3, 6, 6), y)
+    assert np.isfinite(measure(first, numbers(40, 3, 6, 6), y, names=())["nll"])
+    with subtests.test("unknown labels"), pytest.raises(ValueError, match="No label is known"):
+        measure(flat, x, y * 0 - 1, output=outputs.Categorical(ignore_class=-1))
     with subtests.test("costs"), pytest.raises(ValueError, match="costs takes arrays"):
         ecl_tf.costs(flat, rows)
     with subtests.test("maps"), pytest.raises(ValueError, match="uncertainty_maps takes arrays"):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from by_hand import kl, softmax
 
-from ecl_tf import evaluation, outputs
+from ecl_tf import evaluation, outputs, teachers, uncertainty
 from ecl_tf.evaluation.suite import Model, Shown
 from ecl_tf.prediction_sets import PredictionSets
 
@@ -107,3 +107,20 @@ def test_masked_steps_and_unknown_labels_do_not_count(subtests):
         p = 1 / (1 + np.exp(np.subtract(*segmenter.get_weights()[1][::-1])))
         assert found["right_nll"] == pytest.approx(-np.log(p))
         assert "elastic_transform" in Shown(images, labels).names
+
+
+def test_a_mask_of_steps_holds_for_all_positions_of_a_step():
+    inputs = keras.Input((3,), dtype="int32")
+    hidden = keras.layers.Embedding(9, 4, mask_zero=True)(inputs)
+    hidden = keras.layers.TimeDistributed(keras.layers.RepeatVector(2))(hidden)
+    model = keras.Model(inputs, keras.layers.Dense(CLASSES, kernel_initializer="normal")(hidden))
+    x = np.array([[1, 2, 0], [3, 4, 5], [6, 0, 0]], "int32")
+    p = softmax(np.asarray(model(x), "float64"))
+    entropy = -(p * np.log(p)).sum(-1)
+    expected = [each[row > 0].mean() for each, row in zip(entropy, x, strict=True)]
+    output = outputs.Categorical()
+    networks = uncertainty.Networks(teachers.get(model, output), model, output)
+    found = uncertainty.SCORES["student_uncertainty"](uncertainty.Answers(networks, x))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    found = evaluation.unfamiliarity(output, np.asarray(model(x)), x > 0)["entropy"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

@@ -196,6 +196,10 @@ def test_detection_counts_pairs_and_what_passes():
     assert evaluation.auroc(known, other) == pytest.approx(pairs.mean())
     threshold = min(t for t in range(13) if np.mean(known <= t) >= 0.95)
     assert evaluation.fpr_at_tpr(known, other) == pytest.approx(np.mean(other <= threshold))
+    assert evaluation.auroc([0.0, np.inf], [1.0, np.inf]) == (1 + 0 + 1 + 0.5) / 4
+    assert evaluation.fpr_at_tpr([0.0, 2.0], [1.0, np.inf], tpr=0.9) == 0.5
+    assert np.isnan(evaluation.auroc([0.0, 1.0], [np.nan]))
+    assert np.isnan(evaluation.fpr_at_tpr([0.0, np.nan], [1.0]))
     with pytest.raises(ValueError, match="between 0 and 1"):
         evaluation.fpr_at_tpr(known, other, tpr=95)
 
@@ -240,6 +244,8 @@ def test_a_row_of_zeros_is_an_unknown_label_where_there_are_any():
     assert found == pytest.approx(of_known)
     with pytest.raises(ValueError, match=r"range: the row at \[0\] is 0, 0, 0, .* up to 0\. If"):
         evaluation.main_scores(outputs.Categorical(), logits, rows)
+    with pytest.raises(ValueError, match=r"No label is known to Categorical\(.*=-1"):
+        evaluation.main_scores(outputs.Categorical(ignore_class=-1), logits, classes * 0 - 1)
     with pytest.raises(ValueError, match=r"can be read as numbers: give np\.asarray\(labels\)"):
         evaluation.main_scores(outputs.Point(3), logits, logits.astype(object))
 

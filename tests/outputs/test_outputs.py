@@ -213,6 +213,23 @@ def test_bernoulli_likelihood_of_hard_and_soft_labels():
     assert float(actual[0]) == pytest.approx(350.0)
 
 
+@pytest.mark.parametrize(
+    ("output", "labels", "known"),
+    [
+        (Bernoulli(ignore_class=-1), np.array([[True], [False]]), [1, 1]),
+        (Categorical(ignore_class=-1), np.array([True, False]), [1, 1]),
+        (Categorical(ignore_class=256), np.array([0, 1], "uint8"), [1, 1]),
+        (Categorical(ignore_class=255), np.array([1, 255], "uint8"), [1, 0]),
+        (Categorical(ignore_class=-1), np.array([1, -1], "int8"), [1, 0]),
+    ],
+)
+def test_a_type_that_cannot_hold_the_unknown_label_has_none(output, labels, known):
+    raw = tf.zeros((2, 1 if output.family == "bernoulli" else 2))
+    np.testing.assert_array_equal(output.known(labels, raw), known)
+    loss = output.negative_log_likelihoods(output(raw), labels)
+    np.testing.assert_allclose(loss, np.log(2) * np.array(known), rtol=1e-6)
+
+
 def test_one_label_or_target_may_come_without_its_axis():
     actual = Bernoulli().negative_log_likelihood(Bernoulli()([[0.0], [2.0]]), [1, 1])
     np.testing.assert_allclose(actual, -np.log(sigmoid([0.0, 2.0])), rtol=1e-5)
