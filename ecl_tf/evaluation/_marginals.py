@@ -156,8 +156,8 @@ def _negative_binomial(found):
     def crps(labels):
         odds = (1 - share) / share**2
         more = 2 * stats.nbinom.cdf(labels - 1, count + 1, share) - 1
-        # Pfaff's transformation of hyp2f1(count + 1, 0.5, 2, -4 * odds), which is NaN in SciPy where
-        # count and odds are large.
+        # Pfaff's transformation of hyp2f1(count + 1, 0.5, 2, -4 * odds), which SciPy has as NaN
+        # where count and odds are large.
         far = 1 + 4 * odds
         tail = special.hyp2f1(1 - count, 0.5, 2, 4 * odds / far) / np.sqrt(far)
         error = labels * (2 * marginal.cdf(labels) - 1)
