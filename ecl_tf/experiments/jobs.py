@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import hashlib
 import os
@@ -10,9 +11,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
-from ecl_tf.experiments import locks
-
 FILE = "ecl_tf.jobs"  # No name of a user's own file.
+# Of a file system that has no locks.
+WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 _PLACES = 2**31  # Of which a job locks one.
 _BETWEEN_LOOKS = 0.2  # Seconds.
 _file: IO | None = None
@@ -52,7 +53,7 @@ def shared(directory: pathlib.Path) -> Iterator[None]:
         try:
             fcntl.lockf(file, fcntl.LOCK_SH, 1, _PLACES)  # Of no job.
         except OSError as error:
-            if error.errno not in locks.UNKNOWN:
+            if error.errno not in WITHOUT_LOCKS:
                 raise
             raise ValueError(
                 f"The file system of {directory} has no locks ({error.strerror}), by which "

@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import errno
 import fcntl
 import json
 import os
@@ -11,11 +10,9 @@ import socket
 from collections.abc import Iterator
 from typing import IO
 
-from ecl_tf.experiments import progress
+from ecl_tf.experiments import jobs, progress
 
 FILE = "ecl_tf.lock"  # No name of a user's own file.
-# Of a file system that has no locks.
-UNKNOWN = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextlib.contextmanager
@@ -73,7 +70,7 @@ def _acquire(file, directory, shares):
             "together, if all of them are started with --join.)"
         ) from error
     except OSError as error:
-        if error.errno not in UNKNOWN:
+        if error.errno not in jobs.WITHOUT_LOCKS:
             raise
 
 
