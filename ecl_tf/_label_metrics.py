@@ -98,7 +98,7 @@ class LabelMetrics:
             if not isinstance(own, outputs.Numeric) or not getattr(metric, "uses_spread", False):
                 continue
             is_other = isinstance(own, outputs.Point) or own.family != its.family
-            if is_other or np.any(_floor(own) > _floor(its)):
+            if is_other or np.any(own.smallest_stddev > its.smallest_stddev):
                 raise ValueError(
                     f"teacher_metrics=True would take {metric.name!r} of the teacher's answers as "
                     f"the student's output holds them, {own!r}, which has no room for smaller or "
@@ -344,11 +344,6 @@ def _update_by_rows(metric, y_true, y_pred, rows):
         tf.boolean_mask(y_true, kept), tf.boolean_mask(y_pred, kept), **metric._fn_kwargs
     )
     keras.metrics.Mean.update_state(metric, values, sample_weight=tf.cast(some, tf.float32))
-
-
-def _floor(output):
-    """The smallest standard deviation of each target dimension."""
-    return output.temperature**0.5 * output.min_scale * np.asarray(output.unit)
 
 
 def _takes_logits(metric):

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy import special
 
 from ecl_tf import outputs
+from ecl_tf._internal import positions
 
 
 def auroc(known: npt.ArrayLike, other: npt.ArrayLike) -> float:
@@ -106,10 +107,9 @@ def unfamiliarity(output: outputs.Output, raw: Any, mask: Any = None) -> dict[st
     """
     weights = None
     if mask is not None:
-        counts = np.asarray(mask, "float32")
+        counts = np.asarray(positions.counting(np.shape(raw)[:-1], mask), "float32")
         shares = counts.reshape(len(counts), -1).mean(1)
         weights = counts / np.maximum(shares, 1e-9).reshape(-1, *[1] * (counts.ndim - 1))
-        weights = weights[(..., *[None] * (np.ndim(raw) - 1 - counts.ndim))]
     total = np.asarray(sum(output.score(part, weights) for part in output.uncertainty([raw])))
     if isinstance(output, outputs.Numeric):
         return {"variance": total}

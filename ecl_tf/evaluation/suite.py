@@ -503,13 +503,10 @@ def _with_room_for(its, output):
     if isinstance(its, outputs.Point):  # Its raw outputs don't tell by how much members differ.
         unit = its.target_mean, its.target_stddev
         its = outputs.Normal(its.size, _LEAST_SCALE, *unit)
-    no_room = isinstance(output, outputs.Point) or np.any(_floor(output) > _floor(its))
+    no_room = isinstance(output, outputs.Point) or np.any(
+        output.smallest_stddev > its.smallest_stddev
+    )
     return its if no_room else output
-
-
-def _floor(output):
-    """The smallest standard deviation of each target."""
-    return output.temperature**0.5 * output.min_scale * np.asarray(output.unit)
 
 
 def _of_corrupted(model, raw, labels, score):

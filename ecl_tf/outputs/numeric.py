@@ -87,6 +87,11 @@ class Numeric(Output):
         """What standard deviations of an `Uncertainty` are measured in, for each dimension."""
         return self.target_stddev
 
+    @property
+    def smallest_stddev(self) -> np.ndarray:
+        """The least standard deviation that an answer can have, for each dimension."""
+        return self.temperature**0.5 * self.min_scale * np.asarray(self.unit)
+
     def raw_size(self, event_size: int) -> int:
         return len(self._numbers) * event_size
 
