@@ -50,6 +50,7 @@ class Loops(TeacherPrecision):
         _checks.data.evaluation(self, x, y, sample_weight, batch_size, steps, "steps")
         if not self._is_fitting:  # Otherwise the networks are those of the training.
             _checks.networks.finite_weights(self._networks())
+        self.follow_layers()
         self._follow_data("test", x, y, sample_weight)
         callbacks = endless.watched(callbacks, test=(x, steps, "steps"))
         x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
@@ -117,6 +118,7 @@ class Loops(TeacherPrecision):
         """
         require.counts(batch_size=batch_size, steps=steps)
         _checks.data.prediction(self, x, steps)
+        self.follow_layers()
         finite.require_weights(self.student, "student")
         callbacks = endless.watched(callbacks, predict=(x, steps, "steps"))
         try:

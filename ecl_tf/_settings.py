@@ -1,8 +1,9 @@
 """What a `Distiller`'s compiled step follows: settings, its sampler, and the kind of its data.
 
 A step that is traced holds the values of that time. So whoever changes one of them after `compile`
-has it traced anew: an assignment such as `distiller.label_weight = 0.5`, and `fit` and `evaluate`
-(`_loops.py`) for the attributes of the sampler and for data of another kind.
+has it traced anew: an assignment such as `distiller.label_weight = 0.5`, and `fit`, `evaluate`
+and `predict` (`_loops.py`) for attributes of the sampler, for those of layers, such as a Dropout's
+rate, and for data of another kind.
 """
 
 import functools
@@ -51,6 +52,7 @@ class Settings(keras.Model):
 
     _temperature: float | tf.Variable
     _changes_followed: Any
+    _layers_followed: Any
     _data_followed: dict[str, DataFollowed]
 
     def __setattr__(self, name, value):
@@ -110,6 +112,13 @@ class Settings(keras.Model):
             self.sampler.validate_networks(self._networks())
             self._trace_anew()
 
+    def follow_layers(self) -> None:
+        """Has all steps follow attributes of the networks' layers that were set since they were."""
+        now = [_attributes(network) for _, network in _checks.networks.with_roles(self._networks())]
+        if now != self._layers_followed:
+            self._layers_followed = now
+            self._trace_anew("train", "test", "predict")
+
     def _trace_anew(self, *modes):
         """Makes the steps that Keras runs follow the settings; all of them, if none is named."""
         for name in modes or ("train", "test"):
@@ -132,3 +141,14 @@ class Settings(keras.Model):
         if data != self._data_followed[mode]:
             self._data_followed[mode] = data
             self._trace_anew(mode)
+
+
+def _attributes(network):
+    """What a step that is traced holds of a network's layers: numbers, text and functions."""
+    return [
+        (name, value)
+        for layer in network._flatten_layers()
+        for name, value in vars(layer).items()
+        if not name.startswith("_")
+        and (isinstance(value, (int, float, str)) or callable(value) or value is None)
+    ]

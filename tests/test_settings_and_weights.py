@@ -227,6 +227,26 @@ def test_what_keras_holds_in_its_loops_follows_too(subtests):
         assert int(its.optimizer.iterations.numpy()) == 1
 
 
+def test_attributes_of_layers_follow_from_the_next_epoch_on():
+    dropout, turned = keras.layers.Dropout(0.9), keras.layers.Activation("linear")
+    layers = [keras.Input((by_hand.SIZE,)), dropout, turned, linear(STUDENT)]
+    its = Distiller(keras.Sequential(layers), linear(TEACHER), sampler="Empirical")
+    its.compile(keras.optimizers.SGD(0.0))
+
+    def switch_off(epoch, logs):
+        dropout.rate = 0.9 if epoch < 1 else 0.0
+
+    switched = keras.callbacks.LambdaCallback(on_epoch_begin=switch_off)
+    first, then = its.fit(X, epochs=2, callbacks=[switched], verbose=0).history["divergence"]
+    assert abs(first - DIVERGENCE.mean()) > 0.01
+    assert then == pytest.approx(DIVERGENCE.mean(), rel=1e-5)
+    np.testing.assert_allclose(its.predict(X, verbose=0), logits(X, STUDENT), rtol=1e-5)
+    turned.activation = keras.ops.negative
+    np.testing.assert_allclose(its.predict(X, verbose=0), logits(-X, STUDENT), rtol=1e-5)
+    turned_kl = kl(logits(X, TEACHER), logits(-X, STUDENT)).mean()
+    assert its.fit(X, verbose=0).history["divergence"] == [pytest.approx(turned_kl, rel=1e-5)]
+
+
 class Penalty(keras.layers.Layer):
     """One of a shape that has the batch in it."""
 

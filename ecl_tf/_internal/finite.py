@@ -224,6 +224,8 @@ class StopOnNonFinite(keras.callbacks.Callback):
         return ""
 
     def on_train_batch_begin(self, batch, logs=None):
+        if batch == 0:  # There are many layers, so once an epoch.
+            self.model.follow_layers()
         self.model.follow_sampler()
         self.model.follow_precision()  # Of weights that another callback may have loaded.
 

@@ -1,5 +1,6 @@
 """The range of inputs that a network expects, as its first layers tell."""
 
+import math
 import warnings
 import weakref
 from typing import NamedTuple
@@ -131,6 +132,10 @@ def _unrolled(layers):
 
 # Of images that no network scales.
 SCALED = Expected(np.asarray(0.5), np.asarray(0.25), True, "images that are scaled already")
+# The same of arrays that may be of grey images, which whole numbers alone tell from other amounts.
+PIXELS = SCALED._replace(words="pixels that are scaled already")
+# Sides of images that are flat, or have no axis of channels. Smaller ones are rather features.
+_FEWEST_PIXELS = 16
 
 
 def takes_as_they_are(model):
@@ -195,11 +200,23 @@ def of_description(found):
 
 
 def is_image(shape):
-    """Whether inputs of this shape, with the batch first, are images, or coloured videos.
-
-    Of one channel a sequence may be of any amounts, such as rain.
-    """
+    """Whether inputs of this shape, with the batch first, are images, or coloured videos."""
     return shape[-1] in {4: (1, 3, 4), 5: (3, 4)}.get(len(shape), ())
+
+
+def may_be_pixels(shape):
+    """Whether inputs of this shape, with the batch first, are grey or flat images, or grey videos.
+
+    They may also be other amounts: maps of rain over time, steps of a sequence, or spectra.
+    """
+    if len(shape) == 5:
+        return shape[-1] == 1
+    if None in shape[1:]:
+        return False
+    if len(shape) == 3:
+        return shape[1] == shape[2] >= _FEWEST_PIXELS
+    sides = {math.isqrt(shape[1]), math.isqrt(shape[1] // 3)} if len(shape) == 2 else ()
+    return any(side >= _FEWEST_PIXELS and shape[1] in (side**2, 3 * side**2) for side in sides)
 
 
 def _remedy_of(kind):

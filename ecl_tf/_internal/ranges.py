@@ -11,7 +11,14 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import whole_numbers
-from ecl_tf._internal.first_layers import SCALED, expected_by, is_image, takes_as_they_are
+from ecl_tf._internal.first_layers import (
+    PIXELS,
+    SCALED,
+    expected_by,
+    is_image,
+    may_be_pixels,
+    takes_as_they_are,
+)
 
 # Clipping as many values as this leaves other images.
 _MOST_CLIPPED = 0.1
@@ -74,6 +81,8 @@ def _warn_of_one_that_scales(networks, known):
 def require_within(networks, inputs, others=(), compares_images=True):
     """Raises ValueError if inputs are far from the range that a network expects.
 
+    Grey images without channels, and grey videos, may be other amounts where they are no whole
+    numbers: those are a warning.
     Their first rows are read. Where these are narrow, as dark images are, all of them are.
 
     Args:
@@ -88,6 +97,8 @@ def require_within(networks, inputs, others=(), compares_images=True):
     leaves = keras.tree.flatten(inputs)
     for each, tensor, message, place in _compared(networks, first, others, compares_images):
         if not (_is_outside(each, tensor) or _is_narrow(each, tensor)):
+            if each is PIXELS and len(tensor.shape) > 2 and _is_outside(SCALED, tensor):
+                warnings.warn(f"If these inputs are images: {message}", stacklevel=3)
             continue
         bounds = tuple(f(np.asarray(leaves[place]), axis=0) for f in (np.min, np.max))
         if _is_outside(each, tensor) or _is_narrow(each, tf.stack(bounds), FEWEST_ROWS):
@@ -171,13 +182,14 @@ def _compared(networks, inputs, others=(), compares_images=True, are_means=False
             )
     takes = [takes_as_they_are(model) for _, model in networks] if compares_images else []
     for path, leaf in leaves.items():
+        are_told = is_image(leaf.shape)
         if (
-            is_image(leaf.shape)
+            (are_told or may_be_pixels(leaf.shape))
             and takes
             and all(path in own or (own and len(leaves) == 1) for own in takes)
         ):
             yield (
-                SCALED,
+                SCALED if are_told else PIXELS,
                 leaf,
                 f"The images{_named(path)} go from 0 to {_top(leaf)}, and neither network scales "
                 f"them. Give images in [0, 1], dataset.map(lambda x, y: (tf.cast(x, tf.float32) / "
@@ -203,13 +215,14 @@ def _is_outside(expected, values):
     if expected.clips:
         is_clipped = tf.abs(_deviations(expected, values)) > 2.001
         return tf.reduce_mean(tf.cast(is_clipped, tf.float32)) > _MOST_CLIPPED
-    if expected is SCALED:
+    if expected is SCALED or expected is PIXELS:
         highest, some = tf.reduce_max(values), values[:FEWEST_ROWS]
         # Beyond that whole numbers are pixels of more bits, others any amounts. Rows of zeros
         # are whole, and say nothing.
         are_whole = tf.reduce_all(tf.equal(some, tf.floor(some))) & (tf.reduce_max(some) > 128.0)
         is_finite = highest <= values.dtype.max
-        is_of_pixels = (highest <= most) | are_whole
+        both = tf.logical_and if expected is PIXELS else tf.logical_or
+        is_of_pixels = both(highest <= most, are_whole)
         return (tf.reduce_min(values) >= 0.0) & (highest > 128.0) & is_of_pixels & is_finite
     deviations = _deviations(expected, values)
     if not expected.is_range:  # Of features, a few rows may be anywhere.
@@ -233,7 +246,7 @@ def _is_narrow(expected, values, rows=None):
         values: rows, or the least and the greatest ones of all.
         rows: how many they stand for; None, the default, is as many as there are.
     """
-    if expected is SCALED or isinstance(expected, whole_numbers.Whole):
+    if expected is SCALED or expected is PIXELS or isinstance(expected, whole_numbers.Whole):
         return tf.constant(False)
     deviations = _deviations(expected, tf.cast(values, tf.float32))
     axis = None if expected.is_range else 0

@@ -313,6 +313,12 @@ def _validated(path):
             header, delimiter = _header(line, path)
             for number, row in _rows(lines, above, delimiter, path):
                 if len(row) != len(header):
+                    if len(header) == 1 or line.startswith("#"):
+                        raise ValueError(
+                            f"Line {above} of {path}, {line.strip()[:60]!r}, does not name its "
+                            f"columns: line {number} has {len(row)} cells. Remove what stands "
+                            "above the line of names."
+                        )
                     raise ValueError(
                         f"Line {number} of {path} has {len(row)} cells, and the first line names "
                         f"{len(header)} columns. Look there for a cell that is left out, or for "

@@ -113,6 +113,23 @@ def test_each_image_of_a_video_is_looked_at():
         )
 
 
+@pytest.mark.parametrize("shape", [(28, 28), (784,), (3, 8, 8, 1)])
+def test_grey_images_without_channels_and_grey_videos_are_known_by_whole_numbers(shape):
+    asked = [("student", network(LAYERS.Flatten(), shape=shape))]
+    pixels = np.random.default_rng(0).integers(0, 256, (16, *shape)).astype("uint8")
+    ranges.require_within(asked, pixels / np.float32(255.0))
+    for wrong in (pixels, pixels.astype("float32")):
+        with pytest.raises(ValueError, match="from 0 to 255, and neither network scales"):
+            ranges.require_within(asked, wrong)
+    amounts = np.random.default_rng(0).random((16, *shape)).astype("float32") * 255.0
+    ranges.require_within(asked, 10.0 * amounts)
+    if len(shape) == 1:  # Spectra, for example.
+        ranges.require_within(asked, amounts)
+    else:
+        with pytest.warns(UserWarning, match="If these inputs are images: .* neither network"):
+            ranges.require_within(asked, amounts)
+
+
 def test_layers_that_tell_nothing_refuse_nothing():
     unknown = [LAYERS.Rescaling(3.0)], [LAYERS.Normalization()], [LAYERS.BatchNormalization()]
     functions = (
