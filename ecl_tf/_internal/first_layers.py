@@ -134,8 +134,8 @@ def _unrolled(layers):
 SCALED = Expected(np.asarray(0.5), np.asarray(0.25), True, "images that are scaled already")
 # The same of arrays that may be of grey images, which whole numbers alone tell from other amounts.
 PIXELS = SCALED._replace(words="pixels that are scaled already")
-# Sides of images that are flat, or have no axis of channels. Smaller ones are rather features.
-_FEWEST_PIXELS = 16
+# The least side of images that are flat, or without channels. Smaller ones are rather features.
+_LEAST_SIDE = 16
 
 
 def takes_as_they_are(model):
@@ -214,9 +214,9 @@ def may_be_pixels(shape):
     if None in shape[1:]:
         return False
     if len(shape) == 3:
-        return shape[1] == shape[2] >= _FEWEST_PIXELS
+        return shape[1] == shape[2] >= _LEAST_SIDE
     sides = {math.isqrt(shape[1]), math.isqrt(shape[1] // 3)} if len(shape) == 2 else ()
-    return any(side >= _FEWEST_PIXELS and shape[1] in (side**2, 3 * side**2) for side in sides)
+    return any(side >= _LEAST_SIDE and shape[1] in (side**2, 3 * side**2) for side in sides)
 
 
 def _remedy_of(kind):
