@@ -22,7 +22,10 @@ _OF_ROWS = keras.metrics.FBetaScore, keras.metrics.R2Score
 # What knows classes from each other, by their indices or in one-hot rows, or takes a mean.
 _OF_CLASSES = keras.metrics.MeanMetricWrapper, *_IOU, *_OF_ROWS
 _OF_SINGLE_LABELS = keras.metrics.MeanMetricWrapper, *_IOU
-_DICE = "keras.metrics.F1Score('macro'), which is Dice's coefficient of the likeliest classes"
+_DICE = (
+    "keras.metrics.F1Score('macro'), which is Dice's coefficient of the likeliest classes; of "
+    "yes/no labels F1Score('macro', 0.5)"
+)
 _MEAN_IOU = "keras.metrics.MeanIoU(num_classes)"
 _REMEDIES = {"dice": _DICE, "iou": _MEAN_IOU, "miou": _MEAN_IOU, "mean_iou": _MEAN_IOU}
 
@@ -51,6 +54,7 @@ class LabelMetrics:
                     its_prefix = prefix + (f"{name}_" if name else "")
                     metric = _resolve(identifier, its_output, its_prefix)
                     _require_logits(metric, its_output)
+                    _require_threshold(metric, its_output)
                     if weighted:
                         _require_weighable(metric)
                     self._entries.append((name, its_output, metric, weighted))
@@ -359,6 +363,18 @@ def _require_logits(metric, output):
         )
 
 
+def _require_threshold(metric, output):
+    if output.family != "bernoulli" or not isinstance(metric, keras.metrics.FBetaScore):
+        return
+    if _is_of_keras(metric) and metric.threshold is None:
+        kind = type(metric).__name__
+        raise ValueError(
+            f"The metric {metric.name!r}, {kind}, says yes to the largest probability of a row "
+            "alone if it has no threshold, and each answer of a bernoulli output is its own yes or "
+            f"no. Give {kind}(threshold=0.5)."
+        )
+
+
 def _require_weighable(metric):
     if isinstance(metric, _IOU) and "int" in str(metric.dtype):
         raise ValueError(
@@ -405,5 +421,6 @@ def _accuracy(y_true, y_pred):
         right = keras.metrics.categorical_accuracy(y_true, y_pred)
     else:
         right = keras.metrics.sparse_categorical_accuracy(y_true, y_pred)
+    right = tf.reshape(right, tf.shape(y_pred)[:-1])  # Keras drops a single position.
     # NaN where the answer is: an argmax finds a class even there.
     return right + 0.0 * tf.reduce_sum(y_pred, -1)
