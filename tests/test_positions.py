@@ -9,7 +9,7 @@ from by_hand import kl
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import f1_score, jaccard_score, r2_score
 
-from ecl_tf import Distiller, losses, metrics, outputs, resume
+from ecl_tf import Distiller, Ensemble, losses, metrics, outputs, resume
 from ecl_tf._class_weights import ClassWeights
 from ecl_tf._internal import random
 
@@ -75,6 +75,21 @@ def test_masked_steps_have_no_say_in_loss_means_and_metrics_at_any_batch_size():
             "nll": -LIKELIHOOD[REAL].mean(),
         }
         expected["loss"] = expected["divergence"] + 0.5 * expected["label_loss"]
+        assert logs == pytest.approx(expected, rel=1e-5)
+
+
+def test_plain_keras_and_a_teacher_leave_masked_steps_out_of_the_metrics():
+    model = tagger(1)
+    model.set_weights([3 * weight for weight in STUDENT])
+    calibration = metrics.ExpectedCalibrationError()
+    calibration.update_state(TAGS[REAL], STUDENTS[REAL])
+    expected = {"accuracy": CORRECT[REAL].mean(), "ece": float(calibration.result())}
+    expected |= dict.fromkeys(["loss", "nll"], -LIKELIHOOD[REAL].mean())
+    for each in (model, Ensemble(model, "categorical")):
+        own = [metrics.NegativeLogLikelihood("categorical"), metrics.ExpectedCalibrationError()]
+        loss = losses.NegativeLogLikelihood("categorical")
+        each.compile("sgd", loss, metrics=["accuracy", *own], run_eagerly=True)
+        logs = each.evaluate(TOKENS, TAGS, verbose=0, return_dict=True)
         assert logs == pytest.approx(expected, rel=1e-5)
 
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from by_hand import kl, linear, logits, numbers, weights
 
-from ecl_tf import Distiller, resume, samplers
+from ecl_tf import Distiller, metrics, resume, samplers
 from ecl_tf._internal import batches
 
 ROWS = 16
@@ -272,6 +272,17 @@ def test_what_a_distiller_keeps_and_wrong_settings_are_refused():
         its.temperature = -1.0
     with pytest.raises(ValueError, match=r"Unknown sampler .*Mixop"):
         its.sampler = "Mixop"
+
+
+def test_networks_of_64_bits_train_by_default():
+    keras.config.set_floatx("float64")
+    try:
+        its = distiller()
+        its.compile(keras.optimizers.SGD(0.0), metrics=[metrics.ExpectedCalibrationError()])
+        logs = its.fit(X, np.arange(ROWS) % 3, verbose=0).history
+    finally:
+        keras.config.set_floatx("float32")
+    assert logs["divergence"] == [pytest.approx(DIVERGENCE.mean(), rel=1e-5)]
 
 
 # Steps that are not applied.

@@ -36,7 +36,7 @@ class NonFiniteCount(keras.metrics.Metric):
     def __init__(self, name="non_finite"):
         super().__init__(name=name)
         shape = (len(SOURCES) + _LABELS + _REFUSALS,)
-        self.counts = self.add_variable(shape, initializer="zeros", name="counts")
+        self.counts = self.add_variable(shape, "zeros", "float32", name="counts")
         self.expected_labels = ""  # In words, set by who counts wrong ones.
         self.reasons: list[str] = []  # In words, of the refusals.
 

@@ -26,7 +26,8 @@ class RowMeans(keras.metrics.Metric):
         super().__init__(name=name)
         self.names = list(names)
         # Every value's count, and every value's sum.
-        self.totals = self.add_variable((2, len(self.names)), initializer="zeros", name="totals")
+        shape = (2, len(self.names))
+        self.totals = self.add_variable(shape, "zeros", "float32", name="totals")
 
     def update_state(self, values, counts=None):
         """Takes a dict of the values' names to tensors of shape (rows,).
