@@ -230,7 +230,7 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
             **kwargs: as in `keras.Model.compile`.
 
         Raises:
-            ValueError: if a loss is given, metrics that don't fit the output, or an optimizer with
+            ValueError: if a loss is given or weights of one, metrics that don't fit the output, or an optimizer with
                 a setting that is NaN or infinite; or within `fit`.
         """
         if self._is_fitting:
@@ -240,8 +240,9 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
                 "set what changes: distiller.optimizer.learning_rate, temperature, label_weight."
             )
         asks_teacher = evaluate_teacher and self.teacher.answers_new_inputs
+        has_metrics, loss_weights = metrics or weighted_metrics, kwargs.get("loss_weights")
         _checks.settings.compilation(
-            loss, metrics or weighted_metrics, teacher_metrics, asks_teacher
+            loss, loss_weights, has_metrics, teacher_metrics, asks_teacher
         )
         self._label_metric_arguments = {
             "metrics": metrics,
@@ -271,7 +272,9 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
         return {**config, **keras.saving.serialize_keras_object(self._label_metric_arguments)}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        arguments = keras.saving.deserialize_keras_object(config)
+        # Versions that did not refuse such weights left them out.
+        self.compile(**{**arguments, "loss_weights": None})
         if self.built:
             self.optimizer.build(self.trainable_variables)
 

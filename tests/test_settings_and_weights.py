@@ -117,6 +117,24 @@ def test_rows_are_padding_only_if_they_count_for_no_output():
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("others", [{}, {"size": None}], ids=["left out", "None"])
+def test_weights_of_some_outputs_are_taken_of_arrays(others):
+    networks = [by_hand.heads(kind=3, size=3) for _ in range(2)]
+    its = Distiller(*networks, output=dict.fromkeys(["kind", "size"], "categorical"))
+    its.sampler = samplers.Empirical()
+    its.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    student, teacher = (network(X) for network in networks)
+    each = {name: kl(teacher[name].numpy(), student[name].numpy()) for name in student}
+    expected = [pytest.approx((WEIGHTS * each["kind"] + each["size"]).mean(), rel=1e-4)]
+    labels = dict.fromkeys(each, np.arange(ROWS) % 3)
+    given = {"kind": WEIGHTS, **others}
+    data = X, labels, given
+    logs = its.fit(*data[:2], sample_weight=given, validation_data=data, verbose=0).history
+    assert logs["loss"] == logs["val_loss"] == expected
+    its.sampler = "Uncertain"
+    its.fit(X, labels, sample_weight=given, verbose=0)
+
+
 def test_weights_of_classes_need_labels_and_endless_data_a_number_of_steps():
     its = distiller(run_eagerly=True)
     with pytest.raises(ValueError, match=r"class_weight needs labels"):

@@ -144,8 +144,8 @@ def _arrays(x=None, y=None, sample_weight=None):
     weights = keras.tree.flatten(sample_weight)
     for leaf in weights:
         batches.require_numbers(leaf)
-    arrays = [leaf for leaf in weights if isinstance(leaf, np.ndarray) and leaf.size]
-    sums = [leaf.sum(dtype="float64") for leaf in arrays]
+    arrays = [np.asarray(leaf) for leaf in weights if leaf is not None]
+    sums = [array.sum(dtype="float64") for array in arrays if array.size]
     # One of several outputs may have no row that counts.
     if sums and (min(sums) < 0.0 or (max(sums) == 0.0 and len(sums) == len(weights))):
         raise ValueError(batches.NO_WEIGHT.format(min(sums)))
