@@ -195,8 +195,8 @@ class Step(keras.Model):
             values["label_loss"], counts["label_loss"] = self._label_losses(labelled)
             loss += self.label_weight * values["label_loss"]
         if self.feature_losses:
-            own = None if isinstance(weights.of_loss, dict) else weights.of_loss
-            unlike = self._features.mean(teacher.features, student.features, own)
+            common = _weights.in_common(weights.of_loss)
+            unlike = self._features.mean(teacher.features, student.features, common)
             unlike = tf.cast(unlike, loss.dtype)
             loss += len(self.feature_losses) * unlike
             values["feature_loss"] = unlike * tf.ones_like(loss)

@@ -81,7 +81,8 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
             needs a sampler that keeps rows, such as the default one.
         feature_losses: a list of `keras.distillation.FeatureDistillation`, added to the
             loss; None, the default, is none. They need a teacher that is a single functional
-            model. Each is a mean over the batch, weighted as the divergence is.
+            model. Each is a mean over the batch, weighted as the divergence is; with several
+            outputs by the mean of their weights of a row.
         seed: an integer, 0 by default. All of the sampler's randomness follows from it, the
             step and the row's number in the batch of all replicas.
         name: of the Keras model, "distiller" by default.
@@ -154,7 +155,7 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
         self.label_rows = _checks.settings.label_rows(label_rows)
         if isinstance(feature_losses, keras.distillation.FeatureDistillation):
             feature_losses = [feature_losses]
-        self.feature_losses = list(feature_losses or [])
+        self.feature_losses = tuple(feature_losses or ())  # A list could grow after it was read.
         self.seed = require.integer("seed", seed)
         _checks.settings.numbers(self.temperature, self.label_weight, self.output_kind)
         self.quantization = _checks.settings.quantization(quantization)

@@ -120,17 +120,25 @@ def test_rows_are_padding_only_if_they_count_for_no_output():
 @pytest.mark.parametrize("others", [{}, {"size": None}], ids=["left out", "None"])
 def test_weights_of_some_outputs_are_taken_of_arrays(others):
     networks = [by_hand.heads(kind=3, size=3) for _ in range(2)]
-    its = Distiller(*networks, output=dict.fromkeys(["kind", "size"], "categorical"))
-    its.sampler = samplers.Empirical()
+    names = [network.layers[1].name for network in networks]
+    feature_loss = keras.distillation.FeatureDistillation("mse", *reversed(names))
+    output = dict.fromkeys(["kind", "size"], "categorical")
+    arguments = {"sampler": "Empirical", "feature_losses": [feature_loss]}
+    its = Distiller(*networks, output=output, **arguments)
     its.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
-    student, teacher = (network(X) for network in networks)
-    each = {name: kl(teacher[name].numpy(), student[name].numpy()) for name in student}
-    expected = [pytest.approx((WEIGHTS * each["kind"] + each["size"]).mean(), rel=1e-4)]
+    student, teacher = ({k: v.numpy() for k, v in network(X).items()} for network in networks)
+    each = {name: kl(teacher[name], student[name]) for name in student}
+    squares = ((teacher["kind"] - student["kind"]) ** 2).mean(-1)
     labels = dict.fromkeys(each, np.arange(ROWS) % 3)
     given = {"kind": WEIGHTS, **others}
     data = X, labels, given
     logs = its.fit(*data[:2], sample_weight=given, validation_data=data, verbose=0).history
-    assert logs["loss"] == logs["val_loss"] == expected
+    divergence, unlike = WEIGHTS * each["kind"] + each["size"], (WEIGHTS + 1) / 2 * squares
+    expected = {"divergence": divergence.mean(), "feature_loss": unlike.mean()}
+    for name, number in expected.items():
+        assert logs[name] == logs[f"val_{name}"] == [pytest.approx(number, rel=1e-4)]
+    logs = its.evaluate(X, sample_weight=WEIGHTS, verbose=0, return_dict=True)
+    assert logs["feature_loss"] == pytest.approx((WEIGHTS * squares).mean(), rel=1e-4)
     its.sampler = "Uncertain"
     its.fit(X, labels, sample_weight=given, verbose=0)
 
