@@ -231,8 +231,8 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
             **kwargs: as in `keras.Model.compile`.
 
         Raises:
-            ValueError: if a loss is given or weights of one, metrics that don't fit the output, or an optimizer with
-                a setting that is NaN or infinite; or within `fit`.
+            ValueError: if a loss is given or weights of one, metrics that don't fit the output, or
+                an optimizer with a setting that is NaN or infinite; or within `fit`.
         """
         if self._is_fitting:
             raise ValueError(
@@ -242,9 +242,7 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
             )
         asks_teacher = evaluate_teacher and self.teacher.answers_new_inputs
         has_metrics, loss_weights = metrics or weighted_metrics, kwargs.get("loss_weights")
-        _checks.settings.compilation(
-            loss, loss_weights, has_metrics, teacher_metrics, asks_teacher
-        )
+        _checks.settings.compilation(loss, loss_weights, has_metrics, teacher_metrics, asks_teacher)
         self._label_metric_arguments = {
             "metrics": metrics,
             "weighted_metrics": weighted_metrics,
