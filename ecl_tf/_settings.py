@@ -100,12 +100,17 @@ class Settings(keras.Model):
             self._temperature = tf.Variable(value, trainable=False, name="temperature")
         self._trace_anew()
 
-    def follow_sampler(self) -> None:
+    def follow_sampler(self, in_place: bool = True) -> None:
         """Has the step follow attributes of the sampler that were set since it was traced.
+
+        Args:
+            in_place: whether lists and dicts that were changed in place are, too; True by default.
 
         Raises:
             ValueError: if one was set to what the sampler's constructor refuses.
         """
+        if in_place:
+            settle(self.sampler)
         if samplers.changes_of(self.sampler) != self._changes_followed:
             settle(self.sampler)
             self._changes_followed = samplers.changes_of(self.sampler)

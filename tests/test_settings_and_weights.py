@@ -522,3 +522,18 @@ def test_attributes_of_the_sampler_that_change_take_effect_in_the_next_epoch():
     noise.samplers[0].stddev = 3.0
     with pytest.raises(ValueError, match="keeps its output"):
         its.output = "bernoulli"
+
+
+def test_lists_of_the_sampler_that_change_in_place_take_effect():
+    noise = samplers.GaussianNoise(by_hand.SIZE * [3.0])
+    its = distiller(sampler=samplers.Choice(["Empirical", noise], [0.0, 1.0]))
+    for stddev in (3.0, 1e-6):
+        noise.stddev[:] = by_hand.SIZE * [stddev]
+        (divergence,) = its.fit(X, verbose=0).history["divergence"]
+        assert (abs(divergence - DIVERGENCE.mean()) < 1e-3) == (stddev < 1.0)
+    its.sampler.probabilities[:] = [1.0, 0.0]
+    its.follow_sampler()
+    assert its.sampler.keeps_rows
+    its.sampler.probabilities[:] = [1.0, 1.0]
+    with pytest.raises(ValueError, match=r"got \[1\.0, 1\.0\] with the sum 2"):
+        its.fit(X, verbose=0)
