@@ -396,6 +396,8 @@ def test_weights_of_classes_weigh_positions_wherever_labels_come_from(tmp_path, 
         with subtests.test(name):
             logs = {key: values[0] for key, values in fit().history.items()}
             assert {key: logs[key] for key in one} == pytest.approx(one, rel=1e-5)
+    batch = its.train_on_batch(TOKENS, VOID, WEIGHTS, CLASS_WEIGHT, return_dict=True)
+    assert {key: batch[key] for key in one} == pytest.approx(one, rel=1e-5)
     expected = (WEIGHTS * DIVERGENCE)[REAL].mean()  # As Keras, without weights of classes.
     assert logs["val_divergence"] == pytest.approx(expected, rel=1e-5)
     with pytest.raises(ValueError, match=r"class_weight needs labels"):

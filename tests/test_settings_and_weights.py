@@ -168,6 +168,42 @@ def test_weights_of_classes_need_labels_and_endless_data_a_number_of_steps():
     assert len(its.fit(kept.take(2), verbose=0).epoch) == 1
 
 
+def test_frames_and_single_batches_have_weights_of_classes_as_arrays_have():
+    labels = np.arange(ROWS) % 3
+    class_weight = {0: 0.0, 1: 0.0, 2: 5.0}
+    weighed = 5.0 * (labels == 2) * DIVERGENCE
+    its = distiller(run_eagerly=True)
+    its.compile(keras.optimizers.SGD(0.0), metrics=["accuracy"], run_eagerly=True)
+    data = pd.DataFrame(X), pd.Series(labels)
+    logs = its.fit(
+        *data, class_weight=class_weight, validation_split=0.5, shuffle=False, verbose=0
+    ).history
+    assert logs["divergence"] == [pytest.approx(weighed[:8].mean(), rel=1e-5)]
+    assert logs["val_divergence"] == [pytest.approx(DIVERGENCE[8:].mean(), rel=1e-5)]
+    right = (logits(X, STUDENT).argmax(-1) == labels)[:8].mean()
+    assert logs["accuracy"] == [pytest.approx(right)]
+    of_rows = np.float32(np.arange(ROWS) < 8)
+    logs = its.train_on_batch(X, labels, of_rows, class_weight, return_dict=True)
+    assert logs["divergence"] == pytest.approx((of_rows * weighed).mean(), rel=1e-5)
+    for arguments, message in [
+        ({"class_weight": {0: -1.0}}, "class_weight"),
+        ({"sample_weight": -of_rows}, "weights in sample_weight add up to -8"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            its.train_on_batch(X, labels, **arguments)
+
+
+def test_steps_of_batches_are_traced_anew_for_other_ranks_alone():
+    its, labels = distiller(), np.arange(ROWS) % 3
+    its.make_train_function()
+    traced = its.train_function
+    for given in (labels, None, labels, None):
+        its._follow_data("train", X, given, None, was_checked=False)
+        assert its.train_function is traced
+    its._follow_data("train", X, labels[:, None], None, was_checked=False)
+    assert its.train_function is not traced
+
+
 def test_rows_of_weight_0_are_nobodys_partner():
     padded = X.copy()
     padded[10:] = 1e6
@@ -370,7 +406,8 @@ def test_what_a_step_refuses_is_told_of_single_batches_too():
         its.train_on_batch(X * np.nan, right)
     np.testing.assert_array_equal(its.student.get_weights()[0], before[0])
     its.train_on_batch(X, right)  # The refused ones are not held against it.
-    assert int(its.step.numpy()) == 1 and np.any(its.student.get_weights()[0] != before[0])
+    its.train_on_batch(X, right[:, None])
+    assert int(its.step.numpy()) == 2 and np.any(its.student.get_weights()[0] != before[0])
     with pytest.raises(ValueError, match=r"evaluation stopped: 5 labels are out of range"):
         its.test_on_batch(X, wrong)
     images = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten()])
@@ -378,6 +415,8 @@ def test_what_a_step_refuses_is_told_of_single_batches_too():
     its.compile("sgd")
     with pytest.raises(ValueError, match=r"in step 1 .*neither network scales them"):
         its.train_on_batch(np.full((8, 4, 4, 1), 255.0))
+    with pytest.raises(ValueError, match=r"^The images .*neither network scales them"):
+        its.predict_on_batch(np.full((8, 4, 4, 1), 255.0))
 
 
 def test_an_evaluation_of_nan_says_so_and_is_nan():
