@@ -54,7 +54,7 @@ class LabelMetrics:
                     its_prefix = prefix + (f"{name}_" if name else "")
                     metric = _resolve(identifier, its_output, its_prefix)
                     _require_logits(metric, its_output)
-                    _require_threshold(metric, its_output)
+                    _require_kind(metric, its_output)
                     if weighted:
                         _require_weighable(metric)
                     self._entries.append((name, its_output, metric, weighted))
@@ -167,6 +167,7 @@ class LabelMetrics:
             others = [mask, known, weight if weighted else None]
             others = [factor for factor in others if factor is not None]
             weights = _position_weights(y_pred, [rows, *others])
+            axes = max(map(_axes, others), default=1)
             # Any class in the place of one that may be out of range.
             if known is not None and output.family == "categorical" and not is_one_hot:
                 y_true = tf.reshape(y_true, tf.shape(known))
@@ -179,7 +180,7 @@ class LabelMetrics:
                 y_pred = output.prediction(y_pred)
             if output.family != "categorical" and not getattr(metric, "takes_raw_output", False):
                 y_true = tf.reshape(y_true, tf.shape(y_pred))
-            _update(metric, output, y_true, y_pred, weights, None if others else rows)
+            _update(metric, output, y_true, y_pred, weights, axes, None if others else rows)
 
 
 def _part(given, name) -> Any:
@@ -256,13 +257,22 @@ def _position_weights(raw, factors):
     return tf.broadcast_to(functools.reduce(tf.multiply, factors), tf.shape(raw)[:-1])
 
 
-def _update(metric, output, y_true, y_pred, weights, rows):
+def _axes(factor):
+    """Of how many axes, from the batch on, the numbers of rows or positions differ."""
+    sizes = list(factor.shape)
+    while sizes[1:] and sizes[-1] == 1:
+        sizes.pop()
+    return len(sizes)
+
+
+def _update(metric, output, y_true, y_pred, weights, axes, rows):
     """Updates a metric with weights in the form that it takes.
 
     Args:
         y_true: labels.
         y_pred: what the metric compares with them.
         weights: of positions, or None.
+        axes: of how many axes the weights differ.
         rows: bool (batch,), if the weights are nothing else, otherwise None.
     """
     if getattr(metric, "takes_raw_output", False):
@@ -296,9 +306,18 @@ def _update(metric, output, y_true, y_pred, weights, rows):
     elif weights is not None and _is_overlap(metric):
         _update_overlap(metric, y_true, y_pred, weights)
         return
-    elif weights is not None and _is_of_the_batch(metric, y_true, y_pred):
-        _update_by_rows(metric, y_true, y_pred, rows)
-        return
+    elif weights is not None and isinstance(metric, keras.metrics.MeanMetricWrapper):
+        rank = len(metric._fn(y_true, y_pred, **metric._fn_kwargs).shape)
+        if rank == 0:
+            _update_by_rows(metric, y_true, y_pred, rows)
+            return
+        if rank < axes:
+            raise ValueError(
+                f"The metric {metric.name!r} gives one number for a whole row, so masks, unknown "
+                "labels and weights of positions can't be left out of it. Write it such that it "
+                "gives one for each position."
+            )
+        weights = tf.reduce_mean(weights, list(range(rank, weights.shape.rank)))
     metric.update_state(y_true, y_pred, sample_weight=weights)
 
 
@@ -328,19 +347,12 @@ def _update_overlap(metric, y_true, y_pred, counted):
     keras.metrics.Mean.update_state(metric, values, sample_weight=some)
 
 
-def _is_of_the_batch(metric, y_true, y_pred):
-    """Whether a metric is a function that gives one number for a whole batch, such as dice."""
-    if not isinstance(metric, keras.metrics.MeanMetricWrapper):
-        return False
-    return len(metric._fn(y_true, y_pred, **metric._fn_kwargs).shape) == 0
-
-
 def _update_by_rows(metric, y_true, y_pred, rows):
     if rows is None:
         raise ValueError(
             f"The metric {metric.name!r} gives one number for the whole batch, so masks, unknown "
             "labels and sample weights can't be left out of it. Write it such that it gives one "
-            "for each row, (batch,), or position."
+            "for each position, or row."
         )
     some = tf.reduce_any(rows)
     kept = rows | ~some  # A function of no rows may be NaN: it counts 0 then.
@@ -363,15 +375,28 @@ def _require_logits(metric, output):
         )
 
 
-def _require_threshold(metric, output):
-    if output.family != "bernoulli" or not isinstance(metric, keras.metrics.FBetaScore):
+def _require_kind(metric, output):
+    """Refuses a metric of Keras that is of another kind of answer, and would log a constant."""
+    if not _is_of_keras(metric):
         return
-    if _is_of_keras(metric) and metric.threshold is None:
-        kind = type(metric).__name__
+    is_of_f1 = isinstance(metric, keras.metrics.FBetaScore)
+    name, kind = getattr(_own(metric), "__name__", ""), type(metric).__name__
+    remedy = "Give 'accuracy'."
+    if isinstance(output, outputs.Numeric):
+        remedy = "Give 'mae', say."
+        is_other = "categorical" in name or name.startswith("binary")
+        is_other |= is_of_f1 or hasattr(metric, "thresholds")
+    elif output.family == "bernoulli":
+        is_other = "categorical" in name
+        if is_of_f1 and metric.threshold is None:
+            is_other = True  # It says yes to the largest probability of a row alone.
+            remedy = f"Give {kind}(threshold=0.5)."
+    else:
+        is_other = False
+    if is_other or isinstance(metric, keras.metrics.Accuracy):  # It looks for equal numbers.
         raise ValueError(
-            f"The metric {metric.name!r}, {kind}, says yes to the largest probability of a row "
-            "alone if it has no threshold, and each answer of a bernoulli output is its own yes or "
-            f"no. Give {kind}(threshold=0.5)."
+            f"The metric {metric.name!r}, {kind}, takes another kind of answers than those of a "
+            f"{output.family} output. {remedy}"
         )
 
 

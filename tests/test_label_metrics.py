@@ -203,6 +203,20 @@ def test_joint_outputs_take_a_dict_of_metrics():
     }
 
 
+def test_functions_of_rows_take_weights_of_rows_and_no_others():
+    def share_right(y_true, y_pred):
+        right = tf.argmax(y_pred, -1) == tf.cast(y_true, tf.int64)
+        return tf.reduce_mean(tf.cast(right, tf.float32), -1)
+
+    labels, logits = CLASSES.reshape(8, 5), LOGITS.reshape(8, 5, 3)
+    data = "categorical", labels, logits, None, [share_right]
+    answer = results(*data, sample_weight=WEIGHTS[:8])
+    expected = np.average(CORRECT.reshape(8, 5).mean(-1), weights=WEIGHTS[:8])
+    assert answer["share_right"] == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match=r"'share_right' gives one number for a whole row"):
+        results(*data, sample_weight=WEIGHTS.reshape(8, 5))
+
+
 # Names.
 
 
@@ -239,6 +253,9 @@ def test_with_a_prefix_the_metric_is_a_copy_of_the_same_settings():
         ("categorical", ["no_such_metric"], None, "no_such_metric"),
         ("bernoulli", [metrics.ExpectedCalibrationError()], None, "categorical"),
         ("normal", [keras.metrics.BinaryCrossentropy(from_logits=True)], None, "logits"),
+        ("categorical", [keras.metrics.Accuracy()], None, r"Give 'accuracy'"),
+        ("bernoulli", ["categorical_accuracy"], None, r"CategoricalAccuracy.*Give 'acc"),
+        ("normal", [keras.metrics.AUC(name="auc")], None, r"'auc', AUC.*Give 'mae'"),
         ("bernoulli", [keras.metrics.F1Score()], None, r"F1Score\(threshold=0\.5\)"),
         ("categorical", ["dice"], None, r"no metric 'dice'.*F1Score\('macro'\)"),
         ("categorical", ["MeanIoU"], None, r"num_classes.* as an object"),
