@@ -202,7 +202,12 @@ class Step(keras.Model):
             values["feature_loss"] = unlike * tf.ones_like(loss)
         for penalty in self.student.losses:  # As Keras adds them up, whatever their shape is.
             loss += tf.cast(tf.reduce_sum(penalty), loss.dtype)
-        self.means.update_state({"loss": loss, **values}, counts)
+        logged = loss
+        if self.label_weight > 0.0:
+            ratio = tf.math.divide_no_nan(counts["label_loss"], counts["divergence"])
+            logged += self.label_weight * (ratio - 1.0) * values["label_loss"]
+        self.means.label_weight = self.label_weight
+        self.means.update_state({"loss": logged, **values}, counts)
         return loss
 
     def _label_losses(self, labelled):

@@ -78,6 +78,15 @@ def test_masked_steps_have_no_say_in_loss_means_and_metrics_at_any_batch_size():
         assert logs == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_logged_loss_is_the_sum_of_its_parts_at_any_batch_size():
+    its = distiller(label_weight=0.5, output=outputs.Categorical(ignore_class=255))
+    known = REAL & (VOID != 255)
+    expected = DIVERGENCE[REAL].mean() - 0.5 * LIKELIHOOD[known].mean()
+    for size in (ROWS, 5):
+        logs = its.evaluate(TOKENS, VOID, batch_size=size, verbose=0, return_dict=True)
+        assert logs["loss"] == pytest.approx(expected, rel=1e-5)
+
+
 def test_plain_keras_and_a_teacher_leave_masked_steps_out_of_the_metrics():
     model = tagger(1)
     model.set_weights([3 * weight for weight in STUDENT])
