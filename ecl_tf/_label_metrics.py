@@ -388,6 +388,7 @@ def _require_kind(metric, output):
         is_other |= is_of_f1 or hasattr(metric, "thresholds")
     elif output.family == "bernoulli":
         is_other = "categorical" in name
+        remedy = "Give 'accuracy', or one of yes/no answers, such as 'binary_crossentropy'."
         if is_of_f1 and metric.threshold is None:
             is_other = True  # It says yes to the largest probability of a row alone.
             remedy = f"Give {kind}(threshold=0.5)."

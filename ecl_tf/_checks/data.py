@@ -159,7 +159,7 @@ def _arrays(x=None, y=None, sample_weight=None, may_lack_weight=False):
     weights = keras.tree.flatten(sample_weight)
     for leaf in weights:
         batches.require_numbers(leaf)
-    arrays = [np.asarray(leaf) for leaf in weights if leaf is not None]
+    arrays = [np.asarray(leaf) for leaf in weights if hasattr(leaf, "__array__")]
     sums = [array.sum(dtype="float64") for array in arrays if array.size]
     # One of several outputs may have no row that counts.
     lacks_weight = len(sums) == len(weights) and not any(sums) and not may_lack_weight
