@@ -22,7 +22,10 @@ _OF_ROWS = keras.metrics.FBetaScore, keras.metrics.R2Score
 # What knows classes from each other, by their indices or in one-hot rows, or takes a mean.
 _OF_CLASSES = keras.metrics.MeanMetricWrapper, *_IOU, *_OF_ROWS
 _OF_SINGLE_LABELS = keras.metrics.MeanMetricWrapper, *_IOU
-_DICE = "keras.metrics.F1Score('macro'), which is Dice's coefficient of the likeliest classes"
+_DICE = (
+    "keras.metrics.F1Score('macro'), which is Dice's coefficient of the likeliest classes; of "
+    "yes/no labels F1Score('macro', 0.5)"
+)
 _MEAN_IOU = "keras.metrics.MeanIoU(num_classes)"
 _REMEDIES = {"dice": _DICE, "iou": _MEAN_IOU, "miou": _MEAN_IOU, "mean_iou": _MEAN_IOU}
 
@@ -51,6 +54,7 @@ class LabelMetrics:
                     its_prefix = prefix + (f"{name}_" if name else "")
                     metric = _resolve(identifier, its_output, its_prefix)
                     _require_logits(metric, its_output)
+                    _require_kind(metric, its_output)
                     if weighted:
                         _require_weighable(metric)
                     self._entries.append((name, its_output, metric, weighted))
@@ -163,6 +167,7 @@ class LabelMetrics:
             others = [mask, known, weight if weighted else None]
             others = [factor for factor in others if factor is not None]
             weights = _position_weights(y_pred, [rows, *others])
+            axes = max(map(_axes, others), default=1)
             # Any class in the place of one that may be out of range.
             if known is not None and output.family == "categorical" and not is_one_hot:
                 y_true = tf.reshape(y_true, tf.shape(known))
@@ -175,7 +180,7 @@ class LabelMetrics:
                 y_pred = output.prediction(y_pred)
             if output.family != "categorical" and not getattr(metric, "takes_raw_output", False):
                 y_true = tf.reshape(y_true, tf.shape(y_pred))
-            _update(metric, output, y_true, y_pred, weights, None if others else rows)
+            _update(metric, output, y_true, y_pred, weights, axes, None if others else rows)
 
 
 def _part(given, name) -> Any:
@@ -252,13 +257,22 @@ def _position_weights(raw, factors):
     return tf.broadcast_to(functools.reduce(tf.multiply, factors), tf.shape(raw)[:-1])
 
 
-def _update(metric, output, y_true, y_pred, weights, rows):
+def _axes(factor):
+    """Of how many axes, from the batch on, the numbers of rows or positions differ."""
+    sizes = list(factor.shape)
+    while sizes[1:] and sizes[-1] == 1:
+        sizes.pop()
+    return len(sizes)
+
+
+def _update(metric, output, y_true, y_pred, weights, axes, rows):
     """Updates a metric with weights in the form that it takes.
 
     Args:
         y_true: labels.
         y_pred: what the metric compares with them.
         weights: of positions, or None.
+        axes: of how many axes the weights differ.
         rows: bool (batch,), if the weights are nothing else, otherwise None.
     """
     if getattr(metric, "takes_raw_output", False):
@@ -292,9 +306,18 @@ def _update(metric, output, y_true, y_pred, weights, rows):
     elif weights is not None and _is_overlap(metric):
         _update_overlap(metric, y_true, y_pred, weights)
         return
-    elif weights is not None and _is_of_the_batch(metric, y_true, y_pred):
-        _update_by_rows(metric, y_true, y_pred, rows)
-        return
+    elif weights is not None and isinstance(metric, keras.metrics.MeanMetricWrapper):
+        rank = len(metric._fn(y_true, y_pred, **metric._fn_kwargs).shape)
+        if rank == 0:
+            _update_by_rows(metric, y_true, y_pred, rows)
+            return
+        if rank < axes:
+            raise ValueError(
+                f"The metric {metric.name!r} gives one number for a whole row, so masks, unknown "
+                "labels and weights of positions can't be left out of it. Write it such that it "
+                "gives one for each position."
+            )
+        weights = tf.reduce_mean(weights, list(range(rank, weights.shape.rank)))
     metric.update_state(y_true, y_pred, sample_weight=weights)
 
 
@@ -324,19 +347,12 @@ def _update_overlap(metric, y_true, y_pred, counted):
     keras.metrics.Mean.update_state(metric, values, sample_weight=some)
 
 
-def _is_of_the_batch(metric, y_true, y_pred):
-    """Whether a metric is a function that gives one number for a whole batch, such as dice."""
-    if not isinstance(metric, keras.metrics.MeanMetricWrapper):
-        return False
-    return len(metric._fn(y_true, y_pred, **metric._fn_kwargs).shape) == 0
-
-
 def _update_by_rows(metric, y_true, y_pred, rows):
     if rows is None:
         raise ValueError(
             f"The metric {metric.name!r} gives one number for the whole batch, so masks, unknown "
             "labels and sample weights can't be left out of it. Write it such that it gives one "
-            "for each row, (batch,), or position."
+            "for each position, or row."
         )
     some = tf.reduce_any(rows)
     kept = rows | ~some  # A function of no rows may be NaN: it counts 0 then.
@@ -356,6 +372,31 @@ def _require_logits(metric, output):
         raise ValueError(
             f"The metric {metric.name!r} takes logits of {' or '.join(families)} outputs; got "
             f"{output!r}."
+        )
+
+
+def _require_kind(metric, output):
+    """Refuses a metric of Keras that is of another kind of answer, and would log a constant."""
+    if not _is_of_keras(metric):
+        return
+    is_of_f1 = isinstance(metric, keras.metrics.FBetaScore)
+    name, kind = getattr(_own(metric), "__name__", ""), type(metric).__name__
+    remedy = "Give 'accuracy'."
+    if isinstance(output, outputs.Numeric):
+        remedy = "Give 'mae', say."
+        is_other = "categorical" in name or name.startswith("binary")
+        is_other |= is_of_f1 or hasattr(metric, "thresholds")
+    elif output.family == "bernoulli":
+        is_other = "categorical" in name
+        if is_of_f1 and metric.threshold is None:
+            is_other = True  # It says yes to the largest probability of a row alone.
+            remedy = f"Give {kind}(threshold=0.5)."
+    else:
+        is_other = False
+    if is_other or isinstance(metric, keras.metrics.Accuracy):  # It looks for equal numbers.
+        raise ValueError(
+            f"The metric {metric.name!r}, {kind}, takes another kind of answers than those of a "
+            f"{output.family} output. {remedy}"
         )
 
 
@@ -405,5 +446,6 @@ def _accuracy(y_true, y_pred):
         right = keras.metrics.categorical_accuracy(y_true, y_pred)
     else:
         right = keras.metrics.sparse_categorical_accuracy(y_true, y_pred)
+    right = tf.reshape(right, tf.shape(y_pred)[:-1])  # Keras drops a single position.
     # NaN where the answer is: an argmax finds a class even there.
     return right + 0.0 * tf.reduce_sum(y_pred, -1)

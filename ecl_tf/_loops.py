@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from ecl_tf import _checks, _validation_scores
 from ecl_tf._class_weights import ClassWeights
-from ecl_tf._internal import batches, endless, finite, ranges, replicas, require
+from ecl_tf._internal import batches, endless, finite, own_inputs, ranges, replicas, require
 from ecl_tf._teacher_precision import TeacherPrecision
 from ecl_tf.teachers import function
 
@@ -47,11 +47,13 @@ class Loops(TeacherPrecision):
                 that no network can have.
         """
         require.counts(batch_size=batch_size, steps=steps)
+        x, y, sample_weight = own_inputs.arrays_of_frames(x, y, sample_weight)
         _checks.data.evaluation(self, x, y, sample_weight, batch_size, steps, "steps")
         if not self._is_fitting:  # Otherwise the networks are those of the training.
             _checks.networks.finite_weights(self._networks())
         self.follow_layers()
-        self._follow_data("test", x, y, sample_weight)
+        was_checked = batches.are_arrays(x)
+        self._follow_data("test", x, y, sample_weight, was_checked=was_checked)
         callbacks = endless.watched(callbacks, test=(x, steps, "steps"))
         x, y, sample_weight = batches.keeping_weights(x, y, sample_weight)
         callbacks = finite.stop_before(callbacks, self)
@@ -64,35 +66,59 @@ class Loops(TeacherPrecision):
         finally:
             self._mode = "train"
 
-    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        """Makes one step; takes all that `keras.Model.train_on_batch` does.
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: dict[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Makes one step; takes what `keras.Model.train_on_batch` does, with its defaults.
+
+        `class_weight` is that of `fit`, and both weights may be given: they are multiplied.
 
         Raises:
             ValueError: if the step refuses the batch: inputs of another scale, or labels out of
-                range. Student and optimizer are those of the step before.
+                range. Student and optimizer are those of the step before. Also of weights that
+                `fit` refuses; but those of a batch may all be 0.
             FloatingPointError: after NaN or Inf, as of `fit`.
         """
-        return self._on_batch("train", super().train_on_batch, args, kwargs)
+        data = x, y, sample_weight, class_weight
+        return self._on_batch("train", super().train_on_batch, *data, return_dict)
 
-    def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        """Evaluates a batch; takes all that `keras.Model.test_on_batch` does.
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """Evaluates a batch; takes what `keras.Model.test_on_batch` does, with its defaults.
 
         A warning tells of NaN and Inf.
 
         Raises:
             ValueError: if the step refuses the batch, as of `train_on_batch`.
         """
-        return self._on_batch("test", super().test_on_batch, args, kwargs)
+        data = x, y, sample_weight, None
+        return self._on_batch("test", super().test_on_batch, *data, return_dict)
 
-    def _on_batch(self, mode, run, arguments, named):
+    def _on_batch(self, mode, run, x, y, sample_weight, class_weight, return_dict):
         """Runs one of Keras's steps on a batch, and tells of what it refused, as its loops do."""
+        x, y, sample_weight = own_inputs.arrays_of_frames(x, y, sample_weight)
+        _checks.data.batch(self, x, y, sample_weight, class_weight)
+        if class_weight is not None:
+            weigh = ClassWeights(class_weight, x, self.student, self.output_kind)
+            x, y, sample_weight = batches.weighted(x, y, sample_weight, weigh)
+        self._follow_data(mode, x, y, sample_weight, was_checked=False)
+        data = keras.tree.map_structure(  # An eager step would get arrays.
+            lambda leaf: leaf if leaf is None else tf.convert_to_tensor(leaf),
+            (x, y, sample_weight),
+        )
         watch = finite.StopOnNonFinite()
         watch.set_model(self)
         self.non_finite.reset_state()
         watch.on_train_batch_begin(0)
         self._mode = mode
         try:
-            logged = run(*arguments, **named)
+            logged = run(*data, return_dict=return_dict)
         finally:
             self._mode = "train"
         if mode == "train":
@@ -117,15 +143,34 @@ class Loops(TeacherPrecision):
                 infinite.
         """
         require.counts(batch_size=batch_size, steps=steps)
+        x, *_ = own_inputs.arrays_of_frames(x)
         _checks.data.prediction(self, x, steps)
         self.follow_layers()
         finite.require_weights(self.student, "student")
         callbacks = endless.watched(callbacks, predict=(x, steps, "steps"))
         try:
-            with _checks.rows.explaining_a_failed_step(self._networks(), x):
+            with self._explaining_refusals(x):
                 return super().predict(x, batch_size, verbose, steps, callbacks)
         except UnboundLocalError as error:  # Keras joins batches of which there were none.
             raise ValueError(batches.NO_ROWS.format("predict from")) from error
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Returns the student's raw outputs, as `keras.Model.predict_on_batch` does.
+
+        Raises:
+            ValueError: if its inputs have another scale than the student's.
+        """
+        x, *_ = own_inputs.arrays_of_frames(x)
+        self.follow_layers()
+        with self._explaining_refusals(x):
+            return super().predict_on_batch(x)
+
+    @contextlib.contextmanager
+    def _explaining_refusals(self, x):
+        """Has an error in a prediction from the data `x` say what `predict_step` refuses."""
+        try:
+            with _checks.rows.explaining_a_failed_step(self._networks(), x):
+                yield
         except tf.errors.InvalidArgumentError as error:
             # TensorFlow escapes quotes.
             if self._refusal and self._refusal in str(error).replace("\\'", "'"):
@@ -188,6 +233,7 @@ class Loops(TeacherPrecision):
         _checks.callbacks.packages(callbacks)
         _checks.callbacks.monitors(callbacks, self)
         self.follow_sampler()
+        x, y, sample_weight = own_inputs.arrays_of_frames(x, y, sample_weight)
         counts = {name: kwargs.get(name) for name in _COUNTS}
         require.counts(batch_size=batch_size, **counts)
         require.whole("epochs", epochs, 0)
@@ -197,7 +243,8 @@ class Loops(TeacherPrecision):
         _checks.data.training(self, x, y, sample_weight, batch_size, steps, class_weight)
         self.built = self.student.built  # By the check, from the data's specs.
         self.settle_teacher_precision(x, batch_size, verbose)
-        self._follow_data("train", x, y, sample_weight)
+        was_checked = batches.are_arrays(x)
+        self._follow_data("train", x, y, sample_weight, was_checked=was_checked)
 
         scored = validation_data
         if validation_data is None and validation_split and batches.are_arrays(x):
@@ -208,6 +255,7 @@ class Loops(TeacherPrecision):
         watched = {"train": (x, steps, "steps_per_epoch")}
         if validation_data is not None:
             its = keras.utils.unpack_x_y_sample_weight(validation_data)
+            its = own_inputs.arrays_of_frames(*its)
             watched["test"] = self._check_validation(x, its, batch_size, counts)
             validation_data = batches.packed(*batches.keeping_weights(*its))
         replicas.validate(self, batches.smallest(x, batch_size))

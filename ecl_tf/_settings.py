@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import _checks, divergences, samplers
-from ecl_tf._internal import batches, require
+from ecl_tf._internal import require
 from ecl_tf.samplers.sampler import settle
 
 _CHANGEABLE: dict[str, Callable] = {
@@ -40,11 +40,11 @@ class DataFollowed(NamedTuple):
     Attributes:
         was_checked: whether all rows were looked at before, so that batches of them may be dark;
             False by default.
-        ranks: of its arrays; None, the default, before there was data.
+        ranks: pairs of the places of arrays that there were and of their ranks; none by default.
     """
 
     was_checked: bool = False
-    ranks: tuple[int | None, ...] | None = None
+    ranks: tuple[tuple[tuple[int, ...], tuple[int | None, ...]], ...] = ()
 
 
 class Settings(keras.Model):
@@ -100,12 +100,17 @@ class Settings(keras.Model):
             self._temperature = tf.Variable(value, trainable=False, name="temperature")
         self._trace_anew()
 
-    def follow_sampler(self) -> None:
+    def follow_sampler(self, in_place: bool = True) -> None:
         """Has the step follow attributes of the sampler that were set since it was traced.
+
+        Args:
+            in_place: whether lists and dicts that were changed in place are, too; True by default.
 
         Raises:
             ValueError: if one was set to what the sampler's constructor refuses.
         """
+        if in_place:
+            settle(self.sampler)
         if samplers.changes_of(self.sampler) != self._changes_followed:
             settle(self.sampler)
             self._changes_followed = samplers.changes_of(self.sampler)
@@ -125,21 +130,31 @@ class Settings(keras.Model):
             if getattr(self, f"{name}_function", None) is not None:
                 getattr(self, f"make_{name}_function")(force=True)
 
-    def _follow_data(self, mode, x, *others):
+    def _follow_data(self, mode, x, *others, was_checked):
         """Has steps follow the kind of data that they get.
 
         Args:
             mode: "train" or "test".
-            x: what `fit` or `evaluate` was given. Of arrays all rows were looked at before.
+            x: what `fit` or `evaluate` was given, or a batch.
             *others: labels and weights, or None.
+            was_checked: whether all rows were looked at before.
         """
         is_dataset = isinstance(x, tf.data.Dataset)
         leaves = keras.tree.flatten(x.element_spec if is_dataset else (x, *others))
-        # A step that was traced for two ranks takes any, of which shapes tell nothing.
-        ranks = (tf.TensorShape(leaf.shape).rank for leaf in leaves if hasattr(leaf, "shape"))
-        data = DataFollowed(batches.are_arrays(x), tuple(ranks))
-        if data != self._data_followed[mode]:
-            self._data_followed[mode] = data
+        ranks = {
+            place: tf.TensorShape(leaf.shape).rank
+            for place, leaf in enumerate(leaves)
+            if hasattr(leaf, "shape")
+        }
+        # A step that was traced for two ranks takes any, of which shapes tell nothing. Batches
+        # with labels and without may take turns.
+        places, now = tuple(ranks), tuple(ranks.values())
+        before = self._data_followed[mode]
+        known = dict(before.ranks)
+        is_other = before.was_checked != was_checked or known.get(places, now) != now
+        known = {places: now} if is_other else {**known, places: now}
+        self._data_followed[mode] = DataFollowed(was_checked, tuple(known.items()))
+        if is_other:
             self._trace_anew(mode)
 
 

@@ -195,14 +195,19 @@ class Step(keras.Model):
             values["label_loss"], counts["label_loss"] = self._label_losses(labelled)
             loss += self.label_weight * values["label_loss"]
         if self.feature_losses:
-            own = None if isinstance(weights.of_loss, dict) else weights.of_loss
-            unlike = self._features.mean(teacher.features, student.features, own)
+            common = _weights.in_common(weights.of_loss)
+            unlike = self._features.mean(teacher.features, student.features, common)
             unlike = tf.cast(unlike, loss.dtype)
             loss += len(self.feature_losses) * unlike
             values["feature_loss"] = unlike * tf.ones_like(loss)
         for penalty in self.student.losses:  # As Keras adds them up, whatever their shape is.
             loss += tf.cast(tf.reduce_sum(penalty), loss.dtype)
-        self.means.update_state({"loss": loss, **values}, counts)
+        logged = loss
+        if self.label_weight > 0.0:
+            ratio = tf.math.divide_no_nan(counts["label_loss"], counts["divergence"])
+            logged += self.label_weight * (ratio - 1.0) * values["label_loss"]
+        self.means.label_weight = self.label_weight
+        self.means.update_state({"loss": logged, **values}, counts)
         return loss
 
     def _label_losses(self, labelled):

@@ -92,6 +92,21 @@ def weigh(output, raw, masks=None, sample_weight=None, labels=None, kept=None):
     return Weights(of_loss, of_mean, counts)
 
 
+def in_common(of_loss):
+    """The factors of one output, or of several the mean over positions and outputs, (batch,).
+
+    Args:
+        of_loss: as `Weights` has it.
+    """
+    if not isinstance(of_loss, dict):
+        return of_loss
+    of_rows = [
+        1.0 if each is None else tf.reduce_mean(each, range(1, each.shape.rank))
+        for each in of_loss.values()
+    ]
+    return sum(of_rows) / len(of_rows)
+
+
 def argument(weights):
     """The argument `weights` of an output's method; none where there are no weights.
 

@@ -45,8 +45,9 @@ class WarmRestarts(keras.callbacks.Callback):
 
     Raises:
         ValueError: if an argument is out of its range, or max_steps above 3,000,000; when training
-            begins, if cycles can't end where epochs end, or `fit` would end before the last
-            cycle; after the first epoch, if nothing is logged as `monitor`.
+            begins, if cycles can't end where epochs end, `fit` would end before the last cycle, or
+            the optimizer is not new or has another schedule; after the first epoch, if nothing is
+            logged as `monitor`.
 
     Example:
     >>> import ecl_tf
@@ -114,6 +115,15 @@ class WarmRestarts(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._begin()
+        rate = self._optimizer()._learning_rate
+        schedules = keras.optimizers.schedules
+        is_other = getattr(rate, "first_decay_steps", self.first_cycle) != self.first_cycle
+        if is_other or not isinstance(rate, schedules.LearningRateSchedule):
+            raise ValueError(
+                "WarmRestarts measures where its own schedule ends a cycle, and the optimizer has "
+                "another learning rate. Give compile keras.optimizers.Adam(restarts.schedule("
+                "0.003)), of this callback `restarts`."
+            )
         steps, epochs = self.params.get("steps"), self.params.get("epochs")
         if not steps:
             return
@@ -124,6 +134,14 @@ class WarmRestarts(keras.callbacks.Callback):
                 f"fit would end after {epochs * steps} steps, and {self.cycles} cycles, of which "
                 f"the first has {self.first_cycle} steps, end after {self.max_steps}. Give "
                 f"epochs={self.max_steps // steps}, or fewer cycles."
+            )
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        # Here a continued training has its steps. Those that overflow are not counted.
+        if (before := int(self._optimizer().iterations) - self.step) > 0:
+            raise ValueError(
+                "WarmRestarts needs a new optimizer, whose steps its schedule counts, and this one "
+                f"has made {before} before. Compile again, with a new optimizer."
             )
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
@@ -190,6 +208,11 @@ class WarmRestarts(keras.callbacks.Callback):
         if self.best_cycle is not None and self.best_cycle != len(self.scores) - 1:
             text += f" The weights of cycle {self.best_cycle + 1} are kept."
         return text
+
+    def _optimizer(self):
+        """What has the learning rate, also where losses are scaled."""
+        optimizer = self.model.optimizer
+        return getattr(optimizer, "inner_optimizer", optimizer)
 
     def _trained(self):
         """The network that is trained: of a distiller the student."""

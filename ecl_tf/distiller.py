@@ -81,7 +81,8 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
             needs a sampler that keeps rows, such as the default one.
         feature_losses: a list of `keras.distillation.FeatureDistillation`, added to the
             loss; None, the default, is none. They need a teacher that is a single functional
-            model. Each is a mean over the batch, weighted as the divergence is.
+            model. Each is a mean over the batch, weighted as the divergence is; with several
+            outputs by the mean of their weights of a row.
         seed: an integer, 0 by default. All of the sampler's randomness follows from it, the
             step and the row's number in the batch of all replicas.
         name: of the Keras model, "distiller" by default.
@@ -154,7 +155,7 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
         self.label_rows = _checks.settings.label_rows(label_rows)
         if isinstance(feature_losses, keras.distillation.FeatureDistillation):
             feature_losses = [feature_losses]
-        self.feature_losses = list(feature_losses or [])
+        self.feature_losses = tuple(feature_losses or ())  # A list could grow after it was read.
         self.seed = require.integer("seed", seed)
         _checks.settings.numbers(self.temperature, self.label_weight, self.output_kind)
         self.quantization = _checks.settings.quantization(quantization)
@@ -230,8 +231,8 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
             **kwargs: as in `keras.Model.compile`.
 
         Raises:
-            ValueError: if a loss is given, metrics that don't fit the output, or an optimizer with
-                a setting that is NaN or infinite; or within `fit`.
+            ValueError: if a loss is given or weights of one, metrics that don't fit the output, or
+                an optimizer with a setting that is NaN or infinite; or within `fit`.
         """
         if self._is_fitting:
             raise ValueError(
@@ -240,9 +241,8 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
                 "set what changes: distiller.optimizer.learning_rate, temperature, label_weight."
             )
         asks_teacher = evaluate_teacher and self.teacher.answers_new_inputs
-        _checks.settings.compilation(
-            loss, metrics or weighted_metrics, teacher_metrics, asks_teacher
-        )
+        has_metrics, loss_weights = metrics or weighted_metrics, kwargs.get("loss_weights")
+        _checks.settings.compilation(loss, loss_weights, has_metrics, teacher_metrics, asks_teacher)
         self._label_metric_arguments = {
             "metrics": metrics,
             "weighted_metrics": weighted_metrics,
@@ -271,7 +271,9 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
         return {**config, **keras.saving.serialize_keras_object(self._label_metric_arguments)}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        arguments = keras.saving.deserialize_keras_object(config)
+        # Versions that did not refuse such weights left them out.
+        self.compile(**{**arguments, "loss_weights": None})
         if self.built:
             self.optimizer.build(self.trainable_variables)
 

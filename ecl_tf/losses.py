@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from ecl_tf import outputs
 from ecl_tf._internal import probabilities
-from ecl_tf._internal.positions import expand
+from ecl_tf._internal.positions import by_row, expand
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -77,7 +77,7 @@ class NegativeLogLikelihood(keras.losses.Loss):
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
         if isinstance(self.output, outputs.Joint):
-            return self.output.negative_log_likelihood(self.output(y_pred), y_true)
+            return self.output.negative_log_likelihood(self.output(y_pred), y_true, by_row(y_pred))
         y_true, y_pred = tf.convert_to_tensor(y_true), tf.convert_to_tensor(y_pred)
         self.output.validate_labels(y_true.shape, y_pred.shape)
         invalid = tf.reduce_any(self.output.invalid(y_true, y_pred))

@@ -33,17 +33,19 @@ class _PerExampleMean(keras.metrics.Mean):
     def update_state(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
     ) -> None:
-        _require_labels(self.output, y_true, y_pred, sample_weight)
-        values = self.values(y_true, y_pred)
-        known = _known(self.output, y_true, y_pred)
-        if sample_weight is not None:
-            sample_weight = positions.expand(sample_weight, values.shape, "sample_weight")
-            sample_weight = tf.broadcast_to(sample_weight, tf.shape(values))
-        if known is not None:
-            sample_weight = known if sample_weight is None else known * sample_weight
-        if sample_weight is not None:  # What labels of weight 0 are does not matter: even NaN.
-            values = tf.where(tf.equal(sample_weight, 0.0), tf.zeros_like(values), values)
-        super().update_state(values, sample_weight)
+        if isinstance(self.output, outputs.Joint):
+            _require_labels(self.output, y_true, y_pred, sample_weight)
+            values, weights = self.values(y_true, y_pred), None
+            if sample_weight is not None:
+                weights = positions.expand(sample_weight, values.shape, "sample_weight")
+        else:
+            y_pred = tf.convert_to_tensor(y_pred)
+            weights, is_wrong = _looked_at(self.output, y_true, y_pred, sample_weight)
+            values = self.values(y_true, y_pred)
+            values = tf.where(is_wrong, tf.constant(float("nan"), values.dtype), values)
+        if weights is not None:  # What labels of weight 0 are does not matter: even NaN.
+            values = tf.where(tf.equal(weights, 0.0), tf.zeros_like(values), values)
+        super().update_state(values, weights)
 
     def get_config(self) -> dict[str, Any]:
         output = keras.saving.serialize_keras_object(self.output)
@@ -77,7 +79,8 @@ class NegativeLogLikelihood(_PerExampleMean):
         if isinstance(self.output, outputs.Joint):
             for name, each in self.output.outputs.items():
                 probabilities.require_no_activation(each, y_pred[name], type(self).__name__)
-            return self.output.negative_log_likelihood(self.output(y_pred), y_true)
+            weights = positions.by_row(y_pred)
+            return self.output.negative_log_likelihood(self.output(y_pred), y_true, weights)
         y_pred = probabilities.checked(self.output, y_pred, type(self).__name__)
         return self.output.negative_log_likelihoods(self.output(y_pred), y_true)
 
@@ -270,15 +273,16 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         self.takes_raw_output, self.takes_logits = self.output is not None, self.output is None
         # Of every bin: the weight of its examples, of the right ones, and the sum of
         # their confidences.
-        self.totals = self.add_variable((3, bins), initializer="zeros", name="totals")
+        self.totals = self.add_variable((3, bins), "zeros", "float32", name="totals")
 
     def update_state(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
     ) -> None:
         output = self.output or outputs.Categorical()
+        y_pred = tf.convert_to_tensor(y_pred)
+        weights, is_wrong = _looked_at(output, y_true, y_pred, sample_weight)
         logits = output.logits(probabilities.checked(output, y_pred, type(self).__name__))
-        _require_labels(output, y_true, logits, sample_weight)
-        labels = y_true = tf.convert_to_tensor(y_true)
+        y_true = tf.convert_to_tensor(y_true)
         if outputs.is_one_hot(y_true, logits):
             y_true = tf.argmax(y_true, -1)
         confidence = tf.reshape(tf.reduce_max(tf.nn.softmax(logits), -1), [-1])
@@ -287,14 +291,12 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         # Bins are (lower, upper], as in the reference.
         index = tf.cast(tf.math.ceil(confidence * self.bins), tf.int32) - 1
         member = tf.one_hot(tf.clip_by_value(index, 0, self.bins - 1), self.bins)
-        if sample_weight is not None:
-            weight = positions.expand(sample_weight, logits.shape[:-1], "sample_weight")
-            weight = tf.broadcast_to(weight, tf.shape(logits)[:-1])
-            member *= tf.reshape(weight, [-1, 1])
-        if (known := _known(self.output, labels, logits)) is not None:
-            member *= tf.reshape(known, [-1, 1])
+        if weights is not None:
+            member *= tf.reshape(weights, [-1, 1])
+            is_wrong &= tf.not_equal(weights, 0.0)
         rows = tf.stack([tf.ones_like(confidence), tf.cast(right, tf.float32), confidence])
-        self.totals.assign_add(tf.matmul(rows, member))
+        nan_if_wrong = tf.where(tf.reduce_any(is_wrong), float("nan"), 0.0)
+        self.totals.assign_add(tf.matmul(rows, member) + nan_if_wrong)
 
     def result(self) -> tf.Tensor:
         count, right, confidence = tf.unstack(tf.convert_to_tensor(self.totals))
@@ -328,11 +330,25 @@ def _require_labels(output, y_true, y_pred, sample_weight):
             own.require_labels(labels, np.shape(raw), name)
 
 
-def _known(output, y_true, y_pred):
-    """1 for labels that count, or None if all do; a joint output's are not told apart."""
-    if output is None or isinstance(output, outputs.Joint):
-        return None
-    return output.known(y_true, y_pred)
+def _looked_at(output, y_true, y_pred, sample_weight):
+    """What each position counts, or None if all count alike, and whether its label is none.
+
+    Both have the shape (batch, positions...). A training ends at a label that is none; in a graph
+    it could pass for a wrong answer.
+    """
+    mask = positions.masks(y_pred)
+    _require_labels(output, y_true, y_pred, mask if sample_weight is None else sample_weight)
+    y_true = tf.convert_to_tensor(y_true)
+    is_wrong = output.invalid(y_true, y_pred)
+    if is_wrong.shape.rank == y_pred.shape.rank:
+        is_wrong = tf.reduce_any(is_wrong, -1)
+    shape = tf.shape(y_pred)[:-1]
+    weights = None
+    for factor in (mask, output.known(y_true, y_pred), sample_weight):
+        if factor is not None:
+            factor = positions.expand(factor, y_pred.shape[:-1], "sample_weight")
+            weights = tf.broadcast_to(factor, shape) * (1.0 if weights is None else weights)
+    return weights, tf.reshape(is_wrong, shape)
 
 
 def _require_normal(metric):

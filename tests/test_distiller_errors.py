@@ -133,6 +133,7 @@ def test_networks_that_share_a_layer_are_refused():
     ("arguments", "facts"),
     [
         ({"loss": "mse"}, ["loss", "divergence", "label_weight"]),
+        ({"loss_weights": [1.0]}, ["loss_weights", "outputs.Joint(outputs, weights)"]),
         ({"teacher_metrics": True}, ["teacher_metrics", "metrics"]),
         (
             {"teacher_metrics": True, "metrics": ["accuracy"], "evaluate_teacher": False},
@@ -221,6 +222,7 @@ def test_fit_refuses_before_the_first_step(arguments, data, facts):
         ({"batch_size": -1}, ["batch_size", "-1"]),
         ({"sample_weight": np.zeros(8)}, ["weights in sample_weight add up to 0"]),
         ({"sample_weight": np.arange(8) - 5.0}, ["weights in sample_weight add up to -12"]),
+        ({"sample_weight": tf.range(8) - 5}, ["weights in sample_weight add up to -12"]),
         ({"callbacks": [keras.callbacks.EarlyStopping]}, ["callbacks", "EarlyStopping(...)"]),
         ({"epochs": "3"}, ["epochs", "whole number", "'3'"]),
         ({"validation_data": (X[:0],)}, ["no rows", "validate on"]),

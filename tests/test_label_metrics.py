@@ -137,6 +137,13 @@ def test_functions_are_metrics_and_metrics_may_ask_for_the_raw_output():
 # Rows and weights.
 
 
+@pytest.mark.parametrize("shape", [(1,), (1, 1)])
+def test_accuracy_of_a_single_position_weighs_rows(shape):
+    labels, raw = CLASSES.reshape(ROWS, *shape), LOGITS.reshape(ROWS, *shape, 3)
+    answer = results("categorical", labels, raw, None, ["accuracy"], sample_weight=WEIGHTS)
+    assert answer["accuracy"] == pytest.approx(np.average(CORRECT, weights=WEIGHTS), rel=1e-5)
+
+
 @pytest.mark.parametrize("rows", [None, KEPT, np.zeros(ROWS, bool)], ids=["all", "kept", "none"])
 def test_only_the_rows_that_count_count_and_only_weighted_metrics_use_weights(rows):
     weighted = keras.metrics.MeanMetricWrapper(keras.metrics.sparse_categorical_accuracy, "w")
@@ -196,6 +203,20 @@ def test_joint_outputs_take_a_dict_of_metrics():
     }
 
 
+def test_functions_of_rows_take_weights_of_rows_and_no_others():
+    def share_right(y_true, y_pred):
+        right = tf.argmax(y_pred, -1) == tf.cast(y_true, tf.int64)
+        return tf.reduce_mean(tf.cast(right, tf.float32), -1)
+
+    labels, logits = CLASSES.reshape(8, 5), LOGITS.reshape(8, 5, 3)
+    data = "categorical", labels, logits, None, [share_right]
+    answer = results(*data, sample_weight=WEIGHTS[:8])
+    expected = np.average(CORRECT.reshape(8, 5).mean(-1), weights=WEIGHTS[:8])
+    assert answer["share_right"] == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match=r"'share_right' gives one number for a whole row"):
+        results(*data, sample_weight=WEIGHTS.reshape(8, 5))
+
+
 # Names.
 
 
@@ -232,6 +253,10 @@ def test_with_a_prefix_the_metric_is_a_copy_of_the_same_settings():
         ("categorical", ["no_such_metric"], None, "no_such_metric"),
         ("bernoulli", [metrics.ExpectedCalibrationError()], None, "categorical"),
         ("normal", [keras.metrics.BinaryCrossentropy(from_logits=True)], None, "logits"),
+        ("categorical", [keras.metrics.Accuracy()], None, r"Give 'accuracy'"),
+        ("bernoulli", ["categorical_accuracy"], None, r"CategoricalAccuracy.*Give 'acc"),
+        ("normal", [keras.metrics.AUC(name="auc")], None, r"'auc', AUC.*Give 'mae'"),
+        ("bernoulli", [keras.metrics.F1Score()], None, r"F1Score\(threshold=0\.5\)"),
         ("categorical", ["dice"], None, r"no metric 'dice'.*F1Score\('macro'\)"),
         ("categorical", ["MeanIoU"], None, r"num_classes.* as an object"),
         ("categorical", [losses.NegativeLogLikelihood("categorical")], None, "is a loss"),

@@ -254,9 +254,13 @@ def test_probabilities_are_not_taken_for_logits(subtests):
         (metrics.GaussianCoverage(outputs.Normal(1)), np.where(CLASSES, np.nan, 1.0)),
     ],
 )
-def test_labels_that_are_none_are_refused_where_a_metric_is_used_by_hand(metric, labels):
+def test_labels_that_are_none_are_refused_by_hand_and_show_as_nan_elsewhere(metric, labels):
     with pytest.raises(ValueError, match=r"Labels are out of range: (2|-1|nan)\. Expected"):
         metric.update_state(labels, RAW)
+    assert math.isnan(evaluate(metric, labels, RAW, np.ones(50)))
+    metric.reset_state()
+    tf.function(metric.update_state)(labels, RAW)
+    assert math.isnan(float(metric.result()))
 
 
 def test_what_has_no_weight_may_be_nan_and_an_answer_that_is_none_shows():

@@ -9,7 +9,7 @@ from by_hand import kl
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import f1_score, jaccard_score, r2_score
 
-from ecl_tf import Distiller, losses, metrics, outputs, resume
+from ecl_tf import Distiller, Ensemble, losses, metrics, outputs, resume
 from ecl_tf._class_weights import ClassWeights
 from ecl_tf._internal import random
 
@@ -75,6 +75,30 @@ def test_masked_steps_have_no_say_in_loss_means_and_metrics_at_any_batch_size():
             "nll": -LIKELIHOOD[REAL].mean(),
         }
         expected["loss"] = expected["divergence"] + 0.5 * expected["label_loss"]
+        assert logs == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_logged_loss_is_the_sum_of_its_parts_at_any_batch_size():
+    its = distiller(label_weight=0.5, output=outputs.Categorical(ignore_class=255))
+    known = REAL & (VOID != 255)
+    expected = DIVERGENCE[REAL].mean() - 0.5 * LIKELIHOOD[known].mean()
+    for size in (ROWS, 5):
+        logs = its.evaluate(TOKENS, VOID, batch_size=size, verbose=0, return_dict=True)
+        assert logs["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_plain_keras_and_a_teacher_leave_masked_steps_out_of_the_metrics():
+    model = tagger(1)
+    model.set_weights([3 * weight for weight in STUDENT])
+    calibration = metrics.ExpectedCalibrationError()
+    calibration.update_state(TAGS[REAL], STUDENTS[REAL])
+    expected = {"accuracy": CORRECT[REAL].mean(), "ece": float(calibration.result())}
+    expected |= dict.fromkeys(["loss", "nll"], -LIKELIHOOD[REAL].mean())
+    for each in (model, Ensemble(model, "categorical")):
+        own = [metrics.NegativeLogLikelihood("categorical"), metrics.ExpectedCalibrationError()]
+        loss = losses.NegativeLogLikelihood("categorical")
+        each.compile("sgd", loss, metrics=["accuracy", *own], run_eagerly=True)
+        logs = each.evaluate(TOKENS, TAGS, verbose=0, return_dict=True)
         assert logs == pytest.approx(expected, rel=1e-5)
 
 
@@ -381,6 +405,8 @@ def test_weights_of_classes_weigh_positions_wherever_labels_come_from(tmp_path, 
         with subtests.test(name):
             logs = {key: values[0] for key, values in fit().history.items()}
             assert {key: logs[key] for key in one} == pytest.approx(one, rel=1e-5)
+    batch = its.train_on_batch(TOKENS, VOID, WEIGHTS, CLASS_WEIGHT, return_dict=True)
+    assert {key: batch[key] for key in one} == pytest.approx(one, rel=1e-5)
     expected = (WEIGHTS * DIVERGENCE)[REAL].mean()  # As Keras, without weights of classes.
     assert logs["val_divergence"] == pytest.approx(expected, rel=1e-5)
     with pytest.raises(ValueError, match=r"class_weight needs labels"):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from by_hand import kl, linear, logits, numbers, weights
 
-from ecl_tf import Distiller, resume, samplers
+from ecl_tf import Distiller, metrics, resume, samplers
 from ecl_tf._internal import batches
 
 ROWS = 16
@@ -117,6 +117,32 @@ def test_rows_are_padding_only_if_they_count_for_no_output():
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("others", [{}, {"size": None}], ids=["left out", "None"])
+def test_weights_of_some_outputs_are_taken_of_arrays(others):
+    networks = [by_hand.heads(kind=3, size=3) for _ in range(2)]
+    names = [network.layers[1].name for network in networks]
+    feature_loss = keras.distillation.FeatureDistillation("mse", *reversed(names))
+    output = dict.fromkeys(["kind", "size"], "categorical")
+    arguments = {"sampler": "Empirical", "feature_losses": [feature_loss]}
+    its = Distiller(*networks, output=output, **arguments)
+    its.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    student, teacher = ({k: v.numpy() for k, v in network(X).items()} for network in networks)
+    each = {name: kl(teacher[name], student[name]) for name in student}
+    squares = ((teacher["kind"] - student["kind"]) ** 2).mean(-1)
+    labels = dict.fromkeys(each, np.arange(ROWS) % 3)
+    given = {"kind": WEIGHTS, **others}
+    data = X, labels, given
+    logs = its.fit(*data[:2], sample_weight=given, validation_data=data, verbose=0).history
+    divergence, unlike = WEIGHTS * each["kind"] + each["size"], (WEIGHTS + 1) / 2 * squares
+    expected = {"divergence": divergence.mean(), "feature_loss": unlike.mean()}
+    for name, number in expected.items():
+        assert logs[name] == logs[f"val_{name}"] == [pytest.approx(number, rel=1e-4)]
+    logs = its.evaluate(X, sample_weight=WEIGHTS, verbose=0, return_dict=True)
+    assert logs["feature_loss"] == pytest.approx((WEIGHTS * squares).mean(), rel=1e-4)
+    its.sampler = "Uncertain"
+    its.fit(X, labels, sample_weight=given, verbose=0)
+
+
 def test_weights_of_classes_need_labels_and_endless_data_a_number_of_steps():
     its = distiller(run_eagerly=True)
     with pytest.raises(ValueError, match=r"class_weight needs labels"):
@@ -140,6 +166,42 @@ def test_weights_of_classes_need_labels_and_endless_data_a_number_of_steps():
         with pytest.raises(ValueError, match=r"endless.*steps_per_epoch"):
             its.fit(data)
     assert len(its.fit(kept.take(2), verbose=0).epoch) == 1
+
+
+def test_frames_and_single_batches_have_weights_of_classes_as_arrays_have():
+    labels = np.arange(ROWS) % 3
+    class_weight = {0: 0.0, 1: 0.0, 2: 5.0}
+    weighed = 5.0 * (labels == 2) * DIVERGENCE
+    its = distiller(run_eagerly=True)
+    its.compile(keras.optimizers.SGD(0.0), metrics=["accuracy"], run_eagerly=True)
+    data = pd.DataFrame(X), pd.Series(labels)
+    logs = its.fit(
+        *data, class_weight=class_weight, validation_split=0.5, shuffle=False, verbose=0
+    ).history
+    assert logs["divergence"] == [pytest.approx(weighed[:8].mean(), rel=1e-5)]
+    assert logs["val_divergence"] == [pytest.approx(DIVERGENCE[8:].mean(), rel=1e-5)]
+    right = (logits(X, STUDENT).argmax(-1) == labels)[:8].mean()
+    assert logs["accuracy"] == [pytest.approx(right)]
+    of_rows = np.float32(np.arange(ROWS) < 8)
+    logs = its.train_on_batch(X, labels, of_rows, class_weight, return_dict=True)
+    assert logs["divergence"] == pytest.approx((of_rows * weighed).mean(), rel=1e-5)
+    for arguments, message in [
+        ({"class_weight": {0: -1.0}}, "class_weight"),
+        ({"sample_weight": -of_rows}, "weights in sample_weight add up to -8"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            its.train_on_batch(X, labels, **arguments)
+
+
+def test_steps_of_batches_are_traced_anew_for_other_ranks_alone():
+    its, labels = distiller(), np.arange(ROWS) % 3
+    its.make_train_function()
+    traced = its.train_function
+    for given in (labels, None, labels, None):
+        its._follow_data("train", X, given, None, was_checked=False)
+        assert its.train_function is traced
+    its._follow_data("train", X, labels[:, None], None, was_checked=False)
+    assert its.train_function is not traced
 
 
 def test_rows_of_weight_0_are_nobodys_partner():
@@ -274,6 +336,17 @@ def test_what_a_distiller_keeps_and_wrong_settings_are_refused():
         its.sampler = "Mixop"
 
 
+def test_networks_of_64_bits_train_by_default():
+    keras.config.set_floatx("float64")
+    try:
+        its = distiller()
+        its.compile(keras.optimizers.SGD(0.0), metrics=[metrics.ExpectedCalibrationError()])
+        logs = its.fit(X, np.arange(ROWS) % 3, verbose=0).history
+    finally:
+        keras.config.set_floatx("float32")
+    assert logs["divergence"] == [pytest.approx(DIVERGENCE.mean(), rel=1e-5)]
+
+
 # Steps that are not applied.
 
 
@@ -333,7 +406,8 @@ def test_what_a_step_refuses_is_told_of_single_batches_too():
         its.train_on_batch(X * np.nan, right)
     np.testing.assert_array_equal(its.student.get_weights()[0], before[0])
     its.train_on_batch(X, right)  # The refused ones are not held against it.
-    assert int(its.step.numpy()) == 1 and np.any(its.student.get_weights()[0] != before[0])
+    its.train_on_batch(X, right[:, None])
+    assert int(its.step.numpy()) == 2 and np.any(its.student.get_weights()[0] != before[0])
     with pytest.raises(ValueError, match=r"evaluation stopped: 5 labels are out of range"):
         its.test_on_batch(X, wrong)
     images = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten()])
@@ -341,6 +415,8 @@ def test_what_a_step_refuses_is_told_of_single_batches_too():
     its.compile("sgd")
     with pytest.raises(ValueError, match=r"in step 1 .*neither network scales them"):
         its.train_on_batch(np.full((8, 4, 4, 1), 255.0))
+    with pytest.raises(ValueError, match=r"^The images .*neither network scales them"):
+        its.predict_on_batch(np.full((8, 4, 4, 1), 255.0))
 
 
 def test_an_evaluation_of_nan_says_so_and_is_nan():
@@ -485,3 +561,18 @@ def test_attributes_of_the_sampler_that_change_take_effect_in_the_next_epoch():
     noise.samplers[0].stddev = 3.0
     with pytest.raises(ValueError, match="keeps its output"):
         its.output = "bernoulli"
+
+
+def test_lists_of_the_sampler_that_change_in_place_take_effect():
+    noise = samplers.GaussianNoise(by_hand.SIZE * [3.0])
+    its = distiller(sampler=samplers.Choice(["Empirical", noise], [0.0, 1.0]))
+    for stddev in (3.0, 1e-6):
+        noise.stddev[:] = by_hand.SIZE * [stddev]
+        (divergence,) = its.fit(X, verbose=0).history["divergence"]
+        assert (abs(divergence - DIVERGENCE.mean()) < 1e-3) == (stddev < 1.0)
+    its.sampler.probabilities[:] = [1.0, 0.0]
+    its.follow_sampler()
+    assert its.sampler.keeps_rows
+    its.sampler.probabilities[:] = [1.0, 1.0]
+    with pytest.raises(ValueError, match=r"got \[1\.0, 1\.0\] with the sum 2"):
+        its.fit(X, verbose=0)

@@ -65,6 +65,20 @@ def evaluation(distiller, x, y, sample_weight, batch_size, steps, argument):
     labels.of_data(x, y, distiller)
 
 
+def batch(distiller, x, y, sample_weight, class_weight):
+    """Refuses arguments of `train_on_batch` or `test_on_batch` that Keras takes for others.
+
+    Args:
+        distiller: the `Distiller`.
+        x: inputs.
+        y: labels, or None.
+        sample_weight: weights, or None; those of a batch may all be 0.
+        class_weight: weights of classes, or None.
+    """
+    _arrays(x, y, sample_weight, may_lack_weight=True)
+    labels.class_weight(class_weight, x, y, distiller)
+
+
 def prediction(distiller, x, steps):
     """Refuses inputs that the student can't answer.
 
@@ -108,13 +122,14 @@ def same_scale(x, its_x):
             )
 
 
-def _arrays(x=None, y=None, sample_weight=None):
+def _arrays(x=None, y=None, sample_weight=None, may_lack_weight=False):
     """Refuses lists of numbers, types of pandas, which Keras does not take, and parts of streams.
 
     Args:
         x: what `fit` or `evaluate` was given; None, the default, for nothing.
         y: the same.
         sample_weight: the same.
+        may_lack_weight: whether all weights may be 0; False by default.
     """
     for name, given in {"x": x, "y": y, "sample_weight": sample_weight}.items():
         if batches.is_list_of_values(given):
@@ -144,10 +159,11 @@ def _arrays(x=None, y=None, sample_weight=None):
     weights = keras.tree.flatten(sample_weight)
     for leaf in weights:
         batches.require_numbers(leaf)
-    arrays = [leaf for leaf in weights if isinstance(leaf, np.ndarray) and leaf.size]
-    sums = [leaf.sum(dtype="float64") for leaf in arrays]
+    arrays = [np.asarray(leaf) for leaf in weights if leaf is not None]
+    sums = [array.sum(dtype="float64") for array in arrays if array.size]
     # One of several outputs may have no row that counts.
-    if sums and (min(sums) < 0.0 or (max(sums) == 0.0 and len(sums) == len(weights))):
+    lacks_weight = len(sums) == len(weights) and not any(sums) and not may_lack_weight
+    if sums and (min(sums) < 0.0 or lacks_weight):
         raise ValueError(batches.NO_WEIGHT.format(min(sums)))
 
 

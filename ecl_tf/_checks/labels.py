@@ -171,6 +171,6 @@ def class_weight(given, x, y, distiller):
         _, its, _ = batches.unpack(x.element_spec)
         is_labelled = its is not None and not isinstance(its, tf.NoneTensorSpec)
     else:
-        is_labelled = y is not None or batches.element_spec(x) is None
+        is_labelled = y is not None or batches.is_stream(x)
     if not is_labelled:
         raise ValueError(batches.WITHOUT_LABELS)

@@ -102,12 +102,17 @@ def optimizer(given):
         )
 
 
-def compilation(loss, metrics, teacher_metrics, asks_teacher):
-    """Refuses a loss, and the teacher's metrics where there are none, or no teacher to ask."""
+def compilation(loss, loss_weights, metrics, teacher_metrics, asks_teacher):
+    """Refuses a loss or its weights, and the teacher's metrics where nobody has any to tell."""
     if loss is not None:
         raise ValueError(
             "A Distiller's loss is the divergence from the teacher, so compile takes no "
             "loss; use label_weight=... to learn from labels as well."
+        )
+    if loss_weights is not None:
+        raise ValueError(
+            "compile takes no loss_weights, which weigh a loss of Keras. Give the outputs weights: "
+            "Distiller(..., output=ecl_tf.outputs.Joint(outputs, weights))."
         )
     if teacher_metrics and not (asks_teacher and metrics):
         raise ValueError(

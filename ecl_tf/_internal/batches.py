@@ -13,8 +13,8 @@ NO_ROWS = (
     "batch(drop_remainder=True): a batch larger than the data leaves none."
 )
 WITHOUT_LABELS = (
-    "class_weight needs labels, and the data has none. Give (inputs, labels), or weights of rows: "
-    "sample_weight=..."
+    "class_weight needs labels: arrays of them, or batches (inputs, labels) of a tf.data.Dataset, a "
+    "keras.utils.PyDataset or a generator. Give them, or weights of rows: sample_weight=..."
 )
 NO_WEIGHT = (
     "The weights in sample_weight add up to {:g}, so no row counts, or the student learns to be "
@@ -24,9 +24,10 @@ LIST = "{} is a list of numbers or texts; expected an array. Give {}."
 
 
 class Weighted(NamedTuple):
-    """Inputs and weights without labels, in the place of inputs.
+    """Inputs and weights, in the place of inputs.
 
-    Keras's `fit` leaves out weights that come without labels. These it takes for inputs.
+    Keras's `fit` leaves out weights that come without labels, and wants those of all outputs or
+    none. These it takes for inputs.
     """
 
     inputs: Any
@@ -38,14 +39,20 @@ def unpack(data):
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     if isinstance(x, Weighted):
         x, sample_weight = x
-    if isinstance(y, dict):  # Keras leaves None in the place of labels that are not there.
-        y = {name: each for name, each in y.items() if each is not None}
+    y, sample_weight = _given(y), _given(sample_weight)
     if isinstance(sample_weight, (list, tuple)):
         raise ValueError(
             "sample_weight must be one weight for each row or position, or a dict of them by the "
             f"names of outputs; got a {type(sample_weight).__name__}."
         )
     return x, y, sample_weight
+
+
+def _given(part):
+    """A part of a batch, of which Keras leaves None in the place of what is not there."""
+    if not isinstance(part, dict):
+        return part
+    return {name: each for name, each in part.items() if each is not None}
 
 
 def without_padding(nest, sample_weight, outputs=()):
@@ -58,7 +65,7 @@ def without_padding(nest, sample_weight, outputs=()):
             none by default.
     """
     if isinstance(sample_weight, dict):
-        given = {name: each for name, each in sample_weight.items() if each is not None}
+        given = _given(sample_weight)
         sample_weight = given if set(outputs) <= set(given) else None
     if sample_weight is None:
         return nest
@@ -76,7 +83,7 @@ def without_padding(nest, sample_weight, outputs=()):
 
 
 def keeping_weights(x, y=None, sample_weight=None):
-    """The arguments x, y and sample_weight of `fit`, such that weights without labels stay.
+    """The arguments x, y and sample_weight of `fit`, such that all weights stay.
 
     Args:
         x: arrays, a dataset, a `keras.utils.PyDataset` or a generator, perhaps of batches
@@ -84,8 +91,8 @@ def keeping_weights(x, y=None, sample_weight=None):
         y: labels, or None.
         sample_weight: weights of arrays, or None.
     """
-    if y is None and sample_weight is not None:
-        return Weighted(x, sample_weight), None, None
+    if sample_weight is not None and (y is None or isinstance(sample_weight, dict)):
+        return Weighted(x, _given(sample_weight)), y, None
     if isinstance(x, tf.data.Dataset) and _lacks_labels(x.element_spec):
         x = x.map(lambda *batch: _without_labels(batch))
     else:
@@ -112,7 +119,7 @@ def weighted(x, y, sample_weight, weigh):
 
     if isinstance(x, tf.data.Dataset):
         return x.map(lambda *batch: change(batch)), None, None
-    if element_spec(x) is None:
+    if is_stream(x):
         return _changed(x, change), None, None
     return x, y, weigh(y, sample_weight)
 

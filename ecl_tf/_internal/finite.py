@@ -36,7 +36,7 @@ class NonFiniteCount(keras.metrics.Metric):
     def __init__(self, name="non_finite"):
         super().__init__(name=name)
         shape = (len(SOURCES) + _LABELS + _REFUSALS,)
-        self.counts = self.add_variable(shape, initializer="zeros", name="counts")
+        self.counts = self.add_variable(shape, "zeros", "float32", name="counts")
         self.expected_labels = ""  # In words, set by who counts wrong ones.
         self.reasons: list[str] = []  # In words, of the refusals.
 
@@ -224,9 +224,10 @@ class StopOnNonFinite(keras.callbacks.Callback):
         return ""
 
     def on_train_batch_begin(self, batch, logs=None):
-        if batch == 0:  # There are many layers, so once an epoch.
+        is_first = batch == 0  # To look at all layers and lists takes time, so once an epoch.
+        if is_first:
             self.model.follow_layers()
-        self.model.follow_sampler()
+        self.model.follow_sampler(in_place=is_first)
         self.model.follow_precision()  # Of weights that another callback may have loaded.
 
     def on_train_batch_end(self, batch, logs=None):

@@ -1,5 +1,7 @@
 """Which of the data's inputs a network takes, and data that networks can't take."""
 
+import functools
+
 import keras
 import numpy as np
 import pandas as pd
@@ -232,6 +234,31 @@ def _require_numbers(frame, what):
             f"The data's {what} are a DataFrame with columns of the type {others[0]} of pandas, "
             "which Keras does not take. Give frame.to_numpy('float32')."
         )
+
+
+def arrays_of_frames(x, y=None, sample_weight=None):
+    """The arguments of `fit` with arrays in the place of pandas' DataFrames, as Keras makes them.
+
+    Args:
+        x: inputs, or data of any other kind, which stays as it is.
+        y: labels, or None.
+        sample_weight: weights, or None.
+
+    Raises:
+        ValueError: if a column holds no numbers, or is of a type that Keras does not take.
+    """
+
+    def array_of(frame, what):
+        if not isinstance(frame, pd.DataFrame):
+            return frame
+        _require_numbers(frame, what)
+        values = frame.to_numpy()  # Of truth values beside numbers they are objects.
+        return values.astype("float32") if values.dtype == object else values
+
+    return [
+        keras.tree.map_structure(functools.partial(array_of, what=what), part)
+        for what, part in {"inputs": x, "labels": y, "weights": sample_weight}.items()
+    ]
 
 
 def require_arrays(x, asker):

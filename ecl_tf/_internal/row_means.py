@@ -14,6 +14,10 @@ class RowMeans(keras.metrics.Metric):
     Args:
         names: of the values.
 
+    Attributes:
+        label_weight: the factor of "label_loss" in "loss", whose rows may count otherwise; 0 at
+            first. Both are given with their own counts, and "loss" is the sum of the means.
+
     Example:
     >>> means = RowMeans(["loss", "agreement"])
     >>> means.update_state({"loss": tf.constant([1.0, 3.0]), "agreement": tf.constant([1.0, 0.0])})
@@ -25,8 +29,10 @@ class RowMeans(keras.metrics.Metric):
     def __init__(self, names, name="means"):
         super().__init__(name=name)
         self.names = list(names)
+        self.label_weight = 0.0
         # Every value's count, and every value's sum.
-        self.totals = self.add_variable((2, len(self.names)), initializer="zeros", name="totals")
+        shape = (2, len(self.names))
+        self.totals = self.add_variable(shape, "zeros", "float32", name="totals")
 
     def update_state(self, values, counts=None):
         """Takes a dict of the values' names to tensors of shape (rows,).
@@ -50,7 +56,12 @@ class RowMeans(keras.metrics.Metric):
         """Returns a dict from name to mean; 0 without rows."""
         count, total = tf.unstack(tf.convert_to_tensor(self.totals))
         means = tf.unstack(tf.math.divide_no_nan(total, count))
-        return dict(zip(self.names, means, strict=True))
+        means = dict(zip(self.names, means, strict=True))
+        if self.label_weight > 0.0:
+            loss, label_loss = self.names.index("loss"), self.names.index("label_loss")
+            within = tf.math.divide_no_nan(total[label_loss], count[loss])
+            means["loss"] += self.label_weight * (means["label_loss"] - within)
+        return means
 
     def counted(self):
         """Returns a dict from name to what its rows count together, numbers of Python."""

@@ -324,7 +324,8 @@ class Empirical(Sampler):
 def changes_of(sampler: Sampler) -> int:
     """Returns how often attributes of a sampler, and of those within it, were set.
 
-    A compiled step does not follow them by itself.
+    A compiled step does not follow them by itself. Lists and dicts that were changed in place are
+    counted by `settle`.
 
     Args:
         sampler: any sampler.
@@ -335,7 +336,8 @@ def changes_of(sampler: Sampler) -> int:
 def settle(sampler: Sampler) -> None:
     """Makes of attributes that were set what the constructor makes of such arguments.
 
-    So what is derived of them is right, too. Of samplers of users nothing is known.
+    So what is derived of them is right, too. Of samplers of users nothing is known. An argument
+    that is a list or a dict counts as set anew if what it holds has changed.
 
     Args:
         sampler: any sampler; those within it come first.
@@ -343,17 +345,27 @@ def settle(sampler: Sampler) -> None:
     Raises:
         ValueError: as the constructor does.
     """
-    if vars(sampler).get("_settled") == changes_of(sampler):
-        return
     for each in _within(sampler):
         settle(each)
-    kind = type(sampler)
+    kind, own = type(sampler), vars(sampler)
+    names = [name for name in inspect.signature(kind).parameters if hasattr(sampler, name)]
+    if own.get("_held", _held(sampler, names)) != _held(sampler, names):
+        own["_changes"] = own.get("_changes", 0) + 1
+    if own.get("_settled") == changes_of(sampler):
+        return
     if kind.__module__.startswith("ecl_tf."):
-        names = [name for name in inspect.signature(kind).parameters if hasattr(sampler, name)]
         made = kind(**{name: getattr(sampler, name) for name in names})
-        own = {name: value for name, value in vars(made).items() if not name.startswith("_")}
-        vars(sampler).update(own)
-    vars(sampler)["_settled"] = changes_of(sampler)
+        own.update({name: v for name, v in vars(made).items() if not name.startswith("_")})
+    own["_held"] = _held(sampler, names)
+    own["_settled"] = changes_of(sampler)
+
+
+def _held(sampler, names):
+    """What tells lists and dicts of a sampler's arguments from what they hold later."""
+    nests = [getattr(sampler, name) for name in names]
+    leaves = keras.tree.flatten_with_path([nest for nest in nests if _is_nest(nest)])
+    plain = int, float, str, type(None)
+    return [(path, leaf if isinstance(leaf, plain) else id(leaf)) for path, leaf in leaves]
 
 
 def _within(sampler):

@@ -49,13 +49,15 @@ def warn_of_codes(sampler, inputs, teacher):
 
 
 def warn_of_single_rows(sampler):
-    """Warns if a sampler mixes or swaps the rows of a batch, for batches of one row."""
-    names = [type(part).__name__ for part in sampler.parts if hasattr(part, "group_size")]
+    """Warns if a sampler needs several rows of a batch, for batches of one row."""
+    parts = [part for part in sampler.parts if hasattr(part, "group_size")]
+    # Noise in other units than the rows' own needs one row alone.
+    names = [type(part).__name__ for part in parts if getattr(part, "relative", True)]
     if names:
         warnings.warn(
-            f"Every batch is one row, which has no other to be mixed with, so {names[0]} leaves "
+            f"Every batch is one row, which has no other to be compared with, so {names[0]} leaves "
             "it as it is. Give larger batches, or a sampler that needs one row alone, such as "
-            "GaussianNoise or Augment.",
+            "GaussianNoise(stddev) or Augment.",
             stacklevel=5,
         )
 
@@ -91,14 +93,15 @@ def padding(inputs, networks):
 
     Returns:
         A list with an item for every input: the values that its padding has, a list; or None, if
-        all of it stays: it is not floating point, or a network looks up its exact values.
+        all of it stays: it is not floating point, a network looks up its exact values, or it is a
+        mask of positions by its name.
     """
     uses = exact_uses(inputs, networks)
     found = []
     for path, leaf in keras.tree.flatten_with_path(inputs):
         values = [use.masks for use in uses.get(path, [])]
-        moves = tf.as_dtype(leaf.dtype).is_floating and None not in values
-        found.append(values if moves else None)
+        moves = tf.as_dtype(leaf.dtype).is_floating and not _is_mask(path, leaf)
+        found.append(values if moves and None not in values else None)
     return found
 
 
@@ -129,13 +132,17 @@ def require_stored(inputs, networks):
             )
 
 
+def _is_mask(path, leaf):
+    """Whether an input is a mask of positions, as its name tells it."""
+    names_it = re.search(r"(^|[_/ ])mask($|[_/ ])", fields.name_of(path).lower())
+    return tf.TensorShape(leaf.shape).rank == 2 and names_it is not None
+
+
 def _require_masks(sampler, inputs):
     """Raises ValueError if a sampler changes a mask of positions, as its name tells it."""
     for path, leaf in keras.tree.flatten_with_path(inputs):
         name = fields.name_of(path)
-        if tf.TensorShape(leaf.shape).rank != 2 or not re.search(
-            r"(^|[_/ ])mask($|[_/ ])", name.lower()
-        ):
+        if not _is_mask(path, leaf):
             continue
         told = (
             f"{fields.described(path)}, which by its name says which positions are padding: a "

@@ -32,8 +32,8 @@ class TowardUncertainty(Sampler):
     g. A row whose gradient is 0, or not finite, stays as it is, and so does a batch of one row.
 
     Inputs of a row are moved together, by one gradient: all that are floating point, but those
-    that a network takes by their exact values (see `Sampler.averages`). Of an input that a Keras
-    layer masks, the padding stays.
+    that a network takes by their exact values (see `Sampler.averages`), and masks of positions, as
+    names such as "mask" tell them. Of an input that a Keras layer masks, the padding stays.
 
     Scores are those of `ecl_tf.uncertainty`, and "output_direction": the sum over k of w_k p(k),
     where p are the probabilities (of a normal output the means, in units of `target_stddev`) of
@@ -141,7 +141,7 @@ class TowardUncertainty(Sampler):
 
     @property
     def parts(self) -> Sequence[Sampler]:
-        return self.base.parts
+        return [*self.base.parts, self]
 
     @property
     def is_recordable(self) -> bool:

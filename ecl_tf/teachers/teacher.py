@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import endless, identity, probabilities
+from ecl_tf._internal import endless, identity, positions, probabilities
 
 
 class Teacher(keras.Model):
@@ -132,7 +132,11 @@ class Teacher(keras.Model):
         return identity.fingerprint_of_models(getattr(self, "members", [self]))
 
     def call(self, inputs: Any) -> Any:
-        return self.output_kind.raw(self.distribution(inputs))
+        if type(self).distribution is not Teacher.distribution:  # It may know nothing else.
+            return self.output_kind.raw(self.distribution(inputs))
+        raws = self.member_outputs(inputs)
+        combined = self.output_kind.raw(self.output_kind.combine(raws))
+        return keras.tree.map_structure(positions.with_mask_of, raws[0], combined)
 
     def evaluate(
         self,

@@ -8,7 +8,17 @@ from by_hand import Recorder, Subclassed, kl, network, numbers
 
 import ecl_tf
 from ecl_tf import Distiller, replay, samplers
-from ecl_tf.samplers import Augment, Choice, GaussianNoise, Generated, Mix, Swap, Uncertain, random
+from ecl_tf.samplers import (
+    Augment,
+    Choice,
+    GaussianNoise,
+    Generated,
+    Mix,
+    Swap,
+    Uncertain,
+    random,
+    suitable,
+)
 
 L = keras.layers
 WORDS = 20
@@ -205,6 +215,14 @@ def test_a_mask_of_positions_is_no_column_to_swap():
     np.testing.assert_array_equal(drawn["ids"] != 0, marks)
     np.testing.assert_array_equal(drawn["attention_mask"], marks)
     Swap(0.5)({"mask": numbers(4, 3, 3, 1)}, seed=0)  # An image.
+
+
+def test_a_batch_of_one_row_is_told_of_where_others_are_needed(recwarn):
+    suitable.warn_of_single_rows(Choice(["Empirical", GaussianNoise(1.0)]))
+    assert not recwarn.list
+    for sampler in (GaussianNoise(1.0, relative=True), samplers.TowardUncertainty()):
+        with pytest.warns(UserWarning, match=f"so {type(sampler).__name__} leaves it as it is"):
+            suitable.warn_of_single_rows(Choice([sampler]))
 
 
 def test_a_generator_gives_ids_as_whole_numbers():

@@ -162,6 +162,21 @@ def several_inputs():
     return keras.Model(inputs, keras.layers.Dense(CLASSES)(hidden))
 
 
+def test_a_mask_of_positions_stays_by_its_name():
+    def of_steps():
+        steps, mask = keras.Input((3, 2), name="steps"), keras.Input((3,), name="mask")
+        mean = keras.layers.GlobalAveragePooling1D()(steps * mask[..., None])
+        return keras.Model({"steps": steps, "mask": mask}, keras.layers.Dense(CLASSES)(mean))
+
+    x = {"steps": numbers(32, 3, 2), "mask": np.tri(4, 3, dtype="float32")[np.arange(32) % 4]}
+    teacher = Ensemble(of_steps(), "categorical")
+    asked = uncertainty.Networks(teacher, of_steps(), teacher.output_kind)
+    drawn = TowardUncertainty()(x, 0, asked).inputs
+    np.testing.assert_array_equal(drawn["mask"], x["mask"])
+    moved = (drawn["steps"].numpy() != x["steps"]).any(-1)
+    assert not moved[x["mask"] == 0].any() and moved[x["mask"] == 1].mean() > 0.9
+
+
 def test_named_inputs_move_together_and_ids_and_padding_stay():
     keras.utils.set_random_seed(0)
     x = {
