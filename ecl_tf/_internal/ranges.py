@@ -196,7 +196,8 @@ def _compared(networks, inputs, others=(), compares_images=True, are_means=False
                 f"{_top(leaf)}.0, y)), or put keras.layers.Rescaling(1 / {_top(leaf)}) in front of "
                 "both networks; of 12 or 16 bits it is 4095 or 65535. If the teacher learned from "
                 "such values, put the layer in front of the student alone. (The commands scale "
-                "uint8 images.)",
+                "uint8 images. evaluation.measure takes float32 ones for a network that learned "
+                "from bytes.)",
                 places[path],
             )
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf import data, outputs, prediction_sets, teachers, uncertainty
+from ecl_tf import outputs, prediction_sets, teachers, uncertainty
 from ecl_tf._internal import channels, finite, own_inputs, positions, probabilities, ranges
 from ecl_tf.evaluation import corruptions, detection, fidelity, scores
 from ecl_tf.evaluation.shown import OTHER, Shown
@@ -98,7 +98,9 @@ def measure(
         models: a network, or a dict of networks by name. A network is a Keras model of raw outputs,
             a `Distiller`, an `ecl_tf.Teacher`, another function from a batch of inputs to raw
             outputs, or a `Model` with an output of its own.
-        x: the inputs of all rows, as arrays: images as uint8, or as networks see them.
+        x: the inputs of all rows, as arrays, which networks get as they are, as from `fit` and
+            `predict`. The commands scale uint8 images to [0, 1]: `ecl_tf.data.to_float(x)` gives
+            such to networks that learned from them.
         y: their labels, in any form that `fit` takes.
         output: the `ecl_tf.outputs.Output` of raw outputs, or its name; None, the default, is a
             distiller's or a teacher's own, and "categorical" for other networks. Where it has no
@@ -128,8 +130,9 @@ def measure(
     Raises:
         ValueError: if there is no corruption of a name, kind or severity, or `names` has one that
             moves positions, and labels are of positions; if there are no rows, or not as many
-            labels, or labels that are none or all unknown; or if a Keras model expects inputs of
-            another scale, or images with channels first, which are not corrupted.
+            labels, or labels that are none or all unknown; if a Keras model expects inputs of
+            another scale, or none that gets uint8 images scales them; or if images have channels
+            first, which are not corrupted, or `other` is of another type than `x`.
 
     Example:
     >>> from sklearn.datasets import load_digits
@@ -142,7 +145,8 @@ def measure(
     """
     several = models if isinstance(models, dict) else {"": models}
     asked = {name: _as_model(each, output, sets) for name, each in several.items()}
-    _require_rows(asked, x, y, other)
+    its = None if teacher is None else _as_model(teacher, output)
+    _require_rows([*asked.values(), *([its] if its else [])], x, y, other)
     shown = Shown(x, y, kind, names, severities, other, seed, arguments)
     if shown.kind == "image" and (shown.names or other is None):
         _require_channels_last(asked, x)
@@ -150,8 +154,7 @@ def measure(
     answers = {name: ask(function, x, batch_size) for name, function in functions.items()}
     _require_answers(asked, answers, x, y)
     of_teacher = None
-    if teacher is not None:
-        its = _as_model(teacher, output)
+    if its is not None:
         own = [name for name, each in several.items() if each is teacher]
         answered = answers[own[0]] if own else ask(answering(its), x, batch_size)
         of_teacher = its.output, answered.raw
@@ -178,6 +181,15 @@ def _require_rows(models, x, y, other):
     own_inputs.require_dense(x)
     for name, its in (other or {}).items():
         finite.require_rows(its, f"The rows of other[{name!r}]")
+        its_types, types = (
+            [tf.convert_to_tensor(leaf[:1]).dtype.name for leaf in keras.tree.flatten(nest)]
+            for nest in (its, x)
+        )
+        if its_types != types:
+            raise ValueError(
+                f"The rows of other[{name!r}] are of {its_types}, and those of x of {types}. Give "
+                "both in one type and on one scale."
+            )
     labels = y if isinstance(y, dict) else np.asarray(y)
     counts = [len(leaf) for leaf in keras.tree.flatten((x, labels)) if np.ndim(leaf)]
     if not min(counts, default=0) or len(set(counts)) > 1:
@@ -186,7 +198,7 @@ def _require_rows(models, x, y, other):
             "inputs, of one row at least."
         )
     networks = []
-    for model in models.values():
+    for model in models:
         network = model.network
         if isinstance(network, keras.Model) and not isinstance(network, teachers.Teacher):
             probabilities.require_logits(model.output, network, "model")
@@ -194,7 +206,11 @@ def _require_rows(models, x, y, other):
         networks += [("network", each) for each in members if isinstance(each, keras.Model)]
     every = -(-counts[0] // _ROWS_COMPARED)
     some = keras.tree.map_structure(lambda leaf: tf.convert_to_tensor(leaf[::every]), x)
-    ranges.require_within(networks, data.to_float(some), compares_images=False)
+    # Floating-point images may be what a network that was trained somewhere takes. Those of bytes
+    # may have been scaled there, as the commands do.
+    are_bytes = any(leaf.dtype == tf.uint8 for leaf in keras.tree.flatten(some))
+    for each in networks:  # Each may have learned on a scale of its own.
+        ranges.require_within([each], some, compares_images=are_bytes)
 
 
 def _require_channels_last(models, x):
@@ -441,7 +457,7 @@ def ask(
     for first in range(0, count, batch_size):
         part = slice(first, first + batch_size)
         rows = keras.tree.map_structure(lambda leaf, p=part: tf.convert_to_tensor(leaf[p]), x)
-        raw, disagreement, mask = answer(data.to_float(rows))
+        raw, disagreement, mask = answer(rows)
         masks.append(keras.tree.map_structure(lambda m: m if m is None else np.asarray(m), mask))
         raws.append(keras.tree.map_structure(np.asarray, raw))
         apart.append(disagreement)

@@ -12,7 +12,7 @@ from by_hand import heads, linear, network, numbers, softmax, weights
 from scipy import special, stats
 
 import ecl_tf
-from ecl_tf import evaluation, outputs
+from ecl_tf import data, evaluation, outputs
 from ecl_tf.data import Category, Columns, Number
 from ecl_tf.evaluation import corruptions
 from ecl_tf.evaluation.shown import Shown
@@ -229,12 +229,15 @@ def test_rows_labels_and_scales_that_would_give_a_wrong_number_are_refused(digit
     x, y = digits
     measure = functools.partial(evaluation.measure, severities=[1], other={})
     pixels = np.round(x * 255.0)
-    found = measure(flat, pixels.astype("uint8"), y, names=())["nll"]
+    found = measure(flat, data.to_float(pixels.astype("uint8")), y, names=())["nll"]
     p = softmax(pixels.reshape(40, 64) / 255.0 @ numbers(64, 10) + numbers(10, seed=1))
     assert abs(found + np.log(p[np.arange(40), y]).mean()) < 1e-5
     ending = keras.Sequential([flat, keras.layers.Softmax()])
     table = keras.Sequential([keras.Input((64,)), keras.layers.Dense(10)])
     scaled = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Rescaling(1 / 255), flat])
+    for network, rows in ((scaled, pixels), (table, pixels.reshape(40, 64))):  # As fit gives them.
+        same = [measure(network, rows.astype(each), y, names=()) for each in ("uint8", "float32")]
+        assert same[0]["nll"] == pytest.approx(same[1]["nll"], rel=1e-6)
     # It was trained somewhere, perhaps on such pixels.
     found = measure(flat, pixels.astype("float32"), y, arguments={"value_range": (0, 255)})["nll"]
     logits = pixels.reshape(40, 64) @ numbers(64, 10) + numbers(10, seed=1)
@@ -248,6 +251,7 @@ def test_rows_labels_and_scales_that_would_give_a_wrong_number_are_refused(digit
         ("no rows", "one row at least", (flat, x[:0], y[:0])),
         ("no network", "no network to measure", ({}, x, y)),
         ("a scaled network", "data's range is another one", (scaled, x, y)),
+        ("bytes", "go from 0 to 255, and neither", (flat, pixels.astype("uint8"), y)),
         ("probabilities", "ends in softmax", (ending, x, y)),
         ("NaN", "NaN or Inf to inputs that hold", (table, gaps, y)),
         ("a dataset", "measure takes arrays .*get_single_element", (flat, rows, y)),
@@ -268,6 +272,11 @@ def test_rows_labels_and_scales_that_would_give_a_wrong_number_are_refused(digit
         evaluation.uncertainty_maps(flat, rows)
     with subtests.test("others"), pytest.raises(ValueError, match=r"other\['a'\] hold NaN"):
         measure(flat, x, y, names=(), other={"a": x * np.nan})
+    with subtests.test("another type"), pytest.raises(ValueError, match="of x of .'float32'"):
+        measure(flat, x, y, names=(), other={"a": pixels.astype("uint8")})
+    for others in ({"models": {"a": scaled, "b": flat}}, {"models": scaled, "teacher": flat}):
+        with subtests.test("each by itself"), pytest.raises(ValueError, match="neither network"):
+            measure(**others, x=pixels.astype("uint8"), y=y, names=())
 
 
 def test_what_is_shown_by_the_kind_of_inputs():
