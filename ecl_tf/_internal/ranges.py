@@ -177,7 +177,9 @@ def _compared(networks, inputs, others=(), compares_images=True, are_means=False
                 f"The {role} {model.name!r} takes{_named([*leaves][place])} {each.words}, by the "
                 "type of the input or the embedding that looks them up, and some of the data's are "
                 "others, which would be cut off, wrapped, or not be found. Give it numbers that it "
-                "takes, or build it for others.",
+                "takes, or build it for others."
+                + " Images in [0, 1] need a Rescaling(255.0) in front."
+                * is_image(leaf.shape),
                 place,
             )
     takes = [takes_as_they_are(model) for _, model in networks] if compares_images else []
