@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import outputs
-from ecl_tf._internal import endless, identity, probabilities
+from ecl_tf._internal import endless, identity, positions, probabilities
 
 
 class Teacher(keras.Model):
@@ -132,7 +132,9 @@ class Teacher(keras.Model):
         return identity.fingerprint_of_models(getattr(self, "members", [self]))
 
     def call(self, inputs: Any) -> Any:
-        return self.output_kind.raw(self.distribution(inputs))
+        members = self.member_outputs(inputs)
+        raw = self.output_kind.raw(self.output_kind.combine(members))
+        return keras.tree.map_structure(positions.with_mask_of, members[0], raw)
 
     def evaluate(
         self,
