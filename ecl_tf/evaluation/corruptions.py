@@ -178,6 +178,7 @@ def _limits(x, value_range):
         raise ValueError(
             f"The images hold values from {least:g} to {most:g}; expected {low:g} to {high:g}, "
             f"{'as given' if value_range else f'the default of {x.dtype}'}. Scale the images, or "
-            "give value_range=(black, white), such as (0, 255) or (-1, 1)."
+            "give value_range=(black, white), such as (0, 255) or (-1, 1). (Give measure "
+            "arguments={'value_range': (black, white)}.)"
         )
     return low, high

@@ -56,10 +56,12 @@ class Shown:
                     "none. Of grey ones give images[..., None]."
                 )
             known = corruptions.NAMES["image"]
+        elif names == () or (columns is None and _has_none(x)):
+            known = ()
         else:
             known = corruptions.suitable(x, self.kind, columns)
-        self.names = known if names is None else tuple(names)
-        self.severities = tuple(severities)
+        self.names = known if names is None else _tuple(names)
+        self.severities = _tuple(severities)
         if unknown := sorted({*self.names} - {*known}):
             raise ValueError(
                 f"There is no corruption {unknown[0]!r} of the kind {self.kind!r}; expected some "
@@ -111,7 +113,7 @@ class Shown:
         """
         if self.kind == "table":
             return
-        if names is not None and (moving := sorted({*names} & {*_MOVING})):
+        if names is not None and (moving := sorted({*_tuple(names)} & {*_MOVING})):
             raise ValueError(
                 f"The corruption {moving[0]!r} moves positions, and their labels would stay where "
                 f"they are. Leave it out: names={[n for n in self.names if n not in _MOVING]}."
@@ -128,6 +130,17 @@ class Shown:
         return keras.tree.map_structure(
             lambda leaf: corrupt(leaf) if _is_image(leaf) else leaf, self.x
         )
+
+
+def _has_none(x):
+    """Whether there is no corruption of inputs: of videos, volumes, and several without names."""
+    leaves = keras.tree.flatten(x)
+    return max(map(np.ndim, leaves)) > 4 or (len(leaves) > 1 and not isinstance(x, Mapping))
+
+
+def _tuple(given):
+    """Names or numbers as a tuple; one alone stands for itself."""
+    return (given,) if isinstance(given, (str, int)) else tuple(given)
 
 
 def kind_of(x: Any, kind: str | None = None) -> str:

@@ -1,0 +1,161 @@
+"""What `measure` refuses, because it can't be measured, or would be measured wrongly."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ecl_tf import outputs, teachers
+from ecl_tf._internal import (
+    batches,
+    channels,
+    finite,
+    own_inputs,
+    positions,
+    probabilities,
+    ranges,
+)
+from ecl_tf.evaluation import scores
+
+_ROWS_COMPARED = 256  # With the range that a network expects.
+_TAKEN = {"f": "fi", "i": "iu", "U": "UO", "O": "UO"}  # Types of rows beside those of x.
+_RATIO = 16.0  # Images are on another scale if it is so many times as wide.
+
+
+def require_rows(models, x, y, other):
+    """Refuses nothing to measure, or to measure it on, and inputs of another scale."""
+    if not models:
+        raise ValueError("There is no network to measure: models is an empty dict.")
+    own_inputs.require_arrays(x, "measure")
+    if batches.is_list_of_values(x):
+        raise ValueError(batches.LIST.format("x", batches.as_array(x, "x")))
+    own_inputs.require_dense(x)
+    for name, its in (other or {}).items():
+        finite.require_rows(its, f"The rows of other[{name!r}]")
+        pairs = [keras.tree.flatten(nest) for nest in (its, x)]
+        if len(pairs[0]) != len(pairs[1]) or not all(map(_are_alike, *pairs)):
+            forms = [keras.tree.map_structure(_form, nest) for nest in (its, x)]
+            raise ValueError(
+                f"The rows of other[{name!r}] are {forms[0]}, and those of x {forms[1]}. Give one "
+                "row or more of the same types and shapes, and images on the same scale."
+            )
+    labels = y if isinstance(y, dict) else np.asarray(y)
+    counts = [len(leaf) for leaf in keras.tree.flatten((x, labels)) if np.ndim(leaf)]
+    if not min(counts, default=0) or len(set(counts)) > 1:
+        raise ValueError(
+            f"Inputs and labels are arrays of so many rows: {counts}. Expected as many labels as "
+            "inputs, of one row at least."
+        )
+    networks = []
+    for model in models:
+        network = model.network
+        if isinstance(network, keras.Model) and not isinstance(network, teachers.Teacher):
+            probabilities.require_logits(model.output, network, "model")
+        members = getattr(network, "members", [network])
+        networks += [("network", each) for each in members if isinstance(each, keras.Model)]
+    every = -(-counts[0] // _ROWS_COMPARED)
+    some = keras.tree.map_structure(lambda leaf: tf.convert_to_tensor(leaf[::every]), x)
+    # Floating-point images may be what a network that was trained somewhere takes. Those of bytes
+    # may have been scaled there, as the commands do.
+    are_bytes = any(leaf.dtype == tf.uint8 for leaf in keras.tree.flatten(some))
+    for each in networks:  # Each may have learned on a scale of its own.
+        ranges.require_within([each], some, compares_images=are_bytes)
+
+
+def _are_alike(other, leaf):
+    """Whether an array of other rows has the type, but for precision, and the shape of x."""
+    if not len(other) or np.shape(other)[1:] != np.shape(leaf)[1:]:
+        return False
+    its, own = (np.asarray(each).dtype.kind for each in (other, leaf))
+    if its not in _TAKEN.get(own, own):
+        return False
+    if np.ndim(leaf) != 4:
+        return True
+    # On another scale images would be told by that alone.
+    highest = [float(np.max(np.abs(np.asarray(each, "float32")))) for each in (other, leaf)]
+    return max(highest) <= _RATIO * min(highest) or not min(highest)
+
+
+def _form(leaf):
+    return f"{np.asarray(leaf).dtype} {(None, *np.shape(leaf)[1:])}"
+
+
+def require_channels_last(models, x):
+    """Refuses images whose channels would be taken for rows of pixels."""
+    leaves = dict(keras.tree.flatten_with_path(x))
+    for name, model in models.items():
+        for each in getattr(model.network, "members", [model.network]):
+            formats = channels.formats_of(each) if isinstance(each, keras.Model) else {}
+            for path, (known, layer) in formats.items():
+                own = next(iter(leaves)) if len(leaves) == 1 else path
+                is_image = own in leaves and np.ndim(leaves[own]) == 4
+                if known == "channels_first" and is_image:
+                    raise ValueError(
+                        f"The network {name!r} takes images of the format 'channels_first' (its "
+                        f"layer {layer!r}), and corruptions and drawn inputs need the "
+                        "channels last. Measure keras.Sequential([keras.Input((height, width, "
+                        "channels)), keras.layers.Permute((3, 1, 2)), network]) on "
+                        "np.moveaxis(x, 1, -1); or give names=() and other={}, which leaves the "
+                        "rows as they are."
+                    )
+
+
+def require_answers(models, answers, x, y):
+    """Refuses NaN, answers of another form, and labels that are none; of no y the answers alone."""
+    for name, model in models.items():
+        raw, mask = answers[name].raw, answers[name].mask
+        names = getattr(model.output, "outputs", ())
+        if keras.tree.is_nested(raw) != bool(names) or {*names} - {*getattr(raw, "keys", list)()}:
+            expected = f"a dict of the outputs {[*names]}" if names else "one array (rows, size)"
+            raise ValueError(
+                f"The network {name!r} answers {keras.tree.map_structure(np.shape, raw)}; expected "
+                f"{expected}, the raw outputs of {model.output!r}."
+            )
+        if any(np.isnan(each).any() for each in keras.tree.flatten(raw)):
+            finite.require_answers(raw, f"network {name!r}", x)
+        parts = outputs.parts_of(model.output, y, raw, mask)
+        for part, (own, truth, of_part, of_mask) in parts.items():
+            if not isinstance(model.network, keras.Model):
+                _require_logits(own, of_part, name)
+            if y is None:
+                continue
+            if truth is None:
+                raise ValueError(f"measure needs labels of every output, and {part!r} has none.")
+            truth, shape = np.asarray(truth), np.shape(of_part)
+            own.validate_labels(truth.shape, shape)
+            if of_mask is not None and len(shape) > 2:  # Labels of masked positions may be any.
+                counts = positions.counting(shape[:-1], of_mask)
+                truth, of_part = truth[counts], np.asarray(of_part)[counts]
+            own.require_labels(truth, np.shape(of_part), part)
+            scores.require_known(own, of_part, truth, part)
+
+
+def _require_logits(output, raw, name):
+    """Refuses probabilities in the place of logits, as far as the answers tell."""
+    if output.makes_probabilities == "softmax":
+        are_others = probabilities.rows_that_look_like(output, raw)
+    else:  # Logits that are close to each other may be so small.
+        are_others = raw.min() >= 0.0 and raw.max() <= 1.0 and np.ptp(raw) > 0.5
+    if output.makes_probabilities and are_others:
+        raise ValueError(
+            f"The network {name!r} answers with numbers that seem to be probabilities, and they "
+            "would be taken for logits. ecl_tf.teachers.FunctionTeacher(function, output, x) makes "
+            "a teacher of a function of probabilities."
+        )
+
+
+def require_comparable(models, answers, teacher, raw):
+    """Refuses a teacher whose answers are of another family, size or shape than a network's."""
+    of_teacher = outputs.parts_of(teacher.output, raw)
+    for name, model in models.items():
+        for part, (own, each) in outputs.parts_of(model.output, answers[name].raw).items():
+            output, its = of_teacher.get(part, (None, None))
+            fits = output is not None and own.can_learn_from(output)
+            here, there = np.shape(each), np.shape(its)
+            fits = fits and here[:-1] == there[:-1]
+            if not fits or own.event_size(here) != output.event_size(there):
+                raise ValueError(
+                    f"The teacher answers {output!r} of shape {there}, and the network {name!r} "
+                    f"{own!r} of shape {here}. To be compared they are of one family, with as many "
+                    "classes or targets, and as many positions. Leave the teacher out, or give one "
+                    "that fits."
+                )
