@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import identity, own_inputs, require
@@ -72,6 +71,7 @@ def batches(data: Any, batch_size: int, seed: int) -> Callable[[int], tf.data.Da
             argument of another type.
 
     Example:
+    >>> import numpy as np
     >>> data = batches((np.arange(10),), batch_size=5, seed=0)
     >>> (first,), (second,) = data(0).take(2)
     >>> sorted(int(row) for row in (*first, *second))
