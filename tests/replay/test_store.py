@@ -349,6 +349,32 @@ def test_a_distiller_of_a_store_is_saved_and_resumed(mixed, tmp_path):
     np.testing.assert_array_equal(loaded(X), whole(X))
 
 
+class Unbuilt(keras.Model):
+    """A student that Keras has a batch tried by before it trains."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = keras.layers.Dense(3)
+
+    def call(self, x):
+        return self.layer(keras.ops.reshape(x, (-1, 16)))
+
+
+def test_a_student_that_is_not_built_is_trained_as_by_fit(mixed, tmp_path):
+    def compiled():
+        keras.utils.set_random_seed(0)
+        distiller = Distiller(Unbuilt(), mixed.teacher, sampler=mixed.sampler)
+        distiller.compile("sgd", run_eagerly=True)
+        return distiller
+
+    one, other = compiled(), compiled()
+    one.fit(mixed.batches(X, Y), steps_per_epoch=2, shuffle=False, verbose=0)
+    resume.fit(
+        other, lambda step: mixed.batches(X, Y, first_step=step), tmp_path, steps=2, verbose=0
+    )
+    assert_same_weights(one.student, other.student)
+
+
 @pytest.mark.slow
 def test_two_replicas_reach_the_weights_of_one():
     (ends,) = processes.results([processes.start("replay_on_replicas.py", VIRTUAL_DEVICES="2")])
