@@ -11,7 +11,7 @@ import scipy.special
 import tensorflow as tf
 from by_hand import assert_arrays, assert_same_weights
 
-from ecl_tf import Distiller, data, outputs, replay, resume, samplers
+from ecl_tf import Distiller, data, outputs, replay, resume, samplers, teachers
 from ecl_tf._internal import identity, random
 
 ROWS, BATCH = 70, 16
@@ -203,6 +203,19 @@ def test_the_store_does_not_depend_on_the_order_of_the_data(mixed, tmp_path):
     recorded(tmp_path, x=X[order], y=Y[order], sampler="Mixup")
     for path in sorted(mixed.directory.glob("shard-*")):
         assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+
+
+def test_missing_cells_are_recorded_for_a_teacher_that_takes_them(tmp_path):
+    def teach(x):
+        share = 0.1 + 0.8 * np.isnan(x).mean((1, 2, 3))
+        return np.stack([share, 1.0 - share], 1)
+
+    x = np.where(X > 0.5, np.nan, X)
+    teacher = teachers.FunctionTeacher(teach, "categorical", x)
+    store = recorded(tmp_path, teacher, x, sampler="Empirical", epochs=1, shards=1)
+    samples, _ = next(iter(store.batches(x, Y)))
+    answers = scipy.special.softmax(samples.member_outputs[0].numpy(), -1)
+    np.testing.assert_allclose(answers, teach(samples.inputs.numpy()), atol=1e-3)
 
 
 @pytest.mark.slow
