@@ -45,8 +45,9 @@ class WarmRestarts(keras.callbacks.Callback):
 
     Raises:
         ValueError: if an argument is out of its range, or max_steps above 3,000,000; when training
-            begins, if cycles can't end where epochs end, or `fit` would end before the last
-            cycle; after the first epoch, if nothing is logged as `monitor`.
+            begins, if the optimizer is none of new cycles, cycles can't end where epochs end, or
+            `fit` would end before the last cycle; after the first epoch, if nothing is logged as
+            `monitor`.
 
     Example:
     >>> import ecl_tf
@@ -114,6 +115,12 @@ class WarmRestarts(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._begin()
+        optimizer = self.model.optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # Of one that scales the loss.
+        rate = optimizer._learning_rate
+        cycles = getattr(rate, "first_decay_steps", None), getattr(rate, "_t_mul", None)
+        if cycles != (self.first_cycle, 2.0):
+            raise self._no_cycles(f"has no learning rate of cycles of {self.first_cycle} steps")
         steps, epochs = self.params.get("steps"), self.params.get("epochs")
         if not steps:
             return
@@ -127,6 +134,8 @@ class WarmRestarts(keras.callbacks.Callback):
             )
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if batch == self.step == 0 and (done := int(self.model.optimizer.iterations.numpy())):
+            raise self._no_cycles(f"is in the midst of a cycle, after {done} steps")
         # Of a continued epoch the rest is counted from 0.
         self._epoch_begun_at = self.step - batch
 
@@ -194,6 +203,12 @@ class WarmRestarts(keras.callbacks.Callback):
     def _trained(self):
         """The network that is trained: of a distiller the student."""
         return getattr(self.model, "student", self.model)
+
+    def _no_cycles(self, reason):
+        return ValueError(
+            f"The model's optimizer {reason}. Compile it with a new one of this callback's "
+            "schedule, such as keras.optimizers.Adam(restarts.schedule(0.003))."
+        )
 
     def _no_end(self, steps):
         return ValueError(

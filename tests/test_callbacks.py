@@ -98,11 +98,26 @@ def test_what_does_not_fit_the_training_is_refused(arguments, message):
     epochs = arguments.pop("epochs")
     restarts = callbacks.WarmRestarts(**arguments)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
+    model.compile(keras.optimizers.SGD(restarts.schedule(0.1)), "mse")
     x = np.zeros((8, 3))
     with pytest.raises(ValueError, match=message):
         model.fit(x, x[:, :1], batch_size=4, epochs=epochs, callbacks=[restarts], verbose=0)
     assert model.optimizer.iterations.numpy() <= 2  # Not after hours.
+
+
+def test_an_optimizer_of_other_cycles_is_refused(subtests):
+    restarts, used, _ = trained([1.0, 2.0], cycles=2)
+    schedules = keras.optimizers.schedules
+    for rate, message in [
+        (None, "is in the midst of a cycle, after 6 steps"),
+        (0.1, "has no learning rate of cycles of 2 steps"),
+        (schedules.CosineDecay(0.1, 6), "has no learning rate of cycles"),
+        (schedules.CosineDecayRestarts(0.1, 3), "has no learning rate of cycles"),
+    ]:
+        if rate is not None:
+            used.compile(keras.optimizers.SGD(rate), "mse")
+        with subtests.test(message), pytest.raises(ValueError, match=message):
+            used.fit(np.zeros((8, 3)), np.zeros(8), 4, 3, callbacks=[restarts], verbose=0)
 
 
 class Interrupt(keras.callbacks.Callback):
