@@ -191,6 +191,8 @@ def test_what_is_out_of_range(tmp_path, subtests):
             "no weight of class 2; expected weights up to the last of the 3",
         ),
         ({"callbacks": [print]}, "must be keras.callbacks.Callback instances"),
+        ({"callbacks": keras.callbacks.BackupAndRestore("backup")}, "does what BackupAndRestore"),
+        ({"validation_data": resume.batches((X, Y), 8, 0)(0)}, "endless.*validation_steps=..."),
         ({"made": keras.Sequential([keras.layers.Dense(1)])}, "Compile the model before"),
     ]:
         with subtests.test(message), pytest.raises(ValueError, match=message):
