@@ -3,13 +3,14 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from by_hand import assert_same_weights
 from scipy import stats
 from sklearn.calibration import calibration_curve
 
 import ecl_tf
 from configs import sine
-from ecl_tf import outputs
+from ecl_tf import data, outputs
 from ecl_tf.experiments import diagnostics
 from ecl_tf.experiments.experiment import Experiment
 
@@ -54,6 +55,9 @@ def line(slope_of_scale):
 def experiment():
     config = sine.get_config()
     config.student.train.update({"steps": 40, "epochs": 4, "steps_per_execution": 5})
+    with config.unlocked():  # Steps are batches, also where they are no updates.
+        adam = {"class_name": "Adam", "config": {"gradient_accumulation_steps": 2}}
+        config.student.train.optimizer = adam
     return Experiment(config)
 
 
@@ -81,6 +85,13 @@ def test_one_dimension_shows_means_and_spreads_over_the_range(experiment):
         shown = found["distributions"][who]
         np.testing.assert_allclose(shown["mean"], 2.0 * np.array(found["x"]), atol=1e-4)
         np.testing.assert_allclose(shown["stddev"], 0.01 + np.log(2.0), atol=1e-5)
+
+
+def test_texts_are_not_drawn(experiment):
+    texts = tf.data.Dataset.from_tensor_slices((np.full((4, 1), "a"), np.zeros((4, 1), "float32")))
+    experiment.splits = data.Splits(texts, texts, texts, event_size=1)
+    assert diagnostics.gallery(experiment, None, {}, "Empirical") is None
+    assert diagnostics.one_dimension(experiment, None, {}) is None
 
 
 def test_the_gallery_shows_training_inputs_that_xcls_student_is_uncertain_about(experiment):
