@@ -71,6 +71,7 @@ def kind_and(kind=3, **units):
         (seen_by(), seen_by(True), {}, ["classes seem to come first", "Permute((2, 3, 1))"]),
         (3, 3, {"temperature": 0.0}, ["temperature", "positive", "0.0"]),
         (3, 3, {"seed": 1.5}, ["seed", "whole number", "1.5"]),
+        (3, 3, {"temperature": np.array([2.0])}, ["temperature must be a number", "array([2.])"]),
         (3, 3, {"temperature": float("nan")}, ["temperature", "nan"]),
         (3, 3, {"output": "bernoulli", "temperature": 2.0}, ["2.0", "categorical", "bernoulli"]),
         (3, 3, {"label_weight": -0.1}, ["label_weight", ">= 0", "-0.1"]),
@@ -133,6 +134,7 @@ def test_networks_that_share_a_layer_are_refused():
     ("arguments", "facts"),
     [
         ({"loss": "mse"}, ["loss", "divergence", "label_weight"]),
+        ({"optimizer": None}, ["needs an optimizer", 'compile("adam")']),
         ({"loss_weights": [1.0]}, ["loss_weights", "outputs.Joint(outputs, weights)"]),
         ({"teacher_metrics": True}, ["teacher_metrics", "metrics"]),
         (
@@ -145,7 +147,7 @@ def test_networks_that_share_a_layer_are_refused():
 def test_compile_refuses(arguments, facts):
     its = distiller()
     with raises_naming(*facts):
-        its.compile("sgd", **arguments)
+        its.compile(**{"optimizer": "sgd", **arguments})
 
 
 # At fit, before the first step.

@@ -81,6 +81,8 @@ _KEPT = ("beta_1", "beta_2", "rho")
 
 def optimizer(given):
     """Refuses an optimizer with a setting by which an update would not be finite, or go uphill."""
+    if given is None:
+        raise ValueError('compile needs an optimizer; got None. Give distiller.compile("adam").')
     given = getattr(given, "inner_optimizer", given)  # Of one that scales losses.
     is_of_keras = type(given).__module__.startswith("keras.")  # In others rho may be a radius.
     for name, value in vars(given).items():

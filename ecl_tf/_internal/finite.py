@@ -13,7 +13,8 @@ SOURCES = {
     "the sampled inputs": "Look for NaN in the data, or in a custom sampler. Missing numbers have "
     "to be filled in, even where a network would do it, and may be marked in inputs of their own.",
     "the teacher": "Look at its weights, and at its answers to extreme inputs.",
-    "the student": "A lower learning rate or gradient clipping may help.",
+    "the student": "A lower learning rate or gradient clipping may help. Classes that it masks by "
+    "itself need logits such as -1e9 in the place of -inf.",
     "the loss": "Look at the labels, the sample weights and the regularizers; and at the student's "
     "weights: if they have become very large, train it anew at a lower learning rate.",
     "the gradients": "They overflowed, or their squares: look for huge labels. A lower learning "

@@ -7,7 +7,8 @@ import numpy as np
 
 def number(name, value):
     """The value as a float; raises ValueError unless it is a number."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real | np.ndarray | np.generic):
+    is_array = isinstance(value, np.ndarray | np.generic) and value.ndim == 0
+    if isinstance(value, bool) or not (isinstance(value, numbers.Real) or is_array):
         raise ValueError(f"{name} must be a number; got {value!r}.")
     return float(value)
 

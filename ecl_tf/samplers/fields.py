@@ -31,6 +31,13 @@ def require_names(sampler, argument, names, inputs):
         )
 
 
+def by_name(padding):
+    """A sampler's padding, of which a dict may have numbers for names of inputs of a tuple."""
+    if isinstance(padding, dict):
+        return {str(name): value for name, value in padding.items()}
+    return padding
+
+
 def padding_of(padding, path):
     """The padding value of an input, or None: an argument may be a dict by name."""
     return padding.get(name_of(path)) if isinstance(padding, dict) else padding

@@ -45,7 +45,7 @@ class _MixingAndSwapping(_Mixing):
         name = type(self).__name__
         if isinstance(swap, str):
             raise ValueError(f"{name}'s swap is a list of names; got {swap!r}, not [{swap!r}].")
-        self.swap, self.padding = [str(each) for each in swap], padding
+        self.swap, self.padding = [str(each) for each in swap], fields.by_name(padding)
         self.data_format = fields.data_format(name, data_format)
 
     def effect(self, path: tuple, leaf: Any) -> str:

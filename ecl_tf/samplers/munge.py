@@ -91,7 +91,7 @@ class Munge(Sampler):
         self.s = None if s is None else require.positive("Munge's s", s)
         self.conditional = require.truth("Munge's conditional", conditional)
         groups.validate("Munge", group_size)
-        self.padding, self.group_size = padding, group_size
+        self.padding, self.group_size = fields.by_name(padding), group_size
 
     def effect(self, path: tuple, leaf: Any) -> str:
         is_number = tf.as_dtype(leaf.dtype).is_floating and fields.name_of(path) not in self.swap

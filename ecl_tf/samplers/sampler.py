@@ -154,8 +154,7 @@ class Sampler(Configured):
                 its constructor refuses.
         """
         settle(self)
-        if not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(inputs)):
-            inputs = tf.convert_to_tensor(inputs)  # Nested lists of numbers.
+        inputs = _without_lists(inputs)
         own_inputs.require_dense(inputs)
         inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
         if any(leaf.shape.rank == 0 for leaf in keras.tree.flatten(inputs)):
@@ -252,6 +251,15 @@ def require_whole(sampler: Sampler, base: Sampler) -> None:
             "rows later, within the networks. Have Embedded draw from what it is given, as the "
             "last of a Chain, or beside others: Choice(['Empirical', Embedded()])."
         )
+
+
+def _without_lists(inputs):
+    """Inputs with tensors in the place of nested lists of numbers or texts."""
+    if all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(inputs)):
+        return inputs
+    if isinstance(inputs, dict):
+        return {name: _without_lists(each) for name, each in inputs.items()}
+    return tf.convert_to_tensor(inputs)
 
 
 def _checked(function):

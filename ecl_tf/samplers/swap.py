@@ -58,7 +58,7 @@ class Swap(Sampler):
     ):
         self.probability = require.probability("Swap's probability", probability)
         groups.validate("Swap", group_size)
-        self.padding, self.group_size = padding, group_size
+        self.padding, self.group_size = fields.by_name(padding), group_size
         self.data_format = fields.data_format("Swap", data_format)
 
     def effect(self, path: tuple, leaf: Any) -> str:

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import weakref
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -39,6 +40,7 @@ _MOVE = (
 # What TensorFlow can't vectorise.
 _ROW_BY_ROW = keras.layers.RandAugment, keras.layers.RandomElasticTransform
 _SHIFT = keras.layers.ZeroPadding2D, keras.layers.Cropping2D
+_SEEDED: weakref.WeakSet = weakref.WeakSet()  # Layers of users that were looked at.
 
 
 @keras.saving.register_keras_serializable("ecl_tf")
@@ -192,7 +194,8 @@ class Augment(Sampler):
 
     Raises:
         ValueError: if `layers` are not Keras layers, if one has trainable weights, if one is
-            MixUp, CutMix or AugMix, which can't be changed rows by rows, if the inputs are
+            MixUp, CutMix or AugMix, which can't be changed rows by rows, if a layer of your own
+            draws random numbers without a `keras.random.SeedGenerator`, if the inputs are
             named and `key` is none of the names, or (from a `Distiller`) if one of Keras's own
             computes with an input that a network takes by its exact values, or with a
             `value_range` that is not the images', or if `keeps_labels` is true, a layer moves
@@ -259,6 +262,7 @@ class Augment(Sampler):
                     "sampler would lose. Give it as arguments, as in keras.layers.Normalization("
                     "mean=..., variance=...), or make the layer a part of the networks."
                 )
+            _require_seeds(layer, shape)
 
     def validate_networks(self, networks: uncertainty.Networks) -> None:
         super().validate_networks(networks)
@@ -426,6 +430,40 @@ def _is_seed(variable):
     return "seed_generator_state" in variable.path
 
 
+def _mode(layer):
+    return {"training": True} if "training" in inspect.signature(layer.call).parameters else {}
+
+
+def _require_seeds(layer, shape):
+    """Refuses a layer whose random numbers don't follow from the seed of a sampler.
+
+    Args:
+        layer: one of Keras's layers, which do, or of a user's.
+        shape: of its input.
+    """
+    is_of_keras = type(layer).__module__.startswith("keras.")
+    if layer in _SEEDED or (is_of_keras and not isinstance(layer, keras.layers.Lambda)):
+        return
+    run = tf.function(functools.partial(layer, **_mode(layer)), autograph=False)
+    try:
+        with tf.init_scope():
+            row = tf.TensorSpec([1, *shape[1:]], layer.compute_dtype)
+            graph = run.get_concrete_function(row).graph.as_graph_def()
+    except Exception:  # Whatever it raises; it is to raise that where it is called.
+        return
+    nodes = [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
+    drawn = [
+        node.op for node in nodes if node.op.startswith(("Random", "Multinomial", "Truncated"))
+    ]
+    if drawn:
+        raise ValueError(
+            f"Augment's layer {layer.name!r} draws random numbers by {drawn[0]}, which a sampler's "
+            "seed does not reach, so that no training could be repeated. Draw them by keras.random "
+            "with the seed self.seeds, a keras.random.SeedGenerator that the layer makes."
+        )
+    _SEEDED.add(layer)
+
+
 def _change_row(layer, row_and_seeds):
     """A list of one row of shape (...) as the layer changes it, given a seed for each state.
 
@@ -436,8 +474,7 @@ def _change_row(layer, row_and_seeds):
         tf.cast(seed, variable.dtype) if _is_seed(variable) else variable.value
         for seed, variable in zip(seeds, layer.non_trainable_variables, strict=True)
     ]
-    mode = {"training": True} if "training" in inspect.signature(layer.call).parameters else {}
-    batch = [each[None] for each in row]
+    batch, mode = [each[None] for each in row], _mode(layer)
     if len(batch) == 1:
         changed, _ = layer.stateless_call([], states, *batch, **mode)
         return [changed[0]]

@@ -130,3 +130,14 @@ def test_padding_of_nan_stays_where_it_is():
 def test_padding_names_inputs_that_there_are():
     with pytest.raises(ValueError, match=r"padding for \['wrods'\].*inputs are \['words'\]"):
         Swap(padding={"wrods": 0})({"words": np.ones((2, 3))}, seed=0)
+
+
+def test_inputs_of_a_tuple_have_numbers_for_names_and_lists_are_arrays():
+    words = [[1, 0], [2, 3], [4, 0]]
+    for padding, inputs in (
+        ({1: 0}, (table(3, 2), np.array(words))),
+        ({"b": 0}, {"b": words, "a": [5, 6, 7]}),
+    ):
+        drawn = Swap(1.0, padding=padding)(inputs, seed=0).inputs
+        found = drawn["b"] if "b" in padding else drawn[1]
+        assert (found.numpy() == 0).tolist() == [[False, True], [False, False], [False, True]]

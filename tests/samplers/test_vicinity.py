@@ -279,6 +279,12 @@ def test_augment_takes_keras_layers_that_change_rows_by_themselves(layers, messa
     [
         (keras.layers.Dense(2, name="learned"), None, IMAGES, "'learned' has trainable weights"),
         (keras.layers.Resizing(3, 3), None, IMAGES, r"\(64, 5, 4, 2\) to \(64, 3, 3, 2\)"),
+        (
+            keras.layers.Lambda(tf.image.random_flip_left_right, name="mirrored"),
+            None,
+            IMAGES,
+            "'mirrored' draws random numbers by RandomUniform.*SeedGenerator",
+        ),
         (flip(), "image", {"eye": IMAGES}, r"key='image'.*\['eye'\]"),
         (flip(), "image", IMAGES, "key='image'.*one unnamed"),
         (flip(), None, IMAGES[..., 0], r"changes images.*\(64, 5, 4\).*GaussianNoise"),
