@@ -107,9 +107,9 @@ def table(
     if not isinstance(path, pd.DataFrame):
         table_files.require_form(path)
     if unlabelled is not None:
-        unlabelled = _found(unlabelled, "Name another with unlabelled.")
-        if not isinstance(unlabelled, pd.DataFrame):
-            table_files.require_form(unlabelled, table_files.WITH_NAMES)
+        unlabelled = more = _found(unlabelled, "Name another with unlabelled.")
+        if not isinstance(more, pd.DataFrame):
+            table_files.require_form(more, table_files.WITH_NAMES)
     sizes = {"train_size": train_size, "validation_size": validation_size, "test_size": test_size}
     said = {"numbers": numbers, "categories": categories, "dates": dates}
     if not isinstance(path, pd.DataFrame) and path.suffix.lower() == ".npz":

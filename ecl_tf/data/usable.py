@@ -69,9 +69,22 @@ def require_usable(splits: Splits, name: str) -> None:
         if (decode := splits.decode) is not None and streamed:
             dataset = dataset.map(lambda x, *rest: (decode(x, tf.constant([0, 0])), *rest))
         _require_images_in_range(dataset, what)
+    _warn_of_scaled(splits.train.element_spec[0], name)
     _warn_of_batches(splits.train, f"The train split of {name!r}")
     if splits.decode is None:
         _warn_of_same_rows(splits, name)
+
+
+def _warn_of_scaled(inputs, name):
+    """Warns of uint8 inputs that are no images: they are divided by 255 all the same."""
+    for leaf in keras.tree.flatten(inputs):
+        if leaf.dtype == tf.uint8 and (leaf.shape.rank or 0) < 2:
+            warnings.warn(
+                f"The data set {name!r} has inputs of uint8 and shape {tuple(leaf.shape)}, which "
+                "are divided by 255, as if they were pixels. Give ids as int32, and amounts as "
+                "float32: tf.cast(x, tf.float32).",
+                stacklevel=4,
+            )
 
 
 def _warn_of_same_rows(splits, name):

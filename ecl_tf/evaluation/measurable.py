@@ -1,5 +1,7 @@
 """What `measure` refuses, because it can't be measured, or would be measured wrongly."""
 
+import warnings
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -9,6 +11,7 @@ from ecl_tf._internal import (
     batches,
     channels,
     finite,
+    first_layers,
     own_inputs,
     positions,
     probabilities,
@@ -26,8 +29,10 @@ def require_rows(models, x, y, other):
     if not models:
         raise ValueError("There is no network to measure: models is an empty dict.")
     own_inputs.require_arrays(x, "measure")
-    if batches.is_list_of_values(x):
-        raise ValueError(batches.LIST.format("x", batches.as_array(x, "x")))
+    given = {"x": x} | {f"other[{name!r}]": its for name, its in (other or {}).items()}
+    for name, its in given.items():
+        if batches.is_list_of_values(its):
+            raise ValueError(batches.LIST.format(name, batches.as_array(its, name)))
     own_inputs.require_dense(x)
     for name, its in (other or {}).items():
         finite.require_rows(its, f"The rows of other[{name!r}]")
@@ -56,9 +61,19 @@ def require_rows(models, x, y, other):
     some = keras.tree.map_structure(lambda leaf: tf.convert_to_tensor(leaf[::every]), x)
     # Floating-point images may be what a network that was trained somewhere takes. Those of bytes
     # may have been scaled there, as the commands do.
-    are_bytes = any(leaf.dtype == tf.uint8 for leaf in keras.tree.flatten(some))
+    of_bytes = [leaf for leaf in keras.tree.flatten(some) if leaf.dtype == tf.uint8]
+    are_images = any(first_layers.is_image(leaf.shape) for leaf in of_bytes)
     for each in networks:  # Each may have learned on a scale of its own.
-        ranges.require_within([each], some, compares_images=are_bytes)
+        ranges.require_within([each], some, compares_images=bool(of_bytes))
+        network = each[1]
+        known = first_layers.expected_by(network) or first_layers.takes_as_they_are(network)
+        if are_images and not known:
+            warnings.warn(
+                f"The network {network.name!r} gets uint8 images from 0 to 255, and its first "
+                "layers don't tell whether it scales them. If it learned from images in [0, 1], "
+                "as by the commands, give ecl_tf.data.to_float(x).",
+                stacklevel=3,
+            )
 
 
 def _are_alike(other, leaf):

@@ -62,6 +62,11 @@ class Shown:
             known = corruptions.suitable(x, self.kind, columns)
         self.names = known if names is None else _tuple(names)
         self.severities = _tuple(severities)
+        if self.names and not known:
+            raise ValueError(
+                "Videos, volumes and several inputs without names are not corrupted. Give names=(),"
+                " or a dict of inputs."
+            )
         if unknown := sorted({*self.names} - {*known}):
             raise ValueError(
                 f"There is no corruption {unknown[0]!r} of the kind {self.kind!r}; expected some "

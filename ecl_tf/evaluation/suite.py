@@ -422,9 +422,9 @@ def _as_model(network, output, sets=None):
     """A network as a `Model`."""
     if isinstance(network, Model):
         return network
-    own = getattr(network, "output", None)
-    if isinstance(own, outputs.Output):  # An exported student answers distributions.
-        return Model(lambda x: own.raw(network(x)), own, sets)
+    its = getattr(network, "output", None)
+    if isinstance(its, outputs.Output):  # An exported student answers distributions.
+        return Model(lambda x: its.raw(network(x)), its, sets)
     if not callable(network):
         raise ValueError(
             "A network is a Keras model, a Distiller, an ecl_tf.Teacher or a function from inputs "

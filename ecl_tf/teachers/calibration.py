@@ -86,8 +86,9 @@ def calibrated(
                     probabilities.OF_CLASSES, _network(teacher, number), "teacher"
                 )
         fitted[name] = _fitted(own, raws, labels)
-    is_joint = isinstance(output, outputs.Joint)
-    return teacher.with_output(outputs.Joint(fitted, output.weights) if is_joint else fitted[""])
+    if isinstance(output, outputs.Joint):
+        return teacher.with_output(outputs.Joint(fitted, output.weights))
+    return teacher.with_output(fitted[""])
 
 
 def _network(teacher, number):

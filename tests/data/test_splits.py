@@ -295,6 +295,13 @@ def test_images_of_0_to_255_are_uint8_in_every_part(monkeypatch):
         load(*[dataset("uint8")] * 3, decode=lambda x, seed: tf.cast(x, tf.float32))
 
 
+def test_bytes_that_are_no_pixels_are_told_of():
+    x, y = np.zeros((6, 2), "uint8"), np.arange(6) % 3
+    train, test = (tf.data.Dataset.from_tensor_slices((x + n, y)) for n in (0, 1))
+    with pytest.warns(UserWarning, match=r"uint8 and shape \(2,\), which are divided by 255"):
+        data.require_usable(splits.Splits(train, train.skip(3), test, event_size=3), "mine")
+
+
 def test_parts_that_are_no_pairs_of_inputs_and_a_label_are_refused():
     x, y = np.zeros((6, 2), "float32"), np.arange(6) % 3
     tensors = tf.data.Dataset.from_tensor_slices

@@ -238,6 +238,9 @@ def test_rows_labels_and_scales_that_would_give_a_wrong_number_are_refused(digit
     for model, rows in ((scaled, pixels), (table, pixels.reshape(40, 64))):  # As fit gives them.
         same = [measure(model, rows.astype(each), y, names=()) for each in ("uint8", "float32")]
         assert same[0]["nll"] == pytest.approx(same[1]["nll"], rel=1e-6)
+    normalized = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.BatchNormalization(), flat])
+    with pytest.warns(UserWarning, match="don't tell whether it scales them.*to_float"):
+        measure(normalized, pixels.astype("uint8"), y, names=())
     # It was trained somewhere, perhaps on such pixels.
     found = measure(flat, pixels.astype("float32"), y, arguments={"value_range": (0, 255)})["nll"]
     logits = pixels.reshape(40, 64) @ numbers(64, 10) + numbers(10, seed=1)
