@@ -46,8 +46,7 @@ class WarmRestarts(keras.callbacks.Callback):
     Raises:
         ValueError: if an argument is out of its range, or max_steps above 3,000,000; when training
             begins, if the optimizer is none of new cycles, cycles can't end where epochs end, or
-            `fit` would end before the last cycle; after the first epoch, if nothing is logged as
-            `monitor`.
+            `fit` would end before the last cycle; after a cycle, if nothing is logged as `monitor`.
 
     Example:
     >>> import ecl_tf
@@ -143,23 +142,23 @@ class WarmRestarts(keras.callbacks.Callback):
         self.step = self._epoch_begun_at + batch + 1
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        logs = logs or {}
-        if isinstance(self.monitor, str) and self.monitor not in logs:
-            raise ValueError(
-                f"Nothing is logged as monitor={self.monitor!r}, only {sorted(logs)}. Give fit "
-                "validation_data, or another monitor: one of these, or a function of the model."
-            )
         end = self._end(len(self.scores) + 1)
         if self.step > end:
             raise self._no_end(self.step - self._epoch_begun_at)
         if self.step == end and not self.model.stop_training:
-            self._end_cycle(epoch, logs)
+            self._end_cycle(epoch, logs or {})
 
     def on_train_end(self, logs: Any = None) -> None:
         if self.best_cycle is not None and self.step != self._end(self.best_cycle + 1):
             self._trained().set_weights(self.best_weights)
 
     def _end_cycle(self, epoch, logs):
+        if isinstance(self.monitor, str) and self.monitor not in logs:
+            raise ValueError(
+                f"Nothing is logged as monitor={self.monitor!r}, only {sorted(logs)}. Give fit "
+                "validation_data, with a validation_freq that meets the ends of cycles, or another "
+                "monitor: one of these, or a function of the model."
+            )
         score = logs[self.monitor] if isinstance(self.monitor, str) else self.monitor(self.model)
         before = None if self.best_cycle is None else self.scores[self.best_cycle]
         self.scores.append(float(score))

@@ -105,6 +105,16 @@ def test_what_does_not_fit_the_training_is_refused(arguments, message):
     assert model.optimizer.iterations.numpy() <= 2  # Not after hours.
 
 
+def test_what_is_watched_has_to_be_there_at_the_ends_of_cycles_alone():
+    restarts = callbacks.WarmRestarts(4, cycles=2)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(restarts.schedule(0.1)), "mse")
+    x = np.random.default_rng(0).normal(size=(8, 3))
+    arguments = {"validation_data": (x, x[:, :1]), "validation_freq": 2, "callbacks": [restarts]}
+    history = model.fit(x, x[:, :1], 4, 6, verbose=0, **arguments).history
+    assert restarts.scores == [history["val_loss"][0], history["val_loss"][2]]  # Of steps 4, 12.
+
+
 def test_an_optimizer_of_other_cycles_is_refused(subtests):
     restarts, used, _ = trained([1.0, 2.0], cycles=2)
     schedules = keras.optimizers.schedules

@@ -24,8 +24,8 @@ def require_usable(splits: Splits, name: str) -> None:
     Raises:
         ValueError: if a part is empty, without end, or of an unknown length where that matters, if
             an input or a label is NaN or infinite, naming the part and the place, if inputs are
-            arrays of text, a label is none of `event_size` classes, examples are batched or of
-            other shapes than those to train on, or if images are from 0 to 255 and not uint8.
+            arrays of text, examples are batched or of other shapes than those to train on, or if
+            images are from 0 to 255 and not uint8.
     """
     if not isinstance(splits, Splits):
         raise ValueError(
@@ -64,8 +64,6 @@ def require_usable(splits: Splits, name: str) -> None:
             continue
         if not streamed and any(leaf.dtype.is_floating for leaf in leaves):
             _require_finite(dataset, what)
-        if not streamed:
-            _require_classes(dataset, splits.event_size, what)
         if (decode := splits.decode) is not None and streamed:
             dataset = dataset.map(lambda x, *rest: (decode(x, tf.constant([0, 0])), *rest))
         _require_images_in_range(dataset, what)
@@ -199,24 +197,6 @@ def _require_single(element, to_train_on, what, streamed):
                 f"{what} has examples of shape {tuple(own.shape)}, and the train split "
                 f"{tuple(its.shape)}. Give all splits the same."
             )
-
-
-def _require_classes(dataset, event_size, what):
-    """Refuses scalar labels that are none of several classes."""
-    element = dataset.element_spec
-    if len(element) < 2:  # Of spare examples, which need no labels.
-        return
-    label = element[1]
-    if event_size < 2 or label.shape.rank != 0 or label.dtype == tf.string:
-        return
-    batches = dataset.map(lambda x, y, *rest: y).batch(4096)
-    labels: np.ndarray = np.concatenate([each.numpy() for each in batches])
-    wrong = np.flatnonzero((labels < 0) | (labels >= event_size) | (labels != np.floor(labels)))
-    if wrong.size:
-        raise ValueError(
-            f"{what} has the label {labels[wrong[0]]:g} in row {wrong[0]} (from 0); expected class "
-            f"indices from 0 to {event_size - 1}, as its event_size={event_size} says."
-        )
 
 
 def _require_finite(dataset, what):

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from scipy import special, stats
 
-from ecl_tf import outputs, samplers, uncertainty
+from ecl_tf import data, outputs, samplers, uncertainty
 from ecl_tf._internal import positions as masking
 from ecl_tf.evaluation import selective
 from ecl_tf.experiments import fitting, positions
@@ -208,7 +208,9 @@ def one_dimension(experiment, teacher, students):
         return None
     if experiment.splits.event_size != 1 or experiment.positions or not _are_numbers(experiment):
         return None
-    x, y = (np.asarray(part) for part in experiment.splits.train_rows)
+    x, y = (np.asarray(part) for part in data.to_float(experiment.splits.train_rows))
+    if x.dtype == bool:
+        return None
     margin = 0.1 * (x.max() - x.min())
     grid = np.linspace(x.min() - margin, x.max() + margin, _GRID, dtype="float32")[:, None]
     found = _distributions(experiment, teacher, students, grid)

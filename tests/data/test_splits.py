@@ -316,7 +316,7 @@ def test_parts_that_are_no_pairs_of_inputs_and_a_label_are_refused():
             data.require_usable(splits.Splits(right, right, part, event_size=3), "mine")
 
 
-def test_labels_that_are_no_classes_batches_and_other_shapes_are_refused():
+def test_batches_and_other_shapes_are_refused():
     def part(labels, size=2):
         x = np.zeros((len(labels), size), "float32")
         return tf.data.Dataset.from_tensor_slices((x, np.asarray(labels)))
@@ -327,8 +327,6 @@ def test_labels_that_are_no_classes_batches_and_other_shapes_are_refused():
     right = part([0, 1, 2])
     check(right, right)
     for test, message in [
-        (part([0, 3]), r"test split of 'mine' has the label 3 in row 1 .*from 0 to 2"),
-        (part([0.0, 1.5]), r"has the label 1\.5 in row 1"),
         (right.batch(2), "test split of 'mine' is batched; expected single examples"),
         (part([0]).map(lambda x, y: (tf.as_string(x[None]), y)), r"string and shape \(1, 2\)"),
         (part([0], size=5), r"shape \(5,\), and the train split \(2,\)"),

@@ -87,11 +87,19 @@ def test_one_dimension_shows_means_and_spreads_over_the_range(experiment):
         np.testing.assert_allclose(shown["stddev"], 0.01 + np.log(2.0), atol=1e-5)
 
 
-def test_texts_are_not_drawn(experiment):
-    texts = tf.data.Dataset.from_tensor_slices((np.full((4, 1), "a"), np.zeros((4, 1), "float32")))
-    experiment.splits = data.Splits(texts, texts, texts, event_size=1)
-    assert diagnostics.gallery(experiment, None, {}, "Empirical") is None
-    assert diagnostics.one_dimension(experiment, None, {}) is None
+@pytest.mark.parametrize("kind", ["str", "bool", "uint8"])
+def test_texts_and_truth_values_are_no_axis_and_bytes_are_scaled(experiment, kind):
+    x = np.array([[0], [255]]).astype(kind)
+    rows = tf.data.Dataset.from_tensor_slices((x, np.zeros((2, 1), "float32")))
+    experiment.splits = data.Splits(rows, rows, rows, event_size=1)
+    teacher = ecl_tf.Ensemble([line(0.0)], experiment.output)
+    found = diagnostics.one_dimension(experiment, teacher, {})
+    if kind == "uint8":
+        assert found["train"]["x"] == [0.0, 1.0] and found["x"][0] == -0.1
+    else:
+        assert found is None
+    if kind == "str":
+        assert diagnostics.gallery(experiment, teacher, {}, "Empirical") is None
 
 
 def test_the_gallery_shows_training_inputs_that_xcls_student_is_uncertain_about(experiment):

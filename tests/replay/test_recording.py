@@ -125,6 +125,8 @@ def test_the_estimate_is_what_is_then_written(whole):
     assert cost["rows"] == 3 * 64 and cost["bytes"] == pytest.approx(written, rel=0.02)
     assert cost["bytes_per_row"] * cost["rows"] == pytest.approx(cost["bytes"], rel=0.05)
     assert cost["seconds"] > 0.0
+    with pytest.raises(ValueError, match="steps must be a whole number >= 1; got 0"):
+        replay.estimate(network(), X, steps=0)
 
 
 # What is wrong with a store.
