@@ -2,6 +2,7 @@
 
 import itertools
 import numbers
+import re
 import warnings
 
 import keras
@@ -69,6 +70,7 @@ def require_usable(splits: Splits, name: str) -> None:
             dataset = dataset.map(lambda x, *rest: (decode(x, tf.constant([0, 0])), *rest))
         _require_images_in_range(dataset, what)
     _warn_of_scaled(splits.train.element_spec[0], name)
+    _warn_of_batches(splits.train, f"The train split of {name!r}")
     if splits.decode is None:
         _warn_of_same_rows(splits, name)
 
@@ -106,6 +108,26 @@ def _warn_of_same_rows(splits, name):
                 f"scores on the {other} split are none of new data. Give each rows of its own.",
                 stacklevel=4,
             )
+
+
+def _warn_of_batches(dataset, what):
+    """Warns of batches of one size, which look like examples with a label for each position."""
+    leaves = keras.tree.flatten(dataset.element_spec)
+    sizes = {tuple(leaf.shape)[:1] if leaf.shape.rank else () for leaf in leaves}
+    if leaves[-1].shape.rank != 1 or len(sizes) > 1:
+        return
+    kinds = []  # From the last step on.
+    while len(before := dataset._inputs()) == 1:
+        kinds.append(type(dataset).__name__)
+        (dataset,) = before
+    of_rows = (kind for kind in kinds if re.search("BatchDataset|Unbatch|FlatMap|Interleave", kind))
+    if "BatchDataset" in next(of_rows, ""):
+        warnings.warn(
+            f"{what} is batched, so that an example is of {leaves[-1].shape[0]} rows, a position "
+            "each. If these are examples of their own, leave batch(...) out: the commands make "
+            "batches themselves.",
+            stacklevel=4,
+        )
 
 
 def _first_rows(dataset):

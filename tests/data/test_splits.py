@@ -255,6 +255,23 @@ def test_parts_of_the_same_rows_are_told_of(monkeypatch):
         assert [each.partition(" split")[0] for each in found] == told
 
 
+def test_batches_of_one_size_are_told_of():
+    x, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 2
+
+    def told(train):
+        test = train.take(2)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            data.require_usable(splits.Splits(train, test, test, event_size=2), "mine")
+        return [each for each in caught if "train split of 'mine' is batched" in str(each.message)]
+
+    batched = tf.data.Dataset.from_tensor_slices((x, y)).batch(6, drop_remainder=True)
+    assert len(told(batched)) == len(told(batched.prefetch(1))) == 1
+    tagged = tf.data.Dataset.from_tensor_slices((x.reshape(10, 6, 3), y.reshape(10, 6)))
+    rows = batched.unbatch().apply(tf.data.experimental.assert_cardinality(60))
+    assert not told(tagged) and not told(rows)
+
+
 def test_images_of_0_to_255_are_uint8_in_every_part(monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3))
 
