@@ -21,7 +21,6 @@ from ecl_tf.evaluation import scores
 
 _ROWS_COMPARED = 256  # With the range that a network expects.
 _TAKEN = {"f": "fi", "i": "iu", "U": "UO", "O": "UO"}  # Types of rows beside those of x.
-_RATIO = 16.0  # Images are on another scale if it is so many times as wide.
 
 
 def require_rows(models, x, y, other):
@@ -53,7 +52,15 @@ def require_rows(models, x, y, other):
     networks = []
     for model in models:
         network = model.network
-        if isinstance(network, keras.Model) and not isinstance(network, teachers.Teacher):
+        if not callable(network):
+            raise ValueError(
+                "A network is a Keras model, a Distiller, an ecl_tf.Teacher or a function from "
+                f"inputs to raw outputs; got {network!r}. ecl_tf.teachers.from_estimator makes a "
+                "teacher of an estimator."
+            )
+        if isinstance(network, teachers.Teacher):
+            _require_family(network.output_kind, model.output)
+        elif isinstance(network, keras.Model):
             probabilities.require_logits(model.output, network, "model")
         members = getattr(network, "members", [network])
         networks += [("network", each) for each in members if isinstance(each, keras.Model)]
@@ -64,6 +71,7 @@ def require_rows(models, x, y, other):
     of_bytes = [leaf for leaf in keras.tree.flatten(some) if leaf.dtype == tf.uint8]
     are_images = any(first_layers.is_image(leaf.shape) for leaf in of_bytes)
     for each in networks:  # Each may have learned on a scale of its own.
+        own_inputs.require_shapes(some, each[1], each[0])
         ranges.require_within([each], some, compares_images=bool(of_bytes))
         network = each[1]
         known = first_layers.expected_by(network) or first_layers.takes_as_they_are(network)
@@ -76,6 +84,26 @@ def require_rows(models, x, y, other):
             )
 
 
+def _require_family(its, output):
+    """Refuses a teacher's distributions that can't be written as raw outputs of another kind."""
+    if not output.can_learn_from(its):
+        raise ValueError(
+            f"The teacher's distributions are of {its!r}, which {output!r} can't stand for. Leave "
+            "output out, or give networks of other families an output of their own: "
+            "evaluation.Model(network, output)."
+        )
+
+
+def require_score(models, score):
+    """Refuses a score that no output of any network has."""
+    known = [
+        own for model in models.values() for own, *_ in outputs.parts_of(model.output).values()
+    ]
+    have = {name for own in known for name in scores.names(own)}
+    if score is not None and score not in have:
+        raise ValueError(f"The scores of these outputs are {sorted(have)}; got {score!r}.")
+
+
 def _are_alike(other, leaf):
     """Whether an array of other rows has the type, but for precision, and the shape of x."""
     if not len(other) or np.shape(other)[1:] != np.shape(leaf)[1:]:
@@ -86,8 +114,18 @@ def _are_alike(other, leaf):
     if np.ndim(leaf) != 4:
         return True
     # On another scale images would be told by that alone.
-    highest = [float(np.max(np.abs(np.asarray(each, "float32")))) for each in (other, leaf)]
-    return max(highest) <= _RATIO * min(highest) or not min(highest)
+    least, most = sorted(float(np.max(np.abs(np.asarray(each, "f4")))) for each in (other, leaf))
+    return not 0.0 < least <= 1.05 or most <= 128.0
+
+
+def in_types_of(x, other):
+    """Numbers of other rows in the types of x, for which networks are traced."""
+
+    def typed(leaf, its):
+        dtype = np.asarray(leaf).dtype
+        return np.asarray(its).astype(dtype) if dtype.kind in "fi" else its
+
+    return keras.tree.map_structure(typed, x, other)
 
 
 def _form(leaf):
@@ -116,21 +154,29 @@ def require_channels_last(models, x):
 
 def require_answers(models, answers, x, y):
     """Refuses NaN, answers of another form, and labels that are none; of no y the answers alone."""
+    rows = len(keras.tree.flatten(x)[0])
     for name, model in models.items():
         raw, mask = answers[name].raw, answers[name].mask
+        who = _named(name)
         names = getattr(model.output, "outputs", ())
         if keras.tree.is_nested(raw) != bool(names) or {*names} - {*getattr(raw, "keys", list)()}:
             expected = f"a dict of the outputs {[*names]}" if names else "one array (rows, size)"
             raise ValueError(
-                f"The network {name!r} answers {keras.tree.map_structure(np.shape, raw)}; expected "
+                f"The {who} answers {keras.tree.map_structure(np.shape, raw)}; expected "
                 f"{expected}, the raw outputs of {model.output!r}."
             )
         if any(np.isnan(each).any() for each in keras.tree.flatten(raw)):
-            finite.require_answers(raw, f"network {name!r}", x)
+            finite.require_answers(raw, who, x)
         parts = outputs.parts_of(model.output, y, raw, mask)
         for part, (own, truth, of_part, of_mask) in parts.items():
+            if len(of_part) != rows:
+                raise ValueError(
+                    f"The {who} answers {len(of_part)} rows to {rows} rows of inputs; "
+                    "expected one for each."
+                )
+            own.validate(np.shape(of_part), who)
             if not isinstance(model.network, keras.Model):
-                _require_logits(own, of_part, name)
+                _require_logits(own, of_part, who)
             if y is None:
                 continue
             if truth is None:
@@ -144,7 +190,11 @@ def require_answers(models, answers, x, y):
             scores.require_known(own, of_part, truth, part)
 
 
-def _require_logits(output, raw, name):
+def _named(name):
+    return f"network {name!r}" if name else "network"
+
+
+def _require_logits(output, raw, who):
     """Refuses probabilities in the place of logits, as far as the answers tell."""
     if output.makes_probabilities == "softmax":
         are_others = probabilities.rows_that_look_like(output, raw)
@@ -152,9 +202,10 @@ def _require_logits(output, raw, name):
         are_others = raw.min() >= 0.0 and raw.max() <= 1.0 and np.ptp(raw) > 0.5
     if output.makes_probabilities and are_others:
         raise ValueError(
-            f"The network {name!r} answers with numbers that seem to be probabilities, and they "
+            f"The {who} answers with numbers that seem to be probabilities, and they "
             "would be taken for logits. ecl_tf.teachers.FunctionTeacher(function, output, x) makes "
-            "a teacher of a function of probabilities."
+            "a teacher of a function of probabilities, which is measured; if they are logits "
+            "nevertheless, give it answer='logits'."
         )
 
 
@@ -169,7 +220,7 @@ def require_comparable(models, answers, teacher, raw):
             fits = fits and here[:-1] == there[:-1]
             if not fits or own.event_size(here) != output.event_size(there):
                 raise ValueError(
-                    f"The teacher answers {output!r} of shape {there}, and the network {name!r} "
+                    f"The teacher answers {output!r} of shape {there}, and the {_named(name)} "
                     f"{own!r} of shape {here}. To be compared they are of one family, with as many "
                     "classes or targets, and as many positions. Leave the teacher out, or give one "
                     "that fits."

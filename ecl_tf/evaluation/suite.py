@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs, prediction_sets, teachers, uncertainty
-from ecl_tf._internal import own_inputs, positions
+from ecl_tf._internal import own_inputs, positions, require
 from ecl_tf.evaluation import corruptions, detection, fidelity, measurable, scores
 from ecl_tf.evaluation.shown import OTHER, Shown
 
@@ -95,12 +95,13 @@ def measure(
 
     Args:
         models: a network, or a dict of networks by name. A network is a Keras model of raw outputs,
-            a `Distiller`, an `ecl_tf.Teacher`, another function from a batch of inputs to raw
-            outputs, or a `Model` with an output of its own.
+            a `Distiller`, an `ecl_tf.Teacher`, what `ecl_tf.load_student` returned, another
+            function from a batch of inputs to raw outputs, or a `Model` with an output of its own.
+            What answers with one number for each row may leave the last axis out.
         x: the inputs of all rows, as arrays, which networks get as they are, as from `fit` and
             `predict`. The commands scale uint8 images to [0, 1]: `ecl_tf.data.to_float(x)` gives
             such to networks that learned from them.
-        y: their labels, in any form that `fit` takes.
+        y: their labels, in any form that `fit` takes; of named outputs those of each.
         output: the `ecl_tf.outputs.Output` of raw outputs, or its name; None, the default, is a
             distiller's or a teacher's own, and "categorical" for other networks. Where it has no
             room for a teacher's spread, the teacher is scored by an output of its family that has,
@@ -111,13 +112,13 @@ def measure(
             by default.
         kind: "image", "table" or "sequence", which says how inputs are corrupted; None, the
             default, infers it: inputs of rank 4 are images, of rank 3 and whole numbers of rank 2
-            are sequences, and others are tables. Inputs of higher rank, such as videos, are not
-            corrupted.
+            are sequences, and others of the ranks 1 and 2 are tables. Nothing else, such as videos,
+            several sequences or several inputs without names, is corrupted.
         names: of corruptions; None, the default, for all of the kind; () for none.
         severities: of corruptions, 1 to 5; all by default.
         other: a dict of inputs that are unlike the data, by name, each in the form of `x`; None,
             the default, for those of `drawn_inputs`; {} for none.
-        score: as in `main_scores`; None by default.
+        score: as in `main_scores`, of the outputs that have it; None by default.
         arguments: further ones of `corrupt`, such as {"value_range": (-1, 1)}, {"padding": 0} or
             {"columns": columns}; None by default, for none.
         seed: an integer, from which all random numbers follow; 0 by default.
@@ -131,8 +132,10 @@ def measure(
         ValueError: if there is no corruption of a name, kind or severity, or `names` has one that
             moves positions, and labels are of positions; if there are no rows, or not as many
             labels, or labels that are none or all unknown; if a Keras model expects inputs of
-            another scale, or none that gets uint8 images scales them; or if images have channels
-            first, which are not corrupted, or `other` is of another type than `x`.
+            another shape or scale, or none that gets uint8 images scales them; if a network answers
+            with probabilities, NaN, or what is not of its output, or the teacher with other classes
+            or targets; if there is no such score; or if images have channels first, or exceed their
+            range, so that they are not corrupted, or `other` is of another type or scale than `x`.
 
     Example:
     >>> from sklearn.datasets import load_digits
@@ -143,15 +146,18 @@ def measure(
     >>> sorted(name for name in found if name.endswith("nll") or "auroc" in name)[:3]
     ['corrupted_nll', 'nll', 'noise_auroc_confidence']
     """
+    require.counts(batch_size=batch_size)
     several = models if isinstance(models, dict) else {"": models}
     asked = {name: _as_model(each, output, sets) for name, each in several.items()}
     its = None if teacher is None else _as_model(teacher, output)
     measurable.require_rows([*asked.values(), *([its] if its else [])], x, y, other)
     if other is not None:
-        other = {name: keras.tree.map_structure(_as_typed, x, its) for name, its in other.items()}
+        other = {name: measurable.in_types_of(x, its) for name, its in other.items()}
+    measurable.require_score(asked, score)
     shown = Shown(x, y, kind, names, severities, other, seed, arguments)
     if shown.kind == "image" and (shown.names or other is None):
         measurable.require_channels_last(asked, x)
+    shown.require_range()
     functions = {name: answering(model) for name, model in asked.items()}
     answers = {name: ask(function, x, batch_size) for name, function in functions.items()}
     measurable.require_answers(asked, answers, x, y)
@@ -193,7 +199,7 @@ def of_answers(
     its_output, its_raw = teacher or (model.output, None)
     of_teacher = outputs.parts_of(its_output, its_raw)
     for name, (output, own, truth) in outputs.parts_of(model.output, raw, labels).items():
-        each = scores.main_scores(output, own, truth, _score_of(model.output, output, score))
+        each = scores.main_scores(output, own, truth, _score_of(output, score))
         each |= scores.further_scores(output, own, truth)
         if teacher is not None:
             its_output, its_raw = of_teacher[name]
@@ -422,7 +428,7 @@ def _as_model(network, output, sets=None):
     """A network as a `Model`."""
     if isinstance(network, Model):
         return network
-    its = getattr(network, "output", None)
+    its: Any = getattr(network, "output", None)
     if isinstance(its, outputs.Output):  # An exported student answers distributions.
         return Model(lambda x: its.raw(network(x)), its, sets)
     if not callable(network):
@@ -438,12 +444,6 @@ def _as_model(network, output, sets=None):
     return Model(getattr(network, "student", network), kind, sets)
 
 
-def _as_typed(leaf, other):
-    """Numbers of other rows in the type of x, for which networks are traced."""
-    dtype = np.asarray(leaf).dtype
-    return np.asarray(other).astype(dtype) if dtype.kind in "fi" else other
-
-
 def _with_room_for(its, output):
     """An output whose raw outputs hold a teacher's distribution: if it can, the one given.
 
@@ -451,6 +451,8 @@ def _with_room_for(its, output):
         its: the teacher's `ecl_tf.outputs.Output`.
         output: the one of other networks. Where the family differs, it is kept.
     """
+    if not output.can_learn_from(its):
+        return output
     if isinstance(output, outputs.Joint):
         parts = {
             name: _with_room_for(its.outputs[name], own) for name, own in output.outputs.items()
@@ -470,15 +472,13 @@ def _with_room_for(its, output):
 def _of_corrupted(model, raw, labels, score):
     found: dict[str, float] = {}
     for name, (output, own, truth) in outputs.parts_of(model.output, raw, labels).items():
-        own_score = _score_of(model.output, output, score)
-        found |= _prefixed(name, scores.main_scores(output, own, truth, own_score))
+        found |= _prefixed(name, scores.main_scores(output, own, truth, _score_of(output, score)))
     return {**found, **_of_sets(model, raw, labels)}
 
 
-def _score_of(whole, output, score):
-    """The score of an output; None for one that has no such score, if another part of all has."""
-    have = [own for own, *_ in outputs.parts_of(whole).values() if score in scores.names(own)]
-    return score if not have or score in scores.names(output) else None
+def _score_of(output, score):
+    """The score of an output; None for one that has no such score, as another has."""
+    return score if score in scores.names(output) else None
 
 
 def _of_sets(model, raw, labels):

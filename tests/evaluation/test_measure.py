@@ -264,6 +264,11 @@ def test_rows_labels_and_scales_that_would_give_a_wrong_number_are_refused(digit
     layers = keras.layers.Permute((2, 3, 1)), keras.layers.Conv2D(10, 3)
     first = keras.Sequential([keras.Input((3, 6, 6)), *layers])
     first.add(keras.layers.GlobalAveragePooling2D())
+    with (
+        subtests.test("black and white"),
+        pytest.raises(ValueError, match=r"hold values .*arguments"),
+    ):
+        measure(lambda rows: 1 / 0, x - 1, y)  # Before any network is asked.
     with subtests.test("channels first"), pytest.raises(ValueError, match="need the channels last"):
         measure(first, numbers(40, 3, 6, 6), y)
     assert np.isfinite(measure(first, numbers(40, 3, 6, 6), y, names=())["nll"])
@@ -329,7 +334,7 @@ def test_what_is_shown_by_the_kind_of_inputs():
 def test_answers_that_are_not_what_they_seem_are_refused(subtests):
     x, y = numbers(30, 2), np.arange(30) % 2
     measure = functools.partial(evaluation.measure, names=(), other={})
-    p = special.expit
+    p, normal = special.expit, ecl_tf.Ensemble(network(0, 2, 2), outputs.Normal(1))
     student = lambda x: tf.stack([x[:, 0], -x[:, 0]], 1)  # noqa: E731
     for name, message, arguments in (
         ("shares", "seem to be probabilities", {"models": lambda x: softmax(x)}),
@@ -344,6 +349,18 @@ def test_answers_that_are_not_what_they_seem_are_refused(subtests):
         ("a dict", "expected one array", {"models": lambda x: {"logits": x}}),
         ("an estimator", "from_estimator", {"models": object()}),
         ("no such score", "scores of .*'iou'", {"models": student, "score": "accurcy"}),
+        ("a score of numbers", "scores of .*'rmse'", {"models": student, "score": "rmse"}),
+        ("no batch", "batch_size must be", {"models": student, "batch_size": 0}),
+        ("a list", r"Give np\.asarray\(x\)", {"models": student, "x": x.tolist()}),
+        ("another width", r"shape \(None, 1\)", {"models": network(0, 2, 2), "x": x[:, :1]}),
+        ("a row", "1 rows to 30", {"models": lambda x: x[:1]}),
+        ("one logit", "at least 2 classes", {"models": lambda x: x[:, 0]}),
+        ("another family", "of one family", {"models": student, "teacher": normal}),
+        (
+            "another kind",
+            "of Normal.* can't stand for",
+            {"models": normal, "output": "categorical"},
+        ),
     ):
         with subtests.test(name), pytest.raises(ValueError, match=f"(?i){message}"):
             measure(**{"x": tf.constant(x), "y": y, **arguments})
@@ -353,6 +370,12 @@ def test_answers_that_are_not_what_they_seem_are_refused(subtests):
     ):
         both = outputs.Joint({"a": "categorical", "b": "categorical"})
         measure(lambda x: {"a": x, "b": x}, x, {"a": y}, output=both)
+    with subtests.test("yes/no logits between 0 and 1"):
+        shares = lambda x: p(9 * x[:, :1])  # noqa: E731
+        teacher = ecl_tf.teachers.FunctionTeacher(shares, "bernoulli", x, answer="logits")
+        found = measure(teacher, x, y)["nll"]
+        z = p(9 * x[:, 0].astype("float64"))
+        assert found == pytest.approx(np.log1p(np.exp(z * (1 - 2 * y))).mean(), rel=1e-5)
     with subtests.test("raw outputs without their last axis"):
         for rows in (lambda x: x[:, 0], lambda x: x[:, :1]):
             found = measure(rows, x, y, output="bernoulli")["nll"]
@@ -364,7 +387,8 @@ def test_answers_that_are_not_what_they_seem_are_refused(subtests):
 def test_inputs_that_are_not_corrupted_are_measured_as_they_are(tmp_path):
     """Videos, several inputs without names, and what an exported student answers."""
     y = np.arange(20) % 2
-    for x in (numbers(20, 2, 3, 3, 2), [numbers(20, 2), numbers(20, 3)]):
+    series = {"age": numbers(20, 2), "series": numbers(20, 4, 3)}
+    for x in (numbers(20, 2, 3, 3, 2), [numbers(20, 2), numbers(20, 3)], series):
 
         def flat(given):
             first = keras.tree.flatten(given)[0]
