@@ -23,7 +23,7 @@ _SCORES = ("teacher_uncertainty", "disagreement", "divergence")
 def get_config(experiment="digits"):
     common.require("experiment", experiment, _EXPERIMENTS)
     config = _EXPERIMENTS[experiment]()
-    own = config.xcl.sampler.to_dict()
+    own = config.xcl.sampler.to_dict  # Another dict for each
 
     def chosen(**arguments):
         return {"sampler": common.sampler("Uncertain", **arguments)}
@@ -36,8 +36,8 @@ def get_config(experiment="digits"):
         "chosen, all mixed": chosen(base="Mix"),
         "chosen of four": chosen(candidates=4),
         "chosen, highest scores": chosen(temperature=0.0),
-        "label weight 1/10": {"sampler": own, "label_weight": 0.1},
-        "label weight 1": {"sampler": own, "label_weight": 1.0},
+        "label weight 1/10": {"sampler": own(), "label_weight": 0.1},
+        "label weight 1": {"sampler": own(), "label_weight": 1.0},
     }
     for score in _SCORES:
         methods[f"chosen by {score.replace('_', ' ')}"] = chosen(score=score)
@@ -46,8 +46,8 @@ def get_config(experiment="digits"):
         toward = common.sampler("TowardUncertainty", base=base, score=score)
         methods[f"toward {score.replace('_', ' ')}"] = {"sampler": _half(toward)}
     if config.output == "categorical":
-        methods["T = 2"] = {"sampler": own, "temperature": 2.0}
-        methods["T = 4"] = {"sampler": own, "temperature": 4.0}
+        methods["T = 2"] = {"sampler": own(), "temperature": 2.0}
+        methods["T = 4"] = {"sampler": own(), "temperature": 4.0}
     with config.unlocked():
         config.methods = methods
         config.xcl.choices = ()

@@ -1,5 +1,7 @@
 """What the shipped configurations share."""
 
+import copy
+
 from ml_collections import ConfigDict
 from ml_collections.config_dict import FieldReference, placeholder
 
@@ -40,18 +42,19 @@ def experiment(choices, **settings):
         choices: of `xcl`.
         **settings: top-level keys, those of `ecl_tf.experiments.settings.Settings`.
     """
+    # Copies, as a dict that both are given would be one section: a flag would set both.
     teacher = {
         "calibrate": False,
         "function": placeholder(str),
         "inference_form": placeholder(str),
         "members_per_step": placeholder(int),
         "precision": placeholder(str),
-        **settings.pop("teacher"),
+        **copy.deepcopy(settings.pop("teacher")),
     }
     student = {
         "conformal": placeholder(float),
         "quantization": placeholder(str),
-        **settings.pop("student"),
+        **copy.deepcopy(settings.pop("student")),
     }
     return ConfigDict(
         {

@@ -121,7 +121,8 @@ class Settings(keras.Model):
         """Has all steps follow attributes of the networks' layers that were set since they were."""
         now = [_attributes(network) for _, network in _checks.networks.with_roles(self._networks())]
         if now != self._layers_followed:
-            self._layers_followed = now
+            # As no attribute in which Keras would take the layers for new ones of the distiller's.
+            object.__setattr__(self, "_layers_followed", now)
             self._trace_anew("train", "test", "predict")
 
     def _trace_anew(self, *modes):

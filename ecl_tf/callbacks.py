@@ -45,9 +45,8 @@ class WarmRestarts(keras.callbacks.Callback):
 
     Raises:
         ValueError: if an argument is out of its range, or max_steps above 3,000,000; when training
-            begins, if cycles can't end where epochs end, `fit` would end before the last cycle, or
-            the optimizer is not new or has another schedule; after the first epoch, if nothing is
-            logged as `monitor`.
+            begins, if the optimizer is none of new cycles, cycles can't end where epochs end, or
+            `fit` would end before the last cycle; after a cycle, if nothing is logged as `monitor`.
 
     Example:
     >>> import ecl_tf
@@ -115,15 +114,12 @@ class WarmRestarts(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._begin()
-        rate = self._optimizer()._learning_rate
-        schedules = keras.optimizers.schedules
-        is_other = getattr(rate, "first_decay_steps", self.first_cycle) != self.first_cycle
-        if is_other or not isinstance(rate, schedules.LearningRateSchedule):
-            raise ValueError(
-                "WarmRestarts measures where its own schedule ends a cycle, and the optimizer has "
-                "another learning rate. Give compile keras.optimizers.Adam(restarts.schedule("
-                "0.003)), of this callback `restarts`."
-            )
+        optimizer = self.model.optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # Of one that scales the loss.
+        rate = optimizer._learning_rate
+        cycles = getattr(rate, "first_decay_steps", None), getattr(rate, "_t_mul", None)
+        if cycles != (self.first_cycle, 2.0):
+            raise self._no_cycles(f"has no learning rate of cycles of {self.first_cycle} steps")
         steps, epochs = self.params.get("steps"), self.params.get("epochs")
         if not steps:
             return
@@ -136,15 +132,9 @@ class WarmRestarts(keras.callbacks.Callback):
                 f"epochs={self.max_steps // steps}, or fewer cycles."
             )
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        # Here a continued training has its steps. Those that overflow are not counted.
-        if (before := int(self._optimizer().iterations) - self.step) > 0:
-            raise ValueError(
-                "WarmRestarts needs a new optimizer, whose steps its schedule counts, and this one "
-                f"has made {before} before. Compile again, with a new optimizer."
-            )
-
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if batch == self.step == 0 and (done := int(self.model.optimizer.iterations.numpy())):
+            raise self._no_cycles(f"is in the midst of a cycle, after {done} steps")
         # Of a continued epoch the rest is counted from 0.
         self._epoch_begun_at = self.step - batch
 
@@ -152,23 +142,23 @@ class WarmRestarts(keras.callbacks.Callback):
         self.step = self._epoch_begun_at + batch + 1
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        logs = logs or {}
-        if isinstance(self.monitor, str) and self.monitor not in logs:
-            raise ValueError(
-                f"Nothing is logged as monitor={self.monitor!r}, only {sorted(logs)}. Give fit "
-                "validation_data, or another monitor: one of these, or a function of the model."
-            )
         end = self._end(len(self.scores) + 1)
         if self.step > end:
             raise self._no_end(self.step - self._epoch_begun_at)
         if self.step == end and not self.model.stop_training:
-            self._end_cycle(epoch, logs)
+            self._end_cycle(epoch, logs or {})
 
     def on_train_end(self, logs: Any = None) -> None:
         if self.best_cycle is not None and self.step != self._end(self.best_cycle + 1):
             self._trained().set_weights(self.best_weights)
 
     def _end_cycle(self, epoch, logs):
+        if isinstance(self.monitor, str) and self.monitor not in logs:
+            raise ValueError(
+                f"Nothing is logged as monitor={self.monitor!r}, only {sorted(logs)}. Give fit "
+                "validation_data, with a validation_freq that meets the ends of cycles, or another "
+                "monitor: one of these, or a function of the model."
+            )
         score = logs[self.monitor] if isinstance(self.monitor, str) else self.monitor(self.model)
         before = None if self.best_cycle is None else self.scores[self.best_cycle]
         self.scores.append(float(score))
@@ -209,14 +199,15 @@ class WarmRestarts(keras.callbacks.Callback):
             text += f" The weights of cycle {self.best_cycle + 1} are kept."
         return text
 
-    def _optimizer(self):
-        """What has the learning rate, also where losses are scaled."""
-        optimizer = self.model.optimizer
-        return getattr(optimizer, "inner_optimizer", optimizer)
-
     def _trained(self):
         """The network that is trained: of a distiller the student."""
         return getattr(self.model, "student", self.model)
+
+    def _no_cycles(self, reason):
+        return ValueError(
+            f"The model's optimizer {reason}. Compile it with a new one of this callback's "
+            "schedule, such as keras.optimizers.Adam(restarts.schedule(0.003))."
+        )
 
     def _no_end(self, steps):
         return ValueError(

@@ -306,6 +306,7 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Returns the student's raw output."""
+        inputs = samplers.inputs_of(inputs)  # Keras tries a batch of the data as it is.
         if self.quantized:
             return self.quantized(inputs, training=bool(training))
         return self.student(own_inputs.of(self.student, inputs), training=training)

@@ -26,6 +26,7 @@ Classifiers with Bounded Error Levels", 2019, for classes.
 """
 
 import math
+import numbers
 from typing import Any
 
 import keras
@@ -106,7 +107,7 @@ class PredictionSets(Configured):
         """Returns the share of labels in their sets, and the mean size of a set.
 
         The size is a number of classes, or a width in the target's units. With several targets both
-        are means over them. Rows with unknown labels are left out.
+        are means over them. Rows with unknown labels are left out. If an answer is NaN, both are.
 
         Args:
             raw: raw outputs of the student (rows, size), of one output.
@@ -116,6 +117,8 @@ class PredictionSets(Configured):
             ValueError: if a label is none of this output, or a row of shares.
         """
         raw, labels = _labelled(self.output, np.asarray(raw), labels)
+        if np.isnan(raw).any():
+            return {"coverage": math.nan, "size": math.nan}
         sets = self.parameters(self.output(raw))
         if "prediction_set" in sets:
             members = np.asarray(sets["prediction_set"])
@@ -193,7 +196,9 @@ def conformal(
     """
     kind: Any = output or getattr(student, "output_kind", "categorical")
     student = getattr(student, "student", student)
-    if not isinstance(coverage, (int, float)) or not 0.0 < coverage < 1.0:
+    if not isinstance(student, keras.Model):
+        raise ValueError(f"conformal takes a Distiller or a keras.Model; got {student!r}.")
+    if not isinstance(coverage, numbers.Real) or not 0.0 < coverage < 1.0:
         raise ValueError(
             f"coverage must be a number between 0 and 1, such as 0.9; got {coverage!r}."
         )
@@ -206,7 +211,7 @@ def conformal(
         raw = student(own_inputs.of(student, inputs), training=False)
         if not isinstance(output, outputs.Joint):
             raw = symbolic.only(raw, "student")
-        finite.require_answers(raw, f"student {student.name!r}", inputs)
+        finite.require_logits(output, raw, f"student {student.name!r}", inputs)
         answered.append((raw, labels))
     if not answered:
         raise ValueError("conformal got no rows; give it held-out inputs and labels.")
@@ -295,7 +300,8 @@ def _sets(output, distribution, thresholds):
     shares = output.parameters(distribution)["probabilities"]
     # No set is empty: it holds the likeliest class, however unlikely.
     likeliest = shares >= tf.reduce_max(shares, -1, keepdims=True)
-    return {"prediction_set": (1.0 - shares <= thresholds) | likeliest}
+    # Of NaN, which compares to nothing, every class may be right.
+    return {"prediction_set": ~(1.0 - shares > thresholds) | likeliest}
 
 
 def _score_in_words(output):

@@ -214,10 +214,18 @@ def _adapt(built, dataset):
             "dict from names to sequences of layers."
         )
     for layer in built:
-        given = (getattr(layer, name, None) is not None for name in _STATISTICS)
+        holders = layer, getattr(layer, "_lookup_layer", None)  # A TextVectorization's.
+        given = (getattr(each, name, None) is not None for each in holders for name in _STATISTICS)
         if hasattr(layer, "adapt") and not any(given):
+            is_normalization = isinstance(layer, keras.layers.Normalization)
+            if is_normalization and dataset.element_spec.shape.rank == 1:
+                raise ValueError(
+                    "The inputs of an example are one number without an axis, and a Normalization "
+                    "needs an axis of features. Put {'class_name': 'Reshape', 'config': "
+                    "{'target_shape': (1,)}} in front of it."
+                )
             layer.adapt(dataset)
-            if isinstance(layer, keras.layers.Normalization):
+            if is_normalization:
                 # Features without variance (but for rounding) get the variance 1.
                 mean, variance = np.asarray(layer.adapt_mean), np.asarray(layer.adapt_variance)
                 if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
@@ -274,19 +282,37 @@ def _layer(item):
 
 def _inputs(model, built, input_shape):
     """Symbolic inputs of x, named as the model's where it has names."""
+    known = symbolic.inputs_of(model) if isinstance(model, keras.Model) else None
+    leaves = keras.tree.flatten(() if known is None else known)
+    leaves += getattr(model, "specs", {}).values()  # Of a network in a file.
     if isinstance(input_shape, dict):
         chains = built if isinstance(built, dict) else {}
-        ids = {
-            name
-            for name, chain in chains.items()
-            if getattr(next(iter(chain), None), "takes_ids", False)
-        }
+        own = {leaf.name: leaf for leaf in leaves} | (known if isinstance(known, dict) else {})
         return {
-            name: keras.Input(tuple(shape), name=name, dtype="int32" if name in ids else None)
+            name: keras.Input(tuple(shape), name=name, dtype=_type(chains.get(name), own.get(name)))
             for name, shape in input_shape.items()
         }
-    known = symbolic.inputs_of(model) if isinstance(model, keras.Model) else None
-    return keras.Input(tuple(input_shape), name=getattr(known, "name", None) or "inputs")
+    kind = _type(built if isinstance(built, list) else (), leaves[0] if leaves else None)
+    name = getattr(known, "name", None) or "inputs"
+    return keras.Input(tuple(input_shape), name=name, dtype=kind)
+
+
+def _type(chain, own):
+    """The type of an input; None for the default one.
+
+    Args:
+        chain: the layers that take it; None or empty for none.
+        own: the network's own input, or the spec of one in a file, which rounds for itself; or
+            None.
+    """
+    first = next(iter(chain or ()), None)
+    if isinstance(first, (keras.layers.StringLookup, keras.layers.TextVectorization)):
+        return "string"
+    if first is not None:
+        return "int32" if getattr(first, "takes_ids", False) else None
+    if isinstance(own, keras.KerasTensor) or getattr(own, "dtype", None) == tf.string:
+        return tf.as_dtype(own.dtype).name
+    return None
 
 
 def _chain(x, built):

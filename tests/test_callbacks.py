@@ -91,27 +91,43 @@ def test_wrong_arguments_are_refused(arguments, message):
         ({"epochs": 62}, "would end after 124 steps, and 6 cycles, .* after 126. Give epochs=63"),
         ({"first_cycle": 3}, "first_cycle=3 is no multiple of an epoch's 2 steps"),
         ({"monitor": "val_loss"}, r"Nothing is logged as monitor='val_loss', only \['loss'\]"),
-        ({"rate": 0.1}, r"optimizer has another learning rate.*Adam\(restarts\.schedule"),
-        ({"rate": callbacks.WarmRestarts(4).schedule(0.1)}, "has another learning rate"),
     ],
 )
 def test_what_does_not_fit_the_training_is_refused(arguments, message):
     arguments = {"first_cycle": 2, "epochs": 63, "monitor": "loss", **arguments}
-    epochs, rate = arguments.pop("epochs"), arguments.pop("rate", None)
+    epochs = arguments.pop("epochs")
     restarts = callbacks.WarmRestarts(**arguments)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
-    model.compile(keras.optimizers.SGD(rate or restarts.schedule(0.1)), "mse")
+    model.compile(keras.optimizers.SGD(restarts.schedule(0.1)), "mse")
     x = np.zeros((8, 3))
     with pytest.raises(ValueError, match=message):
         model.fit(x, x[:, :1], batch_size=4, epochs=epochs, callbacks=[restarts], verbose=0)
     assert model.optimizer.iterations.numpy() <= 2  # Not after hours.
 
 
-def test_a_used_optimizer_is_refused():
-    restarts, model, _ = trained([1.0, 1.0])
-    x = np.zeros((8, 3))
-    with pytest.raises(ValueError, match=r"new optimizer.*has made 6 before"):
-        model.fit(x, x[:, :1], batch_size=4, epochs=31, callbacks=[restarts], verbose=0)
+def test_what_is_watched_has_to_be_there_at_the_ends_of_cycles_alone():
+    restarts = callbacks.WarmRestarts(4, cycles=2)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(restarts.schedule(0.1)), "mse")
+    x = np.random.default_rng(0).normal(size=(8, 3))
+    arguments = {"validation_data": (x, x[:, :1]), "validation_freq": 2, "callbacks": [restarts]}
+    history = model.fit(x, x[:, :1], 4, 6, verbose=0, **arguments).history
+    assert restarts.scores == [history["val_loss"][0], history["val_loss"][2]]  # Of steps 4, 12.
+
+
+def test_an_optimizer_of_other_cycles_is_refused(subtests):
+    restarts, used, _ = trained([1.0, 2.0], cycles=2)
+    schedules = keras.optimizers.schedules
+    for rate, message in [
+        (None, "is in the midst of a cycle, after 6 steps"),
+        (0.1, "has no learning rate of cycles of 2 steps"),
+        (schedules.CosineDecay(0.1, 6), "has no learning rate of cycles"),
+        (schedules.CosineDecayRestarts(0.1, 3), "has no learning rate of cycles"),
+    ]:
+        if rate is not None:
+            used.compile(keras.optimizers.SGD(rate), "mse")
+        with subtests.test(message), pytest.raises(ValueError, match=message):
+            used.fit(np.zeros((8, 3)), np.zeros(8), 4, 3, callbacks=[restarts], verbose=0)
 
 
 class Interrupt(keras.callbacks.Callback):

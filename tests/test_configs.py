@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 import ecl_tf
 from ecl_tf import data, divergences, models, outputs, preprocessing, samplers
@@ -71,6 +71,20 @@ def test_every_file_is_tested(request):
 
 def _full(name):
     return name if ":" in name else f"ecl_tf.data:{name}"
+
+
+def _sections(config):
+    yield config
+    for value in config.values():
+        if isinstance(value, ConfigDict):
+            yield from _sections(value)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_section_is_another_one_too(name):
+    """A flag for the student's training would set the teacher's."""
+    found = [*_sections(load(name))]
+    assert len({id(section) for section in found}) == len(found)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -170,6 +170,15 @@ def test_unknown_labels_are_left_out():
         assert sets.evaluate(logits, each) == pytest.approx(by_hand)
 
 
+def test_answers_that_are_no_numbers_have_sets_of_all_classes_and_no_coverage():
+    logits, labels = unsure_classes(60)
+    sets = prediction_sets.of_answers(outputs.Categorical(), logits, labels, 0.9)
+    some = np.where(np.arange(60)[:, None] < 1, np.nan, logits)
+    members = np.asarray(sets.parameters(outputs.Categorical()(some))["prediction_set"])
+    assert members[0].all() and not members[1:].all()
+    assert np.isnan([*sets.evaluate(some, labels).values()]).all()
+
+
 def test_what_can_give_no_guarantee_is_refused_in_words(subtests):
     student, x = network(0), numbers(32, 4)
     few, classes = np.zeros(8, int), np.zeros(32, int)

@@ -177,6 +177,16 @@ def test_given_statistics_stay():
     given = {"class_name": "Normalization", "config": {"mean": [1, 2, 3], "variance": [4, 4, 4]}}
     (layer,) = preprocessing.adapt([given], batches(TABLE))
     np.testing.assert_allclose(layer(TABLE), (TABLE - [1, 2, 3]) / 2, rtol=1e-5)
+    words = {"class_name": "TextVectorization", "config": {"vocabulary": ["a", "b"]}}
+    (layer,) = preprocessing.adapt([words], batches(np.array(["b c"])))
+    assert layer(["b a"]).numpy().tolist() == [[3, 2]]  # 0 is padding, and 1 others.
+
+
+def test_layers_of_text_take_text():
+    text = keras.layers.StringLookup(vocabulary=["a", "b"])
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Rescaling(2.0)])
+    model = preprocessing.with_preprocessing(network, [text], (1,))
+    assert model(tf.constant([["b"], ["c"]])).numpy().tolist() == [[4.0], [0.0]]
 
 
 def test_named_inputs_and_labels():
@@ -196,6 +206,7 @@ def test_named_inputs_and_labels():
         ({"row": ["Normalization"]}, tf.data.Dataset.from_tensors(TABLE), r"has \[\]"),
         ({"row": ["Normalization"]}, tf.data.Dataset.from_tensors({"a": TABLE}), r"has \['a'\]"),
         (["Normalization"], tf.data.Dataset.from_tensors({"a": TABLE}), "must be a dict"),
+        (["Normalization"], tf.data.Dataset.from_tensors(TABLE[:, 0]), "without an axis"),
     ],
 )
 def test_bad_datasets(layers, dataset, message):

@@ -210,6 +210,8 @@ class _Walk:
     def _use(self, node, source, nodes):
         """How a node uses the exact value of its source, or None."""
         sources = _sources(node)
+        if node.op == "Cast" and node.attr["DstT"].type == tf.bool.as_datatype_enum:
+            return Use(self._layer_of(node), True)  # True is what does not equal 0.
         if node.op in _COMPARISONS:
             others = [name for name in sources if name != source]
             if not others:  # x != x asks for NaN, which is mixed to NaN.

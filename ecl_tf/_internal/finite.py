@@ -113,6 +113,24 @@ def require_weights(model, role, variables=None):
         )
 
 
+def require_logits(output, answered, role, inputs):
+    """`require_answers` of raw outputs, where -Inf is the logit of a class that is masked.
+
+    Args:
+        output: the `ecl_tf.outputs.Output`.
+        answered: as there, like `role` and `inputs`.
+    """
+    parts = getattr(output, "outputs", {"": output})
+    found = []
+    for name, each in parts.items():
+        raw = np.asarray(answered[name] if name else answered)
+        if each.family == "categorical":
+            is_masked = np.isneginf(raw) & np.isfinite(raw).any(-1, keepdims=True)
+            raw = np.where(is_masked, 0.0, raw)
+        found.append(raw)
+    require_answers(found, role, inputs)
+
+
 def require_answers(answered, role, inputs=None):
     """Raises ValueError if a network answered NaN or Inf.
 

@@ -102,6 +102,24 @@ def comparable(value):
     return {key: comparable(item) for key, item in value.items() if key not in left_out}
 
 
+def as_json(name, given):
+    """A user's dict as JSON gives it back; ValueError that begins with its name if none can."""
+    try:
+        if not isinstance(given, dict):
+            raise TypeError(f"it is a {type(given).__name__}")
+        json.dumps(found := _plain(given), allow_nan=False)  # NaN is never the same again.
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} must be a dict from names to values that JSON holds: numbers, texts, truth "
+            f"values, None, lists and dicts ({error})."
+        ) from error
+    return found
+
+
 def _plain(value):
-    """As JSON gives it back."""
-    return json.loads(json.dumps(value, default=str))
+    """As JSON gives it back; NumPy's numbers and arrays as numbers and lists, others as texts."""
+    return json.loads(json.dumps(value, default=_plain_leaf))
+
+
+def _plain_leaf(value):
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else str(value)

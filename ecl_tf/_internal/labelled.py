@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import batches, endless, own_inputs, ranges
+from ecl_tf._internal import batches, endless, own_inputs, ranges, require
 
 
 def dataset(what, x, y, batch_size, networks):
@@ -24,7 +24,13 @@ def dataset(what, x, y, batch_size, networks):
             f"{what} takes arrays, or a tf.data.Dataset of (inputs, labels); got a "
             f"{type(x).__name__}. tf.data.Dataset.from_generator makes one of what yields batches."
         )
+    require.whole("batch_size", batch_size, 1)
     if isinstance(x, tf.data.Dataset):
+        if y is not None:
+            raise ValueError(
+                f"{what} got a dataset, and labels beside it. Give a dataset of (inputs, labels), "
+                "tf.data.Dataset.zip((x, y)), or arrays of both."
+            )
         is_labelled = isinstance(x.element_spec, (tuple, list)) and len(x.element_spec) > 1
     else:
         is_labelled = y is not None
@@ -46,6 +52,8 @@ def dataset(what, x, y, batch_size, networks):
             )
         for part, given in {"inputs": x, "labels": y}.items():
             own_inputs.require_dense(given, part)
+        if isinstance(x, list) and all(hasattr(leaf, "shape") for leaf in x):
+            x = tuple(x)  # A list would become one tensor.
         x = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)
     if endless.is_endless(x):
         raise ValueError(f"{what} reads all data, and this is endless. Give x.take(batches).")

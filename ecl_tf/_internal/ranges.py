@@ -177,7 +177,9 @@ def _compared(networks, inputs, others=(), compares_images=True, are_means=False
                 f"The {role} {model.name!r} takes{_named([*leaves][place])} {each.words}, by the "
                 "type of the input or the embedding that looks them up, and some of the data's are "
                 "others, which would be cut off, wrapped, or not be found. Give it numbers that it "
-                "takes, or build it for others.",
+                "takes, or build it for others."
+                + " Images in [0, 1] need a Rescaling(255.0) in front."
+                * is_image(leaf.shape),
                 place,
             )
     takes = [takes_as_they_are(model) for _, model in networks] if compares_images else []
@@ -196,7 +198,8 @@ def _compared(networks, inputs, others=(), compares_images=True, are_means=False
                 f"{_top(leaf)}.0, y)), or put keras.layers.Rescaling(1 / {_top(leaf)}) in front of "
                 "both networks; of 12 or 16 bits it is 4095 or 65535. If the teacher learned from "
                 "such values, put the layer in front of the student alone. (The commands scale "
-                "uint8 images.)",
+                "uint8 images. evaluation.measure takes float32 ones for a network that learned "
+                "from bytes.)",
                 places[path],
             )
 

@@ -25,18 +25,19 @@ class Whole(NamedTuple):
 
 
 def of_type(dtype):
-    """Those that a `tf.DType` of whole numbers holds."""
-    return Whole(dtype.min, dtype.max)
+    """Those that a `tf.DType` of whole numbers, or of truths, holds."""
+    return Whole(0, 1) if dtype.is_bool else Whole(dtype.min, dtype.max)
 
 
 def taken_by(model):
     """What inputs of a model take: a dict from path to `Whole`; without those that take any."""
     found = {}
     for path, tensor in keras.tree.flatten_with_path(symbolic.inputs_of(model)):
+        dtype = _type_in_file(model, tensor) or tf.as_dtype(tensor.dtype)
         if ids := known_ids(model, tensor):
             found[tuple(path)] = ids
-        elif tf.as_dtype(tensor.dtype).is_integer:
-            found[tuple(path)] = of_type(tf.as_dtype(tensor.dtype))
+        elif dtype.is_integer or dtype.is_bool:
+            found[tuple(path)] = of_type(dtype)
     return found
 
 
@@ -45,6 +46,15 @@ def known_ids(model, tensor):
     first = symbolic.first_layers(symbolic.graph_of(model), tensor, whole=True)
     sizes = [each.input_dim for each in first if type(each) is keras.layers.Embedding]
     return Whole(0, min(sizes) - 1) if sizes else None
+
+
+def _type_in_file(model, tensor):
+    """The type of the input of a network in a file that takes a symbolic input; None without."""
+    for layer in symbolic.first_layers(symbolic.graph_of(model), tensor, whole=True):
+        specs = getattr(layer, "specs", {})  # Of a `BlackBox`.
+        if spec := specs.get(tensor.name, next(iter(specs.values()), None)):
+            return spec.dtype
+    return None
 
 
 def compared(model, inputs):

@@ -182,12 +182,7 @@ class Columns:
             ValueError: naming the column, if one is not there or holds cells of another kind.
         """
         if not isinstance(frame, pd.DataFrame):
-            if any(np.ndim(column) == 0 for column in frame.values()):
-                raise ValueError(
-                    "The rows are a batch, and a column is a sequence of cells; got one row. Give "
-                    "frame.iloc[[0]], or lists of one cell."
-                )
-            frame = pd.DataFrame({name: np.asarray(column) for name, column in frame.items()})
+            frame = pd.DataFrame(_arrays(frame))
         frame = frame.set_axis([*map(str, frame.columns)], axis=1)
         if missing := [name for name in self.names if name not in frame]:
             raise ValueError(
@@ -377,6 +372,27 @@ def _warn_of_other_days(spec, values, name):
             "others: write dates like 2024-03-05.",
             stacklevel=4,
         )
+
+
+def _arrays(rows):
+    """The columns (rows,) of a dict; ValueError if it is none, or holds other columns."""
+    if not isinstance(rows, Mapping):
+        raise ValueError(
+            "The rows are a DataFrame, or a dict from name to a sequence of cells; got a "
+            f"{type(rows).__name__}. Of a single row give frame.iloc[[0]], of records "
+            "pandas.DataFrame(records)."
+        )
+    arrays = {name: np.asarray(column) for name, column in rows.items()}
+    if any(array.ndim == 0 for array in arrays.values()):
+        raise ValueError(
+            "The rows are a batch, and a column is a sequence of cells; got one row. Give "
+            "frame.iloc[[0]], or lists of one cell."
+        )
+    arrays = {name: a[:, 0] if a.shape[1:] == (1,) else a for name, a in arrays.items()}
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if len({*shapes.values()}) > 1 or max(map(len, shapes.values()), default=1) > 1:
+        raise ValueError(f"Columns are of as many cells each, (rows,); got the shapes {shapes}.")
+    return arrays
 
 
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # Of what can't be read: hardly a category.

@@ -55,7 +55,8 @@ def table(
             Of an .npz file, the array's name, "x" by default.
         target: the name of the target's column or array, or of several columns; "y" by default.
         classes: True if the target is a class: text, booleans, or whole numbers; False if it is a
-            real number; None, the default, for a class if it is text or boolean.
+            real number; None, the default, for a class if it is text, boolean, or
+            of pandas' type `category`.
         train_size: the number of training rows; None, the default, takes all that are left.
         validation_size: the number of validation rows, or their share if below 1; 0.1 by
             default.
@@ -105,6 +106,10 @@ def table(
     path = _found(path, "Name an .npz, .csv or .parquet file with --config.data.path=FILE.")
     if not isinstance(path, pd.DataFrame):
         table_files.require_form(path)
+    if unlabelled is not None:
+        unlabelled = more = _found(unlabelled, "Name another with unlabelled.")
+        if not isinstance(more, pd.DataFrame):
+            table_files.require_form(more, table_files.WITH_NAMES)
     sizes = {"train_size": train_size, "validation_size": validation_size, "test_size": test_size}
     said = {"numbers": numbers, "categories": categories, "dates": dates}
     if not isinstance(path, pd.DataFrame) and path.suffix.lower() == ".npz":
@@ -260,7 +265,6 @@ def _splits(rows, labels, class_names, parts, name, columns=None, notes=()):
 
 def _with_unlabelled(splits, path):
     """Splits with the rows of another table among the spare inputs."""
-    path = _found(path, "Name another with unlabelled.")
     columns: Columns = splits.columns
     said = {"categories": columns.categories}
     source, *_ = table_files.read(path, columns.names, [], said=said)
@@ -279,6 +283,8 @@ def _labels(columns, name, classes):
         raise ValueError(
             f"classes must be True, False or None, for what the target looks like; got {classes!r}."
         )
+    if classes is None and columns.are_categories:
+        classes = True
     if classes is None:
         texts = columns.values if columns.values.dtype.kind == "O" else np.zeros((0, 1))
         different = {*texts.ravel()}

@@ -26,7 +26,8 @@ _OTHER_TEXTS = (
     (r"version https://git-lfs.*", "a pointer to Git LFS", "Fetch the file: git lfs pull"),
 )
 _DELIMITERS = ",;\t|"
-_FORMS = (".csv", ".npz", ".parquet")
+FORMS = (".csv", ".npz", ".parquet")
+WITH_NAMES = (".csv", ".parquet")  # Of columns.
 
 
 @dataclasses.dataclass
@@ -37,11 +38,14 @@ class Columns:
         values: (rows, columns), as they are in the file: numbers, or objects that are text.
         names: of the columns, for messages.
         row_place: from a row to where it is, in words; by default by its number.
+        are_categories: whether one is a category by its type in pandas, whatever it looks like;
+            False by default.
     """
 
     values: np.ndarray
     names: Sequence[str]
     row_place: Callable[[int], str] = "row {} (from 0)".format
+    are_categories: bool = False
 
     def place(self, row: int, column: int) -> str:
         """Where a value is, in words."""
@@ -83,7 +87,8 @@ class Source:
                 arrays = [column.to_numpy("float64", na_value=np.nan) for column in chosen]
         else:
             arrays = [cells.texts(*each) for each in zip(chosen, named, strict=True)]
-        return Columns(np.stack(arrays, 1), named, self.row_place)
+        are_categories = any(isinstance(each.dtype, pd.CategoricalDtype) for each in chosen)
+        return Columns(np.stack(arrays, 1), named, self.row_place, are_categories)
 
 
 def read(
@@ -237,10 +242,15 @@ def read_arrays(path: pathlib.Path, inputs: Any, target: Any) -> tuple[Columns, 
     return x, y
 
 
-def require_form(path: pathlib.Path) -> None:
-    """Raises ValueError if a path is not one of a table's by its ending."""
-    if path.suffix.lower() not in _FORMS:
-        raise ValueError(f"A table is one of {[*_FORMS]}; got {str(path)!r}.")
+def require_form(path: pathlib.Path, forms: Sequence[str] = FORMS) -> None:
+    """Raises ValueError if a path is not one of a table's by its ending.
+
+    Args:
+        path: of a file.
+        forms: the endings; all of a table by default.
+    """
+    if path.suffix.lower() not in forms:
+        raise ValueError(f"A table is one of {[*forms]}; got {str(path)!r}.")
 
 
 def _read_npz(path, inputs, target):

@@ -2,6 +2,7 @@
 
 import itertools
 import numbers
+import re
 import warnings
 
 import keras
@@ -23,8 +24,8 @@ def require_usable(splits: Splits, name: str) -> None:
     Raises:
         ValueError: if a part is empty, without end, or of an unknown length where that matters, if
             an input or a label is NaN or infinite, naming the part and the place, if inputs are
-            arrays of text, a label is none of `event_size` classes, examples are batched or of
-            other shapes than those to train on, or if images are from 0 to 255 and not uint8.
+            arrays of text, examples are batched or of other shapes than those to train on, or if
+            images are from 0 to 255 and not uint8.
     """
     if not isinstance(splits, Splits):
         raise ValueError(
@@ -63,13 +64,25 @@ def require_usable(splits: Splits, name: str) -> None:
             continue
         if not streamed and any(leaf.dtype.is_floating for leaf in leaves):
             _require_finite(dataset, what)
-        if not streamed:
-            _require_classes(dataset, splits.event_size, what)
         if (decode := splits.decode) is not None and streamed:
             dataset = dataset.map(lambda x, *rest: (decode(x, tf.constant([0, 0])), *rest))
         _require_images_in_range(dataset, what)
+    _warn_of_scaled(splits.train.element_spec[0], name)
+    _warn_of_batches(splits.train, f"The train split of {name!r}")
     if splits.decode is None:
         _warn_of_same_rows(splits, name)
+
+
+def _warn_of_scaled(inputs, name):
+    """Warns of uint8 inputs that are no images: they are divided by 255 all the same."""
+    for leaf in keras.tree.flatten(inputs):
+        if leaf.dtype == tf.uint8 and (leaf.shape.rank or 0) < 2:
+            warnings.warn(
+                f"The data set {name!r} has inputs of uint8 and shape {tuple(leaf.shape)}, which "
+                "are divided by 255, as if they were pixels. Give ids as int32, and amounts as "
+                "float32: tf.cast(x, tf.float32).",
+                stacklevel=4,
+            )
 
 
 def _warn_of_same_rows(splits, name):
@@ -93,6 +106,26 @@ def _warn_of_same_rows(splits, name):
                 f"scores on the {other} split are none of new data. Give each rows of its own.",
                 stacklevel=4,
             )
+
+
+def _warn_of_batches(dataset, what):
+    """Warns of batches of one size, which look like examples with a label for each position."""
+    leaves = keras.tree.flatten(dataset.element_spec)
+    sizes = {tuple(leaf.shape)[:1] if leaf.shape.rank else () for leaf in leaves}
+    if leaves[-1].shape.rank != 1 or len(sizes) > 1:
+        return
+    kinds = []  # From the last step on.
+    while len(before := dataset._inputs()) == 1:
+        kinds.append(type(dataset).__name__)
+        (dataset,) = before
+    of_rows = (kind for kind in kinds if re.search("BatchDataset|Unbatch|FlatMap|Interleave", kind))
+    if "BatchDataset" in next(of_rows, ""):
+        warnings.warn(
+            f"{what} is batched, so that an example is of {leaves[-1].shape[0]} rows, a position "
+            "each. If these are examples of their own, leave batch(...) out: the commands make "
+            "batches themselves.",
+            stacklevel=4,
+        )
 
 
 def _first_rows(dataset):
@@ -164,24 +197,6 @@ def _require_single(element, to_train_on, what, streamed):
                 f"{what} has examples of shape {tuple(own.shape)}, and the train split "
                 f"{tuple(its.shape)}. Give all splits the same."
             )
-
-
-def _require_classes(dataset, event_size, what):
-    """Refuses scalar labels that are none of several classes."""
-    element = dataset.element_spec
-    if len(element) < 2:  # Of spare examples, which need no labels.
-        return
-    label = element[1]
-    if event_size < 2 or label.shape.rank != 0 or label.dtype == tf.string:
-        return
-    batches = dataset.map(lambda x, y, *rest: y).batch(4096)
-    labels: np.ndarray = np.concatenate([each.numpy() for each in batches])
-    wrong = np.flatnonzero((labels < 0) | (labels >= event_size) | (labels != np.floor(labels)))
-    if wrong.size:
-        raise ValueError(
-            f"{what} has the label {labels[wrong[0]]:g} in row {wrong[0]} (from 0); expected class "
-            f"indices from 0 to {event_size - 1}, as its event_size={event_size} says."
-        )
 
 
 def _require_finite(dataset, what):

@@ -111,8 +111,8 @@ def corrupt(
     draws = Draws(seed, f"{kind} {name}", first_row)
     if kind == "image":
         images = np.asarray(x)
-        limits = _limits(images, value_range)
-        return image_corruptions.corrupt(images, name, int(severity), draws, limits)
+        span = limits(images, value_range)
+        return image_corruptions.corrupt(images, name, int(severity), draws, span)
     of_kind = table_corruptions if kind == "table" else sequence_corruptions
     return of_kind.corrupt(x, name, int(severity), draws, **{k: own[k] for k in _ARGUMENTS[kind]})
 
@@ -156,8 +156,16 @@ def _require_fitting(kind, name, severity, given):
         )
 
 
-def _limits(x, value_range):
-    """The range of images; raises ValueError if they are no images in it."""
+def limits(x: np.ndarray, value_range: tuple[float, float] | None = None) -> tuple[float, float]:
+    """Returns the values of black and white.
+
+    Args:
+        x: images.
+        value_range: as in `corrupt`; None by default.
+
+    Raises:
+        ValueError: if they are no images in this range.
+    """
     if x.ndim != 4 or x.size == 0:
         raise ValueError(
             "Images are a batch (batch, height, width, channels) of one at least; got the shape "
@@ -168,7 +176,7 @@ def _limits(x, value_range):
         raise ValueError(f"Images hold numbers; got the dtype {x.dtype}. Give uint8 or float32.")
     low, high = value_range or ((0, 255) if is_integer else (0, 1))
     if not is_integer:  # In the precision of the images, as 0.1 is another number in float32.
-        low, high = (float(np.asarray(limit).astype(x.dtype)) for limit in (low, high))
+        low, high = (float(np.asarray(bound).astype(x.dtype)) for bound in (low, high))
     if not low < high:
         raise ValueError(f"value_range must be (black, white), black < white; got {value_range}.")
     least, most = float(x.min()), float(x.max())
@@ -178,6 +186,7 @@ def _limits(x, value_range):
         raise ValueError(
             f"The images hold values from {least:g} to {most:g}; expected {low:g} to {high:g}, "
             f"{'as given' if value_range else f'the default of {x.dtype}'}. Scale the images, or "
-            "give value_range=(black, white), such as (0, 255) or (-1, 1)."
+            "give value_range=(black, white), such as (0, 255) or (-1, 1). (Give measure "
+            "arguments={'value_range': (black, white)}.)"
         )
     return low, high

@@ -30,16 +30,19 @@ def main_scores(
         output: an `ecl_tf.outputs.Output` that is no `Joint`.
         raw: raw outputs (rows, ..., size).
         labels: labels in any form that `fit` takes.
-        score: "angular_error", "iou", or None, the default, for `accuracy` or `rmse`.
+        score: one of `names`; None, the default, for `accuracy` or `rmse`.
 
     Raises:
-        ValueError: if a label is none of this output, or all are unknown.
+        ValueError: if a label is none of this output, or all are unknown; if the output has no such
+            score, or raw outputs are one number a row without their last axis.
 
     Example:
     >>> found = main_scores(outputs.Categorical(), [[1.0, 0.0], [0.0, 2.0]], [0, 0])
     >>> {name: round(value, 3) for name, value in found.items()}
     {'accuracy': 0.5, 'nll': 1.22, 'ece': 0.575, 'aurc': 0.75}
     """
+    if score is not None and score not in names(output):
+        raise ValueError(f"The scores of {output!r} are {[*names(output)]}; got {score!r}.")
     raw, labels = _arrays(output, raw, labels)
     losses, unsure = selective.losses_and_uncertainty(output, raw, labels)
     aurc = selective.aurc(losses, unsure)
@@ -59,6 +62,16 @@ def main_scores(
     found["coverage"] = _result(metrics.Coverage(output), labels, raw)
     crps = float(np.mean(regression.crps(output, raw, labels)))
     return {**error, **found, "crps": crps, "aurc": aurc}
+
+
+def names(output: outputs.Output) -> tuple[str, str]:
+    """The scores that `main_scores` takes of an output, of which the first is the default.
+
+    Args:
+        output: as in `main_scores`.
+    """
+    is_numeric = isinstance(output, outputs.Numeric)
+    return ("rmse", "angular_error") if is_numeric else ("accuracy", "iou")
 
 
 def further_scores(output: outputs.Output, raw: Any, labels: Any) -> dict[str, float]:
@@ -98,6 +111,11 @@ def further_scores(output: outputs.Output, raw: Any, labels: Any) -> dict[str, f
 def _arrays(output, raw, labels):
     """Raw outputs and labels as arrays; ValueError for labels that are none."""
     raw, labels = np.asarray(raw), np.asarray(labels)
+    if raw.ndim < 2:
+        raise ValueError(
+            f"Raw outputs are (rows, ..., size); got the shape {raw.shape}. Give raw[:, None] if "
+            "they are one number for each row."
+        )
     output.require_labels(labels, raw.shape)
     require_known(output, raw, labels)
     return raw, labels

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ecl_tf.evaluation import corruptions
 
-OTHER = "other"  # Sets of this kind are unlike the data.
+OTHER = "other"  # Sets of this kind are unlike the data; inputs of it are not corrupted.
 # Corruptions after which the labels of positions would be at other places.
 _MOVING = ("elastic_transform", "cut", "swapped")
 
@@ -56,10 +56,18 @@ class Shown:
                     "none. Of grey ones give images[..., None]."
                 )
             known = corruptions.NAMES["image"]
+        elif self.kind == OTHER:
+            known = ()
         else:
             known = corruptions.suitable(x, self.kind, columns)
-        self.names = known if names is None else tuple(names)
-        self.severities = tuple(severities)
+        self.names = known if names is None else _tuple(names)
+        self.severities = _tuple(severities)
+        if self.names and not known:
+            raise ValueError(
+                "Nothing but images, tables and sequences is corrupted: no videos, no several "
+                "sequences, and no several inputs without names. Give names=(), or a dict of "
+                "columns."
+            )
         if unknown := sorted({*self.names} - {*known}):
             raise ValueError(
                 f"There is no corruption {unknown[0]!r} of the kind {self.kind!r}; expected some "
@@ -100,6 +108,12 @@ class Shown:
             makers = {name: (lambda each=each: each) for name, each in self._other.items()}
         return {f"{OTHER} {name}": make for name, make in makers.items()}
 
+    def require_range(self) -> None:
+        """Raises ValueError if images that will be corrupted exceed their range."""
+        if self.kind == "image" and self.names:
+            for leaf in filter(_is_image, keras.tree.flatten(self.x)):
+                corruptions.limits(np.asarray(leaf), self._arguments.get("value_range"))
+
     def leave_out_moving(self, names: Sequence[str] | None = None) -> None:
         """Leaves out the corruptions after which labels of positions would not fit.
 
@@ -109,9 +123,9 @@ class Shown:
         Raises:
             ValueError: if one of these moves positions.
         """
-        if self.kind == "table":
+        if self.kind in ("table", OTHER):
             return
-        if names is not None and (moving := sorted({*names} & {*_MOVING})):
+        if names is not None and (moving := sorted({*_tuple(names)} & {*_MOVING})):
             raise ValueError(
                 f"The corruption {moving[0]!r} moves positions, and their labels would stay where "
                 f"they are. Leave it out: names={[n for n in self.names if n not in _MOVING]}."
@@ -130,8 +144,13 @@ class Shown:
         )
 
 
+def _tuple(given):
+    """Names or numbers as a tuple; one alone stands for itself."""
+    return (given,) if isinstance(given, (str, int)) else tuple(given)
+
+
 def kind_of(x: Any, kind: str | None = None) -> str:
-    """Returns how inputs are corrupted: "image", "table" or "sequence".
+    """Returns how inputs are corrupted: "image", "table" or "sequence"; "other" if they are not.
 
     Args:
         x: as in `measure`.
@@ -147,11 +166,12 @@ def kind_of(x: Any, kind: str | None = None) -> str:
     leaves = keras.tree.flatten(x)
     if any(map(_is_image, leaves)):
         return "image"
-    if len(leaves) == 1 and not isinstance(x, Mapping):
-        (leaf,) = map(np.asarray, leaves)
+    if not keras.tree.is_nested(x):
+        leaf = np.asarray(x)
         if leaf.ndim == 3 or (leaf.ndim == 2 and leaf.dtype.kind in "iu"):
             return "sequence"
-    return "table"
+    has_names = isinstance(x, Mapping) or not keras.tree.is_nested(x)
+    return "table" if has_names and all(np.ndim(leaf) in (1, 2) for leaf in leaves) else OTHER
 
 
 def drawn_inputs(x: Any, seed: int = 0) -> dict[str, Any]:

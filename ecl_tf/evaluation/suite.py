@@ -8,14 +8,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf import data, outputs, prediction_sets, teachers, uncertainty
-from ecl_tf._internal import channels, finite, own_inputs, positions, probabilities, ranges
-from ecl_tf.evaluation import corruptions, detection, fidelity, scores
+from ecl_tf import outputs, prediction_sets, teachers, uncertainty
+from ecl_tf._internal import own_inputs, positions, require
+from ecl_tf.evaluation import corruptions, detection, fidelity, measurable, scores
 from ecl_tf.evaluation.shown import OTHER, Shown
 
 _TPR = 0.95
 _LEAST_SCALE = 1e-6  # In units of the targets' spread.
-_ROWS_COMPARED = 256  # With the range that a network expects.
 _ROWS = 64, 512  # Of a forward pass, at least and at most.
 # Of the inputs of a forward pass: what layers make of more leaves the processor's cache.
 _NUMBERS = 2**17
@@ -96,10 +95,13 @@ def measure(
 
     Args:
         models: a network, or a dict of networks by name. A network is a Keras model of raw outputs,
-            a `Distiller`, an `ecl_tf.Teacher`, another function from a batch of inputs to raw
-            outputs, or a `Model` with an output of its own.
-        x: the inputs of all rows, as arrays: images as uint8, or as networks see them.
-        y: their labels, in any form that `fit` takes.
+            a `Distiller`, an `ecl_tf.Teacher`, what `ecl_tf.load_student` returned, another
+            function from a batch of inputs to raw outputs, or a `Model` with an output of its own.
+            What answers with one number for each row may leave the last axis out.
+        x: the inputs of all rows, as arrays, which networks get as they are, as from `fit` and
+            `predict`. The commands scale uint8 images to [0, 1]: `ecl_tf.data.to_float(x)` gives
+            such to networks that learned from them.
+        y: their labels, in any form that `fit` takes; of named outputs those of each.
         output: the `ecl_tf.outputs.Output` of raw outputs, or its name; None, the default, is a
             distiller's or a teacher's own, and "categorical" for other networks. Where it has no
             room for a teacher's spread, the teacher is scored by an output of its family that has,
@@ -110,12 +112,13 @@ def measure(
             by default.
         kind: "image", "table" or "sequence", which says how inputs are corrupted; None, the
             default, infers it: inputs of rank 4 are images, of rank 3 and whole numbers of rank 2
-            are sequences, and others are tables.
+            are sequences, and others of the ranks 1 and 2 are tables. Nothing else, such as videos,
+            several sequences or several inputs without names, is corrupted.
         names: of corruptions; None, the default, for all of the kind; () for none.
         severities: of corruptions, 1 to 5; all by default.
         other: a dict of inputs that are unlike the data, by name, each in the form of `x`; None,
             the default, for those of `drawn_inputs`; {} for none.
-        score: as in `main_scores`; None by default.
+        score: as in `main_scores`, of the outputs that have it; None by default.
         arguments: further ones of `corrupt`, such as {"value_range": (-1, 1)}, {"padding": 0} or
             {"columns": columns}; None by default, for none.
         seed: an integer, from which all random numbers follow; 0 by default.
@@ -128,8 +131,11 @@ def measure(
     Raises:
         ValueError: if there is no corruption of a name, kind or severity, or `names` has one that
             moves positions, and labels are of positions; if there are no rows, or not as many
-            labels, or labels that are none or all unknown; or if a Keras model expects inputs of
-            another scale, or images with channels first, which are not corrupted.
+            labels, or labels that are none or all unknown; if a Keras model expects inputs of
+            another shape or scale, or none that gets uint8 images scales them; if a network answers
+            with probabilities, NaN, or what is not of its output, or the teacher with other classes
+            or targets; if there is no such score; or if images have channels first, or exceed their
+            range, so that they are not corrupted, or `other` is of another type or scale than `x`.
 
     Example:
     >>> from sklearn.datasets import load_digits
@@ -140,20 +146,27 @@ def measure(
     >>> sorted(name for name in found if name.endswith("nll") or "auroc" in name)[:3]
     ['corrupted_nll', 'nll', 'noise_auroc_confidence']
     """
+    require.counts(batch_size=batch_size)
     several = models if isinstance(models, dict) else {"": models}
     asked = {name: _as_model(each, output, sets) for name, each in several.items()}
-    _require_rows(asked, x, y, other)
+    its = None if teacher is None else _as_model(teacher, output)
+    measurable.require_rows([*asked.values(), *([its] if its else [])], x, y, other)
+    if other is not None:
+        other = {name: measurable.in_types_of(x, its) for name, its in other.items()}
+    measurable.require_score(asked, score)
     shown = Shown(x, y, kind, names, severities, other, seed, arguments)
     if shown.kind == "image" and (shown.names or other is None):
-        _require_channels_last(asked, x)
+        measurable.require_channels_last(asked, x)
+    shown.require_range()
     functions = {name: answering(model) for name, model in asked.items()}
     answers = {name: ask(function, x, batch_size) for name, function in functions.items()}
-    _require_answers(asked, answers, x, y)
+    measurable.require_answers(asked, answers, x, y)
     of_teacher = None
-    if teacher is not None:
-        its = _as_model(teacher, output)
+    if its is not None:
         own = [name for name, each in several.items() if each is teacher]
         answered = answers[own[0]] if own else ask(answering(its), x, batch_size)
+        measurable.require_answers({"teacher": its}, {"teacher": answered}, x, None)
+        measurable.require_comparable(asked, answers, its, answered.raw)
         of_teacher = its.output, answered.raw
     found: Found = {name: {} for name in asked}
     if any(np.ndim(raw) > 2 for raw in keras.tree.flatten([each.raw for each in answers.values()])):
@@ -168,72 +181,6 @@ def measure(
         its = None if its is None else (its[0], its_raw)
         measured[name] = {**of_answers(model, raw, labels, its, score), **pooled(found[name])}
     return measured if isinstance(models, dict) else measured[""]
-
-
-def _require_rows(models, x, y, other):
-    """Refuses nothing to measure, or to measure it on, and inputs of another scale."""
-    if not models:
-        raise ValueError("There is no network to measure: models is an empty dict.")
-    own_inputs.require_arrays(x, "measure")
-    own_inputs.require_dense(x)
-    for name, its in (other or {}).items():
-        finite.require_rows(its, f"The rows of other[{name!r}]")
-    labels = y if isinstance(y, dict) else np.asarray(y)
-    counts = [len(leaf) for leaf in keras.tree.flatten((x, labels)) if np.ndim(leaf)]
-    if not min(counts, default=0) or len(set(counts)) > 1:
-        raise ValueError(
-            f"Inputs and labels are arrays of so many rows: {counts}. Expected as many labels as "
-            "inputs, of one row at least."
-        )
-    networks = []
-    for model in models.values():
-        network = model.network
-        if isinstance(network, keras.Model) and not isinstance(network, teachers.Teacher):
-            probabilities.require_logits(model.output, network, "model")
-        members = getattr(network, "members", [network])
-        networks += [("network", each) for each in members if isinstance(each, keras.Model)]
-    every = -(-counts[0] // _ROWS_COMPARED)
-    some = keras.tree.map_structure(lambda leaf: tf.convert_to_tensor(leaf[::every]), x)
-    ranges.require_within(networks, data.to_float(some), compares_images=False)
-
-
-def _require_channels_last(models, x):
-    """Refuses images whose channels would be taken for rows of pixels."""
-    leaves = dict(keras.tree.flatten_with_path(x))
-    for name, model in models.items():
-        for each in getattr(model.network, "members", [model.network]):
-            formats = channels.formats_of(each) if isinstance(each, keras.Model) else {}
-            for path, (known, layer) in formats.items():
-                own = next(iter(leaves)) if len(leaves) == 1 else path
-                is_image = own in leaves and np.ndim(leaves[own]) == 4
-                if known == "channels_first" and is_image:
-                    raise ValueError(
-                        f"The network {name!r} takes images of the format 'channels_first' (its "
-                        f"layer {layer!r}), and corruptions and drawn inputs need the "
-                        "channels last. Measure keras.Sequential([keras.Input((height, width, "
-                        "channels)), keras.layers.Permute((3, 1, 2)), network]) on "
-                        "np.moveaxis(x, 1, -1); or give names=() and other={}, which leaves the "
-                        "rows as they are."
-                    )
-
-
-def _require_answers(models, answers, x, y):
-    """Refuses NaN, and labels that are none."""
-    for name, model in models.items():
-        raw, mask = answers[name].raw, answers[name].mask
-        if any(np.isnan(each).any() for each in keras.tree.flatten(raw)):
-            finite.require_answers(raw, f"network {name!r}", x)
-        parts = outputs.parts_of(model.output, y, raw, mask)
-        for part, (own, truth, of_part, of_mask) in parts.items():
-            if truth is None:
-                continue
-            truth, shape = np.asarray(truth), np.shape(of_part)
-            own.validate_labels(truth.shape, shape)
-            if of_mask is not None and len(shape) > 2:  # Labels of masked positions may be any.
-                counts = positions.counting(shape[:-1], of_mask)
-                truth, of_part = truth[counts], np.asarray(of_part)[counts]
-            own.require_labels(truth, np.shape(of_part), part)
-            scores.require_known(own, of_part, truth, part)
 
 
 def of_answers(
@@ -252,7 +199,7 @@ def of_answers(
     its_output, its_raw = teacher or (model.output, None)
     of_teacher = outputs.parts_of(its_output, its_raw)
     for name, (output, own, truth) in outputs.parts_of(model.output, raw, labels).items():
-        each = scores.main_scores(output, own, truth, score)
+        each = scores.main_scores(output, own, truth, _score_of(output, score))
         each |= scores.further_scores(output, own, truth)
         if teacher is not None:
             its_output, its_raw = of_teacher[name]
@@ -401,7 +348,9 @@ def _answering(network, output):
         return _traced(of_model)
 
     def of_function(inputs):
-        raw = network(inputs)
+        raw = keras.tree.map_structure(
+            lambda each: each[:, None] if np.ndim(each) == 1 else each, network(inputs)
+        )
         return raw, None, positions.masks(raw)
 
     return of_function
@@ -441,7 +390,7 @@ def ask(
     for first in range(0, count, batch_size):
         part = slice(first, first + batch_size)
         rows = keras.tree.map_structure(lambda leaf, p=part: tf.convert_to_tensor(leaf[p]), x)
-        raw, disagreement, mask = answer(data.to_float(rows))
+        raw, disagreement, mask = answer(rows)
         masks.append(keras.tree.map_structure(lambda m: m if m is None else np.asarray(m), mask))
         raws.append(keras.tree.map_structure(np.asarray, raw))
         apart.append(disagreement)
@@ -479,6 +428,15 @@ def _as_model(network, output, sets=None):
     """A network as a `Model`."""
     if isinstance(network, Model):
         return network
+    its: Any = getattr(network, "output", None)
+    if isinstance(its, outputs.Output):  # An exported student answers distributions.
+        return Model(lambda x: its.raw(network(x)), its, sets)
+    if not callable(network):
+        raise ValueError(
+            "A network is a Keras model, a Distiller, an ecl_tf.Teacher or a function from inputs "
+            f"to raw outputs; got {network!r}. ecl_tf.teachers.from_estimator makes a teacher of "
+            "an estimator."
+        )
     own = getattr(network, "output_kind", "categorical")
     kind = outputs.get(own if output is None else output)
     if isinstance(network, teachers.Teacher) and sets is None:  # Sets take this output's answers.
@@ -493,6 +451,8 @@ def _with_room_for(its, output):
         its: the teacher's `ecl_tf.outputs.Output`.
         output: the one of other networks. Where the family differs, it is kept.
     """
+    if not output.can_learn_from(its):
+        return output
     if isinstance(output, outputs.Joint):
         parts = {
             name: _with_room_for(its.outputs[name], own) for name, own in output.outputs.items()
@@ -512,8 +472,13 @@ def _with_room_for(its, output):
 def _of_corrupted(model, raw, labels, score):
     found: dict[str, float] = {}
     for name, (output, own, truth) in outputs.parts_of(model.output, raw, labels).items():
-        found |= _prefixed(name, scores.main_scores(output, own, truth, score))
+        found |= _prefixed(name, scores.main_scores(output, own, truth, _score_of(output, score)))
     return {**found, **_of_sets(model, raw, labels)}
+
+
+def _score_of(output, score):
+    """The score of an output; None for one that has no such score, as another has."""
+    return score if score in scores.names(output) else None
 
 
 def _of_sets(model, raw, labels):

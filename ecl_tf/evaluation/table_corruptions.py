@@ -70,6 +70,11 @@ def named(x: Any) -> dict[str, np.ndarray]:
     Raises:
         ValueError: if it is no table.
     """
+    if isinstance(x, pd.DataFrame) and np.asarray(x).dtype == object:
+        raise ValueError(
+            "The columns of the DataFrame are of several types, or of texts. Give a dict of them: "
+            "{name: frame[name].to_numpy() for name in frame}."
+        )
     arrays = {
         key: np.asarray(each) for key, each in (x if isinstance(x, Mapping) else {"": x}).items()
     }

@@ -18,15 +18,15 @@ def require_labels_fit(config, splits, output):
             f"class, such as {splits.class_names[0]!r}. Say --config=table:classes; or name a "
             "target of numbers."
         )
-    with refusals.blaming("config.data", config.data):
-        row_labels.require(splits, output)
-        row_labels.require_values(splits, output)
-        row_labels.require_room(splits, output)
     if output.family == "categorical" and splits.event_size < 2:
         raise ValueError(
             f"config.output={config.output!r} needs classes, and this data has targets of one "
             "dimension. For a table with a column of classes say --config.data.classes=True."
         )
+    with refusals.blaming("config.data", config.data):
+        row_labels.require(splits, output)
+        row_labels.require_values(splits, output)
+        row_labels.require_room(splits, output)
     size = getattr(output, "size", splits.event_size)
     if isinstance(output, outputs.Numeric) and size != splits.event_size:
         raise ValueError(

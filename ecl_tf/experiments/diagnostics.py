@@ -10,10 +10,10 @@ import keras
 import numpy as np
 from scipy import special, stats
 
-from ecl_tf import outputs, samplers, uncertainty
+from ecl_tf import data, outputs, samplers, uncertainty
 from ecl_tf._internal import positions as masking
 from ecl_tf.evaluation import selective
-from ecl_tf.experiments import positions
+from ecl_tf.experiments import fitting, positions
 
 _BINS = 15  # Of confidence.
 _LEVELS = np.linspace(0.05, 0.95, 19)
@@ -42,7 +42,7 @@ class LearningCurve(keras.callbacks.Callback):
         name = self.experiment.score_name
         labels, raw = self.experiment.answers(student, "validation", self.output)
         score = self.experiment.scores(labels, raw, self.output, [name])
-        self.points.append({"step": int(self.model.optimizer.iterations.numpy()), **score})
+        self.points.append({"step": fitting.steps_at_end(self, epoch), **score})
 
 
 def risk_coverage(labels, raw, output):
@@ -120,15 +120,15 @@ def gallery(experiment, teacher, students, sampler):
         sampler: the `Sampler`, or its config; where it asks the student, XCL's.
 
     Returns:
-        None where inputs are not one tensor, or positions have more than two axes; else
+        None where inputs are not one tensor of numbers, or positions have more than two axes; else
         {"shape": of one input, "inputs": [...],
         "distributions": {who: {parameter: [...]}}}. Where rows have positions "maps" are in the
         place of the distributions: {who: {"answer": [...], "spread": [...]}}, None where positions
         are masked, with every n-th position of large ones; and the "size" of what an answer is of.
     """
-    x, _ = next(iter(experiment.batches(experiment.config.student, experiment.config.seed)))
-    if keras.tree.is_nested(x) or len(experiment.positions) > 2:
+    if not _are_numbers(experiment) or len(experiment.positions) > 2:
         return None
+    x, _ = next(iter(experiment.batches(experiment.config.student, experiment.config.seed)))
     networks = uncertainty.Networks(teacher, *students["XCL"])
     inputs = samplers.get(sampler)(x, experiment.config.seed, networks).inputs[:_SHOWN]
     if experiment.positions:
@@ -138,6 +138,12 @@ def gallery(experiment, teacher, students, sampler):
         "inputs": _rounded(inputs),
         "distributions": _distributions(experiment, teacher, students, inputs),
     }
+
+
+def _are_numbers(experiment):
+    """Whether inputs are one tensor of numbers, which can be drawn."""
+    x, _ = experiment.splits.validation.element_spec
+    return not keras.tree.is_nested(x) and x.dtype != "string"
 
 
 def _mapped(experiment, teacher, students, inputs):
@@ -200,9 +206,11 @@ def one_dimension(experiment, teacher, students):
     """
     if experiment.splits.input_shape != (1,) or not isinstance(experiment.output, outputs.Numeric):
         return None
-    if experiment.splits.event_size != 1 or experiment.positions:
+    if experiment.splits.event_size != 1 or experiment.positions or not _are_numbers(experiment):
         return None
-    x, y = (np.asarray(part) for part in experiment.splits.train_rows)
+    x, y = (np.asarray(part) for part in data.to_float(experiment.splits.train_rows))
+    if x.dtype == bool:
+        return None
     margin = 0.1 * (x.max() - x.min())
     grid = np.linspace(x.min() - margin, x.max() + margin, _GRID, dtype="float32")[:, None]
     found = _distributions(experiment, teacher, students, grid)

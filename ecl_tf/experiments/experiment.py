@@ -241,10 +241,10 @@ class Experiment:
     def train_supervised(self, section, seed, callbacks=(), checkpoints=None, labels=None):
         """Trains a network on the labels alone (a teacher, or ERM); returns it."""
         keras.utils.set_random_seed(seed)
-        train = section.train
+        train, labels = section.train, labels or settings.Labels()
         with strategies.current().scope():
             network = self.network(section)
-            if mix := row_labels.mixing(labels or settings.Labels(), self.splits.swap):
+            if mix := row_labels.mixing(labels, self.splits.swap):
                 mix.validate_networks(uncertainty.Networks(None, network, self.output))
 
         def compiled(model):
@@ -263,7 +263,8 @@ class Experiment:
         callbacks = [*callbacks, keras.callbacks.TerminateOnNaN()]
         score = stopping_score.on_labels(self, train)
         build = functools.partial(self.network, section)
-        with traced.compiled_for(self._kind(section), network, build, compiled) as model:
+        kind = self._kind(section, bool(labels.label_smoothing or mix))
+        with traced.compiled_for(kind, network, build, compiled) as model:
             history = self.fit(model, batches, train, checkpoints, callbacks, score=score)
         numbers = [np.array(history.history["loss"]), *network.get_weights()]
         if not all(np.isfinite(each).all() for each in numbers):
@@ -274,16 +275,21 @@ class Experiment:
             )
         return network
 
-    def _kind(self, section):
-        """What a network of a section, its loss and optimizer follow from, as text."""
+    def _kind(self, section, are_shares):
+        """What a network of a section, its loss, optimizer and labels follow from, as text.
+
+        Args:
+            are_shares: whether labels are softened or mixed, which may give them other axes.
+        """
         # A user's function, and layers that know a table, may hold other numbers than variables.
         holds_others = ":" in str(section.network["name"]) or self.splits.columns is not None
         if holds_others or lengths.is_auto(section.train):  # Whose optimizer a callback changes.
             return ""
         output = identity.config_of(self.output)
         policy = keras.config.dtype_policy().name
-        shapes = self.splits.input_shape, self.splits.event_size
-        return repr((section.network, section.train, output, policy, *shapes))
+        splits = self.splits
+        data = splits.input_shape, splits.event_size, splits.train.element_spec, are_shares
+        return repr((section.network, section.train, output, policy, *data))
 
     def fit(self, model, batches, train, checkpoints=None, callbacks=(), **kwargs):
         """`fitting.fit`, with this experiment's `checkpoint_every`."""

@@ -16,6 +16,18 @@ from ecl_tf.experiments import jobs, lengths, progress, settings, strategies
 _BETWEEN_LINES = 60.0  # Seconds.
 
 
+def steps_at_end(callback: keras.callbacks.Callback, epoch: int) -> int:
+    """The steps of a training, which are batches, at the end of an epoch, for a callback of it.
+
+    An optimizer counts otherwise where it adds up several gradients, or leaves out such as are not
+    finite.
+
+    Args:
+        epoch: its number, from 0.
+    """
+    return (epoch + 1) * callback.params["steps"]
+
+
 class Stopwatch(keras.callbacks.Callback):
     """The time of a training, over all its continuations: a checkpoint keeps it.
 
@@ -54,14 +66,17 @@ class Pace(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         if batch == 0:  # As of the stopwatch: a killed training's clock has stopped.
-            self._began, self._first = time.monotonic(), int(self.model.optimizer.iterations)
+            self._began = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._done = batch + 1  # Of this epoch, or of the rest of a continued one.
 
     def on_epoch_end(self, epoch, logs=None):
-        seconds, step = time.monotonic() - self._began, int(self.model.optimizer.iterations)
+        seconds, step = time.monotonic() - self._began, steps_at_end(self, epoch)
         self._untold += seconds
-        if self._untold >= _BETWEEN_LINES and step > self._first:
+        if self._untold >= _BETWEEN_LINES:
             self._untold = 0.0
-            left = seconds / (step - self._first) * (self.steps - step)
+            left = seconds / self._done * (self.steps - step)
             loss = f", loss {logs['loss']:.4g}" if "loss" in (logs or {}) else ""
             progress.announce(
                 f"    step {step:,} of {self.steps:,}{loss}, {progress.duration(left)} left"

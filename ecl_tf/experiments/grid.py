@@ -12,9 +12,12 @@ _BETWEEN_SPLITS = 100  # Seeds: more than one split takes for its teacher and it
 def cells(config: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
     """Yields the name and the config of every cell of config.grid; without one, of the whole.
 
+    A setting may be one that the config leaves out. One that there is not is for
+    `settings.parse` to refuse.
+
     Raises:
-        ValueError: if the grid is no sequence of pairs, a name in it is no setting of the config,
-            or its values are none, or two of them the same.
+        ValueError: if the grid is no sequence of pairs, or its values are none, or two of them the
+            same.
     """
     axes = []
     for axis in config.get("grid", ()):
@@ -29,9 +32,9 @@ def cells(config: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
                 *path, last = key.split(".")
                 section = own
                 for part in path:
-                    section = section.get(part, ConfigDict())
-                if last not in section:
-                    raise ValueError(f"config.grid names {key!r}, which is no setting.")
+                    if not isinstance(section.get(part), ConfigDict):
+                        section[part] = ConfigDict()
+                    section = section[part]
                 section[last] = ConfigDict(value) if isinstance(value, dict) else value
         yield ", ".join(f"{key}={label}" for key, label, _ in cell), own
 

@@ -54,10 +54,11 @@ def rehearse(
         own = rehearsed.experiment(config, experiment.splits)
         teacher = rehearsed.teacher(own, workdir, teacher_directory)
         rehearsed.read_batch(own, "student")
+        whole = experiment.config.student.train.steps
         for number in _lengths(experiment, steps):
             path = _directory(workdir, number) / "results.json"
             done = work_directory.read_json(path)["runs"] if path.exists() else {}
-            short = rehearsed.experiment(shortened(config, number))
+            short = rehearsed.experiment(shortened(config, number, whole))
             for setting in _settings(experiment, number == _lengths(experiment, steps)[0]):
                 left = setting.key(experiment.config.seed) not in done
                 rehearsed.student(short, teacher, setting, int(left))
@@ -89,13 +90,13 @@ def run(
     teacher = teaching.train_teacher(experiment, workdir, teacher_directory)
     of_teacher = quality.of_teacher(experiment, teacher)
     longer, shorter = _lengths(experiment, steps)
-    seed = experiment.config.seed
+    seed, whole = experiment.config.seed, experiment.config.student.train.steps
     found = {}
     for number in (longer, shorter):
         directory = _directory(workdir, number)
         strategies.on_chief(functools.partial(directory.mkdir, parents=True, exist_ok=True))
         short = Experiment(
-            shortened(config, number), experiment.checkpoint_every, experiment.splits
+            shortened(config, number, whole), experiment.checkpoint_every, experiment.splits
         )
         progress.announce(f"Students of {number:,} steps:")
         settings = _settings(experiment, number == longer)
@@ -144,8 +145,12 @@ def run(
     }
 
 
-def shortened(config: ConfigDict, steps: int) -> ConfigDict:
-    """The config with students of so many steps, and a learning rate's schedule for them."""
+def shortened(config: ConfigDict, steps: int, whole: int) -> ConfigDict:
+    """The config with students of so many steps, and a learning rate's schedule for them.
+
+    Args:
+        whole: the steps of its own students, which may follow from the data.
+    """
     own = config.copy_and_resolve_references()
     with own.unlocked(), own.ignore_type():
         train = own.student.train
@@ -154,7 +159,7 @@ def shortened(config: ConfigDict, steps: int) -> ConfigDict:
             if "max_steps" in train:
                 del train["max_steps"]
         elif warmup := train.get("schedule", {}).get("warmup_steps"):
-            train.schedule.warmup_steps = warmup * steps // train.steps
+            train.schedule.warmup_steps = warmup * steps // whole
         train.steps, train.epochs, own.replay_epochs = steps, 1, 0
     return own
 

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import files
-from ecl_tf.experiments import jobs, progress, strategies, tables, work_directory
+from ecl_tf.experiments import fitting, jobs, progress, strategies, tables, work_directory
 from ecl_tf.experiments.trackers import TRACKERS, Tracker, require
 
 _chosen: tuple[str, ...] = ()
@@ -176,7 +176,7 @@ class TrainingLog(keras.callbacks.Callback):
             None, the default, for none.
 
     Attributes:
-        rows: a dict of numbers for each epoch, by name; "step" is that of the optimizer.
+        rows: a dict of numbers for each epoch, by name; "step" counts batches.
     """
 
     def __init__(self, path: pathlib.Path, run: Run, curve: Any = None):
@@ -187,7 +187,7 @@ class TrainingLog(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         optimizer = self.model.optimizer
-        row = {"epoch": epoch, "step": int(optimizer.iterations.numpy())}
+        row = {"epoch": epoch, "step": fitting.steps_at_end(self, epoch)}
         row |= {name: float(np.asarray(value)) for name, value in (logs or {}).items()}
         row["learning_rate"] = float(tf.convert_to_tensor(optimizer.learning_rate))
         if self.curve is not None:

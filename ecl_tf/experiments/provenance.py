@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import hashlib
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -11,16 +10,16 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 import ecl_tf
 from ecl_tf._internal import identity
 from ecl_tf.data.splits import in_memory
 from ecl_tf.experiments import settings, work_directory
 from ecl_tf.experiments.experiment import Experiment
-
-_PACKAGES = ("keras", "tensorflow", "tensorflow-probability", "numpy")
 
 
 def of(experiment: Experiment, workdir: pathlib.Path, test_labels: Any) -> dict[str, Any]:
@@ -86,8 +85,15 @@ def facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def versions() -> dict[str, str]:
     """Versions of what makes students, by name."""
-    others = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return {"ecl_tf": ecl_tf.__version__, **others, "Python": platform.python_version()}
+    modules = {
+        "ecl_tf": ecl_tf,
+        "keras": keras,
+        "tensorflow": tf,
+        "tensorflow-probability": tfp,
+        "numpy": np,
+    }
+    found = {name: module.__version__ for name, module in modules.items()}
+    return {**found, "Python": platform.python_version()}
 
 
 def _machine():

@@ -38,6 +38,7 @@ from ecl_tf.experiments import (
 )
 from ecl_tf.experiments.experiment import Experiment
 from ecl_tf.replay.manifest import MANIFEST
+from ecl_tf.resume.state import State
 
 _VALIDATION_ROWS = 512  # One batch.
 _TIMED_SECONDS = 1.0  # Of each kind of training, at least, for the plan.
@@ -402,6 +403,7 @@ class _Rehearsed(Experiment):
     def fit(self, model, batches, train, checkpoints=None, callbacks=(), score=None, **kwargs):
         own = strategies.steps_per_execution(train)
         kwargs = {"epochs": 1, "verbose": 0, "shuffle": False, **kwargs}
+        State(model, batches(0).element_spec)  # With which `resume.fit` begins.
         # Several steps an execution would be taken at once, if there were so many batches.
         one = batches(0).take(1) if own > 1 else batches(0)
         history = model.fit(one, steps_per_epoch=1, callbacks=list(callbacks), **kwargs)

@@ -68,7 +68,7 @@ def _are_one_hot(examples):
 
 
 def require_values(splits: data.Splits, output: outputs.Output) -> None:
-    """Refuses labels that the output can't have, such as a negative count, before a step does.
+    """Refuses labels that the output can't have, such as a class too many, before a step does.
 
     Streamed training labels are refused in a step.
 
@@ -77,8 +77,10 @@ def require_values(splits: data.Splits, output: outputs.Output) -> None:
     """
     own = positions(splits, output)
     is_restricted = isinstance(output, outputs.numeric.Restricted)
-    if not (own or is_restricted or output.family == "bernoulli"):
-        return  # Others were looked at when they were read.
+    is_table = splits.columns is not None  # Whose cells were looked at when they were read.
+    is_of_classes = output.family == "categorical" and not is_table
+    if not (own or is_restricted or is_of_classes or output.family == "bernoulli"):
+        return
     raw_shape = (None, *own, output.raw_size(splits.event_size))
     parts = ("train", "validation", "test") if splits.decode is None else ("validation", "test")
     for part in parts:

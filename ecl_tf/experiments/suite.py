@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 import ecl_tf
-from ecl_tf import outputs
+from ecl_tf import data, outputs
 from ecl_tf._internal import keras_files
 from ecl_tf.evaluation import corruptions, suite
 from ecl_tf.experiments import (
@@ -98,7 +98,7 @@ def seconds(
     networks = (teacher, 1), (experiment.network(experiment.config.student), students)
     each = 0.0  # A set that is made already.
     for network, count in networks:
-        answer = suite.answering(suite.Model(network, experiment.output))
+        answer = _answering(suite.Model(network, experiment.output))
         each += count * _time(functools.partial(suite.ask, answer, shown.x))
     making = sum(_time(make) for make in shown.others().values())
     for _, sets in shown.corrupted():
@@ -108,6 +108,12 @@ def seconds(
     times = rows / len(keras.tree.flatten(shown.x)[0])
     count = len(shown.sets)
     return times * (making + (count + 1) * each), count, rows  # Rows as they are, too.
+
+
+def _answering(model):
+    """`suite.answering`, of inputs as they are stored: the commands' networks see them scaled."""
+    answer = suite.answering(model)
+    return lambda inputs: answer(data.to_float(inputs))
 
 
 def _time(do):
@@ -155,7 +161,8 @@ def shifted(
         work_directory.write_json(path, written)
 
     models = {name: load[name]() for name in left}
-    suite.shift(models, shown, found, keep, score=experiment.score_name)
+    known = {name: (_answering(model), None) for name, model in models.items()}
+    suite.shift(models, shown, found, keep, known=known, score=experiment.score_name)
     return {name: suite.pooled({each: found[name][each] for each in sets}) for name in load}
 
 

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import pathlib
+import re
 import time
 import uuid
 from collections.abc import Mapping
@@ -169,7 +170,11 @@ class MLflow:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)
-        metrics = [self._metric(name, value, now, step) for name, value in values.items()]
+        metrics = [
+            # It refuses other characters, such as those of a method "half mixed, T = 2".
+            self._metric(re.sub(r"[^/\w.\- :]", "_", name), value, now, step)
+            for name, value in values.items()
+        ]
         self._client.log_batch(self.id, metrics=metrics)
 
     scores = scalars

@@ -266,7 +266,8 @@ def _as(spec, value, name):
             "the commands, divide by 255: tf.cast(images, tf.float32) / 255. If it learned on 0 to "
             "255, cast only: tf.cast(images, tf.float32)."
         )
-    is_known = spec.dtype.is_integer and hasattr(tensor, "numpy")  # Not in a graph.
+    is_whole = spec.dtype.is_integer or spec.dtype.is_bool
+    is_known = is_whole and hasattr(tensor, "numpy")  # Not in a graph.
     if is_known and not tensor.dtype.is_bool and tensor.dtype != spec.dtype:
         held = whole_numbers.of_type(spec.dtype)
         if whole_numbers.are_others(held, tensor):

@@ -3,7 +3,6 @@
 import functools
 import itertools
 import math
-import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from ecl_tf._internal import (
     own_inputs,
     random,
     ranges,
+    require,
     symbolic,
 )
 from ecl_tf.replay import compact, draws
@@ -83,12 +83,13 @@ class Recording:
                 f"{type(x).__name__}. Give arrays (rows, ...) of inputs and labels, or of examples "
                 "in TFRecord files ecl_tf.data.IndexedExamples."
             )
+        # As JSON has them: NumPy's numbers become Python's.
+        self.batch_size = batch_size = require.whole("batch_size", batch_size, 1)
+        self.seed = seed = require.integer("seed", seed)
+        epochs, shards = require.whole("epochs", epochs, 1), require.whole("shards", shards, 1)
+        about = identity.as_json("about", about or {})
         self.rows = draws.Rows(x, y)
         self.sampler = candidates_of(samplers.get(sampler))
-        self.batch_size, self.seed = batch_size, seed
-        for name, value in {"epochs": epochs, "batch_size": batch_size, "shards": shards}.items():
-            if not isinstance(value, numbers.Integral) or value < 1:
-                raise ValueError(f"{name} must be at least 1; got {value!r}.")
         if batch_size > self.rows.count:
             raise ValueError(
                 f"The data holds {self.rows.count} rows, less than one batch of {batch_size}. "
@@ -104,7 +105,7 @@ class Recording:
         self.compact = compact.get(self.teacher.output_kind, top_k)
         self.steps = epochs * (self.rows.count // batch_size)
         self.shards = min(shards, self.steps)
-        self.plan = self._planned(epochs, top_k, about)
+        self.plan = self._planned(epochs, int(top_k), about)
         # In every record, because the files of two stores have the same names.
         self._mark = bytes.fromhex(identity.fingerprint_of_record(self.plan))[:8]
         self._draw = draws.drawing(self.rows, self.sampler, prepare, seed, networks)
@@ -166,7 +167,7 @@ class Recording:
             "epochs": epochs,
             "steps": self.steps,
             "shards": self.shards,
-            "about": about or {},
+            "about": about,
         }
         if isinstance(self.teacher, teachers.Ensemble) and self.teacher.precision is not None:
             plan["precision"] = self.teacher.precision  # Also in its fingerprint.

@@ -364,7 +364,7 @@ class Store:
         for here, there in zip(
             means((drawn.inputs, drawn.mixture)), self._manifest["first_inputs"], strict=True
         ):
-            if not np.allclose(here, there, rtol=1e-4, atol=1e-6):
+            if not np.allclose(here, there, rtol=1e-4, atol=1e-6, equal_nan=True):
                 raise ValueError(
                     f"The samples drawn here are not those that the store {self.directory} was "
                     "recorded on, though rows and sampler are the same. Give the `prepare` that "

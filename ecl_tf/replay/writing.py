@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import files
+from ecl_tf._internal import files, require
 from ecl_tf.replay import manifest
 from ecl_tf.replay.recording import Recording
 
@@ -237,6 +237,7 @@ def estimate(
         A dict: `rows` and `bytes` in all, `bytes_per_row`, and the teacher's `seconds` in all, in
         one thread.
     """
+    require.whole("steps", steps, 1)
     recording = Recording(teacher, x, y, **settings)
     sizes, seconds = [], []
     groups = _grouped(itertools.islice(recording.drawn(), recording.steps), recording.group)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import identity, own_inputs, require
@@ -21,9 +20,7 @@ class Batches:
         own_inputs.require_dense(data, "arrays")
         self.rows = keras.tree.map_structure(_tensor, data)
         self.batch_size = require.whole("batch_size", batch_size, 1)
-        if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool):
-            raise ValueError(f"seed must be an integer, such as 0; got {seed!r}.")
-        self.seed = int(seed)
+        self.seed = require.integer("seed", seed)
         self._row_count = _row_count(self.rows)
         splits.validate_batch_size(self._row_count, self.batch_size)
         self._description = None
@@ -74,6 +71,7 @@ def batches(data: Any, batch_size: int, seed: int) -> Callable[[int], tf.data.Da
             argument of another type.
 
     Example:
+    >>> import numpy as np
     >>> data = batches((np.arange(10),), batch_size=5, seed=0)
     >>> (first,), (second,) = data(0).take(2)
     >>> sorted(int(row) for row in (*first, *second))
@@ -94,12 +92,8 @@ def describe(function: Callable[[int], tf.data.Dataset]) -> dict[str, Any]:
     """
     if hasattr(function, "describe"):
         described = function.describe()
-        if not isinstance(described, dict):
-            raise ValueError(
-                f"describe() of {type(function).__name__} returned a {type(described).__name__}; "
-                "expected a dict from names to values that JSON holds."
-            )
-        return dict(described)
+        what = f"What describe() of {type(function).__name__} returns"
+        return identity.as_json(what, described)
     # Data of other calls: what a dataset shuffles depends on how often it was read.
     first, second = (call(function, 0) for _ in range(2))
     found = _first_batch(first)

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import replicas, require, symbolic
+from ecl_tf._internal import endless, replicas, require, symbolic
 from ecl_tf.resume import data as data_of_steps
 from ecl_tf.resume.callbacks import Callbacks
 from ecl_tf.resume.checkpointing import Checkpointing
@@ -85,7 +85,8 @@ def fit(
         The `keras.callbacks.History` of all epochs, those before a kill included.
 
     Raises:
-        ValueError: if an argument is out of range, the data ends too early, or the newest whole
+        ValueError: if an argument is out of range, `BackupAndRestore` is among the callbacks, the
+            validation data is endless, the data ends too early, or the newest whole
             checkpoint is of another model, method, teacher, optimizer, loss, schedule, list of
             callbacks or number of replicas, of other data or class weights, or of more steps; or
             if workers see different checkpoints.
@@ -187,6 +188,8 @@ def _require_arguments(model, directory, accept_changes, kwargs):
     require.counts(
         **{name: kwargs.get(name) for name in ("validation_steps", "validation_batch_size")}
     )
+    validation = kwargs.get("validation_data"), kwargs.get("validation_steps")
+    endless.require_end(*validation, "validation_steps")  # As a distiller does itself.
     is_list = isinstance(accept_changes, (str, list, tuple, set))
     if not is_list or not all(isinstance(name, str) for name in accept_changes):
         raise ValueError(
@@ -234,5 +237,10 @@ def _listed(callbacks):
         if not isinstance(callback, keras.callbacks.Callback):
             raise ValueError(
                 f"callbacks must be keras.callbacks.Callback instances; got {callback!r}."
+            )
+        if isinstance(callback, keras.callbacks.BackupAndRestore):
+            raise ValueError(
+                "resume.fit does what BackupAndRestore does, which would have Keras begin at the "
+                "epoch of its own backup. Leave it out of callbacks."
             )
     return listed

@@ -213,7 +213,7 @@ def raw_of(output, given, answered):
         return answered
     # An output's temperature belongs to what the network answers: p^(1/T), of its own p.
     own = output if output.temperature == 1.0 else output.tempered(1.0)
-    return positions.with_mask_of(answered, raw(own, {"probabilities": answered}))
+    return raw(own, {"probabilities": answered})
 
 
 def as_logits(
@@ -289,12 +289,16 @@ class RawAnswer(keras.layers.Layer):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.output_kind = outputs.get(output)
         self.parameters = dict(parameters)
+        self.supports_masking = True
 
     def call(self, answers):
         if not isinstance(answers, dict):
             answers = {UNNAMED: answers}
         values = {key: answers[name] for key, name in self.parameters.items()}
         return raw(self.output_kind, values)
+
+    def compute_mask(self, inputs, previous_mask):
+        return None  # `raw` keeps each output's own.
 
     def get_config(self):
         output = keras.saving.serialize_keras_object(self.output_kind)
@@ -311,12 +315,15 @@ def raw(output, values):
         return {
             name: raw(output.outputs[name], part) for name, part in output.parts(values).items()
         }
+    first = next(iter(values.values()))
     values = {name: tf.cast(value, tf.float32) for name, value in values.items()}
     if "logits" in values:
-        return values["logits"]
-    if isinstance(output, outputs.Point):
-        return output.standardise(values["mean"])
-    return output.raw(output.from_parameters(values))
+        found = values["logits"]
+    elif isinstance(output, outputs.Point):
+        found = output.standardise(values["mean"])
+    else:
+        found = output.raw(output.from_parameters(values))
+    return positions.with_mask_of(first, found)
 
 
 def _parameters(output, parameter=None):

@@ -216,9 +216,9 @@ class Functions:
         """Inputs of the type that x has."""
         if spec.dtype == tf.string:
             return leaf
-        if spec.dtype.is_integer and leaf.dtype.is_floating:
+        if (spec.dtype.is_integer or spec.dtype.is_bool) and leaf.dtype.is_floating:
             raise ValueError(
-                f"The teacher {self.name!r} was shown whole numbers as x ({spec.dtype.name}), and "
+                f"The teacher {self.name!r} was shown {spec.dtype.name} as x, no fractions, and "
                 f"is asked about {leaf.dtype.name}, which would be rounded. Give x as the student "
                 "gets it: x.astype('float32')."
             )

@@ -73,16 +73,22 @@ def calibrated(
     x = labelled.dataset("calibrated", x, y, batch_size, networks)
     for member in networks:
         finite.require_weights(member, "teacher")
-    batches = [(*_answered(teacher, inputs), labels) for inputs, labels, *_ in x]
+    batches = [_answered(teacher, inputs, labels) for inputs, labels, *_ in x]
     if not batches:
         raise ValueError("calibrated got no rows; give it held-out inputs and labels.")
     rows = tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *batches)
-    for number, raw in enumerate(rows[0]):
-        if probabilities.rows_that_look_like(teacher.output_kind, raw):
-            raise probabilities.refusal(
-                probabilities.OF_CLASSES, _network(teacher, number), "teacher"
-            )
-    return teacher.with_output(_fitted(teacher.output_kind, *rows))
+    output, fitted = teacher.output_kind, {}
+    for name, (own,) in outputs.parts_of(output).items():
+        raws, labels = rows[name]
+        for number, raw in enumerate(raws):
+            if probabilities.rows_that_look_like(own, raw):
+                raise probabilities.refusal(
+                    probabilities.OF_CLASSES, _network(teacher, number), "teacher"
+                )
+        fitted[name] = _fitted(own, raws, labels)
+    if isinstance(output, outputs.Joint):
+        return teacher.with_output(outputs.Joint(fitted, output.weights))
+    return teacher.with_output(fitted[""])
 
 
 def _network(teacher, number):
@@ -90,32 +96,30 @@ def _network(teacher, number):
     return getattr(teacher, "members", {number: teacher})[number]
 
 
-def _answered(teacher, inputs):
-    """The members' raw tensors, all of them numbers, and whether their positions count."""
+def _answered(teacher, inputs, labels):
+    """Of each output the members' raw tensors, and labels, with positions that count as rows."""
     raws = teacher.member_outputs(inputs)
     for number, raw in enumerate(raws):
-        finite.require_answers(raw, f"teacher {_network(teacher, number).name!r}", inputs)
-    return raws, keras.tree.map_structure(
-        lambda raw: positions.counting(tuple(raw.shape[:-1]), positions.masks(raw)), raws[0]
-    )
+        name = _network(teacher, number).name
+        finite.require_logits(teacher.output_kind, raw, f"teacher {name!r}", inputs)
+    found = {}
+    for name, (output, its, *own) in outputs.parts_of(teacher.output_kind, labels, *raws).items():
+        if its is None:
+            raise ValueError(f"calibrated needs labels of every output, and {name!r} has none.")
+        shape = own[0].shape
+        if len(shape) > 2:  # Batches may be of other lengths.
+            output.validate_labels(np.shape(its), shape)
+            counts = positions.counting(tuple(shape[:-1]), positions.masks(own[0]))
+            *own, its = (np.asarray(each)[counts] for each in (*own, its))
+        found[name] = own, its
+    return found
 
 
-def _fitted(output, raws, counts, labels):
+def _fitted(output, raws, labels):
     """The output at its best temperature for the members' raw tensors and labels."""
-    if isinstance(output, outputs.Joint):
-        for name, (_, its) in outputs.parts_of(output, labels).items():
-            if its is None:
-                raise ValueError(f"calibrated needs labels of every output, and {name!r} has none.")
-        fitted = {
-            name: _fitted(each, [raw[name] for raw in raws], counts[name], labels[name])
-            for name, each in output.outputs.items()
-        }
-        return outputs.Joint(fitted, output.weights)
-
     output.require_labels(labels, raws[0].shape)
-    known = output.known(labels, raws[0])
-    weights = np.asarray(counts) if known is None else np.asarray(counts) * np.asarray(known)
-    if not np.any(weights):
+    weights = output.known(labels, raws[0])
+    if not (len(labels) if weights is None else np.any(weights)):
         raise ValueError(
             "calibrated got no known label: all are of the ignored class, or of masked positions. "
             "Give it held-out rows with labels."

@@ -66,8 +66,9 @@ class FunctionTeacher(Teacher):
             each target dimension: that of the residuals on held-out rows, as
             `ecl_tf.teachers.residual_stddev` measures it. None, the default, takes what the
             functions or members differ by.
-        least_probability: what probabilities are raised to before they are normalised; 0.0 by
-            default, typically 0.001 for forests, which say 0 where no tree has a vote.
+        least_probability: what probabilities are raised to before they are normalised, of yes/no
+            labels those of no, too; 0.0 by default, typically 0.001 for forests, which say 0 where
+            no tree has a vote.
         threads: how many calls may be under way at a time, by several replicas or by
             `ecl_tf.replay.record`; 1 by default, typically some for a function that waits, such
             as for a server.

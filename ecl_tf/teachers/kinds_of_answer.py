@@ -138,7 +138,9 @@ class Kind:
         if self.answer == "logits":
             return {"logits": first}
         if self.size is None:
-            return {"probabilities": tf.maximum(first, self.least_probability)}
+            least = self.least_probability
+            most = 1.0 - least if self._is_bernoulli else np.inf  # "No" has the rest of "yes".
+            return {"probabilities": tf.clip_by_value(first, least, most)}
         if self.answer == "quantiles":
             z = tf.constant(stats.norm.ppf(self.levels), tf.float32)[:, None]
             quantiles = tf.sort(first, axis=1)

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs, preprocessing
-from ecl_tf._internal import identity, own_inputs, require, symbolic
+from ecl_tf._internal import identity, own_inputs, positions, require, symbolic
 from ecl_tf.outputs.categorical import UNKNOWN
 from ecl_tf.teachers.ensemble import Ensemble, get
 from ecl_tf.teachers.teacher import Teacher
@@ -212,7 +212,8 @@ class Mapped(Teacher):
         kind: Any = self.teachers[0].output_kind
         log_p = tf.nn.log_softmax(kind.logits(raw))
         each = tf.where(is_there, tf.gather(log_p, theirs, axis=-1), log_p.dtype.min)
-        return tf.where(is_there.any(-1), tf.reduce_logsumexp(each, -1), UNKNOWN)
+        mapped = tf.where(is_there.any(-1), tf.reduce_logsumexp(each, -1), UNKNOWN)
+        return positions.with_mask_of(raw, mapped)
 
     def with_output(self, output: outputs.Output) -> "Mapped":
         return Mapped(**{**self._arguments(), "output": output})

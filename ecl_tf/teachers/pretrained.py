@@ -125,7 +125,9 @@ def _require_logits(kind, model, parameters, answer):
 
 def _on_zeros(model, input_shape):
     """Dict from output name to the model's answer for two rows of zeros."""
-    zeros = keras.tree.map_structure(lambda tensor: tf.zeros((2, *tensor.shape[1:])), model.input)
+    zeros = keras.tree.map_structure(
+        lambda tensor: tf.zeros((2, *tensor.shape[1:]), tensor.dtype), model.input
+    )
     answered = model(zeros, training=False)
     if isinstance(answered, (list, tuple)):
         raise ValueError(

@@ -50,6 +50,7 @@ def residual_stddev(
         answered = [member(own_inputs.of(member, inputs), training=False) for member in members]
         answered = [symbolic.only(each, "teacher") for each in answered]
         points = np.stack([np.asarray(each) for each in answered])
+        points = points[..., None] if points.ndim == 2 else points  # One number a row.
         targets = np.asarray(targets)
         if targets.dtype.kind not in "biuf":
             raise ValueError(

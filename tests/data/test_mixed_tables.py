@@ -126,6 +126,22 @@ def test_rows_of_several_batches_are_each_in_their_place():
         np.testing.assert_array_equal(encoded["categories"], np.where(rows % 3, 1, 2)[:, None])
 
 
+def test_rows_that_are_no_columns_are_refused_in_words(subtests):
+    columns = data.Columns([data.columns.Number("a", 0.0), data.columns.Category("b", ("x", "y"))])
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
+    expected = columns.encode(frame)["numbers"]
+    given = {"a": frame[["a"]].to_numpy(), "b": ["x", "y"]}
+    np.testing.assert_array_equal(columns.encode(given)["numbers"], expected)
+    for rows, message in (
+        (frame.iloc[0], r"got a Series.*frame.iloc\[\[0\]\]"),
+        (frame.to_records(), "got a recarray.*DataFrame"),
+        (frame.to_dict("records"), "got a list.*DataFrame"),
+        ({"a": [1.0, 2.0], "b": ["x"]}, r"as many cells each.*'a': \(2,\), 'b': \(1,\)"),
+    ):
+        with subtests.test(message), pytest.raises(ValueError, match=message):
+            columns.encode(rows)
+
+
 def test_rare_and_new_categories_share_the_number_0(subtests):
     own = mixed()
     seen = data.table(own, target="price", **SIZES)
@@ -249,6 +265,10 @@ def test_unlabelled_rows_are_spare_inputs(csv):
     assert int(splits.with_spare_inputs().train.cardinality()) == 127
     with pytest.raises(ValueError, match=r"has no \['city'\]"):
         data.table(csv, target="price", unlabelled=more.drop(columns="city"))
+    for name in ("more.npz", "more.txt"):
+        (path := csv.with_name(name)).write_text("a,b")
+        with pytest.raises(ValueError, match=r"one of \['.csv', '.parquet'\]; got .*more"):
+            data.table(csv, target="price", unlabelled=path)
     other = csv.with_name("more.csv")
     more.assign(age=["1", "2", "x", *"4567"]).to_csv(other, index=False)
     where = r"1 of the 7 rows hold no number in column 'age' of .*more.csv.*line 4.*'x'"

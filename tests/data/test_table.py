@@ -161,6 +161,18 @@ def test_booleans_are_classes_in_an_npz_file_as_in_a_frame(tmp_path):
         np.testing.assert_array_equal(y, truth[rows_of(x[:, 0], 0)])
 
 
+def test_a_target_of_the_type_category_is_classes_whatever_it_looks_like():
+    """As scikit-learn's fetch_openml gives digits."""
+    frame = pd.DataFrame(X).rename(columns=str)
+    for kind in (str, int):
+        frame["y"] = pd.Categorical(CLASSES.astype(kind))
+        splits = data.table(frame)
+        assert splits.class_names == ("0", "1", "2")
+        x, y = arrays(splits.train)
+        np.testing.assert_array_equal(y, CLASSES[rows_of(x[:, 0], 0)])
+    assert data.table(frame, classes=False).class_names is None
+
+
 def test_delimiters_and_text_in_other_columns(tmp_path, csv):
     plain = data.table(csv)
     for delimiter in ";\t|":

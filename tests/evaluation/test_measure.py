@@ -12,7 +12,7 @@ from by_hand import heads, linear, network, numbers, softmax, weights
 from scipy import special, stats
 
 import ecl_tf
-from ecl_tf import evaluation, outputs
+from ecl_tf import data, evaluation, outputs
 from ecl_tf.data import Category, Columns, Number
 from ecl_tf.evaluation import corruptions
 from ecl_tf.evaluation.shown import Shown
@@ -229,12 +229,18 @@ def test_rows_labels_and_scales_that_would_give_a_wrong_number_are_refused(digit
     x, y = digits
     measure = functools.partial(evaluation.measure, severities=[1], other={})
     pixels = np.round(x * 255.0)
-    found = measure(flat, pixels.astype("uint8"), y, names=())["nll"]
+    found = measure(flat, data.to_float(pixels.astype("uint8")), y, names=())["nll"]
     p = softmax(pixels.reshape(40, 64) / 255.0 @ numbers(64, 10) + numbers(10, seed=1))
     assert abs(found + np.log(p[np.arange(40), y]).mean()) < 1e-5
     ending = keras.Sequential([flat, keras.layers.Softmax()])
     table = keras.Sequential([keras.Input((64,)), keras.layers.Dense(10)])
     scaled = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Rescaling(1 / 255), flat])
+    for model, rows in ((scaled, pixels), (table, pixels.reshape(40, 64))):  # As fit gives them.
+        same = [measure(model, rows.astype(each), y, names=()) for each in ("uint8", "float32")]
+        assert same[0]["nll"] == pytest.approx(same[1]["nll"], rel=1e-6)
+    normalized = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.BatchNormalization(), flat])
+    with pytest.warns(UserWarning, match="don't tell whether it scales them.*to_float"):
+        measure(normalized, pixels.astype("uint8"), y, names=())
     # It was trained somewhere, perhaps on such pixels.
     found = measure(flat, pixels.astype("float32"), y, arguments={"value_range": (0, 255)})["nll"]
     logits = pixels.reshape(40, 64) @ numbers(64, 10) + numbers(10, seed=1)
@@ -248,6 +254,7 @@ def test_rows_labels_and_scales_that_would_give_a_wrong_number_are_refused(digit
         ("no rows", "one row at least", (flat, x[:0], y[:0])),
         ("no network", "no network to measure", ({}, x, y)),
         ("a scaled network", "data's range is another one", (scaled, x, y)),
+        ("bytes", "go from 0 to 255, and neither", (flat, pixels.astype("uint8"), y)),
         ("probabilities", "ends in softmax", (ending, x, y)),
         ("NaN", "NaN or Inf to inputs that hold", (table, gaps, y)),
         ("a dataset", "measure takes arrays .*get_single_element", (flat, rows, y)),
@@ -257,6 +264,11 @@ def test_rows_labels_and_scales_that_would_give_a_wrong_number_are_refused(digit
     layers = keras.layers.Permute((2, 3, 1)), keras.layers.Conv2D(10, 3)
     first = keras.Sequential([keras.Input((3, 6, 6)), *layers])
     first.add(keras.layers.GlobalAveragePooling2D())
+    with (
+        subtests.test("black and white"),
+        pytest.raises(ValueError, match=r"hold values .*arguments"),
+    ):
+        measure(lambda rows: 1 / 0, x - 1, y)  # Before any network is asked.
     with subtests.test("channels first"), pytest.raises(ValueError, match="need the channels last"):
         measure(first, numbers(40, 3, 6, 6), y)
     assert np.isfinite(measure(first, numbers(40, 3, 6, 6), y, names=())["nll"])
@@ -268,6 +280,17 @@ def test_rows_labels_and_scales_that_would_give_a_wrong_number_are_refused(digit
         evaluation.uncertainty_maps(flat, rows)
     with subtests.test("others"), pytest.raises(ValueError, match=r"other\['a'\] hold NaN"):
         measure(flat, x, y, names=(), other={"a": x * np.nan})
+    with subtests.test("another type"), pytest.raises(ValueError, match="those of x float32"):
+        measure(flat, x, y, names=(), other={"a": pixels.astype("uint8")})
+    with subtests.test("another scale"), pytest.raises(ValueError, match="on the same scale"):
+        measure(flat, x, y, names=(), other={"a": pixels})
+    with subtests.test("another width"), pytest.raises(ValueError, match="same types and shapes"):
+        measure(flat, x, y, names=(), other={"a": x[:, :4]})
+    a, b = (measure(flat, x, y, names=(), other={"a": x[::2].astype(t)}) for t in ("f4", "f8"))
+    assert a == b
+    for others in ({"models": {"a": scaled, "b": flat}}, {"models": scaled, "teacher": flat}):
+        with subtests.test("each by itself"), pytest.raises(ValueError, match="neither network"):
+            measure(**others, x=pixels.astype("uint8"), y=y, names=())
 
 
 def test_what_is_shown_by_the_kind_of_inputs():
@@ -306,3 +329,78 @@ def test_what_is_shown_by_the_kind_of_inputs():
     ):
         with pytest.raises(ValueError, match=message):
             Shown(several, None, **wrong)
+
+
+def test_answers_that_are_not_what_they_seem_are_refused(subtests):
+    x, y = numbers(30, 2), np.arange(30) % 2
+    measure = functools.partial(evaluation.measure, names=(), other={})
+    p, normal = special.expit, ecl_tf.Ensemble(network(0, 2, 2), outputs.Normal(1))
+    student = lambda x: tf.stack([x[:, 0], -x[:, 0]], 1)  # noqa: E731
+    for name, message, arguments in (
+        ("shares", "seem to be probabilities", {"models": lambda x: softmax(x)}),
+        ("yes/no", "seem to be", {"models": lambda x: p(9 * x[:, :1]), "output": "bernoulli"}),
+        ("a teacher of shares", "seem to be", {"models": student, "teacher": lambda x: softmax(x)}),
+        ("a teacher of NaN", "NaN or Inf", {"models": student, "teacher": lambda x: x * np.nan}),
+        (
+            "three classes",
+            "to be compared",
+            {"models": student, "teacher": lambda x: tf.gather(x, [0, 0, 0], axis=1)},
+        ),
+        ("a dict", "expected one array", {"models": lambda x: {"logits": x}}),
+        ("an estimator", "from_estimator", {"models": object()}),
+        ("no such score", "scores of .*'iou'", {"models": student, "score": "accurcy"}),
+        ("a score of numbers", "scores of .*'rmse'", {"models": student, "score": "rmse"}),
+        ("no batch", "batch_size must be", {"models": student, "batch_size": 0}),
+        ("a list", r"Give np\.asarray\(x\)", {"models": student, "x": x.tolist()}),
+        ("another width", r"shape \(None, 1\)", {"models": network(0, 2, 2), "x": x[:, :1]}),
+        ("a row", "1 rows to 30", {"models": lambda x: x[:1]}),
+        ("one logit", "at least 2 classes", {"models": lambda x: x[:, 0]}),
+        ("another family", "of one family", {"models": student, "teacher": normal}),
+        (
+            "another kind",
+            "of Normal.* can't stand for",
+            {"models": normal, "output": "categorical"},
+        ),
+    ):
+        with subtests.test(name), pytest.raises(ValueError, match=f"(?i){message}"):
+            measure(**{"x": tf.constant(x), "y": y, **arguments})
+    with (
+        subtests.test("labels of one output of two"),
+        pytest.raises(ValueError, match="'b' has no"),
+    ):
+        both = outputs.Joint({"a": "categorical", "b": "categorical"})
+        measure(lambda x: {"a": x, "b": x}, x, {"a": y}, output=both)
+    with subtests.test("yes/no logits between 0 and 1"):
+        shares = lambda x: p(9 * x[:, :1])  # noqa: E731
+        teacher = ecl_tf.teachers.FunctionTeacher(shares, "bernoulli", x, answer="logits")
+        found = measure(teacher, x, y)["nll"]
+        z = p(9 * x[:, 0].astype("float64"))
+        assert found == pytest.approx(np.log1p(np.exp(z * (1 - 2 * y))).mean(), rel=1e-5)
+    with subtests.test("raw outputs without their last axis"):
+        for rows in (lambda x: x[:, 0], lambda x: x[:, :1]):
+            found = measure(rows, x, y, output="bernoulli")["nll"]
+            assert found == pytest.approx(np.log1p(np.exp(-x[:, 0] * (2 * y - 1))).mean(), rel=1e-5)
+        with pytest.raises(ValueError, match=r"raw\[:, None\]"):
+            evaluation.main_scores(outputs.Bernoulli(), x[:, 0], y)
+
+
+def test_inputs_that_are_not_corrupted_are_measured_as_they_are(tmp_path):
+    """Videos, several inputs without names, and what an exported student answers."""
+    y = np.arange(20) % 2
+    series = {"age": numbers(20, 2), "series": numbers(20, 4, 3)}
+    for x in (numbers(20, 2, 3, 3, 2), [numbers(20, 2), numbers(20, 3)], series):
+
+        def flat(given):
+            first = keras.tree.flatten(given)[0]
+            return tf.reshape(first, (len(first), -1))[:, :2]
+
+        found = evaluation.measure(flat, x, y)
+        p = softmax(flat(x).numpy())
+        assert found["nll"] == pytest.approx(-np.log(p[np.arange(20), y]).mean(), rel=1e-5)
+        assert "noise_auroc_entropy" in found and not any("corrupted" in name for name in found)
+    student = network(0, inputs=3, classes=2)
+    ecl_tf.export_student(student, "categorical", tmp_path / "student")
+    exported = ecl_tf.load_student(tmp_path / "student")
+    rows = numbers(20, 3)
+    found = evaluation.measure({"it": student, "file": exported}, rows, y, names=(), other={})
+    assert found["file"] == pytest.approx(found["it"], rel=1e-4)

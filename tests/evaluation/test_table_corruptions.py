@@ -133,6 +133,9 @@ def test_refusals():
     for x, missing in [(NUMBERS, ""), (CITIES, 0.5), (RNG.integers(0, 9, (4, 2)), 0.5)]:
         with pytest.raises(ValueError, match="is no value of cells of"):
             corrupt(x, "missing", kind="table", missing=missing)
+    frame = pd.DataFrame({"age": NUMBERS[:, 0], "city": CITIES})
+    with pytest.raises(ValueError, match=r"several types, or of texts\. Give a dict"):
+        corrupt(frame, "noise", kind="table")  # Its numbers would stay as they are.
     columns = Columns([Number("age", 40.0)])
     with pytest.raises(ValueError, match="Give missing or columns"):
         corrupt(NUMBERS[:, :1], "missing", kind="table", missing=0, columns=columns)

@@ -3,13 +3,14 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from by_hand import assert_same_weights
 from scipy import stats
 from sklearn.calibration import calibration_curve
 
 import ecl_tf
 from configs import sine
-from ecl_tf import outputs
+from ecl_tf import data, outputs
 from ecl_tf.experiments import diagnostics
 from ecl_tf.experiments.experiment import Experiment
 
@@ -54,6 +55,9 @@ def line(slope_of_scale):
 def experiment():
     config = sine.get_config()
     config.student.train.update({"steps": 40, "epochs": 4, "steps_per_execution": 5})
+    with config.unlocked():  # Steps are batches, also where they are no updates.
+        adam = {"class_name": "Adam", "config": {"gradient_accumulation_steps": 2}}
+        config.student.train.optimizer = adam
     return Experiment(config)
 
 
@@ -81,6 +85,21 @@ def test_one_dimension_shows_means_and_spreads_over_the_range(experiment):
         shown = found["distributions"][who]
         np.testing.assert_allclose(shown["mean"], 2.0 * np.array(found["x"]), atol=1e-4)
         np.testing.assert_allclose(shown["stddev"], 0.01 + np.log(2.0), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["str", "bool", "uint8"])
+def test_texts_and_truth_values_are_no_axis_and_bytes_are_scaled(experiment, kind):
+    x = np.array([[0], [255]]).astype(kind)
+    rows = tf.data.Dataset.from_tensor_slices((x, np.zeros((2, 1), "float32")))
+    experiment.splits = data.Splits(rows, rows, rows, event_size=1)
+    teacher = ecl_tf.Ensemble([line(0.0)], experiment.output)
+    found = diagnostics.one_dimension(experiment, teacher, {})
+    if kind == "uint8":
+        assert found["train"]["x"] == [0.0, 1.0] and found["x"][0] == -0.1
+    else:
+        assert found is None
+    if kind == "str":
+        assert diagnostics.gallery(experiment, teacher, {}, "Empirical") is None
 
 
 def test_the_gallery_shows_training_inputs_that_xcls_student_is_uncertain_about(experiment):

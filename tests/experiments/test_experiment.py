@@ -202,6 +202,25 @@ def test_one_hot_labels_are_refused_when_the_data_is_read(digits_config, experim
         Experiment(digits_config, splits=splits)
 
 
+def test_rows_of_an_unknown_class_are_refused_or_left_out_as_the_output_says(
+    digits_config, experiment
+):
+    parts = (experiment.splits.train, experiment.splits.validation, experiment.splits.test)
+    hidden = [
+        part.map(lambda x, y: (x, tf.where(y == 3, -1, tf.cast(y, tf.int32)))) for part in parts
+    ]
+    splits = data.Splits(*hidden, event_size=10)
+    with pytest.raises(ValueError, match=r"The train split: .* out of range: -1.*ignore_class"):
+        Experiment(digits_config, splits=splits)
+    with digits_config.unlocked(), digits_config.ignore_type():
+        digits_config.output = {"class_name": "Categorical", "config": {"ignore_class": -1}}
+    tried = Experiment(digits_config, splits=splits)
+    network = tried.network(tried.config.student)
+    x, y = rows(experiment.splits.test)
+    right = np.argmax(network(data.to_float(x)), -1) == y
+    assert tried.evaluate(network, "test")["accuracy"] == pytest.approx(right[y != 3].mean())
+
+
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("rate", [1e9, 1e30])
 def test_a_loss_or_weights_that_are_not_finite_are_no_result(casp_config, rate):

@@ -43,7 +43,8 @@ def test_a_long_training_beside_others_tells_how_long_is_left(tmp_path, monkeypa
     train = settings.Train(steps=8, epochs=4, learning_rate=0.0)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "linear", False)])
     model.layers[0].set_weights([np.full((4, 1), 0.5)])
-    model.compile(keras.optimizers.SGD(0.0), "mse", run_eagerly=True)
+    optimizer = keras.optimizers.SGD(0.0, gradient_accumulation_steps=4)
+    model.compile(optimizer, "mse", run_eagerly=True)
 
     def tick(batch, logs):
         now[0] += 10

@@ -8,7 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 from tiny import untuned
 
-from ecl_tf.experiments import comparison, grid
+from ecl_tf.experiments import comparison, grid, settings
 from ecl_tf.experiments.experiment import Experiment
 
 
@@ -37,6 +37,12 @@ def test_a_grid_is_the_product_of_its_settings(config):
     assert cell.data.train_size == 32 and cell.student.network.to_dict() == {"name": "lenet"}
     assert "grid" not in cell and config.data.train_size == 64
 
+    # Also those of which the config has no value, or no section.
+    left_out = ("student.train.weight_decay", (0.1,)), ("teacher.labels.mixup_alpha", (0.4,))
+    ((_, cell),) = grid.cells(with_keys(config, grid=left_out))
+    parsed = settings.parse(cell)
+    assert (parsed.student.train.weight_decay, parsed.teacher.labels.mixup_alpha) == (0.1, 0.4)
+
 
 def test_cells_have_a_teacher_of_their_own_where_it_learns_otherwise(config, tmp_path):
     grids = {"class_weight": ((), (0.5,) * 10, (2.0,) * 10), "seeds": (2, 3)}
@@ -62,7 +68,7 @@ def test_cells_have_a_teacher_of_their_own_where_it_learns_otherwise(config, tmp
 @pytest.mark.parametrize(
     ("keys", "teacher", "message"),
     [
-        ({"grid": (("steps", (1, 2)),)}, None, "grid names 'steps', which is no setting"),
+        ({"grid": (("steps", (1, 2)),)}, None, "config.steps is no setting"),
         ({"grid": (("seeds", (1, "a")),)}, None, "config.seeds='a' has a wrong type"),
         ({"grid": (("seeds", ()),)}, None, r"gives seeds the values \(\); expected each once"),
         ({"grid": (("seeds", (1, 1)),)}, None, "expected each once"),

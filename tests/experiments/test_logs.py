@@ -123,7 +123,7 @@ def write_twice(kind, directory):
             run.epochs(rows[:count])
     with logs.Run(directory, "XCL_seed_5", "XCL, seed 5") as run:
         run.epochs(rows)
-        run.scores(4, "test", {"accuracy": 0.75})
+        run.scores(4, "test", {"accuracy": 0.75, "T = 2, mixed": 0.5})
         run.text("verdict", "**XCL.**")
         run.pictures(picture)
     written = json.loads((directory / f"logs/written/{kind}/XCL_seed_5.json").read_text())
@@ -153,7 +153,7 @@ def test_what_weights_and_biases_is_asked(tmp_path, monkeypatch):
     first, second, picture = run.log.call_args_list
     assert (first, second) == (mock.call({"loss": 0.5}, step=2), mock.call({"loss": 0.25}, step=4))
     assert picture == mock.call({"reliability": wandb.Image.return_value})
-    run.summary.update.assert_any_call({"test/accuracy": 0.75})
+    run.summary.update.assert_any_call({"test/accuracy": 0.75, "test/T = 2, mixed": 0.5})
     assert run.finish.call_count == len(opened) == 3
 
 
@@ -171,7 +171,8 @@ def test_what_mlflow_is_asked(tmp_path, monkeypatch):
     client.create_run.assert_called_once()  # The second time it is known.
     batches = [call.kwargs["metrics"] for call in client.log_batch.call_args_list]
     numbers = [(name, value, step) for batch in batches for name, value, _, step in batch]
-    assert numbers == [("loss", 0.5, 2), ("loss", 0.25, 4), ("test/accuracy", 0.75, 4)]
+    assert numbers[:2] == [("loss", 0.5, 2), ("loss", 0.25, 4)]
+    assert numbers[2:] == [("test/accuracy", 0.75, 4), ("test/T _ 2_ mixed", 0.5, 4)]
     client.log_param.assert_any_call("number", "seed", 5)
     assert client.log_image.call_args.args[2] == "reliability.png"
     assert client.set_terminated.call_count == 3
@@ -187,7 +188,9 @@ def test_mlflow_has_each_number_once(tmp_path, monkeypatch):
     assert run.info.status == "FINISHED"
     history = client.get_metric_history(number, "loss")
     assert [(metric.step, metric.value) for metric in history] == [(2, 0.5), (4, 0.25)]
-    assert run.data.metrics["test/accuracy"] == 0.75
+    assert (
+        run.data.metrics["test/accuracy"] == 0.75 and run.data.metrics["test/T _ 2_ mixed"] == 0.5
+    )
     assert run.data.params["method"] == "XCL" and run.data.params["seed"] == "5"
     files = {file.path for file in client.list_artifacts(number)}
     assert files == {"settings.json", "verdict.md", "reliability.png"}

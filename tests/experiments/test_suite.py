@@ -13,6 +13,7 @@ from tiny import rows
 import ecl_tf
 from ecl_tf import data, evaluation, gap
 from ecl_tf.evaluation import corruptions
+from ecl_tf.evaluation.shown import Shown
 from ecl_tf.experiments import (
     comparison,
     shifted_inputs,
@@ -189,6 +190,21 @@ def test_the_time_of_the_suite_by_hand(config, few, monkeypatch):
     # time all of it is done twice, by four networks.
     assert (seconds, sets, rows) == (2 * (4 + 5 * 4), 4, 128)
     assert len(asked) == 2 + 2 + 1
+
+
+def test_networks_see_stored_bytes_as_the_commands_trained_them(config, tmp_path, monkeypatch):
+    images = np.full((4, 8, 8, 1), 255, "uint8")
+    shown = Shown(images, np.zeros(4, int), names=["contrast"], severities=[1], other={})
+    monkeypatch.setattr(shifted_inputs, "make", lambda *_: shown)
+    seen = []
+
+    def network(x):
+        seen.append(x.numpy())
+        return np.zeros((4, 10), "float32")
+
+    load = {"one": lambda: evaluation.Model(network, ecl_tf.outputs.Categorical())}
+    suite.shifted(Experiment(config), tmp_path, load)
+    np.testing.assert_array_equal(seen, np.ones((1, 4, 8, 8, 1)))
 
 
 def test_other_data_is_brought_into_the_form_of_the_data(rotated_digits_config, casp_config):

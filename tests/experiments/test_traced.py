@@ -1,11 +1,15 @@
 """Networks of a kind that are trained by one traced step."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from by_hand import assert_same_weights
 
 from ecl_tf import losses
-from ecl_tf.experiments import traced
+from ecl_tf.experiments import settings, traced
 from ecl_tf.experiments.experiment import Experiment
 
 
@@ -44,6 +48,23 @@ def test_one_traced_step_trains_all_networks_of_a_kind_to_the_bits_of_their_own(
         for one, other in zip(alone.get_weights(), network.get_weights(), strict=True):
             np.testing.assert_array_equal(one, other)
     assert len(traces) == 3 * count  # Each of the last two traces a step of its own.
+
+
+def test_softened_labels_follow_plain_ones_of_the_same_type(digits_config, monkeypatch):
+    def with_numbers(examples):
+        return examples.map(lambda x, y: (x, tf.cast(y, tf.float32)))
+
+    digits_config.student.train.update({"steps": 2, "epochs": 1, "steps_per_execution": 1})
+    experiment = Experiment(digits_config)
+    parts = ("train", "validation", "test")
+    changed = {name: with_numbers(getattr(experiment.splits, name)) for name in parts}
+    experiment.splits = dataclasses.replace(experiment.splits, **changed)
+    section, softened = experiment.config.student, settings.Labels(label_smoothing=0.1)
+    monkeypatch.setattr(traced, "_kept", {})
+    experiment.train_supervised(section, 0)
+    second = experiment.train_supervised(section, 0, labels=softened)
+    monkeypatch.setattr(traced, "_kept", {})
+    assert_same_weights(second, experiment.train_supervised(section, 0, labels=softened))
 
 
 @pytest.mark.slow

@@ -155,6 +155,11 @@ def test_values_that_make_masks_are_found(subtests):
             Use("t", True, 0),
         ),
         ("by hand", functional((6,), OfSeven(name="seven")), Use("seven", True)),
+        (
+            "truths",
+            functional((6,), L.Lambda(lambda x: tf.cast(x, tf.bool), name="truths")),
+            Use("truths", True),
+        ),
     ):
         with subtests.test(what):
             spec = tf.TensorSpec((None, *network.input.shape[1:]))

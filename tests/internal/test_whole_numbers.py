@@ -9,6 +9,7 @@ from by_hand import softmax
 import ecl_tf
 from ecl_tf import evaluation
 from ecl_tf._internal import whole_numbers
+from ecl_tf.export import loading
 
 LAYERS = keras.layers
 
@@ -116,6 +117,17 @@ def test_columns_of_one_input_that_are_looked_up_apart_have_ids_of_their_own(tmp
     ecl_tf.export_student(model, "categorical", tmp_path / "student")
     exported = ecl_tf.load_student(tmp_path / "student")
     np.testing.assert_allclose(exported.parameters(x)["probabilities"], p, atol=1e-5)
+
+
+def test_truths_are_0_and_1():
+    truths = keras.Input((2,), dtype="bool")
+    model = keras.Model(truths, LAYERS.Lambda(lambda x: x)(truths))
+    for value, expected in ((1.0, False), (0.3, True), (2, True)):
+        ((given, whole),) = whole_numbers.compared(model, tf.constant([[0, value]]))
+        assert bool(whole_numbers.are_others(whole, given)) is expected
+        if expected:
+            with pytest.raises(ValueError, match="none of the whole numbers from 0 to 1"):
+                loading._as(tf.TensorSpec((None, 2), tf.bool), given, "truths")
 
 
 def test_the_first_number_that_a_type_does_not_hold_is_another():

@@ -125,6 +125,8 @@ def test_the_estimate_is_what_is_then_written(whole):
     assert cost["rows"] == 3 * 64 and cost["bytes"] == pytest.approx(written, rel=0.02)
     assert cost["bytes_per_row"] * cost["rows"] == pytest.approx(cost["bytes"], rel=0.05)
     assert cost["seconds"] > 0.0
+    with pytest.raises(ValueError, match="steps must be a whole number >= 1; got 0"):
+        replay.estimate(network(), X, steps=0)
 
 
 # What is wrong with a store.
@@ -286,6 +288,8 @@ def test_a_recording_goes_on_with_its_own_settings_only(copy, tmp_path, monkeypa
     ]:
         with pytest.raises(ValueError, match=rf"other settings.*{name} \("):
             record(copy, **arguments)
+    numbers = {"batch_size": 8, "epochs": 3, "shards": 2, "seed": 0, "top_k": 10}
+    assert record(copy, **{name: np.int32(number) for name, number in numbers.items()})
     (tmp_path / "file").write_text("")
     with monkeypatch.context() as context:
         context.setattr(writing, "Recording", None)  # Rows are not read before.
@@ -303,11 +307,13 @@ def test_a_recording_goes_on_with_its_own_settings_only(copy, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"epochs": 0}, "epochs must be at least 1"),
-        ({"shards": 0}, "shards must be at least 1"),
+        ({"epochs": 0}, "epochs must be a whole number >= 1"),
+        ({"shards": 0}, "shards must be a whole number >= 1"),
         ({"batch_size": 65}, "64 rows, less than one batch of 65"),
         ({"y": np.zeros(63)}, r"as many rows; got \[64, 63\]"),
         ({"top_k": 0}, "top_k must be a whole number"),
+        ({"seed": 1.0}, "seed must be a whole number"),
+        ({"about": {"rows": {np.int64(3): 1}}}, "about must be a dict.* not numpy.int64"),
         ({"sampler": "UncertaintyMixup"}, "asks the student in every draw"),
         ({"sampler": samplers.Choice(["Empirical", "Uncertain"])}, "asks the student in every"),
     ],

@@ -11,7 +11,7 @@ import scipy.special
 import tensorflow as tf
 from by_hand import assert_arrays, assert_same_weights
 
-from ecl_tf import Distiller, data, outputs, replay, resume, samplers
+from ecl_tf import Distiller, data, outputs, replay, resume, samplers, teachers
 from ecl_tf._internal import identity, random
 
 ROWS, BATCH = 70, 16
@@ -205,6 +205,19 @@ def test_the_store_does_not_depend_on_the_order_of_the_data(mixed, tmp_path):
         assert path.read_bytes() == (tmp_path / path.name).read_bytes()
 
 
+def test_missing_cells_are_recorded_for_a_teacher_that_takes_them(tmp_path):
+    def teach(x):
+        share = 0.1 + 0.8 * np.isnan(x).mean((1, 2, 3))
+        return np.stack([share, 1.0 - share], 1)
+
+    x = np.where(X > 0.5, np.nan, X)
+    teacher = teachers.FunctionTeacher(teach, "categorical", x)
+    store = recorded(tmp_path, teacher, x, sampler="Empirical", epochs=1, shards=1)
+    samples, _ = next(iter(store.batches(x, Y)))
+    answers = scipy.special.softmax(samples.member_outputs[0].numpy(), -1)
+    np.testing.assert_allclose(answers, teach(samples.inputs.numpy()), atol=1e-3)
+
+
 @pytest.mark.slow
 def test_labels_are_those_of_the_rows(tmp_path):
     store = recorded(tmp_path, sampler="Empirical")
@@ -347,6 +360,32 @@ def test_a_distiller_of_a_store_is_saved_and_resumed(mixed, tmp_path):
     loaded = keras.models.load_model(tmp_path / "distiller.keras")
     assert isinstance(loaded.teacher, replay.RecordedTeacher)
     np.testing.assert_array_equal(loaded(X), whole(X))
+
+
+class Unbuilt(keras.Model):
+    """A student that Keras has a batch tried by before it trains."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = keras.layers.Dense(3)
+
+    def call(self, x):
+        return self.layer(keras.ops.reshape(x, (-1, 16)))
+
+
+def test_a_student_that_is_not_built_is_trained_as_by_fit(mixed, tmp_path):
+    def compiled():
+        keras.utils.set_random_seed(0)
+        distiller = Distiller(Unbuilt(), mixed.teacher, sampler=mixed.sampler)
+        distiller.compile("sgd", run_eagerly=True)
+        return distiller
+
+    one, other = compiled(), compiled()
+    one.fit(mixed.batches(X, Y), steps_per_epoch=2, shuffle=False, verbose=0)
+    resume.fit(
+        other, lambda step: mixed.batches(X, Y, first_step=step), tmp_path, steps=2, verbose=0
+    )
+    assert_same_weights(one.student, other.student)
 
 
 @pytest.mark.slow

@@ -191,6 +191,8 @@ def test_what_is_out_of_range(tmp_path, subtests):
             "no weight of class 2; expected weights up to the last of the 3",
         ),
         ({"callbacks": [print]}, "must be keras.callbacks.Callback instances"),
+        ({"callbacks": keras.callbacks.BackupAndRestore("backup")}, "does what BackupAndRestore"),
+        ({"validation_data": resume.batches((X, Y), 8, 0)(0)}, "endless.*validation_steps=..."),
         ({"made": keras.Sequential([keras.layers.Dense(1)])}, "Compile the model before"),
     ]:
         with subtests.test(message), pytest.raises(ValueError, match=message):
@@ -209,7 +211,7 @@ def test_what_is_out_of_range(tmp_path, subtests):
         (((X[:0],), 8, 0), "holds 0 examples"),
         (((X, {"y": [[1], [2, 3]]}), 1, 0), r"data\[1\]\['y'\] is a list of numbers.*pad_seq"),
         (((X,), 8.0, 0), "batch_size must be a whole number >= 1; got 8.0"),
-        (((X,), 8, "0"), "seed must be an integer"),
+        (((X,), 8, "0"), "seed must be a whole number"),
         ((tf.ragged.constant([[1.0], []]), 1, 0), "ragged tensor.*to_tensor"),
         (((row for row in X), 1, 0), r"got a generator.*skip\(step\)"),
     ]:

@@ -120,9 +120,15 @@ def test_data_of_ones_own_is_known_by_its_first_batch(tmp_path):
             return data.batch(8).skip(step)
 
         def describe(self):
-            return ["a"]
+            return described
 
-    with pytest.raises(ValueError, match=r"describe\(\) of Own returned a list"):
+    described = ["a"]
+    with pytest.raises(ValueError, match=r"describe\(\) of Own returns must be a dict.* is a list"):
+        resume.fit(model(), Own(), tmp_path / "own", steps=2, verbose=0)
+    described = {"mean": np.float32(0.5), "counts": np.arange(2)}
+    resume.fit(model(), Own(), tmp_path / "own", steps=2, verbose=0)
+    described = {"mean": 0.25, "counts": [0, 1]}
+    with pytest.raises(ValueError, match=r"other data\.mean \(0\.5 there, 0\.25 here\) than"):
         resume.fit(model(), Own(), tmp_path / "own", steps=2, verbose=0)
 
 

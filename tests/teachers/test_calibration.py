@@ -179,6 +179,22 @@ def test_unknown_labels_have_no_say_and_wrong_ones_are_refused():
         calibrated(network, logits, unknown)
 
 
+def test_inputs_in_a_list_classes_that_are_masked_and_labels_beside_a_dataset():
+    logits, labels = logits_and_classes(3, rows=500)
+    first, second = keras.Input((3,)), keras.Input((1,))
+    both = keras.Model([first, second], keras.layers.Identity()(first))
+    alone = calibrated(network(3), logits, labels).output_kind
+    assert calibrated(both, [logits, logits[:, :1]], labels).output_kind == alone
+    masked = keras.layers.Lambda(lambda z: tf.pad(z, [[0, 0], [0, 1]], constant_values=-np.inf))
+    masked = keras.Model(first, masked(first))
+    assert calibrated(masked, logits, labels).output_kind == alone
+    rows = tf.data.Dataset.from_tensor_slices(logits).batch(8)
+    with pytest.raises(ValueError, match="a dataset, and labels beside it"):
+        calibrated(network(3), rows, labels)
+    with pytest.raises(ValueError, match="batch_size must be a whole number >= 1"):
+        calibrated(network(3), logits, labels, batch_size=0)
+
+
 def test_members_that_answer_with_probabilities_are_calibrated_as_their_logits_are():
     logits, labels = logits_and_classes(3)
     softmax = keras.Sequential([*network(3, scale=2.0).layers, keras.layers.Softmax()])
@@ -233,12 +249,24 @@ def test_positions_that_a_mask_leaves_out_have_no_say():
     members = {
         "logits": ecl_tf.Ensemble(keras.Model(ids, logits), "categorical"),
         "probabilities": ecl_tf.Ensemble(softmax, "categorical", answer="probabilities"),
+        "as logits": ecl_tf.Ensemble(ecl_tf.as_logits(softmax), "categorical"),
+        "mapped": ecl_tf.teachers.Mapped(keras.Model(ids, logits), [0, 1, 2], 3),
     }
+    for teacher in members.values():
+        np.testing.assert_array_equal(teacher(x)._keras_mask, x > 0)
     for padding in (0, 2):
         y = np.where(x == 0, padding, labels)
         for teacher in members.values():
             found = calibrated(teacher, x, y, batch_size=128).output_kind.temperature
             assert found == alone.output_kind.temperature == pytest.approx(1.0, rel=0.1)
+    # Batches are padded to lengths of their own.
+    parts = tf.data.Dataset.from_generator(
+        lambda: iter([(x[:99, :4], labels[:99, :4]), (x[99:], labels[99:])]),
+        output_signature=(tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None, None))),
+    )
+    of_any = keras.Input((None,), dtype="int32")
+    found = calibrated(keras.Model(of_any, embedding(of_any)), parts)
+    assert found.output_kind == alone.output_kind
     residuals = rng.normal(0.0, 2.0, (300, 6, 3))
     wanted = np.sqrt(np.mean(residuals[:, :3] ** 2, (0, 1)))
     y = table[x] + np.where(x[..., None] == 0, 50.0, residuals)

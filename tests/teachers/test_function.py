@@ -62,6 +62,10 @@ def test_functions_by_their_answers(subtests):
             mean, stddev = moments(FunctionTeacher(function, NORMAL, X, answer))
             np.testing.assert_allclose(mean[:, 0], 100.0 * NEW[:, 0], rtol=1e-5)
             np.testing.assert_allclose(stddev[:, 0], np.exp(NEW[:, 1]), rtol=1e-4)
+    with subtests.test("yes and no are as far from sure"):
+        sure = FunctionTeacher(lambda x: x[:, :1] > 0, "bernoulli", X, least_probability=0.001)
+        p = sure.output_kind.parameters(sure.distribution(NEW))["probabilities"]
+        np.testing.assert_allclose(p, np.where(NEW[:, :1] > 0, 0.999, 0.001), rtol=1e-5)
     with subtests.test("a dict of inputs, of which the data has more"):
         columns = {"a": X[:, 0], "b": X[:, 1], "word": np.where(KIND > 1, "x", "yy")}
 
@@ -401,5 +405,7 @@ def test_numbers_in_other_units_than_those_of_x_are_told_of(tmp_path, recwarn):
 
 def test_real_numbers_are_not_rounded_to_the_whole_ones_that_x_had():
     teacher = FunctionTeacher(lambda x: 0.5 * x, NORMAL, np.ones((8, 1), "int64"), stddev=1.0)
-    with pytest.raises(ValueError, match=r"would be rounded. Give x as the student gets it"):
-        teacher.distribution(np.full((2, 1), 0.4, "float32"))
+    truths = FunctionTeacher(lambda x: 0.5 * x, NORMAL, np.ones((8, 1), "bool"), stddev=1.0)
+    for each in (teacher, truths):
+        with pytest.raises(ValueError, match=r"would be rounded. Give x as the student gets it"):
+            each.distribution(np.full((2, 1), 0.4, "float32"))

@@ -13,6 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from by_hand import heads, softmax
 
 import ecl_tf
+from ecl_tf._internal import ranges
 from ecl_tf.outputs import Categorical, Joint, Normal, Point
 from ecl_tf.teachers import black_boxes, pretrained
 
@@ -460,6 +461,22 @@ def test_whole_numbers_are_the_nearest(tmp_path):
     levels = np.arange(256, dtype=np.float32).repeat(3).reshape(256, 3)
     np.testing.assert_array_equal(teacher(levels / 255), levels)
     np.testing.assert_array_equal(teacher(np.full((1, 3), 1.1)), [[255.0] * 3])
+    asked = [("teacher", load_onnx(path, (3,)))]
+    ranges.require_within(asked, levels)
+    with pytest.raises(ValueError, match="takes whole numbers from 0 to 255"):
+        ranges.require_within(asked, levels / 255)
+
+
+def test_a_network_of_texts(tmp_path):
+    text = keras.Input((1,), dtype="string")
+    lookup = keras.layers.StringLookup(vocabulary=["a", "b"])
+    place = keras.layers.Rescaling(1.0)(lookup(text))
+    model = keras.Model(text, keras.layers.Concatenate()([place, -place]))
+    model.export(tmp_path / "model", verbose=False)
+    file = saved(model, tmp_path / "teacher.keras")
+    for kind, path in (("keras", file), ("saved_model", tmp_path / "model")):
+        teacher = pretrained.load(kind, (1,), "categorical", path=path, answer="logits")
+        assert teacher(tf.constant([["b"]])).numpy().tolist() == [[2.0, -2.0]]
 
 
 def test_an_onnx_file_that_can_be_no_teacher(tmp_path):

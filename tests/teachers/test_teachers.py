@@ -414,6 +414,14 @@ def test_residual_stddev_equals_numpy():
     np.testing.assert_allclose(actual, residuals([model], INPUTS, TARGETS[:, :1]), rtol=1e-4)
 
 
+def test_residual_stddev_of_one_number_a_row():
+    x = keras.Input((3,))
+    model = keras.Model(x, keras.ops.sum(x, -1))
+    actual = teachers.residual_stddev(model, INPUTS, TARGETS[:, 0])
+    expected = np.sqrt(np.mean((TARGETS[:, 0] - INPUTS.sum(-1)) ** 2))
+    np.testing.assert_allclose(actual, [expected], rtol=1e-4)
+
+
 def test_residual_stddev_of_a_dataset_that_shuffles_anew_each_time():
     models = [linear(2), linear(2)]
     dataset = tf.data.Dataset.from_tensor_slices((INPUTS, TARGETS)).shuffle(100).batch(9)
