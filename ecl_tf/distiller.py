@@ -304,6 +304,12 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
             return super().metrics
         return [*super().metrics, directions.Directions(self.means.names, self._tracked_metrics)]
 
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of the numbers that the last `evaluate` returned as a list, in its order."""
+        found = self._flatten_metrics_in_order({name: name for name in self._logged_names["test"]})
+        return [found] if isinstance(found, str) else found
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Returns the student's raw output."""
         inputs = samplers.inputs_of(inputs)  # Keras tries a batch of the data as it is.
