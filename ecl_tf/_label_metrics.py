@@ -379,6 +379,15 @@ def _require_kind(metric, output):
     """Refuses a metric of Keras that is of another kind of answer, and would log a constant."""
     if not _is_of_keras(metric):
         return
+    given = [getattr(metric, name, None) for name in ("threshold", "init_thresholds")]
+    given.append(getattr(metric, "_fn_kwargs", {}).get("threshold"))
+    thresholds = [each for each in keras.tree.flatten(given) if each is not None]
+    if thresholds and (max(thresholds) <= 0.0 or min(thresholds) < 0.0 or max(thresholds) > 1.0):
+        raise ValueError(
+            f"The metric {metric.name!r} has the threshold {thresholds[0]}, as of logits. Here "
+            "Keras's metrics get probabilities: the logit 0 is the probability 0.5, which is the "
+            "default of most. Leave the threshold out, or give one between 0 and 1."
+        )
     is_of_f1 = isinstance(metric, keras.metrics.FBetaScore)
     name, kind = getattr(_own(metric), "__name__", ""), type(metric).__name__
     remedy = "Give 'accuracy'."
