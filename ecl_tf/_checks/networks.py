@@ -1,5 +1,7 @@
 """What a `Distiller` refuses of its networks, alone and beside each other."""
 
+import warnings
+
 import keras
 import tensorflow as tf
 
@@ -40,6 +42,22 @@ def require_fit(asked, inputs=None):
             continue
         equal_sizes(of_member, shape, name, asked)
         _positions(of_member, shape, name)
+
+
+def warn_of_own_views(student):
+    """Warns of a student that augments its inputs, which its teacher answers as they were."""
+    for layer in student._flatten_layers():
+        kind = type(layer).__name__
+        is_of_keras = type(layer).__module__.startswith("keras.")
+        if is_of_keras and kind.startswith(("Rand", "AugMix", "CutMix", "MixUp")):
+            warnings.warn(
+                f"The student's layer {layer.name!r}, {kind}, changes its inputs in training, and "
+                "the teacher answers them as they were: to a flipped image the student learns the "
+                "map of the other. For one view of both, move it to the data, dataset.map(...), or "
+                'into the sampler: Chain([Augment(layers), "Mix"]).',
+                stacklevel=5,
+            )
+            return
 
 
 def _raw_shapes(teacher, inputs):
