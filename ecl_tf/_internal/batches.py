@@ -13,8 +13,8 @@ NO_ROWS = (
     "batch(drop_remainder=True): a batch larger than the data leaves none."
 )
 WITHOUT_LABELS = (
-    "class_weight needs labels: arrays of them, or batches (inputs, labels) of a tf.data.Dataset, a "
-    "keras.utils.PyDataset or a generator. Give them, or weights of rows: sample_weight=..."
+    "class_weight needs labels: arrays of them, or batches (inputs, labels) of a tf.data.Dataset, "
+    "a keras.utils.PyDataset or a generator. Give them, or weights of rows: sample_weight=..."
 )
 NO_WEIGHT = (
     "The weights in sample_weight add up to {:g}, so no row counts, or the student learns to be "
