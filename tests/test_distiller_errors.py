@@ -406,6 +406,14 @@ def test_a_network_of_so_many_rows_only_is_named():
     its.fit(X, np.arange(8) % 3, batch_size=4, verbose=0)
 
 
+def test_a_student_in_the_teachers_place_is_told():
+    large = keras.Sequential([keras.Input((SIZE,)), *map(keras.layers.Dense, (9, 3))])
+    its = compiled(large, network(), sampler="Empirical")
+    weights = rf"{9 * SIZE + 9 + 27 + 3} weights, and its teacher {3 * SIZE + 3}\."
+    with pytest.warns(UserWarning, match=weights):
+        its.fit(X, verbose=0)
+
+
 def test_a_student_that_sees_a_view_of_its_own_is_told():
     layers = [keras.layers.RandomFlip(name="flip")], []
     networks = (

@@ -220,6 +220,7 @@ def _of_training(x, y, distiller):
     if batches.are_arrays(x) and isinstance(asked.teacher, teachers.FunctionTeacher):
         asked.teacher._compare(samplers.inputs_of(x))
     networks.trained(asked.student)  # It may have been built just now.
+    networks.warn_of_order(asked)
     networks.warn_of_own_views(asked.student)
     if label_weight > 0.0 and y is None:
         labels.require_fit(label_weight, y, asked.output, None)

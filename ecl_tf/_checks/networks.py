@@ -1,5 +1,6 @@
 """What a `Distiller` refuses of its networks, alone and beside each other."""
 
+import math
 import warnings
 
 import keras
@@ -42,6 +43,21 @@ def require_fit(asked, inputs=None):
             continue
         equal_sizes(of_member, shape, name, asked)
         _positions(of_member, shape, name)
+
+
+def warn_of_order(asked):
+    """Warns of a student much larger than its teacher, as one that was given in its place is."""
+    own, its = (
+        sum(math.prod(weight.shape) for weight in network.weights)
+        for network in (asked.student, asked.teacher)
+    )
+    if own > 2 * its > 0:
+        warnings.warn(
+            f"The student has {own:,} weights, and its teacher {its:,}. Distiller(student, "
+            "teacher) trains its first argument; of keras.distillation.Distiller that is the "
+            "teacher.",
+            stacklevel=5,
+        )
 
 
 def warn_of_own_views(student):
