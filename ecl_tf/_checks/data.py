@@ -217,6 +217,7 @@ def _of_training(x, y, distiller):
     rows.row_counts(asked, sampler, adds_rows)
     suitable.require(sampler, inputs, asked)
     suitable.warn_of_codes(sampler, inputs, asked.teacher)
+    suitable.warn_of_whole_texts(sampler, inputs)
     if batches.are_arrays(x) and isinstance(asked.teacher, teachers.FunctionTeacher):
         asked.teacher._compare(samplers.inputs_of(x))
     networks.trained(asked.student)  # It may have been built just now.
