@@ -93,6 +93,8 @@ def optimizer(given):
             expected = "a number from 0 to less than 1"
         if is_of_keras and name == "loss_scale_factor" and value <= 0.0:
             expected = "None, or a positive number: gradients are divided by it"
+        if is_of_keras and name.startswith("epsilon") and value <= 0.0:
+            expected = "a positive number: without it a weight that gets no gradient becomes NaN"
         if expected:
             kind = type(given).__name__
             raise ValueError(f"The optimizer {kind} has {name}={value}; expected {expected}.")

@@ -108,6 +108,7 @@ def test_a_rate_that_is_no_number_leaves_the_student_as_it_was(tmp_path):
         # Adam divides by 1 - beta_1^t, and takes the root of 1 - beta_2^t.
         (optimizers.Adam(loss_scale_factor=0), "loss_scale_factor=0; expected None, or a positive"),
         (optimizers.Adam(beta_1=1), "Adam has beta_1=1; expected a number from 0 to less than 1"),
+        (optimizers.Adam(epsilon=0.0), "Adam has epsilon=0.0; expected a positive number"),
         (optimizers.Adam(beta_2=1.5), "Adam has beta_2=1.5; expected a number from 0"),
         (optimizers.LossScaleOptimizer(optimizers.RMSprop(rho=1.0)), "RMSprop has rho=1.0"),
     ):
