@@ -314,7 +314,7 @@ def _update(metric, output, y_true, y_pred, weights, axes, rows):
         if rank == 0:
             _update_by_rows(metric, y_true, y_pred, rows)
             return
-        if rank < axes:
+        if rank < min(axes, weights.shape.rank):  # Single labels are rows by now.
             raise ValueError(
                 f"The metric {metric.name!r} gives one number for a whole row, so masks, unknown "
                 "labels and weights of positions can't be left out of it. Write it such that it "
