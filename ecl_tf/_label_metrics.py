@@ -109,8 +109,8 @@ class LabelMetrics:
                 raise ValueError(
                     f"teacher_metrics=True would take {metric.name!r} of the teacher's answers as "
                     f"the student's output holds them, {own!r}, which has no room for smaller or "
-                    "other spreads. Evaluate the teacher itself: teacher.compile(metrics=[...]), "
-                    "then teacher.evaluate(...)."
+                    "other spreads. Evaluate the teacher itself: ecl_tf.evaluation.measure("
+                    "teacher, x, y)."
                 )
 
     @property

@@ -218,6 +218,8 @@ def _of_training(x, y, distiller):
     suitable.require(sampler, inputs, asked)
     suitable.warn_of_codes(sampler, inputs, asked.teacher)
     suitable.warn_of_whole_texts(sampler, inputs)
+    suitable.warn_of_two_forms(sampler, inputs, asked)
+    suitable.warn_of_lacking_channels(sampler, inputs, asked.student)
     if batches.are_arrays(x) and isinstance(asked.teacher, teachers.FunctionTeacher):
         asked.teacher._compare(samplers.inputs_of(x))
     networks.trained(asked.student)  # It may have been built just now.
