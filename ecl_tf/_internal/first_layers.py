@@ -311,8 +311,8 @@ def _line_of(layer, node):
             )
     except Exception:  # It may want anything of its inputs.
         return None, 0.0
-    slopes = [(answer - zero) / each for answer, each in zip(others, _ASKED, strict=True)]
-    slopes, shifts = (np.reshape(each, [-1, zero.shape[-1]]) for each in (slopes, zero))
+    by_value = [(answer - zero) / each for answer, each in zip(others, _ASKED, strict=True)]
+    slopes, shifts = (np.reshape(each, [-1, zero.shape[-1]]) for each in (by_value, zero))
     factor, shift = np.mean(slopes, 0), shifts[0]  # Of each channel.
     is_line = (
         np.all(factor != 0.0)
