@@ -47,6 +47,7 @@ class Rows:
             self.count, self.fingerprint = x.count, x.fingerprint
             self._place = tf.constant(x.order, tf.int32)
             return
+        x, y, _ = own_inputs.arrays_of_frames(x, y)
         data = (x,) if y is None else (x, y)
         if any(leaf is None for leaf in keras.tree.flatten(data)):
             raise ValueError(

@@ -2,13 +2,16 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse
 import tensorflow as tf
 from by_hand import CLASSES, SIZE, Subclassed, dataset, kl, linear, logits, numbers, weights
 
 import ecl_tf
-from ecl_tf import Distiller, replay
+from ecl_tf import Distiller, replay, resume
+from ecl_tf._internal import labelled
+from ecl_tf.replay import draws
 
 X = numbers(8, SIZE, seed=1)
 LABELS = np.arange(8) % CLASSES
@@ -175,3 +178,14 @@ def test_ragged_and_sparse_tensors_are_refused_with_the_remedy(subtests):
         with subtests.test(name), pytest.raises(ValueError, match=f"(?s){kind}.*{remedy}"):
             use()
     assert int(distiller.step.numpy()) == 0
+
+
+def test_truth_values_beside_numbers_in_a_frame_are_numbers():
+    frame = pd.get_dummies(pd.DataFrame({"size": [1.5, 2.5], "kind": ["a", "b"]}))
+    expected = [[1.5, 1.0, 0.0], [2.5, 0.0, 1.0]]
+    student = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    (of_labels, _), *_ = labelled.dataset("calibrated", frame, np.arange(2), 2, [student])
+    (of_run,), *_ = resume.batches((frame,), 2, seed=0)(0).take(1)
+    (of_store,) = draws.Rows(frame)(tf.range(2))
+    for found in (of_labels, of_run, of_store):
+        np.testing.assert_array_equal(np.asarray(found)[np.argsort(found[:, 0])], expected)
