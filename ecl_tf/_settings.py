@@ -168,7 +168,7 @@ def _attributes(network):
     return [
         (name, value)
         for layer in network._flatten_layers()
-        for name in _arguments(type(layer))
+        for name in _arguments(layer.__class__)
         if isinstance(value := vars(layer).get(name), (int, float, str)) or callable(value)
     ]
 
