@@ -5,7 +5,9 @@ unmodified rows only), and gives every metric the raw output, where Keras's metr
 expect probabilities or means.
 """
 
+import dis
 import functools
+import warnings
 from typing import Any
 
 import keras
@@ -55,6 +57,7 @@ class LabelMetrics:
                     metric = _resolve(identifier, its_output, its_prefix)
                     _require_logits(metric, its_output)
                     _require_kind(metric, its_output)
+                    _warn_of_unread_weights(metric)
                     if weighted:
                         _require_weighable(metric)
                     self._entries.append((name, its_output, metric, weighted))
@@ -363,7 +366,9 @@ def _update_by_rows(metric, y_true, y_pred, rows):
 
 
 def _takes_logits(metric):
-    return getattr(metric, "takes_logits", False) or metric.get_config().get("from_logits")
+    of_function = getattr(metric, "_fn_kwargs", {}).get("from_logits")
+    given = of_function or metric.get_config().get("from_logits")
+    return getattr(metric, "takes_logits", False) or given
 
 
 def _require_logits(metric, output):
@@ -379,6 +384,15 @@ def _require_kind(metric, output):
     """Refuses a metric of Keras that is of another kind of answer, and would log a constant."""
     if not _is_of_keras(metric):
         return
+    given = [getattr(metric, name, None) for name in ("threshold", "init_thresholds")]
+    given.append(getattr(metric, "_fn_kwargs", {}).get("threshold"))
+    thresholds = [each for each in keras.tree.flatten(given) if each is not None]
+    if thresholds and (max(thresholds) <= 0.0 or min(thresholds) < 0.0 or max(thresholds) > 1.0):
+        raise ValueError(
+            f"The metric {metric.name!r} has the threshold {thresholds[0]}, as of logits. Here "
+            "Keras's metrics get probabilities: the logit 0 is the probability 0.5, which is the "
+            "default of most. Leave the threshold out, or give one between 0 and 1."
+        )
     is_of_f1 = isinstance(metric, keras.metrics.FBetaScore)
     name, kind = getattr(_own(metric), "__name__", ""), type(metric).__name__
     remedy = "Give 'accuracy'."
@@ -397,6 +411,22 @@ def _require_kind(metric, output):
         raise ValueError(
             f"The metric {metric.name!r}, {kind}, takes another kind of answers than those of a "
             f"{output.family} output. {remedy}"
+        )
+
+
+def _warn_of_unread_weights(metric):
+    """Warns of a user's metric that takes weights, by which rows are left out, and reads none."""
+    update = type(metric).update_state
+    if update.__module__.startswith(("keras.", "ecl_tf.")) or not hasattr(update, "__code__"):
+        return
+    read = [each.argval for each in dis.get_instructions(update) if each.opname.startswith("LOAD")]
+    if "sample_weight" in update.__code__.co_varnames and "sample_weight" not in str(read):
+        warnings.warn(
+            f"The metric {metric.name!r}, {type(metric).__name__}, takes sample_weight and never "
+            "reads it. It is 0 for rows that a sampler changed, and for positions that do not "
+            "count: these would count, too. Weigh by it, or give a function of labels and "
+            "predictions.",
+            stacklevel=5,
         )
 
 
@@ -433,12 +463,22 @@ def _resolve(identifier, output, prefix):
         # Its own call would give the mean of a batch, whatever counts in it.
         name = prefix + metric.name
         return keras.metrics.MeanMetricWrapper(metric.fn, name, **metric._fn_kwargs)
+    if isinstance(metric, functools.partial) and not metric.args:
+        name = prefix + metric.func.__name__
+        return keras.metrics.MeanMetricWrapper(metric.func, name, **metric.keywords)
     if not isinstance(metric, keras.metrics.Metric):
-        return keras.metrics.MeanMetricWrapper(metric, prefix + metric.__name__)
+        name = getattr(metric, "__name__", type(metric).__name__)
+        return keras.metrics.MeanMetricWrapper(metric, prefix + name)
     name = prefix + (identifier if isinstance(identifier, str) else metric.name)
     if name == metric.name:
         return metric
-    return type(metric).from_config({**metric.get_config(), "name": name})
+    try:
+        return type(metric).from_config({**metric.get_config(), "name": name})
+    except TypeError as error:
+        raise ValueError(
+            f"The metric {metric.name!r}, {type(metric).__name__}, can't be made again under the "
+            f"name {name!r}: {error}. Give it a get_config() with all arguments of its constructor."
+        ) from error
 
 
 def _accuracy(y_true, y_pred):

@@ -219,8 +219,8 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
             loss: must be None, the default: the loss is the divergence.
             metrics: metrics of the student against labels: a list, or a dict of lists
                 for several outputs; None by default, typically ["accuracy"]. They see
-                unmodified rows only. Keras's own get probabilities or means (logits where
-                they say `from_logits=True`).
+                unmodified rows only. Keras's own and functions get probabilities or means (logits
+                where they say `from_logits=True`, or have an attribute `takes_logits = True`).
             weighted_metrics: the same, weighted by `sample_weight`; None by default.
             teacher_metrics: whether `evaluate` and validation compute the same metrics
                 of the teacher, named `teacher_...`; False by default.

@@ -403,7 +403,29 @@ def test_a_network_of_so_many_rows_only_is_named():
     for data in (X[:6], dataset(X[:6]).batch(4)):  # The last batch has two rows.
         with raises_naming("teacher", "batches of 4 rows only", "drop_remainder=True"):
             compiled(None, teacher, sampler="Empirical").fit(data, verbose=0)
-    compiled(None, teacher, sampler="Empirical").fit(dataset(X).batch(4), verbose=0)
+    student = keras.Sequential([inputs, keras.layers.Dense(3)])
+    its = compiled(student, teacher, sampler="Empirical")
+    its.fit(X, np.arange(8) % 3, batch_size=4, verbose=0)
+
+
+def test_a_student_in_the_teachers_place_is_told():
+    large = keras.Sequential([keras.Input((SIZE,)), *map(keras.layers.Dense, (9, 3))])
+    its = compiled(large, network(), sampler="Empirical")
+    weights = rf"{9 * SIZE + 9 + 27 + 3} weights, and its teacher {3 * SIZE + 3}\."
+    with pytest.warns(UserWarning, match=weights):
+        its.fit(X, verbose=0)
+
+
+def test_a_student_that_sees_a_view_of_its_own_is_told():
+    layers = [keras.layers.RandomFlip(name="flip")], []
+    networks = (
+        keras.Sequential(
+            [keras.Input((4, 4, 1)), *own, keras.layers.Flatten(), keras.layers.Dense(3)]
+        )
+        for own in layers
+    )
+    with pytest.warns(UserWarning, match="'flip', RandomFlip, changes its inputs .*Chain"):
+        compiled(*networks, sampler="Empirical").fit(np.ones((8, 4, 4, 1)), verbose=0)
 
 
 def test_compile_within_fit_is_refused():

@@ -126,7 +126,9 @@ def test_a_list_of_inputs_is_fed_by_name(tmp_path):
     left, right = keras.Input((2,), name="left"), keras.Input((2,), name="right")
     joined = keras.layers.Concatenate()([left, right])
     student = keras.Model([left, right], keras.layers.Dense(3)(joined))
-    loaded = exported(student, "categorical", tmp_path / "student")
+    examples = X[:, :2], X[:, 2:]  # In a tuple, where the student has a list.
+    export_student(student, "categorical", tmp_path / "student", examples=examples)
+    loaded = load_student(tmp_path / "student")
     assert loaded.input_names == ["left", "right"]
     answer = loaded.parameters({"right": X[:, 2:], "left": X[:, :2]})["probabilities"]
     expected = softmax(student.predict([X[:, :2], X[:, 2:]], verbose=0))

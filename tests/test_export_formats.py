@@ -18,7 +18,7 @@ from scipy.special import expit
 
 from ecl_tf import Distiller, conformal, costs, export_student, load_student, outputs
 from ecl_tf.data import columns as kinds
-from ecl_tf.export import litert
+from ecl_tf.export import litert, parity
 
 FILES = {"saved_model": "student", "litert": "student.tflite", "onnx": "student.onnx"}
 CLIENTS = pathlib.Path(__file__).parent.parent / "examples" / "serving"
@@ -252,7 +252,19 @@ def test_what_a_format_lacks_is_said_and_nothing_is_written(tmp_path, subtests):
     for format in ("litert", "onnx"):
         with subtests.test(format=format), pytest.raises(ValueError, match=lacking):
             exported(student, "categorical", tmp_path, format)
+    rolled = keras.Sequential([keras.Input((4, 2)), keras.layers.LSTM(3, name="lstm")])
+    lacking = r"TensorListReserve.*with unroll=True alone, which \['lstm'\] are not"
+    with pytest.raises(ValueError, match=lacking):
+        exported(rolled, "categorical", tmp_path, "litert")
     assert not [*tmp_path.iterdir()]
+
+
+def test_limits_that_nearly_cancel_are_compared_in_units_of_the_mean():
+    found = {"mean": [[5e4]], "stddev": [[3e4]], "lower": [[100.0]], "probabilities": [[0.5]]}
+    found = parity._largest({key: np.array(value) for key, value in found.items()})
+    assert found == {"mean": 5e4, "stddev": 5e4, "lower": 5e4, "probabilities": 1.0}
+    off = np.array([[100.004]]), np.array([[100.0]])
+    assert parity._difference(*off, largest=5e4) == pytest.approx(0.004 / 5e4, rel=1e-3)
 
 
 def test_a_missing_package_is_named_before_anything_else(tmp_path, monkeypatch):

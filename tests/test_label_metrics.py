@@ -1,5 +1,7 @@
 """The metrics given to compile see probabilities, means or logits, and the right rows."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -257,6 +259,9 @@ def test_with_a_prefix_the_metric_is_a_copy_of_the_same_settings():
         ("bernoulli", ["categorical_accuracy"], None, r"CategoricalAccuracy.*Give 'acc"),
         ("normal", [keras.metrics.AUC(name="auc")], None, r"'auc', AUC.*Give 'mae'"),
         ("bernoulli", [keras.metrics.F1Score()], None, r"F1Score\(threshold=0\.5\)"),
+        ("bernoulli", [keras.metrics.BinaryAccuracy(threshold=0.0)], None, "0 is the prob.* 0.5"),
+        ("bernoulli", [keras.metrics.Recall(thresholds=0)], None, "'recall' has the threshold 0"),
+        ("bernoulli", [keras.metrics.BinaryIoU(threshold=-1.0)], None, "threshold -1.0, as of log"),
         ("categorical", ["dice"], None, r"no metric 'dice'.*F1Score\('macro'\)"),
         ("categorical", ["MeanIoU"], None, r"num_classes.* as an object"),
         ("categorical", [losses.NegativeLogLikelihood("categorical")], None, "is a loss"),
@@ -266,6 +271,29 @@ def test_with_a_prefix_the_metric_is_a_copy_of_the_same_settings():
 def test_refuses(output, given, weighted, message):
     with pytest.raises(ValueError, match=message):
         LabelMetrics(outputs.get(output, (None, 4)), given, weighted)
+
+
+class Counting(keras.metrics.Sum):
+    def __init__(self, first, **kwargs):
+        super().__init__(**kwargs)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        super().update_state(tf.ones(len(y_true)))
+
+
+def test_metrics_of_a_users_own(recwarn):
+    with pytest.warns(UserWarning, match="'sum', Counting, .*never reads it"):
+        LabelMetrics(outputs.Categorical(), [Counting(1)])
+    with pytest.raises(ValueError, match=r"Counting, can't be made again.*'first'.*get_config"):
+        LabelMetrics(outputs.Categorical(), [Counting(1)], prefix="teacher_")
+    given = functools.partial(
+        keras.metrics.sparse_categorical_crossentropy, from_logits=True, ignore_class=-1
+    )
+    recwarn.clear()
+    answer = results("categorical", CLASSES, LOGITS, [given], prefix="own_")
+    expected = log_loss(CLASSES, softmax(LOGITS, -1))
+    assert answer == {"own_sparse_categorical_crossentropy": pytest.approx(expected, rel=1e-5)}
+    assert not recwarn
 
 
 # As compile's arguments.

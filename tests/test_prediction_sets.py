@@ -128,6 +128,8 @@ def test_an_exported_student_answers_with_its_sets(tmp_path):
     x = numbers(64, 4)
     labels = {"kind": RNG.integers(0, 3, 64), "place": RNG.normal(size=(64, 2)).astype("float32")}
     sets = conformal(distiller, x, labels, coverage=0.8)
+    others = conformal(distiller, {"x": x, "of_the_teacher": x}, labels, coverage=0.8)
+    assert others.thresholds == sets.thresholds
     distiller.export(tmp_path / "student", conformal=sets)
     loaded = load_student(tmp_path / "student")
     answer = loaded.parameters(x)

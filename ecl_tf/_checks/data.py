@@ -217,9 +217,12 @@ def _of_training(x, y, distiller):
     rows.row_counts(asked, sampler, adds_rows)
     suitable.require(sampler, inputs, asked)
     suitable.warn_of_codes(sampler, inputs, asked.teacher)
+    suitable.warn_of_whole_texts(sampler, inputs)
     if batches.are_arrays(x) and isinstance(asked.teacher, teachers.FunctionTeacher):
         asked.teacher._compare(samplers.inputs_of(x))
     networks.trained(asked.student)  # It may have been built just now.
+    networks.warn_of_order(asked)
+    networks.warn_of_own_views(asked.student)
     if label_weight > 0.0 and y is None:
         labels.require_fit(label_weight, y, asked.output, None)
 

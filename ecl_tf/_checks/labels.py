@@ -77,7 +77,8 @@ def of_data(x, y, distiller):
     shape = symbolic.output_shape(distiller.student, samplers.inputs_of(inputs))
     if shape is None:
         return
-    raw = keras.tree.map_shape_structure(lambda each: tf.TensorSpec(each), shape)
+    # A network may be of so many rows, and arrays are those of all batches.
+    raw = keras.tree.map_shape_structure(lambda each: tf.TensorSpec((None, *each[1:])), shape)
     output = distiller.output_kind
     if not distiller.uses_labels:
         if not isinstance(x, tf.data.Dataset):

@@ -1,5 +1,8 @@
 """What a `Distiller` refuses of its networks, alone and beside each other."""
 
+import math
+import warnings
+
 import keras
 import tensorflow as tf
 
@@ -40,6 +43,37 @@ def require_fit(asked, inputs=None):
             continue
         equal_sizes(of_member, shape, name, asked)
         _positions(of_member, shape, name)
+
+
+def warn_of_order(asked):
+    """Warns of a student much larger than its teacher, as one that was given in its place is."""
+    own, its = (
+        sum(math.prod(weight.shape) for weight in network.weights)
+        for network in (asked.student, asked.teacher)
+    )
+    if own > 2 * its > 0:
+        warnings.warn(
+            f"The student has {own:,} weights, and its teacher {its:,}. Distiller(student, "
+            "teacher) trains its first argument; of keras.distillation.Distiller that is the "
+            "teacher.",
+            stacklevel=5,
+        )
+
+
+def warn_of_own_views(student):
+    """Warns of a student that augments its inputs, which its teacher answers as they were."""
+    for layer in student._flatten_layers():
+        kind = type(layer).__name__
+        is_of_keras = type(layer).__module__.startswith("keras.")
+        if is_of_keras and kind.startswith(("Rand", "AugMix", "CutMix", "MixUp")):
+            warnings.warn(
+                f"The student's layer {layer.name!r}, {kind}, changes its inputs in training, and "
+                "the teacher answers them as they were: to a flipped image the student learns the "
+                "map of the other. For one view of both, move it to the data, dataset.map(...), or "
+                'into the sampler: Chain([Augment(layers), "Mix"]).',
+                stacklevel=5,
+            )
+            return
 
 
 def _raw_shapes(teacher, inputs):

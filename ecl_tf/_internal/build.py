@@ -1,5 +1,6 @@
 """Calls the function that a configuration names, with clear errors."""
 
+import contextlib
 import importlib
 import inspect
 
@@ -33,6 +34,18 @@ def call_by_name(kind, functions, name, arguments, *positional):
     if unknown and not takes_any:
         raise ValueError(f"The {kind} {name!r} has no arguments {unknown}; it takes {known}.")
     return functions[name](*positional, **arguments)
+
+
+def import_own(described):
+    """Imports the module of a network of one's own, whose layers its files name.
+
+    Args:
+        described: a configuration's dict with a "name", or None.
+    """
+    module, colon, _ = str((described or {}).get("name")).partition(":")
+    if colon:
+        with contextlib.suppress(ImportError):  # To load other files needs no such module.
+            importlib.import_module(module)
 
 
 def is_named(config, known):

@@ -26,8 +26,8 @@ _FACTORS = {
     256.0: (0.0, 1.0),
     127.5: (-1.0, 1.0),
 }
-# Images whose mean is subtracted are in [0, 255] where it is about the half of that.
-_MEANS_OF_BYTES = (90.0, 140.0)
+# The mean of images, where it is subtracted, as a share of their greatest value.
+_MEANS_OF_IMAGES = (0.35, 0.55)
 # Keras's layers that compute with their `value_range`, which is (0, 255) if nothing is said.
 _OF_VALUE_RANGE = {
     "AugMix",
@@ -240,17 +240,20 @@ def _told_by(node, operation, known):
     if kind in _OF_VALUE_RANGE and getattr(operation, "value_range", None):
         return [_range(operation.value_range, scale, offset, _remedy_of(kind))], None
     factor, shift = _affine(operation, node)
-    if factor is not None:
+    if factor is not None and np.all(factor):
         for of_images, bounds in _FACTORS.items():
             if np.ndim(factor) == 0 and np.isclose(factor, of_images, rtol=1e-3):
                 return [_range(bounds, scale, 0.0)], None  # Whatever was subtracted before.
-        if _MEANS_OF_BYTES[0] < np.mean(np.abs(shift)) < _MEANS_OF_BYTES[1]:
+        middle = np.mean(-shift / factor) if len(node.outputs[0].shape) in (4, 5) else 0.0
+        if _MEANS_OF_IMAGES[0] < middle / 255.0 < _MEANS_OF_IMAGES[1]:
             return [_range((0.0, 255.0), scale, 0.0)], None
+        is_of_colours = np.size(shift) in (3, 4) and (
+            _MEANS_OF_IMAGES[0] < middle < _MEANS_OF_IMAGES[1]
+        )
+        if is_of_colours or np.isclose(middle, 0.5, rtol=1e-3):  # It becomes 0.
+            return [_range((0.0, 1.0), scale, offset)], None
         if np.ndim(factor) or np.ndim(shift):
             return [], None
-        is_image = len(node.outputs[0].shape) in (4, 5)
-        if is_image and shift and np.isclose(-shift / factor, 0.5, rtol=1e-3):
-            return [_range((0.0, 1.0), scale, offset)], None  # Its middle becomes 0.
         scale, offset = scale * factor, offset * factor + shift
     elif not (symbolic.passes_values_on(operation) or kind in symbolic.MOVES_VALUES):
         return [], None
@@ -277,12 +280,12 @@ def _affine(operation, node):
     if kind in ("Divide", "TrueDivide") and not is_first:
         return 1.0 / np.squeeze(number), 0.0
     if kind in ("Add", "Subtract") and not is_first:
-        return 1.0, np.squeeze(number)
+        return 1.0, np.squeeze(number if kind == "Add" else -number)
     return None, 0.0
 
 
 def _asked(layer, node):
-    """The factor and the summands of a `Lambda` that answers with factor * x + summand, as asked.
+    """The factors and summands of a `Lambda` that answers with factor * x + summand, as asked.
 
     It is asked once about images that are all of one number, one after another, because it may
     compute with what the others of a batch are. One of anything else may change a unit.
@@ -309,16 +312,18 @@ def _line_of(layer, node):
     except Exception:  # It may want anything of its inputs.
         return None, 0.0
     slopes = [(answer - zero) / each for answer, each in zip(others, _ASKED, strict=True)]
-    factor, shift = np.mean(slopes), zero.reshape(-1, zero.shape[-1])
+    slopes, shifts = (np.reshape(each, [-1, zero.shape[-1]]) for each in (slopes, zero))
+    factor, shift = np.mean(slopes, 0), shifts[0]  # Of each channel.
     is_line = (
-        factor != 0.0
-        and np.isfinite(factor)
+        np.all(factor != 0.0)
+        and np.all(np.isfinite(factor))
         and np.allclose(slopes, factor, rtol=1e-3)
-        and np.allclose(shift, shift[0], atol=1e-3 * abs(factor))
+        and np.allclose(shifts, shift, atol=1e-3 * np.min(np.abs(factor)))
     )
     if not is_line:
         return None, 0.0
-    return factor, shift[0] if np.ptp(shift[0]) else shift[0, 0]
+    factor = factor if np.ptp(factor) > 1e-3 * np.max(np.abs(factor)) else np.mean(factor)
+    return factor, shift if np.ptp(shift) else shift[0]
 
 
 def _range(bounds, scale, offset, remedy=""):

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import tempfile
 import zipfile
 import zlib
 
@@ -27,12 +28,26 @@ def load(path: str | os.PathLike, remedy: str = "", trust_code: bool = False) ->
         return keras.models.load_model(path, compile=False, safe_mode=not trust_code)
     except Exception as error:
         if trust_code or "safe_mode" not in str(error):
-            raise ValueError(f"{path} can't be loaded: {error}") from error
+            # Keras puts the settings of each network and layer around the reason.
+            reason = str(error).rpartition("Exception encountered: ")[2]
+            reason = reason.partition(" Full object config: ")[0]
+            raise ValueError(f"{path} can't be loaded: {reason}") from error
         raise ValueError(
             f"{path} holds Python code (a Lambda layer, say), which would run here. If you trust "
             "where the file comes from, load it by ecl_tf.pretrained.load('keras', ..., "
             "trust_code=True), or in a configuration by teacher.pretrained with trust_code=True."
         ) from error
+
+
+def require_loadable(network: keras.Model) -> None:
+    """Raises ValueError if a network can be saved, and not be loaded again."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = pathlib.Path(directory, "network.keras")
+        network.save(path)
+        try:
+            load(path)
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(path), "What is saved of it")) from error
 
 
 def require_whole(path: str | os.PathLike, remedy: str = "") -> None:

@@ -61,7 +61,7 @@ def dataset(what, x, y, batch_size, networks):
     own_inputs.require_dense(inputs)
     own_inputs.require_dense(labels, "labels")
     asked = [("network", network) for network in networks]
-    own_inputs.require_fit(inputs, asked)
+    own_inputs.require_fit(inputs, asked, may_hold_others=True)
     for first, *_ in x.take(1):
         # A network that is trained already may have learned on counts, or on pixels of 12 bits.
         ranges.require_within(asked, first, compares_images=not _goes_beyond_bytes(first))

@@ -46,12 +46,14 @@ def of(model, inputs):
     return values if isinstance(own, (list, tuple)) else values[0]
 
 
-def require_fit(inputs, networks):
+def require_fit(inputs, networks, may_hold_others=False):
     """Refuses inputs of which a network lacks one, or of which no network takes one.
 
     Args:
         inputs: a batch, or specs of one.
         networks: pairs of a role ("student", "teacher") and a Keras model.
+        may_hold_others: whether inputs that no network takes may be there, as those of a network
+            that is not known; False by default.
 
     Raises:
         ValueError: naming the inputs of the data and of the networks.
@@ -59,7 +61,7 @@ def require_fit(inputs, networks):
     known = [names_of(model) for _, model in networks]
     lacking = any(names is not None and not _holds(inputs, names) for names in known)
     unknown = isinstance(inputs, dict) and None not in known and set(inputs) - set().union(*known)
-    if lacking or unknown:
+    if lacking or (unknown and not may_hold_others):
         raise ValueError(_message(inputs, networks))
     for role, model in networks:
         require_shapes(inputs, model, role)

@@ -217,6 +217,10 @@ def shuffled_batches(rows: Any, batch_size: int, seed: int, first_step: int = 0)
     Raises:
         ValueError: if there are fewer rows than a batch has.
     """
+    # Of a list of inputs tf.data would make one tensor.
+    rows = keras.tree.traverse(
+        lambda each: tuple(each) if isinstance(each, list) else None, rows, top_down=False
+    )
     size = next(leaf.shape[0] for leaf in keras.tree.flatten(rows) if leaf is not None)
     validate_batch_size(size, batch_size)
     steps = size // batch_size

@@ -18,7 +18,7 @@ from ecl_tf import (
     samplers,
     uncertainty,
 )
-from ecl_tf._internal import files, identity, keras_fit, own_inputs, random, symbolic
+from ecl_tf._internal import build, files, identity, keras_fit, own_inputs, random, symbolic
 from ecl_tf._internal.quantized_model import QuantizedModel
 from ecl_tf.experiments import (
     consistency,
@@ -65,6 +65,8 @@ class Experiment:
     def __init__(self, config, checkpoint_every=None, splits=None):
         self.config = config = settings.parse(config)
         self.checkpoint_every = checkpoint_every
+        for section in (config.teacher, config.student):
+            build.import_own(section.network)
         # Before the data is loaded, whose length changes none of these refusals.
         derived.with_lengths(config, 0)
         with refusals.blaming("config.output", config.output):

@@ -149,28 +149,29 @@ def _chosen(results):
 
 
 def _which(results, method):
-    weights = f"{results['student_weights']:,} weights"
+    run = {} if method is None else results["runs"][results["final"][method][0]]
     bits = " in 8 bits" * bool(results.get("student_quantization"))
-    network = f"{_network(results)} with {weights}{bits}"
+    network = f"{_network(results, run)} with {tables.weights(results, run):,} weights{bits}"
     if method is None:
         return (
             f"The students are {network}; their scores on validation data, which would choose one, "
             "are not recorded."
         )
     _, which = _shipped(results) or (method, [])
-    label = results["runs"][results["final"][method][0]]["label"]
-    about = "; ".join(filter(None, [label, ", ".join(which)]))
+    about = "; ".join(filter(None, [run["label"], ", ".join(which)]))
     words = f"{method}{f' ({about})' if about else ''}"
     if which:
         return f"The directory best/ holds a student of {words}, {network}."
     return f"The choice on validation data is a student of {words}, {network}."
 
 
-def _network(results):
-    """The student's network in words, as far as the settings tell it."""
+def _network(results, run):
+    """The network of a run's student in words, as far as the settings tell it."""
     config = (results.get("about") or {}).get("config") or {}
     network = dict(config.get("student", {}).get("network", {}))
     name = network.pop("name", None)
+    if run.get("output", {}).get("class_name", "Normal") != "Normal":
+        network.pop("scale_branch", None)  # As `Experiment.network` does.
     if not name:
         return "a network"
     plain = {key: value for key, value in network.items() if _is_plain(value)}
@@ -200,16 +201,17 @@ def _how_good(results, method):
     count = _count(len(results["final"][method]), _pair(results))
     return (
         f"On test rows the {name} of {method} is {own}{unit} ({count}), {' and '.join(others)}; "
-        f"{_cost(results)}."
+        f"{_cost(results, method)}."
     )
 
 
-def _cost(results):
+def _cost(results, method):
     rows = (results.get("shipped") or {}).get("rows", {})
     costs = {name: row["costs"] for name, row in rows.items() if name != "teacher"}
     costs = {name: own for name, own in costs.items() if own.get("bytes")}
     if not costs:
-        share = _percent(results["student_weights"], results["teacher_weights"])
+        run = results["runs"][results["final"][method][0]]
+        share = _percent(tables.weights(results, run), results["teacher_weights"])
         also = f", and it has {share} of the teacher's weights" if share else ""
         return f"its size and speed were not measured{also}"
     name = min(costs, key=lambda each: costs[each]["bytes"])

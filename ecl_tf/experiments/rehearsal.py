@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 import ecl_tf
 from ecl_tf import data, outputs, replay, samplers
-from ecl_tf._internal import identity, loggers, replicas
+from ecl_tf._internal import identity, keras_files, loggers, replicas
 from ecl_tf.experiments import (
     answers,
     best,
@@ -195,7 +195,8 @@ class Rehearsal:
                 def train():
                     return experiment.train_supervised(section, seed, labels=section.labels)
 
-                self._members[kind] = self._measured(kind, experiment, train)
+                member = self._members[kind] = self._measured(kind, experiment, train)
+                _require_loadable(member, section)
             teacher = teaching.ensemble(experiment, [self._members[kind]] * section.members)
         count = len(missing - self._planned)
         self._planned |= missing
@@ -257,7 +258,9 @@ class Rehearsal:
                         store = answers.ask(experiment, teacher, section.train.batch_size)
                     return experiment.train_distilled(teacher, seed, store=store, **arguments)
 
-                self._measured(kind, experiment, train, arguments.get("output"))
+                student = self._measured(kind, experiment, train, arguments.get("output"))
+            with refusals.blaming("config.student.network", section.network):
+                _require_loadable(student, section)
         self._plan.append(_Item(setting.method, count, section.train, self._costs[kind]))
         if plan is not None:
             self._record(experiment, teacher, plan, stored)
@@ -444,6 +447,12 @@ def _require_room(directory, size):
             f"The teacher's stored answers would take {_size(size)}, and {home} has {_size(free)} "
             "left. Store fewer epochs, or none: --config.replay_epochs=0."
         )
+
+
+def _require_loadable(network, section):
+    """Refuses a user's network that can't be loaded, as every one is after all trainings."""
+    if ":" in section.network["name"]:
+        keras_files.require_loadable(network)
 
 
 def _shortened(splits):

@@ -230,6 +230,7 @@ class Runs:
                 output = outputs.get(record["output"])
                 if "divergence" not in record:  # It is of an earlier version.
                     record["divergence"] = self._measured(student, output)["divergence"]
+                record["weights"] = student.count_params()
                 _, raw = experiment.answers(student, "test", output)
                 record["divergence"]["test"] = self.divergences.of(student, "test", output, raw)
                 record["test"] = {

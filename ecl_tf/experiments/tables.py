@@ -84,6 +84,11 @@ def rows(results):
     return found
 
 
+def weights(results, run):
+    """The number of a student's weights; earlier versions kept one for all."""
+    return run.get("weights", results["student_weights"])
+
+
 def note(results):
     """What the table's numbers are of, as a sentence."""
     length = f"{results['student_steps']:,} steps each"
@@ -96,8 +101,11 @@ def note(results):
         seeds = len(next(iter(results["final"].values())))
         split = f"Test splits of {results['folds']} folds" if "folds" in results else "Test split"
         what = f"{split}; mean of {seeds} seed{'s' * (seeds > 1)}"
+    runs = (results["runs"][key] for keys in results["final"].values() for key in keys)
+    counts = sorted({weights(results, run) for run in runs})
+    size = " to ".join(f"{each:,}" for each in dict.fromkeys([counts[0], counts[-1]]))
     text = (
-        f"{what} with 95 % interval; students of {results['student_weights']:,} weights"
+        f"{what} with 95 % interval; students of {size} weights"
         f"{' in 8 bits' * bool(results.get('student_quantization'))}, {length}."
     )
     if sizes := results.get("positions"):

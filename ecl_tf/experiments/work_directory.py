@@ -157,6 +157,7 @@ def _require_own(path, config):
                 each.setdefault(name, default)
             for name in ("export", "suite"):  # Of what is trained they change nothing.
                 each.pop(name, None)
+        _leave_places_out(path, there.get("data"), own.get("data"), config)
         if differing := sorted(differences(there, own)):
             raise ValueError(
                 f"The work directory {path} holds another experiment; these settings "
@@ -171,6 +172,19 @@ def _require_own(path, config):
                 f"config.json), and a run would mix its own {found[0]!r} with it. Choose another "
                 "--workdir."
             )
+
+
+def _leave_places_out(path, there, here, config):
+    """Takes where the data lies out of two settings: another machine has it elsewhere."""
+    if not (isinstance(there, dict) and isinstance(here, dict)):
+        return
+    places = ["data_dir", "manual_dir"]
+    known = read_hashes(path).get("data")
+    if there.get("path") != here.get("path") and known == _hashes(config).get("data", ""):
+        places.append("path")
+    for name in places:
+        there.pop(name, None)
+        here.pop(name, None)
 
 
 def _as_json(config):

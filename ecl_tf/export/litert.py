@@ -83,7 +83,15 @@ def write(served: Served, path: pathlib.Path) -> None:
     with precision.single(served.student):
         function = traced(function, specs)
         answered = function.get_concrete_function().structured_outputs
-        content = convert(function, specs, tracked, **quantizing.settings(served))
+        try:
+            content = convert(function, specs, tracked, **quantizing.settings(served))
+        except LackingError as error:
+            layers = served.student._flatten_layers()
+            rolled = [each for each in layers if isinstance(each, keras.layers.RNN)]
+            if rolled := [each.name for each in rolled if not each.unroll]:
+                words = f"it takes recurrent layers with unroll=True alone, which {rolled} are not"
+                raise LackingError(f"{error}; {words}") from error
+            raise
     described = json.dumps(served.full_description(answered), indent=2)
     path.write_bytes(content)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:

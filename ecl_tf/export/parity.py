@@ -1,5 +1,6 @@
 """Compares a student's file with the student."""
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -48,13 +49,14 @@ def require(
     tolerance = _tolerance(served.student)
     rows = batch if served.columns is None else served.columns.encode_cells(batch)
     of_bits = quantizing.allowed(served, rows, answered, _difference)
+    largest = _largest(answered)
     for count in {1, len(next(iter(answered.values())))}:
         tensors = {key: value[:count] for key, value in _served(served, batch).items()}
         found = run(tensors)
         for key, value in answered.items():
             # Limits of counts are rounded to whole numbers.
             is_rounded = key.endswith(("lower", "upper"))
-            off = _difference(np.asarray(found[key]), value[:count], is_rounded)
+            off = _difference(np.asarray(found[key]), value[:count], is_rounded, largest[key])
             allowed = max(tolerance, of_bits[key])
             if not off <= allowed:
                 raise ValueError(
@@ -71,6 +73,8 @@ def _batch(served, expected, examples):
         columns = served.columns
         return _cells(columns) if examples is None else columns.decode(examples)
     if examples is not None:
+        if type(examples) in (list, tuple) and isinstance(served.inputs, (list, tuple)):
+            examples = type(served.inputs)(examples)
         try:
             return keras.tree.map_structure(_cast, served.inputs, examples)
         except (TypeError, ValueError) as error:  # Of inputs that only `inputs` tells.
@@ -160,12 +164,26 @@ def _tolerance(student):
     return max([_TOLERANCE, *(_OF_ROUNDING * _ROUNDING[each] for each in types & {*_ROUNDING})])
 
 
-def _difference(found, expected, is_rounded=False):
+def _largest(answered):
+    """The largest value of every answer, or 1; of means, deviations and limits of one together.
+
+    A limit is a mean and a multiple of a deviation, which may nearly cancel.
+    """
+    kinds = {key: re.sub(r"(mean|stddev|lower|upper)$", "", key) for key in answered}
+    found = dict.fromkeys(kinds.values(), 1.0)
+    for key, kind in kinds.items():
+        values = np.abs(answered[key].astype("float64"))
+        found[kind] = max(found[kind], values[np.isfinite(values)].max(initial=0.0))
+    return {key: found[kind] for key, kind in kinds.items()}
+
+
+def _difference(found, expected, is_rounded=False, largest=None):
     """The largest difference, in units of the largest value, or of 1 if that is larger.
 
     Args:
         is_rounded: whether whole numbers were rounded, so that they may be the next ones; False by
             default.
+        largest: the unit; None, the default, for that of the expected values.
     """
     if found.shape != expected.shape:
         return np.inf
@@ -177,6 +195,7 @@ def _difference(found, expected, is_rounded=False):
         return 0.0
     with np.errstate(invalid="ignore"):
         off = np.where(same, 0.0, np.abs(found - expected)).max()
-    largest = np.abs(expected[np.isfinite(expected)]).max(initial=1.0)
+    if largest is None:
+        largest = np.abs(expected[np.isfinite(expected)]).max(initial=1.0)
     is_whole = (expected == np.rint(expected)).all() and (found == np.rint(found)).all()
     return max(off - 1.0, 0.0) / largest if is_rounded and is_whole else off / largest

@@ -220,8 +220,11 @@ def _write_compared(served, kind, place, expected, examples):
         try:
             kind.write(served, temporary)
         except LackingError as error:
+            sizes = [n for spec in keras.tree.flatten(served.inputs) for n in spec.shape[1:]]
+            fixed = "Build it with keras.Input of fixed sizes, whose own are open. "
             raise ValueError(
-                f"{kind.NAME} can't hold the student {served.student.name!r}: {error}. Nothing was "
+                f"{kind.NAME} can't hold the student {served.student.name!r}: {error}. "
+                f"{fixed * (None in sizes)}Nothing was "
                 'written. Give format="saved_model", or take the layer that needs them out of the '
                 "student and in front of it."
             ) from error

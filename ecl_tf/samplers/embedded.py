@@ -127,7 +127,13 @@ class Embedded(Sampler):
     def validate_networks(self, networks: uncertainty.Networks) -> None:
         super().validate_networks(networks)
         for role in ("student", "teacher"):
-            self.layers_of(networks, role)
+            for layer in self.layers_of(networks, role):
+                if getattr(layer, "mask_zero", False) and self.padding != 0:
+                    raise ValueError(
+                        f"Embedded would mix padding with words in the {role}, whose layer "
+                        f"{layer.name!r} masks those that are 0: a row's length would change. Say "
+                        "so: Embedded(..., padding=0)."
+                    )
 
     def layers_of(self, networks: uncertainty.Networks, role: str) -> list[keras.Layer]:
         """Returns the layers whose outputs are mixed, one of each network of a role.

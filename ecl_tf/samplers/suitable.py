@@ -9,6 +9,13 @@ import tensorflow as tf
 from ecl_tf._internal import channels, exact_values, first_layers, symbolic
 from ecl_tf.samplers import fields
 
+_OF_TEXTS = (
+    "Where both networks look up vectors of its words (TextVectorization, Embedding), give "
+    "ecl_tf.samplers.Embedded(padding=0), which mixes these. Otherwise give ids of words in the "
+    "data, and sampler=ecl_tf.samplers.Swap(padding=0). sampler='Empirical' keeps every row as it "
+    "is."
+)
+
 
 def require(sampler, inputs, networks=None):
     """Raises ValueError if a sampler can't work on inputs, or would corrupt them.
@@ -46,6 +53,24 @@ def warn_of_codes(sampler, inputs, teacher):
             "sampler=ecl_tf.samplers.recipe(swap=['code']), which mixes the other ones.",
             stacklevel=5,
         )
+
+
+def warn_of_whole_texts(sampler, inputs):
+    """Warns if a sampler swaps texts as a whole: what it draws are rows that there are."""
+    leaves = keras.tree.flatten_with_path(inputs)
+    path, leaf = leaves[0]
+    swaps = any(part.effect(path, leaf) == "swaps" for part in sampler.parts)
+    if len(leaves) == 1 and _is_whole_text(leaf) and swaps:
+        warnings.warn(
+            f"A row is one text, so the sampler {type(sampler).__name__} exchanges whole rows, and "
+            f"draws nothing beyond the training data. {_OF_TEXTS}",
+            stacklevel=5,
+        )
+
+
+def _is_whole_text(leaf):
+    is_text = tf.as_dtype(leaf.dtype) == tf.string
+    return is_text and tf.TensorShape(leaf.shape)[1:].num_elements() == 1
 
 
 def warn_of_single_rows(sampler):
@@ -203,7 +228,7 @@ def require_floating_point(sampler, inputs):
             )
         amounts = " Cast amounts (counts, pixels) in the input pipeline: tf.cast(x, tf.float32)."
         raise ValueError(
-            f"{told}of ids (words, classes) there is no mean. {_remedy(path)}"
+            f"{told}of ids (words, classes) there is no mean. {_remedy(path, leaf=leaf)}"
             f"{amounts if dtype.is_integer else ''}"
         )
 
@@ -246,7 +271,7 @@ def _require_exact_values(sampler, inputs, role, network, function):
                 raise ValueError(
                     f"{name} computes weighted sums of inputs, but {place} looks at the exact "
                     f"values of {fields.described(path)}: its layer {use.layer!r} {does_what}. "
-                    f"{_remedy(path, use.masks, part.mixes_within)}"
+                    f"{_remedy(path, use.masks, part.mixes_within, leaves[path])}"
                 )
             padding = use.masks if does == "keeps" else part.padding_of(path)
             if use.masks is not None and padding != use.masks:
@@ -279,9 +304,11 @@ def _require_format(sampler, inputs, role, network):
             )
 
 
-def _remedy(path, masked=None, mixes_within=False):
+def _remedy(path, masked=None, mixes_within=False, leaf=None):
     """What to use in place of a sampler that averages."""
     name = fields.name_of(path)
+    if not name and leaf is not None and _is_whole_text(leaf):
+        return _OF_TEXTS
     if mixes_within:
         return f"Leave it to the networks: Embedded(..., unchanged=[{name!r}])."
     padding = "" if masked is None else f"padding={fields.padding_argument(path, masked)}"

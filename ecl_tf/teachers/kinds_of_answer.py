@@ -99,17 +99,23 @@ class Kind:
         if self.size is None and self.answer != "logits":
             low, high = float(rows[0].min()), float(rows[0].max())
             sums = rows[0].sum(-1)
-            is_one = np.abs(sums - 1.0) <= 1e-2
+            # Each may be rounded to two digits.
+            is_one = np.abs(sums - 1.0) <= min(0.005 * rows[0].shape[-1], 0.05) + 1e-3
             if low < -1e-6 or high > 1.0 + 1e-3 or (self._are_classes and not is_one.all()):
                 first = rows[0].reshape(-1, rows[0].shape[-1])[
                     int(np.argmax(np.abs(sums.ravel() - 1.0))) if self._are_classes else 0
                 ]
+                remedy = (
+                    "Say answer='logits' if they are logits, or output='bernoulli' for independent "
+                    "yes/no labels."
+                )
+                if self._are_classes and low >= 0.0 and sums.min() > 0.9 * sums.max():
+                    remedy = "Divide them by their sum: p / p.sum(-1, keepdims=True)."
                 raise ValueError(
                     f"The {who} answers with {first[:5].tolist()}, which are no "
                     "probabilities"
                     + (" of classes, that add up to 1. " if self._are_classes else " in [0, 1]. ")
-                    + "Say answer='logits' if they are logits, or output='bernoulli' for "
-                    "independent yes/no labels."
+                    + remedy
                 )
         if self.answer in _PAIRS and float(rows[1].min()) < 0.0:
             what = self.answer.removeprefix("mean_and_")

@@ -71,6 +71,13 @@ def test_every_row_is_as_likely_to_come_first_and_to_be_left_out():
     assert np.bincount(passes[:, 0], minlength=SIZE).max() < 8 + 5 * 2.8
 
 
+def test_lists_of_inputs_stay_several():
+    x = [np.arange(6.0), np.zeros((6, 2, 3))]
+    (found, y), *_ = splits.shuffled_batches((x, np.arange(6)), 2, seed=0).take(1)
+    assert [part.shape for part in found] == [(2,), (2, 2, 3)]
+    np.testing.assert_array_equal(found[0], y)
+
+
 def test_inputs_without_columns_are_batched_beside_others():
     rows = tf.zeros([6, 0]), tf.range(6)
     batches = splits.shuffled_batches(rows, 2, seed=0).take(3)

@@ -96,6 +96,22 @@ def test_one_seed_missing_methods_and_old_results():
     assert message.verdict(results(XCL=(0.7, 0.8))) == "INCONCLUSIVE: KD was not compared."
 
 
+def test_weights_are_those_of_the_student_that_is_named():
+    found = results(
+        standard_KD=(0.7, 0.7), XCL=(0.8, 0.8), validation={"standard_KD": 0.8, "XCL": 0.7}
+    )
+    network = {"name": "mlp", "scale_branch": 32}
+    found |= {"about": {"config": {"student": {"network": network}}}}
+    for run in found["runs"].values():
+        is_point = run["method"] == "standard KD"
+        run["output"] = {"class_name": "Point" if is_point else "Normal"}
+        run["weights"] = 300 if is_point else 500
+    which, how_good, _ = message.sentences(found)
+    assert which.endswith("the network mlp with 300 weights.")
+    assert "30 % of the teacher's weights" in how_good
+    assert "students of 300 to 500 weights" in tables.note(found)
+
+
 def test_what_best_holds_is_told_without_its_costs():
     found = results(XCL=(0.7, 0.8)) | {"best": {"method": "XCL", "seed": 101, "of": "split_1"}}
     start = "The directory best/ holds a student of XCL (as XCL; seed 101, split_1), a network"

@@ -3,6 +3,7 @@
 import dataclasses
 import random
 import re
+import sys
 import types
 
 import keras
@@ -97,6 +98,36 @@ def test_what_only_a_graph_refuses_is_found(digits_config):
     network = experiment.network(experiment.config.student)
     with pytest.raises(ValueError, match=r"config\.xcl={.*} can't be used\. .*has no .*'numpy'"):
         tried.distillation(experiment, ecl_tf.Ensemble(network, "categorical"))
+
+
+OWN = """
+import keras
+
+class Squash(keras.layers.Layer):
+    def call(self, x):
+        return keras.ops.tanh(x)
+
+def small(input_shape, units):
+    layers = [keras.layers.Flatten(), Squash(), keras.layers.Dense(units)]
+    return keras.Sequential([keras.Input(input_shape), *layers])
+"""
+
+
+def test_a_network_of_ones_own_is_imported_and_has_to_be_loadable(
+    digits_config, tmp_path, monkeypatch
+):
+    (tmp_path / "own_networks.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    with digits_config.unlocked():
+        digits_config.teacher.network = {"name": "own_networks:small"}
+    tried = rehearsal.Rehearsal()
+    experiment = tried.experiment(digits_config)
+    assert "own_networks" in sys.modules  # Files name layers that it registers.
+    with pytest.raises(
+        ValueError, match=r"^config\.teacher=.* not locate class 'Squash'.*register"
+    ) as error:
+        tried.teacher(experiment, tmp_path / "work")
+    assert "{'module'" not in str(error.value)
 
 
 def test_label_smoothing_and_another_size_than_the_datas_are_refused(rotated_digits_config):

@@ -128,6 +128,12 @@ def test_a_changed_data_file_is_refused(tmp_path):
     file.write_text("x,y\n1,2\n")
     for _ in range(2):
         work_directory.claim(tmp_path / "run", config)
+    (tmp_path / "copy.csv").write_bytes(file.read_bytes())
+    elsewhere = ConfigDict({"data": {"path": str(tmp_path / "copy.csv"), "data_dir": "there"}})
+    work_directory.claim(tmp_path / "run", elsewhere)
+    (tmp_path / "copy.csv").write_text("x,y\n1,3\n")
+    with pytest.raises(ValueError, match=r"another experiment; .* differ: data\.path"):
+        work_directory.claim(tmp_path / "run", elsewhere)
     file.write_text("x,y\n1,3\n")
     with pytest.raises(ValueError, match="The data has changed"):
         work_directory.claim(tmp_path / "run", config)

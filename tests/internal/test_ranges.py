@@ -33,6 +33,7 @@ def mean_of_imagenet():
     return LAYERS.Normalization(mean=[123.7, 116.3, 103.5], variance=[3409.0, 3263.0, 3291.0])
 
 
+COLOURS = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], "float32")  # Mean and deviation.
 BYTE = {
     "a function": [LAYERS.Lambda(lambda x: x / 255.0)],
     "functions": [LAYERS.Lambda(lambda x: x[..., ::-1]), LAYERS.Lambda(lambda x: x / 127.5 - 1.0)],
@@ -48,6 +49,7 @@ BYTE = {
     "tf": [keras.applications.mobilenet_v2.preprocess_input],
     "centred": [lambda x: (x - 127.5) / 127.5],
     "statistics": [mean_of_imagenet()],
+    "torch": [LAYERS.Lambda(keras.applications.densenet.preprocess_input)],
     "its own": [ApplicationPreprocessing("MobileNetV2")],
     "value_range": [LAYERS.RandomFlip(), LAYERS.RandomBrightness(0.2)],
 }
@@ -55,6 +57,9 @@ IN_0_TO_1 = {
     "times 255": [LAYERS.Rescaling(255.0), ApplicationPreprocessing("VGG16")],
     "statistics": [LAYERS.Normalization(mean=[0.485, 0.456, 0.406], variance=[0.05, 0.05, 0.05])],
     "to [-1, 1]": [LAYERS.Rescaling(2.0, -1.0)],
+    "to [-1, 1] by operations": [lambda x: (x - 0.5) / 0.5],
+    "by colour": [lambda x: (x - COLOURS[0]) / COLOURS[1]],
+    "a function by colour": [LAYERS.Lambda(lambda x: (x - COLOURS[0]) / COLOURS[1])],
     "value_range": [LAYERS.RandomBrightness(0.2, value_range=(0, 1))],
     "both": [LAYERS.Rescaling(2.0), LAYERS.Normalization(mean=1.0, variance=0.3)],
 }

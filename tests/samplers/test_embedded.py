@@ -232,6 +232,12 @@ def rule(rows):
         (lambda: samplers.TowardUncertainty(Embedded()), "Embedded mixes rows later"),
         (lambda: Embedded(unchanged=["ids"])(IDS, seed=0), r"unchanged for \['ids'\]"),
         (lambda: of(Embedded()), r"masks those that are 0.*padding=0\)"),
+        (
+            lambda: of(
+                Embedded(), *(network(each, subclassed=True) for each in (STUDENT, TEACHER))
+            ),
+            r"mix padding with words .*'embedding' masks those that are 0.*padding=0\)",
+        ),
         (lambda: of(Embedded(padding=0), two_tables()), r"2 layers .*\['words', 'places'\]"),
         (
             lambda: Distiller(of_ids_and_number(), of_ids_and_number(), sampler=Embedded()),

@@ -134,6 +134,19 @@ def test_words_that_are_swapped_are_words_that_there_are():
     assert abs(divergence.history["divergence"][0] - expected) < 1e-5
 
 
+def test_texts_that_are_swapped_are_rows_that_there_are():
+    def of_texts():
+        words = L.TextVectorization(vocabulary=["a", "b"], output_sequence_length=2)
+        layers = [words, L.Embedding(4, 2), L.Flatten(), L.Dense(3)]
+        return keras.Sequential([keras.Input((1,), dtype="string"), *layers])
+
+    texts = tf.constant([["a b"], ["b"], ["b a"], ["a"]])
+    with pytest.raises(ValueError, match=r"no mean\. Where both networks.*Embedded\(padding=0\)"):
+        fit(Distiller(of_texts(), of_texts(), sampler="Mixup"), texts)
+    with pytest.warns(UserWarning, match=r"Swap exchanges whole rows.*Embedded\(padding=0\)"):
+        fit(Distiller(of_texts(), of_texts(), sampler="Swap"), texts)
+
+
 def test_images_numbers_and_ids_together():
     message = r"input 'camera': its layer 'cameras'.*recipe\(swap=\['camera'\]\)"
     with pytest.raises(ValueError, match=message):

@@ -149,6 +149,16 @@ def test_functions_that_are_no_teachers(function, output, arguments, message):
         FunctionTeacher(function, output, X, **arguments)
 
 
+def test_probabilities_may_be_rounded_to_two_digits():
+    def rounded(x):
+        return np.round(softmax(x), 2)
+
+    assert 0.009 < np.ptp(rounded(X).sum(1)) < 0.03
+    teacher = FunctionTeacher(rounded, "categorical", X)
+    expected = rounded(NEW) / rounded(NEW).sum(1, keepdims=True)
+    np.testing.assert_allclose(teacher.distribution(NEW).probs_parameter(), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("run_eagerly", [False, True])
 def test_a_function_that_fails_on_drawn_rows_alone_is_told_of_the_sampler(run_eagerly):
     def of_the_data(rows):
