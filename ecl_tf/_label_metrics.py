@@ -109,8 +109,8 @@ class LabelMetrics:
                 raise ValueError(
                     f"teacher_metrics=True would take {metric.name!r} of the teacher's answers as "
                     f"the student's output holds them, {own!r}, which has no room for smaller or "
-                    "other spreads. Evaluate the teacher itself: teacher.compile(metrics=[...]), "
-                    "then teacher.evaluate(...)."
+                    "other spreads. Evaluate the teacher itself: ecl_tf.evaluation.measure("
+                    "teacher, x, y)."
                 )
 
     @property
@@ -314,7 +314,7 @@ def _update(metric, output, y_true, y_pred, weights, axes, rows):
         if rank == 0:
             _update_by_rows(metric, y_true, y_pred, rows)
             return
-        if rank < axes:
+        if rank < min(axes, weights.shape.rank):  # Single labels are rows by now.
             raise ValueError(
                 f"The metric {metric.name!r} gives one number for a whole row, so masks, unknown "
                 "labels and weights of positions can't be left out of it. Write it such that it "
@@ -402,6 +402,7 @@ def _require_kind(metric, output):
         is_other |= is_of_f1 or hasattr(metric, "thresholds")
     elif output.family == "bernoulli":
         is_other = "categorical" in name
+        remedy = "Give 'accuracy', or one of yes/no answers, such as 'binary_crossentropy'."
         if is_of_f1 and metric.threshold is None:
             is_other = True  # It says yes to the largest probability of a row alone.
             remedy = f"Give {kind}(threshold=0.5)."

@@ -109,7 +109,7 @@ class Loops(TeacherPrecision):
             x, y, sample_weight = batches.weighted(x, y, sample_weight, weigh)
         self._follow_data(mode, x, y, sample_weight, was_checked=False)
         data = keras.tree.map_structure(  # An eager step would get arrays.
-            lambda leaf: leaf if leaf is None else tf.convert_to_tensor(leaf),
+            lambda leaf: tf.convert_to_tensor(leaf) if hasattr(leaf, "__array__") else leaf,
             (x, y, sample_weight),
         )
         watch = finite.StopOnNonFinite()

@@ -134,7 +134,7 @@ class WarmRestarts(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         if batch == self.step == 0 and (done := int(self.model.optimizer.iterations.numpy())):
-            raise self._no_cycles(f"is in the midst of a cycle, after {done} steps")
+            raise self._no_cycles(f"has done {done} steps before, which its schedule counts")
         # Of a continued epoch the rest is counted from 0.
         self._epoch_begun_at = self.step - batch
 

@@ -5,6 +5,7 @@ runs it over data, `_settings.py` has it follow what is set after `compile`, `_e
 the student, and `_checks/` holds what is refused.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -446,6 +447,16 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
             "members_per_step": getattr(self.teacher, "members_per_step", None),
             "feature_losses": [identity.config_of(loss) for loss in self.feature_losses],
         }
+
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Saves as `keras.Model.save` does; warns of HDF5, of which Keras finds no own classes."""
+        if str(filepath).endswith((".h5", ".hdf5")):
+            warnings.warn(
+                f"{filepath} will load only with custom_objects={{'Distiller': ecl_tf.Distiller, "
+                "...}, of all classes that are not Keras's. Give a name that ends with .keras.",
+                stacklevel=2,
+            )
+        super().save(filepath, *args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         names = ("student", "teacher", "sampler", "temperature", "label_weight", "label_rows")

@@ -38,6 +38,7 @@ class _PerExampleMean(keras.metrics.Mean):
             values, weights = self.values(y_true, y_pred), None
             if sample_weight is not None:
                 weights = positions.expand(sample_weight, values.shape, "sample_weight")
+                weights = tf.broadcast_to(weights, tf.shape(values))
         else:
             y_pred = tf.convert_to_tensor(y_pred)
             weights, is_wrong = _looked_at(self.output, y_true, y_pred, sample_weight)

@@ -119,7 +119,7 @@ def test_an_optimizer_of_other_cycles_is_refused(subtests):
     restarts, used, _ = trained([1.0, 2.0], cycles=2)
     schedules = keras.optimizers.schedules
     for rate, message in [
-        (None, "is in the midst of a cycle, after 6 steps"),
+        (None, "has done 6 steps before"),
         (0.1, "has no learning rate of cycles of 2 steps"),
         (schedules.CosineDecay(0.1, 6), "has no learning rate of cycles"),
         (schedules.CosineDecayRestarts(0.1, 3), "has no learning rate of cycles"),

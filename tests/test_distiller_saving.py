@@ -176,6 +176,11 @@ def test_a_checkpoint_of_weights_alone_resumes_another_distiller_of_the_same_mak
         assert_same_weights(other.teacher, original.teacher)
 
 
+def test_a_file_that_names_no_packages_is_told_of(tmp_path):
+    with pytest.warns(UserWarning, match=r"best\.h5 will load only with custom_objects.*\.keras"):
+        compiled().save(tmp_path / "best.h5")
+
+
 # Configs.
 
 

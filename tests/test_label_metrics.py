@@ -205,6 +205,16 @@ def test_joint_outputs_take_a_dict_of_metrics():
     }
 
 
+def test_single_unknown_labels_of_positions_are_left_out_beside_weights():
+    labels, logits = RNG.integers(-1, 2, (8, 5, 3)), LOGITS.reshape(8, 5, 3)
+    weights = np.broadcast_to(WEIGHTS.reshape(8, 5, 1), labels.shape)
+    data = outputs.Bernoulli(ignore_class=-1), labels, logits, None, ["accuracy"]
+    answer = results(*data, sample_weight=WEIGHTS.reshape(8, 5))
+    known, right = labels >= 0, (logits > 0) == (labels > 0)
+    expected = np.average(right[known], weights=weights[known])
+    assert answer["accuracy"] == pytest.approx(expected, rel=1e-5)
+
+
 def test_functions_of_rows_take_weights_of_rows_and_no_others():
     def share_right(y_true, y_pred):
         right = tf.argmax(y_pred, -1) == tf.cast(y_true, tf.int64)

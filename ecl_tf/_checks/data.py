@@ -159,7 +159,7 @@ def _arrays(x=None, y=None, sample_weight=None, may_lack_weight=False):
     weights = keras.tree.flatten(sample_weight)
     for leaf in weights:
         batches.require_numbers(leaf)
-    arrays = [np.asarray(leaf) for leaf in weights if leaf is not None]
+    arrays = [np.asarray(leaf) for leaf in weights if hasattr(leaf, "__array__")]
     sums = [array.sum(dtype="float64") for array in arrays if array.size]
     # One of several outputs may have no row that counts.
     lacks_weight = len(sums) == len(weights) and not any(sums) and not may_lack_weight
@@ -218,6 +218,8 @@ def _of_training(x, y, distiller):
     suitable.require(sampler, inputs, asked)
     suitable.warn_of_codes(sampler, inputs, asked.teacher)
     suitable.warn_of_whole_texts(sampler, inputs)
+    suitable.warn_of_two_forms(sampler, inputs, asked)
+    suitable.warn_of_lacking_channels(sampler, inputs, asked.student)
     if batches.are_arrays(x) and isinstance(asked.teacher, teachers.FunctionTeacher):
         asked.teacher._compare(samplers.inputs_of(x))
     networks.trained(asked.student)  # It may have been built just now.

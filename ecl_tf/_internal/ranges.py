@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import whole_numbers
+from ecl_tf._internal import own_inputs, whole_numbers
 from ecl_tf._internal.first_layers import (
     PIXELS,
     SCALED,
@@ -183,8 +183,15 @@ def _compared(networks, inputs, others=(), compares_images=True, are_means=False
                 place,
             )
     takes = [takes_as_they_are(model) for _, model in networks] if compares_images else []
+    # Keras gives grey images their axis of channels, which the network's input has.
+    told = [
+        own
+        for _, model in networks
+        for own, its, _ in own_inputs.pairs(inputs, model)
+        if len(own.shape) == 3 and len(its.shape) == 4 and its.shape[-1] == 1
+    ]
     for path, leaf in leaves.items():
-        are_told = is_image(leaf.shape)
+        are_told = is_image(leaf.shape) or any(leaf is each for each in told)
         if (
             (are_told or may_be_pixels(leaf.shape))
             and takes

@@ -208,7 +208,8 @@ def one_dimension(experiment, teacher, students):
         return None
     if experiment.splits.event_size != 1 or experiment.positions or not _are_numbers(experiment):
         return None
-    x, y = (np.asarray(part) for part in data.to_float(experiment.splits.train_rows))
+    inputs, labels = experiment.splits.train_rows
+    x, y = np.asarray(data.to_float(inputs)), np.asarray(labels)
     if x.dtype == bool:
         return None
     margin = 0.1 * (x.max() - x.min())

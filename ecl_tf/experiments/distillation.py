@@ -127,6 +127,13 @@ def _require_exported(exported, output, splits):
             f"{output!r}. Give a student of the same output."
         )
     if splits is not None:
+        names = [tuple(map(str, each.class_names or ())) for each in (exported, splits)]
+        if all(names) and names[0] != names[1]:
+            raise ValueError(
+                f"The exported student's classes are {', '.join(names[0])}, in this order, and the "
+                f"data's {', '.join(names[1])}: labels would be compared with other classes. Name "
+                "them alike in the data, or give a student that was trained on these."
+            )
         sizes = [answer.shape[-1] for answer in exported.parameter_specs.values()]
         shapes = {name: tuple(spec.shape[1:]) for name, spec in exported.input_specs.items()}
         if exported.columns is not None or splits.columns is not None:

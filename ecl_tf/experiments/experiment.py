@@ -290,8 +290,8 @@ class Experiment:
         output = identity.config_of(self.output)
         policy = keras.config.dtype_policy().name
         splits = self.splits
-        data = splits.input_shape, splits.event_size, splits.train.element_spec, are_shares
-        return repr((section.network, section.train, output, policy, *data))
+        of_data = splits.input_shape, splits.event_size, splits.train.element_spec, are_shares
+        return repr((section.network, section.train, output, policy, *of_data))
 
     def fit(self, model, batches, train, checkpoints=None, callbacks=(), **kwargs):
         """`fitting.fit`, with this experiment's `checkpoint_every`."""

@@ -6,7 +6,7 @@ import warnings
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import channels, exact_values, first_layers, symbolic
+from ecl_tf._internal import channels, exact_values, first_layers, own_inputs, symbolic
 from ecl_tf.samplers import fields
 
 _OF_TEXTS = (
@@ -66,6 +66,43 @@ def warn_of_whole_texts(sampler, inputs):
             f"draws nothing beyond the training data. {_OF_TEXTS}",
             stacklevel=5,
         )
+
+
+def warn_of_two_forms(sampler, inputs, networks):
+    """Warns if a sampler swaps inputs of the student alone, and others of the teacher alone."""
+    members = getattr(networks.teacher, "members", [])
+    known = [own_inputs.names_of(each) for each in (networks.student, *members)]
+    if not members or None in known:
+        return
+    leaves = keras.tree.flatten_with_path(inputs)
+    swapped = {
+        fields.name_of(path)
+        for path, leaf in leaves
+        if any(part.effect(path, leaf) == "swaps" for part in sampler.parts)
+    }
+    student, teacher = swapped & set(known[0]), swapped & set().union(*known[1:])
+    if student - teacher and teacher - student:
+        warnings.warn(
+            f"The sampler {type(sampler).__name__} swaps cells of {sorted(student - teacher)}, "
+            f"which the student alone takes, and of {sorted(teacher - student)}, the teacher's "
+            "alone, each by itself. If they are one row in two forms, as of two tokenisers, "
+            "the networks get other rows. ecl_tf.samplers.Embedded(padding=0) mixes both alike.",
+            stacklevel=5,
+        )
+
+
+def warn_of_lacking_channels(sampler, inputs, student):
+    """Warns if images lack the axis of one channel that the student has, and are blended so."""
+    for own, its, path in own_inputs.pairs(inputs, student):
+        shape, full = tf.TensorShape(own.shape), its.shape
+        is_grey = len(full) == 4 and full[-1] == 1 and shape.rank == 3
+        if is_grey and any(part.effect(path, own) != "keeps" for part in sampler.parts):
+            warnings.warn(
+                f"The data's inputs have the shape {(None, *shape[1:])}, and the student takes "
+                f"images, {full}. Keras adds the last axis, but for a sampler they are sequences, "
+                "which it mixes otherwise. Give images[..., None].",
+                stacklevel=5,
+            )
 
 
 def _is_whole_text(leaf):

@@ -1,6 +1,7 @@
 """The base class of teachers: what gives the distribution that a student is matched to."""
 
 import functools
+import warnings
 from typing import Any
 
 import keras
@@ -15,8 +16,9 @@ class Teacher(keras.Model):
 
     A teacher always runs in inference mode and is never trained: it draws no dropout,
     and updates no statistics. As a Keras model it returns the raw tensor of its
-    distribution, so that `evaluate` and `predict` work on it as on a student. (Of `Point`s
-    that is the mean alone; the spread is in `distribution`.)
+    distribution, so that `evaluate` and `predict` work on it as on a student, with losses and
+    metrics of raw tensors; `ecl_tf.evaluation.measure(teacher, x, y)` scores its answers. (Of
+    `Point`s the raw tensor is the mean alone; the spread is in `distribution`.)
 
     To teach with something that is not a Keras model, implement `member_outputs` with
     TensorFlow operations. It returns logits where the output has probabilities p:
@@ -138,6 +140,22 @@ class Teacher(keras.Model):
         combined = self.output_kind.raw(self.output_kind.combine(raws))
         return keras.tree.map_structure(positions.with_mask_of, raws[0], combined)
 
+    def compile(
+        self, *args: Any, metrics: Any = None, weighted_metrics: Any = None, **kwargs: Any
+    ) -> None:
+        """Compiles as `keras.Model.compile` does; warns of metrics that no raw tensor is for."""
+        given = keras.tree.flatten([metrics, weighted_metrics])
+        wrong = [each for each in given if _is_of_answers(each)]
+        if wrong and self.output_kind.family != "categorical":
+            warnings.warn(
+                f"A compiled teacher's metrics get its raw tensor: of the output "
+                f"{self.output_kind!r} logits, or means and scales without a unit, in place of "
+                f"what {wrong[0]!r} expects. ecl_tf.evaluation.measure(teacher, x, y) scores its "
+                "answers, and a Distiller's compile(..., teacher_metrics=True).",
+                stacklevel=2,
+            )
+        super().compile(*args, metrics=metrics, weighted_metrics=weighted_metrics, **kwargs)
+
     def evaluate(
         self,
         x: Any = None,
@@ -165,6 +183,19 @@ class Teacher(keras.Model):
         """Returns raw tensors as `keras.Model.predict` does; raises ValueError for endless data."""
         endless.require_end(x, steps, "steps")
         return super().predict(x, batch_size, verbose, steps, *args, **kwargs)
+
+
+def _is_of_answers(metric):
+    """Whether a metric is one of Keras that expects probabilities or means."""
+    if isinstance(metric, str):
+        return True
+    is_metric = isinstance(metric, keras.metrics.Metric)
+    own = getattr(metric, "_fn", type(metric))
+    return (
+        is_metric
+        and own.__module__.startswith("keras.")
+        and not metric.get_config().get("from_logits")
+    )
 
 
 def _checked(function):

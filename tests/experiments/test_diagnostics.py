@@ -90,12 +90,12 @@ def test_one_dimension_shows_means_and_spreads_over_the_range(experiment):
 @pytest.mark.parametrize("kind", ["str", "bool", "uint8"])
 def test_texts_and_truth_values_are_no_axis_and_bytes_are_scaled(experiment, kind):
     x = np.array([[0], [255]]).astype(kind)
-    rows = tf.data.Dataset.from_tensor_slices((x, np.zeros((2, 1), "float32")))
+    rows = tf.data.Dataset.from_tensor_slices((x, np.full((2, 1), 5, "uint8")))
     experiment.splits = data.Splits(rows, rows, rows, event_size=1)
     teacher = ecl_tf.Ensemble([line(0.0)], experiment.output)
     found = diagnostics.one_dimension(experiment, teacher, {})
     if kind == "uint8":
-        assert found["train"]["x"] == [0.0, 1.0] and found["x"][0] == -0.1
+        assert found["train"] == {"x": [0.0, 1.0], "y": [5.0, 5.0]} and found["x"][0] == -0.1
     else:
         assert found is None
     if kind == "str":

@@ -1,6 +1,7 @@
 """A table from file to exported student, recomputed with NumPy, SciPy and scikit-learn."""
 
 import json
+import types
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from tiny import rows
 
 import ecl_tf
 from configs import casp
-from ecl_tf.experiments import methods, stores
+from ecl_tf.experiments import distillation, methods, stores
 from ecl_tf.experiments.experiment import Experiment
 from ecl_tf.experiments.runs import Runs
 
@@ -96,6 +97,16 @@ def test_export_and_evaluation_are_in_the_targets_units(run_script, config, tmp_
     run_script("evaluate", config, workdir, model=path)
     again = json.loads((workdir / "evaluation.json").read_text())["test"][path]
     assert again == pytest.approx(written["student"], rel=1e-4)
+
+
+def test_classes_of_other_names_are_refused():
+    output = ecl_tf.outputs.Categorical()
+    student, data = (
+        types.SimpleNamespace(output=output, class_names=names)
+        for names in (("No", "Yes"), ("Aye", "No"))
+    )
+    with pytest.raises(ValueError, match="No, Yes, in this order, and the data's Aye, No"):
+        distillation._require_exported(student, output, data)
 
 
 def test_standard_kd_gets_a_spread_in_the_targets_units(config, tmp_path):

@@ -135,6 +135,14 @@ def test_grey_images_without_channels_and_grey_videos_are_known_by_whole_numbers
             ranges.require_within(asked, amounts)
 
 
+def test_images_without_channels_are_known_by_the_networks_input():
+    asked = [("student", network(LAYERS.Conv2D(2, 3), shape=(8, 8, 1)))]
+    pixels = np.random.default_rng(0).random((16, 8, 8)).astype("float32")
+    ranges.require_within(asked, pixels)
+    with pytest.raises(ValueError, match="from 0 to 255, and neither network scales"):
+        ranges.require_within(asked, 255.0 * pixels)
+
+
 def test_layers_that_tell_nothing_refuse_nothing():
     unknown = [LAYERS.Rescaling(3.0)], [LAYERS.Normalization()], [LAYERS.BatchNormalization()]
     functions = (

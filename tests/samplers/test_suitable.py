@@ -147,6 +147,25 @@ def test_texts_that_are_swapped_are_rows_that_there_are():
         fit(Distiller(of_texts(), of_texts(), sampler="Swap"), texts)
 
 
+def test_one_row_in_two_forms_is_told_of():
+    def of_form(name):
+        ids = keras.Input((6,), name=name)
+        return keras.Model({name: ids}, L.Dense(3)(L.Flatten()(L.Embedding(60, 2)(ids))))
+
+    rows = {"pieces": TOKENS, "words": TOKENS}
+    message = r"swaps cells of \['words'\], which the student alone .* \['pieces'\], the teacher's"
+    with pytest.warns(UserWarning, match=message):
+        fit(Distiller(of_form("words"), of_form("pieces"), sampler="Swap"), rows)
+
+
+def test_grey_images_without_an_axis_of_channels_are_told_of():
+    def of_images():
+        return keras.Sequential([keras.Input((6, 6, 1)), L.Flatten(), L.Dense(3)])
+
+    with pytest.warns(UserWarning, match=r"\(None, 6, 6\), and .* \(None, 6, 6, 1\)"):
+        fit(Distiller(of_images(), of_images()), numbers(16, 6, 6))
+
+
 def test_images_numbers_and_ids_together():
     message = r"input 'camera': its layer 'cameras'.*recipe\(swap=\['camera'\]\)"
     with pytest.raises(ValueError, match=message):

@@ -57,6 +57,9 @@ def test_keras_evaluates_a_teacher_like_a_student():
     assert results["accuracy"] == pytest.approx((p.argmax(-1) == labels).mean())
     assert results["loss"] == pytest.approx(-np.log(p[np.arange(8), labels]).mean(), rel=1e-4)
     np.testing.assert_allclose(softmax(ensemble.predict(X, verbose=0)), p, rtol=1e-4)
+    yes_or_no = Ensemble(linear(1), "bernoulli")
+    with pytest.warns(UserWarning, match=r"get its raw tensor.*'accuracy' expects.*measure\("):
+        yes_or_no.compile(loss=loss, metrics=["accuracy"])
 
 
 def test_named_outputs_and_inputs():
