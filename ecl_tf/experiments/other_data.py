@@ -49,7 +49,7 @@ def tell(experiment: Experiment, run: pathlib.Path, what: str) -> None:
                 f"and is {new!r} here. Train it again on this data. Of other categories alone an "
                 "exported student, as best/saved_model, will do: it knows its own."
             )
-    for place in ("data_dir", "manual_dir", "path"):
+    for place in work_directory.PLACES:
         there[place] = here.get(place)
     differing = sorted(identity.differences(there, here))
     file = kept.get("data")
