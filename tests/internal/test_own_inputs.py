@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse
 import tensorflow as tf
@@ -175,3 +176,36 @@ def test_ragged_and_sparse_tensors_are_refused_with_the_remedy(subtests):
         with subtests.test(name), pytest.raises(ValueError, match=f"(?s){kind}.*{remedy}"):
             use()
     assert int(distiller.step.numpy()) == 0
+
+
+def test_inputs_of_the_other_network_alone_may_be_there(tmp_path):
+    x = {"left": X, "right": 2.0 * X}
+    student = of_right(dict)
+    ecl_tf.export_student(student, "categorical", tmp_path / "student", examples=x)
+    answered = ecl_tf.load_student(tmp_path / "student")({"right": x["right"]})
+    expected = keras.ops.softmax(student({"right": x["right"]}))
+    np.testing.assert_allclose(answered.probs_parameter(), expected, atol=1e-5)
+    how = {"batch_size": 8, "epochs": 1, "sampler": "Empirical", "verbose": 0}
+    assert replay.record(student, x, directory=tmp_path / "store", **how)
+
+
+def test_frames_of_numbers_beside_truths_are_arrays_of_numbers(tmp_path):
+    frame = pd.DataFrame({"a": X[:, 0], "b": X[:, 1] > 0})
+    rows = np.stack([X[:, 0], X[:, 1] > 0], 1).astype("float32")
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(CLASSES)])
+    how = {"output": "categorical"}
+    found, expected = (
+        [
+            ecl_tf.conformal(network, x, LABELS, coverage=0.8, **how).thresholds,
+            ecl_tf.evaluation.measure(network, x, LABELS, names=[], **how),
+            replay.draws.Rows(x, LABELS).fingerprint,
+            ecl_tf.resume.batches((x, LABELS), 4, seed=0).describe(),
+        ]
+        for x in (frame, rows)
+    )
+    assert found == expected
+    ecl_tf.export_student(network, "categorical", tmp_path / "student")
+    student = ecl_tf.load_student(tmp_path / "student")
+    np.testing.assert_array_equal(student(frame).logits, student(rows).logits)
+    with pytest.raises(ValueError, match=r"are an array of objects.*np\.asarray\(x, 'float32'\)"):
+        ecl_tf.conformal(network, frame.to_numpy(), LABELS, **how)
