@@ -303,7 +303,7 @@ def require_dense(nest, what="inputs"):
 
 
 def _require_texts(values, what, path):
-    """Refuses an array of objects of which some are text, and some are not, such as None."""
+    """Refuses an array of objects of which some or all are no text, such as None."""
     if values.size and isinstance(values.flat[0], (list, tuple, np.ndarray)):
         raise ValueError(
             f"The data's {what} are an array of lists, as rows of unequal lengths become. Pad "
@@ -311,7 +311,12 @@ def _require_texts(values, what, path):
             "Embedding(mask_zero=True), say."
         )
     are_text = np.array([isinstance(each, (str, bytes)) for each in values.ravel()], bool)
-    if are_text.any() and not are_text.all():
+    if values.size and not are_text.any():
+        raise ValueError(
+            f"The data's {what} are an array of objects, such as {values.flat[0]!r}. Give numbers: "
+            "np.asarray(x, 'float32')."
+        )
+    if not are_text.all():
         place = int(are_text.argmin())
         name = f" {'/'.join(map(str, path))!r}" if path else ""
         at = np.unravel_index(place, values.shape)

@@ -147,6 +147,7 @@ def measure(
     ['corrupted_nll', 'nll', 'noise_auroc_confidence']
     """
     require.counts(batch_size=batch_size)
+    x, y, _ = own_inputs.arrays_of_frames(x, y)
     several = models if isinstance(models, dict) else {"": models}
     asked = {name: _as_model(each, output, sets) for name, each in several.items()}
     its = None if teacher is None else _as_model(teacher, output)

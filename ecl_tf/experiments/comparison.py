@@ -115,7 +115,7 @@ def _experiments(config, workdir):
     for name, cell in grid.cells(config):
         directory = home = _of_cell(workdir, config, name)
         if config.get("grid"):
-            home = _home(workdir, cell)
+            home = _home(workdir, config, cell)
         repetitions = grid.repetitions(cell)
         if not repetitions:
             yield cell, directory, home
@@ -128,9 +128,14 @@ def _of_cell(workdir, config, name):
     return workdir / "cells" / name.replace(", ", "_") if config.get("grid") else workdir
 
 
-def _home(workdir, cell):
+def _home(workdir, config, cell):
     """Where cells of equal data and teacher settings have their teacher."""
-    plain = cell.to_dict()
+    plain, path = cell.to_dict(), workdir / "config.json"
+    if path.exists():  # Its name is of where the data lay at first.
+        there = work_directory.read_json(path)["data"]
+        for place in {*work_directory.PLACES} & {*plain["data"]} & {*there}:
+            if plain["data"][place] == config.data.get(place):
+                plain["data"][place] = there[place]
     for name in ("function", "precision"):
         if plain.get("teacher", {}).get(name, "") is None:
             del plain["teacher"][name]  # Directories of versions without it stay theirs.
@@ -170,7 +175,7 @@ def run(
     for number, (name, cell) in enumerate(cells):
         progress.announce(f"[cell {number + 1}/{len(cells)}] {name}")
         directory = work_directory.claim(_of_cell(workdir, config, name), cell)
-        home = _home(workdir, cell)
+        home = _home(workdir, config, cell)
         strategies.on_chief(functools.partial(home.mkdir, parents=True, exist_ok=True))
         arguments = teacher_directory, checkpoint_every, command, home
         found[name] = _compare_one(cell, directory, *arguments)
@@ -258,7 +263,7 @@ def add_suite(
     found = {}
     for name, cell in grid.cells(config):
         progress.announce(name)
-        arguments = Experiment, teacher_directory, _home(workdir, cell)
+        arguments = Experiment, teacher_directory, _home(workdir, config, cell)
         found[name] = _with_suite(cell, _of_cell(workdir, config, name), *arguments)
     path = workdir / "results.json"
     with jobs.turn(path):

@@ -1,5 +1,6 @@
 """Compares the data of an experiment with that of the run that trained a network."""
 
+import itertools
 import json
 import pathlib
 from collections.abc import Mapping
@@ -20,7 +21,8 @@ def tell(experiment: Experiment, run: pathlib.Path, what: str) -> None:
         what: which network it trained, for the message, such as "teacher in runs/a/teacher".
 
     Raises:
-        ValueError: if it learned on other columns of a table, or on these in another order.
+        ValueError: if it learned on other columns of a table, on these in another order, or on
+            classes or categories of other names.
     """
     record = run / "config.json"
     if not record.exists():
@@ -37,10 +39,20 @@ def tell(experiment: Experiment, run: pathlib.Path, what: str) -> None:
             f"experiment has {','.join(columns[1])}. Give it those: "
             f"--config.data.inputs={','.join(columns[0])}."
         )
-    for place in ("data_dir", "manual_dir", "path"):
+    kept = work_directory.read_hashes(run)
+    for name, own in _meanings(experiment.splits).items():
+        if (its := kept.get(name, own)) != own:
+            pairs = enumerate(itertools.zip_longest(json.loads(its), json.loads(own)))
+            number, (old, new) = next(each for each in pairs if each[1][0] != each[1][1])
+            raise ValueError(
+                f"The {what} learned on another {name}: its number {number} (from 0) was {old!r}, "
+                f"and is {new!r} here. Train it again on this data. Of other categories alone an "
+                "exported student, as best/saved_model, will do: it knows its own."
+            )
+    for place in work_directory.PLACES:
         there[place] = here.get(place)
     differing = sorted(identity.differences(there, here))
-    file = work_directory.read_hashes(run).get("data")
+    file = kept.get("data")
     if file and here.get("path") and file != work_directory.hash_of_file(here["path"]):
         differing.append("data.path, another file")
     if differing:
@@ -48,6 +60,14 @@ def tell(experiment: Experiment, run: pathlib.Path, what: str) -> None:
             f"NOTE: the {what} was trained with other data settings ({', '.join(differing)}). See "
             "to it that it met none of this experiment's test rows."
         )
+
+
+def _meanings(splits):
+    """What numbers stand for in the data, in their order: texts of JSON by names for messages."""
+    found = {"list of classes": splits.class_names or ()}
+    for spec in splits.columns.specs if splits.columns else ():
+        found[f"list of categories of {spec.name!r}"] = getattr(spec, "values", ())
+    return {name: json.dumps([*map(str, each)]) for name, each in found.items() if each}
 
 
 def is_a_functions(data: Mapping[str, Any]) -> bool:
@@ -60,9 +80,9 @@ def is_a_functions(data: Mapping[str, Any]) -> bool:
 
 
 def require_same_rows(experiment: Experiment, workdir: pathlib.Path) -> None:
-    """Compares the rows of a user's data function with those of a work directory's results.
+    """Compares names of classes and categories, and a function's rows, with those of earlier runs.
 
-    The first time they are kept there. What is read from a file or by TFDS is known otherwise, and
+    The first time they are kept there. Rows from a file or of TFDS are known otherwise, and
     streamed data is not looked at.
 
     Args:
@@ -71,11 +91,11 @@ def require_same_rows(experiment: Experiment, workdir: pathlib.Path) -> None:
     Raises:
         ValueError: if they differ.
     """
-    is_claimed = (workdir / "config.json").exists()
-    if not (is_claimed and is_a_functions(experiment.config.data)):
+    if not (workdir / "config.json").exists():
         return
     splits = experiment.whole_splits
-    if splits.decode is not None:
+    work_directory.require_same(workdir, **_meanings(experiment.splits))
+    if splits.decode is not None or not is_a_functions(experiment.config.data):
         return
     others = in_memory(splits.validation), in_memory(splits.test)
     rows = identity.fingerprint_of_rows([splits.train_rows, *others])

@@ -22,6 +22,8 @@ _DEFAULTS = {
     for field in dataclasses.fields(settings.Settings)
     if isinstance(field.default, (int, tuple))
 }
+# Settings of `config.data` that say where it lies, which another machine may have elsewhere.
+PLACES = ("data_dir", "manual_dir", "path")
 # What scripts write there, besides a directory for each fold or split, and `logs`, where others'
 # files do no harm.
 _WRITTEN = {
@@ -178,11 +180,9 @@ def _leave_places_out(path, there, here, config):
     """Takes where the data lies out of two settings: another machine has it elsewhere."""
     if not (isinstance(there, dict) and isinstance(here, dict)):
         return
-    places = ["data_dir", "manual_dir"]
     known = read_hashes(path).get("data")
-    if there.get("path") != here.get("path") and known == _hashes(config).get("data", ""):
-        places.append("path")
-    for name in places:
+    is_same = there.get("path") == here.get("path") or known == _hashes(config).get("data", "")
+    for name in PLACES if is_same else PLACES[:2]:
         there.pop(name, None)
         here.pop(name, None)
 

@@ -250,7 +250,7 @@ def _as(spec, value, name):
     if kind := own_inputs.not_dense(value):
         raise ValueError(f"{expected}; got a {kind} one. {own_inputs.DENSE[kind]}")
     try:
-        tensor = tf.convert_to_tensor(value)
+        tensor = tf.convert_to_tensor(own_inputs.arrays_of_frames(value)[0])
         is_text = tensor.dtype == tf.string
     except (TypeError, ValueError) as error:
         raise ValueError(f"{expected}; got what is no tensor: {error}") from error

@@ -84,7 +84,7 @@ def _warn_of_rounding(quantized, rows, output):
             "What is beyond them is cut off. Give examples of some hundreds of typical rows.",
             stacklevel=4,
         )
-    exact, rounded = student(rows, training=False), quantized(rows)
+    exact, rounded = student(own_inputs.of(student, rows), training=False), quantized(rows)
     shares = []
     for one, other in zip(keras.tree.flatten(exact), keras.tree.flatten(rounded), strict=True):
         one, other = np.asarray(one, "float64"), np.asarray(other, "float64")
@@ -147,7 +147,7 @@ def require_examples(examples: Any, student: keras.Model) -> Any:
         own_inputs.require_dense(examples)
         tensors = keras.tree.map_structure(tf.convert_to_tensor, examples)
         batches.require_rows(tensors, "compare")
-        own_inputs.require_fit(tensors, [("student", student)])
+        own_inputs.require_fit(tensors, [("student", student)], may_hold_others=True)
     except (TypeError, ValueError) as error:
         raise ValueError(f"examples must be a batch of the student's inputs. {error}") from error
     finite.require_rows(tensors, "examples")

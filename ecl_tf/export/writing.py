@@ -16,6 +16,7 @@ from ecl_tf._internal import (
     first_layers,
     identity,
     legacy,
+    own_inputs,
     probabilities,
     symbolic,
     whole_numbers,
@@ -169,7 +170,7 @@ def write(
             "student in float32: leave quantization out."
         )
     if examples is not None:
-        examples = quantizing.require_examples(examples, student)
+        examples = own_inputs.of(student, quantizing.require_examples(examples, student))
     given = student
     student, quantization = quantizing.of_trained(student, quantization, is_litert)
     for module, package in kind.PACKAGES.items():

@@ -8,7 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 from tiny import untuned
 
-from ecl_tf.experiments import comparison, grid, settings
+from ecl_tf.experiments import comparison, grid, settings, work_directory
 from ecl_tf.experiments.experiment import Experiment
 
 
@@ -61,8 +61,14 @@ def test_cells_have_a_teacher_of_their_own_where_it_learns_otherwise(config, tmp
     }
     new = {**old, "class_weight": [], "teacher": {"members": 2, "precision": None}}
     for each in (old, new):
-        home = comparison._home(tmp_path, ConfigDict(each))
+        home = comparison._home(tmp_path, *[ConfigDict(each)] * 2)
         assert home == tmp_path / "teachers" / "05dcd129fa1b"
+    # Where the data lies elsewhere than at first.
+    first, moved = (ConfigDict({"data": {"path": place}, "seed": 0}) for place in ("here", "there"))
+    home = comparison._home(tmp_path, first, first)
+    work_directory.claim(tmp_path, first)
+    assert comparison._home(tmp_path, moved, moved) == home
+    assert comparison._home(tmp_path, first, moved) != home  # Of a cell with other data.
 
 
 @pytest.mark.parametrize(

@@ -315,6 +315,28 @@ def test_columns_in_another_order_are_refused(tmp_path, capsys):
     assert "NOTE" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "kind, target, what", [("classes", "a", "classes"), ("number", "n", "categories of 'a'")]
+)
+def test_what_numbers_stand_for_is_the_same(kind, target, what, tmp_path):
+    def config_of(name):
+        table = tmp_path / f"{name}.csv"
+        rows = (f"{n},{('No', name)[n % 2]}" for n in range(64))
+        table.write_text("\n".join(["n,a", *rows]))
+        config = tables.get_config(kind)
+        config.data.update({"path": str(table), "target": target})
+        return config
+
+    configs = [config_of(name) for name in ("Yes", "Aye")]  # The latter comes before "No".
+    before, after = map(Experiment, configs)
+    run = work_directory.claim(tmp_path / "run", configs[0])
+    other_data.require_same_rows(before, run)
+    other_data.tell(before, run, "student")
+    message = rf"another list of {what}: its number 0 \(from 0\) was 'No', and is 'Aye' here"
+    with pytest.raises(ValueError, match=f"The student learned on {message}"):
+        other_data.tell(after, run, "student")
+
+
 def test_files_of_probabilities_and_of_nan_are_refused_before_anything_begins(
     digits_config, tmp_path
 ):
