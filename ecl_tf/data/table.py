@@ -373,12 +373,12 @@ def _classes(columns, name):
             raise ValueError(
                 f"Classes are text, whole numbers from 0, or -1 and 1; the target of {name} is "
                 f"{labels[row]} in {columns.place(row, 0)}. For a number as target leave "
-                "`classes` out; number the classes otherwise."
+                "`classes` out, or give classes=False; number the classes otherwise."
             )
         kinds = kinds.astype("int64")
     if 2 * len(kinds) > len(labels):
         raise ValueError(
             f"The target of {name} has {len(kinds)} different values in {len(labels)} rows, so it "
-            "is no class. Name another target, or leave `classes` out."
+            "is no class. Name another target, or leave `classes` out, or give classes=False."
         )
     return y.astype("int64"), tuple(map(str, kinds))

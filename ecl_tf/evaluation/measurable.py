@@ -75,7 +75,7 @@ def require_rows(models, x, y, other):
         ranges.require_within([each], some, compares_images=bool(of_bytes))
         network = each[1]
         known = first_layers.expected_by(network) or first_layers.takes_as_they_are(network)
-        if are_images and not known:
+        if are_images and not known and not isinstance(network, teachers.Teacher):
             warnings.warn(
                 f"The network {network.name!r} gets uint8 images from 0 to 255, and its first "
                 "layers don't tell whether it scales them. If it learned from images in [0, 1], "

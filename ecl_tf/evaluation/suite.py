@@ -432,12 +432,6 @@ def _as_model(network, output, sets=None):
     its: Any = getattr(network, "output", None)
     if isinstance(its, outputs.Output):  # An exported student answers distributions.
         return Model(lambda x: its.raw(network(x)), its, sets)
-    if not callable(network):
-        raise ValueError(
-            "A network is a Keras model, a Distiller, an ecl_tf.Teacher or a function from inputs "
-            f"to raw outputs; got {network!r}. ecl_tf.teachers.from_estimator makes a teacher of "
-            "an estimator."
-        )
     own = getattr(network, "output_kind", "categorical")
     kind = outputs.get(own if output is None else output)
     if isinstance(network, teachers.Teacher) and sets is None:  # Sets take this output's answers.

@@ -300,6 +300,9 @@ def average(repetitions, kind="fold"):
                 "seconds": total if kind == "fold" else total / len(runs),
                 **_mean_steps(runs),
             }
+            for part in ("weights", "output"):
+                if all(run.get(part) == runs[0].get(part) for run in runs) and part in runs[0]:
+                    merged["runs"][key][part] = runs[0][part]
             for part in ("test", "validation", "divergence", "suite"):
                 if all(part in run for run in runs):
                     merged["runs"][key][part] = _mean([run[part] for run in runs])

@@ -165,11 +165,11 @@ def _tolerance(student):
 
 
 def _largest(answered):
-    """The largest value of every answer, or 1; of means, deviations and limits of one together.
+    """The largest value of every answer, or 1; of means and limits of one together.
 
     A limit is a mean and a multiple of a deviation, which may nearly cancel.
     """
-    kinds = {key: re.sub(r"(mean|stddev|lower|upper)$", "", key) for key in answered}
+    kinds = {key: re.sub(r"(mean|lower|upper)$", "", key) for key in answered}
     found = dict.fromkeys(kinds.values(), 1.0)
     for key, kind in kinds.items():
         values = np.abs(answered[key].astype("float64"))
