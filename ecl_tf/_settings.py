@@ -7,6 +7,7 @@ rate, and for data of another kind.
 """
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -160,11 +161,18 @@ class Settings(keras.Model):
 
 
 def _attributes(network):
-    """What a step that is traced holds of a network's layers: numbers, text and functions."""
+    """What a step that is traced holds of a network's layers: numbers, text and functions.
+
+    Those are what the layers' constructors were given. A layer may set others in its `call`.
+    """
     return [
         (name, value)
         for layer in network._flatten_layers()
-        for name, value in vars(layer).items()
-        if not name.startswith("_")
-        and (isinstance(value, (int, float, str)) or callable(value) or value is None)
+        for name in _arguments(layer.__class__)
+        if isinstance(value := vars(layer).get(name), (int, float, str)) or callable(value)
     ]
+
+
+@functools.cache
+def _arguments(kind):
+    return tuple(inspect.signature(kind).parameters)

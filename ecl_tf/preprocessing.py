@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import endless, symbolic
+from ecl_tf._internal import endless, symbolic, whole_numbers
 
 # Attributes of layers whose statistics were arguments of their own.
 _STATISTICS = ("input_mean", "input_bin_boundaries", "input_vocabulary")
@@ -284,7 +284,7 @@ def _inputs(model, built, input_shape):
     """Symbolic inputs of x, named as the model's where it has names."""
     known = symbolic.inputs_of(model) if isinstance(model, keras.Model) else None
     leaves = keras.tree.flatten(() if known is None else known)
-    leaves += getattr(model, "specs", {}).values()  # Of a network in a file.
+    leaves += whole_numbers.specs_in_file(model).values()
     if isinstance(input_shape, dict):
         chains = built if isinstance(built, dict) else {}
         own = {leaf.name: leaf for leaf in leaves} | (known if isinstance(known, dict) else {})

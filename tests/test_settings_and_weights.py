@@ -309,6 +309,26 @@ def test_attributes_of_layers_follow_from_the_next_epoch_on():
     assert its.fit(X, verbose=0).history["divergence"] == [pytest.approx(turned_kl, rel=1e-5)]
 
 
+class Counting(keras.layers.Layer):
+    """A layer that says how often it was traced."""
+
+    traces = 0
+
+    def call(self, x):
+        self.traces += 1
+        return x
+
+
+def test_attributes_that_a_layer_sets_in_its_call_have_nothing_traced_anew():
+    counting = Counting()
+    its = Distiller(linear(STUDENT, counting), linear(TEACHER), sampler="Empirical")
+    its.compile("sgd")
+    its.fit(X, validation_data=X, epochs=2, verbose=0)
+    before = counting.traces
+    its.fit(X, validation_data=X, epochs=2, verbose=0)
+    assert counting.traces == before
+
+
 class Penalty(keras.layers.Layer):
     """One of a shape that has the batch in it."""
 

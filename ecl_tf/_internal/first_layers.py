@@ -280,7 +280,7 @@ def _affine(operation, node):
     if kind in ("Divide", "TrueDivide") and not is_first:
         return 1.0 / np.squeeze(number), 0.0
     if kind in ("Add", "Subtract") and not is_first:
-        return 1.0, np.squeeze(number if kind == "Add" else -number)
+        return 1.0, np.squeeze(number if kind == "Add" else -1.0 * number)
     return None, 0.0
 
 
@@ -311,8 +311,8 @@ def _line_of(layer, node):
             )
     except Exception:  # It may want anything of its inputs.
         return None, 0.0
-    slopes = [(answer - zero) / each for answer, each in zip(others, _ASKED, strict=True)]
-    slopes, shifts = (np.reshape(each, [-1, zero.shape[-1]]) for each in (slopes, zero))
+    each_slope = [(answer - zero) / each for answer, each in zip(others, _ASKED, strict=True)]
+    slopes, shifts = (np.reshape(each, [-1, zero.shape[-1]]) for each in (each_slope, zero))
     factor, shift = np.mean(slopes, 0), shifts[0]  # Of each channel.
     is_line = (
         np.all(factor != 0.0)

@@ -27,6 +27,8 @@ _RATIO = 16.0
 # Images in [0, 1], and a little beyond it by resizing, are 1 / 255 of those from 0 to 255. Dark
 # images of the right scale go further.
 _NARROWEST = 1 / 200
+# What pixels of flat images are at least, on an average.
+_LEAST_MEAN = 8.0
 # Rows that are needed to say that a batch is too narrow, or features of a table too far away.
 FEWEST_ROWS = 8
 FAR = 30.0  # Standard deviations of a feature.
@@ -231,8 +233,9 @@ def _is_outside(expected, values):
         # are whole, and say nothing.
         are_whole = tf.reduce_all(tf.equal(some, tf.floor(some))) & (tf.reduce_max(some) > 128.0)
         is_finite = highest <= values.dtype.max
-        both = tf.logical_and if expected is PIXELS else tf.logical_or
-        is_of_pixels = both(highest <= most, are_whole)
+        is_of_pixels = (highest <= most) | are_whole
+        if expected is PIXELS:  # Counts of many features are few.
+            is_of_pixels = (highest <= most) & are_whole & (tf.reduce_mean(values) > _LEAST_MEAN)
         return (tf.reduce_min(values) >= 0.0) & (highest > 128.0) & is_of_pixels & is_finite
     deviations = _deviations(expected, values)
     if not expected.is_range:  # Of features, a few rows may be anywhere.

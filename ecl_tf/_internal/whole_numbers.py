@@ -48,11 +48,21 @@ def known_ids(model, tensor):
     return Whole(0, min(sizes) - 1) if sizes else None
 
 
+def specs_in_file(layer):
+    """The inputs of a `BlackBox`, which is a network in a file: a dict of specs; {} of others."""
+    specs = getattr(layer, "specs", None)
+    is_of_file = isinstance(specs, dict) and all(
+        isinstance(each, tf.TensorSpec) for each in specs.values()
+    )
+    return specs if is_of_file else {}
+
+
 def _type_in_file(model, tensor):
     """The type of the input of a network in a file that takes a symbolic input; None without."""
     for layer in symbolic.first_layers(symbolic.graph_of(model), tensor, whole=True):
-        specs = getattr(layer, "specs", {})  # Of a `BlackBox`.
-        if spec := specs.get(tensor.name, next(iter(specs.values()), None)):
+        specs = specs_in_file(layer)
+        only = next(iter(specs.values())) if len(specs) == 1 else None
+        if spec := specs.get(tensor.name, only):
             return spec.dtype
     return None
 

@@ -5,6 +5,7 @@ import warnings
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs
@@ -140,22 +141,6 @@ class Teacher(keras.Model):
         combined = self.output_kind.raw(self.output_kind.combine(raws))
         return keras.tree.map_structure(positions.with_mask_of, raws[0], combined)
 
-    def compile(
-        self, *args: Any, metrics: Any = None, weighted_metrics: Any = None, **kwargs: Any
-    ) -> None:
-        """Compiles as `keras.Model.compile` does; warns of metrics that no raw tensor is for."""
-        given = keras.tree.flatten([metrics, weighted_metrics])
-        wrong = [each for each in given if _is_of_answers(each)]
-        if wrong and self.output_kind.family != "categorical":
-            warnings.warn(
-                f"A compiled teacher's metrics get its raw tensor: of the output "
-                f"{self.output_kind!r} logits, or means and scales without a unit, in place of "
-                f"what {wrong[0]!r} expects. ecl_tf.evaluation.measure(teacher, x, y) scores its "
-                "answers, and a Distiller's compile(..., teacher_metrics=True).",
-                stacklevel=2,
-            )
-        super().compile(*args, metrics=metrics, weighted_metrics=weighted_metrics, **kwargs)
-
     def evaluate(
         self,
         x: Any = None,
@@ -167,9 +152,33 @@ class Teacher(keras.Model):
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """Evaluates as `keras.Model.evaluate` does; raises ValueError for data without an end."""
+        """Evaluates as `keras.Model.evaluate` does; raises ValueError for data without an end.
+
+        Metrics get the raw tensor, and a warning tells of those that expect another one.
+        """
         endless.require_end(x, steps, "steps")
+        self._warn_of_metrics()
         return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, *args, **kwargs)
+
+    def _warn_of_metrics(self):
+        """Warns if Keras's metrics expect probabilities or means where raw tensors are others."""
+        kept = getattr(self, "_compile_metrics", None)
+        names = "_user_metrics", "_user_weighted_metrics"
+        given = keras.tree.flatten([getattr(kept, name, None) for name in names])
+        wrong = [each for each in given if _is_of_answers(each)]
+        kind = self.output_kind
+        is_raw = kind.family == "categorical"
+        if isinstance(kind, outputs.Point):
+            units = np.any(kind.target_mean), np.any(np.not_equal(kind.target_stddev, 1.0))
+            is_raw = not any(units)
+        if wrong and not is_raw:
+            warnings.warn(
+                f"A compiled teacher's metrics get its raw tensor: of the output "
+                f"{self.output_kind!r} logits, or means and scales without a unit, in place of "
+                f"what {wrong[0]!r} expects. ecl_tf.evaluation.measure(teacher, x, y) scores its "
+                "answers, and a Distiller's compile(..., teacher_metrics=True).",
+                stacklevel=3,
+            )
 
     def predict(
         self,
@@ -191,11 +200,14 @@ def _is_of_answers(metric):
         return True
     is_metric = isinstance(metric, keras.metrics.Metric)
     own = getattr(metric, "_fn", type(metric))
-    return (
-        is_metric
-        and own.__module__.startswith("keras.")
-        and not metric.get_config().get("from_logits")
+    if not (is_metric and own.__module__.startswith("keras.")):
+        return False
+    config = metric.get_config()
+    is_of_logits = config.get("from_logits") or 0.0 in (
+        config.get("threshold"),
+        config.get("thresholds"),
     )
+    return not is_of_logits
 
 
 def _checked(function):

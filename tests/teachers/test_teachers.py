@@ -58,8 +58,13 @@ def test_keras_evaluates_a_teacher_like_a_student():
     assert results["loss"] == pytest.approx(-np.log(p[np.arange(8), labels]).mean(), rel=1e-4)
     np.testing.assert_allclose(softmax(ensemble.predict(X, verbose=0)), p, rtol=1e-4)
     yes_or_no = Ensemble(linear(1), "bernoulli")
+    yes_or_no.compile(loss="mse", metrics=["accuracy"])
     with pytest.warns(UserWarning, match=r"get its raw tensor.*'accuracy' expects.*measure\("):
-        yes_or_no.compile(loss=loss, metrics=["accuracy"])
+        yes_or_no.evaluate(X, labels % 2, verbose=0)
+    yes_or_no.compile(loss="mse", metrics=[keras.metrics.BinaryAccuracy(threshold=0.0)])
+    found = yes_or_no.evaluate(X, labels % 2, verbose=0)[1]
+    answers = np.asarray(yes_or_no.member_outputs(X)[0])[:, 0] > 0.0
+    assert found == pytest.approx((answers == labels % 2).mean())
 
 
 def test_named_outputs_and_inputs():
