@@ -52,7 +52,6 @@ def dataset(what, x, y, batch_size, networks):
             )
         for part, given in {"inputs": x, "labels": y}.items():
             own_inputs.require_dense(given, part)
-        x, y, _ = own_inputs.arrays_of_frames(x, y)
         if isinstance(x, list) and all(hasattr(leaf, "shape") for leaf in x):
             x = tuple(x)  # A list would become one tensor.
         x = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size)

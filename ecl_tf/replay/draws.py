@@ -47,7 +47,9 @@ class Rows:
             self.count, self.fingerprint = x.count, x.fingerprint
             self._place = tf.constant(x.order, tf.int32)
             return
-        if any(leaf is None for leaf in keras.tree.flatten((x,) if y is None else (x, y))):
+        x, y, _ = own_inputs.arrays_of_frames(x, y)
+        data = (x,) if y is None else (x, y)
+        if any(leaf is None for leaf in keras.tree.flatten(data)):
             raise ValueError(
                 "One of the arrays of inputs and labels is None. Give inputs and labels as two "
                 "arguments, x and y, the labels' only if there are any; weights of rows are none "
@@ -55,8 +57,6 @@ class Rows:
             )
         own_inputs.require_dense(x)
         own_inputs.require_dense(y, "labels")
-        x, y, _ = own_inputs.arrays_of_frames(x, y)
-        data = (x,) if y is None else (x, y)
         leaves = [_array(leaf) for leaf in keras.tree.flatten(data)]
         if not all(leaf.ndim for leaf in leaves):
             raise ValueError(

@@ -18,7 +18,8 @@ class Batches:
     def __init__(self, data, batch_size, seed):
         _require_arrays(data, "data")
         own_inputs.require_dense(data, "arrays")
-        self.rows = keras.tree.map_structure(_tensor, own_inputs.arrays_of_frames(data)[0])
+        data, *_ = own_inputs.arrays_of_frames(data)
+        self.rows = keras.tree.map_structure(_tensor, data)
         self.batch_size = require.whole("batch_size", batch_size, 1)
         self.seed = require.integer("seed", seed)
         self._row_count = _row_count(self.rows)
