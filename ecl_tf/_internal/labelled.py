@@ -41,6 +41,7 @@ def dataset(what, x, y, batch_size, networks):
             "dataset.map(lambda row: (row['image'], row['label']))."
         )
     if not isinstance(x, tf.data.Dataset):
+        x, y, _ = own_inputs.arrays_of_frames(x, y)
         counts = [
             {leaf.shape[0] for leaf in keras.tree.flatten(part) if getattr(leaf, "shape", ())}
             for part in (x, y)

@@ -124,7 +124,7 @@ class Recording:
         for member in self._members:
             finite.require_weights(member, "teacher")
         asked = [("teacher", member) for member in self._members]
-        own_inputs.require_fit(prepared, asked, may_hold_others=True)  # Of the student, say.
+        own_inputs.require_fit(prepared, asked)
         if self.teacher.raw_shape is not None:  # One that knows without members what it takes.
             self.teacher.check_members(batches.specs(prepared))
         inputs, *_ = self.rows(tf.range(min(self.batch_size, self.rows.count)))

@@ -187,8 +187,6 @@ def test_inputs_of_the_other_network_alone_may_be_there(tmp_path):
     answered = ecl_tf.load_student(tmp_path / "student")({"right": x["right"]})
     expected = keras.ops.softmax(student({"right": x["right"]}))
     np.testing.assert_allclose(answered.probs_parameter(), expected, atol=1e-5)
-    how = {"batch_size": 8, "epochs": 1, "sampler": "Empirical", "verbose": 0}
-    assert replay.record(student, x, directory=tmp_path / "store", **how)
 
 
 def test_measure_and_exported_students_take_frames_with_truths(tmp_path):
