@@ -284,7 +284,7 @@ def _remedy(expected, is_of_images=True):
             "Give numbers in the units that it learned, or put what brings them there in front: "
             f"{front.format('scale')}."
         )
-    if expected.is_range and expected.spread > 1.0:
+    if np.mean(expected.mean) > 2.0 and np.mean(expected.spread) > 1.0:
         return expected.remedy or (
             f"Images in [0, 1] need a layer in front of the network: {front.format(255.0)}; "
             "images in [-1, 1] Rescaling(127.5, offset=127.5) there."

@@ -30,6 +30,11 @@ def wait_for_workers(cluster: dict[str, list[str]], task: str, index: int, secon
         for kind in ("chief", "worker")
         for number, address in enumerate(cluster.get(kind, ()))
     }
+    if f"{task} {index}" not in addresses:
+        raise ValueError(
+            f"The task of TF_CONFIG, {task} {index}, is no worker of its cluster: expected one of "
+            f"{[*addresses]}. (There are no parameter servers or evaluators.)"
+        )
     _, port = own = addresses.pop(f"{task} {index}")
     if not addresses:
         return

@@ -214,8 +214,9 @@ def _require_masks(sampler, inputs):
             does, kind = part.effect(path, leaf), type(part).__name__
             if does == "averages":
                 raise ValueError(
-                    f"{kind} would compute weighted sums of {told} {_remedy(path, 0)} If it is no "
-                    "such mask, give the input another name."
+                    f"{kind} would compute weighted sums of {told} Use sampler=ecl_tf.samplers."
+                    f"Swap(padding={{{name!r}: 0, ...}}), with the padding of all inputs that have "
+                    "some, or 'Empirical'. If it is no such mask, give the input another name."
                 )
             if does == "swaps" and part.padding_of(path) is None:
                 raise ValueError(

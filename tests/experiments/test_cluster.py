@@ -53,6 +53,8 @@ def test_an_address_without_a_port_and_a_port_that_is_taken(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", tf_config(["localhost", "localhost:1"]))
     with pytest.raises(ValueError, match=r"must be \"host:port\".*got 'localhost'"):
         strategies.use("multi_worker")
+    with pytest.raises(ValueError, match=r"ps 0, is no worker .* expected one of \['worker 0'\]"):
+        cluster.wait_for_workers({"ps": ["h:1"], "worker": ["h:2"]}, "ps", 0, 1)
     with socket.create_server(("", 0)) as other:
         own = f"127.0.0.1:{other.getsockname()[1]}"
         monkeypatch.setenv("TF_CONFIG", tf_config([own, "127.0.0.1:1"]))
