@@ -175,4 +175,6 @@ def _attributes(network):
 
 @functools.cache
 def _arguments(kind):
-    return tuple(inspect.signature(kind).parameters)
+    """Names of what the constructors of a class and of its bases take."""
+    layers = [each for each in kind.__mro__ if issubclass(each, keras.Layer)]
+    return {name for each in layers for name in inspect.signature(each).parameters}

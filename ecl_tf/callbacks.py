@@ -118,7 +118,8 @@ class WarmRestarts(keras.callbacks.Callback):
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # Of one that scales the loss.
         rate = optimizer._learning_rate
         cycles = getattr(rate, "first_decay_steps", None), getattr(rate, "_t_mul", None)
-        if cycles != (self.first_cycle, 2.0):
+        is_of_a_user = not type(rate).__module__.startswith("keras.") and callable(rate)
+        if cycles != (self.first_cycle, 2.0) and not is_of_a_user:
             raise self._no_cycles(f"has no learning rate of cycles of {self.first_cycle} steps")
         steps, epochs = self.params.get("steps"), self.params.get("epochs")
         if not steps:

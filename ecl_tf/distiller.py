@@ -274,7 +274,11 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         arguments = keras.saving.deserialize_keras_object(config)
         # Versions that did not refuse such weights left them out.
-        self.compile(**{**arguments, "loss_weights": None})
+        arguments["loss_weights"] = None
+        try:
+            self.compile(**arguments)
+        except ValueError as error:  # Of metrics that earlier versions took.
+            raise ValueError(f"{error} (A file that holds it loads with compile=False.)") from error
         if self.built:
             self.optimizer.build(self.trainable_variables)
 

@@ -107,13 +107,20 @@ def as_json(name, given):
     try:
         if not isinstance(given, dict):
             raise TypeError(f"it is a {type(given).__name__}")
-        json.dumps(found := _plain(given), allow_nan=False)  # NaN is never the same again.
+        # NaN is never the same again.
+        return json.loads(json.dumps(given, default=_of_numpy, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{name} must be a dict from names to values that JSON holds: numbers, texts, truth "
             f"values, None, lists and dicts ({error})."
         ) from error
-    return found
+
+
+def _of_numpy(value):
+    """NumPy's numbers as Python's. The text of anything else may be another one in a next run."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(f"a {type(value).__name__} is none of these")
 
 
 def _plain(value):

@@ -441,8 +441,11 @@ def _require_seeds(layer, shape):
         layer: one of Keras's layers, which do, or of a user's.
         shape: of its input.
     """
-    is_of_keras = type(layer).__module__.startswith("keras.")
-    if layer in _SEEDED or (is_of_keras and not isinstance(layer, keras.layers.Lambda)):
+    of_keras = [
+        type(each).__module__.startswith("keras.") and not isinstance(each, keras.layers.Lambda)
+        for each in layer._flatten_layers()
+    ]
+    if layer in _SEEDED or all(of_keras):
         return
     run = tf.function(functools.partial(layer, **_mode(layer)), autograph=False)
     try:
