@@ -43,7 +43,7 @@ def import_own(described):
         described: a configuration's dict with a "name", or None.
     """
     module, colon, _ = str((described or {}).get("name")).partition(":")
-    if colon:
+    if module and colon:
         with contextlib.suppress(ImportError):  # To load other files needs no such module.
             importlib.import_module(module)
 

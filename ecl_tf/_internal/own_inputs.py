@@ -312,6 +312,8 @@ def _require_texts(values, what, path):
         )
     are_text = np.array([isinstance(each, (str, bytes)) for each in values.ravel()], bool)
     if values.size and not are_text.any():
+        if what != "inputs":  # Labels are looked at by what the output takes.
+            return
         raise ValueError(
             f"The data's {what} are an array of objects, such as {values.flat[0]!r}. Give numbers: "
             "np.asarray(x, 'float32')."

@@ -76,11 +76,11 @@ def require_usable(splits: Splits, name: str) -> None:
 def _warn_of_scaled(inputs, name):
     """Warns of uint8 inputs that are no images: they are divided by 255 all the same."""
     for leaf in keras.tree.flatten(inputs):
-        if leaf.dtype == tf.uint8 and (leaf.shape.rank or 0) < 2:
+        if leaf.dtype == tf.uint8 and leaf.shape.rank in (0, 1):
             warnings.warn(
                 f"The data set {name!r} has inputs of uint8 and shape {tuple(leaf.shape)}, which "
-                "are divided by 255, as if they were pixels. Give ids as int32, and amounts as "
-                "float32: tf.cast(x, tf.float32).",
+                "are divided by 255, as pixels. If they are none, give ids as int32, and amounts "
+                "as float32: tf.cast(x, tf.float32).",
                 stacklevel=4,
             )
 

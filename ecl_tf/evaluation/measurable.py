@@ -36,7 +36,9 @@ def require_rows(models, x, y, other):
     for name, its in (other or {}).items():
         finite.require_rows(its, f"The rows of other[{name!r}]")
         pairs = [keras.tree.flatten(nest) for nest in (its, x)]
-        if len(pairs[0]) != len(pairs[1]) or not all(map(_are_alike, *pairs)):
+        is_one = not keras.tree.is_nested(x)
+        are_alike = _paths(its) == _paths(x) and (is_one or type(its) is type(x))
+        if not (are_alike and all(map(_are_alike, *pairs))):
             forms = [keras.tree.map_structure(_form, nest) for nest in (its, x)]
             raise ValueError(
                 f"The rows of other[{name!r}] are {forms[0]}, and those of x {forms[1]}. Give one "
@@ -116,6 +118,10 @@ def _are_alike(other, leaf):
     # On another scale images would be told by that alone.
     least, most = sorted(float(np.max(np.abs(np.asarray(each, "f4")))) for each in (other, leaf))
     return not 0.0 < least <= 1.05 or most <= 128.0
+
+
+def _paths(nest):
+    return [path for path, _ in keras.tree.flatten_with_path(nest)]
 
 
 def in_types_of(x, other):

@@ -97,7 +97,7 @@ def measure(
         models: a network, or a dict of networks by name. A network is a Keras model of raw outputs,
             a `Distiller`, an `ecl_tf.Teacher`, what `ecl_tf.load_student` returned, another
             function from a batch of inputs to raw outputs, or a `Model` with an output of its own.
-            What answers with one number for each row may leave the last axis out.
+            A function that answers with one number for each row may leave the last axis out.
         x: the inputs of all rows, as arrays, which networks get as they are, as from `fit` and
             `predict`. The commands scale uint8 images to [0, 1]: `ecl_tf.data.to_float(x)` gives
             such to networks that learned from them.

@@ -16,8 +16,8 @@ def cells(config: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
     `settings.parse` to refuse.
 
     Raises:
-        ValueError: if the grid is no sequence of pairs, or its values are none, or two of them the
-            same.
+        ValueError: if the grid is no sequence of pairs, a name in it goes through a setting that
+            is no section, or its values are none, or two of them the same.
     """
     axes = []
     for axis in config.get("grid", ()):
@@ -32,9 +32,14 @@ def cells(config: ConfigDict) -> Iterator[tuple[str, ConfigDict]]:
                 *path, last = key.split(".")
                 section = own
                 for part in path:
-                    if not isinstance(section.get(part), ConfigDict):
+                    if section.get(part) is None:
                         section[part] = ConfigDict()
                     section = section[part]
+                    if not isinstance(section, ConfigDict):
+                        raise ValueError(
+                            f"config.grid names {key!r}, and {part!r} is {section!r}, which has no "
+                            "settings. Write it as a dict in the config."
+                        )
                 section[last] = ConfigDict(value) if isinstance(value, dict) else value
         yield ", ".join(f"{key}={label}" for key, label, _ in cell), own
 

@@ -40,7 +40,7 @@ def tell(experiment: Experiment, run: pathlib.Path, what: str) -> None:
             f"--config.data.inputs={','.join(columns[0])}."
         )
     kept = work_directory.read_hashes(run)
-    for name, own in _meanings(experiment.splits).items():
+    for name, own in _meanings(experiment.whole_splits).items():
         if (its := kept.get(name, own)) != own:
             pairs = enumerate(itertools.zip_longest(json.loads(its), json.loads(own)))
             number, (old, new) = next(each for each in pairs if each[1][0] != each[1][1])
@@ -94,7 +94,7 @@ def require_same_rows(experiment: Experiment, workdir: pathlib.Path) -> None:
     if not (workdir / "config.json").exists():
         return
     splits = experiment.whole_splits
-    work_directory.require_same(workdir, **_meanings(experiment.splits))
+    work_directory.require_same(workdir, **_meanings(splits))
     if splits.decode is not None or not is_a_functions(experiment.config.data):
         return
     others = in_memory(splits.validation), in_memory(splits.test)

@@ -203,11 +203,8 @@ def _is_of_answers(metric):
     if not (is_metric and own.__module__.startswith("keras.")):
         return False
     config = metric.get_config()
-    is_of_logits = config.get("from_logits") or 0.0 in (
-        config.get("threshold"),
-        config.get("thresholds"),
-    )
-    return not is_of_logits
+    thresholds = keras.tree.flatten([config.get("threshold"), config.get("thresholds")])
+    return not (config.get("from_logits") or 0.0 in thresholds)
 
 
 def _checked(function):
