@@ -115,6 +115,19 @@ def test_what_is_watched_has_to_be_there_at_the_ends_of_cycles_alone():
     assert restarts.scores == [history["val_loss"][0], history["val_loss"][2]]  # Of steps 4, 12.
 
 
+def test_a_schedule_of_ones_own_is_taken():
+    class Slower(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return 0.5 * rates(step)
+
+    restarts = callbacks.WarmRestarts(2, 2, lambda model: 1.0)
+    rates = restarts.schedule(0.1)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(Slower()), "mse")
+    model.fit(np.zeros((8, 3)), np.zeros(8), 4, 3, callbacks=[restarts], verbose=0)
+    assert int(model.optimizer.iterations) == 6
+
+
 def test_an_optimizer_of_other_cycles_is_refused(subtests):
     restarts, used, _ = trained([1.0, 2.0], cycles=2)
     schedules = keras.optimizers.schedules

@@ -243,7 +243,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         return ""
 
     def on_train_batch_begin(self, batch, logs=None):
-        is_first = batch == 0  # To look at all layers and lists takes time, so once an epoch.
+        is_first = batch == 0  # Of an epoch, or of one batch alone: looking at layers takes time.
         if is_first:
             self.model.follow_layers()
         self.model.follow_sampler(in_place=is_first)

@@ -125,6 +125,9 @@ def test_data_of_ones_own_is_known_by_its_first_batch(tmp_path):
     described = ["a"]
     with pytest.raises(ValueError, match=r"describe\(\) of Own returns must be a dict.* is a list"):
         resume.fit(model(), Own(), tmp_path / "own", steps=2, verbose=0)
+    described = {"names": {"a", "b"}}  # In another order in the next process.
+    with pytest.raises(ValueError, match=r"values that JSON holds.*a set is none of these"):
+        resume.fit(model(), Own(), tmp_path / "own", steps=2, verbose=0)
     described = {"mean": np.float32(0.5), "counts": np.arange(2)}
     resume.fit(model(), Own(), tmp_path / "own", steps=2, verbose=0)
     described = {"mean": 0.25, "counts": [0, 1]}
