@@ -180,6 +180,9 @@ class Step(keras.Model):
         """
         output, both = self.output_kind, (teacher.distribution, student.distribution)
         _checks.step.answers(teacher.raw, student.raw, self._networks())
+        _checks.networks.warn_of_lost_masks(
+            self._networks(), student.raw, student.masks, sample_weight
+        )
         weights = _weights.weigh(output, student.raw, student.masks, sample_weight)
         divergence = output.divergence(
             *both, self.divergence, self._temperature, **_weights.argument(weights.of_loss)

@@ -78,6 +78,29 @@ def test_masked_steps_have_no_say_in_loss_means_and_metrics_at_any_batch_size():
         assert logs == pytest.approx(expected, rel=1e-5)
 
 
+def test_padding_that_counts_though_a_network_masks_it_is_told(recwarn):
+    def attentive(mask_zero):
+        tokens = keras.Input((STEPS,), dtype="int32")
+        x = keras.layers.Embedding(9, 4, mask_zero=mask_zero)(tokens)
+        x = x + keras.layers.MultiHeadAttention(1, 4)(x, x)  # Where Keras's mask ends.
+        return keras.Model(tokens, keras.layers.Dense(CLASSES)(x))
+
+    def evaluated(student, teacher, **arguments):
+        its = Distiller(student, teacher, sampler="Empirical")
+        its.compile("sgd", run_eagerly=True)
+        its.evaluate(TOKENS, verbose=0, **arguments)
+
+    for student, teacher in ((attentive(True), attentive(True)), (attentive(False), tagger(1))):
+        with pytest.warns(UserWarning, match=r"'embedding.* masks padding.*sample_weight=\(tokens"):
+            evaluated(student, teacher)
+    recwarn.clear()
+    evaluated(student, teacher, y=TAGS, sample_weight=REAL)
+    evaluated(tagger(1), tagger(2))
+    of_rows = keras.layers.GlobalAveragePooling1D()
+    evaluated(*(keras.Model(each.inputs, of_rows(each.output)) for each in (tagger(1), tagger(2))))
+    assert not [each for each in recwarn.list if "masks padding" in str(each.message)]
+
+
 def test_the_logged_loss_is_the_sum_of_its_parts_at_any_batch_size():
     its = distiller(label_weight=0.5, output=outputs.Categorical(ignore_class=255))
     known = REAL & (VOID != 255)

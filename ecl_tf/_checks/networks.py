@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import divergences, outputs
-from ecl_tf._internal import finite, probabilities, ranges, symbolic
+from ecl_tf._internal import exact_values, finite, probabilities, ranges, symbolic
 
 
 def with_roles(asked):
@@ -72,6 +72,41 @@ def warn_of_own_views(student):
                 "map of the other. For one view of both, move it to the data, dataset.map(...), or "
                 'into the sampler: Chain([Augment(layers), "Mix"]).',
                 stacklevel=5,
+            )
+            return
+
+
+def warn_of_lost_masks(asked, raw, masks, sample_weight):
+    """Warns of padding that counts: a network masks its inputs, and none of the answers is masked.
+
+    Args:
+        asked: the `ecl_tf.uncertainty.Networks`.
+        raw: the student's raw output, or a dict of them.
+        masks: Keras's masks of it.
+        sample_weight: weights of the batch, a dict of them, or None.
+    """
+    given = [*keras.tree.flatten(masks), *keras.tree.flatten(sample_weight)]
+    if any(each is not None and len(each.shape) > 1 for each in given):
+        return  # They say which positions count.
+    answers = [tf.TensorShape(each.shape) for each in keras.tree.flatten(raw)]
+    steps = [shape[1:2] for shape in answers if shape.rank > 2]
+    for role, network in with_roles(asked):
+        taken = keras.tree.flatten(symbolic.inputs_of(network))
+        have_steps = any(
+            each is None or its.is_compatible_with(each.shape[1:2])
+            for each in taken
+            for its in steps
+        )
+        for layer in network._flatten_layers() if have_steps else ():
+            if exact_values.masked_value(layer) is None:
+                continue
+            warnings.warn(
+                f"The layer {layer.name!r} of the {role} {network.name!r} masks padding, and the "
+                "student's answers of positions carry no mask, so padding counts in the loss and "
+                "in all means. Keras's mask ends at many layers: Conv1D, Reshape, the sum of "
+                "attention and its input. Give weights of positions, sample_weight=(tokens != 0); "
+                "or hand the mask on in the student.",
+                stacklevel=2,
             )
             return
 

@@ -60,6 +60,7 @@ _LOOKUPS = {
     "UnsortedSegmentSum": 1,
 }
 _COMPARISONS = ("Equal", "NotEqual")
+_ORDERS = ("Greater", "GreaterEqual", "Less", "LessEqual")
 # Operations whose results are values that they were given, or what is often done to ids before
 # they are looked up.
 # fmt: off
@@ -78,6 +79,7 @@ _CARRIERS = {
 # division does that puts them into bins.
 _WHOLE = {"BitwiseAnd", "BitwiseOr", "BitwiseXor", "FloorDiv", "LeftShift", "RightShift"}
 # fmt: on
+_SHAPES = ("Cast", "ExpandDims", "Identity", "Reshape", "StridedSlice")
 _BRANCHES = ("Case", "If", "StatelessCase", "StatelessIf")  # Their first argument is not passed on.
 _SEEN: Any = weakref.WeakKeyDictionary()
 
@@ -89,11 +91,14 @@ class Use(NamedTuple):
         layer: the name of the layer that does, or else of TensorFlow's operation.
         is_comparison: whether the input is compared with a value; otherwise it is looked up.
         masks: the value that it is compared with, where a Keras layer masks what equals that.
+        is_length: whether it is compared with positions, 0, 1, 2 and so on, to tell the steps of
+            a row from its padding, as tf.sequence_mask does.
     """
 
     layer: str
     is_comparison: bool = False
     masks: Any = None
+    is_length: bool = False
 
 
 def uses(network, inputs, function=None):
@@ -158,7 +163,7 @@ class _Walk:
         self._nodes = graph.node
         self._functions = {each.signature.name: each for each in graph.library.function}
         self._layers = {layer.name for layer in layers}
-        self._masked = [(_masked_value(layer), layer.name) for layer in layers]
+        self._masked = [(masked_value(layer), layer.name) for layer in layers]
 
     def uses(self, start):
         """The different `Use`s of the values of a node of the graph."""
@@ -222,6 +227,8 @@ class _Walk:
                 if masked is not None and np.float32(masked) == value:
                     return Use(layer, True, masked)
             return Use(self._layer_of(node), True)
+        if node.op in _ORDERS and any(_are_positions(nodes, name) for name in sources):
+            return Use(self._layer_of(node), True, is_length=True)
         if node.op not in _LOOKUPS:
             return None
         place = _LOOKUPS[node.op]
@@ -275,7 +282,19 @@ def _constant(nodes, name):
     return value.item() if value.size == 1 else None
 
 
-def _masked_value(layer):
+def _are_positions(nodes, name):
+    """Whether a node holds the numbers of positions, 0, 1, 2 and so on, or those from 1."""
+    while name in nodes and nodes[name].op in _SHAPES:
+        name = _sources(nodes[name])[0]
+    if name not in nodes or nodes[name].op != "Const":
+        return name in nodes and nodes[name].op == "Range"
+    value = tf.make_ndarray(nodes[name].attr["value"].tensor).ravel()
+    return value.size > 1 and any(
+        np.array_equal(value, np.arange(first, first + value.size)) for first in (0, 1)
+    )
+
+
+def masked_value(layer):
     """The value of which a Keras layer makes a mask, or None."""
     if isinstance(layer, keras.layers.Masking):
         value = np.asarray(layer.mask_value)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ecl_tf.data import cells, float32
+from ecl_tf.data import cells, float32, table_notes
 from ecl_tf.data.columns import Category, Columns, Date, Number
 from ecl_tf.data.table_files import Source
 
@@ -294,7 +294,7 @@ def _category(source, name, train, is_said):
     if not kept:
         told = f"none of its {known:,} texts is in {_RARE} training rows"
         return _Fitted(told, found[codes], missing)
-    notes = []
+    notes = [*table_notes.of_names(kept, name)]
     with_unit = [text for text in kept if _AMOUNT.fullmatch(_plain(text))]
     if 2 * len(with_unit) > len(kept) and not is_said:
         notes.append(

@@ -11,7 +11,7 @@ import pandas as pd
 import tensorflow as tf
 
 from ecl_tf._internal import files
-from ecl_tf.data import cells, float32, kinds, row_order, table_files
+from ecl_tf.data import cells, float32, kinds, row_order, table_files, table_notes
 from ecl_tf.data.columns import Columns
 from ecl_tf.data.splits import Splits
 
@@ -172,7 +172,14 @@ def _of_columns(
     parts = row_order.split(order, **sizes, table=source.name, groups=together)
     found = kinds.find(source, inputs, parts[2], said)
     rows = functools.partial(found.columns.encode_cells, found.cells)
-    splits = _splits(rows, labels, class_names, parts, source.name, found.columns, found.notes)
+    by_target = dict(zip(targets, labels.reshape(len(labels), -1)[parts[2]].T, strict=True))
+    of_train = {name: column[parts[2]] for name, column in found.cells.items()}
+    notes = [
+        *found.notes,
+        *table_notes.of_names(class_names or (), targets[0]),
+        *table_notes.of_copies(of_train, by_target, class_names is not None),
+    ]
+    splits = _splits(rows, labels, class_names, parts, source.name, found.columns, notes)
     return splits if unlabelled is None else _with_unlabelled(splits, unlabelled)
 
 
@@ -221,7 +228,7 @@ def _splits(rows, labels, class_names, parts, name, columns=None, notes=()):
         parts: as `row_order.split` returns them.
         name: of the table, for messages.
         columns: the `Columns`, or None.
-        notes: of `kinds.find`.
+        notes: of the `Splits`.
     """
     test, validation, train, spare = parts
     event_size, statistics = labels.shape[-1], {}

@@ -202,7 +202,8 @@ def _is_mask(path, leaf):
 
 def _require_masks(sampler, inputs):
     """Raises ValueError if a sampler changes a mask of positions, as its name tells it."""
-    for path, leaf in keras.tree.flatten_with_path(inputs):
+    leaves = keras.tree.flatten_with_path(inputs)
+    for path, leaf in leaves:
         name = fields.name_of(path)
         if not _is_mask(path, leaf):
             continue
@@ -224,6 +225,15 @@ def _require_masks(sampler, inputs):
                     f"have padding: {kind}(..., padding={{{name!r}: 0, ...}}). If it is no such "
                     "mask, give the input another name."
                 )
+            for its_path, its in leaves:
+                if part.effect(its_path, its) == "averages" and its.shape[1:2] == leaf.shape[1:2]:
+                    raise ValueError(
+                        f"{kind} would compute weighted sums of {fields.described(its_path)}, of "
+                        f"whose steps {fields.described(path)} says which are padding: the mean "
+                        "of a step and of padding is neither. Use sampler=ecl_tf.samplers.Swap("
+                        f"padding={{{fields.name_of(its_path)!r}: 0, {name!r}: 0}}), with the "
+                        "padding of all inputs that have some, or 'Empirical'."
+                    )
 
 
 def expected_ranges(sampler):
@@ -299,6 +309,16 @@ def _require_exact_values(sampler, inputs, role, network, function):
         place = f"the {role} {network.name!r}"
         for part, does in effects[path]:
             name = type(part).__name__
+            if use.is_length:
+                if does != "keeps" and len(leaves) > 1:
+                    raise ValueError(
+                        f"{name} would change {fields.described(path)}, which {place} compares "
+                        f"with positions (its layer {use.layer!r}): it is a row's length, and "
+                        "padding would count. Let the networks tell padding by its value, "
+                        "Embedding(mask_zero=True) or Masking(0.0), without a length, and give "
+                        "Swap(padding=0); or sampler='Empirical', which keeps every row as it is."
+                    )
+                continue
             if does == "averages":
                 does_what = (
                     f"compares it with {'a value' if use.masks is None else use.masks}, which "

@@ -480,3 +480,26 @@ def test_categories_that_look_like_something_else():
     (note,) = splits.notes
     assert note.startswith("age is a category, though it looks like amounts (12 km, 5 km)")
     assert not data.table(frame, target="price", categories="age,city", **SIZES).notes
+
+
+def test_copies_of_the_target_and_names_that_differ_by_case_are_told_of():
+    price = mixed()["price"].to_numpy()
+    frame = change(price_eur=np.round(0.93 * price, 4), log=np.log(price - price.min() + 1.0))
+    frame["city"] = np.where(
+        np.arange(len(frame)) % 7 == 0, frame["city"].str.upper(), frame["city"]
+    )
+    notes = data.table(frame, target="price", **SIZES).notes
+    told = [note.partition(":")[0].partition(",")[0] for note in notes]
+    assert [each for each in told if "tells" in each] == [
+        f"{name} tells price in every training row" for name in ("price_eur", "log")
+    ]
+    assert any(each.startswith("city has ") for each in told)
+    kinds = np.array(["Cat", "cat", "dog"])
+    codes = np.arange(len(frame)) % 3
+    classes = mixed().assign(kind=kinds[codes], code=codes, pair=codes // 2)
+    notes = data.table(classes, target="kind", **SIZES).notes
+    told = [note for note in notes if "Cat" in note or "tells" in note]
+    assert [note.split()[:5] for note in told] == [
+        ["kind", "has", "'Cat'", "and", "'cat',"],
+        ["code", "tells", "kind", "in", "every"],
+    ]

@@ -247,6 +247,32 @@ def test_a_mask_of_positions_is_no_column_to_swap():
     np.testing.assert_array_equal(drawn["ids"] != 0, marks)
     np.testing.assert_array_equal(drawn["attention_mask"], marks)
     Swap(0.5)({"mask": numbers(4, 3, 3, 1)}, seed=0)  # An image.
+    steps = {"steps": numbers(16, 6, 2), "mask": marks}
+    mixes_steps = samplers.recipe(swap=["mask"], padding={"mask": 0})
+    with pytest.raises(ValueError, match=r"sums of input 'steps'.*Swap\(padding={'steps': 0"):
+        suitable.require(mixes_steps, steps)
+    suitable.require(Swap(padding=0), steps)
+
+
+def test_a_length_that_a_network_compares_with_positions_is_neither_mixed_nor_swapped(subtests):
+    def of_lengths(positions, dtype):
+        steps, length = keras.Input((6, 2), name="steps"), keras.Input((), dtype=dtype, name="n")
+        is_step = L.Lambda(positions, output_shape=(6,))(length)
+        means = L.GlobalAveragePooling1D()(L.Dense(4)(steps), mask=is_step)
+        return keras.Model({"steps": steps, "n": length}, L.Dense(3)(means))
+
+    for dtype, positions in {
+        "float32": lambda n: tf.range(6.0) < n[:, None],
+        "int32": lambda n: tf.sequence_mask(n, 6),
+        "float64": lambda n: keras.ops.expand_dims(n, 1) >= np.arange(1.0, 7.0),
+    }.items():
+        student, teacher = of_lengths(positions, dtype), of_lengths(positions, dtype)
+        data = {"steps": numbers(16, 6, 2), "n": (np.arange(16) % 6 + 1).astype(dtype)}
+        for sampler in (samplers.recipe(swap=["n"]), Swap(padding=0)):
+            refused = pytest.raises(ValueError, match=r"'n', which the student.* row's length")
+            with subtests.test(dtype, sampler=type(sampler).__name__), refused:
+                fit(Distiller(student, teacher, sampler=sampler), data)
+    fit(Distiller(student, teacher, sampler="Empirical"), data)
 
 
 def test_a_batch_of_one_row_is_told_of_where_others_are_needed(recwarn):
