@@ -51,7 +51,7 @@ class Loops(TeacherPrecision):
         _checks.data.evaluation(self, x, y, sample_weight, batch_size, steps, "steps")
         if not self._is_fitting:  # Otherwise the networks are those of the training.
             _checks.networks.finite_weights(self._networks())
-        self.follow_layers()
+        self.follow_attributes()
         was_checked = batches.are_arrays(x)
         self._follow_data("test", x, y, sample_weight, was_checked=was_checked)
         callbacks = endless.watched(callbacks, test=(x, steps, "steps"))
@@ -145,7 +145,7 @@ class Loops(TeacherPrecision):
         require.counts(batch_size=batch_size, steps=steps)
         x, *_ = own_inputs.arrays_of_frames(x)
         _checks.data.prediction(self, x, steps)
-        self.follow_layers()
+        self.follow_attributes()
         finite.require_weights(self.student, "student")
         callbacks = endless.watched(callbacks, predict=(x, steps, "steps"))
         try:
@@ -161,7 +161,7 @@ class Loops(TeacherPrecision):
             ValueError: if its inputs have another scale than the student's.
         """
         x, *_ = own_inputs.arrays_of_frames(x)
-        self.follow_layers()
+        self.follow_attributes()
         with self._explaining_refusals(x):
             return super().predict_on_batch(x)
 

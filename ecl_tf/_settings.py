@@ -2,8 +2,8 @@
 
 A step that is traced holds the values of that time. So whoever changes one of them after `compile`
 has it traced anew: an assignment such as `distiller.label_weight = 0.5`, and `fit`, `evaluate`
-and `predict` (`_loops.py`) for attributes of the sampler, for those of layers, such as a Dropout's
-rate, and for data of another kind.
+and `predict` (`_loops.py`) for attributes of the sampler, for those of layers, optimizer, output,
+divergence and metrics, such as a Dropout's rate or a `clipvalue`, and for data of another kind.
 """
 
 import functools
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ecl_tf import _checks, divergences, samplers
@@ -32,7 +33,7 @@ _KEPT = {
 }
 _SETTINGS = {*_CHANGEABLE, *_KEPT}
 # Attributes of a Keras model that its compiled loops hold, too.
-_OF_KERAS = ("optimizer", "steps_per_execution", "run_eagerly")
+_OF_KERAS = ("optimizer", "steps_per_execution", "run_eagerly", "jit_compile")
 
 
 class DataFollowed(NamedTuple):
@@ -53,7 +54,7 @@ class Settings(keras.Model):
 
     _temperature: float | tf.Variable
     _changes_followed: Any
-    _layers_followed: Any
+    _values_followed: Any
     _data_followed: dict[str, DataFollowed]
 
     def __setattr__(self, name, value):
@@ -118,12 +119,20 @@ class Settings(keras.Model):
             self.sampler.validate_networks(self._networks())
             self._trace_anew()
 
-    def follow_layers(self) -> None:
-        """Has all steps follow attributes of the networks' layers that were set since they were."""
-        now = [_attributes(network) for _, network in _checks.networks.with_roles(self._networks())]
-        if now != self._layers_followed:
+    def follow_attributes(self) -> None:
+        """Has all steps follow what was set in layers, optimizer and others since they were traced.
+
+        Output and sampler are among them, so that weights of a `Joint` that change in place, and
+        layers of an `Augment`, take effect.
+        """
+        networks = self.student, self.teacher, *self.generators
+        layers = [layer for network in networks for layer in network._flatten_layers()]
+        others = self.output_kind, self.teacher.output_kind, self.divergence, self.sampler
+        of_compile = getattr(self, "optimizer", None), getattr(self, "_tracked_metrics", None)
+        now = _values([layers, others, of_compile])
+        if now != self._values_followed:
             # As no attribute in which Keras would take the layers for new ones of the distiller's.
-            object.__setattr__(self, "_layers_followed", now)
+            object.__setattr__(self, "_values_followed", now)
             self._trace_anew("train", "test", "predict")
 
     def _trace_anew(self, *modes):
@@ -160,21 +169,36 @@ class Settings(keras.Model):
             self._trace_anew(mode)
 
 
-def _attributes(network):
-    """What a step that is traced holds of a network's layers: numbers, text and functions.
+def _values(value, depth=4):
+    """Numbers, text and functions of a value, which a step holds when traced, with their names.
 
-    Those are what the layers' constructors were given. A layer may set others in its `call`.
+    Of an object they are what its constructor was given. A layer may set others in its `call`.
+
+    Args:
+        value: anything.
+        depth: how many objects may be within each other; 4 by default.
     """
-    return [
-        (name, value)
-        for layer in network._flatten_layers()
-        for name in _arguments(layer.__class__)
-        if isinstance(value := vars(layer).get(name), (int, float, str)) or callable(value)
-    ]
+    if isinstance(value, (list, tuple, dict)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+    else:
+        own = getattr(value, "__dict__", {})
+        # Behind a property.
+        items = ((name, own.get(name, own.get(f"_{name}"))) for name in _arguments(type(value)))
+    found = []
+    for name, each in items:
+        if isinstance(each, (int, float, str, np.number)):
+            found.append((name, each))
+        elif isinstance(each, (list, tuple, dict)):
+            found.append((name, _values(each, depth)))
+        elif isinstance(each, keras.optimizers.Optimizer) or callable(each):
+            is_within = depth and not isinstance(each, keras.initializers.Initializer)
+            found.append((name, each, _values(each, depth - 1) if is_within else []))
+    return found
 
 
 @functools.cache
 def _arguments(kind):
-    """Names of what the constructors of a class and of its bases take."""
-    layers = [each for each in kind.__mro__ if issubclass(each, keras.Layer)]
-    return {name for each in layers for name in inspect.signature(each).parameters}
+    """Names of what the constructors of a class and its bases take, of those in Python."""
+    made = [vars(each).get("__init__") for each in kind.__mro__]
+    made = [each for each in made if inspect.isfunction(each)]
+    return list(dict.fromkeys(name for each in made for name in inspect.signature(each).parameters))

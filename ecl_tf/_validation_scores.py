@@ -40,7 +40,12 @@ def describe(distiller, data, batch_size, steps):
             its = type(distiller)(*networks, output=output, sampler="Empirical")
             its.quantized = distiller.quantized  # With the ranges that it has learned.
             its._features.run_student = distiller._features.run_student
-            its.compile("sgd", weighted_metrics=measures.get("", measures), teacher_metrics=True)
+            its.compile(
+                weighted_metrics=measures.get("", measures),
+                teacher_metrics=True,
+                run_eagerly=distiller.run_eagerly,  # A network may need it.
+                jit_compile=distiller.jit_compile,
+            )
         logs = its.evaluate(
             x,
             y,
@@ -50,7 +55,7 @@ def describe(distiller, data, batch_size, steps):
             verbose=0,
             return_dict=True,
         )
-    except ValueError:  # Labels or a teacher that they don't fit: nobody has asked for scores.
+    except Exception:  # Such as labels that don't fit: nobody has asked for scores.
         return None
     names = [metric.name for metric in its._label_metrics.metrics]
     teacher, student = (

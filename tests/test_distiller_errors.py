@@ -253,11 +253,13 @@ def test_one_of_several_outputs_may_have_no_row_that_counts():
         its.fit(X, sample_weight={"kind": ones, "size": -ones}, verbose=0)
 
 
-def test_weights_of_classes_and_labels_that_are_text_are_refused_by_name():
+def test_weights_of_classes_and_labels_that_are_text_or_lists_are_refused_by_name():
     parts = {"kind": "categorical", "size": outputs.Normal(1)}
     its = compiled(heads(kind=3, size=2), heads(kind=3, size=2), output=parts)
     with raises_naming("class_weight is for one output of classes", "sample_weight"):
         its.fit(X, {"kind": LABELS, "size": X[:, 0]}, class_weight={0: 1.0}, verbose=0)
+    with raises_naming("y['size'] is a list of numbers", "np.asarray(y['size'])"):
+        its.fit(X, {"kind": LABELS, "size": X[:, 0].tolist()}, verbose=0)
     texts = dataset(X, LABELS.astype(str)).batch(4)
     with raises_naming("Labels must be numbers", "0 to 2", "StringLookup"):
         compiled(label_weight=1.0).fit(texts, verbose=0)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from by_hand import kl, linear, logits, numbers, weights
 
-from ecl_tf import Distiller, metrics, resume, samplers
+from ecl_tf import Distiller, divergences, metrics, resume, samplers
 from ecl_tf._internal import batches
 
 ROWS = 16
@@ -309,6 +309,71 @@ def test_attributes_of_layers_follow_from_the_next_epoch_on():
     assert its.fit(X, verbose=0).history["divergence"] == [pytest.approx(turned_kl, rel=1e-5)]
 
 
+class Scaled:
+    """KL times a factor."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, teacher, student):
+        return self.factor * divergences.kl(teacher, student)
+
+
+def test_what_is_set_within_optimizer_output_divergence_and_sampler_follows(subtests):
+    two = Distiller(
+        by_hand.heads(a=3, b=3),
+        by_hand.heads(a=3, b=3),
+        output={"a": "categorical", "b": "categorical"},
+        sampler="Empirical",
+        divergence=Scaled(2.0),
+    )
+    two.compile(keras.optimizers.SGD(0.0))
+    for network, own in ((two.student, STUDENT), (two.teacher.members[0], TEACHER)):
+        network.set_weights([*own, *own])
+
+    def loss():
+        return two.fit(X, verbose=0).history["loss"][0]
+
+    assert loss() == pytest.approx(4 * DIVERGENCE.mean(), rel=1e-5)
+    with subtests.test("weights of outputs, in place"):
+        two.output_kind.weights["b"] = 0.5
+        assert loss() == pytest.approx(3 * DIVERGENCE.mean(), rel=1e-5)
+        two.output_kind.weights["b"] = -0.5
+        with pytest.raises(ValueError, match=r"to numbers >= 0; got .*'b': -0\.5"):
+            loss()
+        two.output_kind.weights["b"] = 0.5
+    with subtests.test("divergence"):
+        two.divergence.factor = 1.0
+        assert loss() == pytest.approx(1.5 * DIVERGENCE.mean(), rel=1e-5)
+
+    rate = 0.5
+    its = distiller(rate)
+
+    def largest_change():
+        before = its.student.get_weights()
+        its.fit(X, batch_size=ROWS, verbose=0)
+        after = its.student.get_weights()
+        return max(np.abs(one - two).max() for one, two in zip(before, after, strict=True))
+
+    assert largest_change() > 1e-2
+    with subtests.test("clipvalue"):
+        its.optimizer.clipvalue = 1e-3
+        assert largest_change() == pytest.approx(rate * 1e-3, rel=1e-3)
+    with subtests.test("a schedule in place of a rate"):
+        its.optimizer.learning_rate = keras.optimizers.schedules.CosineDecay(0.0, 10)
+        assert largest_change() == 0.0
+        its.optimizer.clipvalue = np.nan
+        with pytest.raises(ValueError, match="SGD has clipvalue=nan; expected a finite number"):
+            largest_change()
+    with subtests.test("layers of a sampler"):
+        noise = keras.layers.GaussianNoise(1.0)
+        its = distiller(sampler=samplers.Augment(noise))
+        noisy = its.fit(X, verbose=0).history["divergence"][0]
+        noise.stddev = 0.0
+        (without,) = its.fit(X, verbose=0).history["divergence"]
+        assert without == pytest.approx(DIVERGENCE.mean(), rel=1e-5) != pytest.approx(noisy)
+
+
 class Counting(keras.layers.Layer):
     """A layer that says how often it was traced."""
 
@@ -478,6 +543,24 @@ def test_a_training_without_metrics_says_once_how_good_both_networks_are(capsys)
     for quiet in ({"verbose": 0}, {"verbose": 2, "validation_data": (X, labels - 1)}):
         its.fit(X, **{"validation_data": (X, labels), **quiet})
     assert "validation labels" not in capsys.readouterr().out
+
+
+class Eager(keras.layers.Layer):
+    """One that no graph can have."""
+
+    def call(self, x):
+        return tf.constant(x.numpy())
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+def test_a_network_that_runs_eagerly_alone_is_scored_eagerly(capsys):
+    its = Distiller(linear(STUDENT, Eager()), linear(TEACHER), sampler="Empirical")
+    its.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    labels = logits(X, STUDENT).argmax(-1)
+    its.fit(X, batch_size=ROWS, validation_data=(X, labels), verbose=2)
+    assert "the student accuracy 1," in capsys.readouterr().out
 
 
 def test_what_users_mix_up_is_told_before_the_first_step():

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from ecl_tf import samplers, teachers
+from ecl_tf import outputs, samplers, teachers
 from ecl_tf._checks import labels, networks, rows, settings, step
 from ecl_tf._internal import batches, endless, own_inputs, ranges, symbolic
 from ecl_tf.samplers import suitable
@@ -32,6 +32,9 @@ def training(distiller, x, y, sample_weight, batch_size, steps, class_weight):
     endless.require_end(x, steps, "steps_per_epoch")
     networks.divergence(distiller.divergence, distiller.output_kind, distiller.student)
     networks.still_trained(distiller.student, distiller.optimizer)
+    settings.optimizer(distiller.optimizer)
+    if isinstance(output := distiller.output_kind, outputs.Joint):
+        outputs.Joint(output.outputs, output.weights)  # They may have changed in place.
     labels.of_data(x, y, distiller)
     rows.fixed_rows(x, batch_size, distiller)
     rows.partners(x, batch_size, distiller.sampler)
@@ -132,8 +135,7 @@ def _arrays(x=None, y=None, sample_weight=None, may_lack_weight=False):
         may_lack_weight: whether all weights may be 0; False by default.
     """
     for name, given in {"x": x, "y": y, "sample_weight": sample_weight}.items():
-        if batches.is_list_of_values(given):
-            raise ValueError(batches.LIST.format(name, batches.as_array(given, name)))
+        batches.require_arrays(given, name)
         if name != "x" and given is not None and batches.is_stream(x):
             raise ValueError(
                 f"{name} is given beside a {type(x).__name__}, whose batches have "

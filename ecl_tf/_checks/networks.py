@@ -249,7 +249,7 @@ def trained(student):
 
 
 def still_trained(student, optimizer):
-    """Refuses a student whose `trainable` was changed after its optimizer met the weights."""
+    """Refuses an optimizer that keeps NaN, or met other weights than the student now trains."""
     if not optimizer.built:
         return
     known = getattr(optimizer, "inner_optimizer", optimizer)._trainable_variables
@@ -265,4 +265,12 @@ def still_trained(student, optimizer):
             f"The student {student.name!r} has other trainable weights than when it was compiled, "
             "which the step would not follow. Compile again after changing trainable: "
             "distiller.compile(...)."
+        )
+    # Of single numbers some may be infinite, such as the least loss so far.
+    kept = [variable for variable in optimizer.variables if len(variable.shape)]
+    if spoiled := finite.names_of_spoiled(kept):
+        raise ValueError(
+            f"The optimizer {optimizer.name!r} holds NaN or Inf in {spoiled[0]!r}, which an update "
+            "would hand on to the student. Compile with a new one: "
+            "distiller.compile(keras.optimizers.Adam())."
         )

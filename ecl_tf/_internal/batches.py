@@ -166,11 +166,25 @@ def _require_arrays(batch):
     """Refuses lists of numbers in a batch, which Keras takes for as many inputs."""
     parts = batch if isinstance(batch, (tuple, list)) else [batch]
     for what, part in zip(("inputs", "labels", "weights"), parts, strict=False):
-        if is_list_of_values(part):
-            raise ValueError(LIST.format(f"What a batch has as {what}", as_array(part, what)))
+        require_arrays(part, what, "What a batch has as ")
         if what != "inputs":
             for leaf in keras.tree.flatten(part):
                 require_numbers(leaf, what)
+
+
+def require_arrays(given, name, before=""):
+    """Refuses lists of numbers or texts in the place of an array, or of one in a dict.
+
+    Args:
+        given: an argument or a part of a batch.
+        name: of it.
+        before: what a message says before the name; nothing by default.
+    """
+    parts = given.items() if isinstance(given, dict) else [(None, given)]
+    for key, part in parts:
+        its = name if key is None else f"{name}[{key!r}]"
+        if is_list_of_values(part):
+            raise ValueError(LIST.format(before + its, as_array(part, its)))
 
 
 def is_list_of_values(given):

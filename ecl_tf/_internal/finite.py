@@ -100,17 +100,23 @@ def require_weights(model, role, variables=None):
         role: "student" or "teacher", for the message.
         variables: TensorFlow's, where a layer has others than Keras's; None by default.
     """
-    for variable in model.weights if variables is None else variables:
+    if spoiled := names_of_spoiled(model.weights if variables is None else variables):
+        raise ValueError(
+            f"The {role} {model.name!r} holds NaN or Inf in its weight {spoiled[0]!r}, so its "
+            "answers are no numbers. Its training went wrong: train it again with a lower learning "
+            "rate, or take an earlier file."
+        )
+
+
+def names_of_spoiled(variables):
+    """The names of those variables that hold NaN or Inf."""
+    spoiled = []
+    for variable in variables:
         values = np.asarray(keras.ops.convert_to_numpy(variable))
         # Names of bfloat16 and its like are those of extensions, of NumPy's kind "V".
-        if values.dtype.kind not in "fV" or np.isfinite(values.astype("float32")).all():
-            continue
-        raise ValueError(
-            f"The {role} {model.name!r} holds NaN or Inf in its weight "
-            f"{getattr(variable, 'path', variable.name)!r}, so its answers are no numbers. Its "
-            "training went wrong: train it again with a lower learning rate, or take an earlier "
-            "file."
-        )
+        if values.dtype.kind in "fV" and not np.isfinite(values.astype("float32")).all():
+            spoiled.append(getattr(variable, "path", variable.name))
+    return spoiled
 
 
 def require_logits(output, answered, role, inputs):
@@ -245,7 +251,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch, logs=None):
         is_first = batch == 0  # Of an epoch, or of one batch alone: looking at layers takes time.
         if is_first:
-            self.model.follow_layers()
+            self.model.follow_attributes()
         self.model.follow_sampler(in_place=is_first)
         self.model.follow_precision()  # Of weights that another callback may have loaded.
 

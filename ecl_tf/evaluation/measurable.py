@@ -30,8 +30,7 @@ def require_rows(models, x, y, other):
     own_inputs.require_arrays(x, "measure")
     given = {"x": x} | {f"other[{name!r}]": its for name, its in (other or {}).items()}
     for name, its in given.items():
-        if batches.is_list_of_values(its):
-            raise ValueError(batches.LIST.format(name, batches.as_array(its, name)))
+        batches.require_arrays(its, name)
     own_inputs.require_dense(x)
     for name, its in (other or {}).items():
         finite.require_rows(its, f"The rows of other[{name!r}]")

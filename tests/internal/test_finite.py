@@ -166,6 +166,13 @@ def test_a_network_with_a_bad_weight_is_refused_before_the_first_step(subtests):
                 its.fit(data(), verbose=0)
             with refused(role):
                 Distiller(**networks)
+    with subtests.test("optimizer"):
+        its = distiller()
+        its.optimizer = keras.optimizers.SGD(momentum=0.9)
+        its.optimizer.build(its.trainable_variables)
+        its.optimizer.variables[-1].assign([0.0, np.inf, 0.0])  # Of the bias.
+        with pytest.raises(ValueError, match=r"optimizer 'sgd.*' holds NaN or Inf in .*bias_mom"):
+            its.fit(data(), verbose=0)
     with subtests.test("ensemble"), refused("teacher"):
         ecl_tf.Ensemble(networks["teacher"], "categorical")
 
