@@ -140,6 +140,7 @@ def run(main, takes_directories=False):
                     f"{shlex.join(arguments[1:])!r} is no flag: flags begin with --, and their "
                     "values follow after = without spaces. See --help."
                 )
+            _require_own_flags(sys.modules[main.__module__])
             main(arguments)
             if STRATEGY.value == "multi_worker":
                 from ecl_tf.experiments import strategies
@@ -168,6 +169,14 @@ def run(main, takes_directories=False):
         # long with it. It is read once, when TensorFlow is first used.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     app.run(ended_in_one_line, flags_parser=_parse)
+
+
+def _require_own_flags(script):
+    """Refuses shared flags that a script does not take, and so would not heed."""
+    own = {flag.name for flag in flags.FLAGS.get_key_flags_for_module(script)}
+    shared = CONFIG, WORKDIR, STRATEGY, TEACHER, CHECKPOINT_EVERY, DRY_RUN, *TRACKERS.values()
+    if unused := [f"--{flag.name}" for flag in shared if flag.present and flag.name not in own]:
+        raise ValueError(f"This command takes no {', '.join(unused)}. Leave it away; see --help.")
 
 
 def _keep_interruptions(dropped):

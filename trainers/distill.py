@@ -43,6 +43,11 @@ def main(_):
     experiment, place = command_line.start()
     store = replay.Store(REPLAY.value) if REPLAY.value else None
     directory = command_line.TEACHER.value
+    if store and directory:
+        raise ValueError(
+            f"--replay={REPLAY.value} has the answers of a teacher, and so --teacher={directory} "
+            "would not be asked. Leave one of them away."
+        )
     path = place / "student.keras"
     rehearsed = rehearsal.Rehearsal(command_line.DRY_RUN.value)
     best.require(place, experiment.config)

@@ -7,7 +7,7 @@ takes the teacher from WORKDIR/teacher, from --teacher, or from config.teacher.p
 it once over 10 passes of the training data, augmented and sampled as config.xcl.sampler says,
 and writes WORKDIR/replay. Any number of students of any length are then distilled without the
 teacher. A recording that was killed goes on where it was; under --strategy=multi_worker the
-workers write different shards.
+workers write different shards. The teacher's scores go to WORKDIR/evaluation.json.
 
 --dry_run only says how large and how long it would be, --verify=N recomputes N stored rows.
 """
@@ -30,8 +30,10 @@ command_line.takes("dry_run")
 def main(_):
     from ecl_tf import replay
     from ecl_tf.experiments import (
+        evaluation,
         other_data,
         progress,
+        quality,
         refusals,
         stores,
         teaching,
@@ -64,6 +66,7 @@ def main(_):
         return
     with work_directory.working_in(place, command_line.CONFIG.value) as workdir:
         other_data.require_same_rows(experiment, workdir)
+        evaluation.keep_teacher(workdir, quality.of_teacher(experiment, teacher))
         stores.record(teacher, directory, settings)
         progress.announce(f"{directory} is written.")
 

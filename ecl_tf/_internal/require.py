@@ -95,3 +95,23 @@ def class_weight(given, classes=None, all_of_them=False):
             f"class_weight has no weight of class {missing[0]}; expected weights up to the last "
             f"of the {classes} classes. Give 1.0 to those that are not to be weighed."
         )
+
+
+def class_names(given, classes=None):
+    """The names as JSON holds them; raises ValueError unless there is one for each class.
+
+    Args:
+        given: a list of texts or numbers.
+        classes: their number; None, the default, if it is not known.
+    """
+    names = [] if isinstance(given, (str, bytes)) else [*given]
+    names = [each.item() if isinstance(each, np.generic) else each for each in names]
+    names = [each.decode() if isinstance(each, bytes) else each for each in names]
+    are_names = names and all(isinstance(each, (str, int, float)) for each in names)
+    if not (are_names and len({*names}) == len(names) == (classes or len(names))):
+        number = f", {classes} here" if classes else ""
+        raise ValueError(
+            "class_names takes a list with a name of its own for each class, in their order"
+            f"{number}; got {given!r}."
+        )
+    return names

@@ -1,6 +1,11 @@
 """Refuses settings that don't fit the data's labels."""
 
+from collections.abc import Mapping
+
+import numpy as np
+
 from ecl_tf import outputs, prediction_sets
+from ecl_tf._internal import require
 from ecl_tf.experiments import measures, refusals, row_labels
 
 
@@ -23,7 +28,12 @@ def require_labels_fit(config, splits, output):
             f"config.output={config.output!r} needs classes, and this data has targets of one "
             "dimension. For a table with a column of classes say --config.data.classes=True."
         )
+    with refusals.blaming("config.output", config.output):
+        _require_units(config.output, splits)
     with refusals.blaming("config.data", config.data):
+        if splits.class_names is not None:
+            size = splits.event_size if output.family == "categorical" else None
+            require.class_names(splits.class_names, size)
         row_labels.require(splits, output)
         row_labels.require_values(splits, output)
         row_labels.require_room(splits, output)
@@ -36,6 +46,18 @@ def require_labels_fit(config, splits, output):
     for name, each in {"erm": config.erm, "teacher.labels": config.teacher.labels}.items():
         row_labels.require_mixing(name, each, splits, output)
     row_labels.require_class_weight(config.class_weight, splits, output)
+
+
+def _require_units(output, splits):
+    """Refuses units of targets that are not the data's, which all networks learn in."""
+    given = output.get("config") or {} if isinstance(output, Mapping) else {}
+    for name in ("target_mean", "target_stddev"):
+        its, own = given.get(name), getattr(splits, name)
+        if its is not None and not np.array_equal(np.ravel(its), np.ravel(own)):
+            raise ValueError(
+                f"It has {name}={its}, and the data has {own}, which all networks learn in. Leave "
+                "it out, and give data.Splits(..., target_mean=..., target_stddev=...)."
+            )
 
 
 def require_conformal(student, splits, output):

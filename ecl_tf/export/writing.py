@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from ecl_tf import outputs
 from ecl_tf._internal import (
@@ -18,6 +17,7 @@ from ecl_tf._internal import (
     legacy,
     own_inputs,
     probabilities,
+    require,
     symbolic,
     whole_numbers,
 )
@@ -185,7 +185,9 @@ def write(
         )
     output = outputs.get(output)
     if class_names is not None:
-        class_names = _names(class_names, output, student)
+        size = getattr(symbolic.output_of(student), "shape", [None])[-1]
+        is_one_of_them = output.family == "categorical"
+        class_names = require.class_names(class_names, size if is_one_of_them else None)
     if target_units is not None:
         _require_units(target_units, output)
     if conformal is not None:
@@ -249,24 +251,6 @@ def _blaming(name):
             f"The {name} of the student can't be run: {error} Nothing was written. Give "
             'format="saved_model", and report the layers of the student.'
         ) from error
-
-
-def _names(class_names, output, student):
-    """The names of the classes as JSON holds them; ValueError unless there is one for each."""
-    is_text = isinstance(class_names, (str, bytes))
-    names = [] if is_text else [*class_names]
-    names = [each.item() if isinstance(each, np.generic) else each for each in names]
-    names = [each.decode() if isinstance(each, bytes) else each for each in names]
-    shape = getattr(symbolic.output_of(student), "shape", [None])
-    size = shape[-1] if output.family == "categorical" else None
-    are_names = all(isinstance(each, (str, int, float)) for each in names)
-    if not (names and are_names and len({*names}) == len(names) and size in (None, len(names))):
-        raise ValueError(
-            f"class_names takes a list with a name of its own for each class, in their order"
-            f"{f', {size} for the student {student.name!r}' * (size is not None)}; got "
-            f"{class_names!r}."
-        )
-    return names
 
 
 def _require_units(units, output):

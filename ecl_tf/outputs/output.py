@@ -375,6 +375,13 @@ def _require_same_positions(teacher, student):
             f"distribution has shape {tuple(its)} (batch, positions...) and the student's "
             f"{tuple(own)}. Give both networks the same positions."
         )
+    events = teacher.event_shape, student.event_shape
+    if all(event.rank for event in events) and not events[0].is_compatible_with(events[1]):
+        raise ValueError(
+            "Teacher and student don't fit each other: the teacher's distribution is one of "
+            f"{events[0][-1]} target dimensions or labels, and the student's of {events[1][-1]}. "
+            "Give both the same."
+        )
     if own[1:].is_fully_defined() and its[1:].is_fully_defined():
         return
     shapes = teacher.batch_shape_tensor(), student.batch_shape_tensor()

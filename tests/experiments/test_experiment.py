@@ -1,5 +1,7 @@
 """From configuration to networks, batches and scores."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -137,6 +139,17 @@ def test_counts_have_the_units_of_the_data_and_labels_that_are_none_are_refused(
     np.savez(path, x=np.ones((100, 3)), y=counts - 28)
     with pytest.raises(ValueError, match=r"out of range: -\d+.*Expected counts"):
         Experiment(casp_config)
+
+
+def test_units_and_names_of_classes_are_the_datas(casp_config, experiment):
+    with casp_config.unlocked():
+        casp_config.output.config.target_mean = 50.0
+    with pytest.raises(ValueError, match=r"config\.output=.* has target_mean=50\.0, and the data"):
+        Experiment(casp_config)
+    for names in (("a", "b"), 10 * ("a",)):
+        splits = dataclasses.replace(experiment.splits, class_names=names)
+        with pytest.raises(ValueError, match=r"config\.data=.* name of its own .* 10 here; got \("):
+            Experiment(experiment.config, splits=splits)
 
 
 def test_prediction_sets_are_of_validation_rows_of_which_there_must_be_enough(casp_config):

@@ -64,10 +64,14 @@ def test_a_teacher_of_numbers_is_measured_against_a_normal_of_their_spread(casp_
     experiment = Experiment(casp_config)
     teacher = ecl_tf.Ensemble(linear((3,), np.zeros((3, 2)), np.zeros(2)), experiment.output)
     quality.of_teacher(experiment, teacher)
-    assert "WARNING" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
     _, y = rows(experiment.splits.validation)
     expected = -stats.norm.logpdf(y, y.mean(), y.std()).mean()
     assert positions.constant_nll(experiment.output, y) == pytest.approx(expected, rel=1e-5)
+    mean, stddev = experiment.splits.target_mean, experiment.splits.target_stddev
+    own = -stats.norm.logpdf(y, mean, (experiment.output.min_scale + np.log(2)) * np.asarray(stddev)).mean()
+    assert "WARNING: the teacher knows nothing of the labels" in printed  # Its answer is constant.
+    assert f"on validation rows by {own - expected:.3g} nats" in printed
 
 
 def test_the_best_constant_answer_to_yes_no_labels_is_their_frequency():

@@ -470,3 +470,10 @@ def test_different_outputs_are_different_and_configs_hold_what_was_given():
     assert Normal(1, target_mean=[1.0], target_stddev=[2.0]) == Normal(1, 1e-3, 1.0, 2.0)
     config = GAUSSIANS[1].get_config()
     assert (config["target_mean"], config["target_stddev"]) == ([10.0, -4.0], [0.5, 20.0])
+
+
+@pytest.mark.parametrize("name", ["kl", "jensen_shannon"])
+def test_distributions_of_other_target_dimensions_are_not_broadcast(name):
+    one, two = Normal(1)(RAW[:, :2]), Normal(2)(RAW)
+    with pytest.raises(ValueError, match=r"teacher's .* of 1 target .* student's of 2"):
+        Normal(2).divergence(one, two, divergences.get(name))

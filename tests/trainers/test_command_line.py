@@ -13,8 +13,9 @@ import processes
 import pytest
 from absl.testing import flagsaver
 
-from trainers import command, command_line
+from trainers import command, command_line, evaluate, report
 
+command_line.takes("checkpoint_every", "dry_run", "mlflow")  # The main functions of this file.
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPTS = [name.replace("-", "_") for name in command.COMMANDS]
 # Runs a module or the command, and tells what was imported when it ended.
@@ -145,12 +146,13 @@ def test_a_mistake_is_told_in_a_line_and_leaves_no_directory(tmp_path, subtests)
         assert code == 2 and message in errors and "Traceback" in errors
 
 
-def failing(error, monkeypatch, capsys, *flags):
+def failing(error, monkeypatch, capsys, *flags, script=__name__):
     """The exit code and the errors of a script whose main function raises an error."""
 
     def main(_):
         raise error
 
+    main.__module__ = script
     monkeypatch.setattr("sys.argv", ["script", "--config=digits", "--workdir=run", *flags])
     monkeypatch.setattr("sys.orig_argv", ["python", "-m", "script", *sys.argv[1:]])
     with flagsaver.flagsaver(), pytest.raises(SystemExit) as exit_info:
@@ -231,6 +233,13 @@ def test_a_missing_file_is_told_in_a_line_and_a_fault_keeps_its_traceback(monkey
         failing(ZeroDivisionError(), monkeypatch, capsys)
 
 
-def test_an_argument_that_is_no_flag_is_refused(monkeypatch, capsys):
-    code, errors = failing(AssertionError("main was called"), monkeypatch, capsys, "seeds=3")
+def test_an_argument_that_is_no_flag_or_no_flag_of_the_command_is_refused(monkeypatch, capsys):
+    given = AssertionError("main was called"), monkeypatch, capsys
+    code, errors = failing(*given, "seeds=3")
     assert code == 2 and "'seeds=3' is no flag" in errors
+    code, errors = failing(*given, "--dry_run", script=evaluate.__name__)
+    assert code == 2 and "This command takes no --dry_run. Leave" in errors
+    _, errors = failing(*given, "--strategy=tpu", script=report.__name__)
+    assert "takes no --config, --strategy." in errors
+    heeded = failing(FileNotFoundError(2, "Gone", "t"), *given[1:], "--dry_run", "--mlflow")
+    assert "Gone" in heeded[1]

@@ -21,7 +21,9 @@ def test_a_student_is_distilled_from_a_store(run_script, digits_config, tmp_path
     assert cost.startswith("192 rows, 0.0 MB (") and cost.endswith("seconds of the teacher.")
     assert not store.exists()
 
+    (told := tmp_path / "run" / "evaluation.json").unlink()
     run_script("reinforce", config, tmp_path / "run", epochs=3, shards=2)
+    assert set(json.loads(told.read_text())["validation"]) == {"teacher"}
     assert "[shard 2/2]" in capsys.readouterr().out
     manifest = json.loads((store / "manifest.json").read_text())
     assert manifest["plan"]["steps"] == 3 * 2 and len(manifest["shards"]) == 2
@@ -30,6 +32,8 @@ def test_a_student_is_distilled_from_a_store(run_script, digits_config, tmp_path
 
     for path in (tmp_path / "run" / "teacher").iterdir():
         path.unlink()  # It is needed no more.
+    with pytest.raises(ValueError, match=r"--teacher=elsewhere would not be asked"):
+        run_script("distill", config, tmp_path, replay=str(store), teacher="elsewhere")
     run_script("distill", config, tmp_path / "student", replay=str(store), ships=False)
     rows = list(csv.DictReader((tmp_path / "student" / "log.csv").open()))
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
