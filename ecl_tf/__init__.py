@@ -46,35 +46,42 @@ __all__ = [
 _is_command = os.path.splitext(os.path.basename(sys.argv[0]))[0] == "ecl-tf"
 _asks_for_help = len(sys.argv) == 1 or {"-h", "--help", "--helpfull"} & {*sys.argv}
 if not (_is_command and _asks_for_help):
-    from ecl_tf import (
-        callbacks,
-        data,
-        divergences,
-        evaluation,
-        losses,
-        metrics,
-        models,
-        outputs,
-        prediction_sets,
-        preprocessing,
-        replay,
-        resume,
-        samplers,
-        teachers,
-        uncertainty,
-    )
-    from ecl_tf._internal.keras_fit import patch_fit
-    from ecl_tf.distiller import Distiller
-    from ecl_tf.export import costs, export_student, load_student
-    from ecl_tf.prediction_sets import conformal
-    from ecl_tf.teachers import (
-        Ensemble,
-        Teacher,
-        as_logits,
-        calibrated,
-        inference_form,
-        pretrained,
-    )
+    try:
+        from ecl_tf import (
+            callbacks,
+            data,
+            divergences,
+            evaluation,
+            losses,
+            metrics,
+            models,
+            outputs,
+            prediction_sets,
+            preprocessing,
+            replay,
+            resume,
+            samplers,
+            teachers,
+            uncertainty,
+        )
+        from ecl_tf._internal.keras_fit import patch_fit
+        from ecl_tf.distiller import Distiller
+        from ecl_tf.export import costs, export_student, load_student
+        from ecl_tf.prediction_sets import conformal
+        from ecl_tf.teachers import (
+            Ensemble,
+            Teacher,
+            as_logits,
+            calibrated,
+            inference_form,
+            pretrained,
+        )
+    except KeyboardInterrupt:
+        if not _is_command:
+            raise
+        # The command itself, which tells how to continue, has not begun.
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)  # 128 + SIGINT, as shells have it.
 
 moved.find_moved()
 

@@ -60,6 +60,11 @@ class Settings(keras.Model):
     def __setattr__(self, name, value):
         """Sets an attribute; a setting takes effect in the step, also after `compile`."""
         if not getattr(self, "_is_made", False) or name not in _SETTINGS:
+            if name == "steps_per_execution":
+                require.whole(name, value, 1)
+            if name == "optimizer" and isinstance(value, (str, dict)):
+                with self.distribute_strategy.scope():
+                    value = keras.optimizers.get(value)
             super().__setattr__(name, value)
             if name in _OF_KERAS:
                 self._trace_anew("train", "test", "predict")

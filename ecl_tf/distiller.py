@@ -325,6 +325,7 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         x, y, sample_weight = batches.unpack(data)
         _checks.step.batch(x, y, sample_weight, self._networks())
+        x = _checks.step.of_equal_rows(x, y, sample_weight)
         _checks.networks.trained(self.student)
         self._input_specs = batches.specs(samplers.inputs_of(x))
         ranges = self.quantized.variables if self.quantized else []
@@ -360,6 +361,7 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         x, y, sample_weight = batches.unpack(data)
         _checks.step.batch(x, y, sample_weight, self._networks())
+        x = _checks.step.of_equal_rows(x, y, sample_weight)
         raw, *others = self._ask_student(x, training=False)
         student = self._answer(finite.nan_where_inputs_are_not(raw, x), *others)
         labelled = Labelled(student, y, sample_weight)

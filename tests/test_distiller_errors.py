@@ -228,6 +228,9 @@ def test_fit_refuses_before_the_first_step(arguments, data, facts):
         ({"callbacks": [keras.callbacks.EarlyStopping]}, ["callbacks", "EarlyStopping(...)"]),
         ({"epochs": "3"}, ["epochs", "whole number", "'3'"]),
         ({"validation_data": (X[:0],)}, ["no rows", "validate on"]),
+        ({"validation_data": (X, LABELS[:5])}, ["rows; got [8] of inputs, [5] of labels"]),
+        ({"validation_data": X, "validation_freq": 0}, ["validation_freq", ">= 1; got 0"]),
+        ({"y": 3}, ["y is 3; expected an array with rows"]),
         ({"y": np.ma.masked_array(LABELS, LABELS > 1)}, ["labels", "masked", "sample_weight=~"]),
     ],
 )
@@ -363,6 +366,10 @@ def test_the_output_without_labels_is_named_and_needs_none_at_weight_0():
 
     with raises_naming("['size'] have none"):
         its(1.0).fit(X, labels, verbose=0)
+    whole = {"kind": LABELS, "size": X[:, 0]}
+    for data in (X, dataset(X).batch(4)):
+        with raises_naming("label_weight=1.0 needs labels, but the data has none"):
+            its(1.0).fit(X, whole, validation_data=data, verbose=0)
     assert np.isfinite(its(0.0).fit(X, labels, verbose=0).history["label_loss"]).all()
 
 
@@ -509,3 +516,20 @@ def test_what_an_assertion_of_a_network_says_is_told_as_a_whole():
     its = compiled(None, keras.Model(inputs, keras.layers.Dense(3)(checked)))
     with pytest.raises(ValueError, match=r"^expected numbers below \[100\] here$"):
         its.fit(np.where(X.max() == X, np.float32(1e3), X), verbose=0)
+
+
+@pytest.mark.parametrize(("rows", "part"), [(1, "labels"), (7, "labels"), (1, "weights")])
+def test_labels_of_other_rows_in_batches_of_open_sizes_are_told_before_the_update(rows, part):
+    counts = {"inputs": 8, "labels": 8, "weights": 8, part: rows}
+    specs = tf.TensorSpec((None, 4)), tf.TensorSpec((None,), "int32"), tf.TensorSpec((None,))
+
+    def batches():
+        yield X[: counts["inputs"]], LABELS[: counts["labels"]], np.ones(counts["weights"], "f4")
+
+    data = tf.data.Dataset.from_generator(batches, output_signature=specs)
+    its = compiled(sampler="Empirical", label_weight=1.0)
+    before = its.student.get_weights()
+    for run in (its.fit, its.evaluate):
+        with raises_naming(f"A batch has another number of rows of {part} than of inputs"):
+            run(data, verbose=0)
+    np.testing.assert_array_equal(its.student.get_weights()[0], before[0])

@@ -287,6 +287,10 @@ def test_what_keras_holds_in_its_loops_follows_too(subtests):
         its.fit(X, verbose=0)
         np.testing.assert_array_equal(its.student.get_weights()[0], before[0])
         assert int(its.optimizer.iterations.numpy()) == 1
+        its.optimizer = "adam"
+        assert isinstance(its.optimizer, keras.optimizers.Adam)
+        with pytest.raises(ValueError, match=r"steps_per_execution must .* >= 1; got 0"):
+            its.steps_per_execution = 0
 
 
 def test_attributes_of_layers_follow_from_the_next_epoch_on():

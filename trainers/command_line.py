@@ -146,9 +146,6 @@ def run(main, takes_directories=False):
                 from ecl_tf.experiments import strategies
 
                 strategies.end()
-        except KeyboardInterrupt:
-            print(f"Interrupted. To continue: {_command(given)}", file=sys.stderr)
-            sys.exit(_INTERRUPTED)
         except BrokenPipeError:  # As of `| head`.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # For Python's own end.
             refuse(f"Nobody reads what is printed any more. To continue: {_command(given)}")
@@ -168,7 +165,10 @@ def run(main, takes_directories=False):
         # TensorFlow leaves oneDNN off without AVX-512, where a step of convolutions takes half as
         # long with it. It is read once, when TensorFlow is first used.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    app.run(ended_in_one_line, flags_parser=_parse)
+    try:
+        app.run(ended_in_one_line, flags_parser=_parse)
+    except KeyboardInterrupt:  # A config may import TensorFlow, which takes seconds.
+        refuse(f"Interrupted. To continue: {_command(given)}", _INTERRUPTED)
 
 
 def _require_own_flags(script):

@@ -62,10 +62,27 @@ def evaluation(distiller, x, y, sample_weight, batch_size, steps, argument):
     _inputs_in_range(x, distiller._networks())
     if (inputs := batches.element_spec(x)) is not None:
         if isinstance(x, tf.data.Dataset):
-            inputs, _, _ = batches.unpack(inputs)
+            inputs, its_y, _ = batches.unpack(inputs)
+            its_y = None if isinstance(its_y, tf.NoneTensorSpec) else its_y
+        else:
+            its_y = y
+            _equal_rows(x, y, sample_weight)
         networks.require_fit(distiller._networks(), samplers.inputs_of(inputs))
+        if its_y is None:
+            labels.require_fit(distiller.label_weight, None, distiller.output_kind, None)
     rows.fixed_rows(x, batch_size, distiller)
     labels.of_data(x, y, distiller)
+
+
+def _equal_rows(x, y, sample_weight):
+    """Refuses arrays of which some have other numbers of rows."""
+    counts = {
+        name: {len(leaf) for leaf in keras.tree.flatten(part) if getattr(leaf, "shape", ())}
+        for name, part in {"inputs": x, "labels": y, "weights": sample_weight}.items()
+    }
+    if len(set.union(*counts.values())) > 1:
+        told = ", ".join(f"{sorted(each)} of {name}" for name, each in counts.items() if each)
+        raise ValueError(f"All arrays need the same number of rows; got {told}.")
 
 
 def batch(distiller, x, y, sample_weight, class_weight):

@@ -28,6 +28,29 @@ def batch(x, y, sample_weight, asked):
     own_inputs.require_fit(samplers.inputs_of(x), networks)
 
 
+def of_equal_rows(x, y, sample_weight):
+    """The inputs of a batch, once it is known that its labels and weights have as many rows.
+
+    Where sizes are open only the step itself can tell. Others would be broadcast.
+
+    Args:
+        x: inputs or recorded samples, as tensors.
+        y: labels, the same; or None.
+        sample_weight: weights, the same; or None.
+    """
+    if isinstance(x, samplers.Samples):
+        return x  # They were made of such batches.
+    first, checks = keras.tree.flatten(x)[0], []
+    for what, part in {"labels": y, "weights": sample_weight}.items():
+        for leaf in keras.tree.flatten(part):
+            if leaf is not None and leaf.shape.rank and not (leaf.shape[0] and first.shape[0]):
+                message = f"A batch has another number of rows of {what} than of inputs."
+                rows = tf.shape(leaf)[0], tf.shape(first)[0]
+                checks.append(tf.debugging.assert_equal(*rows, message=message))
+    with tf.control_dependencies([check for check in checks if check is not None]):
+        return keras.tree.map_structure(tf.identity, x) if checks else x
+
+
 def wrong_labels(given, raw, output, are_used):
     """Counts labels that no network can have.
 

@@ -173,7 +173,7 @@ def _require_arrays(batch):
 
 
 def require_arrays(given, name, before=""):
-    """Refuses lists of numbers or texts in the place of an array, or of one in a dict.
+    """Refuses numbers, texts and lists of them in the place of an array, or of one in a dict.
 
     Args:
         given: an argument or a part of a batch.
@@ -183,6 +183,8 @@ def require_arrays(given, name, before=""):
     parts = given.items() if isinstance(given, dict) else [(None, given)]
     for key, part in parts:
         its = name if key is None else f"{name}[{key!r}]"
+        if isinstance(part, (int, float, str)):
+            raise ValueError(f"{before}{its} is {part!r}; expected an array with rows.")
         if is_list_of_values(part):
             raise ValueError(LIST.format(before + its, as_array(part, its)))
 

@@ -1,6 +1,7 @@
 """Batches of inputs with labels, from arrays or a dataset."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import batches, endless, own_inputs, ranges, require
@@ -42,6 +43,7 @@ def dataset(what, x, y, batch_size, networks):
         )
     if not isinstance(x, tf.data.Dataset):
         x, y, _ = own_inputs.arrays_of_frames(x, y)
+        y = np.asarray(y) if batches.is_list_of_values(y) else y
         counts = [
             {leaf.shape[0] for leaf in keras.tree.flatten(part) if getattr(leaf, "shape", ())}
             for part in (x, y)

@@ -42,7 +42,8 @@ class Categorical(Logits):
             the temperature that `divergence` is given, which tempers teacher and student.
         ignore_class: a class index that says that a label is unknown, such as 255 or -1. Such
             labels count neither in the label loss nor in metrics; the teacher's answers there
-            do. Of one-hot rows, a row of zeros says it. None, the default, for none.
+            do. Of one-hot rows, a row of zeros says it, or one with half or more of that class.
+            None, the default, for none.
         known_classes: of a teacher, the indices of the classes that it knows, at least two; None,
             the default, for all. All others have probability 0, and a student is compared with it
             given that the class is a known one: D(p, q) is taken of p and of q(k) / sum_j q(j),
@@ -153,7 +154,9 @@ class Categorical(Logits):
         if self.ignore_class is None and self.known_classes is None:
             return None
         if is_one_hot(labels, raw):
-            share = float32(labels)
+            share, ignored = float32(labels), self.ignore_class
+            if ignored in range(share.shape[-1]):
+                share *= float32(share[..., ignored, None] < 0.5)
             if self.known_classes is not None:
                 share = tf.gather(share, self.known_classes, axis=-1)
             return float32(tf.reduce_sum(share, -1) > 0.99)

@@ -68,8 +68,9 @@ def test_a_teacher_of_numbers_is_measured_against_a_normal_of_their_spread(casp_
     _, y = rows(experiment.splits.validation)
     expected = -stats.norm.logpdf(y, y.mean(), y.std()).mean()
     assert positions.constant_nll(experiment.output, y) == pytest.approx(expected, rel=1e-5)
-    mean, stddev = experiment.splits.target_mean, experiment.splits.target_stddev
-    own = -stats.norm.logpdf(y, mean, (experiment.output.min_scale + np.log(2)) * np.asarray(stddev)).mean()
+    splits, least = experiment.splits, experiment.output.min_scale
+    stddev = (least + np.log(2)) * np.asarray(splits.target_stddev)
+    own = -stats.norm.logpdf(y, splits.target_mean, stddev).mean()
     assert "WARNING: the teacher knows nothing of the labels" in printed  # Its answer is constant.
     assert f"on validation rows by {own - expected:.3g} nats" in printed
 

@@ -221,9 +221,14 @@ def test_bernoulli_likelihood_of_hard_and_soft_labels():
         (Categorical(ignore_class=256), np.array([0, 1], "uint8"), [1, 1]),
         (Categorical(ignore_class=255), np.array([1, 255], "uint8"), [1, 0]),
         (Categorical(ignore_class=-1), np.array([1, -1], "int8"), [1, 0]),
+        (Categorical(ignore_class=0), np.array([0, 1]), [0, 1]),
+        (Categorical(ignore_class=0), np.array([[1.0, 0.0], [0.0, 1.0]]), [0, 1]),
+        (Categorical(ignore_class=0), np.array([[0.9, 0.1], [0.0, 0.0]]), [0, 0]),
     ],
 )
-def test_a_type_that_cannot_hold_the_unknown_label_has_none(output, labels, known):
+def test_labels_are_unknown_of_the_class_that_is_ignored_in_types_that_hold_it(
+    output, labels, known
+):
     raw = tf.zeros((2, 1 if output.family == "bernoulli" else 2))
     np.testing.assert_array_equal(output.known(labels, raw), known)
     loss = output.negative_log_likelihoods(output(raw), labels)

@@ -193,6 +193,24 @@ def test_ctrl_c_tells_the_command_that_continues(monkeypatch, capsys):
     assert code == 130 and errors == f"Interrupted. To continue: {command}\n"
 
 
+def test_ctrl_c_before_a_command_begins_is_told_in_a_line(monkeypatch, capsys):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "_parse", interrupted)  # As while a config is imported.
+    code, errors = failing(None, monkeypatch, capsys)
+    assert code == 130 and errors.startswith("Interrupted. To continue: python -m script --con")
+    while_importing = (
+        "import builtins, sys; sys.argv = ['ecl-tf', 'compare']; own = builtins.__import__\n"
+        "def load(name, *others, **named):\n"
+        "    if name == 'keras': raise KeyboardInterrupt\n"
+        "    return own(name, *others, **named)\n"
+        "builtins.__import__ = load; import ecl_tf"
+    )
+    ended = subprocess.run([sys.executable, "-c", while_importing], cwd=ROOT, capture_output=True)
+    assert (ended.returncode, ended.stderr) == (130, b"Interrupted.\n")
+
+
 def test_ctrl_c_that_comes_where_python_drops_errors_comes_again(monkeypatch, capsys):
     class Held:
         def __del__(self):
