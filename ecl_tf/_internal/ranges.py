@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import own_inputs, whole_numbers
+from ecl_tf._internal import own_inputs, symbolic, whole_numbers
 from ecl_tf._internal.first_layers import (
     PIXELS,
     SCALED,
@@ -184,7 +184,12 @@ def _compared(networks, inputs, others=(), compares_images=True, are_means=False
                 * is_image(leaf.shape),
                 place,
             )
-    takes = [takes_as_they_are(model) for _, model in networks] if compares_images else []
+    takes = [
+        takes_as_they_are(model)
+        for role, model in networks
+        # Of a teacher that is not known the student's images are looked at alone, as of a function.
+        if compares_images and (role == "student" or symbolic.inputs_of(model) is not None)
+    ]
     # Keras gives grey images their axis of channels, which the network's input has.
     told = [
         own
@@ -206,7 +211,8 @@ def _compared(networks, inputs, others=(), compares_images=True, are_means=False
                 f"them. Give images in [0, 1], dataset.map(lambda x, y: (tf.cast(x, tf.float32) / "
                 f"{_top(leaf)}.0, y)), or put keras.layers.Rescaling(1 / {_top(leaf)}) in front of "
                 "both networks; of 12 or 16 bits it is 4095 or 65535. If the teacher learned from "
-                "such values, put the layer in front of the student alone. (The commands scale "
+                "such values, or scales them by itself, put the layer in front of the student "
+                "alone. (The commands scale "
                 "uint8 images. evaluation.measure takes float32 ones for a network that learned "
                 "from bytes.)",
                 places[path],

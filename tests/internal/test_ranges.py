@@ -174,6 +174,10 @@ def test_images_from_0_to_255_that_no_network_scales_are_refused(tmp_path):
     late = np.concatenate([0.0 * BYTES[:8], 4.1 * BYTES])  # Amounts, after rows without any.
     for images in (UNIT, BYTES - 128.0, 4.1 * BYTES, late, BYTES[..., :2], BYTES[:, 0]):
         ranges.require_within(plain_ones, images)
+    unknown = Subclassed(lambda x: tf.reduce_mean(x, [1, 2]))
+    with pytest.raises(ValueError, match="neither network scales"):
+        ranges.require_within([plain_ones[0], ("teacher", unknown)], BYTES)
+    ranges.require_within([("student", unknown), plain_ones[1]], BYTES)  # It may scale them.
     scaled = ("teacher", network(LAYERS.Rescaling(3.0)))  # As it may have been trained.
     ranges.require_within([plain_ones[0], scaled], BYTES)
     distiller = ecl_tf.Distiller(plain(), plain())
@@ -230,6 +234,17 @@ def test_features_of_a_table_are_compared_with_the_statistics_of_each():
 
 def plain():
     return keras.Sequential([keras.Input((8, 8, 3)), LAYERS.Flatten(), LAYERS.Dense(3)])
+
+
+class Subclassed(keras.Model):
+    """A network without symbolic inputs, which calls a function, then a dense layer."""
+
+    def __init__(self, first):
+        super().__init__()
+        self.first, self.last = first, LAYERS.Dense(3)
+
+    def call(self, x):
+        return self.last(self.first(x))
 
 
 @pytest.mark.slow
