@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import symbolic, whole_numbers
+from ecl_tf._internal import own_inputs, symbolic, whole_numbers
 from ecl_tf._internal.probing import UNKNOWN_SIZE
 
 # What functions are asked about: some clip or fold what lies outside of images.
@@ -80,21 +80,23 @@ class Expected(NamedTuple):
     clips: bool = False
 
 
-def expected_by(model):
+def expected_by(model, inputs=None):
     """What a model expects of its inputs: a dict from path (of names or numbers) to `Expected`.
 
     Inputs of which the first layers don't tell are left out, and so are all of a model without
     symbolic inputs.
+
+    Args:
+        model: a Keras model.
+        inputs: a batch, or specs of one, in which paths are; None, the default, has them in the
+            model's own nesting.
     """
-    inputs = symbolic.inputs_of(model)
-    if inputs is None:
-        return {}
     with tf.init_scope():  # In a step, too, layers' statistics are read as numbers.
         found: dict[tuple, Expected] = {}
-        for path, tensor in keras.tree.flatten_with_path(inputs):
+        for path, tensor in own_inputs.taken(model, inputs):
             told = symbolic.follow(symbolic.graph_of(model), tensor, (1.0, 0.0), _told_by)
             if (first := next(told, None)) is not None:
-                found[tuple(path)] = first
+                found[path] = first
     return found
 
 
@@ -138,16 +140,37 @@ PIXELS = SCALED._replace(words="pixels that are scaled already")
 _LEAST_SIDE = 16
 
 
-def takes_as_they_are(model):
-    """The paths of inputs that a model's first weights multiply as they are given."""
-    inputs = symbolic.inputs_of(model)
-    if inputs is None:
-        return set()
+def takes_as_they_are(model, inputs=None):
+    """The paths of inputs that a model's first weights multiply as they are given.
+
+    Args:
+        model: a Keras model.
+        inputs: as in `expected_by`.
+    """
     return {
-        tuple(path)
-        for path, tensor in keras.tree.flatten_with_path(inputs)
+        path
+        for path, tensor in own_inputs.taken(model, inputs)
         if (found := list(symbolic.first_layers(symbolic.graph_of(model), tensor)))
         and all(map(_is_weighted, found))
+    }
+
+
+def unscaled(networks, inputs):
+    """The paths of inputs that the first weights of all that take them multiply as they are.
+
+    Args:
+        networks: Keras models; those of which the inputs are not known say nothing.
+        inputs: as in `expected_by`.
+    """
+    takes = [
+        (dict(own_inputs.taken(network, inputs)), takes_as_they_are(network, inputs))
+        for network in networks
+    ]
+    return {
+        path
+        for _, found in takes
+        for path in found
+        if all(path in its for taken, its in takes if path in taken)
     }
 
 
@@ -163,16 +186,17 @@ def expected_in_training(student, others):
         student: a Keras model.
         others: the Keras models that got the same inputs in its training.
     """
-    inputs = dict(keras.tree.flatten_with_path(symbolic.inputs_of(student)))
-    found = expected_by(student)
-    for network in others:
-        found = {**expected_by(network), **found}
-    takes = [takes_as_they_are(network) for network in (student, *others)]
-    for path, tensor in inputs.items():
-        scaled = all(path in own or (own and len(inputs) == 1) for own in takes)
-        if scaled and is_image(tensor.shape):
-            found.setdefault(path, SCALED)
-    return {path: each for path, each in found.items() if path in inputs}
+    networks = [student, *others]
+    inputs = own_inputs.in_common(networks)
+    found = dict.fromkeys(unscaled(networks, inputs), SCALED)
+    for network in reversed(networks):
+        found.update(expected_by(network, inputs))
+    own = zip(own_inputs.taken(student), own_inputs.taken(student, inputs), strict=False)
+    return {
+        path: found[its]
+        for (path, tensor), (its, _) in own
+        if its in found and (found[its] is not SCALED or is_image(tensor.shape))
+    }
 
 
 def described(expected):

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import own_inputs, symbolic, whole_numbers
+from ecl_tf._internal import first_layers, own_inputs, whole_numbers
 from ecl_tf._internal.first_layers import (
     PIXELS,
     SCALED,
@@ -34,15 +34,18 @@ FEWEST_ROWS = 8
 FAR = 30.0  # Standard deviations of a feature.
 
 
-def require_equal(networks):
+def require_equal(networks, inputs=None):
     """Raises ValueError if two networks expect other ranges of the same input.
 
     Args:
         networks: pairs of a role ("student", "teacher") and a Keras model.
+        inputs: specs of a batch; None, the default, before there is data.
     """
     known: dict = {}
+    if inputs is None:
+        inputs = own_inputs.in_common([model for _, model in networks])
     for role, model in networks:
-        for path, here in expected_by(model).items():
+        for path, here in expected_by(model, inputs).items():
             of, there = known.setdefault(path, (f"the {role} {model.name!r}", here))
             ratio = np.mean(here.spread) / np.mean(there.spread)
             if not 1 / _RATIO < ratio < _RATIO:
@@ -52,21 +55,20 @@ def require_equal(networks):
                     "range with a Rescaling layer in front of one of them: ecl_tf.preprocessing."
                     "with_preprocessing(model, [keras.layers.Rescaling(scale)], input_shape)."
                 )
-    _warn_of_one_that_scales(networks, known)
+    _warn_of_one_that_scales(networks, inputs, known)
 
 
-def _warn_of_one_that_scales(networks, known):
+def _warn_of_one_that_scales(networks, inputs, known):
     """Warns if one network expects values up to 255, and another's first layers scale nothing.
 
     Args:
         networks: as in `require_equal`.
+        inputs: the same.
         known: a dict from path to the network in words and what it expects.
     """
     for role, model in networks:
-        for path in takes_as_they_are(model):
-            # One input of two networks may have a name in one of them only.
-            others = known if () in (path, *known) and len(known) == 1 else {path}
-            of, there = known.get(next(iter(others)), ("", SCALED))
+        for path in takes_as_they_are(model, inputs):
+            of, there = known.get(path, ("", SCALED))
             of = f"{of[:1].upper()}{of[1:]}"
             if there.is_range and np.mean(there.spread) >= _RATIO * np.mean(SCALED.spread):
                 warnings.warn(
@@ -154,16 +156,15 @@ def _compared(networks, inputs, others=(), compares_images=True, are_means=False
     leaves = {tuple(path): leaf for path, leaf in keras.tree.flatten_with_path(inputs)}
     places = {path: place for place, path in enumerate(leaves)}
     for role, model in networks:
-        for path, each in expected_by(model).items():
-            own = next(iter(leaves)) if len(leaves) == 1 else path
-            leaf = leaves.get(own)
-            if leaf is None or not (leaf.dtype.is_floating or leaf.dtype.is_integer):
+        for path, each in expected_by(model, inputs).items():
+            leaf = leaves[path]
+            if not (leaf.dtype.is_floating or leaf.dtype.is_integer):
                 continue
             message = (
                 f"The first layers of the {role} {model.name!r} expect{_named(path)} {each.words}, "
                 f"and the data's range is another one. {_remedy(each, is_image(leaf.shape))}"
             )
-            yield each, leaf, message, places[own]
+            yield each, leaf, message, places[path]
     for who, name, each in others:
         path = () if name is None else (name,)
         leaf = leaves.get(path)
@@ -184,12 +185,11 @@ def _compared(networks, inputs, others=(), compares_images=True, are_means=False
                 * is_image(leaf.shape),
                 place,
             )
-    takes = [
-        takes_as_they_are(model)
-        for role, model in networks
-        # Of a teacher that is not known the student's images are looked at alone, as of a function.
-        if compares_images and (role == "student" or symbolic.inputs_of(model) is not None)
-    ]
+    models = [model for _, model in networks]
+    unscaled = first_layers.unscaled(models, inputs) if compares_images else set()
+    for role, model in networks:
+        if role == "student":  # One that is not known may scale them.
+            unscaled &= takes_as_they_are(model, inputs)
     # Keras gives grey images their axis of channels, which the network's input has.
     told = [
         own
@@ -199,11 +199,7 @@ def _compared(networks, inputs, others=(), compares_images=True, are_means=False
     ]
     for path, leaf in leaves.items():
         are_told = is_image(leaf.shape) or any(leaf is each for each in told)
-        if (
-            (are_told or may_be_pixels(leaf.shape))
-            and takes
-            and all(path in own or (own and len(leaves) == 1) for own in takes)
-        ):
+        if path in unscaled and (are_told or may_be_pixels(leaf.shape)):
             yield (
                 SCALED if are_told else PIXELS,
                 leaf,

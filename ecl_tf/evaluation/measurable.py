@@ -140,14 +140,12 @@ def _form(leaf):
 
 def require_channels_last(models, x):
     """Refuses images whose channels would be taken for rows of pixels."""
-    leaves = dict(keras.tree.flatten_with_path(x))
+    leaves = {tuple(path): leaf for path, leaf in keras.tree.flatten_with_path(x)}
     for name, model in models.items():
         for each in getattr(model.network, "members", [model.network]):
-            formats = channels.formats_of(each) if isinstance(each, keras.Model) else {}
+            formats = channels.formats_of(each, x) if isinstance(each, keras.Model) else {}
             for path, (known, layer) in formats.items():
-                own = next(iter(leaves)) if len(leaves) == 1 else path
-                is_image = own in leaves and np.ndim(leaves[own]) == 4
-                if known == "channels_first" and is_image:
+                if known == "channels_first" and np.ndim(leaves[path]) == 4:
                     raise ValueError(
                         f"The network {name!r} takes images of the format 'channels_first' (its "
                         f"layer {layer!r}), and corruptions and drawn inputs need the "

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import ecl_tf
 from ecl_tf import preprocessing
-from ecl_tf._internal import first_layers, ranges
+from ecl_tf._internal import channels, first_layers, ranges
 from ecl_tf.teachers.pretrained import ApplicationPreprocessing
 
 LAYERS = keras.layers
@@ -230,6 +230,46 @@ def test_features_of_a_table_are_compared_with_the_statistics_of_each():
     for wrong in (table * 1000.0, table / 1000.0, (table - table.mean(0)) / table.std(0)):
         with pytest.raises(ValueError, match=r"of input 'row' values around.*Give numbers in the"):
             ranges.require_within(asked, {"row": wrong, "other": other})
+
+
+def of_image_and_age(nested, *first):
+    inputs = {"image": keras.Input((8, 8, 3), name="image"), "age": keras.Input((1,), name="age")}
+    x = inputs["image"]
+    for layer in (*first, LAYERS.Conv2D(2, 3, name="channels"), LAYERS.Flatten()):
+        x = layer(x)
+    x = LAYERS.Concatenate()([x, inputs["age"]])
+    return keras.Model(nested(inputs), LAYERS.Dense(3)(x))
+
+
+def test_inputs_are_known_by_the_names_that_the_data_has():
+    def as_list(inputs):
+        return [inputs["image"], inputs["age"]]
+
+    age = np.zeros((16, 1), "float32")
+    data, raw = ({"image": each, "age": age} for each in (UNIT, BYTES))
+    image = keras.Input((8, 8, 3), name="image")
+    of_one = ("student", keras.Model(image, LAYERS.Dense(3)(LAYERS.Flatten()(image))))
+    in_0_to_1 = ("teacher", of_image_and_age(dict, LAYERS.Rescaling(255.0)))
+    for nested in (dict, as_list):
+        for_bytes = ("student", of_image_and_age(nested, LAYERS.Rescaling(1 / 255)))
+        ranges.require_within([for_bytes], raw)
+        with pytest.raises(ValueError, match="input 'image' values from 0 to 255"):
+            ranges.require_within([for_bytes], data)
+        with pytest.raises(ValueError, match=r"'image' values from 0 to 255, and the .* 0 to 1"):
+            ranges.require_equal([for_bytes, in_0_to_1])
+        with pytest.warns(UserWarning, match="expects of input 'image' values from 0 to 255"):
+            ranges.require_equal([of_one, for_bytes])
+        (expected,) = first_layers.expected_in_training(of_one[1], [for_bytes[1]]).items()
+        assert expected[0] == () and expected[1].words == "values from 0 to 255"
+        unscaled = of_image_and_age(nested)
+        with pytest.raises(ValueError, match=r"images of input 'image' .* neither network scales"):
+            ranges.require_within([of_one, ("teacher", unscaled)], raw)
+        assert channels.formats_of(unscaled, raw) == {("image",): ("channels_last", "channels")}
+    with pytest.raises(ValueError, match="input '0' values from 0 to 255"):
+        ranges.require_within([for_bytes], [UNIT, age])
+    # The teacher alone takes them, and may have learned so.
+    of_age = keras.Sequential([keras.Input((1,), name="age"), LAYERS.Dense(3)])
+    ranges.require_within([("student", of_age), ("teacher", unscaled)], raw)
 
 
 def plain():
