@@ -34,12 +34,12 @@ def formats_of(model, inputs=None):
     Returns:
         A dict from the path of an input of rank 4 or more to "channels_first" or "channels_last",
         and the name of the layer. Inputs of which the first layers don't tell are left out, and so
-        are all of a model without symbolic inputs.
+        are all of a model without a graph (`symbolic.graph_of`).
     """
     found = {}
     for path, tensor in own_inputs.taken(model, inputs):
         if len(tensor.shape) >= 4:
-            axes, network = tuple(range(len(tensor.shape))), symbolic.graph_of(model)
+            axes, network = tuple(range(len(tensor.shape))), symbolic.graph_of(model, inputs)
             told = symbolic.follow(network, tensor, axes, _told_by, each_step=False)
             if (first := next(told, None)) is not None:
                 found[path] = first

@@ -84,7 +84,7 @@ def expected_by(model, inputs=None):
     """What a model expects of its inputs: a dict from path (of names or numbers) to `Expected`.
 
     Inputs of which the first layers don't tell are left out, and so are all of a model without
-    symbolic inputs.
+    a graph (`symbolic.graph_of`).
 
     Args:
         model: a Keras model.
@@ -94,7 +94,7 @@ def expected_by(model, inputs=None):
     with tf.init_scope():  # In a step, too, layers' statistics are read as numbers.
         found: dict[tuple, Expected] = {}
         for path, tensor in own_inputs.taken(model, inputs):
-            told = symbolic.follow(symbolic.graph_of(model), tensor, (1.0, 0.0), _told_by)
+            told = symbolic.follow(symbolic.graph_of(model, inputs), tensor, (1.0, 0.0), _told_by)
             if (first := next(told, None)) is not None:
                 found[path] = first
     return found
@@ -150,7 +150,7 @@ def takes_as_they_are(model, inputs=None):
     return {
         path
         for path, tensor in own_inputs.taken(model, inputs)
-        if (found := list(symbolic.first_layers(symbolic.graph_of(model), tensor)))
+        if (found := list(symbolic.first_layers(symbolic.graph_of(model, inputs), tensor)))
         and all(map(_is_weighted, found))
     }
 

@@ -129,11 +129,14 @@ def taken(model, inputs=None):
             network's own nesting.
 
     Returns:
-        A list; empty as that of `pairs`, and if the batch lacks an input.
+        A list, of tensors of `symbolic.graph_of(model, inputs)`; empty if there is no such graph,
+        if the batch is nested lists of numbers, and if it lacks an input.
     """
     if inputs is None:
         inputs = symbolic.inputs_of(model)
-    if inputs is None or not are_given(model, inputs):
+    if symbolic.inputs_of(model) is None:
+        model = symbolic.graph_of(model, inputs)
+    if model is None or not are_given(model, inputs):
         return []
     places = {id(leaf): tuple(path) for path, leaf in keras.tree.flatten_with_path(inputs)}
     return [(places[id(leaf)], its) for leaf, its, _ in pairs(inputs, model)]

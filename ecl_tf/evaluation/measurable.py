@@ -76,7 +76,8 @@ def require_rows(models, x, y, other):
         own_inputs.require_shapes(some, each[1], each[0])
         ranges.require_within([each], some, compares_images=bool(of_bytes))
         network = each[1]
-        known = first_layers.expected_by(network) or first_layers.takes_as_they_are(network)
+        tells = (first_layers.expected_by, first_layers.takes_as_they_are)
+        known = any(told(network, some) for told in tells)
         if are_images and not known and not isinstance(network, teachers.Teacher):
             warnings.warn(
                 f"The network {network.name!r} gets uint8 images from 0 to 255, and its first "

@@ -272,19 +272,64 @@ def test_inputs_are_known_by_the_names_that_the_data_has():
     ranges.require_within([("student", of_age), ("teacher", unscaled)], raw)
 
 
-def plain():
-    return keras.Sequential([keras.Input((8, 8, 3)), LAYERS.Flatten(), LAYERS.Dense(3)])
-
-
 class Subclassed(keras.Model):
     """A network without symbolic inputs, which calls a function, then a dense layer."""
 
     def __init__(self, first):
         super().__init__()
-        self.first, self.last = first, LAYERS.Dense(3)
+        self.first, self.last, self.calls = first, LAYERS.Dense(3), 0
 
     def call(self, x):
+        self.calls += 1
         return self.last(self.first(x))
+
+
+def test_a_subclassed_network_is_called_once_with_symbolic_tensors():
+    def asked(first, images=BYTES):
+        found = Subclassed(first)
+        found(images[:1])
+        return [("teacher", found)]
+
+    turn = keras.Sequential([LAYERS.RandomRotation(0.1)])  # It draws.
+    for first in (LAYERS.Rescaling(1 / 255), lambda x: turn(x, training=True) / 255.0):
+        ((_, teacher),) = for_bytes = asked(first)
+        calls, layers = teacher.calls, teacher._flatten_layers(include_self=False)
+        before = [(each, each._inbound_nodes[:], each.get_weights()) for each in layers]
+        for _ in range(2):
+            ranges.require_within(for_bytes, BYTES)
+            with pytest.raises(ValueError, match=r"teacher .* expect values from 0 to 255"):
+                ranges.require_within(for_bytes, UNIT)
+        assert teacher.calls == calls + 1
+        for layer, nodes, weights in before:
+            assert layer._inbound_nodes == nodes
+            keras.tree.map_structure(np.testing.assert_array_equal, layer.get_weights(), weights)
+    with pytest.raises(ValueError, match=r"teacher .* from 0 to 255, and the student .* 0 to 1"):
+        of_units = ("student", network(LAYERS.Rescaling(255.0)))
+        ranges.require_equal([*for_bytes, of_units], tf.TensorSpec((None, 8, 8, 3)))
+    with pytest.raises(ValueError, match="neither network scales"):
+        ranges.require_within(asked(LAYERS.Identity()), BYTES)
+    ids = np.array([[1, 4], [0, 5]])
+    with pytest.raises(ValueError, match="whole numbers from 0 to 4"):
+        ranges.require_within(asked(LAYERS.Embedding(5, 2), ids), ids)
+
+    class Own(LAYERS.Layer):  # It may count its calls.
+        def call(self, x):
+            return x
+
+    for unknown in (
+        Own(),
+        lambda x: tf.cast(x, tf.float32) / 255.0,
+        lambda x: x / 255.0 if x[0, 0, 0, 0] > 1.0 else x,
+    ):
+        ((_, teacher),) = of_unknown = asked(unknown)
+        calls = teacher.calls
+        ranges.require_within(of_unknown, BYTES)
+        ranges.require_within(of_unknown, UNIT)
+        assert teacher.calls == calls + (not isinstance(unknown, Own))
+
+
+def plain():
+    return keras.Sequential([keras.Input((8, 8, 3)), LAYERS.Flatten(), LAYERS.Dense(3)])
 
 
 @pytest.mark.slow
