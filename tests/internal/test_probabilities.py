@@ -261,6 +261,33 @@ def test_standard_deviations_are_not_taken_for_raw_scales(subtests):
         probabilities.require_logits(outputs.Normal(2), both, "teacher")
 
 
+@pytest.mark.parametrize(
+    ("output", "first", "last", "refused"),
+    [
+        (outputs.Poisson(2), 0, "exponential", "rates that are positive.*{'mean': 'mean'}"),
+        (outputs.Poisson(2), 0, "relu", "rates that"),
+        (outputs.NegativeBinomial(2), 2, "softplus", "with dispersions that"),
+        (outputs.NegativeBinomial(2), 0, "softplus", "with means and dispersions that"),
+        (outputs.StudentT(2), 2, "exponential", "with scales that"),
+        (outputs.LogNormal(2), 2, "softplus", "with scales that"),
+        (outputs.NormalMixture(2, components=2), 6, "softplus", "with scales that.*'weights'"),
+    ],
+)
+def test_what_a_softplus_makes_is_not_taken_for_what_it_is_made_of(output, first, last, refused):
+    size = output.raw_size(2)
+
+    def network(last):
+        x = keras.Input((4,))
+        h = DENSE(8, "relu")(x)
+        y = DENSE(size - first, last)(h)
+        return keras.Model(x, LAYERS.Concatenate()([DENSE(first)(h), y]) if first else y)
+
+    linear, other = (network(lambda z: tf.identity(z)) for _ in range(2))  # Its values tell.
+    with pytest.raises(ValueError, match=rf"student .*{refused}"):
+        ecl_tf.Distiller(network(last), linear, output=output)
+    ecl_tf.Distiller(linear, other, output=output)
+
+
 def test_other_totals_than_1_are_warned_of():
     x = keras.Input((4,))
     shares = keras.Model(x, LAYERS.Lambda(lambda z: 0.5 * tf.nn.softmax(z))(DENSE(3)(x)))
