@@ -32,6 +32,19 @@ _NO_LOGITS = (
     "activation out, make logits of them, ecl_tf.as_logits(model, output), or take Keras's losses "
     "and metrics of probabilities."
 )
+# What values between bounds are: the bounds, and what makes probabilities of them.
+_OF_BOUNDS = {
+    "probabilities": ("answers with numbers between 0 and 1", ""),
+    "percentages": (
+        "answers with numbers between 0 and 100",
+        "First make probabilities of them: keras.Model(model.inputs, model.output / 100.0). ",
+    ),
+    "logarithms": (
+        "answers with numbers that are never above 0",
+        "First make probabilities of logarithms: keras.Model(model.inputs, keras.ops.exp("
+        "model.output)). ",
+    ),
+}
 _LINEAR = (
     keras.layers.Conv1D,
     keras.layers.Conv2D,
@@ -192,10 +205,10 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
             raise ValueError(f"{_described(role, model, name)} {CUMULATIVE} {insist}".rstrip())
         if of_classes and _have_one_sum(values):
             _warn_of_shares(values, model, role, name)
-        elif not is_said and _stays_within_0_and_1(model, specs, parts, name, ask):
-            reason = "answers with numbers between 0 and 1, whatever it is asked"
+        elif not is_said and (kind := _kind_of_bounds(model, specs, parts, name, ask)):
             refuse = _refusal_of_numbers if of_classes else refusal
-            raise refuse(reason, model, role, insist, name)
+            reason, first = _OF_BOUNDS[kind]
+            raise refuse(f"{reason}, whatever it is asked", model, role, first + insist, name)
 
 
 def ends_in_logits(model, parts, name):
@@ -243,16 +256,30 @@ def finite_rows(values):
     return rows if len(rows) else None
 
 
-def _stays_within_0_and_1(model, specs, parts, name, ask):
-    """Whether values vary, and leave [0, 1] for no signs of the weights' elements."""
-    spread = 0.0
+def _kind_of_bounds(model, specs, parts, name, ask):
+    """What values that vary are, a key of `_OF_BOUNDS`, as no signs of the weights' elements tell.
+
+    Of classes that is "probabilities" only: percentages and logarithms may be their logits.
+    """
+    low, high, spread = np.inf, -np.inf, 0.0
+    is_of_classes = parts[name].makes_probabilities == "softmax"
     for rows in _of_other_signs(model, specs, parts, name, ask):
-        if rows is None or rows.min() < 0.0 or rows.max() > 1.0:
-            return False
+        if rows is None:
+            return ""
+        low, high = min(low, rows.min()), max(high, rows.max())
+        if low < 0.0 < high or (is_of_classes and (low < 0.0 or high > 1.0)) or high > 100.0:
+            return ""
         spread = max(spread, np.ptp(rows, 0).max())
     # Weights that are not Keras's (a SavedModel's) kept their signs; logits close to each
     # other may then be small, too.
-    return bool(spread > (0.0 if _weights(model) else 0.5))
+    have_weights = bool(_weights(model))
+    if spread <= (0.0 if have_weights else 0.5):
+        return ""
+    if low >= 0.0 and high <= 1.0:
+        return "probabilities"
+    if high <= 0.0 and have_weights:
+        return "logarithms"
+    return "percentages" if high > 90.0 and have_weights else ""
 
 
 def _require_not_positive(model, role, specs, parts, name, ask):

@@ -176,6 +176,15 @@ def test_yes_no_probabilities_are_those_that_no_weights_take_out_of_0_to_1():
         with pytest.raises(ValueError, match=r"between 0 and 1.*answer='logits'"):
             probabilities.require_logits(bernoulli, hidden, "teacher")
         probabilities.require_logits(bernoulli, hidden, "teacher", said_to_be_logits=[""])
+    for last, remedy in (
+        (lambda z: 100.0 * keras.ops.sigmoid(10.0 * z), lambda y: y / 100.0),
+        (keras.ops.log_sigmoid, keras.ops.exp),
+    ):
+        made = model(last, normalised=False)
+        with pytest.raises(ValueError, match=r"(0 and 100|never above 0), .* First make prob"):
+            probabilities.require_logits(bernoulli, made, "student")
+        with pytest.raises(ValueError, match="between 0 and 1, "):
+            probabilities.require_logits(bernoulli, keras.Model(inputs, remedy(made.output)), "it")
     # Logits that lie in [0, 1] by chance: 0.5 and what a normalised layer adds.
     small = model(LAYERS.Lambda(lambda z: tf.identity(z)), bias=0.3)
     rows = np.random.default_rng(0).normal(size=(100, 4))
