@@ -197,7 +197,9 @@ def require_stored(inputs, networks):
 def _is_mask(path, leaf):
     """Whether an input is a mask of positions, as its name tells it."""
     names_it = re.search(r"(^|[_/ ])mask($|[_/ ])", fields.name_of(path).lower())
-    return tf.TensorShape(leaf.shape).rank == 2 and names_it is not None
+    shape = tf.TensorShape(leaf.shape)
+    is_of_steps = shape.rank == 2 or (shape.rank == 3 and 1 in shape[1:])
+    return is_of_steps and names_it is not None
 
 
 def _require_masks(sampler, inputs):
