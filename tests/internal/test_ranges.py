@@ -52,6 +52,18 @@ BYTE = {
     "torch": [LAYERS.Lambda(keras.applications.densenet.preprocess_input)],
     "its own": [ApplicationPreprocessing("MobileNetV2")],
     "value_range": [LAYERS.RandomFlip(), LAYERS.RandomBrightness(0.2)],
+    "moved by operations": [
+        lambda x: keras.ops.image.resize(x, (16, 16)),
+        lambda x: keras.ops.pad(x, [[0, 0], [9, 9], [9, 9], [0, 0]]),
+        LAYERS.MaxPooling2D(2),
+        lambda x: keras.ops.image.extract_patches(x, (4, 4)),
+        LAYERS.Rescaling(1 / 255),
+    ],
+    "moved by functions": [
+        LAYERS.Lambda(tf.image.rgb_to_grayscale),
+        LAYERS.Lambda(lambda x: tf.image.grayscale_to_rgb(tf.image.resize(x, (4, 4)))),
+        LAYERS.Rescaling(1 / 255),
+    ],
 }
 IN_0_TO_1 = {
     "times 255": [LAYERS.Rescaling(255.0), ApplicationPreprocessing("VGG16")],
@@ -96,9 +108,14 @@ def test_layers_behind_a_network_that_changes_no_scale_are_looked_at():
     ranges.require_within(asked, BYTES)
     with pytest.raises(ValueError, match=r"student .* expect values from 0 to 255"):
         ranges.require_within(asked, UNIT)
-    unscaled = [("student", network(varied, LAYERS.Conv2D(2, 3), LAYERS.Flatten()))]
-    with pytest.raises(ValueError, match="from 0 to 255, and neither network scales"):
-        ranges.require_within(unscaled, BYTES)
+    moved = [LAYERS.Lambda(tf.image.rgb_to_grayscale), lambda x: keras.ops.tile(x, (1, 1, 1, 3))]
+    for first in (
+        [varied, LAYERS.Conv2D(2, 3)],
+        [*moved, LAYERS.SpectralNormalization(LAYERS.Conv2D(2, 3))],
+        [*moved, LAYERS.Conv2DTranspose(2, 3)],
+    ):
+        with pytest.raises(ValueError, match="from 0 to 255, and neither network scales"):
+            ranges.require_within([("student", network(*first))], BYTES)
 
 
 def test_each_image_of_a_video_is_looked_at():
@@ -154,6 +171,9 @@ def test_layers_that_tell_nothing_refuse_nothing():
         lambda x: x > 100.0,
         lambda x: tf.clip_by_value(x, 0.0, 255.0) / 255.0,
         lambda x: abs(x) / 255.0,
+        lambda x: tf.concat([x / 255.0, x], -1),
+        lambda x: tf.concat([x / 255.0, x], 1),
+        lambda x: tf.zeros_like(x),
     )
     for first in (*unknown, *([LAYERS.Lambda(each)] for each in functions)):
         model = network(*first)
