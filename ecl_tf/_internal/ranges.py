@@ -27,6 +27,7 @@ _RATIO = 16.0
 # Images in [0, 1], and a little beyond it by resizing, are 1 / 255 of those from 0 to 255. Dark
 # images of the right scale go further.
 _NARROWEST = 1 / 200
+_NEAR = 0.5  # Of 0, in standard deviations of a feature, or quarters of a range.
 # What pixels of flat images are at least, on an average.
 _LEAST_MEAN = 8.0
 # Rows that are needed to say that a batch is too narrow, or features of a table too far away.
@@ -254,7 +255,7 @@ def _is_outside(expected, values):
 
 
 def _is_narrow(expected, values, rows=None):
-    """Whether values are in a small part of the range that is expected; a scalar bool tensor.
+    """Whether values are in a small part of the range that is expected, at 0; a bool tensor.
 
     Args:
         expected: the `Expected`.
@@ -263,10 +264,13 @@ def _is_narrow(expected, values, rows=None):
     """
     if expected is SCALED or expected is PIXELS or isinstance(expected, whole_numbers.Whole):
         return tf.constant(False)
-    deviations = _deviations(expected, tf.cast(values, tf.float32))
+    values = tf.cast(values, tf.float32)
+    deviations = _deviations(expected, values)
     axis = None if expected.is_range else 0
     width = tf.reduce_max(deviations, axis) - tf.reduce_min(deviations, axis)
     is_narrow = tf.reduce_all(width < (4.0 * _NARROWEST if expected.is_range else 0.05))
+    # So another unit brings them near 0. Elsewhere they are rows that are alike.
+    is_narrow &= tf.reduce_all(tf.abs(values) < tf.constant(_NEAR * expected.spread, tf.float32))
     rows = tf.shape(values)[0] if rows is None else rows
     return is_narrow & (tf.reduce_max(width) > 0.0) & (rows >= FEWEST_ROWS)
 

@@ -247,6 +247,8 @@ def test_features_of_a_table_are_compared_with_the_statistics_of_each():
     outlier[0] = 1e9
     for rows in (64, 1):  # Alone in a batch, too.
         ranges.require_within(asked, {"row": outlier[:rows], "other": other[:rows]})
+    alike = table[:1] + 1e-3 * table.std(0) * rng.normal(size=(16, 2))  # As of an explanation.
+    ranges.require_within(asked, {"row": alike, "other": other[:16]})
     for wrong in (table * 1000.0, table / 1000.0, (table - table.mean(0)) / table.std(0)):
         with pytest.raises(ValueError, match=r"of input 'row' values around.*Give numbers in the"):
             ranges.require_within(asked, {"row": wrong, "other": other})
@@ -457,6 +459,7 @@ def test_a_dark_first_batch_of_the_right_scale_is_none_of_another():
     asked = [("teacher", network(scaled))]
     ranges.require_within(asked, images)
     ranges.require_within(asked, 1.9 * UNIT)  # Dark, and beyond [0, 1].
+    ranges.require_within(asked, 128.0 + 0.3 * UNIT)  # Plain frames.
     its = distiller()
     its.fit(images, shuffle=False, batch_size=64, validation_data=(images[::-1],), verbose=0)
     assert int(its.step.numpy()) == 8
