@@ -3,6 +3,7 @@
 Nothing heavy is imported here, and by scripts only in their main function: --help answers at once.
 """
 
+import errno
 import linecache
 import os
 import pathlib
@@ -21,6 +22,7 @@ _TRAINERS = pathlib.Path(__file__).parent
 _CONFIGS = _TRAINERS.parent / "configs"
 _FAULT, _USER_ERROR = 1, 2  # As of most commands.
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it.
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # A disk, and what one user may write to it.
 
 CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -159,7 +161,10 @@ def run(main, takes_directories=False):
             # A worker that was lost is nobody's mistake.
             code = _FAULT if isinstance(error, RuntimeError) else _USER_ERROR
             names = [kind.__name__ for kind in type(error).__mro__]  # Some are our own affair.
-            refuse(f"{next(n for n in names if not n.startswith('_'))}: {error}", code)
+            told = f"{next(n for n in names if not n.startswith('_'))}: {error}"
+            if isinstance(error, OSError) and error.errno in _FULL:
+                told += f". Make room there. To continue: {_command(given)}"
+            refuse(told, code)
 
     sys.argv = list(_with_paths(sys.argv))
     sys.unraisablehook = _keep_interruptions
@@ -203,11 +208,13 @@ def _command(given):
 def _is_users(error):
     """Whether an error is the user's to mend, and its text says all that is needed.
 
-    It is if it comes from a `raise` of this package, or is of a file, such as one that a config
-    reads.
+    It is if it comes from a `raise` of this package, is of a file, such as one that a config
+    reads, or of a full disk.
     """
     if isinstance(error, OSError) and (
-        error.filename is not None or str(error).startswith("Configuration is not available")
+        error.filename is not None
+        or error.errno in _FULL
+        or str(error).startswith("Configuration is not available")
     ):
         return True
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)

@@ -231,6 +231,13 @@ def test_a_missing_file_is_told_in_a_line_and_a_fault_keeps_its_traceback(monkey
         failing(ZeroDivisionError(), monkeypatch, capsys)
 
 
+def test_a_full_disk_ends_it_in_a_line_with_the_command_that_continues(monkeypatch, capsys):
+    code, errors = failing(OSError(errno.ENOSPC, "No space left"), monkeypatch, capsys)
+    command = "python -m script --config=digits --workdir=run"
+    told = f"OSError: [Errno 28] No space left. Make room there. To continue: {command}\n"
+    assert (code, errors) == (2, told)
+
+
 def test_an_argument_that_is_no_flag_is_refused(monkeypatch, capsys):
     code, errors = failing(AssertionError("main was called"), monkeypatch, capsys, "seeds=3")
     assert code == 2 and "'seeds=3' is no flag" in errors
