@@ -3,6 +3,7 @@
 Nothing heavy is imported here, and by scripts only in their main function: --help answers at once.
 """
 
+import contextlib
 import errno
 import linecache
 import os
@@ -11,6 +12,7 @@ import platform
 import re
 import shlex
 import signal
+import socket
 import sys
 import threading
 import traceback
@@ -133,6 +135,9 @@ def run(main, takes_directories=False):
     """
     given = sys.argv[1:]
 
+    def interrupted():
+        refuse(f"Interrupted. To continue: {_command(given)}", _INTERRUPTED)
+
     def ended_in_one_line(arguments):
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # TFDS tells of every file that it reads.
@@ -148,12 +153,13 @@ def run(main, takes_directories=False):
 
                 strategies.end()
         except KeyboardInterrupt:
-            print(f"Interrupted. To continue: {_command(given)}", file=sys.stderr)
-            sys.exit(_INTERRUPTED)
+            interrupted()
         except BrokenPipeError:  # As of `| head`.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # For Python's own end.
             refuse(f"Nobody reads what is printed any more. To continue: {_command(given)}")
         except Exception as error:
+            if ctrl_c_came():
+                interrupted()
             if not _is_users(error):
                 raise
             if DEBUG.value:
@@ -172,7 +178,31 @@ def run(main, takes_directories=False):
         # TensorFlow leaves oneDNN off without AVX-512, where a step of convolutions takes half as
         # long with it. It is read once, when TensorFlow is first used.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    app.run(ended_in_one_line, flags_parser=_parse)
+    with _noticing_ctrl_c() as ctrl_c_came:
+        app.run(ended_in_one_line, flags_parser=_parse)
+
+
+@contextlib.contextmanager
+def _noticing_ctrl_c():
+    """Gives a function that tells whether Ctrl-C came, whoever dropped its KeyboardInterrupt.
+
+    TensorFlow's tests of types do, and take a value for what it is not, so that an error follows.
+    """
+    come, written = socket.socketpair()
+    with come, written:
+        come.setblocking(False)
+        written.setblocking(False)
+
+        def came():
+            with contextlib.suppress(BlockingIOError):
+                return signal.SIGINT in come.recv(4096)
+            return False
+
+        before = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
+        try:
+            yield came
+        finally:
+            signal.set_wakeup_fd(before)
 
 
 def _keep_interruptions(dropped):

@@ -1,5 +1,6 @@
 """What is given on the command line, before anything else happens."""
 
+import contextlib
 import errno
 import json
 import os
@@ -191,6 +192,28 @@ def test_ctrl_c_tells_the_command_that_continues(monkeypatch, capsys):
     assert code == 130 and errors == f"Interrupted. To continue: {command}\n"
 
 
+def test_ctrl_c_while_libraries_are_imported_ends_in_a_line(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise KeyboardInterrupt")
+    code = "import sys; sys.argv[0] = 'ecl-tf'; import ecl_tf"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, "compare"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+    )
+    assert ended.returncode and ended.stderr.startswith(b"Interrupted. To continue: ")
+    assert ended.stderr.endswith(b" compare\n") and ended.stderr.count(b"\n") == 1
+
+
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as in a terminal: a process of pytest-xdist ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_that_comes_where_python_drops_errors_comes_again(monkeypatch, capsys):
     class Held:
         def __del__(self):
@@ -202,14 +225,23 @@ def test_ctrl_c_that_comes_where_python_drops_errors_comes_again(monkeypatch, ca
 
     monkeypatch.setattr("sys.argv", ["script", "--config=digits", "--workdir=run"])
     monkeypatch.setattr("sys.unraisablehook", sys.unraisablehook)  # To be put back.
-    # A process of pytest-xdist ignores it.
-    before, began = signal.signal(signal.SIGINT, signal.default_int_handler), time.monotonic()
-    try:
-        with flagsaver.flagsaver(), pytest.raises(SystemExit) as exit_info:
-            command_line.run(main)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    began = time.monotonic()
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as exit_info:
+        command_line.run(main)
     assert time.monotonic() - began < 9.0
+    assert exit_info.value.code == 130 and capsys.readouterr().err.startswith("Interrupted.")
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_that_tensorflow_drops_is_not_taken_for_a_mistake(monkeypatch, capsys):
+    def main(_):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise ValueError("'dict' object has no attribute '_type_spec'")
+
+    monkeypatch.setattr("sys.argv", ["script", "--config=digits", "--workdir=run"])
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as exit_info:
+        command_line.run(main)
     assert exit_info.value.code == 130 and capsys.readouterr().err.startswith("Interrupted.")
 
 
