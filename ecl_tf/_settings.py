@@ -3,7 +3,7 @@
 A step that is traced holds the values of that time. So whoever changes one of them after `compile`
 has it traced anew: an assignment such as `distiller.label_weight = 0.5`, and `fit`, `evaluate`
 and `predict` (`_loops.py`) for attributes of the sampler, for those of layers, such as a Dropout's
-rate, and for data of another kind.
+rate, for weights that took the place of others, and for data of another kind.
 """
 
 import functools
@@ -54,6 +54,7 @@ class Settings(keras.Model):
     _temperature: float | tf.Variable
     _changes_followed: Any
     _layers_followed: Any
+    _weights_followed: Any
     _data_followed: dict[str, DataFollowed]
 
     def __setattr__(self, name, value):
@@ -119,11 +120,15 @@ class Settings(keras.Model):
             self._trace_anew()
 
     def follow_layers(self) -> None:
-        """Has all steps follow attributes of the networks' layers that were set since they were."""
-        now = [_attributes(network) for _, network in _checks.networks.with_roles(self._networks())]
+        """Has all steps follow attributes of the networks' layers, and weights in others' place."""
+        networks = [network for _, network in _checks.networks.with_roles(self._networks())]
+        weights = [weight for network in networks for weight in network.weights]
+        now = [*map(_attributes, networks)], [*map(id, weights)]
         if now != self._layers_followed:
             # As no attribute in which Keras would take the layers for new ones of the distiller's.
             object.__setattr__(self, "_layers_followed", now)
+            # They stay, so that no later one has the number of one that is gone.
+            object.__setattr__(self, "_weights_followed", weights)
             self._trace_anew("train", "test", "predict")
 
     def _trace_anew(self, *modes):

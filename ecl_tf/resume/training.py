@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import endless, replicas, require, symbolic
+from ecl_tf._internal import endless, legacy, replicas, require, symbolic
 from ecl_tf.resume import data as data_of_steps
 from ecl_tf.resume.callbacks import Callbacks
 from ecl_tf.resume.checkpointing import Checkpointing
@@ -183,6 +183,7 @@ def _require_arguments(model, directory, accept_changes, kwargs):
     """Refuses a model that is not compiled, and arguments of `model.fit` that steps replace."""
     if not isinstance(directory, (str, os.PathLike)) or not str(directory):
         raise ValueError(f"directory must be the path of a directory; got {directory!r}.")
+    legacy.refuse(model, "model")
     if not getattr(model, "compiled", False):
         raise ValueError("Compile the model before resume.fit, as before every other fit.")
     require.counts(

@@ -286,7 +286,7 @@ def test_data_that_ends_is_an_error(tmp_path, subtests):
             subtests.test(f"{make.__name__} {epoch}"),
             pytest.raises(ValueError, match=r"ends after step 5, and steps=8 .*repeat\(\)"),
         ):
-            arguments = {"steps": 8, "steps_per_epoch": epoch, "validation_data": (X, Y)}
+            arguments = {"steps": 8, "steps_per_epoch": epoch, "validation_data": of_unknown_length}
             resume.fit(make(), data.skip, tmp_path, verbose=0, **arguments)
         for path in tmp_path.iterdir():
             path.unlink()
