@@ -198,6 +198,7 @@ def _of_csv(path, above, found, delimiter, wanted, as_text):
         keep_default_na=False,
         na_values=sorted({*missing, "NaN", "#N/A"}),
         dtype=texts,
+        low_memory=False,  # Otherwise 01067 is a number in parts of a file that hold digits alone.
         encoding="utf-8-sig",
     )
     series = {name: frame[place] for name, place in zip(wanted, places, strict=True)}
