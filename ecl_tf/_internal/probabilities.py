@@ -305,13 +305,14 @@ def _require_not_positive(model, role, specs, parts, name, ask):
         return
     is_sure = not others.any() or low[others].min() < 0.0
     what = " and ".join([*["means"] * (not is_sure), *places])
-    known = {each: each for each in output.parameter_names}
+    names = output.parameter_names
+    known = {each: each for each in names} if len(names) > 1 else names[0]
     told = (
         f"{_described(role, model, name)} answers with {what} that are positive whatever it is "
         "asked, as those of a softplus or an exponential are, where raw outputs are numbers before "
         "a softplus, which would be taken once more. Give the layer before the softplus as the "
-        "output, or a linear layer. A teacher with outputs of such names is taken as it is by "
-        f"ecl_tf.pretrained.load(..., answer={known})."
+        "output, or a linear layer. A file of a teacher with outputs of such names is taken as it "
+        f"is by ecl_tf.pretrained.load(..., answer={known!r})."
     )
     if is_sure:
         raise ValueError(told)

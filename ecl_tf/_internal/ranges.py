@@ -166,8 +166,9 @@ def _compared(networks, inputs, others=(), compares_images=True, are_means=False
                 f"and the data's range is another one. {_remedy(each, is_image(leaf.shape))}"
             )
             yield each, leaf, message, places[path]
+    named = {"/".join(map(str, path)): path for path in leaves}
     for who, name, each in others:
-        path = () if name is None else (name,)
+        path = named.get("" if name is None else str(name))
         leaf = leaves.get(path)
         if leaf is not None and (leaf.dtype.is_floating or leaf.dtype.is_integer):
             found = f"{who} expects {each.words}, and the data's range is another one."

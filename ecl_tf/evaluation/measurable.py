@@ -61,8 +61,9 @@ def require_rows(models, x, y, other):
             )
         if isinstance(network, teachers.Teacher):
             _require_family(network.output_kind, model.output)
+            network.check_members(batches.element_spec(x))
         elif isinstance(network, keras.Model):
-            probabilities.require_logits(model.output, network, "model")
+            probabilities.require_logits(model.output, network, "model", batches.element_spec(x))
         members = getattr(network, "members", [network])
         networks += [("network", each) for each in members if isinstance(each, keras.Model)]
     every = -(-counts[0] // _ROWS_COMPARED)

@@ -226,6 +226,25 @@ def test_neither_students_nor_members_of_a_teacher_may_end_in_probabilities():
             distiller.fit(LOGITS[:, :4], verbose=0)
 
 
+def test_networks_of_several_inputs_that_are_not_known_are_asked_of_the_rows_that_are_given():
+    class OfTwo(Hidden):
+        def call(self, inputs):
+            return super().call(tf.concat([inputs["a"], inputs["b"]], -1))
+
+    x, y = {"a": LOGITS[:, :2], "b": LOGITS[:, 2:]}, np.arange(8) % 3
+    student = OfTwo()
+    student(x)
+    for door in (
+        lambda: ecl_tf.conformal(student, x, y),
+        lambda: ecl_tf.calibrated(student, x, y),
+        lambda: ecl_tf.evaluation.uncertainty_maps(student, x),
+        lambda: ecl_tf.evaluation.measure(student, x, y),
+        lambda: ecl_tf.evaluation.measure(ecl_tf.Ensemble(student, "categorical"), x, y),
+    ):
+        with pytest.raises(ValueError, match="numbers that are not negative and add up to 1"):
+            door()
+
+
 def test_probabilities_of_one_of_several_outputs_are_not_taken_for_logits():
     inputs = keras.Input((4,))
 
@@ -273,7 +292,7 @@ def test_standard_deviations_are_not_taken_for_raw_scales(subtests):
 @pytest.mark.parametrize(
     ("output", "first", "last", "refused"),
     [
-        (outputs.Poisson(2), 0, "exponential", "rates that are positive.*{'mean': 'mean'}"),
+        (outputs.Poisson(2), 0, "exponential", "rates that are positive.*answer='mean'"),
         (outputs.Poisson(2), 0, "relu", "rates that"),
         (outputs.NegativeBinomial(2), 2, "softplus", "with dispersions that"),
         (outputs.NegativeBinomial(2), 0, "softplus", "with means and dispersions that"),
