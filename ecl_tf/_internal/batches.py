@@ -173,6 +173,13 @@ def _require_arrays(batch):
                 require_numbers(leaf, what)
 
 
+def without_lists(nest):
+    """Arrays with tuples in the place of lists, of which tf.data would make one tensor."""
+    return keras.tree.traverse(
+        lambda each: tuple(each) if isinstance(each, list) else None, nest, top_down=False
+    )
+
+
 def is_list_of_values(given):
     """Whether something is a list, perhaps of lists, of numbers or texts, and no list of arrays."""
     first = given
