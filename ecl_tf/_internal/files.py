@@ -68,6 +68,11 @@ def is_unfinished(path: pathlib.Path) -> bool:
     return name.startswith((UNFINISHED, ".")) or ".tmp." in name or name.endswith(".tmp")
 
 
+def is_of_a_file_browser(path: pathlib.Path) -> bool:
+    """Whether a name is that of a file that macOS or Windows leaves where somebody looks."""
+    return path.name in (".DS_Store", "Thumbs.db", "desktop.ini") or path.name.startswith("._")
+
+
 def at_home(path: str | os.PathLike) -> pathlib.Path:
     """The path, with the user's home in place of a `~` at its beginning, as shells have it."""
     return pathlib.Path(path).expanduser()

@@ -291,6 +291,12 @@ def _labels(columns, name, classes):
         raise ValueError(
             f"classes must be True, False or None, for what the target looks like; got {classes!r}."
         )
+    if classes is not False and _are_one_hot(columns.values):
+        raise ValueError(
+            f"The target of {name} is one-hot: one of its {columns.values.shape[1]} columns is 1 "
+            "in every row, and the others 0. Save the class alone, numpy.argmax(y, 1); or say "
+            "that these are numbers, with --config.data.classes=False."
+        )
     if classes is None and columns.are_categories:
         classes = True
     if classes is None:
@@ -310,6 +316,11 @@ def _labels(columns, name, classes):
     if classes:
         return _classes(columns, name)
     return _numbers(columns, name, "If it is a class, say so: --config=table:classes."), None
+
+
+def _are_one_hot(values):
+    is_wide = values.shape[1] > 1 and values.dtype.kind in "biuf"
+    return is_wide and bool(np.isin(values, (0, 1)).all() and (values.sum(1) == 1).all())
 
 
 def _numbers(columns, name, remedy):
