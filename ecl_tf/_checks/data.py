@@ -60,7 +60,7 @@ def evaluation(distiller, x, y, sample_weight, batch_size, steps, argument):
     if (inputs := batches.element_spec(x)) is not None:
         if isinstance(x, tf.data.Dataset):
             inputs, _, _ = batches.unpack(inputs)
-        networks.require_fit(distiller._networks(), samplers.inputs_of(inputs))
+        networks.require_fit(distiller._networks(), samplers.inputs_of(inputs), x)
     rows.fixed_rows(x, batch_size, distiller)
     labels.of_data(x, y, distiller)
 
@@ -212,7 +212,7 @@ def _of_training(x, y, distiller):
             "other inputs. Fit it on the store's own samples: distiller.fit(store.batches("
             "x, y), steps_per_epoch=...)."
         )
-    networks.require_fit(asked, inputs)
+    networks.require_fit(asked, inputs, x)
     _inputs_in_range(x, asked, () if is_recorded else suitable.expected_ranges(sampler))
     rows.row_counts(asked, sampler, adds_rows)
     suitable.require(sampler, inputs, asked)
