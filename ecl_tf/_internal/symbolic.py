@@ -87,7 +87,8 @@ def graph_of(model, inputs=None):
     found = getattr(model, "_functional", None) or model  # Of Sequential.
     if getattr(found, "inputs", None):
         return found
-    return None if inputs is None or not model.built else _traced(model, inputs)
+    is_built = isinstance(model, keras.Model) and model.built  # It may be a function.
+    return _traced(model, inputs) if is_built and inputs is not None else None
 
 
 def _traced(model, inputs):
