@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from ecl_tf import samplers, teachers
 from ecl_tf._checks import labels, networks, rows, settings, step
-from ecl_tf._internal import batches, endless, own_inputs, ranges, symbolic
+from ecl_tf._internal import batches, endless, finite, own_inputs, ranges, symbolic
 from ecl_tf.samplers import suitable
 
 _PARTS = {"x": "inputs", "y": "labels", "sample_weight": "weights"}
@@ -160,6 +160,7 @@ def _arrays(x=None, y=None, sample_weight=None, may_lack_weight=False):
     for leaf in weights:
         batches.require_numbers(leaf)
     arrays = [np.asarray(leaf) for leaf in weights if hasattr(leaf, "__array__")]
+    finite.require_rows(arrays, "The weights in sample_weight")
     sums = [array.sum(dtype="float64") for array in arrays if array.size]
     # One of several outputs may have no row that counts.
     lacks_weight = len(sums) == len(weights) and not any(sums) and not may_lack_weight
