@@ -138,7 +138,8 @@ def _arrays(x=None, y=None, sample_weight=None, may_lack_weight=False):
             raise ValueError(
                 f"{name} is given beside a {type(x).__name__}, whose batches have "
                 f"{_PARTS[name]} themselves. Give batches (inputs, labels, weights), or (inputs, "
-                "None, weights): tf.data.Dataset.zip adds them."
+                "None, weights): tf.data.Dataset.zip adds them before rows are shuffled, and "
+                "store.batches(x, y, sample_weight=...) to what was recorded."
             )
         own_inputs.require_dense(given, _PARTS[name])
         for path, leaf in keras.tree.flatten_with_path(given):
