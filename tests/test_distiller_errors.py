@@ -223,6 +223,10 @@ def test_fit_refuses_before_the_first_step(arguments, data, facts):
         ({"validation_data": (X,), "validation_steps": 0}, ["validation_steps", "0"]),
         ({"batch_size": -1}, ["batch_size", "-1"]),
         ({"sample_weight": np.zeros(8)}, ["weights in sample_weight add up to 0"]),
+        (
+            {"sample_weight": np.where(LABELS, 1.0, np.nan)},
+            ["weights in sample_weight hold NaN or Inf"],
+        ),
         ({"sample_weight": np.arange(8) - 5.0}, ["weights in sample_weight add up to -12"]),
         ({"sample_weight": tf.range(8) - 5}, ["weights in sample_weight add up to -12"]),
         ({"callbacks": [keras.callbacks.EarlyStopping]}, ["callbacks", "EarlyStopping(...)"]),

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from ecl_tf import outputs, samplers, teachers
 from ecl_tf._checks import labels, networks, rows, settings, step
-from ecl_tf._internal import batches, endless, own_inputs, ranges, symbolic
+from ecl_tf._internal import batches, endless, finite, own_inputs, ranges, symbolic
 from ecl_tf.samplers import suitable
 
 _PARTS = {"x": "inputs", "y": "labels", "sample_weight": "weights"}
@@ -67,7 +67,7 @@ def evaluation(distiller, x, y, sample_weight, batch_size, steps, argument):
         else:
             its_y = y
             _equal_rows(x, y, sample_weight)
-        networks.require_fit(distiller._networks(), samplers.inputs_of(inputs))
+        networks.require_fit(distiller._networks(), samplers.inputs_of(inputs), x)
         if its_y is None and distiller._evaluate_teacher:
             labels.require_fit(distiller.label_weight, None, distiller.output_kind, None)
     rows.fixed_rows(x, batch_size, distiller)
@@ -157,7 +157,8 @@ def _arrays(x=None, y=None, sample_weight=None, may_lack_weight=False):
             raise ValueError(
                 f"{name} is given beside a {type(x).__name__}, whose batches have "
                 f"{_PARTS[name]} themselves. Give batches (inputs, labels, weights), or (inputs, "
-                "None, weights): tf.data.Dataset.zip adds them."
+                "None, weights): tf.data.Dataset.zip adds them before rows are shuffled, and "
+                "store.batches(x, y, sample_weight=...) to what was recorded."
             )
         own_inputs.require_dense(given, _PARTS[name])
         for path, leaf in keras.tree.flatten_with_path(given):
@@ -179,6 +180,7 @@ def _arrays(x=None, y=None, sample_weight=None, may_lack_weight=False):
     for leaf in weights:
         batches.require_numbers(leaf)
     arrays = [np.asarray(leaf) for leaf in weights if hasattr(leaf, "__array__")]
+    finite.require_rows(arrays, "The weights in sample_weight")
     sums = [array.sum(dtype="float64") for array in arrays if array.size]
     # One of several outputs may have no row that counts.
     lacks_weight = len(sums) == len(weights) and not any(sums) and not may_lack_weight
@@ -231,7 +233,7 @@ def _of_training(x, y, distiller):
             "other inputs. Fit it on the store's own samples: distiller.fit(store.batches("
             "x, y), steps_per_epoch=...)."
         )
-    networks.require_fit(asked, inputs)
+    networks.require_fit(asked, inputs, x)
     _inputs_in_range(x, asked, () if is_recorded else suitable.expected_ranges(sampler))
     rows.row_counts(asked, sampler, adds_rows)
     suitable.require(sampler, inputs, asked)

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from ecl_tf import divergences, outputs
-from ecl_tf._internal import exact_values, finite, probabilities, ranges, symbolic
+from ecl_tf._internal import batches, exact_values, finite, probabilities, ranges, symbolic
 
 
 def with_roles(asked):
@@ -16,21 +16,23 @@ def with_roles(asked):
     return [("student", asked.student), *(("teacher", member) for member in teachers)]
 
 
-def require_fit(asked, inputs=None):
+def require_fit(asked, inputs=None, x=None):
     """Refuses networks whose outputs don't fit `output` or each other, or that share weights.
 
     Args:
         asked: the `ecl_tf.uncertainty.Networks`.
         inputs: specs of a batch, for networks without symbolic outputs; None leaves those out.
+        x: the data's inputs, of which arrays may be asked about; None by default.
     """
     teacher, own, output = asked
     apart(teacher, own)
     shape = symbolic.shape_for(output, own, "student", inputs)
     if shape is not None:
         output.validate(shape, "student")
+    rows = x if batches.is_batch(x) else inputs
     if own.built:
-        probabilities.require_logits(output, own, "student", inputs)
-    teacher.check_members(inputs)
+        probabilities.require_logits(output, own, "student", rows)
+    teacher.check_members(rows)
     ranges.require_equal(with_roles(asked), inputs)
     for name, of_member in _raw_shapes(teacher, inputs):
         teacher.output_kind.validate(of_member, "teacher")

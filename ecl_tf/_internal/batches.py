@@ -319,6 +319,14 @@ def specs(x):
     )
 
 
+def is_batch(x):
+    """Whether something is arrays or tensors, and no specs of them or symbolic ones."""
+    leaves = keras.tree.flatten(x)
+    return bool(leaves) and all(
+        isinstance(leaf, np.ndarray) or hasattr(leaf, "numpy") for leaf in leaves
+    )
+
+
 def element_spec(x):
     """Specs of one batch: of a dataset's element, or of arrays; None if not known."""
     if isinstance(x, tf.data.Dataset):

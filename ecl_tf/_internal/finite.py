@@ -171,8 +171,8 @@ def require_rows(rows, name):
     """
     if not all(np.isfinite(_numbers(leaf)).all() for leaf in keras.tree.flatten(rows)):
         raise ValueError(
-            f"{name} hold NaN or Inf, to which no answer is a number. Leave out these rows, or "
-            "fill them in."
+            f"{name} hold NaN or Inf, with which nothing that is computed is a number. Leave out "
+            "these rows, or fill them in."
         )
 
 

@@ -150,7 +150,8 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
         output: the `ecl_tf.outputs.Output` that the model's raw tensors are meant for.
         model: a Keras model.
         role: "student", "teacher" or "model", for the message.
-        specs: of a batch of inputs, for a model without symbolic ones; None by default.
+        specs: of a batch of inputs, for a model without symbolic ones, or the batch, whose first
+            rows are asked about where made-up ones tell nothing; None by default.
         parts: a dict of the outputs that are looked at by name; None, the default, for all.
         said_to_be_logits: names of outputs ("" of a single one) that may stay in [0, 1], or rise to
             1, because the user insists; none by default.
@@ -336,6 +337,7 @@ def _have_one_sum(rows):
     """Whether no number is negative and all rows add up to the same."""
     sums = rows.sum(-1)
     is_one = sums.max() - sums.min() <= _TOLERANCE * sums.max()
+    is_one &= np.ptp(rows, 0).max() > 0.0  # Equal rows have it, too.
     return len(sums) >= _FEWEST_ROWS and rows.min() >= 0.0 and sums.min() > 0.0 and is_one
 
 

@@ -6,20 +6,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import symbolic
+from ecl_tf._internal import batches, own_inputs, symbolic
 
 UNKNOWN_SIZE = 32
 
 
 def answers(model, specs=None, weights=(), ask=None):
-    """What a model answers to four rows of made-up inputs, in inference mode.
+    """What a model answers to four rows, in inference mode: of made-up inputs, or else of its own.
 
     Nothing of the model changes: what its layers would assign is forgotten.
 
     Args:
         model: a Keras model.
         specs: of a batch of inputs (anything with shape and dtype); None, the default, is the
-            model's own.
+            model's own. Of a batch itself the first rows are asked about where made-up ones have
+            no answer, or all the same.
         weights: pairs of a variable and the value that stands for it here; none by default.
         ask: a function of a batch of inputs to ask instead of the model; None by default.
 
@@ -27,22 +28,36 @@ def answers(model, specs=None, weights=(), ask=None):
         The nesting of arrays; None if the inputs are not known, or not ones that can be made
         up.
     """
-    own = symbolic.inputs_of(model)
+    own, batch = symbolic.inputs_of(model), specs
+    if has_rows := batches.is_batch(batch):
+        specs = batches.specs(batch)
     specs = own if own is not None else _built_with(model) if specs is None else specs
     built = [model] if ask is None else model._flatten_layers(include_self=False)
     if specs is None or not all(each.built for each in built):
         return None
     highest = highest_whole_number(model)
     random = np.random.default_rng(0)
-    try:
-        inputs = keras.tree.map_structure(lambda spec: rows(spec, highest, random), specs)
-        with keras.StatelessScope(weights), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # They would be of inputs that nobody gave.
-            answered = model(inputs, training=False) if ask is None else ask(inputs)
-            return keras.tree.map_structure(np.asarray, answered)
-    except Exception:
-        # A user's layers may want anything of their inputs: a range, a size, rows that sum to 1.
-        return None
+
+    def made_up():
+        return keras.tree.map_structure(lambda spec: rows(spec, highest, random), specs)
+
+    def given():
+        taken = batch if ask is not None else own_inputs.of(model, batch)
+        return keras.tree.map_structure(lambda leaf: tf.convert_to_tensor(leaf[:4]), taken)
+
+    found = None
+    for inputs in [made_up, given] if has_rows else [made_up]:
+        try:
+            with keras.StatelessScope(weights), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # They would be of inputs that nobody gave.
+                answered = inputs()
+                answered = model(answered, training=False) if ask is None else ask(answered)
+                found = keras.tree.map_structure(np.asarray, answered)
+        except Exception:  # Layers may want anything: a range, a size, rows that sum to 1.
+            continue
+        if any((each != each[:1]).any() for each in keras.tree.flatten(found)):
+            break
+    return found
 
 
 def _built_with(model):

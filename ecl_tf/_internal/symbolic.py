@@ -7,6 +7,8 @@ import weakref
 import keras
 import tensorflow as tf
 
+from ecl_tf._internal import batches
+
 # What only moves, leaves out or averages values, by the names of Keras's layers and operations.
 _PASS_VALUES_ON = {
     "ActivityRegularization",
@@ -85,7 +87,8 @@ def graph_of(model, inputs=None):
     found = getattr(model, "_functional", None) or model  # Of Sequential.
     if getattr(found, "inputs", None):
         return found
-    return None if inputs is None or not model.built else _traced(model, inputs)
+    is_built = isinstance(model, keras.Model) and model.built  # It may be a function.
+    return _traced(model, inputs) if is_built and inputs is not None else None
 
 
 def _traced(model, inputs):
@@ -158,7 +161,7 @@ def output_shape(model, inputs=None):
 
     Args:
         model: a Keras model.
-        inputs: specs of a batch (anything with shape and dtype), with which a model
+        inputs: a batch, or specs of one (anything with shape and dtype), with which a model
             without symbolic outputs is called, and so built.
 
     Raises:
@@ -166,6 +169,8 @@ def output_shape(model, inputs=None):
     """
     output = output_of(model)
     if output is None and inputs is not None:
+        if batches.is_batch(inputs):
+            inputs = batches.specs(inputs)
         tensors = keras.tree.map_structure(
             lambda spec: keras.KerasTensor(tuple(spec.shape), tf.as_dtype(spec.dtype).name),
             inputs,

@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from ecl_tf import outputs, teachers
 from ecl_tf._internal import own_inputs, positions, probabilities, ranges, require
-from ecl_tf._internal.batches import element_spec
 
 _WIDTH = 1.6  # Of a panel, in inches.
 
@@ -71,11 +70,10 @@ def uncertainty_maps(
         raise ValueError("A store of recorded answers has none for other inputs.")
     kind = outputs.get(kind if output is None and kind is not None else output or "categorical")
     own_inputs.require_arrays(x, "uncertainty_maps")
-    specs = element_spec(x)
     if is_teacher:
-        network.check_members(specs)
+        network.check_members(x)
     else:
-        probabilities.require_logits(kind, network, "model", specs)
+        probabilities.require_logits(kind, network, "model", x)
     rows = keras.tree.flatten(x)[0].shape[0]
     require.whole("The number of rows of x", rows, 1)
     ranges.require_within([("network", each) for each in getattr(network, "members", [network])], x)

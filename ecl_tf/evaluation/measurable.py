@@ -50,6 +50,8 @@ def require_rows(models, x, y, other):
             f"Inputs and labels are arrays of so many rows: {counts}. Expected as many labels as "
             "inputs, of one row at least."
         )
+    every = -(-counts[0] // _ROWS_COMPARED)
+    some = keras.tree.map_structure(lambda leaf: tf.convert_to_tensor(leaf[::every]), x)
     networks = []
     for model in models:
         network = model.network
@@ -61,13 +63,11 @@ def require_rows(models, x, y, other):
             )
         if isinstance(network, teachers.Teacher):
             _require_family(network.output_kind, model.output)
-            network.check_members(batches.element_spec(x))
+            network.check_members(some)
         elif isinstance(network, keras.Model):
-            probabilities.require_logits(model.output, network, "model", batches.element_spec(x))
+            probabilities.require_logits(model.output, network, "model", some)
         members = getattr(network, "members", [network])
         networks += [("network", each) for each in members if isinstance(each, keras.Model)]
-    every = -(-counts[0] // _ROWS_COMPARED)
-    some = keras.tree.map_structure(lambda leaf: tf.convert_to_tensor(leaf[::every]), x)
     # Floating-point images may be what a network that was trained somewhere takes. Those of bytes
     # may have been scaled there, as the commands do.
     of_bytes = [leaf for leaf in keras.tree.flatten(some) if leaf.dtype == tf.uint8]

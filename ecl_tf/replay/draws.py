@@ -26,6 +26,8 @@ class Rows:
         x: inputs, nested arrays or tensors of shape (rows, ...), of which a `numpy.memmap` stays in
             its file; or `IndexedExamples`, with labels or without.
         y: labels, the same as arrays; or None.
+        sample_weight: weights of the rows of arrays, which are no part of the fingerprint; None,
+            the default, for none.
 
     Attributes:
         count: the number of rows.
@@ -36,12 +38,13 @@ class Rows:
             beside `IndexedExamples`.
     """
 
-    def __init__(self, x, y=None):
+    def __init__(self, x, y=None, sample_weight=None):
+        self._weights = None
         if isinstance(x, IndexedExamples):
-            if y is not None:
+            if y is not None or sample_weight is not None:
                 raise ValueError(
                     "The labels of IndexedExamples are in their files. Leave y out, and let "
-                    "`parse` return (inputs, label)."
+                    "`parse` return (inputs, label). Weights of their rows can't be given."
                 )
             self._read: Callable[[tf.Tensor], tuple] = x
             self.count, self.fingerprint = x.count, x.fingerprint
@@ -68,6 +71,13 @@ class Rows:
         if len(set(counts)) > 1:
             raise ValueError(f"All inputs and labels must have as many rows; got {counts}.")
         self.count = counts[0]
+        if sample_weight is not None:
+            if len(sample_weight) != self.count:
+                raise ValueError(
+                    f"sample_weight has {len(sample_weight)} rows, and the inputs {self.count}. "
+                    "Give one weight for each row."
+                )
+            self._weights = _gather(np.asarray(sample_weight))
         gathers = keras.tree.map_structure(_gather, data)
 
         def read(places):
@@ -83,8 +93,13 @@ class Rows:
         self.fingerprint = hashlib.blake2b(hashes[order].tobytes(), digest_size=size).hexdigest()
 
     def __call__(self, identities):
-        """(inputs, labels), or (inputs,), of the rows of some identities, int32 (batch,)."""
-        return self._read(tf.gather(self._place, identities))
+        """(inputs, labels), or (inputs,), of the rows of some identities, int32 (batch,).
+
+        Weights come last, if there are any.
+        """
+        places = tf.gather(self._place, identities)
+        weights = () if self._weights is None else (self._weights(places),)
+        return *self._read(places), *weights
 
 
 def _digest(row):

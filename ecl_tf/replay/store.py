@@ -131,6 +131,7 @@ class Store:
         x: Any,
         y: Any = None,
         *,
+        sample_weight: Any = None,
         sampler: str | dict | samplers.Sampler | None = None,
         prepare: Callable | None = None,
         about: dict | None = None,
@@ -146,6 +147,8 @@ class Store:
             x: the training inputs that were recorded, in any order, or the same examples in files
                 (`ecl_tf.data.IndexedExamples`), of any order, too.
             y: their labels, if they were given to `record`; None by default.
+            sample_weight: weights of the rows of x, as `Distiller.fit` takes them, which need not
+                have been recorded; None by default.
             sampler: the distiller's: None (the default) for the recorded one, or an `Uncertain`
                 of it.
             prepare: the function that was recorded; None by default.
@@ -159,7 +162,8 @@ class Store:
                 it is with `samplers.Embedded`, whose rows need each other.
 
         Returns:
-            A `tf.data.Dataset` of (`ecl_tf.samplers.Samples`, labels).
+            A `tf.data.Dataset` of (`ecl_tf.samplers.Samples`, labels), or (samples, labels,
+            weights).
 
         Raises:
             ValueError: if the store was recorded of other data, another sampler or another
@@ -167,7 +171,7 @@ class Store:
         """
         sampler = self.sampler if sampler is None else samplers.get(sampler)
         base = candidates_of(sampler)
-        rows = draws.Rows(x, y)
+        rows = draws.Rows(x, y, sample_weight)
         here = {
             "data": {"fingerprint": rows.fingerprint, "rows": rows.count},
             "sampler": identity.config_of(base),
@@ -208,6 +212,8 @@ class Store:
                 result = result.batch(sampler.candidates, drop_remainder=True).map(
                     lambda *element: keras.tree.map_structure(_joined, element)
                 )
+        if sample_weight is not None and y is None:
+            result = result.map(lambda samples, weights: (samples, None, weights))
         options, policies = tf.data.Options(), tf.data.experimental.AutoShardPolicy
         # Every worker reads all, and takes its replicas' rows.
         options.experimental_distribute.auto_shard_policy = policies.DATA

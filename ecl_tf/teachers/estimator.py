@@ -8,6 +8,7 @@ import numpy as np
 
 from ecl_tf import outputs
 from ecl_tf.teachers.function import FunctionTeacher
+from ecl_tf.teachers.kinds_of_answer import kind_of_answer
 from ecl_tf.teachers.residuals import residual_stddev
 
 _ENCODERS = {"OneHotEncoder", "OrdinalEncoder", "TargetEncoder"}
@@ -73,6 +74,7 @@ def from_estimator(
     True
     """
     output = outputs.get(output)
+    kind_of_answer(None, output)  # Other families are refused before a spread is asked for.
     settings: dict[str, Any] = {"name": name, "least_probability": least_probability}
     _require_columns(estimator, x)
     if isinstance(estimator, Mapping):

@@ -1,5 +1,7 @@
 """Probabilities that are given for logits: found by last layers and by values, and only there."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -243,6 +245,38 @@ def test_networks_of_several_inputs_that_are_not_known_are_asked_of_the_rows_tha
     ):
         with pytest.raises(ValueError, match="numbers that are not negative and add up to 1"):
             door()
+
+
+def test_rows_tell_where_made_up_ones_say_nothing():
+    class OfTexts(keras.Model):
+        def __init__(self, last):
+            super().__init__()
+            self.ids = LAYERS.TextVectorization(vocabulary=["a", "b", "c"])
+            self.words, self.units, self.ending = LAYERS.Embedding(5, 4), DENSE(1), last
+
+        def call(self, x):
+            return self.ending(self.units(tf.reduce_mean(self.words(self.ids(x)), 1)))
+
+    texts = tf.constant(["a", "b a", "c", "c b"])
+
+    def network(last):
+        made = OfTexts(last)
+        made(texts)
+        return made
+
+    yes, raw = network(tf.sigmoid), network(tf.identity)
+    for student, teacher in ((yes, raw), (raw, yes)):
+        distiller = ecl_tf.Distiller(student, teacher, output="bernoulli", sampler="Empirical")
+        distiller.compile("sgd")
+        with pytest.raises(ValueError, match="answers with numbers between 0 and 1"):
+            distiller.fit(texts, verbose=0)
+    with pytest.raises(ValueError, match="answers with numbers between 0 and 1"):
+        ecl_tf.evaluation.measure(yes, texts.numpy(), np.arange(4) % 2, output="bernoulli")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        raw.units.bias.assign([9.0])  # The same for four unknown words.
+        specs = tf.TensorSpec([None], tf.string)
+        probabilities.require_logits(outputs.Categorical(), raw, "student", specs)
 
 
 def test_probabilities_of_one_of_several_outputs_are_not_taken_for_logits():

@@ -228,6 +228,22 @@ def test_labels_are_those_of_the_rows(tmp_path):
         assert [label[x.tobytes()] for x in samples.inputs] == labels.tolist()
         rows |= {x.tobytes() for x in samples.inputs}
     assert len(rows) > ROWS - 6  # Each epoch leaves six out, others in each.
+    numbers = np.arange(ROWS, dtype="float32")
+    weight = {x.tobytes(): w for x, w in zip(X, numbers, strict=True)}
+    for memory in (0, 2**20):
+        weighted = store.batches(X, Y, sample_weight=numbers, memory=memory)
+        for samples, labels, weights in everything(weighted):
+            assert [weight[x.tobytes()] for x in samples.inputs] == weights.tolist()
+            assert [label[x.tobytes()] for x in samples.inputs] == labels.tolist()
+    unlabelled = recorded(tmp_path / "unlabelled", y=None, sampler="Empirical")
+    samples, labels, weights = next(iter(unlabelled.batches(X, sample_weight=numbers)))
+    assert labels is None
+    assert [weight[x.tobytes()] for x in samples.inputs.numpy()] == weights.numpy().tolist()
+    data = unlabelled.batches(X, sample_weight=np.zeros(ROWS))
+    history, _ = trained(student_of(unlabelled), data)
+    np.testing.assert_array_equal(history["loss"], 0.0)
+    with pytest.raises(ValueError, match=f"sample_weight has 3 rows, and the inputs {ROWS}"):
+        store.batches(X, Y, sample_weight=numbers[:3])
 
 
 @pytest.mark.parametrize("memory", [0, 2**20])

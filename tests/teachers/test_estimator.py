@@ -161,6 +161,7 @@ def test_estimators_that_are_no_teachers(forest):
             {"spread": "members"},
             r"GradientBoostingRegressor predicts something el",
         ),
+        (boosted, outputs.Poisson(1), {}, r"teaches one output of.*Poisson"),  # Spread or not.
         (boosted, NORMAL, {"spread": "trees"}, r"Unknown spread 'trees'"),
         (boosted, "categorical", {}, r"has no predict_proba.*CalibratedClassifierCV"),
         (LinearSVC().fit(X, KIND), "categorical", {}, r"LinearSVC has no predict_proba"),
