@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from ecl_tf._internal import batches
 
+_RATE = "the learning rate"
 # Where values come from, in the order in which they flow, and what helps.
 SOURCES = {
     "the sampled inputs": "Look for NaN in the data, or in a custom sampler. Missing numbers have "
@@ -19,7 +20,7 @@ SOURCES = {
     "weights: if they have become very large, train it anew at a lower learning rate.",
     "the gradients": "They overflowed, or their squares: look for huge labels. A lower learning "
     "rate or clipvalue of the optimizer may help.",
-    "the learning rate": "Look at its schedule, perhaps beyond its last step, or at what sets it.",
+    _RATE: "Look at its schedule, perhaps beyond its last step, or at what sets it.",
     "the update": "The student's weights overflowed: lower the learning rate.",
 }
 _LABELS = 2  # After the sources' counts: the number of wrong labels, and their sum.
@@ -63,7 +64,8 @@ class NonFiniteCount(keras.metrics.Metric):
         ]
         # Of squares, because optimizers keep means of them.
         total = tf.reduce_sum if are_clipped else tf.nn.l2_loss
-        is_rate = True if rate is None else tf.math.is_finite(tf.convert_to_tensor(rate))
+        rate = tf.convert_to_tensor(0.0 if rate is None else rate)
+        is_rate = tf.math.is_finite(rate) & (rate >= 0.0)  # Below it weights would go uphill.
         finite += [_have_a_finite_sum(gradients, total), is_rate, True]
         counts = [tf.cast(~tf.stack(finite), tf.float32)]
         counts.append(tf.zeros(_LABELS) if labels is None else labels)
@@ -265,10 +267,10 @@ class StopOnNonFinite(keras.callbacks.Callback):
         step = int(self.model.step.numpy()) + (0 if is_applied else 1)
         stopped = f"Training stopped in step {step} (counted from 1)"
         self._raise_for_data(counts, stopped)
+        what = "was NaN, infinite or below 0" if source == _RATE else "had NaN or Inf"
         student = "" if is_applied else "Student and optimizer are as they were before that step. "
         raise FloatingPointError(
-            f"{stopped}: {source} had NaN or Inf. {student}No checkpoint was written since. "
-            f"{remedy}"
+            f"{stopped}: {source} {what}. {student}No checkpoint was written since. {remedy}"
         )
 
     def on_test_begin(self, logs=None):
