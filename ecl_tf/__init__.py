@@ -5,6 +5,7 @@ the student is matched to the teacher on them. `Distiller` does it.
 """
 
 import os
+import shlex
 import sys
 
 from ecl_tf._internal import moved
@@ -41,47 +42,50 @@ __all__ = [
     "uncertainty",
 ]
 
+
+def _without_traceback_of_ctrl_c(kind, error, trace):
+    if issubclass(kind, KeyboardInterrupt):  # While all is imported; later, scripts see to it.
+        print(f"Interrupted. To continue: {shlex.join(sys.orig_argv)}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
 # Keras finds a class of a saved model only where the module that registers it was imported, so all
 # are imported here. TensorFlow takes seconds, for which `ecl-tf --help` need not wait.
 _is_command = os.path.splitext(os.path.basename(sys.argv[0]))[0] == "ecl-tf"
 _asks_for_help = len(sys.argv) == 1 or {"-h", "--help", "--helpfull"} & {*sys.argv}
+if _is_command:
+    sys.excepthook = _without_traceback_of_ctrl_c
 if not (_is_command and _asks_for_help):
-    try:
-        from ecl_tf import (
-            callbacks,
-            data,
-            divergences,
-            evaluation,
-            losses,
-            metrics,
-            models,
-            outputs,
-            prediction_sets,
-            preprocessing,
-            replay,
-            resume,
-            samplers,
-            teachers,
-            uncertainty,
-        )
-        from ecl_tf._internal.keras_fit import patch_fit
-        from ecl_tf.distiller import Distiller
-        from ecl_tf.export import costs, export_student, load_student
-        from ecl_tf.prediction_sets import conformal
-        from ecl_tf.teachers import (
-            Ensemble,
-            Teacher,
-            as_logits,
-            calibrated,
-            inference_form,
-            pretrained,
-        )
-    except KeyboardInterrupt:
-        if not _is_command:
-            raise
-        # The command itself, which tells how to continue, has not begun.
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(130)  # 128 + SIGINT, as shells have it.
+    from ecl_tf import (
+        callbacks,
+        data,
+        divergences,
+        evaluation,
+        losses,
+        metrics,
+        models,
+        outputs,
+        prediction_sets,
+        preprocessing,
+        replay,
+        resume,
+        samplers,
+        teachers,
+        uncertainty,
+    )
+    from ecl_tf._internal.keras_fit import patch_fit
+    from ecl_tf.distiller import Distiller
+    from ecl_tf.export import costs, export_student, load_student
+    from ecl_tf.prediction_sets import conformal
+    from ecl_tf.teachers import (
+        Ensemble,
+        Teacher,
+        as_logits,
+        calibrated,
+        inference_form,
+        pretrained,
+    )
 
 moved.find_moved()
 

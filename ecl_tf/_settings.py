@@ -3,7 +3,8 @@
 A step that is traced holds the values of that time. So whoever changes one of them after `compile`
 has it traced anew: an assignment such as `distiller.label_weight = 0.5`, and `fit`, `evaluate`
 and `predict` (`_loops.py`) for attributes of the sampler, for those of layers, optimizer, output,
-divergence and metrics, such as a Dropout's rate or a `clipvalue`, and for data of another kind.
+divergence and metrics, such as a Dropout's rate or a `clipvalue`, for weights that took the place
+of others, and for data of another kind.
 """
 
 import functools
@@ -55,6 +56,7 @@ class Settings(keras.Model):
     _temperature: float | tf.Variable
     _changes_followed: Any
     _values_followed: Any
+    _weights_followed: Any
     _data_followed: dict[str, DataFollowed]
 
     def __setattr__(self, name, value):
@@ -128,16 +130,19 @@ class Settings(keras.Model):
         """Has all steps follow what was set in layers, optimizer and others since they were traced.
 
         Output and sampler are among them, so that weights of a `Joint` that change in place, and
-        layers of an `Augment`, take effect.
+        layers of an `Augment`, take effect; and weights in the place of others.
         """
         networks = self.student, self.teacher, *self.generators
         layers = [layer for network in networks for layer in network._flatten_layers()]
+        weights = [weight for network in networks for weight in network.weights]
         others = self.output_kind, self.teacher.output_kind, self.divergence, self.sampler
         of_compile = getattr(self, "optimizer", None), getattr(self, "_tracked_metrics", None)
-        now = _values([layers, others, of_compile])
+        now = [*map(id, weights)], _values([layers, others, of_compile])
         if now != self._values_followed:
             # As no attribute in which Keras would take the layers for new ones of the distiller's.
             object.__setattr__(self, "_values_followed", now)
+            # They stay, so that no later one has the number of one that is gone.
+            object.__setattr__(self, "_weights_followed", weights)
             self._trace_anew("train", "test", "predict")
 
     def _trace_anew(self, *modes):

@@ -205,7 +205,7 @@ def conformal(
     batches = labelled.dataset("conformal", x, y, batch_size, [student])
     output = outputs.get(kind, symbolic.shape_for(kind, student, "student"))
     finite.require_weights(student, "student")
-    probabilities.require_logits(output, student, "student")
+    probabilities.require_logits(output, student, "student", batches.element_spec[0])
     answered = []
     for inputs, labels, *_ in batches:
         raw = student(own_inputs.of(student, inputs), training=False)

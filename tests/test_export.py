@@ -238,6 +238,7 @@ def test_a_student_is_exported_as_it_is_then_and_to_a_home_as_shells_have_it(tmp
     distiller = Distiller(student, network())
     distiller.export(tmp_path / "student")
     student.set_weights([2.0 * weight for weight in student.get_weights()])
+    (tmp_path / "student" / ".DS_Store").touch()  # As macOS leaves it.
     distiller.export("~/student")  # Replaces the first.
     answer = load_student(tmp_path / "student").parameters(X)["probabilities"]
     np.testing.assert_allclose(answer, softmax(student(X)), atol=1e-5)
@@ -308,6 +309,17 @@ def test_an_export_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"first is damaged or not complete.*distiller\.export"):
         load_student(path)
     exported(student, "categorical", path)
+    described = path / "assets.extra" / "ecl_tf_student.json"
+    own = described.read_text()
+    for text, message in (
+        ("[]", "first is damaged or not complete"),
+        ("{}", "first is damaged or not complete"),
+        (own.replace("Categorical", "Later"), "output of the class 'Later'.*update ecl_tf"),
+    ):
+        described.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            load_student(path)
+    described.write_text(own)
     shutil.rmtree(path / "variables")
     with pytest.raises(ValueError, match=r"first is damaged or not complete.*distiller\.export"):
         load_student(path)

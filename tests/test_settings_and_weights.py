@@ -378,6 +378,15 @@ def test_what_is_set_within_optimizer_output_divergence_and_sampler_follows(subt
         assert without == pytest.approx(DIVERGENCE.mean(), rel=1e-5) != pytest.approx(noisy)
 
 
+def test_weights_in_the_place_of_others_follow():
+    its = distiller()
+    assert its.evaluate(X, verbose=0)[0] == pytest.approx(DIVERGENCE.mean(), rel=1e-5)
+    its.student.quantize("int8")  # Its kernel is another variable now.
+    expected = kl(logits(X, TEACHER), its.student.predict(X, verbose=0)).mean()
+    assert abs(expected / DIVERGENCE.mean() - 1.0) > 1e-4
+    assert its.evaluate(X, verbose=0)[0] == pytest.approx(expected, rel=1e-5)
+
+
 class Counting(keras.layers.Layer):
     """A layer that says how often it was traced."""
 

@@ -3,6 +3,8 @@
 Nothing heavy is imported here, and by scripts only in their main function: --help answers at once.
 """
 
+import contextlib
+import errno
 import linecache
 import os
 import pathlib
@@ -10,6 +12,7 @@ import platform
 import re
 import shlex
 import signal
+import socket
 import sys
 import threading
 import traceback
@@ -21,6 +24,7 @@ _TRAINERS = pathlib.Path(__file__).parent
 _CONFIGS = _TRAINERS.parent / "configs"
 _FAULT, _USER_ERROR = 1, 2  # As of most commands.
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it.
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # A disk, and what one user may write to it.
 
 CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -157,6 +161,9 @@ def run(main, takes_directories=False):
     """
     given = sys.argv[1:]
 
+    def interrupted():
+        refuse(f"Interrupted. To continue: {_command(given)}", _INTERRUPTED)
+
     def ended_in_one_line(arguments):
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # TFDS tells of every file that it reads.
@@ -176,6 +183,8 @@ def run(main, takes_directories=False):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # For Python's own end.
             refuse(f"Nobody reads what is printed any more. To continue: {_command(given)}")
         except Exception as error:
+            if ctrl_c_came():
+                interrupted()
             if not _is_users(error):
                 raise
             if DEBUG.value:
@@ -183,7 +192,10 @@ def run(main, takes_directories=False):
             # A worker that was lost is nobody's mistake.
             code = _FAULT if isinstance(error, RuntimeError) else _USER_ERROR
             names = [kind.__name__ for kind in type(error).__mro__]  # Some are our own affair.
-            refuse(f"{next(n for n in names if not n.startswith('_'))}: {error}", code)
+            told = f"{next(n for n in names if not n.startswith('_'))}: {error}"
+            if isinstance(error, OSError) and error.errno in _FULL:
+                told += f". Make room there. To continue: {_command(given)}"
+            refuse(told, code)
 
     sys.argv = list(_with_paths(sys.argv))
     sys.unraisablehook = _keep_interruptions
@@ -192,9 +204,10 @@ def run(main, takes_directories=False):
         # long with it. It is read once, when TensorFlow is first used.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     try:
-        app.run(ended_in_one_line, flags_parser=_parse)
+        with _noticing_ctrl_c() as ctrl_c_came:
+            app.run(ended_in_one_line, flags_parser=_parse)
     except KeyboardInterrupt:  # A config may import TensorFlow, which takes seconds.
-        refuse(f"Interrupted. To continue: {_command(given)}", _INTERRUPTED)
+        interrupted()
 
 
 def _require_own_flags(script):
@@ -203,6 +216,29 @@ def _require_own_flags(script):
     shared = CONFIG, WORKDIR, STRATEGY, TEACHER, CHECKPOINT_EVERY, DRY_RUN, *TRACKERS.values()
     if unused := [f"--{flag.name}" for flag in shared if flag.present and flag.name not in own]:
         raise ValueError(f"This command takes no {', '.join(unused)}. Leave it away; see --help.")
+
+
+@contextlib.contextmanager
+def _noticing_ctrl_c():
+    """Gives a function that tells whether Ctrl-C came, whoever dropped its KeyboardInterrupt.
+
+    TensorFlow's tests of types do, and take a value for what it is not, so that an error follows.
+    """
+    come, written = socket.socketpair()
+    with come, written:
+        come.setblocking(False)
+        written.setblocking(False)
+
+        def came():
+            with contextlib.suppress(BlockingIOError):
+                return signal.SIGINT in come.recv(4096)
+            return False
+
+        before = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
+        try:
+            yield came
+        finally:
+            signal.set_wakeup_fd(before)
 
 
 def _keep_interruptions(dropped):
@@ -238,11 +274,13 @@ def _command(given):
 def _is_users(error):
     """Whether an error is the user's to mend, and its text says all that is needed.
 
-    It is if it comes from a `raise` of this package, or is of a file, such as one that a config
-    reads.
+    It is if it comes from a `raise` of this package, is of a file, such as one that a config
+    reads, or of a full disk.
     """
     if isinstance(error, OSError) and (
-        error.filename is not None or str(error).startswith("Configuration is not available")
+        error.filename is not None
+        or error.errno in _FULL
+        or str(error).startswith("Configuration is not available")
     ):
         return True
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)

@@ -68,7 +68,7 @@ def evaluation(distiller, x, y, sample_weight, batch_size, steps, argument):
             its_y = y
             _equal_rows(x, y, sample_weight)
         networks.require_fit(distiller._networks(), samplers.inputs_of(inputs))
-        if its_y is None:
+        if its_y is None and distiller._evaluate_teacher:
             labels.require_fit(distiller.label_weight, None, distiller.output_kind, None)
     rows.fixed_rows(x, batch_size, distiller)
     labels.of_data(x, y, distiller)

@@ -31,7 +31,7 @@ def require_fit(asked, inputs=None):
     if own.built:
         probabilities.require_logits(output, own, "student", inputs)
     teacher.check_members(inputs)
-    ranges.require_equal(with_roles(asked))
+    ranges.require_equal(with_roles(asked), inputs)
     for name, of_member in _raw_shapes(teacher, inputs):
         teacher.output_kind.validate(of_member, "teacher")
         if not output.can_learn_from(teacher.output_kind):

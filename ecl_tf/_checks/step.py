@@ -40,15 +40,23 @@ def of_equal_rows(x, y, sample_weight):
     """
     if isinstance(x, samplers.Samples):
         return x  # They were made of such batches.
-    first, checks = keras.tree.flatten(x)[0], []
-    for what, part in {"labels": y, "weights": sample_weight}.items():
-        for leaf in keras.tree.flatten(part):
-            if leaf is not None and leaf.shape.rank and not (leaf.shape[0] and first.shape[0]):
-                message = f"A batch has another number of rows of {what} than of inputs."
-                rows = tf.shape(leaf)[0], tf.shape(first)[0]
-                checks.append(tf.debugging.assert_equal(*rows, message=message))
-    with tf.control_dependencies([check for check in checks if check is not None]):
-        return keras.tree.map_structure(tf.identity, x) if checks else x
+    first = keras.tree.flatten(x)[0]
+    rows = [
+        tf.shape(leaf)[0]
+        for leaf in keras.tree.flatten((y, sample_weight))
+        if leaf is not None and leaf.shape.rank and not (leaf.shape[0] and first.shape[0])
+    ]
+    if not rows:
+        return x
+    message = (
+        "A batch has another number of rows of labels or weights than of inputs. Give each row its "
+        "own: np.repeat(label, rows) of one for all."
+    )
+    are_equal = tf.reduce_all(tf.equal(rows, tf.shape(first)[0]))
+    # tf.debugging.assert_equal would add branches to each step.
+    check = tf.raw_ops.Assert(condition=are_equal, data=[message])
+    with tf.control_dependencies([] if check is None else [check]):  # Eagerly it raises.
+        return keras.tree.map_structure(tf.identity, x)
 
 
 def wrong_labels(given, raw, output, are_used):

@@ -189,6 +189,13 @@ def require_arrays(given, name, before=""):
             raise ValueError(LIST.format(before + its, as_array(part, its)))
 
 
+def without_lists(nest):
+    """Arrays with tuples in the place of lists, of which tf.data would make one tensor."""
+    return keras.tree.traverse(
+        lambda each: tuple(each) if isinstance(each, list) else None, nest, top_down=False
+    )
+
+
 def is_list_of_values(given):
     """Whether something is a list, perhaps of lists, of numbers or texts, and no list of arrays."""
     first = given

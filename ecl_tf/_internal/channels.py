@@ -1,8 +1,6 @@
 """Where a network looks for the channels of the images that it is given."""
 
-import keras
-
-from ecl_tf._internal import symbolic
+from ecl_tf._internal import own_inputs, symbolic
 
 # Keras's layers that compute with every number alike, whatever its axis is.
 _ALIKE = {
@@ -22,7 +20,7 @@ _ALIKE = {
 _FLATTENS = "Flatten"  # It has a `data_format`, and takes images of any.
 
 
-def formats_of(model):
+def formats_of(model, inputs=None):
     """The data format of each input that is an image: of what a network's first layers tell.
 
     Keras's layers have a `data_format`. Axes that are moved in front of the first such layer, as
@@ -30,20 +28,21 @@ def formats_of(model):
 
     Args:
         model: a Keras model.
+        inputs: a batch, or specs of one, in which paths are; None, the default, has them in the
+            model's own nesting.
 
     Returns:
         A dict from the path of an input of rank 4 or more to "channels_first" or "channels_last",
         and the name of the layer. Inputs of which the first layers don't tell are left out, and so
-        are all of a model without symbolic inputs.
+        are all of a model without a graph (`symbolic.graph_of`).
     """
-    inputs = symbolic.inputs_of(model)
     found = {}
-    for path, tensor in keras.tree.flatten_with_path(inputs) if inputs is not None else ():
+    for path, tensor in own_inputs.taken(model, inputs):
         if len(tensor.shape) >= 4:
-            axes, network = tuple(range(len(tensor.shape))), symbolic.graph_of(model)
+            axes, network = tuple(range(len(tensor.shape))), symbolic.graph_of(model, inputs)
             told = symbolic.follow(network, tensor, axes, _told_by, each_step=False)
             if (first := next(told, None)) is not None:
-                found[tuple(path)] = first
+                found[path] = first
     return found
 
 

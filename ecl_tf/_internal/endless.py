@@ -122,7 +122,7 @@ def watched(callbacks, **data):
         return callbacks
     if isinstance(callbacks, keras.callbacks.CallbackList):
         if not any(isinstance(each, Watch) for each in callbacks.callbacks):
-            callbacks.append(Watch(**unknown))
+            callbacks.callbacks.append(Watch(**unknown))
         return callbacks
     given = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
     return [*(each for each in given if each is not None), Watch(**unknown)]

@@ -124,7 +124,12 @@ def uses(network, inputs, function=None):
     )
     seen = _SEEN.setdefault(network, {})
     if key not in seen:
-        seen[key] = _traced(network, function, inputs, specs)
+        found = _traced(network, function, inputs, specs)
+        if found is None and rows is None:  # It may need a number of rows, as its own state has.
+            some = leaves[0][1].shape[0] or 2
+            fixed = [tf.TensorSpec((some, *spec.shape[1:]), spec.dtype) for spec in specs]
+            found = _traced(network, function, inputs, fixed)
+        seen[key] = found or []
     return seen[key]
 
 
@@ -141,7 +146,7 @@ def _traced(network, function, inputs, specs):
         with tf.init_scope():
             graph = run.get_concrete_function(*specs).graph
     except Exception:  # Whatever the layers of a user raise.
-        return []
+        return None
     starts = [tensor.op.name for tensor in graph.inputs[: len(specs)]]
     walk = _Walk(graph.as_graph_def(), network._flatten_layers())
     paths = [path for path, _ in keras.tree.flatten_with_path(inputs)]

@@ -1,6 +1,7 @@
 """Files that are whole or not there, whenever the process is killed."""
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ from typing import Any
 
 # Names of files begin with it while they are written. A killed process leaves such a file.
 UNFINISHED = "tmp."
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # A disk, and what one user may write to it.
 
 
 @contextlib.contextmanager
@@ -24,6 +26,9 @@ def whole(path: str | os.PathLike, writer: int | None = None) -> Iterator[pathli
         path: the file to write.
         writer: the number of this process, where several may write the same file at once.
 
+    Raises:
+        OSError: naming `path`, if the disk is full, whichever library writes.
+
     Example:
     >>> import tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp(), "result.txt")
@@ -36,18 +41,36 @@ def whole(path: str | os.PathLike, writer: int | None = None) -> Iterator[pathli
     number = "" if writer is None else f"{writer}."
     temporary = path.with_name(f"{UNFINISHED}{number}{path.name}")
     try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with _full_disk_named(path):
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _full_disk_named(path):
+    try:
+        yield
+    except Exception as error:  # TensorFlow has one of its own, and Python's names no file.
+        for number in _FULL:
+            reason = os.strerror(number)
+            if reason in str(error) and getattr(error, "filename", None) is None:
+                raise OSError(number, reason, str(path)) from error
+        raise
 
 
 def is_unfinished(path: pathlib.Path) -> bool:
     """Whether a name is that of a file that was still being written, here or by other programs."""
     name = path.name
     return name.startswith((UNFINISHED, ".")) or ".tmp." in name or name.endswith(".tmp")
+
+
+def is_of_a_file_browser(path: pathlib.Path) -> bool:
+    """Whether a name is that of a file that macOS or Windows leaves where somebody looks."""
+    return path.name in (".DS_Store", "Thumbs.db", "desktop.ini") or path.name.startswith("._")
 
 
 def at_home(path: str | os.PathLike) -> pathlib.Path:
@@ -70,7 +93,8 @@ def whole_directory(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f"{UNFINISHED}{path.name}."
     # Of a new name: a directory that is there already may be somebody's.
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as holder:
+    in_holder = tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent)
+    with _full_disk_named(path), in_holder as holder:
         new, old = (pathlib.Path(holder) / name for name in ("new", "old"))
         yield new
         if path.exists():

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import symbolic, whole_numbers
+from ecl_tf._internal import own_inputs, symbolic, whole_numbers
 from ecl_tf._internal.probing import UNKNOWN_SIZE
 
 # What functions are asked about: some clip or fold what lies outside of images.
@@ -53,7 +53,17 @@ _CLIPPING = {
     "RandomSharpness",
 }
 # Layers that take pixels as they are. A batch normalisation scales them by itself.
-_WEIGHTED = {"Conv2D", "Conv3D", "ConvLSTM2D", "Dense", "DepthwiseConv2D", "SeparableConv2D"}
+_WEIGHTED = {
+    "Conv2D",
+    "Conv2DTranspose",
+    "Conv3D",
+    "Conv3DTranspose",
+    "ConvLSTM2D",
+    "Dense",
+    "DepthwiseConv2D",
+    "EinsumDense",
+    "SeparableConv2D",
+}
 
 
 class Expected(NamedTuple):
@@ -80,21 +90,23 @@ class Expected(NamedTuple):
     clips: bool = False
 
 
-def expected_by(model):
+def expected_by(model, inputs=None):
     """What a model expects of its inputs: a dict from path (of names or numbers) to `Expected`.
 
     Inputs of which the first layers don't tell are left out, and so are all of a model without
-    symbolic inputs.
+    a graph (`symbolic.graph_of`).
+
+    Args:
+        model: a Keras model.
+        inputs: a batch, or specs of one, in which paths are; None, the default, has them in the
+            model's own nesting.
     """
-    inputs = symbolic.inputs_of(model)
-    if inputs is None:
-        return {}
     with tf.init_scope():  # In a step, too, layers' statistics are read as numbers.
         found: dict[tuple, Expected] = {}
-        for path, tensor in keras.tree.flatten_with_path(inputs):
-            told = symbolic.follow(symbolic.graph_of(model), tensor, (1.0, 0.0), _told_by)
+        for path, tensor in own_inputs.taken(model, inputs):
+            told = symbolic.follow(symbolic.graph_of(model, inputs), tensor, (1.0, 0.0), _told_by)
             if (first := next(told, None)) is not None:
-                found[tuple(path)] = first
+                found[path] = first
     return found
 
 
@@ -138,20 +150,50 @@ PIXELS = SCALED._replace(words="pixels that are scaled already")
 _LEAST_SIDE = 16
 
 
-def takes_as_they_are(model):
-    """The paths of inputs that a model's first weights multiply as they are given."""
-    inputs = symbolic.inputs_of(model)
-    if inputs is None:
-        return set()
+def takes_as_they_are(model, inputs=None):
+    """The paths of inputs that a model's first weights multiply as they are given.
+
+    Args:
+        model: a Keras model.
+        inputs: as in `expected_by`.
+    """
+
+    def visit(node, operation, known):
+        factor, shift = _affine(operation, node)
+        if factor is None or not np.allclose(factor, 1.0, 1e-3) or not np.allclose(shift, 0.0):
+            return [operation], None
+        return [], known
+
     return {
-        tuple(path)
-        for path, tensor in keras.tree.flatten_with_path(inputs)
-        if (found := list(symbolic.first_layers(symbolic.graph_of(model), tensor)))
+        path
+        for path, tensor in own_inputs.taken(model, inputs)
+        if (found := list(symbolic.follow(symbolic.graph_of(model, inputs), tensor, (), visit)))
         and all(map(_is_weighted, found))
     }
 
 
+def unscaled(networks, inputs):
+    """The paths of inputs that the first weights of all that take them multiply as they are.
+
+    Args:
+        networks: Keras models; those of which the inputs are not known say nothing.
+        inputs: as in `expected_by`.
+    """
+    takes = [
+        (dict(own_inputs.taken(network, inputs)), takes_as_they_are(network, inputs))
+        for network in networks
+    ]
+    return {
+        path
+        for _, found in takes
+        for path in found
+        if all(path in its for taken, its in takes if path in taken)
+    }
+
+
 def _is_weighted(operation):
+    if isinstance(operation, keras.layers.SpectralNormalization):
+        operation = operation.layer
     is_of_keras = type(operation).__module__.startswith("keras.")
     return is_of_keras and type(operation).__name__ in _WEIGHTED
 
@@ -163,16 +205,17 @@ def expected_in_training(student, others):
         student: a Keras model.
         others: the Keras models that got the same inputs in its training.
     """
-    inputs = dict(keras.tree.flatten_with_path(symbolic.inputs_of(student)))
-    found = expected_by(student)
-    for network in others:
-        found = {**expected_by(network), **found}
-    takes = [takes_as_they_are(network) for network in (student, *others)]
-    for path, tensor in inputs.items():
-        scaled = all(path in own or (own and len(inputs) == 1) for own in takes)
-        if scaled and is_image(tensor.shape):
-            found.setdefault(path, SCALED)
-    return {path: each for path, each in found.items() if path in inputs}
+    networks = [student, *others]
+    inputs = own_inputs.in_common(networks)
+    found = dict.fromkeys(unscaled(networks, inputs), SCALED)
+    for network in reversed(networks):
+        found.update(expected_by(network, inputs))
+    own = zip(own_inputs.taken(student), own_inputs.taken(student, inputs), strict=False)
+    return {
+        path: found[its]
+        for (path, tensor), (its, _) in own
+        if its in found and (found[its] is not SCALED or is_image(tensor.shape))
+    }
 
 
 def described(expected):
@@ -255,70 +298,76 @@ def _told_by(node, operation, known):
         if np.ndim(factor) or np.ndim(shift):
             return [], None
         scale, offset = scale * factor, offset * factor + shift
-    elif not (symbolic.passes_values_on(operation) or kind in symbolic.MOVES_VALUES):
-        return [], None
-    return [], (scale, offset) if scale else None
+        return [], (scale, offset) if scale else None
+    return [], None
 
 
 def _affine(operation, node):
     """The factor and the summand of a layer or an operation with numbers; None, 0 of others."""
+    kind = type(operation).__name__
+    if symbolic.passes_values_on(operation) or kind in symbolic.MOVES_VALUES:
+        return 1.0, 0.0
     if isinstance(operation, keras.layers.Rescaling):
         return np.squeeze(operation.scale), np.squeeze(operation.offset)
-    if isinstance(operation, keras.layers.Lambda) and not operation.weights:
-        return _asked(operation, node)
     is_number = [
         isinstance(each, (int, float, np.ndarray)) or tf.is_tensor(each)
         for each in node.arguments.args
     ]
     if sorted(is_number) != [False, True]:
-        return None, 0.0
+        return _asked(node)
     is_first = is_number[0]
     number = np.asarray(node.arguments.args[is_number.index(True)])
-    kind = type(operation).__name__
     if kind == "Multiply":
         return np.squeeze(number), 0.0
     if kind in ("Divide", "TrueDivide") and not is_first:
         return 1.0 / np.squeeze(number), 0.0
     if kind in ("Add", "Subtract") and not is_first:
         return 1.0, np.squeeze(number if kind == "Add" else -1.0 * number)
-    return None, 0.0
+    return _asked(node)
 
 
-def _asked(layer, node):
-    """The factors and summands of a `Lambda` that answers with factor * x + summand, as asked.
+def _asked(node):
+    """The factors and summands of an operation that answers with factor * x + summand, as asked.
 
-    It is asked once about images that are all of one number, one after another, because it may
+    It is one of Keras without weights, such as a `Lambda`, and may move, repeat and pad values. It
+    is asked once about images that are all of one number, one after another, because it may
     compute with what the others of a batch are. One of anything else may change a unit.
     """
-    if layer not in _ANSWERS:
-        _ANSWERS[layer] = _line_of(layer, node)
-    return _ANSWERS[layer]
-
-
-def _line_of(layer, node):
-    (given, *others), shape = node.input_tensors, node.outputs[0].shape
-    if others or given.shape != shape or len(shape) < 4 or not given.dtype.startswith("float"):
+    operation = node.operation
+    is_of_keras = type(operation).__module__.startswith("keras.")
+    if not is_of_keras or isinstance(operation, keras.Model) or getattr(operation, "weights", ()):
         return None, 0.0
-    sizes = [size or UNKNOWN_SIZE for size in shape[1:]]
+    if operation not in _ANSWERS:
+        _ANSWERS[operation] = _line_of(operation, node)
+    return _ANSWERS[operation]
+
+
+def _line_of(operation, node):
+    given, *others = node.input_tensors
+    if others or len(given.shape) < 4 or not given.dtype.startswith("float"):
+        return None, 0.0
+    shape = [given.shape[0] or 1, *(size or UNKNOWN_SIZE for size in given.shape[1:])]
+    answers = []
     try:
-        with keras.StatelessScope(), warnings.catch_warnings():
+        with tf.init_scope(), keras.StatelessScope(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            zero, *others = (
-                np.asarray(
-                    layer(tf.fill([shape[0] or 1, *sizes], tf.cast(each, given.dtype))), np.float64
-                )
-                for each in (0.0, *_ASKED)
-            )
+            for each in (0.0, *_ASKED):
+                image = tf.fill(shape, tf.cast(each, given.dtype))
+                args, kwargs = node.arguments.fill_in({id(given): image})
+                answers.append(np.asarray(operation(*args, **kwargs), np.float64))
     except Exception:  # It may want anything of its inputs.
         return None, 0.0
-    each_slope = [(answer - zero) / each for answer, each in zip(others, _ASKED, strict=True)]
-    slopes, shifts = (np.reshape(each, [-1, zero.shape[-1]]) for each in (each_slope, zero))
-    factor, shift = np.mean(slopes, 0), shifts[0]  # Of each channel.
+    zero, *others = (np.reshape(answer, [-1, answer.shape[-1]]) for answer in answers)
+    slopes = np.array([(other - zero) / each for other, each in zip(others, _ASKED, strict=True)])
+    are_given = np.any(slopes != 0.0, 0)  # Others are of padding.
+    if not np.all(np.isfinite(slopes)) or not np.all(are_given.any(0)):
+        return None, 0.0
+    factor = np.mean(slopes, (0, 1), where=are_given)  # Of each channel.
+    shift = np.mean(zero, 0, where=are_given)
     is_line = (
         np.all(factor != 0.0)
-        and np.all(np.isfinite(factor))
-        and np.allclose(slopes, factor, rtol=1e-3)
-        and np.allclose(shifts, shift, atol=1e-3 * np.min(np.abs(factor)))
+        and np.all(~are_given | np.isclose(slopes, factor, rtol=1e-3))
+        and np.all(~are_given | np.isclose(zero, shift, atol=1e-3 * np.min(np.abs(factor))))
     )
     if not is_line:
         return None, 0.0

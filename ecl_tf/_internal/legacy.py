@@ -8,7 +8,7 @@ def refuse(model, role):
 
     Args:
         model: what was given as a network.
-        role: "student" or "teacher", for the message.
+        role: "student", "model" or "teacher", for the message.
     """
     if not any(cls.__module__.startswith(_PACKAGES) for cls in type(model).__mro__):
         return
@@ -17,10 +17,10 @@ def refuse(model, role):
         "model.export(directory) of it writes a SavedModel, which ecl_tf.pretrained.load("
         "'saved_model', input_shape, output, path=directory, answer='logits') takes as a teacher"
     )
-    if role == "student":
+    if role != "teacher":
         remedy = (
-            "A student is trained, so it has to be built with the layers of `keras`, which are "
-            "mostly the same; student.set_weights(old.get_weights()) keeps the weights. Only a "
+            f"A {role} is trained, so it has to be built with the layers of `keras`, which are "
+            f"mostly the same; {role}.set_weights(old.get_weights()) keeps the weights. Only a "
             f"teacher may stay as it is: {remedy}"
         )
     else:

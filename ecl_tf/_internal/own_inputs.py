@@ -108,13 +108,58 @@ def pairs(inputs, model):
     Returns:
         A list; empty if the network's inputs are not known, or a batch is nested lists of numbers.
     """
-    if names_of(model) is None:
+    own = symbolic.inputs_of(model)
+    if own is None:
         return []
-    taken = keras.tree.flatten_with_path(symbolic.inputs_of(model))
-    given = keras.tree.flatten(of(model, inputs))
-    if not all(hasattr(leaf, "shape") for leaf in given):
+    taken = keras.tree.flatten_with_path(own)
+    given = keras.tree.flatten_with_path(of(model, inputs))
+    if not all(hasattr(leaf, "shape") for _, leaf in given):
         return []  # They are one tensor.
-    return [(own, its, path) for (path, its), own in zip(taken, given, strict=True)]
+    if names_of(model) is None and [path for path, _ in given] != [path for path, _ in taken]:
+        return []  # Deeper nests have to be the same.
+    return [(leaf, its, path) for (path, its), (_, leaf) in zip(taken, given, strict=True)]
+
+
+def taken(model, inputs=None):
+    """Of each of a network's inputs its path, and its symbolic tensor.
+
+    Args:
+        model: a Keras model.
+        inputs: as in `pairs`, which tells the path in them; None, the default, is that in the
+            network's own nesting.
+
+    Returns:
+        A list, of tensors of `symbolic.graph_of(model, inputs)`; empty if there is no such graph,
+        if the batch is nested lists of numbers, and if it lacks an input.
+    """
+    if inputs is None:
+        inputs = symbolic.inputs_of(model)
+    if symbolic.inputs_of(model) is None:
+        model = symbolic.graph_of(model, inputs)
+    if model is None or not are_given(model, inputs):
+        return []
+    places = {id(leaf): tuple(path) for path, leaf in keras.tree.flatten_with_path(inputs)}
+    return [(places[id(leaf)], its) for leaf, its, _ in pairs(inputs, model)]
+
+
+def in_common(models):
+    """Symbolic tensors of the inputs of several networks, nested as data for all of them may be.
+
+    That is a dict by names where a network has one, or the largest has the names of all others,
+    and otherwise what the largest takes; None if no network's inputs are known.
+    """
+    known: list[dict] = []
+    for model in models:
+        nest, names = symbolic.inputs_of(model), names_of(model)
+        if nest is not None and names is None:
+            return nest  # A deeper one has to be the data's own.
+        known.append(dict(zip(names or (), keras.tree.flatten(nest), strict=False)))
+    most = max(known, key=len, default={})
+    named = {name: tensor for each in known for name, tensor in each.items()}
+    have_dict = any(isinstance(symbolic.inputs_of(model), dict) for model in models)
+    if len(most) > 1 and (have_dict or len(named) == len(most)):
+        return named
+    return list(most.values()) if len(most) > 1 else next(iter(most.values()), None)
 
 
 def are_given(model, inputs):

@@ -32,6 +32,19 @@ _NO_LOGITS = (
     "activation out, make logits of them, ecl_tf.as_logits(model, output), or take Keras's losses "
     "and metrics of probabilities."
 )
+# What values between bounds are: the bounds, and what makes probabilities of them.
+_OF_BOUNDS = {
+    "probabilities": ("answers with numbers between 0 and 1", ""),
+    "percentages": (
+        "answers with numbers between 0 and 100",
+        "First make probabilities of them: keras.Model(model.inputs, model.output / 100.0). ",
+    ),
+    "logarithms": (
+        "answers with numbers that are never above 0",
+        "First make probabilities of logarithms: keras.Model(model.inputs, keras.ops.exp("
+        "model.output)). ",
+    ),
+}
 _LINEAR = (
     keras.layers.Conv1D,
     keras.layers.Conv2D,
@@ -130,8 +143,8 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
 
     The last layers tell of most models. Others are asked: probabilities of classes are none
     below 0 and add up to 1 in every row. Those of each number by itself, as of a sigmoid, stay in
-    [0, 1] whatever the signs of the weights are, as logits do not. In the same way standard
-    deviations, where raw scales are expected, stay positive.
+    [0, 1] whatever the signs of the weights are, as logits do not. In the same way rates and
+    standard deviations stay positive, where numbers before a softplus are expected.
 
     Args:
         output: the `ecl_tf.outputs.Output` that the model's raw tensors are meant for.
@@ -149,7 +162,7 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
     expected = {
         name: each
         for name, each in looked_at.items()
-        if each.makes_probabilities or _has_raw_scales(each)
+        if each.makes_probabilities or each.made_positive
     }
     tensors = of_parts(symbolic.output_of(model), parts)
     asked = {}
@@ -165,7 +178,7 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
                     raise _refusal_of_numbers(reason, model, role, name)
                 linear = _linear(operation, path) * (len(made) == 1)
                 raise refusal(reason, model, role, linear, name)
-        if _has_raw_scales(each):  # A loaded network's means and deviations may become raw here.
+        if each.made_positive:  # A loaded network's means and deviations may become raw here.
             is_known = made and all(_is_linear(its) or _is_ours(its) for its, _ in made)
         else:
             is_known = made and all(_gives_logits(operation) for operation, _ in made)
@@ -178,8 +191,8 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
         values = finite_rows(found.get(name))
         if values is None:
             continue
-        if _has_raw_scales(each):
-            _require_raw_scales(model, role, specs, parts, name, ask, each.size)
+        if each.made_positive:
+            _require_not_positive(model, role, specs, parts, name, ask)
             continue
         of_classes = each.makes_probabilities == "softmax"
         if of_classes and rows_that_look_like(each, tf.constant(values)):
@@ -192,10 +205,10 @@ def require_logits(output, model, role, specs=None, parts=None, said_to_be_logit
             raise ValueError(f"{_described(role, model, name)} {CUMULATIVE} {insist}".rstrip())
         if of_classes and _have_one_sum(values):
             _warn_of_shares(values, model, role, name)
-        elif not is_said and _stays_within_0_and_1(model, specs, parts, name, ask):
-            reason = "answers with numbers between 0 and 1, whatever it is asked"
+        elif not is_said and (kind := _kind_of_bounds(model, specs, parts, name, ask)):
             refuse = _refusal_of_numbers if of_classes else refusal
-            raise refuse(reason, model, role, insist, name)
+            reason, first = _OF_BOUNDS[kind]
+            raise refuse(f"{reason}, whatever it is asked", model, role, first + insist, name)
 
 
 def ends_in_logits(model, parts, name):
@@ -243,43 +256,67 @@ def finite_rows(values):
     return rows if len(rows) else None
 
 
-def _stays_within_0_and_1(model, specs, parts, name, ask):
-    """Whether values vary, and leave [0, 1] for no signs of the weights' elements."""
-    spread = 0.0
+def _kind_of_bounds(model, specs, parts, name, ask):
+    """What values that vary are, a key of `_OF_BOUNDS`, as no signs of the weights' elements tell.
+
+    Of classes that is "probabilities" only: percentages and logarithms may be their logits.
+    """
+    low, high, spread = np.inf, -np.inf, 0.0
+    is_of_classes = parts[name].makes_probabilities == "softmax"
     for rows in _of_other_signs(model, specs, parts, name, ask):
-        if rows is None or rows.min() < 0.0 or rows.max() > 1.0:
-            return False
+        if rows is None:
+            return ""
+        low, high = min(low, rows.min()), max(high, rows.max())
+        if low < 0.0 < high or (is_of_classes and (low < 0.0 or high > 1.0)) or high > 100.0:
+            return ""
         spread = max(spread, np.ptp(rows, 0).max())
     # Weights that are not Keras's (a SavedModel's) kept their signs; logits close to each
     # other may then be small, too.
-    return bool(spread > (0.0 if _weights(model) else 0.5))
+    have_weights = bool(_weights(model))
+    if spread <= (0.0 if have_weights else 0.5):
+        return ""
+    if low >= 0.0 and high <= 1.0:
+        return "probabilities"
+    if high <= 0.0 and have_weights:
+        return "logarithms"
+    return "percentages" if high > 90.0 and have_weights else ""
 
 
-def _require_raw_scales(model, role, specs, parts, name, ask, size):
-    """Raises ValueError if what follows `size` means is positive for any signs of the weights.
+def _require_not_positive(model, role, specs, parts, name, ask):
+    """Raises ValueError if numbers whose softplus is taken are positive for any signs of weights.
 
-    Where the means are, too, nothing tells scales from them, and a regressor of positive targets
-    may end in anything: that is a warning.
+    Where all others are, too, nothing tells them apart, and a regressor of positive targets may end
+    in anything: that is a warning.
     """
-    lowest_mean, highest = 0.0, 0.0
+    output = parts[name]
+    places = dict(output.made_positive)
+    others, low, high = np.ones(output.raw_size(output.size), bool), np.inf, -np.inf
+    for place in places.values():
+        others[place] = False
     for rows in _of_other_signs(model, specs, parts, name, ask):
-        if rows is None or rows[:, size:].min() < 0.0:
+        if rows is None:
             return
-        lowest_mean = min(lowest_mean, rows[:, :size].min())
-        highest = max(highest, rows[:, size:].max())
-    if not _weights(model) or highest <= 1.0:
+        low, high = np.minimum(low, rows.min(0)), np.maximum(high, rows.max(0))
+        places = {what: place for what, place in places.items() if low[place].min() >= 0.0}
+        if not places:
+            return
+    places = {what: place for what, place in places.items() if high[place].max() > 1.0}
+    if not (_weights(model) and places):
         return
+    is_sure = not others.any() or low[others].min() < 0.0
+    what = " and ".join([*["means"] * (not is_sure), *places])
+    names = output.parameter_names
+    known = {each: each for each in names} if len(names) > 1 else names[0]
     told = (
-        f"{_described(role, model, name)} answers with {{}} that are positive whatever it is "
-        "asked: they seem to be standard deviations, as of a softplus or an exponential, where raw "
-        "outputs are scales before that, and their softplus would be taken once more. Give the "
-        "layer before it as the output. A teacher with outputs of the names mean and stddev is "
-        "taken as it is by ecl_tf.pretrained.load(..., answer={{'mean': 'mean', 'stddev': "
-        "'stddev'}})."
+        f"{_described(role, model, name)} answers with {what} that are positive whatever it is "
+        "asked, as those of a softplus or an exponential are, where raw outputs are numbers before "
+        "a softplus, which would be taken once more. Give the layer before the softplus as the "
+        "output, or a linear layer. A file of a teacher with outputs of such names is taken as it "
+        f"is by ecl_tf.pretrained.load(..., answer={known!r})."
     )
-    if lowest_mean < 0.0:
-        raise ValueError(told.format("scales"))
-    warnings.warn(told.format("means and scales"), stacklevel=3)
+    if is_sure:
+        raise ValueError(told)
+    warnings.warn(told, stacklevel=3)
 
 
 def rise_to_1(output, rows):
@@ -328,11 +365,6 @@ def _of_other_signs(model, specs, parts, name, ask):
         signs = [random.choice([-1.0, 1.0], v.shape) if draw else 1.0 for v in variables]
         weights = [(v, np.asarray(v) * sign) for v, sign in zip(variables, signs, strict=True)]
         yield finite_rows(of_parts(probing.answers(model, specs, weights, ask), parts).get(name))
-
-
-def _has_raw_scales(output):
-    """Whether raw tensors hold means, then scales before their softplus."""
-    return output.family == "normal" and output.raw_size(1) == 2
 
 
 def _is_ours(operation):

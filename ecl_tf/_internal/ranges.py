@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import own_inputs, whole_numbers
+from ecl_tf._internal import first_layers, own_inputs, whole_numbers
 from ecl_tf._internal.first_layers import (
     PIXELS,
     SCALED,
@@ -27,6 +27,7 @@ _RATIO = 16.0
 # Images in [0, 1], and a little beyond it by resizing, are 1 / 255 of those from 0 to 255. Dark
 # images of the right scale go further.
 _NARROWEST = 1 / 200
+_NEAR = 0.5  # Of 0, in standard deviations of a feature, or quarters of a range.
 # What pixels of flat images are at least, on an average.
 _LEAST_MEAN = 8.0
 # Rows that are needed to say that a batch is too narrow, or features of a table too far away.
@@ -34,15 +35,18 @@ FEWEST_ROWS = 8
 FAR = 30.0  # Standard deviations of a feature.
 
 
-def require_equal(networks):
+def require_equal(networks, inputs=None):
     """Raises ValueError if two networks expect other ranges of the same input.
 
     Args:
         networks: pairs of a role ("student", "teacher") and a Keras model.
+        inputs: specs of a batch; None, the default, before there is data.
     """
     known: dict = {}
+    if inputs is None:
+        inputs = own_inputs.in_common([model for _, model in networks])
     for role, model in networks:
-        for path, here in expected_by(model).items():
+        for path, here in expected_by(model, inputs).items():
             of, there = known.setdefault(path, (f"the {role} {model.name!r}", here))
             ratio = np.mean(here.spread) / np.mean(there.spread)
             if not 1 / _RATIO < ratio < _RATIO:
@@ -52,21 +56,20 @@ def require_equal(networks):
                     "range with a Rescaling layer in front of one of them: ecl_tf.preprocessing."
                     "with_preprocessing(model, [keras.layers.Rescaling(scale)], input_shape)."
                 )
-    _warn_of_one_that_scales(networks, known)
+    _warn_of_one_that_scales(networks, inputs, known)
 
 
-def _warn_of_one_that_scales(networks, known):
+def _warn_of_one_that_scales(networks, inputs, known):
     """Warns if one network expects values up to 255, and another's first layers scale nothing.
 
     Args:
         networks: as in `require_equal`.
+        inputs: the same.
         known: a dict from path to the network in words and what it expects.
     """
     for role, model in networks:
-        for path in takes_as_they_are(model):
-            # One input of two networks may have a name in one of them only.
-            others = known if () in (path, *known) and len(known) == 1 else {path}
-            of, there = known.get(next(iter(others)), ("", SCALED))
+        for path in takes_as_they_are(model, inputs):
+            of, there = known.get(path, ("", SCALED))
             of = f"{of[:1].upper()}{of[1:]}"
             if there.is_range and np.mean(there.spread) >= _RATIO * np.mean(SCALED.spread):
                 warnings.warn(
@@ -154,18 +157,18 @@ def _compared(networks, inputs, others=(), compares_images=True, are_means=False
     leaves = {tuple(path): leaf for path, leaf in keras.tree.flatten_with_path(inputs)}
     places = {path: place for place, path in enumerate(leaves)}
     for role, model in networks:
-        for path, each in expected_by(model).items():
-            own = next(iter(leaves)) if len(leaves) == 1 else path
-            leaf = leaves.get(own)
-            if leaf is None or not (leaf.dtype.is_floating or leaf.dtype.is_integer):
+        for path, each in expected_by(model, inputs).items():
+            leaf = leaves[path]
+            if not (leaf.dtype.is_floating or leaf.dtype.is_integer):
                 continue
             message = (
                 f"The first layers of the {role} {model.name!r} expect{_named(path)} {each.words}, "
                 f"and the data's range is another one. {_remedy(each, is_image(leaf.shape))}"
             )
-            yield each, leaf, message, places[own]
+            yield each, leaf, message, places[path]
+    named = {"/".join(map(str, path)): path for path in leaves}
     for who, name, each in others:
-        path = () if name is None else (name,)
+        path = named.get("" if name is None else str(name))
         leaf = leaves.get(path)
         if leaf is not None and (leaf.dtype.is_floating or leaf.dtype.is_integer):
             found = f"{who} expects {each.words}, and the data's range is another one."
@@ -184,7 +187,11 @@ def _compared(networks, inputs, others=(), compares_images=True, are_means=False
                 * is_image(leaf.shape),
                 place,
             )
-    takes = [takes_as_they_are(model) for _, model in networks] if compares_images else []
+    models = [model for _, model in networks]
+    unscaled = first_layers.unscaled(models, inputs) if compares_images else set()
+    for role, model in networks:
+        if role == "student":  # One that is not known may scale them.
+            unscaled &= takes_as_they_are(model, inputs)
     # Keras gives grey images their axis of channels, which the network's input has.
     told = [
         own
@@ -194,11 +201,7 @@ def _compared(networks, inputs, others=(), compares_images=True, are_means=False
     ]
     for path, leaf in leaves.items():
         are_told = is_image(leaf.shape) or any(leaf is each for each in told)
-        if (
-            (are_told or may_be_pixels(leaf.shape))
-            and takes
-            and all(path in own or (own and len(leaves) == 1) for own in takes)
-        ):
+        if path in unscaled and (are_told or may_be_pixels(leaf.shape)):
             yield (
                 SCALED if are_told else PIXELS,
                 leaf,
@@ -206,7 +209,8 @@ def _compared(networks, inputs, others=(), compares_images=True, are_means=False
                 f"them. Give images in [0, 1], dataset.map(lambda x, y: (tf.cast(x, tf.float32) / "
                 f"{_top(leaf)}.0, y)), or put keras.layers.Rescaling(1 / {_top(leaf)}) in front of "
                 "both networks; of 12 or 16 bits it is 4095 or 65535. If the teacher learned from "
-                "such values, put the layer in front of the student alone. (The commands scale "
+                "such values, or scales them by itself, put the layer in front of the student "
+                "alone. (The commands scale "
                 "uint8 images. evaluation.measure takes float32 ones for a network that learned "
                 "from bytes.)",
                 places[path],
@@ -252,7 +256,7 @@ def _is_outside(expected, values):
 
 
 def _is_narrow(expected, values, rows=None):
-    """Whether values are in a small part of the range that is expected; a scalar bool tensor.
+    """Whether values are in a small part of the range that is expected, at 0; a bool tensor.
 
     Args:
         expected: the `Expected`.
@@ -261,10 +265,13 @@ def _is_narrow(expected, values, rows=None):
     """
     if expected is SCALED or expected is PIXELS or isinstance(expected, whole_numbers.Whole):
         return tf.constant(False)
-    deviations = _deviations(expected, tf.cast(values, tf.float32))
+    values = tf.cast(values, tf.float32)
+    deviations = _deviations(expected, values)
     axis = None if expected.is_range else 0
     width = tf.reduce_max(deviations, axis) - tf.reduce_min(deviations, axis)
     is_narrow = tf.reduce_all(width < (4.0 * _NARROWEST if expected.is_range else 0.05))
+    # So another unit brings them near 0. Elsewhere they are rows that are alike.
+    is_narrow &= tf.reduce_all(tf.abs(values) < tf.constant(_NEAR * expected.spread, tf.float32))
     rows = tf.shape(values)[0] if rows is None else rows
     return is_narrow & (tf.reduce_max(width) > 0.0) & (rows >= FEWEST_ROWS)
 

@@ -1,6 +1,8 @@
 """The symbolic inputs and outputs of a Keras model, where it has them."""
 
 import functools
+import warnings
+import weakref
 
 import keras
 import tensorflow as tf
@@ -57,6 +59,7 @@ MOVES_VALUES = {
 }
 # Those of both that leave some values out.
 _SELECTS = {"CenterCrop", "Cropping1D", "Cropping2D", "Cropping3D", "GetItem", "RandomCrop"}
+_TRACED: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 INPUTS_HINT = (
     "A dict is taken for inputs, by the names of the network's inputs. If it holds labels too, as "
     "tfds.load gives it without as_supervised=True, give (inputs, labels): "
@@ -71,10 +74,57 @@ def inputs_of(model):
     return _unpacked(model.input) if getattr(model, "inputs", None) else None
 
 
-def graph_of(model):
-    """The functional model of a model's nodes, or None for one without symbolic inputs."""
+def graph_of(model, inputs=None):
+    """The functional model of a model's nodes, or None for one without symbolic inputs.
+
+    Args:
+        model: a Keras model.
+        inputs: a batch, or specs of one, for which a subclassed model of Keras's layers alone is
+            called with symbolic tensors; None, the default, gives None for such a one.
+    """
     found = getattr(model, "_functional", None) or model  # Of Sequential.
-    return found if getattr(found, "inputs", None) else None
+    if getattr(found, "inputs", None):
+        return found
+    return None if inputs is None or not model.built else _traced(model, inputs)
+
+
+def _traced(model, inputs):
+    """The functional model of what a subclassed model does with inputs, None if it can't be told.
+
+    Its inputs have the nesting of the batch.
+    """
+    leaves = keras.tree.flatten_with_path(inputs)
+    if not all(hasattr(leaf, "shape") for _, leaf in leaves):
+        return None
+    key = str([(path, leaf.shape[1:], getattr(leaf.dtype, "name", "")) for path, leaf in leaves])
+    known = _TRACED.setdefault(model, {})
+    if key not in known:
+        layers = list(model._flatten_layers(include_self=False))
+        are_of_keras = all(type(layer).__module__.startswith("keras.") for layer in layers)
+        known[key] = _called(model, inputs, layers) if layers and are_of_keras else None
+    return known[key]
+
+
+def _called(model, inputs, layers):
+    arguments = {"training": False} if model._call_has_training_arg else {}
+    nodes = [each for layer in layers for each in (layer._inbound_nodes, layer._outbound_nodes)]
+    counts = [len(each) for each in nodes]
+    try:
+        with tf.init_scope(), keras.StatelessScope(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            leaves = [_input(*each) for each in keras.tree.flatten_with_path(inputs)]
+            tensors = keras.tree.pack_sequence_as(inputs, leaves)
+            return keras.Model(tensors, model.call(tensors, **arguments), name=model.name)
+    except Exception:  # It may want values, or do what is no operation of Keras.
+        return None
+    finally:  # The layers stay as they were.
+        for each, count in zip(nodes, counts, strict=True):
+            del each[count:]
+
+
+def _input(path, leaf):
+    name = "_".join(map(str, path)) or "inputs"
+    return keras.Input(tuple(leaf.shape[1:]), dtype=tf.as_dtype(leaf.dtype).name, name=name)
 
 
 def computes_its_graph(model):

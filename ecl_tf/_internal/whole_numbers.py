@@ -74,7 +74,9 @@ def compared(model, inputs):
         model: a Keras model.
         inputs: a batch, or specs of one.
     """
-    if symbolic.inputs_of(model) is None or not own_inputs.are_given(model, inputs):
+    if symbolic.inputs_of(model) is None:
+        model = symbolic.graph_of(model, inputs)
+    if model is None or not own_inputs.are_given(model, inputs):
         return
     taken = taken_by(model)
     for given, _, path in own_inputs.pairs(inputs, model):

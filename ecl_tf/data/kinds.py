@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -160,6 +160,32 @@ def _kind(source, name):
         if 2 * counts[test(texts) & known].sum() >= rows:
             # Others among them are told by whoever reads them as such.
             return kind
+    if found := nearly(codes, texts):
+        what, example, row = found
+        raise ValueError(
+            f"Cells of {source.name} are nearly {what}, the first in {source.row_place(row)}, "
+            f"column {name!r}: {texts[codes[row]]!r}. Write {what} like {example}; or say that "
+            f"the column is a category, with --config.data.categories={name}."
+        )
+    return "category"
+
+
+def nearly(codes: np.ndarray, texts: Sequence[str]) -> tuple[str, str, int] | None:
+    """What most cells are to people, though not to a parser: "numbers", "dates" or "times".
+
+    Args:
+        codes: the number of each cell's text, (rows,).
+        texts: different ones; "" for cells that are missing.
+
+    Returns:
+        What they are, an example that a parser takes, and the row of the first one; or None.
+
+    Example:
+    >>> nearly(np.array([1, 0, 1]), ["none", "2,5"])
+    ('numbers', '1234.5', 0)
+    """
+    counts = np.bincount(codes, minlength=len(texts))
+    rows = sum(count for count, text in zip(counts, texts, strict=True) if text)
     plain = [*map(_plain, texts)]
     for what, (form, example) in _NEARLY.items():
         is_nearly = np.array([bool(form.fullmatch(text)) for text in plain])
@@ -167,13 +193,33 @@ def _kind(source, name):
             what == "times" and is_nearly.sum() < _FEWEST_TIMES
         )
         if 2 * counts[is_nearly].sum() >= rows and not are_others:
-            row = int(np.isin(codes, np.flatnonzero(is_nearly)).argmax())
-            raise ValueError(
-                f"Cells of {source.name} are nearly {what}, the first in {source.row_place(row)}, "
-                f"column {name!r}: {texts[codes[row]]!r}. Write {what} like {example}; or say that "
-                f"the column is a category, with --config.data.categories={name}."
-            )
-    return "category"
+            return what, example, int(is_nearly[codes].argmax())
+    return None
+
+
+def notes_of_units(texts: Sequence[str], name: str, kind: str) -> Iterator[str]:
+    """A note if most texts are amounts with a unit, which are not read as numbers.
+
+    Args:
+        texts: different ones.
+        name: of their column.
+        kind: what it is in place of numbers.
+
+    Example:
+    >>> print(*notes_of_units(["5 km", "12 km", "far"], "way", "category"))
+    way is a category, though it looks like amounts (5 km, 12 km): if it is one of numbers, write \
+them without a unit
+    """
+    if found := _with_unit(texts):
+        yield (
+            f"{name} is a {kind}, though it looks like amounts ({_shortened(found, 3)}): if it is "
+            "one of numbers, write them without a unit"
+        )
+
+
+def _with_unit(texts):
+    found = [text for text in texts if _AMOUNT.fullmatch(_plain(text))]
+    return found if 2 * len(found) > len(texts) else []
 
 
 def _is_season(text):
@@ -284,8 +330,7 @@ def _category(source, name, train, is_said):
         return _Fitted("the same in all training rows", found[codes], missing)
     if 2 * known > rows and not is_said:
         told = f"{known:,} different texts in {rows:,} training rows"
-        with_unit = [text for text in found if _AMOUNT.fullmatch(_plain(text))]
-        if 2 * len(with_unit) > len(found):
+        if with_unit := _with_unit(texts):
             told += f", such as {with_unit[0]}: amounts are read without a unit"
         return _Fitted(told, found[codes], missing)
     # Missing cells have a category of their own however few they are.
@@ -294,13 +339,8 @@ def _category(source, name, train, is_said):
     if not kept:
         told = f"none of its {known:,} texts is in {_RARE} training rows"
         return _Fitted(told, found[codes], missing)
-    notes = [*table_notes.of_names(kept, name)]
-    with_unit = [text for text in kept if _AMOUNT.fullmatch(_plain(text))]
-    if 2 * len(with_unit) > len(kept) and not is_said:
-        notes.append(
-            f"{name} is a category, though it looks like amounts ({_shortened(with_unit, 3)}): if "
-            "it is one of numbers, write them without a unit"
-        )
+    unsaid = [] if is_said else kept
+    notes = [*table_notes.of_names(kept, name), *notes_of_units(unsaid, name, "category")]
     is_other = ~np.isin(found, kept)[codes]
     if is_other.any():
         examples = [text or "missing cells" for text in dict.fromkeys(found[codes[is_other]])]

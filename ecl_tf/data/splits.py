@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ecl_tf._internal import batches as arrays
 from ecl_tf._internal import random
 from ecl_tf.data.columns import Columns
 from ecl_tf.data.indexed import IndexedExamples
@@ -217,10 +218,7 @@ def shuffled_batches(rows: Any, batch_size: int, seed: int, first_step: int = 0)
     Raises:
         ValueError: if there are fewer rows than a batch has.
     """
-    # Of a list of inputs tf.data would make one tensor.
-    rows = keras.tree.traverse(
-        lambda each: tuple(each) if isinstance(each, list) else None, rows, top_down=False
-    )
+    rows = arrays.without_lists(rows)
     size = next(leaf.shape[0] for leaf in keras.tree.flatten(rows) if leaf is not None)
     validate_batch_size(size, batch_size)
     steps = size // batch_size

@@ -177,6 +177,7 @@ def _of_columns(
     notes = [
         *found.notes,
         *table_notes.of_names(class_names or (), targets[0]),
+        *kinds.notes_of_units(class_names or () if classes is None else (), targets[0], "class"),
         *table_notes.of_copies(of_train, by_target, class_names is not None),
     ]
     splits = _splits(rows, labels, class_names, parts, source.name, found.columns, notes)
@@ -290,22 +291,36 @@ def _labels(columns, name, classes):
         raise ValueError(
             f"classes must be True, False or None, for what the target looks like; got {classes!r}."
         )
+    if classes is not False and _are_one_hot(columns.values):
+        raise ValueError(
+            f"The target of {name} is one-hot: one of its {columns.values.shape[1]} columns is 1 "
+            "in every row, and the others 0. Save the class alone, numpy.argmax(y, 1); or say "
+            "that these are numbers, with --config.data.classes=False."
+        )
     if classes is None and columns.are_categories:
         classes = True
     if classes is None:
-        texts = columns.values if columns.values.dtype.kind == "O" else np.zeros((0, 1))
-        different = {*texts.ravel()}
-        classes = bool(texts.size) and 2 * np.isnan(_parsed(texts)).sum() > texts.size
-        classes = classes and 2 * len(different) <= texts.size  # Others are bad numbers.
-        if classes and cells.are_iso_dates([*different]).all():
+        texts = columns.values.ravel() if columns.values.dtype.kind == "O" else np.empty(0)
+        codes, different = pd.factorize(texts)
+        is_text = np.array([np.isnan(cells.number(text)) for text in different], bool)
+        classes = 2 * is_text[codes].sum() > len(texts)
+        classes = bool(classes) and 2 * len(different) <= len(texts)  # Others are bad numbers.
+        if classes and (found := kinds.nearly(codes, different)):
+            what, example, first = found
+            how = "as days since one of them" if what == "dates" else f"like {example}"
             raise ValueError(
-                f"The target of {name} is dates, the first {texts[0, 0]!r}. Write the days since "
-                "one of them, which are numbers; or say that each date is a class, with "
-                "--config.data.classes=True."
+                f"The target of {name} looks like {what}, the first in "
+                f"{columns.place(*divmod(first, len(columns.names)))}: {texts[first]!r}. Write "
+                f"{what} {how}; or say that it is a class, with --config.data.classes=True."
             )
     if classes:
         return _classes(columns, name)
     return _numbers(columns, name, "If it is a class, say so: --config=table:classes."), None
+
+
+def _are_one_hot(values):
+    is_wide = values.shape[1] > 1 and values.dtype.kind in "biuf"
+    return is_wide and bool(np.isin(values, (0, 1)).all() and (values.sum(1) == 1).all())
 
 
 def _numbers(columns, name, remedy):

@@ -24,6 +24,7 @@ _OTHER_TEXTS = (
     ),
     (r"<(!doctype|html|\?xml).*", "a page of the web or XML", "Download the file itself"),
     (r"version https://git-lfs.*", "a pointer to Git LFS", "Fetch the file: git lfs pull"),
+    (r'"?sep=."?', "Excel's note of what parts cells", "Remove that line above the names"),
 )
 _DELIMITERS = ",;\t|"
 FORMS = (".csv", ".npz", ".parquet")
@@ -198,6 +199,7 @@ def _of_csv(path, above, found, delimiter, wanted, as_text):
         keep_default_na=False,
         na_values=sorted({*missing, "NaN", "#N/A"}),
         dtype=texts,
+        low_memory=False,  # Otherwise 01067 is a number in parts of a file that hold digits alone.
         encoding="utf-8-sig",
     )
     series = {name: frame[place] for name, place in zip(wanted, places, strict=True)}
@@ -396,13 +398,21 @@ def _header(line, path):
     """The names of the columns, and the delimiter: a comma, unless the line has none."""
     for form, what, remedy in _OTHER_TEXTS:
         if re.fullmatch(form, line.strip(), re.IGNORECASE):
-            raise ValueError(f"{path} is no table but {what}, by its first line. {remedy}.")
+            raise ValueError(f"The first line of {path} is {what}, and no names. {remedy}.")
     parsed = {
         delimiter: next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))
         for delimiter in _DELIMITERS
     }
     delimiter = next((each for each in _DELIMITERS if len(parsed[each]) > 1), ",")
     header = [name.strip() for name in parsed[delimiter]]
+    try:
+        next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        if "end of data" in str(error):
+            raise ValueError(
+                f"The name {header[-1]!r} in the first line of {path} has a line break, or no "
+                "quotation mark at its end. Write all names in one line."
+            ) from error
     # NumPy and pandas number the columns of an array, for want of names.
     if all(map(_is_number, header)) and header != [
         str(int(float(header[0])) + number) for number in range(len(header))

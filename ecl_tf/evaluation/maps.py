@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ecl_tf import outputs, teachers
 from ecl_tf._internal import own_inputs, positions, probabilities, ranges, require
+from ecl_tf._internal.batches import element_spec
 
 _WIDTH = 1.6  # Of a panel, in inches.
 
@@ -70,8 +71,11 @@ def uncertainty_maps(
         raise ValueError("A store of recorded answers has none for other inputs.")
     kind = outputs.get(kind if output is None and kind is not None else output or "categorical")
     own_inputs.require_arrays(x, "uncertainty_maps")
-    if not is_teacher:
-        probabilities.require_logits(kind, network, "model")
+    specs = element_spec(x)
+    if is_teacher:
+        network.check_members(specs)
+    else:
+        probabilities.require_logits(kind, network, "model", specs)
     rows = keras.tree.flatten(x)[0].shape[0]
     require.whole("The number of rows of x", rows, 1)
     ranges.require_within([("network", each) for each in getattr(network, "members", [network])], x)

@@ -61,8 +61,9 @@ def require_rows(models, x, y, other):
             )
         if isinstance(network, teachers.Teacher):
             _require_family(network.output_kind, model.output)
+            network.check_members(batches.element_spec(x))
         elif isinstance(network, keras.Model):
-            probabilities.require_logits(model.output, network, "model")
+            probabilities.require_logits(model.output, network, "model", batches.element_spec(x))
         members = getattr(network, "members", [network])
         networks += [("network", each) for each in members if isinstance(each, keras.Model)]
     every = -(-counts[0] // _ROWS_COMPARED)
@@ -75,7 +76,8 @@ def require_rows(models, x, y, other):
         own_inputs.require_shapes(some, each[1], each[0])
         ranges.require_within([each], some, compares_images=bool(of_bytes))
         network = each[1]
-        known = first_layers.expected_by(network) or first_layers.takes_as_they_are(network)
+        tells = (first_layers.expected_by, first_layers.takes_as_they_are)
+        known = any(told(network, some) for told in tells)
         if are_images and not known and not isinstance(network, teachers.Teacher):
             warnings.warn(
                 f"The network {network.name!r} gets uint8 images from 0 to 255, and its first "
@@ -139,14 +141,12 @@ def _form(leaf):
 
 def require_channels_last(models, x):
     """Refuses images whose channels would be taken for rows of pixels."""
-    leaves = dict(keras.tree.flatten_with_path(x))
+    leaves = {tuple(path): leaf for path, leaf in keras.tree.flatten_with_path(x)}
     for name, model in models.items():
         for each in getattr(model.network, "members", [model.network]):
-            formats = channels.formats_of(each) if isinstance(each, keras.Model) else {}
+            formats = channels.formats_of(each, x) if isinstance(each, keras.Model) else {}
             for path, (known, layer) in formats.items():
-                own = next(iter(leaves)) if len(leaves) == 1 else path
-                is_image = own in leaves and np.ndim(leaves[own]) == 4
-                if known == "channels_first" and is_image:
+                if known == "channels_first" and np.ndim(leaves[path]) == 4:
                     raise ValueError(
                         f"The network {name!r} takes images of the format 'channels_first' (its "
                         f"layer {layer!r}), and corruptions and drawn inputs need the "

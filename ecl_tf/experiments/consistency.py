@@ -20,8 +20,8 @@ def require_labels_fit(config, splits, output):
     if output.family == "normal" and splits.class_names:
         raise ValueError(
             f"config.output={config.output!r} is of numbers, and the target of this data is a "
-            f"class, such as {splits.class_names[0]!r}. Say --config=table:classes; or name a "
-            "target of numbers."
+            f"class, such as {splits.class_names[0]!r}. Say --config=table:classes if it is one; "
+            "or name a target of numbers, which are written like 1234.5, without a unit."
         )
     if output.family == "categorical" and splits.event_size < 2:
         raise ValueError(

@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from ecl_tf._internal.files import write_json as _write_json
+from ecl_tf._internal import files
 from ecl_tf._internal.identity import differences
 from ecl_tf.experiments import grid, jobs, locks, settings, strategies
 
@@ -129,7 +129,7 @@ def claim(workdir: str | pathlib.Path, config: ConfigDict) -> pathlib.Path:
             _require_own(path, config)
             path.mkdir(parents=True, exist_ok=True)
             if not record.exists():
-                _write_json(record, _as_json(config))
+                files.write_json(record, _as_json(config))
 
     strategies.on_chief(write)
     if not record.exists():
@@ -195,6 +195,7 @@ def hash_of_file(path: str | pathlib.Path) -> str:
     """SHA-256 of a file's bytes, as `require_same` keeps it of the data, or of a directory's."""
     if (found := pathlib.Path(path)).is_dir():
         parts = [each for each in sorted(found.rglob("*")) if each.is_file()]
+        parts = [each for each in parts if not files.is_of_a_file_browser(each)]
         told = [[str(each.relative_to(found)), hash_of_file(each)] for each in parts]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
     with open(path, "rb") as file:
@@ -216,7 +217,7 @@ def require_same(workdir: pathlib.Path, **hashes: str) -> None:
         with jobs.turn(workdir / _HASHES):
             found = read_hashes(workdir)
             if hashes.items() - found.items():
-                _write_json(workdir / _HASHES, {**found, **hashes})
+                files.write_json(workdir / _HASHES, {**found, **hashes})
 
     strategies.on_chief(keep)
 
@@ -253,4 +254,4 @@ def read_json(path: pathlib.Path) -> Any:
 
 def write_json(path: pathlib.Path, content: Any) -> None:
     """Has the chief write a file whole or not at all, whenever the process is killed."""
-    strategies.on_chief(lambda: _write_json(path, content))
+    strategies.on_chief(lambda: files.write_json(path, content))

@@ -125,15 +125,24 @@ def is_as_written(path: pathlib.Path) -> bool:
     return hashlib.sha256(content).hexdigest() == expected
 
 
+def require_whole(path: pathlib.Path) -> None:
+    """Raises an error of LiteRT's if it can't read a file, of a student or not."""
+    _opened(path)
+
+
+def _opened(path, threads=None):
+    runtime = extras.require(*_RUNTIME, "A LiteRT file", "export")
+    return runtime.Interpreter(model_path=str(path), num_threads=threads)
+
+
 class Runner:
     """A file of `write`, as a function from named arrays to named arrays."""
 
     on_host = True
 
     def __init__(self, path: pathlib.Path, about: dict[str, Any], threads: int | None = None):
-        runtime = extras.require(*_RUNTIME, "A LiteRT file", "export")
         # The runner needs its interpreter, and does not keep it.
-        self._interpreter = runtime.Interpreter(model_path=str(path), num_threads=threads)
+        self._interpreter = _opened(path, threads)
         self._run = self._interpreter.get_signature_runner(_SIGNATURE)
         self._one_at_a_time = threading.Lock()  # An interpreter holds one batch.
         self.input_specs = specs_of(about[INPUTS])

@@ -61,6 +61,10 @@ class ExportedStudent:
             config = kind.description(path)
             if config is not None:
                 self.runner = kind.Runner(path, config, threads)
+                self._describe(config)
+                output_class = config["class_name"]
+            elif path.suffix == getattr(kind, "SUFFIX", None):
+                kind.require_whole(path)  # What is cut off ends without the description.
         except ImportError:
             raise
         except Exception as error:  # Every runtime has many for damaged files.
@@ -78,6 +82,21 @@ class ExportedStudent:
                 f"when it was written, so it may answer otherwise. {remedy}",
                 stacklevel=3,
             )
+        self._has_warned = self._has_warned_of_nan = False
+        try:
+            self.output = outputs.get(keras.saving.deserialize_keras_object(config))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"The exported student in {path} has an output of the class {output_class!r}, "
+                "which can't be made here. Import the module that defines it; if ecl_tf does, "
+                "update ecl_tf."
+            ) from error
+        self.input_specs = self.runner.input_specs
+        self.parameter_specs = self.runner.parameter_specs
+        self.input_names = sorted(self.input_specs)
+
+    def _describe(self, config):
+        """Takes what it tells out of a description, which leaves the output's configuration."""
         for own in (served.INPUTS, served.PARAMETERS):
             config.pop(own, None)
         expected = config.pop(served.RANGES, {})  # Earlier versions wrote none.
@@ -92,11 +111,6 @@ class ExportedStudent:
         self.conformal = config.pop(served.CONFORMAL, None)
         unknown = dict.fromkeys(served.COUNTED)
         self.counts = {**unknown, **config.pop(served.COUNTS, {})}
-        self._has_warned = self._has_warned_of_nan = False
-        self.output = outputs.get(keras.saving.deserialize_keras_object(config))
-        self.input_specs = self.runner.input_specs
-        self.parameter_specs = self.runner.parameter_specs
-        self.input_names = sorted(self.input_specs)
 
     def parameters(self, inputs: Any) -> dict[str, tf.Tensor]:
         """Returns the named parameters, as a server would answer them.

@@ -86,6 +86,12 @@ def description(path: pathlib.Path) -> dict[str, Any] | None:
     return None if found is None else json.loads(found)
 
 
+def require_whole(path: pathlib.Path) -> None:
+    """Raises an error if a file is no ONNX file, of a student or not, or holds no network."""
+    if not _require("onnx").load(path, load_external_data=False).HasField("graph"):
+        raise ValueError(f"{path} holds no graph.")
+
+
 def is_as_written(path: pathlib.Path) -> bool:
     """Whether a file of `write` has its bytes; True of earlier versions, which kept no hash."""
     onnx = _require("onnx")

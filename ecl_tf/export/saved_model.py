@@ -64,7 +64,8 @@ def place(path: pathlib.Path) -> pathlib.Path:
 
 def _foreign(path):
     """The first thing in a directory that no export of a student wrote, or None."""
-    found = (str(each.relative_to(path)) for each in sorted(path.rglob("*")))
+    left = (each for each in sorted(path.rglob("*")) if not files.is_of_a_file_browser(each))
+    found = (str(each.relative_to(path)) for each in left)
     is_ours = (path / DESCRIPTION).is_file()
     return next((name for name in found if not (is_ours and _WRITTEN.fullmatch(name))), None)
 

@@ -108,6 +108,10 @@ class Poisson(_Counts):
                 "from its rate, and can't be calibrated. Use ecl_tf.outputs.NegativeBinomial."
             )
 
+    @property
+    def made_positive(self) -> dict[str, slice]:
+        return {"rates": slice(None)}
+
     def __call__(self, raw: tf.Tensor) -> Distribution:
         return self._distribution(self._mean(float32(raw)))
 
@@ -175,6 +179,10 @@ class NegativeBinomial(_Counts):
 
     family = "negative_binomial"
     _numbers = ("mean(s)", "dispersions")
+
+    @property
+    def made_positive(self) -> dict[str, slice]:
+        return {"means": slice(self.size), "dispersions": slice(self.size, None)}
 
     def _means_and_dispersions(self, raw):
         """At temperature 1."""

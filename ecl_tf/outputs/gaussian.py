@@ -121,6 +121,10 @@ class Point(_Gaussian):
             stddev = self._per_dimension("stddev", stddev, positive=True)
         self.stddev = stddev
 
+    @property
+    def made_positive(self) -> dict[str, slice]:
+        return {}
+
     def moments(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         spread = 0.0 if self.stddev is None else self.stddev
         mean = float32(self.target_mean) + float32(self.target_stddev) * raw

@@ -67,6 +67,10 @@ class NormalMixture(Numeric):
         super().__init__(event_size, min_scale, target_mean, target_stddev, temperature)
         self.components = require.whole("components", components, 1)
 
+    @property
+    def made_positive(self) -> dict[str, slice]:
+        return {"scales": slice(self.components * (1 + self.size), None)}
+
     def raw_size(self, event_size: int) -> int:
         return self.components * (1 + 2 * event_size)
 

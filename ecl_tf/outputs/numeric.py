@@ -216,6 +216,10 @@ class LocationScale(Numeric):
         """The location that a raw number of 0 stands for."""
         return self.target_mean
 
+    @property
+    def made_positive(self) -> dict[str, slice]:
+        return {"scales": slice(self.size, None)}
+
     def moments(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns location and scale of `raw` at temperature 1, each (..., d)."""
         location, scale = tf.split(raw, 2, axis=-1)

@@ -91,6 +91,11 @@ class Output(Configured):
         """Returns this output with another `temperature` T: a raw tensor stands for p^(1/T)."""
         return type(self).from_config({**self.get_config(), "temperature": temperature})
 
+    @property
+    def made_positive(self) -> dict[str, slice]:
+        """The places of raw numbers whose softplus is taken, by what they become; {} by default."""
+        return {}
+
     def raw_size(self, event_size: int) -> int:
         """The last dimension of the raw tensor for a number of classes or targets."""
         return event_size

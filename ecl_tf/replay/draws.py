@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import samplers
-from ecl_tf._internal import own_inputs, random
+from ecl_tf._internal import batches, own_inputs, random
 from ecl_tf.data import splits
 from ecl_tf.data.indexed import IndexedExamples
 
@@ -57,6 +57,7 @@ class Rows:
             )
         own_inputs.require_dense(x)
         own_inputs.require_dense(y, "labels")
+        data = batches.without_lists(data)
         leaves = [_array(leaf) for leaf in keras.tree.flatten(data)]
         if not all(leaf.ndim for leaf in leaves):
             raise ValueError(

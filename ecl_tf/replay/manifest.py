@@ -8,6 +8,7 @@ from ecl_tf._internal import identity
 
 FORMAT = 2
 PLAN, MANIFEST = "plan.json", "manifest.json"
+_HASH = "sha256"
 _KEYS = {"plan", "fields", "event_size", "first_inputs", "shards"}
 _PLAN_KEYS = {"batch_size", "data", "output", "sampler", "shards", "steps", "teacher", "top_k"}
 _LOST = (
@@ -40,6 +41,15 @@ def describe_file(path):
             "bytes": path.stat().st_size,
             "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
         }
+
+
+def with_hash(content):
+    """A manifest with a hash of all that it says."""
+    return {**content, _HASH: _hash_of(content)}
+
+
+def _hash_of(content):
+    return identity.fingerprint_of_text(json.dumps(content, sort_keys=True))
 
 
 def read_json(path, remedy):
@@ -101,6 +111,9 @@ def read(directory):
         if not isinstance(shard, dict) or not {"bytes", "sha256"} <= shard.keys():
             raise ValueError(f"The file {path} is damaged: it does not describe {name}. {remedy}")
         require_regular(directory / name)
+    expected = manifest.pop(_HASH, None)  # Earlier versions wrote none.
+    if expected not in (None, _hash_of(manifest)):
+        raise ValueError(f"The file {path} is damaged: it is not what was written. {remedy}")
     return manifest
 
 

@@ -93,7 +93,7 @@ def record(
         **recording.layout,
         "shards": {name: manifest.describe_file(directory / name) for name in names},
     }
-    files.write_json(directory / manifest.MANIFEST, content, worker)
+    files.write_json(directory / manifest.MANIFEST, manifest.with_hash(content), worker)
     return True
 
 
@@ -105,8 +105,9 @@ def _require_free(directory):
         raise ValueError(f"{directory} is a file; a store is a directory. Give a new one.")
     path = directory / manifest.PLAN
     # Listed first: another worker may write its plan, and parts, at any time.
-    names = [each.name for each in directory.iterdir() if each != path]
-    if not path.exists() and any(not name.startswith(files.UNFINISHED) for name in names):
+    found = [each for each in directory.iterdir() if each != path]
+    left = [each for each in found if not files.is_of_a_file_browser(each)]
+    if not path.exists() and any(not each.name.startswith(files.UNFINISHED) for each in left):
         raise ValueError(f"{directory} is not empty and holds no store. Give a new directory.")
 
 

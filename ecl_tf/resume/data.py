@@ -1,7 +1,7 @@
 """Data as a function of the step, and what tells one run's data from another's."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -116,6 +116,24 @@ def describe(function: Callable[[int], tf.data.Dataset]) -> dict[str, Any]:
         )
     spec = [str(leaf) for leaf in tf.nest.flatten(first.element_spec)]
     return {"element_spec": spec, "first_batch": found}
+
+
+def describe_validation(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells one run's validation from another's, as JSON holds it.
+
+    Args:
+        given: the arguments of `fit`. Of validation data that is no arrays only the number of
+            batches counts: what a dataset shuffles depends on how often it was read.
+    """
+    found = {name: given.get(name) for name in ("validation_steps", "validation_freq")}
+    nest = given.get("validation_data")
+    if all(hasattr(leaf, "shape") or leaf is None for leaf in keras.tree.flatten(nest)):
+        nest = identity.fingerprint_of_rows(nest)
+    elif isinstance(nest, tf.data.Dataset):
+        nest = int(nest.cardinality())
+    else:
+        nest = type(nest).__name__
+    return {**found, "validation_data": nest}
 
 
 def _first_batch(data):

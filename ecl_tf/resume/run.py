@@ -18,7 +18,7 @@ from ecl_tf.resume import data, functions
 # Numbers of a distiller that callbacks may change while it trains.
 _SETTINGS = ("temperature", "label_weight")
 # Without these a checkpoint can't be read into the model, whatever the user accepts.
-_STRUCTURE = ("replicas", "variables")
+_STRUCTURE = ("replicas", "variables", "attributes", "optimizers")
 
 
 class Run:
@@ -29,11 +29,11 @@ class Run:
         batches: its function from a number of steps to data.
         callbacks: the user's.
         accepted: names in which it may differ from its checkpoint.
-        class_weight: what its `fit` is given, or None.
+        given: the other arguments of its `fit`, such as `class_weight`.
         writes: whether this is the worker that writes. Others may have other callbacks.
     """
 
-    def __init__(self, state, batches, callbacks, accepted, class_weight, writes):
+    def __init__(self, state, batches, callbacks, accepted, given, writes):
         self.state, self.callbacks, self.accepted = state, callbacks, tuple(accepted)
         self._writes = writes
         self._learning_rate = None
@@ -42,13 +42,17 @@ class Run:
         self._first = {
             "replicas": state.strategy.num_replicas_in_sync,
             "variables": state.shapes(),
+            "attributes": state.attribute_shapes(),
             "metrics": state.metric_names(),
             "method": state.method,
             "model": _model(model),
             "loss": None if state.method else _loss(model),
             "data": data.describe(batches) if writes else {},
             "callbacks": [type(callback).__name__ for callback in callbacks],
-            "class_weight": {str(k): float(v) for k, v in (class_weight or {}).items()},
+            "class_weight": {
+                str(k): float(v) for k, v in (given.get("class_weight") or {}).items()
+            },
+            "validation": data.describe_validation(given) if writes else {},
             "versions": versions(),
             **self._changing(),
         }
@@ -60,6 +64,7 @@ class Run:
     def _changing(self):
         return {
             "optimizer": _optimizer(self.state.model.optimizer),
+            "optimizers": {str(n): _optimizer(o) for n, o in enumerate(self.state.optimizers)},
             "arguments": [arguments(callback) for callback in self.callbacks],
             "functions": [*map(_functions, self.callbacks), self._divergence()],
         }
@@ -99,7 +104,7 @@ class Run:
             metrics.append([of_metrics, run["metrics"]])
             compared.append({**run, "variables": variables})
         names = ["replicas", "variables", "method", "model", "optimizer", "loss"]
-        names += ["class_weight"]
+        names += ["attributes", "optimizers", "class_weight"]
         names += ["data", "callbacks"] if self._writes else []
         found = self._differing(compared[0], compared[1], about.get("now", {}), names)
         if None in found.get("data.first_batch", ()):  # Drawn at random, which is told.
@@ -182,6 +187,8 @@ class Run:
                     for argument, values in _differences(there, here).items()
                     if argument in _differences(now, here)
                 }
+        if "validation" in about:
+            found |= _differences(about["validation"], self._first["validation"])
         return found
 
     def _say_arguments(self, path, found, finished):

@@ -4,12 +4,20 @@ import re
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from ecl_tf._internal import replicas
 
 
 class State:
-    """All variables on which the next step of a model depends."""
+    """All variables on which the next step of a model depends.
+
+    Attributes:
+        variables: the model's, its metrics' and its optimizer's.
+        optimizers: further ones that are attributes, as of a GAN.
+        attributes: their variables, and those that are attributes, such as the state of an RNN:
+            Keras lists neither.
+    """
 
     def __init__(self, model, spec):
         self.model, self.strategy = model, model.distribute_strategy
@@ -33,6 +41,12 @@ class State:
         self.metrics = set(metrics)
         # Every replica has a copy of its own of the others: metrics' sums differ.
         self.alike = {id(variable) for variable in trained}
+        # A distiller's own are settings, of which others see to it.
+        layers = model._flatten_layers(include_self=self.method is None)
+        self.optimizers, found = _held(layers)
+        found += [v for optimizer in self.optimizers for v in optimizer.variables]
+        known = {id(each) for v in [*self.variables, *self.fixed] for each in (v, v.value)}
+        self.attributes = [*{id(v): v for v in found if id(v) not in known}.values()]
 
     def shapes(self):
         """What tells one model's variables from another's; their names count models."""
@@ -41,6 +55,9 @@ class State:
             [1 if id(variable) in self.alike else count, str(variable.dtype), *variable.shape]
             for variable in self.variables
         ]
+
+    def attribute_shapes(self):
+        return [[str(variable.dtype), *variable.shape] for variable in self.attributes]
 
     def metric_names(self):
         """Names of all metrics, without the number by which Keras tells those of one class."""
@@ -79,6 +96,8 @@ class State:
         for replica, row in enumerate(replicas.gather(self.strategy, of_local)):
             for number, part in zip(own, np.split(row, ends), strict=True):
                 arrays[f"{number}.{replica}"] = part
+        for number, variable in enumerate(self.attributes):
+            arrays[f"attribute.{number}"] = _bytes(self._copies(variable)[0])
         return arrays
 
     def write(self, arrays):
@@ -89,12 +108,51 @@ class State:
                 name = f"{number}" if id(variable) in self.alike else f"{number}.{replica}"
                 if name not in arrays and id(variable) in self.metrics:
                     continue  # They begin anew: see `numbered_as_here`.
-                value = np.frombuffer(arrays[name], part.dtype.as_numpy_dtype)
-                part.assign(value.reshape(part.shape))
+                _assign(part, arrays[name])
+        for number, variable in enumerate(self.attributes):
+            for part in self._copies(variable):
+                if (name := f"attribute.{number}") in arrays:  # Older checkpoints have none.
+                    _assign(part, arrays[name])
 
     def _copies(self, variable):
         """The copies of this worker's replicas."""
-        return self.strategy.experimental_local_results(variable.value)
+        plain = variable if isinstance(variable, tf.Variable) else variable.value
+        return self.strategy.experimental_local_results(plain)
+
+
+def _held(layers):
+    """Optimizers, but for those that Keras calls so itself, and variables in layers' attributes.
+
+    Raises:
+        ValueError: if an optimizer has no variables yet.
+    """
+    optimizers, variables = {}, []
+    for layer in layers:
+        for name, value in vars(layer).items():
+            if name == "optimizer" or name.startswith("_self_"):  # Where TensorFlow tracks them.
+                continue
+            items = value.values() if isinstance(value, dict) else value
+            # TensorFlow wraps lists and tuples, which Keras then takes for single values.
+            items = [*items] if isinstance(value, (dict, list, tuple)) else [value]
+            for item in keras.tree.flatten(items):
+                if isinstance(item, (tf.Variable, keras.Variable)) and item.dtype != tf.string:
+                    variables.append(item)
+                elif isinstance(item, keras.optimizers.Optimizer):
+                    _require_built(item, f"{type(layer).__name__}.{name}")
+                    optimizers[id(item)] = item
+    return [*optimizers.values()], variables
+
+
+def _require_built(optimizer, name):
+    if not optimizer.built:
+        raise ValueError(
+            f"{name} is an optimizer that is not built, so a checkpoint could not be read into it. "
+            f"Build it before resume.fit: {name}.build(the variables that it trains)."
+        )
+
+
+def _assign(part, array):
+    part.assign(np.frombuffer(array, part.dtype.as_numpy_dtype).reshape(part.shape))
 
 
 def _bytes(part):

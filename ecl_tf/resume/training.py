@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ecl_tf._internal import endless, replicas, require, symbolic
+from ecl_tf._internal import endless, legacy, replicas, require, symbolic
 from ecl_tf.resume import data as data_of_steps
 from ecl_tf.resume.callbacks import Callbacks
 from ecl_tf.resume.checkpointing import Checkpointing
@@ -34,11 +34,13 @@ def fit(
 ) -> keras.callbacks.History:
     """`model.fit` for a number of steps; the same call continues a run that was killed.
 
-    A checkpoint holds all that the next step depends on: the model's and the optimizer's
-    variables, the states of random generators (dropout) and of metrics, the history, and what
-    callbacks keep (patience, best value, best weights). With data that is a function of the
-    step the continued run ends with the bits of one that was never stopped, on the same machine
-    and number of devices.
+    A checkpoint holds all that the next step depends on: the variables of the model and its
+    optimizer, those of optimizers and `tf.Variable`s that are attributes of it or of its layers,
+    the states of random generators (dropout) and of metrics, the history, and what callbacks keep
+    (patience, best value, best weights). With data that is a function of the step the continued
+    run ends with the bits of one that was never stopped, on the same machine and number of
+    devices; but not if layers draw random numbers without a `keras.random.SeedGenerator`, as
+    `tf.random.normal` does.
 
     The same call with more `steps` lengthens a run, finished or not. It goes on from the state
     before the end of the last epoch's `fit`, so it ends with the bits of a run of as many steps.
@@ -85,11 +87,11 @@ def fit(
         The `keras.callbacks.History` of all epochs, those before a kill included.
 
     Raises:
-        ValueError: if an argument is out of range, `BackupAndRestore` is among the callbacks, the
-            validation data is endless, the data ends too early, or the newest whole
-            checkpoint is of another model, method, teacher, optimizer, loss, schedule, list of
-            callbacks or number of replicas, of other data or class weights, or of more steps; or
-            if workers see different checkpoints.
+        ValueError: if an argument is out of range, `BackupAndRestore` is among the callbacks, an
+            optimizer among the attributes is not built, the validation data is endless, the data
+            ends too early, or the newest whole checkpoint is of another model, method, teacher,
+            optimizer, loss, schedule, list of callbacks or number of replicas, of other data or
+            class weights, or of more steps; or if workers see different checkpoints.
         OSError: if a checkpoint can't be read or written.
         RuntimeError: if another worker was lost.
         KeyboardInterrupt: after Ctrl-C, when a checkpoint is written.
@@ -115,7 +117,7 @@ def fit(
     files = Files(directory, keep)
     is_chief = workers.own_number == 0
     accepted = [accept_changes] if isinstance(accept_changes, str) else accept_changes
-    run = Run(state, batches, callbacks, accepted, kwargs.get("class_weight"), is_chief)
+    run = Run(state, batches, callbacks, accepted, kwargs, is_chief)
     checkpointing = Checkpointing(
         run, files, workers, steps, steps_per_epoch, every_steps, every_seconds
     )
@@ -183,6 +185,7 @@ def _require_arguments(model, directory, accept_changes, kwargs):
     """Refuses a model that is not compiled, and arguments of `model.fit` that steps replace."""
     if not isinstance(directory, (str, os.PathLike)) or not str(directory):
         raise ValueError(f"directory must be the path of a directory; got {directory!r}.")
+    legacy.refuse(model, "model")
     if not getattr(model, "compiled", False):
         raise ValueError("Compile the model before resume.fit, as before every other fit.")
     require.counts(

@@ -197,7 +197,9 @@ def require_stored(inputs, networks):
 def _is_mask(path, leaf):
     """Whether an input is a mask of positions, as its name tells it."""
     names_it = re.search(r"(^|[_/ ])mask($|[_/ ])", fields.name_of(path).lower())
-    return tf.TensorShape(leaf.shape).rank == 2 and names_it is not None
+    shape = tf.TensorShape(leaf.shape)
+    is_of_steps = shape.rank == 2 or (shape.rank == 3 and 1 in shape[1:])
+    return is_of_steps and names_it is not None
 
 
 def _require_masks(sampler, inputs):
@@ -346,16 +348,15 @@ def _require_exact_values(sampler, inputs, role, network, function):
 def _require_format(sampler, inputs, role, network):
     """Raises ValueError if a sampler looks elsewhere for the channels of images than a network."""
     parts = [part for part in sampler.parts if hasattr(part, "data_format")]
-    leaves = dict(keras.tree.flatten_with_path(inputs)) if parts else {}
-    for path, (known, layer) in channels.formats_of(network).items() if parts else ():
-        own = next(iter(leaves)) if len(leaves) == 1 else path
-        for part in parts if own in leaves else ():
-            if part.data_format == known or part.effect(own, leaves[own]) == "averages":
+    leaves = {tuple(path): leaf for path, leaf in keras.tree.flatten_with_path(inputs)}
+    for path, (known, layer) in channels.formats_of(network, inputs).items() if parts else ():
+        for part in parts:
+            if part.data_format == known or part.effect(path, leaves[path]) == "averages":
                 continue
             name = type(part).__name__
             recipe = f"ecl_tf.samplers.recipe(data_format={known!r}), the default one so; "
             raise ValueError(
-                f"{name} takes {fields.described(own)} for images of data_format="
+                f"{name} takes {fields.described(path)} for images of data_format="
                 f"{part.data_format!r}, and the {role} {network.name!r} for those of {known!r} "
                 f"(its layer {layer!r}): channels would be taken for rows of pixels. Say so: "
                 f"sampler={recipe * (name == 'Mix')}ecl_tf.samplers.{name}(data_format={known!r})."

@@ -185,8 +185,9 @@ class Augment(Sampler):
     Args:
         layers: a Keras layer that keeps its input's shape, or a list of them, such as
             [keras.layers.RandomFlip("horizontal"), keras.layers.RandomTranslation(0.1, 0.1)].
-        key: for named inputs, the name of the one to change, such as "image"; the others
-            stay. None, the default, for a single input.
+        key: for several inputs, the name of the one to change, such as "image", "views/image" of
+            nested ones, or its number in a tuple; the others stay. None, the default, for a single
+            input.
         keeps_labels: False by default. True says that the layers change no label, as ordinary
             augmentation: all rows then count as unmodified, for metrics and for
             `Distiller(label_rows="unmodified")`. Labels of pixels don't keep their places where
@@ -212,7 +213,7 @@ class Augment(Sampler):
     def __init__(
         self,
         layers: keras.Layer | Sequence[keras.Layer],
-        key: str | None = None,
+        key: str | int | None = None,
         keeps_labels: bool = False,
     ):
         layers = list(layers) if isinstance(layers, (list, tuple)) else [layers]
@@ -227,20 +228,21 @@ class Augment(Sampler):
         self.keeps_rows = self.keeps_labels
 
     def effect(self, path: tuple, leaf: Any) -> str:
-        changed = self.key is None or path[:1] == (self.key,)
+        changed = self.key is None or fields.name_of(path) == str(self.key)
         return "averages" if changed and any(map(_averages, self.layers)) else "keeps"
 
     def validate(self, inputs: Any) -> None:
         if self.key is not None:
-            if not isinstance(inputs, dict) or self.key not in inputs:
-                found = sorted(inputs) if isinstance(inputs, dict) else "one unnamed input"
+            names = self._names(inputs)
+            if str(self.key) not in names:
+                found = names if names != [""] else "one unnamed input"
                 raise ValueError(f"Augment has key={self.key!r}, but the inputs are {found}.")
         elif keras.tree.is_nested(inputs):
             raise ValueError(
                 f"Augment changes one input, but got a {type(inputs).__name__} of them; name it "
                 "with Augment(layers, key=...)."
             )
-        shape = (inputs if self.key is None else inputs[self.key]).shape
+        shape = self._changed(inputs).shape
         for layer in self.layers:
             of_images = "image_preprocessing" in type(layer).__module__
             if of_images and tf.TensorShape(shape).rank not in (4, None):
@@ -315,7 +317,7 @@ class Augment(Sampler):
         """
         inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
         self.validate(inputs)
-        images = inputs if self.key is None else inputs[self.key]
+        images = self._changed(inputs)
         labels = tf.convert_to_tensor(labels)
         shape, is_flat = images.shape[:-1], labels.shape.rank == 3
         flat = labels if is_flat else labels[..., 0] if labels.shape[-1:] == [1] else None
@@ -334,14 +336,28 @@ class Augment(Sampler):
         if ignore_class is not None:
             moved = tf.where(moved < 0.0, float(ignore_class), moved)
         moved = tf.cast(tf.round(moved if not is_flat else moved[..., 0]), labels.dtype)
-        return (images if self.key is None else {**inputs, self.key: images}), moved
+        return self._with(inputs, images), moved
 
     def sample(self, inputs: Any, seed: tf.Tensor) -> Samples:
         unmodified = tf.fill([row_count(inputs)], self.keeps_labels)
-        if self.key is None:
-            return Samples(self._augment(inputs, seed), unmodified)
-        changed = self._augment(inputs[self.key], seed)
-        return Samples({**inputs, self.key: changed}, unmodified)
+        changed = self._augment(self._changed(inputs), seed)
+        return Samples(self._with(inputs, changed), unmodified)
+
+    def _names(self, inputs):
+        return [fields.name_of(path) for path, _ in keras.tree.flatten_with_path(inputs)]
+
+    def _place(self, inputs):
+        return 0 if self.key is None else self._names(inputs).index(str(self.key))
+
+    def _changed(self, inputs):
+        """The input that is changed."""
+        return keras.tree.flatten(inputs)[self._place(inputs)]
+
+    def _with(self, inputs, changed):
+        """The inputs with another one in its place."""
+        leaves = keras.tree.flatten(inputs)
+        leaves[self._place(inputs)] = changed
+        return keras.tree.pack_sequence_as(inputs, leaves)
 
     def _augment(self, x, seed, labels=None):
         """Changed rows; with labels of pixels, of which unknown ones are -1, a pair of both."""

@@ -73,6 +73,7 @@ def calibrated(
     x = labelled.dataset("calibrated", x, y, batch_size, networks)
     for member in networks:
         finite.require_weights(member, "teacher")
+    teacher.check_members(x.element_spec[0])
     batches = [_answered(teacher, inputs, labels) for inputs, labels, *_ in x]
     if not batches:
         raise ValueError("calibrated got no rows; give it held-out inputs and labels.")

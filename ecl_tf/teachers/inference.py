@@ -3,6 +3,7 @@
 import collections
 
 import keras
+import numpy as np
 
 from ecl_tf._internal import batch_normalisation, finite, folding, legacy, low_precision, symbolic
 
@@ -81,6 +82,7 @@ def inference_form(model: keras.Model, dtype: str = "float32") -> keras.Model:
         else:
             if id(layer) in folded:
                 config["use_bias"] = True
+                config.pop("lora_rank", None)  # The kernel that is folded has it.
             made = type(layer).from_config(config)
         if not isinstance(layer, keras.Layer):
             return made  # An operation such as a sum: it has no weights, and its inputs' type.
@@ -117,11 +119,11 @@ def _networks(model):
 def _fold(before, normalisation):
     """Kernel and bias of the two as one."""
     gain, shift = batch_normalisation.gain_and_shift(normalisation)
-    kernel, *bias = (weight.astype("float64") for weight in before.get_weights())
+    kernel = np.asarray(before.kernel, "float64")
     if isinstance(before, (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)):
         kernel = kernel * gain.reshape(kernel.shape[-2:])
     else:
         kernel = kernel * gain
-    if bias:
-        shift += bias[0] * gain
+    if before.use_bias:
+        shift += np.asarray(before.bias, "float64") * gain
     return [kernel.astype("float32"), shift.astype("float32")]

@@ -351,7 +351,17 @@ HOLES = np.where(np.arange(ROWS) % 10 == 3, np.nan, 1.0)
         (
             change(price=["2024-03-05", "2024-03-06"] * 100),
             {},
-            "target of .* is dates, the first '2",
+            "target of .* looks like dates, .* row 0 .*: '2024-03-05'. .* as days since one",
+        ),
+        (
+            change(price=["?", "2,5", "3,5", "4"] * 50),
+            {},
+            r"looks like numbers, .* row 1 .*, column 'price': '2,5'. .*like 1234\.5; or say",
+        ),
+        (
+            change(price=[f"0:{n % 20 + 10}" for n in range(ROWS)]),
+            {},
+            "looks like times, the first in .*'0:10'",
         ),
         (
             change(price=["NA", "x"] * 100),
@@ -480,6 +490,18 @@ def test_categories_that_look_like_something_else():
     (note,) = splits.notes
     assert note.startswith("age is a category, though it looks like amounts (12 km, 5 km)")
     assert not data.table(frame, target="price", categories="age,city", **SIZES).notes
+    (note,) = data.table(frame, inputs="price", target="age", **SIZES).notes
+    assert note.startswith("age is a class, though it looks like amounts (12 km, 5 km)")
+    assert not data.table(frame, inputs="price", target="age", classes=True, **SIZES).notes
+
+
+def test_digits_are_the_same_text_in_every_part_of_a_long_file(tmp_path):
+    codes = ["01067"] * 1100 + ["SW1A"] * 1900  # pandas reads so wide a file in parts.
+    rows = [f"{code},{n % 7}" + "," * 1000 for n, code in enumerate(codes)]
+    header = ",".join(["code", "y", *map("c{}".format, range(1000))])
+    (tmp_path / "t.csv").write_text("\n".join([header, *rows]))
+    splits = data.table(tmp_path / "t.csv", inputs="code")
+    assert splits.columns.specs == (data.Category("code", ("01067", "SW1A")),)
 
 
 def test_copies_of_the_target_and_names_that_differ_by_case_are_told_of():

@@ -234,6 +234,7 @@ HOLES = np.isin(np.arange(ROWS), [7, 20])
         (X, CLASSES - 1, True, r"whole numbers from 0, .* is -1 in row 0"),
         (X, np.arange(ROWS), True, "40 different values in 40 rows, so it is no class"),
         (X, np.stack([np.arange(ROWS)] * 2, 1), True, "has 2"),
+        (X, np.eye(3)[CLASSES], None, r"is one-hot: one of its 3 columns .*argmax\(y, 1\); or"),
         (X, np.ones(ROWS), True, "one class"),
     ],
 )
@@ -273,6 +274,8 @@ KINDS = text("a,kind", lambda n: f"{n},{'red' if n % 3 else 'blue'}")
         (GOOD.partition("\n")[2], {"target": "0"}, r"first line .* holds numbers: 0, 0\.5, 0"),
         ("", {}, "is empty"),
         ("a,y\n\n", {}, "at least one row"),
+        ("sep=;\n" + GOOD, {}, "is Excel's note .*, and no names. Remove that line"),
+        (GOOD.replace("a,b", 'a,"b\n(kg)"'), {}, "name 'b' in the first line .* line break"),
         ("a,y\n1,2", {}, "at least one row each and at most 1 together"),
         (text("t,y", lambda n: f"{1795000000 + n},{n}"), {}, r"float32.*column 't'.*line \d+"),
         (text("a,y", lambda n: f"{n},{10**9 + n}"), {}, r"'y' .* needs more: 10000000\d\d in line"),

@@ -28,7 +28,7 @@ def test_a_work_directory_is_continued_by_its_experiment_and_refused_to_others(t
 def test_processes_that_share_a_directory_claim_what_is_in_it_one_after_the_other(
     tmp_path, monkeypatch
 ):
-    write, held = work_directory._write_json, []
+    write, held = work_directory.files.write_json, []
     lock = "fcntl.lockf(open(sys.argv[1], 'a'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
 
     def writing(path, content):
@@ -37,7 +37,7 @@ def test_processes_that_share_a_directory_claim_what_is_in_it_one_after_the_othe
         held.append("BlockingIOError" in other.stderr)
         write(path, content)
 
-    monkeypatch.setattr(work_directory, "_write_json", writing)
+    monkeypatch.setattr(work_directory.files, "write_json", writing)
     with jobs.shared(tmp_path):
         work_directory.claim(tmp_path / "split_0", ConfigDict({"a": 1}))
         work_directory.require_same(tmp_path / "split_0", data="a hash")

@@ -39,6 +39,17 @@ class Subclassed(keras.Model):
         return self.layer(x)
 
 
+class OfKnownRows(keras.Model):
+    """Its state needs a number of rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = L.Embedding(9, 4, name="table")
+
+    def call(self, x):
+        return tf.zeros([x.shape[0], 4]) + self.table(x[:, 0])
+
+
 def built(model, *shape):
     model(np.zeros((2, *shape), "float32"))
     return model
@@ -119,6 +130,7 @@ def test_ids_are_found_wherever_they_are_looked_up(subtests):
         ),
         "a user's layer": (functional((6,), OneHot(name="one_hot")), (6,), "one_hot"),
         "a subclassed network": (built(Subclassed(L.Embedding(9, 4, name=table)), 6), (6,), table),
+        "a network of a known number of rows": (built(OfKnownRows(), 6), (6,), table),
         "categories": (
             functional((6,), L.CategoryEncoding(9, name="categories")),
             (6,),

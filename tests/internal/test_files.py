@@ -1,8 +1,13 @@
 """Files are whole or not there, and nothing is left beside them."""
 
+import errno
+import functools
+import io
 import json
+import os
 
 import pytest
+import tensorflow as tf
 
 from ecl_tf._internal import files
 
@@ -33,6 +38,23 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
         files.write_json(path, {"new": object()})
     assert json.loads(path.read_text()) == {"old": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="It is a device of Linux.")
+@pytest.mark.parametrize("writer", [files.whole, files.whole_directory])
+@pytest.mark.parametrize("opened", [functools.partial(io.FileIO, mode="w"), tf.io.TFRecordWriter])
+def test_a_full_disk_is_told_of_with_the_files_name_whoever_writes(tmp_path, writer, opened):
+    def write():
+        with writer(tmp_path / "shard") as temporary:
+            temporary.symlink_to("/dev/full")
+            with opened(str(temporary)) as file:
+                file.write(b"half")
+
+    with pytest.raises(OSError, match="No space left") as error:
+        write()
+    assert error.value.errno == errno.ENOSPC
+    assert error.value.filename == str(tmp_path / "shard")
+    assert not any(tmp_path.iterdir())
 
 
 def test_several_writers_have_a_temporary_each_and_the_last_one_stays(tmp_path):

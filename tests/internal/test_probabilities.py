@@ -176,6 +176,15 @@ def test_yes_no_probabilities_are_those_that_no_weights_take_out_of_0_to_1():
         with pytest.raises(ValueError, match=r"between 0 and 1.*answer='logits'"):
             probabilities.require_logits(bernoulli, hidden, "teacher")
         probabilities.require_logits(bernoulli, hidden, "teacher", said_to_be_logits=[""])
+    for last, remedy in (
+        (lambda z: 100.0 * keras.ops.sigmoid(10.0 * z), lambda y: y / 100.0),
+        (keras.ops.log_sigmoid, keras.ops.exp),
+    ):
+        made = model(last, normalised=False)
+        with pytest.raises(ValueError, match=r"(0 and 100|never above 0), .* First make prob"):
+            probabilities.require_logits(bernoulli, made, "student")
+        with pytest.raises(ValueError, match="between 0 and 1, "):
+            probabilities.require_logits(bernoulli, keras.Model(inputs, remedy(made.output)), "it")
     # Logits that lie in [0, 1] by chance: 0.5 and what a normalised layer adds.
     small = model(LAYERS.Lambda(lambda z: tf.identity(z)), bias=0.3)
     rows = np.random.default_rng(0).normal(size=(100, 4))
@@ -215,6 +224,25 @@ def test_neither_students_nor_members_of_a_teacher_may_end_in_probabilities():
         distiller.compile()
         with pytest.raises(ValueError, match="add up to 1"):
             distiller.fit(LOGITS[:, :4], verbose=0)
+
+
+def test_networks_of_several_inputs_that_are_not_known_are_asked_of_the_rows_that_are_given():
+    class OfTwo(Hidden):
+        def call(self, inputs):
+            return super().call(tf.concat([inputs["a"], inputs["b"]], -1))
+
+    x, y = {"a": LOGITS[:, :2], "b": LOGITS[:, 2:]}, np.arange(8) % 3
+    student = OfTwo()
+    student(x)
+    for door in (
+        lambda: ecl_tf.conformal(student, x, y),
+        lambda: ecl_tf.calibrated(student, x, y),
+        lambda: ecl_tf.evaluation.uncertainty_maps(student, x),
+        lambda: ecl_tf.evaluation.measure(student, x, y),
+        lambda: ecl_tf.evaluation.measure(ecl_tf.Ensemble(student, "categorical"), x, y),
+    ):
+        with pytest.raises(ValueError, match="numbers that are not negative and add up to 1"):
+            door()
 
 
 def test_probabilities_of_one_of_several_outputs_are_not_taken_for_logits():
@@ -259,6 +287,33 @@ def test_standard_deviations_are_not_taken_for_raw_scales(subtests):
     with subtests.test("of both"), pytest.warns(UserWarning, match="means and scales that are pos"):
         both = keras.Model(x, DENSE(4, "softplus")(DENSE(8, "relu")(x)))
         probabilities.require_logits(outputs.Normal(2), both, "teacher")
+
+
+@pytest.mark.parametrize(
+    ("output", "first", "last", "refused"),
+    [
+        (outputs.Poisson(2), 0, "exponential", "rates that are positive.*answer='mean'"),
+        (outputs.Poisson(2), 0, "relu", "rates that"),
+        (outputs.NegativeBinomial(2), 2, "softplus", "with dispersions that"),
+        (outputs.NegativeBinomial(2), 0, "softplus", "with means and dispersions that"),
+        (outputs.StudentT(2), 2, "exponential", "with scales that"),
+        (outputs.LogNormal(2), 2, "softplus", "with scales that"),
+        (outputs.NormalMixture(2, components=2), 6, "softplus", "with scales that.*'weights'"),
+    ],
+)
+def test_what_a_softplus_makes_is_not_taken_for_what_it_is_made_of(output, first, last, refused):
+    size = output.raw_size(2)
+
+    def network(last):
+        x = keras.Input((4,))
+        h = DENSE(8, "relu")(x)
+        y = DENSE(size - first, last)(h)
+        return keras.Model(x, LAYERS.Concatenate()([DENSE(first)(h), y]) if first else y)
+
+    linear, other = (network(lambda z: tf.identity(z)) for _ in range(2))  # Its values tell.
+    with pytest.raises(ValueError, match=rf"student .*{refused}"):
+        ecl_tf.Distiller(network(last), linear, output=output)
+    ecl_tf.Distiller(linear, other, output=output)
 
 
 def test_other_totals_than_1_are_warned_of():

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import ecl_tf
 from ecl_tf import preprocessing
-from ecl_tf._internal import first_layers, ranges
+from ecl_tf._internal import channels, first_layers, ranges
 from ecl_tf.teachers.pretrained import ApplicationPreprocessing
 
 LAYERS = keras.layers
@@ -52,6 +52,18 @@ BYTE = {
     "torch": [LAYERS.Lambda(keras.applications.densenet.preprocess_input)],
     "its own": [ApplicationPreprocessing("MobileNetV2")],
     "value_range": [LAYERS.RandomFlip(), LAYERS.RandomBrightness(0.2)],
+    "moved by operations": [
+        lambda x: keras.ops.image.resize(x, (16, 16)),
+        lambda x: keras.ops.pad(x, [[0, 0], [9, 9], [9, 9], [0, 0]]),
+        LAYERS.MaxPooling2D(2),
+        lambda x: keras.ops.image.extract_patches(x, (4, 4)),
+        LAYERS.Rescaling(1 / 255),
+    ],
+    "moved by functions": [
+        LAYERS.Lambda(tf.image.rgb_to_grayscale),
+        LAYERS.Lambda(lambda x: tf.image.grayscale_to_rgb(tf.image.resize(x, (4, 4)))),
+        LAYERS.Rescaling(1 / 255),
+    ],
 }
 IN_0_TO_1 = {
     "times 255": [LAYERS.Rescaling(255.0), ApplicationPreprocessing("VGG16")],
@@ -96,9 +108,14 @@ def test_layers_behind_a_network_that_changes_no_scale_are_looked_at():
     ranges.require_within(asked, BYTES)
     with pytest.raises(ValueError, match=r"student .* expect values from 0 to 255"):
         ranges.require_within(asked, UNIT)
-    unscaled = [("student", network(varied, LAYERS.Conv2D(2, 3), LAYERS.Flatten()))]
-    with pytest.raises(ValueError, match="from 0 to 255, and neither network scales"):
-        ranges.require_within(unscaled, BYTES)
+    moved = [LAYERS.Lambda(tf.image.rgb_to_grayscale), lambda x: keras.ops.tile(x, (1, 1, 1, 3))]
+    for first in (
+        [varied, LAYERS.Conv2D(2, 3)],
+        [*moved, LAYERS.SpectralNormalization(LAYERS.Conv2D(2, 3))],
+        [*moved, LAYERS.Conv2DTranspose(2, 3)],
+    ):
+        with pytest.raises(ValueError, match="from 0 to 255, and neither network scales"):
+            ranges.require_within([("student", network(*first))], BYTES)
 
 
 def test_each_image_of_a_video_is_looked_at():
@@ -154,6 +171,9 @@ def test_layers_that_tell_nothing_refuse_nothing():
         lambda x: x > 100.0,
         lambda x: tf.clip_by_value(x, 0.0, 255.0) / 255.0,
         lambda x: abs(x) / 255.0,
+        lambda x: tf.concat([x / 255.0, x], -1),
+        lambda x: tf.concat([x / 255.0, x], 1),
+        lambda x: tf.zeros_like(x),
     )
     for first in (*unknown, *([LAYERS.Lambda(each)] for each in functions)):
         model = network(*first)
@@ -174,6 +194,10 @@ def test_images_from_0_to_255_that_no_network_scales_are_refused(tmp_path):
     late = np.concatenate([0.0 * BYTES[:8], 4.1 * BYTES])  # Amounts, after rows without any.
     for images in (UNIT, BYTES - 128.0, 4.1 * BYTES, late, BYTES[..., :2], BYTES[:, 0]):
         ranges.require_within(plain_ones, images)
+    unknown = Subclassed(lambda x: tf.reduce_mean(x, [1, 2]))
+    with pytest.raises(ValueError, match="neither network scales"):
+        ranges.require_within([plain_ones[0], ("teacher", unknown)], BYTES)
+    ranges.require_within([("student", unknown), plain_ones[1]], BYTES)  # It may scale them.
     scaled = ("teacher", network(LAYERS.Rescaling(3.0)))  # As it may have been trained.
     ranges.require_within([plain_ones[0], scaled], BYTES)
     distiller = ecl_tf.Distiller(plain(), plain())
@@ -223,9 +247,107 @@ def test_features_of_a_table_are_compared_with_the_statistics_of_each():
     outlier[0] = 1e9
     for rows in (64, 1):  # Alone in a batch, too.
         ranges.require_within(asked, {"row": outlier[:rows], "other": other[:rows]})
+    alike = table[:1] + 1e-3 * table.std(0) * rng.normal(size=(16, 2))  # As of an explanation.
+    ranges.require_within(asked, {"row": alike, "other": other[:16]})
     for wrong in (table * 1000.0, table / 1000.0, (table - table.mean(0)) / table.std(0)):
         with pytest.raises(ValueError, match=r"of input 'row' values around.*Give numbers in the"):
             ranges.require_within(asked, {"row": wrong, "other": other})
+
+
+def of_image_and_age(nested, *first):
+    inputs = {"image": keras.Input((8, 8, 3), name="image"), "age": keras.Input((1,), name="age")}
+    x = inputs["image"]
+    for layer in (*first, LAYERS.Conv2D(2, 3, name="channels"), LAYERS.Flatten()):
+        x = layer(x)
+    x = LAYERS.Concatenate()([x, inputs["age"]])
+    return keras.Model(nested(inputs), LAYERS.Dense(3)(x))
+
+
+def test_inputs_are_known_by_the_names_that_the_data_has():
+    def as_list(inputs):
+        return [inputs["image"], inputs["age"]]
+
+    age = np.zeros((16, 1), "float32")
+    data, raw = ({"image": each, "age": age} for each in (UNIT, BYTES))
+    image = keras.Input((8, 8, 3), name="image")
+    of_one = ("student", keras.Model(image, LAYERS.Dense(3)(LAYERS.Flatten()(image))))
+    in_0_to_1 = ("teacher", of_image_and_age(dict, LAYERS.Rescaling(255.0)))
+    for nested in (dict, as_list):
+        for_bytes = ("student", of_image_and_age(nested, LAYERS.Rescaling(1 / 255)))
+        ranges.require_within([for_bytes], raw)
+        with pytest.raises(ValueError, match="input 'image' values from 0 to 255"):
+            ranges.require_within([for_bytes], data)
+        with pytest.raises(ValueError, match=r"'image' values from 0 to 255, and the .* 0 to 1"):
+            ranges.require_equal([for_bytes, in_0_to_1])
+        with pytest.warns(UserWarning, match="expects of input 'image' values from 0 to 255"):
+            ranges.require_equal([of_one, for_bytes])
+        (expected,) = first_layers.expected_in_training(of_one[1], [for_bytes[1]]).items()
+        assert expected[0] == () and expected[1].words == "values from 0 to 255"
+        unscaled = of_image_and_age(nested)
+        with pytest.raises(ValueError, match=r"images of input 'image' .* neither network scales"):
+            ranges.require_within([of_one, ("teacher", unscaled)], raw)
+        assert channels.formats_of(unscaled, raw) == {("image",): ("channels_last", "channels")}
+    with pytest.raises(ValueError, match="input '0' values from 0 to 255"):
+        ranges.require_within([for_bytes], [UNIT, age])
+    # The teacher alone takes them, and may have learned so.
+    of_age = keras.Sequential([keras.Input((1,), name="age"), LAYERS.Dense(3)])
+    ranges.require_within([("student", of_age), ("teacher", unscaled)], raw)
+
+
+class Subclassed(keras.Model):
+    """A network without symbolic inputs, which calls a function, then a dense layer."""
+
+    def __init__(self, first):
+        super().__init__()
+        self.first, self.last, self.calls = first, LAYERS.Dense(3), 0
+
+    def call(self, x):
+        self.calls += 1
+        return self.last(self.first(x))
+
+
+def test_a_subclassed_network_is_called_once_with_symbolic_tensors():
+    def asked(first, images=BYTES):
+        found = Subclassed(first)
+        found(images[:1])
+        return [("teacher", found)]
+
+    turn = keras.Sequential([LAYERS.RandomRotation(0.1)])  # It draws.
+    for first in (LAYERS.Rescaling(1 / 255), lambda x: turn(x, training=True) / 255.0):
+        ((_, teacher),) = for_bytes = asked(first)
+        calls, layers = teacher.calls, teacher._flatten_layers(include_self=False)
+        before = [(each, each._inbound_nodes[:], each.get_weights()) for each in layers]
+        for _ in range(2):
+            ranges.require_within(for_bytes, BYTES)
+            with pytest.raises(ValueError, match=r"teacher .* expect values from 0 to 255"):
+                ranges.require_within(for_bytes, UNIT)
+        assert teacher.calls == calls + 1
+        for layer, nodes, weights in before:
+            assert layer._inbound_nodes == nodes
+            keras.tree.map_structure(np.testing.assert_array_equal, layer.get_weights(), weights)
+    with pytest.raises(ValueError, match=r"teacher .* from 0 to 255, and the student .* 0 to 1"):
+        of_units = ("student", network(LAYERS.Rescaling(255.0)))
+        ranges.require_equal([*for_bytes, of_units], tf.TensorSpec((None, 8, 8, 3)))
+    with pytest.raises(ValueError, match="neither network scales"):
+        ranges.require_within(asked(LAYERS.Identity()), BYTES)
+    ids = np.array([[1, 4], [0, 5]])
+    with pytest.raises(ValueError, match="whole numbers from 0 to 4"):
+        ranges.require_within(asked(LAYERS.Embedding(5, 2), ids), ids)
+
+    class Own(LAYERS.Layer):  # It may count its calls.
+        def call(self, x):
+            return x
+
+    for unknown in (
+        Own(),
+        lambda x: tf.cast(x, tf.float32) / 255.0,
+        lambda x: x / 255.0 if x[0, 0, 0, 0] > 1.0 else x,
+    ):
+        ((_, teacher),) = of_unknown = asked(unknown)
+        calls = teacher.calls
+        ranges.require_within(of_unknown, BYTES)
+        ranges.require_within(of_unknown, UNIT)
+        assert teacher.calls == calls + (not isinstance(unknown, Own))
 
 
 def plain():
@@ -337,6 +459,7 @@ def test_a_dark_first_batch_of_the_right_scale_is_none_of_another():
     asked = [("teacher", network(scaled))]
     ranges.require_within(asked, images)
     ranges.require_within(asked, 1.9 * UNIT)  # Dark, and beyond [0, 1].
+    ranges.require_within(asked, 128.0 + 0.3 * UNIT)  # Plain frames.
     its = distiller()
     its.fit(images, shuffle=False, batch_size=64, validation_data=(images[::-1],), verbose=0)
     assert int(its.step.numpy()) == 8

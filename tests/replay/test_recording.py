@@ -178,6 +178,7 @@ def as_directory(directory):
         (manifest(shards={TWO: "/etc/passwd"}), "names other files than the 2 shards"),
         (manifest(shards={TWO: f"../whole/{TWO}"}), "names other files than the 2 shards"),
         (manifest(fields=None, shards={TWO: "plan.json"}), "names other files than the 2"),
+        (manifest(event_size=5), r"manifest\.json is damaged: it is not what was written"),
         (lambda d: (d / "manifest.json").write_text('{"format": 2, "pl'), "is not JSON.*Delete it"),
         (lambda d: (d / "manifest.json").write_text('{"format": 2}'), "lacks 'event_size'"),
         (lambda d: (d / "manifest.json").write_text("[]"), "holds no JSON object"),
@@ -290,6 +291,9 @@ def test_a_recording_goes_on_with_its_own_settings_only(copy, tmp_path, monkeypa
             record(copy, **arguments)
     numbers = {"batch_size": 8, "epochs": 3, "shards": 2, "seed": 0, "top_k": 10}
     assert record(copy, **{name: np.int32(number) for name, number in numbers.items()})
+    (tmp_path / "looked_at").mkdir()
+    (tmp_path / "looked_at" / ".DS_Store").touch()
+    assert record(tmp_path / "looked_at", epochs=1)
     (tmp_path / "file").write_text("")
     with monkeypatch.context() as context:
         context.setattr(writing, "Recording", None)  # Rows are not read before.

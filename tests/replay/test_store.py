@@ -462,6 +462,21 @@ def test_labels_that_are_missing_or_too_many_are_named(mixed, tmp_path):
         store.batches(X, Y)
 
 
+def test_several_inputs_may_be_a_list(tmp_path):
+    parts = [keras.Input((n,)) for n in (2, 3)]
+    teacher = keras.Model(parts, keras.layers.Dense(3)(keras.layers.Concatenate()(parts)))
+    flat = X.reshape(len(X), -1)
+    x = [flat[:, :2], flat[:, 2:5]]
+    settings = {"batch_size": 8, "epochs": 1, "sampler": "Empirical", "verbose": 0}
+    replay.record(teacher, x, directory=tmp_path, **settings)
+    samples, *_ = next(iter(replay.Store(tmp_path).batches(x)))
+    np.testing.assert_allclose(
+        tf.nn.softmax(teacher(list(samples.inputs))),
+        tf.nn.softmax(samples.member_outputs[0]),
+        atol=1e-3,
+    )
+
+
 def test_prepare_may_lose_sizes(tmp_path):
     def prepare(x, seed):
         return tf.py_function(lambda rows: rows, [x], x.dtype)

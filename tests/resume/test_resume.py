@@ -286,7 +286,7 @@ def test_data_that_ends_is_an_error(tmp_path, subtests):
             subtests.test(f"{make.__name__} {epoch}"),
             pytest.raises(ValueError, match=r"ends after step 5, and steps=8 .*repeat\(\)"),
         ):
-            arguments = {"steps": 8, "steps_per_epoch": epoch, "validation_data": (X, Y)}
+            arguments = {"steps": 8, "steps_per_epoch": epoch, "validation_data": of_unknown_length}
             resume.fit(make(), data.skip, tmp_path, verbose=0, **arguments)
         for path in tmp_path.iterdir():
             path.unlink()
@@ -356,6 +356,73 @@ def test_a_second_ctrl_c_stops_at_once_and_one_after_the_last_step_is_not_lost(t
         pressing(on_train_end=lambda logs: press(1))
     _, history = pressing()  # It is finished.
     assert len(history["loss"]) == 2 and "step-8.npz" in names_in(tmp_path)
+
+
+class Two(keras.Model):
+    """A layer for each of two optimizers, and a number that Keras does not know of."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = [keras.layers.Dense(2) for _ in range(2)]
+        self.count = tf.Variable(0.0)
+
+    def compile(self, *optimizers):
+        super().compile(run_eagerly=True)
+        self.its_optimizers = optimizers
+
+    def call(self, x):
+        return [part(x) for part in self.parts]
+
+    def train_step(self, data):
+        self.count.assign_add(1.0)
+        for part, optimizer in zip(self.parts, self.its_optimizers, strict=True):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(part(data[0]) ** 2.0) / self.count
+            gradients = tape.gradient(loss, part.trainable_variables)
+            optimizer.apply_gradients(zip(gradients, part.trainable_variables, strict=True))
+        return {"loss": loss}
+
+
+def test_further_optimizers_and_variables_go_on(tmp_path):
+    def made(rate=0.125, build=True):
+        keras.utils.set_random_seed(0)
+        its = Two()
+        its(X)
+        its.compile(*(keras.optimizers.Adam(rate) for _ in range(2)))
+        for part, optimizer in zip(its.parts, its.its_optimizers if build else (), strict=build):
+            optimizer.build(part.trainable_variables)
+        return its
+
+    with pytest.raises(ValueError, match=r"Two\.its_optimizers is an optimizer that is not built"):
+        train(tmp_path / "killed", made(build=False))
+    wanted, _ = train(tmp_path / "undisturbed", made())
+    with pytest.raises(SystemExit):
+        train(tmp_path / "killed", made(), callbacks=[Preemption(2)])
+    with pytest.raises(ValueError, match=r"other optimizers.*learning_rate \(0\.125 there, 0\.5 h"):
+        train(tmp_path / "killed", made(0.5), callbacks=[Preemption(-1)])
+    again, _ = train(tmp_path / "killed", made(), callbacks=[Preemption(-1)])
+    assert float(again.count) == 8.0
+    assert_same_weights(again, wanted)
+
+
+def test_the_state_of_a_recurrent_layer_goes_on(tmp_path):
+    def made():
+        keras.utils.set_random_seed(0)
+        recurrent = keras.layers.LSTM(2, stateful=True)
+        layers = [keras.Input(batch_shape=(8, 4)), keras.layers.Reshape((1, 4)), recurrent]
+        its = keras.Sequential([*layers, keras.layers.Dense(3)])
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        its.compile("sgd", loss, run_eagerly=True)
+        return its, recurrent.states
+
+    wanted, states = made()
+    train(tmp_path / "undisturbed", wanted)
+    with pytest.raises(SystemExit):
+        train(tmp_path / "killed", made()[0], callbacks=[Preemption(2)])
+    again, its_states = made()
+    train(tmp_path / "killed", again, callbacks=[Preemption(-1)])
+    assert_same_weights(again, wanted)
+    np.testing.assert_array_equal(its_states, states)
 
 
 def test_a_log_of_epochs_goes_on(tmp_path):

@@ -72,6 +72,8 @@ def test_a_run_of_other_data_or_settings_is_refused_by_name(tmp_path, subtests):
             run(tmp_path, **arguments)
     with pytest.warns(UserWarning, match=r"ReduceLROnPlateau.patience \(10 there, 9 here\)"):
         run(tmp_path, callbacks=[keras.callbacks.ReduceLROnPlateau("loss", patience=9)])
+    with pytest.warns(UserWarning, match=r"had other arguments: validation_data\. "):
+        run(tmp_path, validation_data=(X, y))
 
     schedule = keras.optimizers.schedules.CosineDecay(0.125, 100)  # Which is no variable.
     message = r"optimizer\.learning_rate.* a number as its learning rate throughout, or a schedule"

@@ -247,11 +247,14 @@ def test_a_mask_of_positions_is_no_column_to_swap():
     np.testing.assert_array_equal(drawn["ids"] != 0, marks)
     np.testing.assert_array_equal(drawn["attention_mask"], marks)
     Swap(0.5)({"mask": numbers(4, 3, 3, 1)}, seed=0)  # An image.
-    steps = {"steps": numbers(16, 6, 2), "mask": marks}
     mixes_steps = samplers.recipe(swap=["mask"], padding={"mask": 0})
-    with pytest.raises(ValueError, match=r"sums of input 'steps'.*Swap\(padding={'steps': 0"):
-        suitable.require(mixes_steps, steps)
-    suitable.require(Swap(padding=0), steps)
+    for own in (marks, marks[..., None]):  # As a product with the steps needs it.
+        steps = {"steps": numbers(16, 6, 2), "mask": own}
+        with pytest.raises(ValueError, match=r"sums of input 'steps'.*Swap\(padding={'steps': 0"):
+            suitable.require(mixes_steps, steps)
+        with pytest.raises(ValueError, match="sums of input 'mask'"):
+            suitable.require(Mix(), steps)
+        suitable.require(Swap(padding=0), steps)
 
 
 def test_a_length_that_a_network_compares_with_positions_is_neither_mixed_nor_swapped(subtests):

@@ -234,6 +234,10 @@ def test_key_names_the_input_that_is_changed():
     np.testing.assert_array_equal(samples["head_pose"], inputs["head_pose"])
     np.testing.assert_array_equal(samples["image"], Augment(flip())(IMAGES, seed=0).inputs)
     assert np.any(samples["image"] != IMAGES)
+    _, changed = Augment(flip(), key=1)((inputs["head_pose"], IMAGES), seed=0).inputs
+    np.testing.assert_array_equal(changed, samples["image"])
+    nested = Augment(flip(), key="views/image")({"views": inputs}, seed=0).inputs
+    np.testing.assert_array_equal(nested["views"]["image"], changed)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "uint8"])

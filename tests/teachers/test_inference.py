@@ -18,8 +18,10 @@ def normalisations(model):
 
 
 def trained(model):
-    """Gives every batch normalisation numbers of its own, as training would."""
+    """Gives every batch normalisation and LoRA numbers of its own, as training would."""
     for layer in model._flatten_layers():
+        if getattr(layer, "lora_enabled", False):
+            layer.lora_kernel_b.assign(RNG.normal(size=layer.lora_kernel_b.shape))
         if isinstance(layer, keras.layers.BatchNormalization):
             shape = layer.moving_mean.shape
             layer.moving_mean.assign(RNG.normal(size=shape) * 0.1)
@@ -64,8 +66,9 @@ def test_networks_answer_as_before(name, arguments, left, tmp_path):
         (keras.layers.Conv2D(6, 3, groups=3), {"scale": False}),
         (keras.layers.DepthwiseConv2D(3, depth_multiplier=2), {}),
         (keras.layers.Dense(5), {"center": False}),
+        (keras.layers.Conv2D(5, 3, lora_rank=2), {}),
     ],
-    ids=["convolution", "groups", "depthwise", "dense"],
+    ids=["convolution", "groups", "depthwise", "dense", "lora"],
 )
 def test_the_arithmetic_of_each_layer(layer, arguments):
     normalisation = keras.layers.BatchNormalization(epsilon=0.01, **arguments)

@@ -7,7 +7,7 @@ import scipy.special
 import tensorflow as tf
 from by_hand import Subclassed, heads, softmax
 
-from ecl_tf import Distiller, Ensemble, Teacher, teachers
+from ecl_tf import Distiller, Ensemble, Teacher, resume, teachers
 from ecl_tf.outputs import Categorical, Joint, Normal, Point
 
 RNG = np.random.default_rng(0)
@@ -345,6 +345,7 @@ def test_networks_of_keras_2_are_refused_with_a_way_to_take_them(tmp_path):
         lambda: teachers.inference_form(old),
         lambda: Distiller(linear(4), [old]),
         lambda: Distiller(old, linear(4)),
+        lambda: resume.fit(old, None, tmp_path, steps=1),
     ):
         with pytest.raises(ValueError, match=r"tf_keras.*export.*'saved_model'"):
             make()

@@ -1,5 +1,6 @@
 """What is given on the command line, before anything else happens."""
 
+import contextlib
 import errno
 import json
 import os
@@ -210,17 +211,30 @@ def test_ctrl_c_before_a_command_begins_is_told_in_a_line(monkeypatch, capsys):
     monkeypatch.setattr(command_line, "_parse", interrupted)  # As while a config is imported.
     code, errors = failing(None, monkeypatch, capsys)
     assert code == 130 and errors.startswith("Interrupted. To continue: python -m script --con")
-    while_importing = (
-        "import builtins, sys; sys.argv = ['ecl-tf', 'compare']; own = builtins.__import__\n"
-        "def load(name, *others, **named):\n"
-        "    if name == 'keras': raise KeyboardInterrupt\n"
-        "    return own(name, *others, **named)\n"
-        "builtins.__import__ = load; import ecl_tf"
+
+
+def test_ctrl_c_while_libraries_are_imported_ends_in_a_line(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise KeyboardInterrupt")
+    code = "import sys; sys.argv[0] = 'ecl-tf'; import ecl_tf"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, "compare"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
     )
-    ended = subprocess.run([sys.executable, "-c", while_importing], cwd=ROOT, capture_output=True)
-    assert (ended.returncode, ended.stderr) == (130, b"Interrupted.\n")
+    assert ended.returncode and ended.stderr.startswith(b"Interrupted. To continue: ")
+    assert ended.stderr.endswith(b" compare\n") and ended.stderr.count(b"\n") == 1
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as in a terminal: a process of pytest-xdist ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_that_comes_where_python_drops_errors_comes_again(monkeypatch, capsys):
     class Held:
         def __del__(self):
@@ -232,14 +246,23 @@ def test_ctrl_c_that_comes_where_python_drops_errors_comes_again(monkeypatch, ca
 
     monkeypatch.setattr("sys.argv", ["script", "--config=digits", "--workdir=run"])
     monkeypatch.setattr("sys.unraisablehook", sys.unraisablehook)  # To be put back.
-    # A process of pytest-xdist ignores it.
-    before, began = signal.signal(signal.SIGINT, signal.default_int_handler), time.monotonic()
-    try:
-        with flagsaver.flagsaver(), pytest.raises(SystemExit) as exit_info:
-            command_line.run(main)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    began = time.monotonic()
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as exit_info:
+        command_line.run(main)
     assert time.monotonic() - began < 9.0
+    assert exit_info.value.code == 130 and capsys.readouterr().err.startswith("Interrupted.")
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_that_tensorflow_drops_is_not_taken_for_a_mistake(monkeypatch, capsys):
+    def main(_):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise ValueError("'dict' object has no attribute '_type_spec'")
+
+    monkeypatch.setattr("sys.argv", ["script", "--config=digits", "--workdir=run"])
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as exit_info:
+        command_line.run(main)
     assert exit_info.value.code == 130 and capsys.readouterr().err.startswith("Interrupted.")
 
 
@@ -259,6 +282,13 @@ def test_a_missing_file_is_told_in_a_line_and_a_fault_keeps_its_traceback(monkey
     assert code == 2 and "'labels.csv'" in errors and "Traceback" not in errors
     with pytest.raises(ZeroDivisionError):  # Python prints it, and ends with the code 1.
         failing(ZeroDivisionError(), monkeypatch, capsys)
+
+
+def test_a_full_disk_ends_it_in_a_line_with_the_command_that_continues(monkeypatch, capsys):
+    code, errors = failing(OSError(errno.ENOSPC, "No space left"), monkeypatch, capsys)
+    command = "python -m script --config=digits --workdir=run"
+    told = f"OSError: [Errno 28] No space left. Make room there. To continue: {command}\n"
+    assert (code, errors) == (2, told)
 
 
 def test_an_argument_that_is_no_flag_or_no_flag_of_the_command_is_refused(monkeypatch, capsys):
