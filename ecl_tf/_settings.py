@@ -188,13 +188,15 @@ def _values(value, depth=4):
         value: anything.
         depth: how many objects may be within each other; 4 by default.
     """
+    items: Any
     if isinstance(value, (list, tuple, dict)):
         items = value.items() if isinstance(value, dict) else enumerate(value)
     else:
+        kind: Any = type(value)
         own = getattr(value, "__dict__", {})
         # Behind a property.
-        items = ((name, own.get(name, own.get(f"_{name}"))) for name in _arguments(type(value)))
-    found = []
+        items = ((name, own.get(name, own.get(f"_{name}"))) for name in _arguments(kind))
+    found: list[Any] = []
     for name, each in items:
         if isinstance(each, (int, float, str, np.number)):
             found.append((name, each))

@@ -18,7 +18,7 @@ import threading
 import traceback
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 _TRAINERS = pathlib.Path(__file__).parent
 _CONFIGS = _TRAINERS.parent / "configs"
@@ -34,6 +34,32 @@ CONFIG = config_flags.DEFINE_config_file(
     lock_config=False,
     accept_new_attributes=True,  # Keys with defaults may be left out; others `settings` refuses.
 )
+
+
+def _with_sections(parse):
+    """Has the config have all sections that flags name, which a file may leave out.
+
+    One that there is not is for the settings to refuse.
+    """
+
+    def parsed(path):
+        config = parse(path)
+        for name in re.findall(r"(?m)^--?config\.([\w.-]+)\.", "\n".join(sys.argv)):
+            section = config
+            for part in name.split("."):
+                with section.unlocked(), section.ignore_type():
+                    if section.get(part) is None:
+                        section[part] = ConfigDict()
+                section = section[part]
+                if not isinstance(section, ConfigDict):
+                    break
+        return config
+
+    return parsed
+
+
+_parser = flags.FLAGS["config"].parser
+_parser.parse = _with_sections(_parser.parse)  # type: ignore[method-assign]
 WORKDIR = flags.DEFINE_string(
     "workdir",
     None,

@@ -96,6 +96,16 @@ def get_config():
 """
 
 
+def test_flags_may_name_sections_that_the_config_leaves_out(monkeypatch):
+    named = ["suite.shifts=True", "student.train.schedule.warmup_steps=10"]
+    given = ["script", "--config=digits", "--workdir=run", *(f"--config.{each}" for each in named)]
+    monkeypatch.setattr("sys.argv", list(command_line._with_paths(given)))
+    with flagsaver.flagsaver():
+        command_line._parse(sys.argv)
+        config = command_line.CONFIG.value
+        assert config.suite.shifts is True and config.student.train.schedule.warmup_steps == 10
+
+
 @pytest.mark.slow
 def test_a_mistake_is_told_in_a_line_and_leaves_no_directory(tmp_path, subtests):
     """One test, as every worker of pytest would wait for a server of processes of its own."""
@@ -105,7 +115,7 @@ def test_a_mistake_is_told_in_a_line_and_leaves_no_directory(tmp_path, subtests)
         (["--config", "common"], "There is no config 'common'"),
         (["--config=fashion_mnist:vgg"], "Unknown student 'vgg'; expected one of ['convnet', "),
         (["--config=configs/digits.py", "--config.seeds=many"], "--config.seeds=many: invalid"),
-        (["--config=digits", "--config.studnet.train.steps=3"], 'Did you mean "student"'),
+        (["--config=digits", "--config.studnet.train.steps=3"], "Did you mean 'student'"),
         (["--config", "digits", "--config.student.widht=3"], "config.student.widht is no setting"),
         (["--config=digits", "--config.student.network.widht=3"], "no arguments ['widht']"),
         (["--config=digits:one_split", "--teacher=nowhere"], "There is no teacher in nowhere"),
