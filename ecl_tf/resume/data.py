@@ -125,7 +125,7 @@ def describe_validation(given: Mapping[str, Any]) -> dict[str, Any]:
         given: the arguments of `fit`. Of validation data that is no arrays only the number of
             batches counts: what a dataset shuffles depends on how often it was read.
     """
-    found = {name: given.get(name) for name in ("validation_steps", "validation_freq")}
+    found = {name: str(given.get(name)) for name in ("validation_steps", "validation_freq")}
     nest = given.get("validation_data")
     if all(hasattr(leaf, "shape") or leaf is None for leaf in keras.tree.flatten(nest)):
         nest = identity.fingerprint_of_rows(nest)
