@@ -335,7 +335,7 @@ def _asked(node):
     """
     operation = node.operation
     is_of_keras = type(operation).__module__.startswith("keras.")
-    if not is_of_keras or isinstance(operation, keras.Model) or getattr(operation, "weights", ()):
+    if not is_of_keras or isinstance(operation, keras.Model) or getattr(operation, "weights", None):
         return None, 0.0
     if operation not in _ANSWERS:
         _ANSWERS[operation] = _line_of(operation, node)

@@ -291,7 +291,8 @@ def _require_not_positive(model, role, specs, parts, name, ask):
     """
     output = parts[name]
     places = dict(output.made_positive)
-    others, low, high = np.ones(output.raw_size(output.size), bool), np.inf, -np.inf
+    others = np.ones(output.raw_size(output.size), bool)
+    low, high = np.full(others.shape, np.inf), np.full(others.shape, -np.inf)
     for place in places.values():
         others[place] = False
     for rows in _of_other_signs(model, specs, parts, name, ask):

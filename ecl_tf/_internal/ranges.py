@@ -168,7 +168,7 @@ def _compared(networks, inputs, others=(), compares_images=True, are_means=False
             yield each, leaf, message, places[path]
     named = {"/".join(map(str, path)): path for path in leaves}
     for who, name, each in others:
-        path = named.get("" if name is None else str(name))
+        path = named.get("" if name is None else str(name), ("",))
         leaf = leaves.get(path)
         if leaf is not None and (leaf.dtype.is_floating or leaf.dtype.is_integer):
             found = f"{who} expects {each.words}, and the data's range is another one."

@@ -159,6 +159,7 @@ def measure(
     if shown.kind == "image" and (shown.names or other is None):
         measurable.require_channels_last(asked, x)
     shown.require_range()
+    measurable.require_kept_values([*asked.values(), *([its] if its else [])], shown, arguments)
     functions = {name: answering(model) for name, model in asked.items()}
     answers = {name: ask(function, x, batch_size) for name, function in functions.items()}
     measurable.require_answers(asked, answers, x, y)
