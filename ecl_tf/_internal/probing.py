@@ -63,8 +63,8 @@ def answers(model, specs=None, weights=(), ask=None):
 def _built_with(model):
     """Specs of the inputs that a subclassed model was built with, or None."""
     shape = (model.get_build_config() or {}).get("input_shape")
-    if not isinstance(shape, (tuple, list)):
-        return None
+    if not isinstance(shape, (tuple, list)) or any(isinstance(n, (tuple, list)) for n in shape):
+        return None  # Of several inputs the data will tell.
     return tf.TensorSpec(shape, tf.float32)
 
 

@@ -99,7 +99,9 @@ def _traced(model, inputs):
     leaves = keras.tree.flatten_with_path(inputs)
     if not all(hasattr(leaf, "shape") for _, leaf in leaves):
         return None
-    key = str([(path, leaf.shape[1:], getattr(leaf.dtype, "name", "")) for path, leaf in leaves])
+    key = str(
+        [(path, tuple(leaf.shape[1:]), getattr(leaf.dtype, "name", "")) for path, leaf in leaves]
+    )
     known = _TRACED.setdefault(model, {})
     if key not in known:
         layers = list(model._flatten_layers(include_self=False))
