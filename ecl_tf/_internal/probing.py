@@ -12,7 +12,7 @@ UNKNOWN_SIZE = 32
 
 
 def answers(model, specs=None, weights=(), ask=None):
-    """What a model answers to four rows, in inference mode: of made-up inputs, or else of its own.
+    """What a model answers to four rows of made-up inputs, or of its data, in inference mode.
 
     Nothing of the model changes: what its layers would assign is forgotten.
 
