@@ -195,7 +195,7 @@ def conformal(
     999 1.6
     """
     kind: Any = output or getattr(student, "output_kind", "categorical")
-    student = getattr(student, "student", student)
+    given, student = student, getattr(student, "student", student)
     if not isinstance(student, keras.Model):
         raise ValueError(f"conformal takes a Distiller or a keras.Model; got {student!r}.")
     if not isinstance(coverage, numbers.Real) or not 0.0 < coverage < 1.0:
@@ -211,6 +211,7 @@ def conformal(
         raw = student(own_inputs.of(student, inputs), training=False)
         if not isinstance(output, outputs.Joint):
             raw = symbolic.only(raw, "student")
+        outputs.joint.require_fit(output, given, raw)
         finite.require_logits(output, raw, f"student {student.name!r}", inputs)
         answered.append((raw, labels))
     if not answered:

@@ -59,7 +59,7 @@ def uncertainty_maps(
     require.whole("batch_size", batch_size, 1)
     is_distiller = hasattr(network, "student") and hasattr(network, "output_kind")
     kind = getattr(network, "output_kind", None)
-    network = network.student if is_distiller else network
+    given, network = network, network.student if is_distiller else network
     is_teacher = isinstance(network, teachers.Teacher)
     if not is_teacher and not isinstance(network, keras.Model):
         raise ValueError(
@@ -86,6 +86,7 @@ def uncertainty_maps(
             raws = network.member_outputs(part)
         else:
             raws = [network(own_inputs.of(network, part), training=False)]
+        outputs.joint.require_fit(kind, given, raws[0])
         masks = positions.masks(raws[0])
         batches.append(
             {

@@ -217,7 +217,8 @@ def require_answers(models, answers, x, y):
                     f"The {who} answers {len(of_part)} rows to {rows} rows of inputs; "
                     "expected one for each."
                 )
-            own.validate(np.shape(of_part), who)
+            if not isinstance(model.network, teachers.Teacher):  # A mixture holds its members'.
+                own.validate(np.shape(of_part), who)
             if not isinstance(model.network, keras.Model):
                 _require_logits(own, of_part, who)
             if y is None:

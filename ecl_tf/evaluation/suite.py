@@ -436,7 +436,9 @@ def _as_model(network, output, sets=None):
         return Model(lambda x: its.raw(network(x)), its, sets)
     own = getattr(network, "output_kind", "categorical")
     kind = outputs.get(own if output is None else output)
-    if isinstance(network, teachers.Teacher) and sets is None:  # Sets take this output's answers.
+    if not isinstance(network, teachers.Teacher):
+        outputs.joint.require_fit(kind, network)
+    elif sets is None:  # Sets take this output's answers.
         kind = _with_room_for(network.output_kind, kind)
     return Model(getattr(network, "student", network), kind, sets)
 

@@ -192,8 +192,11 @@ def write(
         _require_units(target_units, output)
     if conformal is not None:
         _require_sets_of(conformal, student, output, quantization, given)
+    asked = inputs if known is None else None
+    shape = symbolic.shape_for(output, student, "student", asked)
+    outputs.joint.require_fit(output, student, shape)
     finite.require_weights(student, "student")
-    probabilities.require_logits(output, student, "student", inputs if known is None else None)
+    probabilities.require_logits(output, student, "student", asked)
     if columns is not None:
         _require_encoded(inputs, columns, student)
     specs = signature(inputs, student)

@@ -6,6 +6,7 @@ from numbers import Real
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ecl_tf._internal import build
@@ -213,6 +214,39 @@ def parts_of(output: Output, *nests: Any) -> dict[str, tuple]:
         name: (each, *(nest.get(name) if isinstance(nest, dict) else None for nest in nests))
         for name, each in output.outputs.items()
     }
+
+
+def require_fit(output: Output, network: Any, raw: Any = None) -> None:
+    """Raises ValueError unless a network's raw outputs are those of an `output`.
+
+    Args:
+        output: what they are taken for.
+        network: a distiller or teacher, whose raw outputs are those of its own output, of one
+            family, temperature and unit; or any other network.
+        raw: a raw output of another network, or its shape, or a dict of these; None, the default,
+            where it is not known.
+    """
+    own = getattr(network, "output_kind", None)
+    known = {} if own is None else parts_of(own)
+    for name, (each, its) in parts_of(output, raw).items():
+        of_name = f" (output {name!r})" if name else ""
+        if own is None:
+            if its is not None:
+                each.validate(tuple(getattr(its, "shape", its)), f"network{of_name}")
+        elif name not in known or _reading(each) != _reading(*known[name]):
+            raise ValueError(
+                f"The raw outputs of {network.name!r} are those of {own!r}; {output!r} would read "
+                f"them otherwise{of_name}. Leave output out, or give that of the network: "
+                "its output_kind."
+            )
+
+
+def _reading(output):
+    """What raw numbers stand for, as far as two outputs of one network may not differ in it."""
+    size = getattr(output, "size", 1)
+    names = "temperature", "target_mean", "target_stddev", "min_scale"
+    units = [np.broadcast_to(getattr(output, name, 0.0), size).tolist() for name in names]
+    return output.family, output.raw_size(size), units
 
 
 _OUTPUTS = {

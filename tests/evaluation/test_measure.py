@@ -225,6 +225,47 @@ def test_a_teachers_spread_is_its_own_whatever_the_output_of_its_student(output)
     assert found["coverage"] == pytest.approx(inside.mean())
 
 
+def test_a_mixture_of_mixtures_is_measured_with_all_its_components():
+    output, x, y = outputs.NormalMixture(1, components=2), numbers(30, 4), numbers(30, 1, seed=1)
+    members = [network(seed, 4, 6) for seed in (0, 1)]
+    raws = [member(x).numpy().astype("float64") for member in members]
+    likelihood = 0.0
+    for raw in raws:
+        logits, means, scales = np.split(raw, 3, -1)
+        density = stats.norm(means, 1e-3 + np.log1p(np.exp(scales))).pdf(y)
+        likelihood += (softmax(logits) * density).sum(-1) / 2
+    found = evaluation.measure(ecl_tf.Ensemble(members, output), x, y, names=(), other={})
+    assert found["nll"] == pytest.approx(-np.log(likelihood).mean(), rel=1e-4)
+
+
+def test_an_output_that_would_read_raw_outputs_otherwise_is_refused_everywhere(tmp_path, subtests):
+    x, y = numbers(30, 4), np.zeros(30, int)
+    doors = {
+        "measure": lambda network, output: evaluation.measure(network, x, y, output=output),
+        "maps": lambda network, output: evaluation.uncertainty_maps(network, x, output),
+        "conformal": lambda network, output: ecl_tf.conformal(network, x, y, output=output),
+        "export": lambda network, output: ecl_tf.export_student(
+            network, output, tmp_path / "s", tf.TensorSpec((None, 4))
+        ),
+    }
+    one, four = network(0, 4, 1), network(0, 4, 4)
+    unit = outputs.Normal(1, target_mean=100.0, target_stddev=10.0)
+    of_numbers = ecl_tf.Distiller(network(0, 4, 2), network(1, 4, 2), output=unit)
+    calibrated = ecl_tf.Ensemble(four, outputs.Categorical(temperature=2.0))
+    cases = [
+        (one, "categorical", "output='bernoulli'"),
+        (four, outputs.Normal(1), "dimension of 2"),
+        (of_numbers, outputs.Normal(1), "would read them otherwise"),
+        (calibrated, "categorical", "would read them otherwise"),
+    ]
+    for door, ask in doors.items():
+        for its, output, message in cases:
+            if door == "measure" and its is calibrated:
+                continue  # Its probabilities are written as logits of the output.
+            with subtests.test(door, output=output), pytest.raises(ValueError, match=message):
+                ask(its, output)
+
+
 def test_rows_labels_and_scales_that_would_give_a_wrong_number_are_refused(digits, flat, subtests):
     x, y = digits
     measure = functools.partial(evaluation.measure, severities=[1], other={})
