@@ -55,7 +55,7 @@ def answers(model, specs=None, weights=(), ask=None):
                 found = keras.tree.map_structure(np.asarray, answered)
         except Exception:  # Layers may want anything: a range, a size, rows that sum to 1.
             continue
-        if any((each != each[:1]).any() for each in keras.tree.flatten(found)):
+        if any(each.ndim and (each != each[:1]).any() for each in keras.tree.flatten(found)):
             break
     return found
 
