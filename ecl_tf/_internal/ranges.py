@@ -27,7 +27,7 @@ _RATIO = 16.0
 # Images in [0, 1], and a little beyond it by resizing, are 1 / 255 of those from 0 to 255. Dark
 # images of the right scale go further.
 _NARROWEST = 1 / 200
-_NEAR = 0.5  # Of 0, in standard deviations of a feature, or quarters of a range.
+_NEAR = 0.2  # Of 0, in standard deviations of a feature, or quarters of a range.
 # What pixels of flat images are at least, on an average.
 _LEAST_MEAN = 8.0
 # Rows that are needed to say that a batch is too narrow, or features of a table too far away.
