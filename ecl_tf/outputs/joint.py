@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ecl_tf._internal import build
+from ecl_tf._internal import build, symbolic
 from ecl_tf.divergences import Distribution
 from ecl_tf.outputs.bernoulli import Bernoulli
 from ecl_tf.outputs.categorical import Categorical
@@ -221,19 +221,19 @@ def require_fit(output: Output, network: Any, raw: Any = None) -> None:
 
     Args:
         output: what they are taken for.
-        network: a distiller or teacher, whose raw outputs are those of its own output, of one
-            family, temperature and unit; or any other network.
+        network: a distiller or teacher, or what our loss trained, whose raw outputs are those of
+            its own output, of one family, temperature and unit; or any other network.
         raw: a raw output of another network, or its shape, or a dict of these; None, the default,
             where it is not known.
     """
-    own = getattr(network, "output_kind", None)
+    own = own_of(network) or trained_as(network)
     known = {} if own is None else parts_of(own)
     for name, (each, its) in parts_of(output, raw).items():
         of_name = f" (output {name!r})" if name else ""
         if own is None:
             if its is not None:
                 each.validate(tuple(getattr(its, "shape", its)), f"network{of_name}")
-        elif name not in known or _reading(each) != _reading(*known[name]):
+        elif name not in known or reading(each) != reading(*known[name]):
             raise ValueError(
                 f"The raw outputs of {network.name!r} are those of {own!r}; {output!r} would read "
                 f"them otherwise{of_name}. Leave output out, or give that of the network: "
@@ -241,8 +241,36 @@ def require_fit(output: Output, network: Any, raw: Any = None) -> None:
             )
 
 
-def _reading(output):
-    """What raw numbers stand for, as far as two outputs of one network may not differ in it."""
+def own_of(network: Any) -> Any:
+    """Returns the output of a distiller or teacher, also one with layers in front; None of others.
+
+    Args:
+        network: any network.
+    """
+    if hasattr(network, "output_kind") or not isinstance(network, keras.Model):
+        return getattr(network, "output_kind", None)
+    tensors = keras.tree.flatten(symbolic.output_of(network))
+    made = [
+        operation
+        for tensor in tensors
+        if isinstance(tensor, keras.KerasTensor)
+        for operation, _ in symbolic.made_by(tensor)
+    ]
+    return next((each.output_kind for each in made if hasattr(each, "output_kind")), None)
+
+
+def trained_as(network: Any) -> Any:
+    """Returns the output of the loss of ours that a network was compiled with; None of others.
+
+    Args:
+        network: any network.
+    """
+    loss = getattr(network, "loss", None)
+    return loss.output if type(loss).__module__ == "ecl_tf.losses" else None
+
+
+def reading(output: Output) -> tuple:
+    """Returns what raw numbers stand for, in which two outputs of one network may not differ."""
     size = getattr(output, "size", 1)
     names = "temperature", "target_mean", "target_stddev", "min_scale"
     units = [np.broadcast_to(getattr(output, name, 0.0), size).tolist() for name in names]

@@ -122,6 +122,8 @@ class Ensemble(Teacher):
             )
         shape = symbolic.shape_for(output, members[0], "teacher")
         super().__init__(outputs.get(output, shape), name=name, **kwargs)
+        for member in members:
+            _require_kept(self.output_kind, member)
         self.members = tuple(members)  # A list could grow behind compiled steps.
         self.answer = answer
         self._members_per_step = members_per_step
@@ -306,13 +308,35 @@ def require_precision(precision: str | None, *others: str) -> str | None:
     raise ValueError(f"A teacher's precision is None or one of {known}; got {precision!r}.")
 
 
+def _require_kept(output, member):
+    """Raises ValueError if a member would lose the temperature, unit or classes of its output."""
+    own = outputs.joint.own_of(member) or outputs.joint.trained_as(member)
+    if own is None:
+        return
+    known = {name: kind for name, (kind,) in outputs.parts_of(own).items()}
+    for name, (each,) in outputs.parts_of(output).items():
+        kind = known.get(name)
+        if getattr(kind, "temperature", 1.0) == 1.0 != each.temperature:
+            each = each.tempered(1.0)  # That of an ensemble comes on top.
+        classes = [getattr(its, "known_classes", None) for its in (each, kind)]
+        is_same = kind is not None and outputs.joint.reading(each) == outputs.joint.reading(kind)
+        if not is_same or classes[0] != classes[1]:
+            raise ValueError(
+                f"The member {member.name!r} answers as {own!r}, which an ensemble of {output!r} "
+                "would read otherwise. Give the ensemble that output. Members of several "
+                "temperatures, units or known classes make no ensemble: calibrate it as a whole, "
+                "ecl_tf.calibrated(ecl_tf.Ensemble(networks, output), x, y)."
+            )
+
+
 def get(
     teacher: keras.Model | Sequence[keras.Model], output: str | dict | outputs.Output
 ) -> Teacher:
     """Returns the `Teacher` of a model, a sequence of models, or a teacher.
 
-    Models that give d values where `output` is a `Normal(d)`, whose raw tensor has 2d,
-    are taken for point estimates in the target's own units.
+    Members that have an output of their own, all the same, keep it. Models that give d values where
+    `output` is a `Normal(d)`, whose raw tensor has 2d, are taken for point estimates in the
+    target's own units.
 
     Args:
         teacher: what `Distiller` was given.
@@ -328,6 +352,9 @@ def get(
         legacy.refuse(member, "teacher")
     shape = symbolic.shape_for(output, members[0], "teacher") if members else None
     output = outputs.get(output, shape)
+    own = [outputs.joint.own_of(member) for member in members]
+    if own and own[0] is not None and all(each == own[0] for each in own):
+        return Ensemble(members, own[0])  # Of teachers, or of a distiller.
     return Ensemble(members, _point_where_it_fits(output, shape))
 
 

@@ -179,6 +179,17 @@ class Teacher(keras.Model):
                 "answers, and a Distiller's compile(..., teacher_metrics=True).",
                 stacklevel=3,
             )
+        nests = getattr(self, "loss", None), *(getattr(kept, name, None) for name in names)
+        for its, *its_own in outputs.parts_of(kind, *nests).values():
+            for each in filter(_is_ours, keras.tree.flatten(its_own)):
+                output = each.output or outputs.Categorical()
+                if outputs.joint.reading(output) != outputs.joint.reading(its):
+                    warnings.warn(
+                        f"{each.name!r} reads the teacher's raw tensor as {output!r}, and it "
+                        f"stands for {its!r}. Give {type(each).__name__} that: "
+                        "output=teacher.output_kind (of named outputs its part).",
+                        stacklevel=3,
+                    )
 
     def predict(
         self,
@@ -205,6 +216,11 @@ def _is_of_answers(metric):
     config = metric.get_config()
     thresholds = keras.tree.flatten([config.get("threshold"), config.get("thresholds")])
     return not (config.get("from_logits") or 0.0 in thresholds)
+
+
+def _is_ours(each):
+    """Whether a metric or loss reads raw tensors by an output of its own."""
+    return type(each).__module__.startswith("ecl_tf.") and hasattr(each, "output")
 
 
 def _checked(function):

@@ -48,6 +48,27 @@ def test_an_ensembles_temperature_is_scipys():
     )
 
 
+def test_a_calibrated_teacher_keeps_its_temperature_as_a_part_of_others(subtests):
+    logits, labels = logits_and_classes(3, 500)
+    teacher = calibrated(network(3, scale=4.0), logits, labels)
+    expected = scipy.special.softmax(4.0 * logits / teacher.output_kind.temperature, -1)
+    layers = [keras.layers.Rescaling(1.0)]
+    in_front = ecl_tf.preprocessing.with_preprocessing(teacher, layers, (3,))
+    for given in ([teacher, teacher], in_front):
+        distiller = ecl_tf.Distiller(network(3), given)
+        found = distiller.teacher.distribution(logits).probs_parameter()
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+    trained = network(2)
+    trained.compile(loss=ecl_tf.losses.NegativeLogLikelihood(outputs.Normal(1, target_mean=9.0)))
+    for members, output in (
+        ([teacher, network(3)], "categorical"),
+        (in_front, "categorical"),
+        (trained, outputs.Normal(1)),
+    ):
+        with subtests.test(output=output), pytest.raises(ValueError, match="read otherwise"):
+            ecl_tf.Ensemble(members, output)
+
+
 def test_labels_that_are_true_or_false():
     logits = RNG.normal(0.0, 2.0, (ROWS, 2)).astype("float32")
     labels = RNG.random((ROWS, 2)) < scipy.special.expit(logits)

@@ -7,7 +7,7 @@ import scipy.special
 import tensorflow as tf
 from by_hand import Subclassed, heads, softmax
 
-from ecl_tf import Distiller, Ensemble, Teacher, resume, teachers
+from ecl_tf import Distiller, Ensemble, Teacher, losses, metrics, resume, teachers
 from ecl_tf.outputs import Categorical, Joint, Normal, Point
 
 RNG = np.random.default_rng(0)
@@ -65,6 +65,20 @@ def test_keras_evaluates_a_teacher_like_a_student():
     found = yes_or_no.evaluate(X, labels % 2, verbose=0)[1]
     answers = np.asarray(yes_or_no.member_outputs(X)[0])[:, 0] > 0.0
     assert found == pytest.approx((answers == labels % 2).mean())
+
+
+def test_losses_and_metrics_that_leave_out_a_teachers_temperature_are_told_of():
+    teacher = Ensemble(linear(4), Categorical(temperature=2.0))
+    labels = RNG.integers(0, 4, 8)
+    calibration = metrics.ExpectedCalibrationError()
+    teacher.compile(loss=losses.NegativeLogLikelihood("categorical"), metrics=[calibration])
+    with pytest.warns(UserWarning, match=r"reads the teacher's raw tensor as") as told:
+        teacher.evaluate(X, labels, verbose=0)
+    assert sum("reads the teacher's raw" in str(each.message) for each in told) == 2
+    teacher.compile(loss=losses.NegativeLogLikelihood(teacher.output_kind), metrics=[])
+    logits = np.asarray(teacher.members[0](X)) / 2.0
+    expected = -np.log(softmax(logits)[np.arange(8), labels]).mean()
+    assert teacher.evaluate(X, labels, verbose=0) == pytest.approx(expected, rel=1e-4)
 
 
 def test_named_outputs_and_inputs():
