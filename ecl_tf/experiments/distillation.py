@@ -10,7 +10,7 @@ import keras
 
 import ecl_tf
 from ecl_tf import data, export, metrics
-from ecl_tf._internal import finite, keras_files, probabilities, symbolic
+from ecl_tf._internal import finite, keras_files, positions, probabilities, symbolic
 from ecl_tf.experiments import fits, logs, methods, stopping_score, strategies
 from ecl_tf.experiments.experiment import Experiment
 
@@ -103,20 +103,30 @@ def load_model(
     if export.is_exported(path):
         exported = ecl_tf.load_student(path)
         _require_exported(exported, output, splits)
-        return functools.partial(_raw_of_exported, exported, splits)
+        return functools.partial(_raw_of_exported, exported, output, splits)
     model = keras_files.load(path, "Give another copy of it, or delete it and train it again.")
     finite.require_weights(model, "model")
     student = getattr(model, "student", model)  # A distiller's.
     if splits is not None:
         for member in getattr(student, "members", [student]):
             fits.require_model("model", member, splits, output)
-    if isinstance(model, (ecl_tf.Teacher, ecl_tf.Distiller)):
+    if isinstance(model, ecl_tf.Teacher):
         return model
-    shape = symbolic.shape_for(output, model, "model")
-    if shape is not None:
-        output.validate(shape, f"model {model.name!r}")
-    probabilities.require_logits(output, model, "model")
-    return lambda inputs: symbolic.only(model(inputs, training=False), f"model {model.name!r}")
+    own = fits.output_of(path, output)
+    if isinstance(model, ecl_tf.Distiller):
+        own = model.output_kind
+        fits.require_family("distiller", own, output)
+    else:
+        shape = symbolic.shape_for(own, model, "model")
+        if shape is not None:
+            own.validate(shape, f"model {model.name!r}")
+        probabilities.require_logits(own, model, "model")
+
+    def answer(inputs):
+        raw = symbolic.only(model(inputs, training=False), f"model {model.name!r}")
+        return raw if own == output else positions.with_mask_of(raw, output.raw(own(raw)))
+
+    return answer
 
 
 def _require_exported(exported, output, splits):
@@ -155,12 +165,12 @@ def _require_same_columns(of_student, of_data):
         )
 
 
-def _raw_of_exported(exported, splits, inputs):
-    """The raw outputs of an exported student to encoded rows."""
+def _raw_of_exported(exported, output, splits, inputs):
+    """What an exported student answers to encoded rows, as raw outputs of `output`."""
     columns = exported.columns if splits is None else splits.columns
     if columns is not None:
         inputs = columns.decode(inputs)
     with warnings.catch_warnings():
         # What training did not know is said of the whole table.
         warnings.filterwarnings("ignore", message=".*They share one category")
-        return exported.output.raw(exported(inputs))
+        return output.raw(exported(inputs))
