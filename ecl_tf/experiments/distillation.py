@@ -103,15 +103,18 @@ def load_model(
     if export.is_exported(path):
         exported = ecl_tf.load_student(path)
         _require_exported(exported, output, splits)
-        return functools.partial(_raw_of_exported, exported, splits)
+        return functools.partial(_raw_of_exported, exported, output, splits)
     model = keras_files.load(path, "Give another copy of it, or delete it and train it again.")
     finite.require_weights(model, "model")
     student = getattr(model, "student", model)  # A distiller's.
     if splits is not None:
         for member in getattr(student, "members", [student]):
             fits.require_model("model", member, splits, output)
-    if isinstance(model, (ecl_tf.Teacher, ecl_tf.Distiller)):
+    if isinstance(model, ecl_tf.Teacher):
         return model
+    if isinstance(model, ecl_tf.Distiller):  # Its output may have other units than the data.
+        _require_family(f"model {model.name!r}", model.output_kind, output)
+        return lambda inputs: output.raw(model.output_kind(model(inputs, training=False)))
     shape = symbolic.shape_for(output, model, "model")
     if shape is not None:
         output.validate(shape, f"model {model.name!r}")
@@ -119,13 +122,18 @@ def load_model(
     return lambda inputs: symbolic.only(model(inputs, training=False), f"model {model.name!r}")
 
 
+def _require_family(name, its, output):
+    """Raises ValueError if distributions of a model can't be written as those of the data."""
+    if its.family != output.family:
+        raise ValueError(
+            f"The {name} answers with {its!r}, and config.output is {output!r}. Give one of the "
+            "same output."
+        )
+
+
 def _require_exported(exported, output, splits):
     """Raises ValueError if an exported student answers with something else, or to other inputs."""
-    if exported.output.family != output.family:
-        raise ValueError(
-            f"The exported student answers with {exported.output!r}, and config.output is "
-            f"{output!r}. Give a student of the same output."
-        )
+    _require_family("exported student", exported.output, output)
     if splits is not None:
         names = [tuple(map(str, each.class_names or ())) for each in (exported, splits)]
         if all(names) and names[0] != names[1]:
@@ -155,12 +163,12 @@ def _require_same_columns(of_student, of_data):
         )
 
 
-def _raw_of_exported(exported, splits, inputs):
-    """The raw outputs of an exported student to encoded rows."""
+def _raw_of_exported(exported, output, splits, inputs):
+    """The raw outputs of an exported student to encoded rows, in the units of `output`."""
     columns = exported.columns if splits is None else splits.columns
     if columns is not None:
         inputs = columns.decode(inputs)
     with warnings.catch_warnings():
         # What training did not know is said of the whole table.
         warnings.filterwarnings("ignore", message=".*They share one category")
-        return exported.output.raw(exported(inputs))
+        return output.raw(exported(inputs))
