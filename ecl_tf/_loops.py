@@ -239,7 +239,7 @@ class Loops(TeacherPrecision):
         require.whole("epochs", epochs, 0)
         require.whole("initial_epoch", kwargs.get("initial_epoch", 0), 0)
         if not isinstance(every := kwargs.get("validation_freq", 1), list):
-            require.whole("validation_freq", every, 1)
+            kwargs["validation_freq"] = require.whole("validation_freq", every, 1)
         require.share("validation_split", validation_split or 0.0)
         steps = counts["steps_per_epoch"]
         _checks.data.training(self, x, y, sample_weight, batch_size, steps, class_weight)

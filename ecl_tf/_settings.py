@@ -9,6 +9,7 @@ of others, and for data of another kind.
 
 import functools
 import inspect
+import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -55,8 +56,7 @@ class Settings(keras.Model):
 
     _temperature: float | tf.Variable
     _changes_followed: Any
-    _values_followed: Any
-    _weights_followed: Any
+    _followed: Any
     _data_followed: dict[str, DataFollowed]
 
     def __setattr__(self, name, value):
@@ -138,11 +138,10 @@ class Settings(keras.Model):
         others = self.output_kind, self.teacher.output_kind, self.divergence, self.sampler
         of_compile = getattr(self, "optimizer", None), getattr(self, "_tracked_metrics", None)
         now = [*map(id, weights)], _values([layers, others, of_compile])
-        if now != self._values_followed:
-            # As no attribute in which Keras would take the layers for new ones of the distiller's.
-            object.__setattr__(self, "_values_followed", now)
-            # They stay, so that no later one has the number of one that is gone.
-            object.__setattr__(self, "_weights_followed", weights)
+        if self._followed is None or now != self._followed.values:
+            # In a list Keras would take the layers for the distiller's, and save them. The weights
+            # stay, so that no later one has the number of one that is gone.
+            self._followed = types.SimpleNamespace(values=now, weights=weights)
             self._trace_anew("train", "test", "predict")
 
     def _trace_anew(self, *modes):

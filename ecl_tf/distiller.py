@@ -197,7 +197,7 @@ class Distiller(Step, Loops, Settings, Exports, keras.Model):
         self._logged_names: dict[str, list[str]] = {"train": [], "test": []}
         self._data_followed = {"train": DataFollowed(), "test": DataFollowed()}
         self._changes_followed = samplers.changes_of(self.sampler)
-        self._values_followed = None
+        self._followed = None
         self._mode = "train"  # The kind of step under way.
         self._is_fitting = False
 

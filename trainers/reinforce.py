@@ -66,7 +66,8 @@ def main(_):
         return
     with work_directory.working_in(place, command_line.CONFIG.value) as workdir:
         other_data.require_same_rows(experiment, workdir)
-        evaluation.keep_teacher(workdir, quality.of_teacher(experiment, teacher))
+        if not (workdir / "evaluation.json").is_file():  # It may go on.
+            evaluation.keep_teacher(workdir, quality.of_teacher(experiment, teacher))
         stores.record(teacher, directory, settings)
         progress.announce(f"{directory} is written.")
 

@@ -77,7 +77,9 @@ def evaluation(distiller, x, y, sample_weight, batch_size, steps, argument):
 def _equal_rows(x, y, sample_weight):
     """Refuses arrays of which some have other numbers of rows."""
     counts = {
-        name: {len(leaf) for leaf in keras.tree.flatten(part) if getattr(leaf, "shape", ())}
+        name: {
+            leaf.shape[0] for leaf in keras.tree.flatten(part) if len(getattr(leaf, "shape", ()))
+        }
         for name, part in {"inputs": x, "labels": y, "weights": sample_weight}.items()
     }
     if len(set.union(*counts.values())) > 1:

@@ -164,12 +164,14 @@ def takes_as_they_are(model, inputs=None):
             return [operation], None
         return [], known
 
-    return {
-        path
-        for path, tensor in own_inputs.taken(model, inputs)
-        if (found := list(symbolic.follow(symbolic.graph_of(model, inputs), tensor, (), visit)))
-        and all(map(_is_weighted, found))
-    }
+    with tf.init_scope():  # As in `expected_by`.
+        graph = symbolic.graph_of(model, inputs)
+        return {
+            path
+            for path, tensor in own_inputs.taken(model, inputs)
+            if (found := list(symbolic.follow(graph, tensor, (), visit)))
+            and all(map(_is_weighted, found))
+        }
 
 
 def unscaled(networks, inputs):
@@ -309,6 +311,8 @@ def _affine(operation, node):
         return 1.0, 0.0
     if isinstance(operation, keras.layers.Rescaling):
         return np.squeeze(operation.scale), np.squeeze(operation.offset)
+    if any(isinstance(each, (keras.Variable, tf.Variable)) for each in node.arguments.args):
+        return None, 0.0  # It may be trained.
     is_number = [
         isinstance(each, (int, float, np.ndarray)) or tf.is_tensor(each)
         for each in node.arguments.args
@@ -335,7 +339,7 @@ def _asked(node):
     """
     operation = node.operation
     is_of_keras = type(operation).__module__.startswith("keras.")
-    if not is_of_keras or isinstance(operation, keras.Model) or getattr(operation, "weights", ()):
+    if not is_of_keras or isinstance(operation, keras.Model) or getattr(operation, "weights", None):
         return None, 0.0
     if operation not in _ANSWERS:
         _ANSWERS[operation] = _line_of(operation, node)
@@ -356,6 +360,8 @@ def _line_of(operation, node):
                 args, kwargs = node.arguments.fill_in({id(given): image})
                 answers.append(np.asarray(operation(*args, **kwargs), np.float64))
     except Exception:  # It may want anything of its inputs.
+        return None, 0.0
+    if answers[0].ndim < len(shape):  # Of all pixels, such as their sum.
         return None, 0.0
     zero, *others = (np.reshape(answer, [-1, answer.shape[-1]]) for answer in answers)
     slopes = np.array([(other - zero) / each for other, each in zip(others, _ASKED, strict=True)])

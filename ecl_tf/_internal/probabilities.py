@@ -18,6 +18,7 @@ _TOLERANCE = 1e-2
 _FEWEST_ROWS = 4
 # Networks of other weights that are asked whether something keeps all of them in [0, 1].
 _DRAWS = 8
+_SIZES = (10.0, 100.0, 1000.0)
 # Keras's activations that make probabilities: of classes, and of each number by itself.
 _OF_A_ROW = {"softmax", "sparsemax"}
 _OF_A_NUMBER = {"sigmoid", "hardsigmoid", "sparsesigmoid"}
@@ -291,11 +292,12 @@ def _require_not_positive(model, role, specs, parts, name, ask):
     """
     output = parts[name]
     places = dict(output.made_positive)
-    others, low, high = np.ones(output.raw_size(output.size), bool), np.inf, -np.inf
+    others = np.ones(output.raw_size(output.size), bool)
+    low, high = np.full(others.shape, np.inf), np.full(others.shape, -np.inf)
     for place in places.values():
         others[place] = False
     for rows in _of_other_signs(model, specs, parts, name, ask):
-        if rows is None:
+        if rows is None or rows.shape[-1] != len(others):  # The output says what it expects.
             return
         low, high = np.minimum(low, rows.min(0)), np.maximum(high, rows.max(0))
         places = {what: place for what, place in places.items() if low[place].min() >= 0.0}
@@ -360,13 +362,21 @@ def _weights(model):
 
 
 def _of_other_signs(model, specs, parts, name, ask):
-    """Yields finite rows of an output, of a model as it is and with other signs of its weights."""
+    """Yields finite rows of an output, of a model as it is and with other signs of its weights.
+
+    The last are of larger weights, beside which a constant summand is small. They may overflow.
+    """
     variables = _weights(model)
     random = np.random.default_rng(0)
-    for draw in range(1 + _DRAWS):
-        signs = [random.choice([-1.0, 1.0], v.shape) if draw else 1.0 for v in variables]
-        weights = [(v, np.asarray(v) * sign) for v, sign in zip(variables, signs, strict=True)]
-        yield finite_rows(of_parts(probing.answers(model, specs, weights, ask), parts).get(name))
+    for size in (None, *[1.0] * _DRAWS, *_SIZES):
+        weights = []
+        for variable in variables:
+            factor = 1.0 if size is None else size * random.choice([-1.0, 1.0], variable.shape)
+            weights.append((variable, np.asarray(variable) * factor))
+        answered = of_parts(probing.answers(model, specs, weights, ask), parts).get(name)
+        rows = finite_rows(answered)
+        if rows is not None or size in (None, 1.0):
+            yield rows
 
 
 def _is_ours(operation):

@@ -12,7 +12,7 @@ UNKNOWN_SIZE = 32
 
 
 def answers(model, specs=None, weights=(), ask=None):
-    """What a model answers to four rows, in inference mode: of made-up inputs, or else of its own.
+    """What a model answers to four rows of made-up inputs, or of its data, in inference mode.
 
     Nothing of the model changes: what its layers would assign is forgotten.
 
@@ -55,7 +55,7 @@ def answers(model, specs=None, weights=(), ask=None):
                 found = keras.tree.map_structure(np.asarray, answered)
         except Exception:  # Layers may want anything: a range, a size, rows that sum to 1.
             continue
-        if any((each != each[:1]).any() for each in keras.tree.flatten(found)):
+        if any(each.ndim and (each != each[:1]).any() for each in keras.tree.flatten(found)):
             break
     return found
 
@@ -63,8 +63,8 @@ def answers(model, specs=None, weights=(), ask=None):
 def _built_with(model):
     """Specs of the inputs that a subclassed model was built with, or None."""
     shape = (model.get_build_config() or {}).get("input_shape")
-    if not isinstance(shape, (tuple, list)):
-        return None
+    if not isinstance(shape, (tuple, list)) or any(isinstance(n, (tuple, list)) for n in shape):
+        return None  # Of several inputs the data will tell.
     return tf.TensorSpec(shape, tf.float32)
 
 

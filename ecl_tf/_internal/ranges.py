@@ -27,7 +27,7 @@ _RATIO = 16.0
 # Images in [0, 1], and a little beyond it by resizing, are 1 / 255 of those from 0 to 255. Dark
 # images of the right scale go further.
 _NARROWEST = 1 / 200
-_NEAR = 0.5  # Of 0, in standard deviations of a feature, or quarters of a range.
+_NEAR = 0.2  # Of 0, in standard deviations of a feature, or quarters of a range.
 # What pixels of flat images are at least, on an average.
 _LEAST_MEAN = 8.0
 # Rows that are needed to say that a batch is too narrow, or features of a table too far away.
@@ -168,7 +168,7 @@ def _compared(networks, inputs, others=(), compares_images=True, are_means=False
             yield each, leaf, message, places[path]
     named = {"/".join(map(str, path)): path for path in leaves}
     for who, name, each in others:
-        path = named.get("" if name is None else str(name))
+        path = named.get("" if name is None else str(name), ("",))
         leaf = leaves.get(path)
         if leaf is not None and (leaf.dtype.is_floating or leaf.dtype.is_integer):
             found = f"{who} expects {each.words}, and the data's range is another one."

@@ -97,9 +97,14 @@ def _traced(model, inputs):
     Its inputs have the nesting of the batch.
     """
     leaves = keras.tree.flatten_with_path(inputs)
-    if not all(hasattr(leaf, "shape") for _, leaf in leaves):
+    if not all(hasattr(leaf, "shape") and hasattr(leaf, "dtype") for _, leaf in leaves):
         return None
-    key = str([(path, leaf.shape[1:], getattr(leaf.dtype, "name", "")) for path, leaf in leaves])
+    key = str(
+        [
+            (path, str(tf.TensorShape(leaf.shape)[1:]), getattr(leaf.dtype, "name", leaf.dtype))
+            for path, leaf in leaves
+        ]
+    )
     known = _TRACED.setdefault(model, {})
     if key not in known:
         layers = list(model._flatten_layers(include_self=False))

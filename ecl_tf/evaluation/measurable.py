@@ -10,6 +10,7 @@ from ecl_tf import outputs, teachers
 from ecl_tf._internal import (
     batches,
     channels,
+    exact_values,
     finite,
     first_layers,
     own_inputs,
@@ -155,6 +156,43 @@ def require_channels_last(models, x):
                         "np.moveaxis(x, 1, -1); or give names=() and other={}, which leaves the "
                         "rows as they are."
                     )
+
+
+def require_kept_values(models, shown, arguments):
+    """Refuses ids that would be taken for amounts; warns of masked steps that would be for steps.
+
+    Args:
+        models: `Model`s.
+        shown: the `Shown`.
+        arguments: as in `measure`.
+    """
+    changing = {*shown.names} - {"swapped", "cut"}
+    if shown.kind not in ("table", "sequence") or not (changing or shown.others()):
+        return
+    is_told = {"padding", "mask"} & {*(arguments or {})}
+    members = [each for m in models for each in getattr(m.network, "members", [m.network])]
+    leaves = {tuple(path): np.asarray(x) for path, x in keras.tree.flatten_with_path(shown.x)}
+    specs = batches.specs(keras.tree.map_structure(np.asarray, shown.x))
+    for network in (each for each in members if isinstance(each, keras.Model)):
+        for path, use in exact_values.uses(network, specs):
+            name, values = "/".join(map(str, path)), leaves[tuple(path)]
+            what = f"the input {name!r}" if name else "x"
+            if values.dtype.kind == "f" and not use.is_comparison:
+                raise ValueError(
+                    f"The network {network.name!r} looks up {what} by its exact values (its layer "
+                    f"{use.layer!r}), and corruptions and drawn inputs take floating-point numbers "
+                    "for amounts. Give ids as whole numbers, np.asarray(ids, 'int64'), columns "
+                    "of them by names of their own; or names=('swapped',) and other={}."
+                )
+            masks = use.masks if shown.kind == "sequence" and not is_told else None
+            if masks is not None and np.any(values == masks):
+                warnings.warn(
+                    f"The layer {use.layer!r} of the network {network.name!r} masks steps of "
+                    f"{what} that are {masks!r}, and corruptions take them for others. Say "
+                    f"arguments={{'padding': {masks!r}}}.",
+                    stacklevel=3,
+                )
+                return
 
 
 def require_answers(models, answers, x, y):

@@ -134,8 +134,9 @@ def measure(
             labels, or labels that are none or all unknown; if a Keras model expects inputs of
             another shape or scale, or none that gets uint8 images scales them; if a network answers
             with probabilities, NaN, or what is not of its output, or the teacher with other classes
-            or targets; if there is no such score; or if images have channels first, or exceed their
-            range, so that they are not corrupted, or `other` is of another type or scale than `x`.
+            or targets; if one looks floating-point numbers up that would be corrupted; if there is
+            no such score; or if images have channels first, or exceed their range, so that they
+            are not corrupted, or `other` is of another type or scale than `x`.
 
     Example:
     >>> from sklearn.datasets import load_digits
@@ -159,6 +160,7 @@ def measure(
     if shown.kind == "image" and (shown.names or other is None):
         measurable.require_channels_last(asked, x)
     shown.require_range()
+    measurable.require_kept_values([*asked.values(), *([its] if its else [])], shown, arguments)
     functions = {name: answering(model) for name, model in asked.items()}
     answers = {name: ask(function, x, batch_size) for name, function in functions.items()}
     measurable.require_answers(asked, answers, x, y)

@@ -51,9 +51,10 @@ def require_labels_fit(config, splits, output):
 def _require_units(output, splits):
     """Refuses units of targets that are not the data's, which all networks learn in."""
     given = output.get("config") or {} if isinstance(output, Mapping) else {}
-    for name in ("target_mean", "target_stddev"):
-        its, own = given.get(name), getattr(splits, name)
-        if its is not None and not np.array_equal(np.ravel(its), np.ravel(own)):
+    for name, default in {"target_mean": 0.0, "target_stddev": 1.0}.items():
+        its, own = given.get(name, default), getattr(splits, name)
+        # A default says nothing: what Keras serialises has all of them.
+        if np.any(np.ravel(its) != default) and not np.array_equal(np.ravel(its), np.ravel(own)):
             raise ValueError(
                 f"It has {name}={its}, and the data has {own}, which all networks learn in. Leave "
                 "it out, and give data.Splits(..., target_mean=..., target_stddev=...)."

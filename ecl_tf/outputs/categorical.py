@@ -209,8 +209,8 @@ class Categorical(Logits):
         remedy = "Count classes from 0"
         if self.ignore_class is None:
             remedy += (
-                ", or name the label of unknown ones: output=ecl_tf.outputs.Categorical("
-                "ignore_class=255)"
+                ", or name the label of unknown ones, such as -1 or 255: output="
+                "ecl_tf.outputs.Categorical(ignore_class=-1)"
             )
         return (
             f"class indices from 0 to {classes - 1}{ignored}, or rows of {classes} "

@@ -18,7 +18,7 @@ from ecl_tf.resume import data, functions
 # Numbers of a distiller that callbacks may change while it trains.
 _SETTINGS = ("temperature", "label_weight")
 # Without these a checkpoint can't be read into the model, whatever the user accepts.
-_STRUCTURE = ("replicas", "variables", "attributes", "optimizers")
+_STRUCTURE = ("replicas", "variables", "attributes")
 
 
 class Run:
@@ -36,7 +36,7 @@ class Run:
     def __init__(self, state, batches, callbacks, accepted, given, writes):
         self.state, self.callbacks, self.accepted = state, callbacks, tuple(accepted)
         self._writes = writes
-        self._learning_rate = None
+        self._learning_rates: list = []
         self._settings: dict = {}
         model = state.model
         self._first = {
@@ -154,20 +154,21 @@ class Run:
         )
 
     def _notice_learning_rate(self, found):
-        """One that was changed on purpose. It is a variable, which the checkpoint would set."""
-        optimizer, prefix = self.state.model.optimizer, "optimizer."
-        if hasattr(optimizer, "inner_optimizer"):  # It scales the loss.
-            optimizer, prefix = optimizer.inner_optimizer, "optimizer.inner_optimizer.config."
-        if f"{prefix}learning_rate" in found:
-            self._learning_rate = optimizer, found[f"{prefix}learning_rate"][1]
+        """Those that were changed on purpose: variables, which the checkpoint would set."""
+        places = {"optimizer.": self.state.model.optimizer}
+        places |= {f"optimizers.{n}.": each for n, each in enumerate(self.state.optimizers)}
+        for prefix, optimizer in places.items():
+            if hasattr(optimizer, "inner_optimizer"):  # It scales the loss.
+                optimizer, prefix = optimizer.inner_optimizer, f"{prefix}inner_optimizer.config."
+            if f"{prefix}learning_rate" in found:
+                self._learning_rates.append((optimizer, found[f"{prefix}learning_rate"][1]))
 
     def after_write(self):
         """Sets what is no variable, or was accepted by the user, after variables were read."""
         for name, value in self._settings.items():
             if getattr(self.state.model, name) != value:
                 setattr(self.state.model, name, value)
-        if self._learning_rate:
-            optimizer, value = self._learning_rate
+        for optimizer, value in self._learning_rates:
             optimizer.learning_rate = value
 
     def _differing_arguments(self, about):

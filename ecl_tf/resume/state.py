@@ -43,7 +43,7 @@ class State:
         self.alike = {id(variable) for variable in trained}
         # A distiller's own are settings, of which others see to it.
         layers = model._flatten_layers(include_self=self.method is None)
-        self.optimizers, found = _held(layers)
+        self.optimizers, found = _held(layers, model.optimizer)
         found += [v for optimizer in self.optimizers for v in optimizer.variables]
         known = {id(each) for v in [*self.variables, *self.fixed] for each in (v, v.value)}
         self.attributes = [*{id(v): v for v in found if id(v) not in known}.values()]
@@ -120,8 +120,12 @@ class State:
         return self.strategy.experimental_local_results(plain)
 
 
-def _held(layers):
+def _held(layers, own):
     """Optimizers, but for those that Keras calls so itself, and variables in layers' attributes.
+
+    Args:
+        layers: the model's.
+        own: the optimizer that the model was compiled with, which may have another name, too.
 
     Raises:
         ValueError: if an optimizer has no variables yet.
@@ -131,16 +135,24 @@ def _held(layers):
         for name, value in vars(layer).items():
             if name == "optimizer" or name.startswith("_self_"):  # Where TensorFlow tracks them.
                 continue
-            items = value.values() if isinstance(value, dict) else value
-            # TensorFlow wraps lists and tuples, which Keras then takes for single values.
-            items = [*items] if isinstance(value, (dict, list, tuple)) else [value]
-            for item in keras.tree.flatten(items):
+            for item in _leaves(value):
                 if isinstance(item, (tf.Variable, keras.Variable)) and item.dtype != tf.string:
                     variables.append(item)
+                elif item in (own, getattr(own, "inner_optimizer", None)):
+                    continue
                 elif isinstance(item, keras.optimizers.Optimizer):
                     _require_built(item, f"{type(layer).__name__}.{name}")
                     optimizers[id(item)] = item
     return [*optimizers.values()], variables
+
+
+def _leaves(value):
+    """What lists, tuples and dicts hold, of those that TensorFlow wraps and of any keys."""
+    if not isinstance(value, (dict, list, tuple)):
+        yield value
+        return
+    for each in value.values() if isinstance(value, dict) else value:
+        yield from _leaves(each)
 
 
 def _require_built(optimizer, name):

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ecl_tf import outputs, preprocessing
-from ecl_tf._internal import identity, own_inputs, positions, require, symbolic
+from ecl_tf._internal import batches, identity, own_inputs, positions, require, symbolic
 from ecl_tf.outputs.categorical import UNKNOWN
 from ecl_tf.teachers.ensemble import Ensemble, get
 from ecl_tf.teachers.teacher import Teacher
@@ -178,6 +178,8 @@ class Mapped(Teacher):
     def _specs(self, inputs):
         if not _is_any(self.preprocessing):
             return inputs
+        if batches.is_batch(inputs):  # Of all rows.
+            inputs = batches.specs(inputs)
         symbols = keras.tree.map_structure(
             lambda leaf: keras.KerasTensor(tuple(leaf.shape), tf.as_dtype(leaf.dtype).name), inputs
         )

@@ -372,6 +372,25 @@ def test_what_is_shown_by_the_kind_of_inputs():
             Shown(several, None, **wrong)
 
 
+def test_ids_are_no_amounts_and_masked_steps_are_told_of():
+    layers = keras.layers
+
+    def network():
+        look_up, last = layers.Embedding(9, 4, mask_zero=True, name="words"), layers.Dense(3)
+        pooled = layers.GlobalAveragePooling1D()
+        return keras.Sequential([keras.Input((6,)), look_up, pooled, last])
+
+    ids, y = np.random.default_rng(0).integers(1, 9, (20, 6)), np.arange(20) % 3
+    floats = ids.astype("float32")
+    with pytest.raises(ValueError, match=r"looks up x by its exact values .*'words'.*'int64'"):
+        evaluation.measure(network(), floats, y)
+    evaluation.measure(network(), floats, y, names=("swapped",), other={})
+    evaluation.measure(network(), ids, y, arguments={"padding": 0})
+    ids[:5, 4:] = 0
+    with pytest.warns(UserWarning, match=r"'words' .* masks steps of x that are 0.*'padding': 0"):
+        evaluation.measure(network(), ids, y)
+
+
 def test_answers_that_are_not_what_they_seem_are_refused(subtests):
     x, y = numbers(30, 2), np.arange(30) % 2
     measure = functools.partial(evaluation.measure, names=(), other={})

@@ -296,6 +296,12 @@ def test_probabilities_of_one_of_several_outputs_are_not_taken_for_logits():
             ecl_tf.Distiller(logits, network(last), output=output)
 
 
+def test_logits_around_a_constant_are_no_logarithms_of_probabilities():
+    inputs = keras.Input((4,))
+    prior = LAYERS.Lambda(lambda z: 0.01 * z - 4.6)(DENSE(2)(DENSE(8, "relu")(inputs)))
+    probabilities.require_logits(outputs.Bernoulli(), keras.Model(inputs, prior), "student")
+
+
 def test_regressors_may_end_in_anything():
     inputs = keras.Input((4,))
     for last in (Subclassed(2), DENSE(2, LAYERS.LeakyReLU()), DENSE(2, "sigmoid")):
@@ -345,6 +351,8 @@ def test_what_a_softplus_makes_is_not_taken_for_what_it_is_made_of(output, first
         return keras.Model(x, LAYERS.Concatenate()([DENSE(first)(h), y]) if first else y)
 
     linear, other = (network(lambda z: tf.identity(z)) for _ in range(2))  # Its values tell.
+    mean_count = network(lambda z: tf.identity(0.01 * z + 3.0))
+    ecl_tf.Distiller(mean_count, other, output=output)
     with pytest.raises(ValueError, match=rf"student .*{refused}"):
         ecl_tf.Distiller(network(last), linear, output=output)
     ecl_tf.Distiller(linear, other, output=output)

@@ -175,7 +175,15 @@ def test_layers_that_tell_nothing_refuse_nothing():
         lambda x: tf.concat([x / 255.0, x], 1),
         lambda x: tf.zeros_like(x),
     )
-    for first in (*unknown, *([LAYERS.Lambda(each)] for each in functions)):
+    scale = keras.Variable(np.ones(1))
+    of_keras = (  # Of all pixels, and of what is trained.
+        lambda x: x / keras.ops.max(x),
+        lambda x: (x - keras.ops.mean(x)) / keras.ops.std(x),
+        lambda x: keras.ops.sum(x) * x,
+        lambda x: x * scale,
+    )
+    layers = [*unknown, *([LAYERS.Lambda(each)] for each in functions)]
+    for first in (*layers, *([each] for each in of_keras)):
         model = network(*first)
         assert first_layers.expected_by(model) == {}
         assert ranges.outside([("student", model)], BYTES) == (None, "")

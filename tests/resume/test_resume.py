@@ -365,6 +365,7 @@ class Two(keras.Model):
         super().__init__()
         self.parts = [keras.layers.Dense(2) for _ in range(2)]
         self.count = tf.Variable(0.0)
+        self.others = {"nested": {1: "keys of", "two": "kinds"}}
 
     def compile(self, *optimizers):
         super().compile(run_eagerly=True)
@@ -403,6 +404,10 @@ def test_further_optimizers_and_variables_go_on(tmp_path):
     again, _ = train(tmp_path / "killed", made(), callbacks=[Preemption(-1)])
     assert float(again.count) == 8.0
     assert_same_weights(again, wanted)
+    longer = {"steps": 12, "callbacks": [Preemption(-1)]}
+    accepted = {"accept_changes": [f"optimizers.{n}.learning_rate" for n in (0, 1)]}
+    later, _ = train(tmp_path / "killed", made(0.5), **longer, **accepted)
+    assert [float(each.learning_rate) for each in later.its_optimizers] == [0.5, 0.5]
 
 
 def test_the_state_of_a_recurrent_layer_goes_on(tmp_path):
