@@ -151,7 +151,7 @@ def draw_maps(
         largest entropy or standard deviation. Labels that are no classes are white.
 
     Raises:
-        ValueError: if the maps are none of images.
+        ValueError: if the maps are none of images, or images go beyond [0, 1] by far.
 
     Example:
     >>> x = np.zeros((1, 4, 4, 1), "float32")
@@ -163,6 +163,10 @@ def draw_maps(
     from matplotlib import figure
 
     images = np.asarray(images)
+    if (highest := np.max(images)) > 2.0:  # Resizing goes a little beyond 1.
+        raise ValueError(
+            f"draw_maps takes images in [0, 1], and these go up to {highest:g}. Give images / 255."
+        )
     grey: dict[str, Any] = {"cmap": "gray", "vmin": 0}
     shown = images[..., 0] if images.shape[-1] == 1 else images
     panels: list[tuple[str, Any, dict[str, Any]]] = [("image", shown, {**grey, "vmax": 1})]

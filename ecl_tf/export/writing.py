@@ -184,10 +184,6 @@ def write(
             "or build the student as a functional or sequential model."
         )
     output = outputs.get(output)
-    if class_names is not None:
-        size = getattr(symbolic.output_of(student), "shape", [None])[-1]
-        is_one_of_them = output.family == "categorical"
-        class_names = require.class_names(class_names, size if is_one_of_them else None)
     if target_units is not None:
         _require_units(target_units, output)
     if conformal is not None:
@@ -195,6 +191,13 @@ def write(
     asked = inputs if known is None else None
     shape = symbolic.shape_for(output, student, "student", asked)
     outputs.joint.require_fit(output, student, shape)
+    if class_names is not None:
+        if isinstance(output, outputs.Joint):
+            raise ValueError(
+                f"class_names are of one output, and {output!r} has several. Leave them out."
+            )
+        is_one_of_them = output.family == "categorical" and shape
+        class_names = require.class_names(class_names, shape[-1] if is_one_of_them else None)
     finite.require_weights(student, "student")
     probabilities.require_logits(output, student, "student", asked)
     if columns is not None:

@@ -182,6 +182,7 @@ def test_estimators_that_are_no_teachers(forest):
         ),
         (boosted, NORMAL, {"y": Y.astype(str)}, r"Residuals are of numbers, and the targets are"),
         (LinearRegression, NORMAL, {"y": Y}, r"LinearRegression is a class"),
+        (LogisticRegression().fit(X, KIND), NORMAL, {"spread": 1.0}, r"would be taught as means"),
     ]:
         with pytest.raises(ValueError, match=message):
             from_estimator(estimator, output, X, **arguments)
