@@ -619,7 +619,7 @@ def test_data_that_is_taken_for_something_else_is_told_before_the_first_step():
     for data, message in [
         ({"x": X, "y": WEIGHTS}, r"labels such as 0\..*sample_weight="),
         ({"x": Lists(np.zeros(8), np.array(["a"] * 8))}, r"weights must be numbers; got .*str"),
-        ({"x": X, "sample_weight": 1.0}, r"sample_weight is 1\.0; expected an array with rows"),
+        ({"x": X, "sample_weight": 1.0}, r"sample_weight is 1\.0; expected an array"),
         ({"x": X, "y": pd.Series(ROWS * [1], dtype="Int64")}, r"y is of the type Int64 of pandas"),
         ({"x": X, "validation_split": 2.0}, r"validation_split must be .* less than 1; got 2"),
         ({"x": X, "y": texts}, r"Labels must be numbers"),

@@ -71,7 +71,7 @@ def main(_):
             student = distillation.load_model(path, experiment.output)
         else:
             student = distillation.distill(experiment, teacher, workdir, store)
-            save_model(student, path)
+            save_model(student, path, experiment.output)
             fitting.forget(workdir / "checkpoints" / "student")
         if not store:  # Once more, beside the student's.
             progress.announce_scores("teacher", "validation", of_teacher["validation"])

@@ -1,14 +1,19 @@
 """Loads networks from files, and says which file is damaged or can't be loaded."""
 
+import json
 import os
 import pathlib
 import tempfile
 import zipfile
 import zlib
+from typing import Any
 
 import keras
 
+from ecl_tf._internal import files
+
 _PARTS = {"config.json", "metadata.json", "model.weights.h5"}
+_OUTPUT = "ecl_tf_output.json"  # One part more, which Keras leaves alone.
 
 
 def load(path: str | os.PathLike, remedy: str = "", trust_code: bool = False) -> keras.Model:
@@ -37,6 +42,28 @@ def load(path: str | os.PathLike, remedy: str = "", trust_code: bool = False) ->
             "where the file comes from, load it by ecl_tf.pretrained.load('keras', ..., "
             "trust_code=True), or in a configuration by teacher.pretrained with trust_code=True."
         ) from error
+
+
+def add_output(path: str | os.PathLike, config: Any) -> None:
+    """Puts the configuration of the output that a network has into its .keras file."""
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(_OUTPUT, json.dumps(config))
+
+
+def output_of(path: str | os.PathLike) -> Any:
+    """What `add_output` put into a .keras file, or what a teacher's or a distiller's own is.
+
+    It is None if there is nothing, or no such file.
+    """
+    path = files.at_home(path)
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        if _OUTPUT in archive.namelist():
+            return json.loads(archive.read(_OUTPUT))
+        network = json.loads(archive.read("config.json"))
+    is_ours = str(network.get("registered_name")).startswith("ecl_tf>")
+    return network["config"].get("output") if is_ours else None
 
 
 def require_loadable(network: keras.Model) -> None:

@@ -10,7 +10,7 @@ import keras
 
 import ecl_tf
 from ecl_tf import data, export, metrics
-from ecl_tf._internal import finite, keras_files, probabilities, symbolic
+from ecl_tf._internal import finite, keras_files, positions, probabilities, symbolic
 from ecl_tf.experiments import fits, logs, methods, stopping_score, strategies
 from ecl_tf.experiments.experiment import Experiment
 
@@ -112,28 +112,30 @@ def load_model(
             fits.require_model("model", member, splits, output)
     if isinstance(model, ecl_tf.Teacher):
         return model
-    if isinstance(model, ecl_tf.Distiller):  # Its output may have other units than the data.
-        _require_family(f"model {model.name!r}", model.output_kind, output)
-        return lambda inputs: output.raw(model.output_kind(model(inputs, training=False)))
-    shape = symbolic.shape_for(output, model, "model")
-    if shape is not None:
-        output.validate(shape, f"model {model.name!r}")
-    probabilities.require_logits(output, model, "model")
-    return lambda inputs: symbolic.only(model(inputs, training=False), f"model {model.name!r}")
+    own = fits.output_of(path, output)
+    if isinstance(model, ecl_tf.Distiller):
+        own = model.output_kind
+        fits.require_family("distiller", own, output)
+    else:
+        shape = symbolic.shape_for(own, model, "model")
+        if shape is not None:
+            own.validate(shape, f"model {model.name!r}")
+        probabilities.require_logits(own, model, "model")
 
+    def answer(inputs):
+        raw = symbolic.only(model(inputs, training=False), f"model {model.name!r}")
+        return raw if own == output else positions.with_mask_of(raw, output.raw(own(raw)))
 
-def _require_family(name, its, output):
-    """Raises ValueError if distributions of a model can't be written as those of the data."""
-    if its.family != output.family:
-        raise ValueError(
-            f"The {name} answers with {its!r}, and config.output is {output!r}. Give one of the "
-            "same output."
-        )
+    return answer
 
 
 def _require_exported(exported, output, splits):
     """Raises ValueError if an exported student answers with something else, or to other inputs."""
-    _require_family("exported student", exported.output, output)
+    if exported.output.family != output.family:
+        raise ValueError(
+            f"The exported student answers with {exported.output!r}, and config.output is "
+            f"{output!r}. Give a student of the same output."
+        )
     if splits is not None:
         names = [tuple(map(str, each.class_names or ())) for each in (exported, splits)]
         if all(names) and names[0] != names[1]:
@@ -164,7 +166,7 @@ def _require_same_columns(of_student, of_data):
 
 
 def _raw_of_exported(exported, output, splits, inputs):
-    """The raw outputs of an exported student to encoded rows, in the units of `output`."""
+    """What an exported student answers to encoded rows, as raw outputs of `output`."""
     columns = exported.columns if splits is None else splits.columns
     if columns is not None:
         inputs = columns.decode(inputs)

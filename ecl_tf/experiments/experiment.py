@@ -18,7 +18,16 @@ from ecl_tf import (
     samplers,
     uncertainty,
 )
-from ecl_tf._internal import build, files, identity, keras_fit, own_inputs, random, symbolic
+from ecl_tf._internal import (
+    build,
+    files,
+    identity,
+    keras_files,
+    keras_fit,
+    own_inputs,
+    random,
+    symbolic,
+)
 from ecl_tf._internal.quantized_model import QuantizedModel
 from ecl_tf.experiments import (
     consistency,
@@ -471,10 +480,13 @@ def _numbers_of_a_row(shape):
     )
 
 
-def save_model(model, path):
+def save_model(model, path, output=None):
     """Has the chief save a .keras file whole or not at all, without the optimizer's numbers.
 
     Those are twice as many as the weights, and no one who serves a network needs them.
+
+    Args:
+        output: the network's, whose units are kept in the file; None, the default, keeps none.
     """
 
     def save():
@@ -484,6 +496,8 @@ def save_model(model, path):
         try:
             with files.whole(path) as temporary:
                 model.save(temporary)
+                if output is not None:
+                    keras_files.add_output(temporary, identity.config_of(output))
         finally:
             if optimizer is not None:
                 model.optimizer, model.compiled = optimizer, compiled

@@ -1,13 +1,14 @@
 """Whether a network that was brought along fits an experiment's data."""
 
+import os
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 import ecl_tf
-from ecl_tf import data
-from ecl_tf._internal import symbolic
+from ecl_tf import data, outputs
+from ecl_tf._internal import keras_files, symbolic
 
 
 def require_model(
@@ -25,6 +26,35 @@ def require_model(
     if isinstance(inputs, dict):
         shapes = {name: tuple(leaf.shape[1:]) for name, leaf in inputs.items()}
     require(f"{role} {model.name!r}", shapes, size, splits, output)
+
+
+def output_of(path: str | os.PathLike, output: outputs.Output) -> outputs.Output:
+    """The output that a .keras file's raw outputs stand for.
+
+    Numbers have the units of the rows that the network was trained on, and these are in the file.
+
+    Args:
+        path: of the file.
+        output: the experiment's, for a file that says nothing.
+
+    Raises:
+        ValueError: if the file's is of another family.
+    """
+    config = keras_files.output_of(path)
+    if config is None or not isinstance(output, outputs.Numeric):
+        return output
+    own = outputs.get(config)
+    require_family(f"network in {path}", own, output)
+    return own
+
+
+def require_family(network: str, own: outputs.Output, output: outputs.Output) -> None:
+    """Raises ValueError if a network's `own` output is of another family than the experiment's."""
+    if own.family != output.family:
+        raise ValueError(
+            f"The {network} has the output {own!r}, and config.output is {output!r}. Give one of "
+            "the same family."
+        )
 
 
 def require(

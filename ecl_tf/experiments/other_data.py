@@ -3,34 +3,58 @@
 import itertools
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ecl_tf import export
-from ecl_tf._internal import identity
+import numpy as np
+
+from ecl_tf import export, outputs
+from ecl_tf._internal import identity, keras_files
 from ecl_tf.data.splits import in_memory
 from ecl_tf.experiments import progress, work_directory
 from ecl_tf.experiments.experiment import Experiment
 
 
-def tell(experiment: Experiment, run: pathlib.Path, what: str) -> None:
-    """Says so if a run had other data settings than the experiment.
+def tell(
+    experiment: Experiment, run: pathlib.Path, what: str, paths: Sequence[pathlib.Path]
+) -> None:
+    """Says so if a run had other data settings than the experiment, or maybe other units.
 
     Args:
         run: the work directory; without a config.json there nothing is known.
         what: which network it trained, for the message, such as "teacher in runs/a/teacher".
+        paths: its .keras files.
 
     Raises:
         ValueError: if it learned on other columns of a table, on these in another order, or on
             classes or categories of other names.
     """
-    record = run / "config.json"
-    if not record.exists():
+    differing = _differing(experiment, run, what)
+    if differing:
+        progress.announce(
+            f"NOTE: the {what} was trained with other data settings ({', '.join(differing)}). See "
+            "to it that it met none of this experiment's test rows."
+        )
+    output = experiment.output
+    if differing == [] or not isinstance(output, outputs.Numeric):
         return
-    found = work_directory.read_json(record)
+    mean, stddev = output.target_mean, output.target_stddev
+    is_said = all(keras_files.output_of(path) for path in paths)
+    if not is_said and (np.any(mean) or np.any(np.not_equal(stddev, 1.0))):
+        progress.announce(
+            f"NOTE: the {what} does not say in which units it learned. Its means and scales are "
+            f"read in this data's units, the training targets' mean {mean} and standard deviation "
+            f"{stddev}. An exported student, as best/saved_model, knows its own."
+        )
+
+
+def _differing(experiment, run, what):
+    """The data settings that differ, in words; None if nothing is known of the run."""
+    record = run / "config.json"
+    found = work_directory.read_json(record) if record.exists() else None
     there = found.get("data") if isinstance(found, dict) else None
     if not isinstance(there, dict):  # Other programs have files of that name, too.
-        return
+        return None
     here = json.loads(json.dumps(experiment.config.data))
     columns = [_listed(each.get("inputs")) for each in (there, here)]
     if all(columns) and columns[0] != columns[1]:
@@ -55,11 +79,7 @@ def tell(experiment: Experiment, run: pathlib.Path, what: str) -> None:
     file = kept.get("data")
     if file and here.get("path") and file != work_directory.hash_of_file(here["path"]):
         differing.append("data.path, another file")
-    if differing:
-        progress.announce(
-            f"NOTE: the {what} was trained with other data settings ({', '.join(differing)}). See "
-            "to it that it met none of this experiment's test rows."
-        )
+    return differing
 
 
 def _meanings(splits):
@@ -113,9 +133,8 @@ def tell_of_file(experiment: Experiment, path: pathlib.Path) -> None:
     if not path.is_file() or export.is_exported(path):
         return
     parents = path.resolve().parents[:2]
-    run = next((each for each in parents if (each / "config.json").exists()), None)
-    if run is not None:
-        tell(experiment, run, f"model in {path}")
+    run = next((each for each in parents if (each / "config.json").exists()), parents[0])
+    tell(experiment, run, f"model in {path}", [path])
 
 
 def _listed(columns):

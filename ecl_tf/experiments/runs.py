@@ -142,7 +142,7 @@ class Runs:
         with logs.Run(self.path.parent, name, key, **about) as run:
             student, output, curve, stopwatch = self._train(setting, seed, checkpoints, store, run)
             path = self.students / f"{name}.keras"
-            save_model(student, path)
+            save_model(student, path, output)
             record = {
                 **about,
                 "seconds": round(stopwatch.seconds, 2),

@@ -69,7 +69,7 @@ def train_teacher(
                     checkpoints,
                     section.labels,
                 )
-            save_model(member, members[number])
+            save_model(member, members[number], experiment.output)
             fitting.forget(checkpoints)
 
         jobs.complete(
@@ -120,12 +120,18 @@ def load_teacher(
     if directory is None and section.function is not None:
         return _of_function(experiment)
     if directory is None and section.pretrained is not None:
-        of_data = {"input_shape": experiment.splits.input_shape, "output": experiment.output}
         found = section.pretrained
         descriptions = [found] if isinstance(found, dict) else found
+        # In another form than raw outputs they have no units of their own.
+        raw = [each for each in descriptions if each.get("name") == "keras" and "path" in each]
+        files_of_raw = [each["path"] for each in raw if each.get("answer") is None]
+        output = experiment.output
+        if len(files_of_raw) == len(descriptions):
+            output = _output_of(files_of_raw, output)
+        of_data = {"input_shape": experiment.splits.input_shape, "output": output}
         with scope():
             members = [pretrained.load(**of_data, **description) for description in descriptions]
-        return ensemble(experiment, members)
+        return ensemble(experiment, members, output)
     least = section.members if directory is None else 1
     directory = pathlib.Path(directory or workdir / "teacher")
     paths = member_files(directory)
@@ -137,7 +143,8 @@ def load_teacher(
     own = directory.resolve() == (workdir / "teacher").resolve()
     place = "of the work directory" if own else f"in {directory}"
     progress.announce(f"The teacher: {', '.join(path.name for path in paths)} {place}")
-    other_data.tell(experiment, directory.parent, f"teacher in {directory}")
+    other_data.tell(experiment, directory.parent, f"teacher in {directory}", paths)
+    output = _output_of(paths, experiment.output)
     remedy = _TRAINED_AGAIN if own else "Give another copy of it, or delete it."
     with scope():
         members = [keras_files.load(path, remedy) for path in paths]
@@ -145,10 +152,10 @@ def load_teacher(
     for path, member in zip(paths, members, strict=True):
         try:
             finite.require_weights(member, "teacher")
-            fits.require_model("teacher", member, experiment.splits, experiment.output)
+            fits.require_model("teacher", member, experiment.splits, output)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-    return ensemble(experiment, members)
+    return ensemble(experiment, members, output)
 
 
 def member_files(directory: str | pathlib.Path) -> list[pathlib.Path]:
@@ -200,18 +207,33 @@ def _require_equal_shapes(paths, members):
             )
 
 
-def ensemble(experiment: Experiment, members: list[keras.Model]) -> ecl_tf.Ensemble:
+def _output_of(paths, output):
+    """The output of the networks of some files, which has the units that they learned in."""
+    own = [fits.output_of(path, output) for path in paths]
+    for path, each in zip(paths, own, strict=True):
+        if each != own[0]:
+            raise ValueError(
+                f"The members of a teacher have one output; that of {paths[0]} is {own[0]!r}, and "
+                f"that of {path} is {each!r}. Give members that were trained on the same rows."
+            )
+    return own[0]
+
+
+def ensemble(
+    experiment: Experiment, members: list[keras.Model], output: outputs.Output | None = None
+) -> ecl_tf.Ensemble:
     """The members as one distribution, in the form and at the temperature of config.teacher.
 
     A lone point regressor's spread is measured.
 
     Args:
         members: networks of raw outputs, or of points.
+        output: what their raw outputs stand for; None, the default, for the experiment's output.
 
     Raises:
         ValueError: if the temperature is to be fitted, and there is no validation data.
     """
-    output = experiment.output
+    output = experiment.output if output is None else output
     for member in members:
         fits.require_model("teacher", member, experiment.splits, output)
     asked = [("teacher", member) for member in members]
@@ -220,7 +242,8 @@ def ensemble(experiment: Experiment, members: list[keras.Model]) -> ecl_tf.Ensem
     if first is not None:
         ranges.require_within(asked, first[0])
     shape = symbolic.shape_for(output, members[0], "teacher")
-    if output.family == "normal" and shape and shape[-1] == output.size:
+    is_of_points = output.family == "normal" and shape and shape[-1] == output.size
+    if is_of_points and not isinstance(output, outputs.Point):
         stddev = None
         if len(members) == 1:
             validation = experiment.counted.batches(experiment.splits.validation)
@@ -257,12 +280,7 @@ def _of_function(experiment):
                 f"something else. Leave it out: --config.teacher.{name}=None."
             )
     teacher = made if is_teacher else _of_predictions(experiment, made)
-    family = teacher.output_kind.family
-    if family != output.family:
-        raise ValueError(
-            f"The teacher {teacher.name!r} has the output {teacher.output_kind!r}, and "
-            f"config.output is {output!r}. Make it of the same family."
-        )
+    fits.require_family(f"teacher {teacher.name!r}", teacher.output_kind, output)
     if teacher.raw_shape is not None:
         size = teacher.output_kind.event_size(teacher.raw_shape)
         fits.require(f"teacher {teacher.name!r}", {}, size, splits, output)

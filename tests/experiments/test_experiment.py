@@ -143,7 +143,7 @@ def test_counts_have_the_units_of_the_data_and_labels_that_are_none_are_refused(
 
 def test_units_and_names_of_classes_are_the_datas(casp_config, experiment):
     with casp_config.unlocked():
-        casp_config.output.config.update(target_mean=[0.0], target_stddev=1.0)  # As Keras has them.
+        casp_config.output.config.update(target_mean=0.0, target_stddev=1.0)  # As Keras has them.
         Experiment(casp_config)
         casp_config.output.config.target_mean = 50.0
     with pytest.raises(ValueError, match=r"config\.output=.* has target_mean=50\.0, and the data"):

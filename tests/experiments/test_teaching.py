@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.optimize
-from by_hand import assert_arrays, numbers
+from by_hand import assert_arrays
 from scipy import special, stats
 from sklearn import naive_bayes
 from sklearn.linear_model import LinearRegression
@@ -24,7 +24,7 @@ import ecl_tf
 from configs import table as tables
 from ecl_tf import data, outputs
 from ecl_tf.experiments import distillation, other_data, rehearsal, teaching, work_directory
-from ecl_tf.experiments.experiment import Experiment
+from ecl_tf.experiments.experiment import Experiment, save_model
 
 softmax = functools.partial(special.softmax, axis=-1)
 
@@ -287,6 +287,42 @@ def test_a_teacher_that_was_trained_on_other_data_is_told_of(casp_config, tmp_pa
         assert message in printed and ("NOTE" in printed) == bool(message)
 
 
+def test_numbers_keep_the_units_of_the_run_that_trained_them(casp_config, tmp_path, capsys):
+    first = Experiment(casp_config)
+    run = work_directory.claim(tmp_path / "run", casp_config)
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    save_model(network, run / "student.keras", first.output)
+    (run / "teacher").mkdir()
+    save_model(network, run / "teacher" / "0.keras", first.output)
+    its_teacher = keras.models.clone_model(network)
+    distiller = ecl_tf.Distiller(network, its_teacher, output=first.output)
+    distiller.save(run / "distiller.keras")
+    ecl_tf.export_student(network, first.output, run / "saved_model")
+
+    casp_config.data.seed = 7
+    experiment = Experiment(casp_config)
+    mean, stddev = first.splits.target_mean, first.splits.target_stddev
+    assert experiment.splits.target_mean != mean
+    (x, y), *_ = data.evaluation_batches(experiment.splits.test, 256)
+    kernel, bias = (np.array(w, "float64") for w in network.get_weights())
+    means = mean + stddev * (np.array(x) @ kernel + bias)[:, :1]
+    rmse = np.sqrt(np.mean((means - np.array(y)) ** 2))
+    teacher = teaching.load_teacher(experiment, tmp_path, run / "teacher")
+    np.testing.assert_allclose(teacher.distribution(x).mean(), means, rtol=1e-4)
+    for name in ("student.keras", "distiller.keras", "saved_model"):
+        path = run / name
+        other_data.tell_of_file(experiment, path)
+        model = distillation.load_model(path, experiment.output, experiment.splits)
+        assert experiment.evaluate(model, "test")["rmse"] == pytest.approx(rmse, rel=1e-4), name
+    assert "in which units" not in capsys.readouterr().out
+    network.save(run / "teacher" / "0.keras")  # As Keras does, or an earlier version.
+    teaching.load_teacher(experiment, tmp_path, run / "teacher")
+    assert "does not say in which units it learned" in capsys.readouterr().out
+    save_model(network, run / "teacher" / "1.keras", first.output)
+    with pytest.raises(ValueError, match="members of a teacher have one output"):
+        teaching.load_teacher(experiment, tmp_path, run / "teacher")
+
+
 def test_columns_in_another_order_are_refused(tmp_path, capsys):
     table = tmp_path / "table.csv"
     rows = (f"{n},{2 * n % 7},{n % 3}" for n in range(64))
@@ -312,7 +348,7 @@ def test_columns_in_another_order_are_refused(tmp_path, capsys):
     other_data.tell_of_file(experiment, tmp_path / "other" / "a.keras")
     other_data.tell_of_file(Experiment(config), run / "student.keras")
     other_data.tell_of_file(experiment, tmp_path / "elsewhere.keras")
-    assert "NOTE" not in capsys.readouterr().out
+    assert "other data settings" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -368,20 +404,6 @@ def test_files_of_probabilities_and_of_nan_are_refused_before_anything_begins(
         teaching.load_teacher(experiment, tmp_path, directory)
     with pytest.raises(ValueError, match="model 'hidden' holds NaN"):
         distillation.load_model(path, outputs.Categorical())
-
-
-def test_files_that_know_their_units_answer_in_them_whatever_those_of_the_data(tmp_path):
-    student, x = keras.Sequential([keras.Input((2,)), keras.layers.Identity()]), numbers(5, 2)
-    own = outputs.Normal(1, target_mean=100.0, target_stddev=10.0)
-    distiller = ecl_tf.Distiller(student, keras.models.clone_model(student), output=own)
-    distiller.save(tmp_path / "distiller.keras")
-    distiller.export(tmp_path / "exported")
-    output = outputs.Normal(1, target_mean=50.0, target_stddev=5.0)
-    for name in ("distiller.keras", "exported"):
-        found = output(distillation.load_model(tmp_path / name, output)(x))
-        np.testing.assert_allclose(found.mean(), 100.0 + 10.0 * x[:, :1], rtol=1e-4)
-        stddev = 10.0 * (1e-3 + np.log1p(np.exp(x[:, 1:])))
-        np.testing.assert_allclose(found.stddev(), stddev, rtol=1e-3)
 
 
 def test_networks_for_other_data_are_refused_by_name(digits_config, tmp_path, subtests):
