@@ -49,7 +49,7 @@ def mean(values: npt.ArrayLike, confidence: float = 0.95) -> Interval:
     centre = float(values.mean())
     if len(values) < 2:
         return Interval(centre, math.nan, math.nan)
-    quantile = special.stdtrit(len(values) - 1, 0.5 + confidence / 2)  # Of Student's t.
+    quantile = _quantile(confidence, len(values) - 1)
     half = float(values.std(ddof=1) / math.sqrt(len(values)) * quantile)
     return Interval(centre, centre - half, centre + half)
 
@@ -106,7 +106,7 @@ def reduction(
         return Interval(value, math.nan, math.nan)
     # The ratios r for which a t test does not reject mean(gain - r * gap) = 0:
     # a r^2 - 2 b r + c <= 0.
-    t2 = special.stdtrit(n - 1, 0.5 + confidence / 2) ** 2
+    t2 = _quantile(confidence, n - 1) ** 2
     (gain_var, covariance), (_, gap_var) = np.cov(gain, gap) / n
     a = gap_mean**2 - t2 * gap_var
     b = gap_mean * gain_mean - t2 * covariance
@@ -129,3 +129,12 @@ def meets_teacher(baseline: npt.ArrayLike, teacher: npt.ArrayLike, higher_is_bet
     score = np.asarray(teacher, float).mean()
     gap = (score - np.asarray(baseline, float).mean()) * (1 if higher_is_better else -1)
     return bool(gap <= _ROUNDING * abs(score))
+
+
+def _quantile(confidence, degrees):
+    """The quantile of Student's t that bounds an interval."""
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(
+            f"confidence must be a number between 0 and 1, such as 0.95; got {confidence!r}."
+        )
+    return special.stdtrit(degrees, 0.5 + confidence / 2)

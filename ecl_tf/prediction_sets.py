@@ -116,6 +116,11 @@ class PredictionSets(Configured):
         Raises:
             ValueError: if a label is none of this output, or a row of shares.
         """
+        if isinstance(self.output, outputs.Joint):
+            raise ValueError(
+                "evaluate takes the answers of one output. ecl_tf.evaluation.measure(student, x, "
+                "y) scores named ones; their prediction sets come with the exported student."
+            )
         raw, labels = _labelled(self.output, np.asarray(raw), labels)
         if np.isnan(raw).any():
             return {"coverage": math.nan, "size": math.nan}

@@ -138,7 +138,7 @@ def draw_maps(
     """Images, the classes of their pixels, and what networks say of them, side by side.
 
     Args:
-        images: (rows, height, width, 1 or 3), numbers in [0, 1].
+        images: (rows, height, width, 1 or 3), numbers in [0, 1], or whole ones from 0 to 255.
         maps: from the name of each network to its `uncertainty_maps` of these images.
         labels: the true classes (rows, height, width); None, the default, if they are not known.
         classes: their number. None, the default, takes all classes up to the largest one that a
@@ -163,6 +163,8 @@ def draw_maps(
     from matplotlib import figure
 
     images = np.asarray(images)
+    if images.dtype.kind in "iu":
+        images = images / 255.0
     grey: dict[str, Any] = {"cmap": "gray", "vmin": 0}
     shown = images[..., 0] if images.shape[-1] == 1 else images
     panels: list[tuple[str, Any, dict[str, Any]]] = [("image", shown, {**grey, "vmax": 1})]

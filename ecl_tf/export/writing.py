@@ -73,7 +73,7 @@ def export_student(
     so, because a long training should not be lost at its last line.
 
     Args:
-        student: a Keras model giving raw outputs.
+        student: a Keras model giving raw outputs; of a `Distiller` its student.
         output: its `ecl_tf.outputs.Output`, typically a distiller's `output_kind`, or its name.
         path: the directory to write; of LiteRT a file called *.tflite, of ONNX one called *.onnx.
         inputs: specs of a batch of inputs, for a student without symbolic inputs; None, the
@@ -126,7 +126,10 @@ def export_student(
     """
     about = {"columns": columns, "class_names": class_names, "conformal": conformal}
     how = {"format": format, "target_units": target_units, "examples": examples}
-    output, batches = outputs.get(output), quantizing.parted(examples, student)
+    output = outputs.get(output)
+    outputs.joint.require_fit(output, student)
+    student = getattr(student, "student", student)  # A distiller's.
+    batches = quantizing.parted(examples, student)
     prepared = quantizing.prepared(student, quantization, batches, output)
     write(student, output, path, inputs, **about, **how, quantization=prepared)
 
@@ -176,7 +179,7 @@ def write(
     for module, package in kind.PACKAGES.items():
         extras.require(module, package, f"An export to {kind.NAME}", "export")
     legacy.refuse(student, "student")
-    known = symbolic.inputs_of(student)
+    known = symbolic.inputs_of(getattr(student, "members", [student])[0])
     inputs = inputs if known is None else known
     if inputs is None:
         raise ValueError(
@@ -184,16 +187,16 @@ def write(
             "or build the student as a functional or sequential model."
         )
     output = outputs.get(output)
+    asked = inputs if known is None else None
+    shape = symbolic.shape_for(output, student, "student", asked)
     if class_names is not None:
-        size = getattr(symbolic.output_of(student), "shape", [None])[-1]
+        size = shape[-1] if isinstance(shape, tuple) else None
         is_one_of_them = output.family == "categorical"
         class_names = require.class_names(class_names, size if is_one_of_them else None)
     if target_units is not None:
         _require_units(target_units, output)
     if conformal is not None:
         _require_sets_of(conformal, student, output, quantization, given)
-    asked = inputs if known is None else None
-    shape = symbolic.shape_for(output, student, "student", asked)
     outputs.joint.require_fit(output, student, shape)
     finite.require_weights(student, "student")
     probabilities.require_logits(output, student, "student", asked)

@@ -93,6 +93,12 @@ def from_estimator(
     is_classifier = isinstance(output, outputs.Joint) or output.makes_probabilities is not None
     if classes is not None and not is_classifier:
         raise ValueError(f"classes are of classifiers, and {output!r} is of numbers. Leave it out.")
+    for each in several:
+        if not is_classifier and hasattr(each, "predict_proba"):
+            raise ValueError(
+                f"{type(each).__name__} is a classifier, whose classes are no numbers like those "
+                f'of {output!r}. Give output="categorical".'
+            )
     method = "predict_proba" if is_classifier else "predict"
     if spread == "members":
         functions = [

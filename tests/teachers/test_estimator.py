@@ -165,6 +165,7 @@ def test_estimators_that_are_no_teachers(forest):
         (boosted, NORMAL, {"spread": "trees"}, r"Unknown spread 'trees'"),
         (boosted, "categorical", {}, r"has no predict_proba.*CalibratedClassifierCV"),
         (LinearSVC().fit(X, KIND), "categorical", {}, r"LinearSVC has no predict_proba"),
+        (LogisticRegression().fit(X, KIND), NORMAL, {"spread": 1.0}, "is a classifier, whose"),
         (named, "categorical", {}, r"fitted on the classes \[.*'a'.*classes=\[\.\.\.\]"),
         (named, "categorical", {"classes": ["a", "b"]}, r"classes=\['a', 'b'\] are others"),
         (forest, "categorical", {"spread": 1.0}, r"spread=1.0 is for regressors"),
