@@ -367,10 +367,10 @@ def test_what_numbers_stand_for_is_the_same(kind, target, what, tmp_path):
     before, after = map(Experiment, configs)
     run = work_directory.claim(tmp_path / "run", configs[0])
     other_data.require_same_rows(before, run)
-    other_data.tell(before, run, "student")
+    other_data.tell(before, run, "student", [])
     message = rf"another list of {what}: its number 0 \(from 0\) was 'No', and is 'Aye' here"
     with pytest.raises(ValueError, match=f"The student learned on {message}"):
-        other_data.tell(after, run, "student")
+        other_data.tell(after, run, "student", [])
 
 
 def test_files_of_probabilities_and_of_nan_are_refused_before_anything_begins(
