@@ -5,6 +5,7 @@ softmax(p).
 """
 
 import warnings
+from typing import Any
 
 import keras
 import numpy as np
@@ -99,7 +100,7 @@ def require_no_activation(output, raw, user):
     """
     if output.makes_probabilities and is_activation(raw):
         raise ValueError(_NO_LOGITS.format("ends in a softmax or a sigmoid", user))
-    operation = None if hasattr(raw, "numpy") else getattr(raw, "op", None)
+    operation: Any = None if hasattr(raw, "numpy") else getattr(raw, "op", None)
     for name, place in output.made_positive.items():
         last = operation
         if place.start and getattr(last, "type", "") == "ConcatV2":
