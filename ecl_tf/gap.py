@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from ecl_tf._internal import require
+
 # Shares of rows are rounded to float32: less than this, relative to the teacher's score, is no gap.
 _ROUNDING = 1e-6
 
@@ -40,6 +42,9 @@ def mean(values: npt.ArrayLike, confidence: float = 0.95) -> Interval:
     Returns:
         An `Interval`; with a single value its bounds are NaN.
 
+    Raises:
+        ValueError: if the confidence is out of its range, such as 95.
+
     Example:
     >>> interval = mean([1.0, 2.0, 3.0])
     >>> round(interval.value, 3), round(interval.low, 3), round(interval.high, 3)
@@ -49,7 +54,7 @@ def mean(values: npt.ArrayLike, confidence: float = 0.95) -> Interval:
     centre = float(values.mean())
     if len(values) < 2:
         return Interval(centre, math.nan, math.nan)
-    quantile = _quantile(confidence, len(values) - 1)
+    quantile = special.stdtrit(len(values) - 1, _upper(confidence))  # Of Student's t.
     half = float(values.std(ddof=1) / math.sqrt(len(values)) * quantile)
     return Interval(centre, centre - half, centre + half)
 
@@ -82,7 +87,8 @@ def reduction(
         single seed.
 
     Raises:
-        ValueError: if student and baseline do not have the same number of scores.
+        ValueError: if student and baseline do not have the same number of scores, or the
+            confidence is out of its range.
 
     Example:
     >>> reduction([0.9, 0.9], [0.8, 0.8], teacher=0.95).value  # 0.10 of 0.15.
@@ -106,7 +112,7 @@ def reduction(
         return Interval(value, math.nan, math.nan)
     # The ratios r for which a t test does not reject mean(gain - r * gap) = 0:
     # a r^2 - 2 b r + c <= 0.
-    t2 = _quantile(confidence, n - 1) ** 2
+    t2 = special.stdtrit(n - 1, _upper(confidence)) ** 2
     (gain_var, covariance), (_, gap_var) = np.cov(gain, gap) / n
     a = gap_mean**2 - t2 * gap_var
     b = gap_mean * gain_mean - t2 * covariance
@@ -116,6 +122,12 @@ def reduction(
         return Interval(value, -math.inf, math.inf)
     root = math.sqrt(discriminant)
     return Interval(value, float((b - root) / a), float((b + root) / a))
+
+
+def _upper(confidence):
+    """The level of the quantile that bounds an interval above."""
+    require.share("confidence", confidence)
+    return 0.5 + confidence / 2
 
 
 def meets_teacher(baseline: npt.ArrayLike, teacher: npt.ArrayLike, higher_is_better: bool) -> bool:
@@ -129,12 +141,3 @@ def meets_teacher(baseline: npt.ArrayLike, teacher: npt.ArrayLike, higher_is_bet
     score = np.asarray(teacher, float).mean()
     gap = (score - np.asarray(baseline, float).mean()) * (1 if higher_is_better else -1)
     return bool(gap <= _ROUNDING * abs(score))
-
-
-def _quantile(confidence, degrees):
-    """The quantile of Student's t that bounds an interval."""
-    if not 0.0 < confidence < 1.0:
-        raise ValueError(
-            f"confidence must be a number between 0 and 1, such as 0.95; got {confidence!r}."
-        )
-    return special.stdtrit(degrees, 0.5 + confidence / 2)

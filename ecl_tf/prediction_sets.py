@@ -110,31 +110,21 @@ class PredictionSets(Configured):
         are means over them. Rows with unknown labels are left out. If an answer is NaN, both are.
 
         Args:
-            raw: raw outputs of the student (rows, size), of one output.
-            labels: (rows,) classes, (rows, classes) of 0 and 1, or (rows, d) targets.
+            raw: raw outputs of the student (rows, size), of named outputs a dict; then both
+                numbers have the output's name and an underscore before them.
+            labels: (rows,) classes, (rows, classes) of 0 and 1, or (rows, d) targets; of named
+                outputs a dict.
 
         Raises:
             ValueError: if a label is none of this output, or a row of shares.
         """
-        if isinstance(self.output, outputs.Joint):
-            raise ValueError(
-                "evaluate takes the answers of one output. ecl_tf.evaluation.measure(student, x, "
-                "y) scores named ones; their prediction sets come with the exported student."
-            )
-        raw, labels = _labelled(self.output, np.asarray(raw), labels)
-        if np.isnan(raw).any():
-            return {"coverage": math.nan, "size": math.nan}
-        sets = self.parameters(self.output(raw))
-        if "prediction_set" in sets:
-            members = np.asarray(sets["prediction_set"])
-            inside = np.take_along_axis(members, labels.reshape(-1, 1).astype(int), -1)
-            size = members.sum(-1)
-        else:
-            lower, upper = (np.asarray(sets[name]) for name in ("lower", "upper"))
-            truth = np.reshape(labels, lower.shape)
-            inside = (lower <= truth) & (truth <= upper)
-            size = np.maximum(upper - lower, 0.0)
-        return {"coverage": float(np.mean(inside)), "size": float(np.mean(size))}
+        found: dict[str, float] = {}
+        parts = outputs.parts_of(self.output, raw, labels, self.thresholds)
+        for name, (output, own, truth, thresholds) in parts.items():
+            prefix = f"{name}_" if name else ""
+            its = _evaluated(output, np.asarray(own), truth, thresholds, name)
+            found |= {f"{prefix}{key}": value for key, value in its.items()}
+        return found
 
     def describe(self) -> dict[str, Any]:
         """Returns what an export keeps of it, as JSON: coverage, rows, scores and thresholds."""
@@ -202,7 +192,10 @@ def conformal(
     kind: Any = output or getattr(student, "output_kind", "categorical")
     given, student = student, getattr(student, "student", student)
     if not isinstance(student, keras.Model):
-        raise ValueError(f"conformal takes a Distiller or a keras.Model; got {student!r}.")
+        raise ValueError(
+            f"conformal takes a Distiller or a keras.Model; got {student!r}. ecl_tf.pretrained."
+            "load('saved_model', input_shape, output, path=...) makes a model of an exported file."
+        )
     if not isinstance(coverage, numbers.Real) or not 0.0 < coverage < 1.0:
         raise ValueError(
             f"coverage must be a number between 0 and 1, such as 0.9; got {coverage!r}."
@@ -308,6 +301,24 @@ def _sets(output, distribution, thresholds):
     likeliest = shares >= tf.reduce_max(shares, -1, keepdims=True)
     # Of NaN, which compares to nothing, every class may be right.
     return {"prediction_set": ~(1.0 - shares > thresholds) | likeliest}
+
+
+def _evaluated(output, raw, labels, thresholds, name):
+    """`PredictionSets.evaluate` of one output."""
+    raw, labels = _labelled(output, raw, labels, name)
+    if np.isnan(raw).any():
+        return {"coverage": math.nan, "size": math.nan}
+    sets = _sets(output, output(raw), thresholds)
+    if "prediction_set" in sets:
+        members = np.asarray(sets["prediction_set"])
+        inside = np.take_along_axis(members, labels.reshape(-1, 1).astype(int), -1)
+        size = members.sum(-1)
+    else:
+        lower, upper = (np.asarray(sets[name]) for name in ("lower", "upper"))
+        truth = np.reshape(labels, lower.shape)
+        inside = (lower <= truth) & (truth <= upper)
+        size = np.maximum(upper - lower, 0.0)
+    return {"coverage": float(np.mean(inside)), "size": float(np.mean(size))}
 
 
 def _score_in_words(output):

@@ -186,7 +186,10 @@ def adapt(preprocessing: _Described, dataset: tf.data.Dataset) -> _Layers:
     [[2.]]
     """
     if not isinstance(dataset, tf.data.Dataset):
-        raise ValueError(f"adapt takes a batched tf.data.Dataset of inputs; got {dataset!r}.")
+        raise ValueError(
+            f"adapt takes a batched tf.data.Dataset of inputs; got a {type(dataset).__name__}. "
+            "tf.data.Dataset.from_tensor_slices(x).batch(256) makes one of arrays."
+        )
     if endless.is_endless(dataset):
         raise ValueError("adapt reads the whole dataset, but this one has no end (repeat?).")
     if next(iter(dataset), None) is None:
@@ -218,11 +221,13 @@ def _adapt(built, dataset):
         given = (getattr(each, name, None) is not None for each in holders for name in _STATISTICS)
         if hasattr(layer, "adapt") and not any(given):
             is_normalization = isinstance(layer, keras.layers.Normalization)
-            if is_normalization and dataset.element_spec.shape.rank == 1:
+            shape = dataset.element_spec.shape
+            if is_normalization and shape.rank in (0, 1):
                 raise ValueError(
-                    "The inputs of an example are one number without an axis, and a Normalization "
-                    "needs an axis of features. Put {'class_name': 'Reshape', 'config': "
-                    "{'target_shape': (1,)}} in front of it."
+                    "A Normalization takes batches of rows with an axis of features, and the "
+                    f"dataset's elements have the shape {shape}. If each is one row, batch them: "
+                    "dataset.batch(256). If each is a batch of single numbers, put {'class_name': "
+                    "'Reshape', 'config': {'target_shape': (1,)}} in front of it."
                 )
             layer.adapt(dataset)
             if is_normalization:

@@ -349,6 +349,9 @@ def test_other_formats_and_arguments_are_refused(arguments, tmp_path):
 def test_class_names_are_one_for_each_class(arguments, tmp_path):
     with pytest.raises(ValueError, match=r"a name of its own for each class.*3 here"):
         export_student(network(), "categorical", tmp_path / "student", **arguments)
+    with pytest.raises(ValueError, match=r"a name of its own for each class.*3 here"):
+        own, specs = Subclassed(), tf.TensorSpec((None, 4))
+        export_student(own, "categorical", tmp_path / "student", specs, **arguments)
     with pytest.raises(ValueError, match=r"conformal takes what ecl_tf\.conformal"):
         export_student(network(), "categorical", tmp_path / "student", conformal=0.9)
 
@@ -457,9 +460,6 @@ def test_before_fit_the_specs_of_a_subclassed_students_inputs_have_to_be_given(t
     assert not (tmp_path / "student").exists()
     specs = tf.TensorSpec((None, SIZE), tf.float32, "vector")
     student(X[:1])
-    with pytest.raises(ValueError, match=r"a name of its own for each class.*3 here"):
-        about = {"class_names": ["a", "b"]}
-        export_student(student, "categorical", tmp_path / "student", specs, **about)
     export_student(student, outputs.Categorical(), tmp_path / "student", specs)
     loaded = load_student(tmp_path / "student")
     assert loaded.input_names == ["vector"]

@@ -140,6 +140,10 @@ def test_an_exported_student_answers_with_its_sets(tmp_path):
     np.testing.assert_array_equal(
         ((low <= labels["place"]) & (labels["place"] <= high)).sum(0), [52, 52]
     )
+    evaluated = sets.evaluate(student(x), labels)
+    assert evaluated["kind_coverage"] == pytest.approx(inside.mean())
+    assert evaluated["place_coverage"] == pytest.approx(52 / 64)
+    assert evaluated["place_size"] == pytest.approx((high - low).mean(), rel=1e-5)
     np.testing.assert_allclose(loaded(x)["place"].mean(), student(x)["place"][:, :2], atol=1e-5)
     assert loaded.conformal["coverage"] == 0.8
     assert loaded.conformal["rows"] == {"kind": 64, "place": 64}

@@ -206,7 +206,8 @@ def test_named_inputs_and_labels():
         ({"row": ["Normalization"]}, tf.data.Dataset.from_tensors(TABLE), r"has \[\]"),
         ({"row": ["Normalization"]}, tf.data.Dataset.from_tensors({"a": TABLE}), r"has \['a'\]"),
         (["Normalization"], tf.data.Dataset.from_tensors({"a": TABLE}), "must be a dict"),
-        (["Normalization"], tf.data.Dataset.from_tensors(TABLE[:, 0]), "without an axis"),
+        (["Normalization"], tf.data.Dataset.from_tensors(TABLE[:, 0]), "single numbers.*Reshape"),
+        (["Normalization"], tf.data.Dataset.from_tensor_slices(TABLE), r"one row.*batch\(256\)"),
     ],
 )
 def test_bad_datasets(layers, dataset, message):

@@ -159,10 +159,7 @@ def takes_as_they_are(model, inputs=None):
     """
 
     def visit(node, operation, known):
-        factor, shift = _affine(operation, node)
-        if factor is None or not np.allclose(factor, 1.0, 1e-3) or not np.allclose(shift, 0.0):
-            return [operation], None
-        return [], known
+        return ([], known) if _changes_nothing(node, operation) else ([operation], None)
 
     with tf.init_scope():  # As in `expected_by`.
         graph = symbolic.graph_of(model, inputs)
@@ -172,6 +169,38 @@ def takes_as_they_are(model, inputs=None):
             if (found := list(symbolic.follow(graph, tensor, (), visit)))
             and all(map(_is_weighted, found))
         }
+
+
+def not_adapted(model, inputs):
+    """The first `Normalization` that gets inputs as they are, and was never adapted; or None.
+
+    Args:
+        model: a Keras model.
+        inputs: as in `expected_by`.
+    """
+
+    def visit(node, operation, known):
+        if isinstance(operation, keras.layers.Normalization):
+            is_given = operation.input_mean is not None
+            return ([] if is_given or not _is_identity(operation) else [operation]), None
+        return [], known if _changes_nothing(node, operation) else None
+
+    with tf.init_scope():  # As in `expected_by`.
+        graph = symbolic.graph_of(model, inputs)
+        for _, tensor in own_inputs.taken(model, inputs):
+            if found := list(symbolic.follow(graph, tensor, (), visit)):
+                return found[0]
+    return None
+
+
+def _changes_nothing(node, operation):
+    factor, shift = _affine(operation, node)
+    return factor is not None and np.allclose(factor, 1.0, 1e-3) and np.allclose(shift, 0.0)
+
+
+def _is_identity(normalization):
+    mean, variance = map(keras.ops.convert_to_numpy, (normalization.mean, normalization.variance))
+    return np.all(mean == 0.0) and np.all(variance == 1.0)
 
 
 def unscaled(networks, inputs):
@@ -391,14 +420,14 @@ def _range(bounds, scale, offset, remedy=""):
 
 
 def _of_normalization(layer, scale, offset):
-    if not layer.built:
+    if not layer.built or _is_identity(layer):
         return None
     mean, variance = (
         np.asarray(keras.ops.convert_to_numpy(each), "float64")
         for each in (layer.mean, layer.variance)
     )
-    if (np.all(mean == 0.0) and np.all(variance == 1.0)) or np.any(variance <= 0.0):
-        return None  # Not adapted.
+    if np.any(variance <= 0.0):
+        return None
     return of_features((mean - offset) / scale, np.sqrt(variance) / abs(scale))
 
 

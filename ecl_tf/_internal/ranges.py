@@ -83,6 +83,17 @@ def _warn_of_one_that_scales(networks, inputs, known):
                 return
 
 
+def _warn_of_one_not_adapted(networks, inputs):
+    for role, model in networks:
+        if (layer := first_layers.not_adapted(model, inputs)) is not None:
+            warnings.warn(
+                f"The Normalization {layer.name!r} of the {role} {model.name!r} was never adapted, "
+                "and so it changes nothing. Adapt it to training inputs before a network is built "
+                "of it: layer.adapt(x), or ecl_tf.preprocessing.adapt(['Normalization'], dataset).",
+                stacklevel=3,
+            )
+
+
 def require_within(networks, inputs, others=(), compares_images=True):
     """Raises ValueError if inputs are far from the range that a network expects.
 
@@ -154,6 +165,7 @@ def _compared(networks, inputs, others=(), compares_images=True, are_means=False
 
     That is of every input that is known.
     """
+    _warn_of_one_not_adapted(networks, inputs)
     leaves = {tuple(path): leaf for path, leaf in keras.tree.flatten_with_path(inputs)}
     places = {path: place for place, path in enumerate(leaves)}
     for role, model in networks:

@@ -138,7 +138,7 @@ def draw_maps(
     """Images, the classes of their pixels, and what networks say of them, side by side.
 
     Args:
-        images: (rows, height, width, 1 or 3), numbers in [0, 1], or whole ones from 0 to 255.
+        images: (rows, height, width, 1 or 3), numbers in [0, 1].
         maps: from the name of each network to its `uncertainty_maps` of these images.
         labels: the true classes (rows, height, width); None, the default, if they are not known.
         classes: their number. None, the default, takes all classes up to the largest one that a
@@ -151,7 +151,7 @@ def draw_maps(
         largest entropy or standard deviation. Labels that are no classes are white.
 
     Raises:
-        ValueError: if the maps are none of images.
+        ValueError: if the maps are none of images, or images go beyond [0, 1] by far.
 
     Example:
     >>> x = np.zeros((1, 4, 4, 1), "float32")
@@ -163,8 +163,10 @@ def draw_maps(
     from matplotlib import figure
 
     images = np.asarray(images)
-    if images.dtype.kind in "iu":
-        images = images / 255.0
+    if (highest := np.max(images)) > 2.0:  # Resizing goes a little beyond 1.
+        raise ValueError(
+            f"draw_maps takes images in [0, 1], and these go up to {highest:g}. Give images / 255."
+        )
     grey: dict[str, Any] = {"cmap": "gray", "vmin": 0}
     shown = images[..., 0] if images.shape[-1] == 1 else images
     panels: list[tuple[str, Any, dict[str, Any]]] = [("image", shown, {**grey, "vmax": 1})]

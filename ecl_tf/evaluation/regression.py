@@ -139,7 +139,7 @@ def quantile_calibration_error(output: outputs.Output, raw: Any, labels: Any) ->
     Gneiting and Held, "Predictive Model Assessment for Count Data", 2009, for counts.
     """
     numbers = _require_numbers(output)
-    at_most, at_least = numbers.tails(numbers(raw), _as_values(output, raw, labels))
+    at_most, at_least = numbers.tails(numbers(raw), _as_values(numbers, raw, labels))
     above, below = (np.ravel(np.asarray(part, float)) for part in (at_most, at_least))
     if np.isnan(above).any():
         return math.nan
@@ -188,6 +188,6 @@ def _require_numbers(output: outputs.Output) -> outputs.Numeric:
 
 
 def _as_values(output, raw, labels):
-    """Labels in the shape of the means; raises ValueError for those of another shape."""
+    """Labels in the shape of the means; others of as many numbers are refused."""
     output.validate_labels(np.shape(labels), np.shape(raw))
     return np.reshape(np.asarray(labels, float), np.shape(output.prediction(raw)))

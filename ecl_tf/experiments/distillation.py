@@ -10,7 +10,7 @@ import keras
 
 import ecl_tf
 from ecl_tf import data, export, metrics
-from ecl_tf._internal import finite, keras_files, positions, probabilities, symbolic
+from ecl_tf._internal import finite, keras_files, positions, probabilities, ranges, symbolic
 from ecl_tf.experiments import fits, logs, methods, stopping_score, strategies
 from ecl_tf.experiments.experiment import Experiment
 
@@ -92,8 +92,8 @@ def load_model(
 
     Raises:
         ValueError: if there is no such model, it holds NaN, it answers with probabilities or
-            several tensors where raw outputs are expected, or it is for other inputs, or another
-            number of classes, than the data has.
+            several tensors where raw outputs are expected, or it is for other inputs, another range
+            of them, or another number of classes, than the data has.
     """
     if not path.exists():
         raise ValueError(
@@ -108,8 +108,11 @@ def load_model(
     finite.require_weights(model, "model")
     student = getattr(model, "student", model)  # A distiller's.
     if splits is not None:
-        for member in getattr(student, "members", [student]):
+        members = getattr(student, "members", [student])
+        for member in members:
             fits.require_model("model", member, splits, output)
+        for rows, _ in data.evaluation_batches(splits.test, 256).take(1):
+            ranges.require_within([("model", member) for member in members], rows)
     if isinstance(model, ecl_tf.Teacher):
         return model
     own = fits.output_of(path, output)

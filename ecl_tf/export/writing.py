@@ -187,17 +187,20 @@ def write(
             "or build the student as a functional or sequential model."
         )
     output = outputs.get(output)
-    asked = inputs if known is None else None
-    shape = symbolic.shape_for(output, student, "student", asked)
-    if class_names is not None:
-        size = shape[-1] if isinstance(shape, tuple) else None
-        is_one_of_them = output.family == "categorical"
-        class_names = require.class_names(class_names, size if is_one_of_them else None)
     if target_units is not None:
         _require_units(target_units, output)
     if conformal is not None:
         _require_sets_of(conformal, student, output, quantization, given)
+    asked = inputs if known is None else None
+    shape = symbolic.shape_for(output, student, "student", asked)
     outputs.joint.require_fit(output, student, shape)
+    if class_names is not None:
+        if isinstance(output, outputs.Joint):
+            raise ValueError(
+                f"class_names are of one output, and {output!r} has several. Leave them out."
+            )
+        is_one_of_them = output.family == "categorical" and shape
+        class_names = require.class_names(class_names, shape[-1] if is_one_of_them else None)
     finite.require_weights(student, "student")
     probabilities.require_logits(output, student, "student", asked)
     if columns is not None:

@@ -136,12 +136,12 @@ class Point(_Gaussian):
     def combine(self, raws: Sequence[tf.Tensor]) -> Distribution:
         if len(raws) == 1 and self.stddev is None:
             raise ValueError(
-                "This teacher gives points and no spread, so it has no distribution to "
-                "match. Give one: ecl_tf.Ensemble([teacher], output=ecl_tf.outputs.Point("
-                f"{self.size}, stddev=...)), with the standard deviation in the target's "
-                "units, known or measured on held-out data by "
-                "ecl_tf.teachers.residual_stddev; or give an ensemble of two or more "
-                "models, whose disagreement is the spread."
+                "This network gives points and no spread, so it has no distribution. Give one: "
+                f"output=ecl_tf.outputs.Point({self.size}, stddev=...), of a teacher in "
+                "ecl_tf.Ensemble([teacher], output=...), with the standard deviation in the "
+                "target's units, known or measured on held-out data by "
+                "ecl_tf.teachers.residual_stddev. Or give as the teacher an ensemble of two or "
+                "more models, whose disagreement is the spread."
             )
         return super().combine(raws)
 

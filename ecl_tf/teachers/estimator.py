@@ -96,8 +96,9 @@ def from_estimator(
     for each in several:
         if not is_classifier and hasattr(each, "predict_proba"):
             raise ValueError(
-                f"{type(each).__name__} is a classifier, whose classes are no numbers like those "
-                f'of {output!r}. Give output="categorical".'
+                f"{type(each).__name__} has predict_proba, as classifiers have, and {output!r} is "
+                "of numbers: the numbers of its classes would be taught as means. Give an output "
+                'of classes, such as "categorical", or a regressor.'
             )
     method = "predict_proba" if is_classifier else "predict"
     if spread == "members":

@@ -103,6 +103,8 @@ def test_maps_are_drawn_and_what_cannot_be_answered_or_drawn_is_refused(subtests
         found = uncertainty_maps(segmenter(1), IMAGES)
         with pytest.raises(ValueError, match=r"of 'KD', the maps of one class"):
             draw_maps(IMAGES[:, :2], {"KD": found})
+        with pytest.raises(ValueError, match=r"images in \[0, 1\], and these go up to 25"):
+            draw_maps(np.round(255 * IMAGES).astype("uint8"), {"KD": found})
         with pytest.raises(ValueError, match=r"takes a keras\.Model"):
             uncertainty_maps(lambda x: x, IMAGES)
         with pytest.raises(ValueError, match=r"ends in softmax.*would be taken for these"):

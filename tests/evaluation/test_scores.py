@@ -289,8 +289,9 @@ def test_fidelity_by_hand():
 def test_what_is_of_numbers_alone_says_so():
     with pytest.raises(ValueError, match="Expected an output of numbers"):
         evaluation.crps(outputs.Categorical(), tf.zeros((1, 2)), [0])
+    scores = evaluation.crps, evaluation.interval_score, evaluation.quantile_calibration_error
+    for score in scores:
+        with pytest.raises(ValueError, match=r"labels have shape \(2, 3\).* shape \(3, 2\)"):
+            score(outputs.Normal(2), np.zeros((3, 4)), np.zeros((2, 3)))
     with pytest.raises(ValueError, match="level must be between 0 and 1"):
         evaluation.interval(outputs.Normal(1), tf.zeros((1, 2)), level=95)
-    for score in (evaluation.crps, evaluation.quantile_calibration_error):
-        with pytest.raises(ValueError, match=r"labels have shape \(2, 3\)"):  # (d, rows)
-            score(outputs.Normal(2), tf.zeros((3, 4)), np.zeros((2, 3)))

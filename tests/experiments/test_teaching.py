@@ -423,6 +423,11 @@ def test_networks_for_other_data_are_refused_by_name(digits_config, tmp_path, su
             name = f"{what} {place.name}"
             with subtests.test(name), pytest.raises(ValueError, match=message):
                 distillation.load_model(place, experiment.output, experiment.splits)
+    path = tmp_path / "bytes.keras"
+    layers = keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(10)
+    keras.Sequential([keras.Input((8, 8, 1)), *layers]).save(path)
+    with subtests.test("range"), pytest.raises(ValueError, match="expect values from 0 to 255"):
+        distillation.load_model(path, experiment.output, experiment.splits)
     with subtests.test("answers"), pytest.raises(ValueError, match=r"rows of 7 numbers.*has 10"):
         experiment.evaluate(lambda x: np.zeros((len(x), 7), "float32"), "validation")
     with subtests.test("NaN"), pytest.raises(ValueError, match=r"scores .*nll.* of net on .* NaN"):

@@ -262,6 +262,18 @@ def test_features_of_a_table_are_compared_with_the_statistics_of_each():
             ranges.require_within(asked, {"row": wrong, "other": other})
 
 
+def test_a_normalization_that_was_never_adapted_is_told_of():
+    message = "Normalization 'scales' of the student .* was never adapted"
+    with pytest.warns(UserWarning, match=message):
+        ranges.require_within([("student", network(LAYERS.Normalization(name="scales")))], UNIT)
+    adapted = LAYERS.Normalization()
+    adapted.adapt(UNIT)
+    for layer in (adapted, LAYERS.Normalization(mean=0.0, variance=1.0)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            ranges.require_within([("student", network(layer))], UNIT)
+
+
 def of_image_and_age(nested, *first):
     inputs = {"image": keras.Input((8, 8, 3), name="image"), "age": keras.Input((1,), name="age")}
     x = inputs["image"]

@@ -165,7 +165,6 @@ def test_estimators_that_are_no_teachers(forest):
         (boosted, NORMAL, {"spread": "trees"}, r"Unknown spread 'trees'"),
         (boosted, "categorical", {}, r"has no predict_proba.*CalibratedClassifierCV"),
         (LinearSVC().fit(X, KIND), "categorical", {}, r"LinearSVC has no predict_proba"),
-        (LogisticRegression().fit(X, KIND), NORMAL, {"spread": 1.0}, "is a classifier, whose"),
         (named, "categorical", {}, r"fitted on the classes \[.*'a'.*classes=\[\.\.\.\]"),
         (named, "categorical", {"classes": ["a", "b"]}, r"classes=\['a', 'b'\] are others"),
         (forest, "categorical", {"spread": 1.0}, r"spread=1.0 is for regressors"),
@@ -183,6 +182,7 @@ def test_estimators_that_are_no_teachers(forest):
         ),
         (boosted, NORMAL, {"y": Y.astype(str)}, r"Residuals are of numbers, and the targets are"),
         (LinearRegression, NORMAL, {"y": Y}, r"LinearRegression is a class"),
+        (LogisticRegression().fit(X, KIND), NORMAL, {"spread": 1.0}, r"would be taught as means"),
     ]:
         with pytest.raises(ValueError, match=message):
             from_estimator(estimator, output, X, **arguments)
