@@ -242,8 +242,7 @@ def ensemble(
     if first is not None:
         ranges.require_within(asked, first[0])
     shape = symbolic.shape_for(output, members[0], "teacher")
-    is_of_points = output.family == "normal" and shape and shape[-1] == output.size
-    if is_of_points and not isinstance(output, outputs.Point):
+    if isinstance(output, outputs.Normal) and shape and shape[-1] == output.size:
         stddev = None
         if len(members) == 1:
             validation = experiment.counted.batches(experiment.splits.validation)

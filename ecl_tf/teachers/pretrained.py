@@ -2,6 +2,7 @@
 
 import importlib
 import pathlib
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,6 +84,8 @@ def load(
         raise ValueError(f"input_shape must hold known sizes only; got {input_shape}.")
     output = outputs.get(output)
     loaded = call_by_name("pretrained network", _KINDS, name, arguments)
+    if name == "keras" and answer is None:
+        _warn_of_another_output(arguments["path"], output)
     network, own = loaded if isinstance(loaded, tuple) else (loaded, ())
     layers = build_layers(preprocessing or own)
     plain = compose(network, layers, input_shape)
@@ -106,6 +109,18 @@ def load(
     kind.validate(symbolic.output_shape(raw_model), f"teacher {name!r}")
     _require_logits(kind, raw_model, parameters, answer)
     return model
+
+
+def _warn_of_another_output(path, output):
+    """Warns if a file of numbers says that it has another output, such as other units."""
+    config = keras_files.output_of(path)
+    own = None if config is None else outputs.get(config)
+    if isinstance(own, outputs.Numeric) and own != output:
+        warnings.warn(
+            f"The network in {path} has the output {own!r}, and {output!r} was given, by which its "
+            "raw numbers would be read otherwise. Give its own.",
+            stacklevel=3,
+        )
 
 
 def _require_logits(kind, model, parameters, answer):

@@ -315,6 +315,8 @@ def test_numbers_keep_the_units_of_the_run_that_trained_them(casp_config, tmp_pa
         model = distillation.load_model(path, experiment.output, experiment.splits)
         assert experiment.evaluate(model, "test")["rmse"] == pytest.approx(rmse, rel=1e-4), name
     assert "in which units" not in capsys.readouterr().out
+    with pytest.warns(UserWarning, match="would be read otherwise"):
+        ecl_tf.pretrained.load("keras", (3,), outputs.Normal(1), path=run / "student.keras")
     network.save(run / "teacher" / "0.keras")  # As Keras does, or an earlier version.
     teaching.load_teacher(experiment, tmp_path, run / "teacher")
     assert "does not say in which units it learned" in capsys.readouterr().out
