@@ -34,7 +34,8 @@ class NegativeLogLikelihood(keras.losses.Loss):
 
     Raises:
         ValueError: if `output` is none of these; in a call, before the first step, if the network
-            answers with probabilities of a softmax or sigmoid, as the graph tells.
+            answers with probabilities of a softmax or sigmoid, or with scales or rates of a
+            softplus, as the graph tells.
         tf.errors.InvalidArgumentError: in a step, before its update, if labels are out of range, or
             answers look like probabilities of classes. With `jit_compile=True` the loss is NaN.
 

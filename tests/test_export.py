@@ -13,7 +13,7 @@ from by_hand import SIZE, Subclassed, numbers, softmax
 from scipy.special import expit
 from tensorflow_probability import distributions as tfd
 
-from ecl_tf import Distiller, data, export_student, load_student, outputs, samplers
+from ecl_tf import Distiller, Ensemble, data, export_student, load_student, outputs, samplers
 from ecl_tf._internal import symbolic
 from ecl_tf.export import served
 from ecl_tf.export.loading import is_exported
@@ -441,6 +441,16 @@ def test_a_subclassed_student_is_exported_after_fit(tmp_path):
     for rows in (1, 64):
         answer = loaded.parameters(X[:rows])["probabilities"]
         np.testing.assert_allclose(answer, expected[:rows], atol=1e-5)
+
+
+def test_a_distiller_stands_for_its_student_and_an_ensemble_has_its_members_inputs(tmp_path):
+    student, members = network(), [network(), network()]
+    export_student(Distiller(student, network()), "categorical", tmp_path / "student")
+    export_student(Ensemble(members, "categorical"), "categorical", tmp_path / "both")
+    p = softmax(student(X)), np.mean([softmax(each(X)) for each in members], 0)
+    for name, expected in zip(("student", "both"), p, strict=True):
+        found = load_student(tmp_path / name).parameters(X)["probabilities"]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_before_fit_the_specs_of_a_subclassed_students_inputs_have_to_be_given(tmp_path):

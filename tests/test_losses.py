@@ -82,6 +82,13 @@ def test_probabilities_are_refused_before_the_first_step():
     by_graph = keras.Model(inputs, soft[0](inputs))
     by_value = keras.Model(inputs, mean([layer(inputs) for layer in soft]))
     yes_no = keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(inputs))
+    rate = keras.layers.Dense(1, "softplus")(inputs)
+    scaled = keras.layers.Concatenate()([keras.layers.Dense(1)(inputs), rate])
+    for raw, output in ((rate, outputs.Poisson(1)), (scaled, outputs.Normal(1))):
+        model = keras.Model(inputs, raw)
+        model.compile("sgd", NegativeLogLikelihood(output))
+        with pytest.raises(ValueError, match=r"end in a softplus.*Leave the activation out"):
+            model.fit(X, TARGETS, verbose=0)
     for model, output in ((by_graph, "categorical"), (yes_no, "bernoulli")):
         model.compile("sgd", NegativeLogLikelihood(output))
         with pytest.raises(ValueError, match=r"ends in a softmax or a sigmoid.*as_logits"):

@@ -5,6 +5,7 @@ softmax(p).
 """
 
 import warnings
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,6 +23,8 @@ _SIZES = (10.0, 100.0, 1000.0)
 # Keras's activations that make probabilities: of classes, and of each number by itself.
 _OF_A_ROW = {"softmax", "sparsemax"}
 _OF_A_NUMBER = {"sigmoid", "hardsigmoid", "sparsesigmoid"}
+# TensorFlow's operations whose results are positive.
+_POSITIVE = {"Softplus", "Exp", "Sigmoid"}
 OF_CLASSES = "answers with rows of numbers that are not negative and add up to 1, or 100"
 CUMULATIVE = (
     "answers with rows of numbers that rise to 1: they seem to be sums of probabilities up to each "
@@ -88,7 +91,7 @@ def rows_that_look_like(output, raw):
 
 
 def require_no_activation(output, raw, user):
-    """Raises ValueError if a raw tensor comes straight from a softmax or a sigmoid.
+    """Raises ValueError if a raw tensor comes straight from a softmax, sigmoid or softplus.
 
     Args:
         output: as in `rows_that_look_like`.
@@ -97,6 +100,17 @@ def require_no_activation(output, raw, user):
     """
     if output.makes_probabilities and is_activation(raw):
         raise ValueError(_NO_LOGITS.format("ends in a softmax or a sigmoid", user))
+    operation: Any = None if hasattr(raw, "numpy") else getattr(raw, "op", None)
+    for name, place in output.made_positive.items():
+        last = operation
+        if place.start and getattr(last, "type", "") == "ConcatV2":
+            last = operation.inputs[-2].op  # The last part, and then the axis.
+        is_all = place == slice(None) or last is not operation
+        if is_all and getattr(last, "type", "") in _POSITIVE:
+            raise ValueError(
+                f"The network's {name} end in a {last.type.lower()}, and {user} takes their "
+                "softplus itself: none would be small. Leave the activation out."
+            )
 
 
 def checked(output, raw, user):

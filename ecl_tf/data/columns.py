@@ -168,6 +168,14 @@ class Columns:
             parts.append(ops.cast(ops.take(missing, marked, axis=1), "float32"))
         return ops.concatenate(parts, -1) if len(parts) > 1 else amounts
 
+    def are_in(self, rows: Any) -> bool:
+        """Returns whether rows are a table, or a dict, with all of these columns.
+
+        Args:
+            rows: anything.
+        """
+        return hasattr(rows, "keys") and {*self.names} <= {*map(str, rows.keys())}
+
     def cells(
         self, frame: Any, table: str = "", place: cells.Place = cells.BY_NUMBER
     ) -> dict[str, np.ndarray]:

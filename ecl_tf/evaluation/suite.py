@@ -148,8 +148,11 @@ def measure(
     ['corrupted_nll', 'nll', 'noise_auroc_confidence']
     """
     require.counts(batch_size=batch_size)
-    x, y, _ = own_inputs.arrays_of_frames(x, y)
     several = models if isinstance(models, dict) else {"": models}
+    for each in several.values():  # An exported student encodes the rows of its table itself.
+        if (columns := getattr(each, "columns", None)) and columns.are_in(x):
+            x = columns.cells(x)
+    x, y, _ = own_inputs.arrays_of_frames(x, y)
     asked = {name: _as_model(each, output, sets) for name, each in several.items()}
     its = None if teacher is None else _as_model(teacher, output)
     measurable.require_rows([*asked.values(), *([its] if its else [])], x, y, other)

@@ -144,6 +144,9 @@ def _of_export(path, examples):
     inputs = student.input_specs
     if examples is not None:
         given = examples if isinstance(examples, dict) else {student.input_names[0]: examples}
+        if student.columns is not None and student.columns.are_in(examples):
+            found = student.columns.cells(examples)
+            given = {student.columns.served[name]: its for name, its in found.items()}
         # In the types that the file takes, as `load_student` gives them.
         inputs = {
             name: given[name] if spec.dtype == tf.string else tf.cast(given[name], spec.dtype)

@@ -73,7 +73,7 @@ def export_student(
     so, because a long training should not be lost at its last line.
 
     Args:
-        student: a Keras model giving raw outputs.
+        student: a Keras model giving raw outputs; of a `Distiller` its student.
         output: its `ecl_tf.outputs.Output`, typically a distiller's `output_kind`, or its name.
         path: the directory to write; of LiteRT a file called *.tflite, of ONNX one called *.onnx.
         inputs: specs of a batch of inputs, for a student without symbolic inputs; None, the
@@ -126,7 +126,10 @@ def export_student(
     """
     about = {"columns": columns, "class_names": class_names, "conformal": conformal}
     how = {"format": format, "target_units": target_units, "examples": examples}
-    output, batches = outputs.get(output), quantizing.parted(examples, student)
+    output = outputs.get(output)
+    outputs.joint.require_fit(output, student)
+    student = getattr(student, "student", student)  # A distiller's.
+    batches = quantizing.parted(examples, student)
     prepared = quantizing.prepared(student, quantization, batches, output)
     write(student, output, path, inputs, **about, **how, quantization=prepared)
 
@@ -176,7 +179,7 @@ def write(
     for module, package in kind.PACKAGES.items():
         extras.require(module, package, f"An export to {kind.NAME}", "export")
     legacy.refuse(student, "student")
-    known = symbolic.inputs_of(student)
+    known = symbolic.inputs_of(getattr(student, "members", [student])[0])
     inputs = inputs if known is None else known
     if inputs is None:
         raise ValueError(

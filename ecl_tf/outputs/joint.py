@@ -265,7 +265,7 @@ def trained_as(network: Any) -> Any:
     Args:
         network: any network.
     """
-    loss = getattr(network, "loss", None)
+    loss: Any = getattr(network, "loss", None)
     return loss.output if type(loss).__module__ == "ecl_tf.losses" else None
 
 

@@ -16,6 +16,7 @@ from ecl_tf import data, evaluation, outputs
 from ecl_tf.data import Category, Columns, Number
 from ecl_tf.evaluation import corruptions
 from ecl_tf.evaluation.shown import Shown
+from ecl_tf.export import measuring
 
 
 def pairs(known, other):
@@ -236,6 +237,23 @@ def test_a_mixture_of_mixtures_is_measured_with_all_its_components():
         likelihood += (softmax(logits) * density).sum(-1) / 2
     found = evaluation.measure(ecl_tf.Ensemble(members, output), x, y, names=(), other={})
     assert found["nll"] == pytest.approx(-np.log(likelihood).mean(), rel=1e-4)
+
+
+def test_an_exported_student_of_a_table_is_measured_and_timed_on_its_rows(tmp_path):
+    columns = data.Columns([Number("age", 40.0), data.Date("day", 19800.0)])
+    days = pd.date_range("2024-01-01", periods=20)
+    frame = pd.DataFrame({"age": np.arange(31.0, 51.0), "day": days, "other": "text"})
+    student = keras.Sequential([keras.Input(columns.shape), keras.layers.Dense(2)])
+    kernel = np.zeros((*columns.shape, 2))
+    kernel[0, 1] = 1.0
+    student.set_weights([kernel, np.array([0.0, -40.5])])  # Class 1 above 40.
+    ecl_tf.export_student(student, "categorical", tmp_path / "student", columns=columns)
+    loaded, y = ecl_tf.load_student(tmp_path / "student"), np.arange(20) % 2
+    for x in (frame, {name: frame[name].to_numpy() for name in ("age", "day")}):
+        found = evaluation.measure(loaded, x, y, names=(), other={})
+        assert found["accuracy"] == np.mean((frame["age"] > 40) == y)
+        row = measuring._of_export(tmp_path / "student", x)[2]
+        assert {name: np.ravel(each)[0] for name, each in row.items()} == {"age": 31, "day": 19723}
 
 
 def test_an_output_that_would_read_raw_outputs_otherwise_is_refused_everywhere(tmp_path, subtests):

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.optimize
-from by_hand import assert_arrays, numbers
+from by_hand import assert_arrays
 from scipy import special, stats
 from sklearn import naive_bayes
 from sklearn.linear_model import LinearRegression
@@ -406,20 +406,6 @@ def test_files_of_probabilities_and_of_nan_are_refused_before_anything_begins(
         teaching.load_teacher(experiment, tmp_path, directory)
     with pytest.raises(ValueError, match="model 'hidden' holds NaN"):
         distillation.load_model(path, outputs.Categorical())
-
-
-def test_files_that_know_their_units_answer_in_them_whatever_those_of_the_data(tmp_path):
-    student, x = keras.Sequential([keras.Input((2,)), keras.layers.Identity()]), numbers(5, 2)
-    own = outputs.Normal(1, target_mean=100.0, target_stddev=10.0)
-    distiller = ecl_tf.Distiller(student, keras.models.clone_model(student), output=own)
-    distiller.save(tmp_path / "distiller.keras")
-    distiller.export(tmp_path / "exported")
-    output = outputs.Normal(1, target_mean=50.0, target_stddev=5.0)
-    for name in ("distiller.keras", "exported"):
-        found = output(distillation.load_model(tmp_path / name, output)(x))
-        np.testing.assert_allclose(found.mean(), 100.0 + 10.0 * x[:, :1], rtol=1e-4)
-        stddev = 10.0 * (1e-3 + np.log1p(np.exp(x[:, 1:])))
-        np.testing.assert_allclose(found.stddev(), stddev, rtol=1e-3)
 
 
 def test_networks_for_other_data_are_refused_by_name(digits_config, tmp_path, subtests):
