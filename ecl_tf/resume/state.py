@@ -138,9 +138,9 @@ def _held(layers, own):
             for item in _leaves(value):
                 if isinstance(item, (tf.Variable, keras.Variable)) and item.dtype != tf.string:
                     variables.append(item)
-                elif item in (own, getattr(own, "inner_optimizer", None)):
-                    continue
                 elif isinstance(item, keras.optimizers.Optimizer):
+                    if any(item is each for each in (own, getattr(own, "inner_optimizer", None))):
+                        continue
                     _require_built(item, f"{type(layer).__name__}.{name}")
                     optimizers[id(item)] = item
     return [*optimizers.values()], variables
