@@ -236,8 +236,7 @@ def require_fit(output: Output, network: Any, raw: Any = None) -> None:
         elif name not in known or reading(each) != reading(*known[name]):
             raise ValueError(
                 f"The raw outputs of {network.name!r} are those of {own!r}; {output!r} would read "
-                f"them otherwise{of_name}. Leave output out, or give that of the network: "
-                "its output_kind."
+                f"them otherwise{of_name}. Give the network's own output."
             )
 
 

@@ -196,7 +196,7 @@ def test_unknown_labels_have_no_say_and_wrong_ones_are_refused():
     output = outputs.Categorical(ignore_class=255)
     found = calibrated(network, logits, unknown, output=output)
     assert found.output_kind.temperature == alone.output_kind.temperature
-    with pytest.raises(ValueError, match=r"out of range: 255.*ignore_class=255"):
+    with pytest.raises(ValueError, match=r"out of range: 255.*ignore_class=-1"):
         calibrated(network, logits, unknown)
 
 
