@@ -261,11 +261,22 @@ def own_of(network: Any) -> Any:
 def trained_as(network: Any) -> Any:
     """Returns the output of the loss of ours that a network was compiled with; None of others.
 
+    It is None, too, without temperature and units: labels may have been standardised before, and a
+    temperature be fitted later.
+
     Args:
         network: any network.
     """
     loss: Any = getattr(network, "loss", None)
-    return loss.output if type(loss).__module__ == "ecl_tf.losses" else None
+    if type(loss).__module__ != "ecl_tf.losses":
+        return None
+    for (each,) in parts_of(loss.output).values():
+        units = {"temperature": 1.0, "target_mean": 0.0, "target_stddev": 1.0}
+        if any(
+            np.any(np.not_equal(getattr(each, name, usual), usual)) for name, usual in units.items()
+        ):
+            return loss.output
+    return None
 
 
 def reading(output: Output) -> tuple:

@@ -1,5 +1,6 @@
 """The whole suite, on networks with known weights, against NumPy."""
 
+import contextlib
 import functools
 import threading
 
@@ -12,7 +13,7 @@ from by_hand import heads, linear, network, numbers, softmax, weights
 from scipy import special, stats
 
 import ecl_tf
-from ecl_tf import data, evaluation, outputs
+from ecl_tf import data, evaluation, losses, outputs
 from ecl_tf.data import Category, Columns, Number
 from ecl_tf.evaluation import corruptions
 from ecl_tf.evaluation.shown import Shown
@@ -282,6 +283,16 @@ def test_an_output_that_would_read_raw_outputs_otherwise_is_refused_everywhere(t
                 continue  # Its probabilities are written as logits of the output.
             with subtests.test(door, output=output), pytest.raises(ValueError, match=message):
                 ask(its, output)
+
+
+def test_units_may_be_given_to_what_a_loss_without_any_trained():
+    unit = outputs.Normal(1, target_mean=100.0, target_stddev=10.0)
+    for trained_in, refused in ((outputs.Normal(1), False), (unit, True)):
+        its = network(0, 4, 2)
+        its.compile("sgd", losses.NegativeLogLikelihood(trained_in))
+        other = outputs.Normal(1) if refused else unit
+        with pytest.raises(ValueError, match="otherwise") if refused else contextlib.nullcontext():
+            ecl_tf.Ensemble(its, other)
 
 
 def test_rows_labels_and_scales_that_would_give_a_wrong_number_are_refused(digits, flat, subtests):
