@@ -53,15 +53,17 @@ def add_output(path: str | os.PathLike, config: Any) -> None:
 def output_of(path: str | os.PathLike) -> Any:
     """What `add_output` put into a .keras file, or what a teacher's or a distiller's own is.
 
-    It is None if there is nothing, or no such file.
+    It is None if there is nothing, or no such file. What is wrong with a file is for `load` to say.
     """
-    path = files.at_home(path)
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(files.at_home(path)) as archive:
+            if _OUTPUT in archive.namelist():
+                return json.loads(archive.read(_OUTPUT))
+            network = json.loads(archive.read("config.json"))
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, LookupError):
         return None
-    with zipfile.ZipFile(path) as archive:
-        if _OUTPUT in archive.namelist():
-            return json.loads(archive.read(_OUTPUT))
-        network = json.loads(archive.read("config.json"))
+    except ValueError:  # It is no JSON.
+        return None
     is_ours = str(network.get("registered_name")).startswith("ecl_tf>")
     return network["config"].get("output") if is_ours else None
 

@@ -193,7 +193,7 @@ def write(
         _require_sets_of(conformal, student, output, quantization, given)
     asked = inputs if known is None else None
     shape = symbolic.shape_for(output, student, "student", asked)
-    outputs.joint.require_fit(output, student, shape)
+    outputs.joint.require_shape(output, shape)
     if class_names is not None:
         if isinstance(output, outputs.Joint):
             raise ValueError(

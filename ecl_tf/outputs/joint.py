@@ -227,17 +227,32 @@ def require_fit(output: Output, network: Any, raw: Any = None) -> None:
             where it is not known.
     """
     own = own_of(network) or trained_as(network)
-    known = {} if own is None else parts_of(own)
-    for name, (each, its) in parts_of(output, raw).items():
-        of_name = f" (output {name!r})" if name else ""
-        if own is None:
-            if its is not None:
-                each.validate(tuple(getattr(its, "shape", its)), f"network{of_name}")
-        elif name not in known or reading(each) != reading(*known[name]):
+    if own is None:
+        require_shape(output, raw)
+        return
+    known = parts_of(own)
+    for name, (each,) in parts_of(output).items():
+        if name not in known or not reads_alike(known[name][0], each):
             raise ValueError(
                 f"The raw outputs of {network.name!r} are those of {own!r}; {output!r} would read "
-                f"them otherwise{of_name}. Give the network's own output."
+                f"them otherwise{_of_name(name)}. Give the network's own output."
             )
+
+
+def require_shape(output: Output, raw: Any) -> None:
+    """Raises ValueError if raw outputs are of no shape that an `output` takes.
+
+    Args:
+        output: what they are taken for.
+        raw: one or its shape, a dict of these, or None where it is not known.
+    """
+    for name, (each, its) in parts_of(output, raw).items():
+        if its is not None:
+            each.validate(tuple(getattr(its, "shape", its)), f"network{_of_name(name)}")
+
+
+def _of_name(name):
+    return f" (output {name!r})" if name else ""
 
 
 def own_of(network: Any) -> Any:
@@ -271,10 +286,8 @@ def trained_as(network: Any) -> Any:
     if type(loss).__module__ != "ecl_tf.losses":
         return None
     for (each,) in parts_of(loss.output).values():
-        units = {"temperature": 1.0, "target_mean": 0.0, "target_stddev": 1.0}
-        if any(
-            np.any(np.not_equal(getattr(each, name, usual), usual)) for name, usual in units.items()
-        ):
+        without = {name: value for name, value in each.get_config().items() if name not in _UNITS}
+        if reading(each) != reading(type(each).from_config(without)):
             return loss.output
     return None
 
@@ -282,9 +295,22 @@ def trained_as(network: Any) -> Any:
 def reading(output: Output) -> tuple:
     """Returns what raw numbers stand for, in which two outputs of one network may not differ."""
     size = getattr(output, "size", 1)
-    names = "temperature", "target_mean", "target_stddev", "min_scale"
+    names = (*_UNITS, "min_scale") if output.made_positive else _UNITS
     units = [np.broadcast_to(getattr(output, name, 0.0), size).tolist() for name in names]
     return output.family, output.raw_size(size), units
+
+
+def reads_alike(own: Output, output: Output) -> bool:
+    """Returns whether an `output` reads the raw numbers of a network as its `own` does.
+
+    It may add a temperature, which `ecl_tf.calibrated` fits, to one that has none.
+    """
+    if own.temperature == 1.0 != output.temperature:
+        output = output.tempered(1.0)
+    return reading(own) == reading(output)
+
+
+_UNITS = ("temperature", "target_mean", "target_stddev")
 
 
 _OUTPUTS = {

@@ -316,10 +316,8 @@ def _require_kept(output, member):
     known = {name: kind for name, (kind,) in outputs.parts_of(own).items()}
     for name, (each,) in outputs.parts_of(output).items():
         kind = known.get(name)
-        if getattr(kind, "temperature", 1.0) == 1.0 != each.temperature:
-            each = each.tempered(1.0)  # That of an ensemble comes on top.
         classes = [getattr(its, "known_classes", None) for its in (each, kind)]
-        is_same = kind is not None and outputs.joint.reading(each) == outputs.joint.reading(kind)
+        is_same = kind is not None and outputs.joint.reads_alike(kind, each)
         if not is_same or classes[0] != classes[1]:
             raise ValueError(
                 f"The member {member.name!r} answers as {own!r}, which an ensemble of {output!r} "

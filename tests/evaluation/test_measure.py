@@ -293,6 +293,13 @@ def test_units_may_be_given_to_what_a_loss_without_any_trained():
         other = outputs.Normal(1) if refused else unit
         with pytest.raises(ValueError, match="otherwise") if refused else contextlib.nullcontext():
             ecl_tf.Ensemble(its, other)
+    x = numbers(30, 4)  # A temperature may be fitted afterwards.
+    evaluation.uncertainty_maps(its, x, unit.tempered(1.5))
+    distiller = ecl_tf.Distiller(network(0, 4, 3), network(1, 4, 3))
+    evaluation.uncertainty_maps(distiller, x, outputs.Categorical(temperature=1.5))
+    its.compile("sgd", losses.NegativeLogLikelihood(outputs.LogNormal(1)))
+    of_unit = outputs.LogNormal(1, target_mean=5.0, target_stddev=2.0)
+    ecl_tf.Ensemble(its, of_unit)
 
 
 def test_rows_labels_and_scales_that_would_give_a_wrong_number_are_refused(digits, flat, subtests):
