@@ -185,7 +185,10 @@ def require_kept_values(models, shown, arguments):
                     "of them by names of their own; or names=('swapped',) and other={}."
                 )
             masks = use.masks if shown.kind == "sequence" and not is_told else None
-            if masks is not None and np.any(values == masks):
+            are_masked = values == masks
+            if values.ndim > 2:  # A step is padding if all of its features are that value.
+                are_masked = np.all(are_masked, -1)
+            if masks is not None and np.any(are_masked):
                 warnings.warn(
                     f"The layer {use.layer!r} of the network {network.name!r} masks steps of "
                     f"{what} that are {masks!r}, and corruptions take them for others. Say "

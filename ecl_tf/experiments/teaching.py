@@ -234,6 +234,8 @@ def ensemble(
         ValueError: if the temperature is to be fitted, and there is no validation data.
     """
     output = experiment.output if output is None else output
+    if len(members) == 1 and type(members[0]) is ecl_tf.Ensemble and members[0].answer is None:
+        output, members = members[0].output_kind, list(members[0].members)  # With its temperature.
     for member in members:
         fits.require_model("teacher", member, experiment.splits, output)
     asked = [("teacher", member) for member in members]

@@ -195,10 +195,6 @@ def write(
     shape = symbolic.shape_for(output, student, "student", asked)
     outputs.joint.require_shape(output, shape)
     if class_names is not None:
-        if isinstance(output, outputs.Joint):
-            raise ValueError(
-                f"class_names are of one output, and {output!r} has several. Leave them out."
-            )
         is_one_of_them = output.family == "categorical" and shape
         class_names = require.class_names(class_names, shape[-1] if is_one_of_them else None)
     finite.require_weights(student, "student")

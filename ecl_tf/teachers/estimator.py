@@ -94,11 +94,13 @@ def from_estimator(
     if classes is not None and not is_classifier:
         raise ValueError(f"classes are of classifiers, and {output!r} is of numbers. Leave it out.")
     for each in several:
-        if not is_classifier and hasattr(each, "predict_proba"):
+        # Some regressors of other libraries have the former alone.
+        has_classes = hasattr(each, "predict_proba") and hasattr(each, "classes_")
+        if has_classes and not is_classifier:
             raise ValueError(
-                f"{type(each).__name__} has predict_proba, as classifiers have, and {output!r} is "
-                "of numbers: the numbers of its classes would be taught as means. Give an output "
-                'of classes, such as "categorical", or a regressor.'
+                f"{type(each).__name__} is a classifier, and {output!r} is of numbers: the numbers "
+                "of its classes would be taught as means. Give an output of classes, such as "
+                '"categorical", or a regressor.'
             )
     method = "predict_proba" if is_classifier else "predict"
     if spread == "members":

@@ -204,6 +204,20 @@ def test_point_regressors_have_their_residuals_spread_or_their_disagreement(
         run_script("distill", config, tmp_path / "run", rehearses=False, ships=False)
 
 
+def test_a_calibrated_teachers_file_keeps_its_temperature_until_it_is_fitted_anew(
+    digits_config, tmp_path
+):
+    path = tmp_path / "calibrated.keras"
+    dense((8, 8, 1), 10, tmp_path / "network.keras")
+    network = keras.models.load_model(tmp_path / "network.keras")
+    ecl_tf.Ensemble(network, outputs.Categorical(temperature=3.0)).save(path)
+    config = pretrained(digits_config, ({"name": "keras", "path": str(path)},))
+    for calibrate in (False, True):
+        config.teacher.calibrate = calibrate
+        teacher = teaching.load_teacher(Experiment(config), tmp_path)
+        assert (teacher.output_kind.temperature == 3.0) is not calibrate
+
+
 def test_a_teacher_answers_in_the_form_that_is_asked_for(digits_config, tmp_path):
     image = keras.Input((8, 8, 1))
     x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(image))
