@@ -152,6 +152,8 @@ def measure(
     for each in several.values():  # An exported student encodes the rows of its table itself.
         if (columns := getattr(each, "columns", None)) and columns.are_in(x):
             x = columns.cells(x)
+            given = (other or {}).items()
+            other = other and {n: columns.cells(r) if columns.are_in(r) else r for n, r in given}
     x, y, _ = own_inputs.arrays_of_frames(x, y)
     asked = {name: _as_model(each, output, sets) for name, each in several.items()}
     its = None if teacher is None else _as_model(teacher, output)

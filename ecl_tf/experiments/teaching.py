@@ -234,8 +234,8 @@ def ensemble(
         ValueError: if the temperature is to be fitted, and there is no validation data.
     """
     output = experiment.output if output is None else output
-    if len(members) == 1 and type(members[0]) is ecl_tf.Ensemble and members[0].answer is None:
-        output, members = members[0].output_kind, list(members[0].members)  # With its temperature.
+    if len(members) == 1 and type(members[0]) is ecl_tf.Ensemble:
+        members, output = _unpacked(members[0], output)
     for member in members:
         fits.require_model("teacher", member, experiment.splits, output)
     asked = [("teacher", member) for member in members]
@@ -264,6 +264,21 @@ def ensemble(
     if experiment.config.teacher.calibrate:
         return _calibrated(experiment, teacher)
     return teacher
+
+
+def _unpacked(teacher, output):
+    """The members of a saved ensemble of raw outputs, and its output with its temperature.
+
+    The label of unknown classes is the experiment's. Others stay as they are.
+    """
+    own = teacher.output_kind
+    if (teacher.answer, teacher.precision, teacher._members_per_step) != (None, None, None):
+        return [teacher], output
+    if (ignored := getattr(output, "ignore_class", None)) is not None and hasattr(
+        own, "ignore_class"
+    ):
+        own = type(own).from_config({**own.get_config(), "ignore_class": ignored})
+    return list(teacher.members), own
 
 
 def _of_function(experiment):

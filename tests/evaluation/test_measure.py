@@ -251,8 +251,9 @@ def test_an_exported_student_of_a_table_is_measured_and_timed_on_its_rows(tmp_pa
     ecl_tf.export_student(student, "categorical", tmp_path / "student", columns=columns)
     loaded, y = ecl_tf.load_student(tmp_path / "student"), np.arange(20) % 2
     for x in (frame, {name: frame[name].to_numpy() for name in ("age", "day")}):
-        found = evaluation.measure(loaded, x, y, names=(), other={})
+        found = evaluation.measure(loaded, x, y, names=(), other={"same": x})
         assert found["accuracy"] == np.mean((frame["age"] > 40) == y)
+        assert found["same_auroc_confidence"] == 0.5
         row = measuring._of_export(tmp_path / "student", x)[2]
         assert {name: np.ravel(each)[0] for name, each in row.items()} == {"age": 31, "day": 19723}
 

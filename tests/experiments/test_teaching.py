@@ -212,10 +212,12 @@ def test_a_calibrated_teachers_file_keeps_its_temperature_until_it_is_fitted_ane
     network = keras.models.load_model(tmp_path / "network.keras")
     ecl_tf.Ensemble(network, outputs.Categorical(temperature=3.0)).save(path)
     config = pretrained(digits_config, ({"name": "keras", "path": str(path)},))
+    with config.unlocked(), config.ignore_type():
+        config.output = {"class_name": "Categorical", "config": {"ignore_class": 255}}
     for calibrate in (False, True):
         config.teacher.calibrate = calibrate
-        teacher = teaching.load_teacher(Experiment(config), tmp_path)
-        assert (teacher.output_kind.temperature == 3.0) is not calibrate
+        own = teaching.load_teacher(Experiment(config), tmp_path).output_kind
+        assert (own.temperature == 3.0) is not calibrate and own.ignore_class == 255
 
 
 def test_a_teacher_answers_in_the_form_that_is_asked_for(digits_config, tmp_path):
