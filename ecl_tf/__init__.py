@@ -5,6 +5,7 @@ the student is matched to the teacher on them. `Distiller` does it.
 """
 
 import os
+import platform
 import shlex
 import sys
 
@@ -56,6 +57,11 @@ _is_command = os.path.splitext(os.path.basename(sys.argv[0]))[0] == "ecl-tf"
 _asks_for_help = len(sys.argv) == 1 or {"-h", "--help", "--helpfull"} & {*sys.argv}
 if _is_command:
     sys.excepthook = _without_traceback_of_ctrl_c
+    if platform.machine() in (
+        "x86_64",
+        "AMD64",
+    ):  # As for all scripts: see trainers/command_line.py.
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 if not (_is_command and _asks_for_help):
     from ecl_tf import (
         callbacks,

@@ -201,7 +201,7 @@ def run(main, takes_directories=False):
     sys.unraisablehook = _keep_interruptions
     if platform.machine() in ("x86_64", "AMD64"):
         # TensorFlow leaves oneDNN off without AVX-512, where a step of convolutions takes half as
-        # long with it. It is read once, when TensorFlow is first used.
+        # long with it. It is read when TensorFlow is imported, by `ecl-tf` with the package.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     try:
         with _noticing_ctrl_c() as ctrl_c_came:

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import pathlib
+import platform
 import signal
 import subprocess
 import sys
@@ -224,6 +225,23 @@ def test_ctrl_c_while_libraries_are_imported_ends_in_a_line(tmp_path):
     )
     assert ended.returncode and ended.stderr.startswith(b"Interrupted. To continue: ")
     assert ended.stderr.endswith(b" compare\n") and ended.stderr.count(b"\n") == 1
+
+
+def test_the_command_turns_onednn_on_before_tensorflow_is_imported(tmp_path):
+    (tmp_path / "tensorflow.py").write_text(
+        "import os, sys; sys.exit(os.environ.get('TF_ENABLE_ONEDNN_OPTS', 'not set'))"
+    )
+    code = "import sys; sys.argv[0] = 'ecl-tf'; import ecl_tf"
+    for own in ({}, {"TF_ENABLE_ONEDNN_OPTS": "0"}):
+        env = {name: each for name, each in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+        ended = subprocess.run(
+            [sys.executable, "-c", code, "compare"],
+            cwd=ROOT,
+            env={**env, "PYTHONPATH": str(tmp_path), **own},
+            capture_output=True,
+        )
+        is_x86 = platform.machine() in ("x86_64", "AMD64")
+        assert ended.stderr.decode().strip() == [*own.values(), "1" if is_x86 else "not set"][0]
 
 
 @pytest.fixture
