@@ -9,6 +9,7 @@ import functools
 import gc
 import importlib
 import os
+import signal
 import types
 
 import pytest
@@ -38,6 +39,14 @@ def seeded(request):
     keras.utils.set_random_seed(0)
     if generator := getattr(getattr(request.node, "module", None), "RNG", None):
         generator.bit_generator.state = np.random.default_rng(0).bit_generator.state
+
+
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as in a terminal: what runs in the background may have been told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

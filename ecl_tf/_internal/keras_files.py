@@ -13,6 +13,8 @@ import keras
 from ecl_tf._internal import files
 
 _PARTS = {"config.json", "metadata.json", "model.weights.h5"}
+# What zipfile raises for a damaged archive; the last one for bytes that name another compression.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
 _OUTPUT = "ecl_tf_output.json"  # One part more, which Keras leaves alone.
 
 
@@ -60,9 +62,7 @@ def output_of(path: str | os.PathLike) -> Any:
             if _OUTPUT in archive.namelist():
                 return json.loads(archive.read(_OUTPUT))
             network = json.loads(archive.read("config.json"))
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, LookupError):
-        return None
-    except ValueError:  # It is no JSON.
+    except (OSError, *_DAMAGED, LookupError, ValueError):  # Parts are missing, or no JSON.
         return None
     is_ours = str(network.get("registered_name")).startswith("ecl_tf>")
     return network["config"].get("output") if is_ours else None
@@ -95,7 +95,7 @@ def require_whole(path: str | os.PathLike, remedy: str = "") -> None:
             whole = [each.filename for each in archive.infolist() if each.file_size]
             missing = sorted(_PARTS.difference(whole))
             broken = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except _DAMAGED as error:
         raise ValueError(damaged.format("it is no whole zip archive")) from error
     if missing or broken:
         what = f"{broken} in it is broken" if broken else f"it lacks {missing[0]}"

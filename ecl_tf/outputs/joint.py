@@ -21,6 +21,8 @@ from ecl_tf.outputs.numeric import Numeric
 from ecl_tf.outputs.output import Output, Uncertainty
 from ecl_tf.outputs.student_t import StudentT
 
+_UNITS = ("temperature", "target_mean", "target_stddev")  # Of raw numbers.
+
 
 @keras.saving.register_keras_serializable("ecl_tf")
 class Joint(Output):
@@ -308,9 +310,6 @@ def reads_alike(own: Output, output: Output) -> bool:
     if own.temperature == 1.0 != output.temperature:
         output = output.tempered(1.0)
     return reading(own) == reading(output)
-
-
-_UNITS = ("temperature", "target_mean", "target_stddev")
 
 
 _OUTPUTS = {

@@ -312,14 +312,6 @@ def test_a_shuffled_stream_of_ones_own_is_read_as_by_keras(tmp_path):
     assert_same_weights(run(tmp_path / "killed", Preemption(-1)), wanted)
 
 
-@pytest.fixture
-def ctrl_c():
-    """Ctrl-C as in a terminal: what runs in the background may have been told to ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize(
     ("number", "error", "code"),

@@ -244,14 +244,6 @@ def test_the_command_turns_onednn_on_before_tensorflow_is_imported(tmp_path):
         assert ended.stderr.decode().strip() == [*own.values(), "1" if is_x86 else "not set"][0]
 
 
-@pytest.fixture
-def ctrl_c():
-    """Ctrl-C as in a terminal: a process of pytest-xdist ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_that_comes_where_python_drops_errors_comes_again(monkeypatch, capsys):
     class Held:
